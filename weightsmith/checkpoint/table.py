@@ -1,0 +1,116 @@
+"""The one table that every other room reads: which tensor, of which dtype and shape, lies in which bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.dtypes import BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of bytes in one file: `file` is relative to the checkpoint's folder, `start` and `nbytes` are bytes."""
+
+    file: str
+    start: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A strided view on a storage. `offset` and `strides` count elements, as torch does.
+
+    safetensors tensors are always contiguous with offset 0; torch files may hold transposed, expanded or
+    sliced views and several tensors on one storage.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    storage: Storage
+    offset: int
+    strides: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor's own elements, packed; its storage may hold more."""
+        return (self.elements * BITS[self.dtype] + 7) // 8
+
+    @property
+    def contiguous(self) -> bool:
+        """Row-major without gaps; an axis of size 1 may have any stride."""
+        expected = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size != 1 and stride != expected:
+                return False
+            expected *= size
+        return True
+
+    @property
+    def start(self) -> int:
+        """Absolute byte offset of the first element in its file."""
+        return self.storage.start + self.offset * BITS[self.dtype] // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong that does not stop the reading. `code` is stable, `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the headers of one checkpoint say, verified against the files' sizes. No tensor data is held.
+
+    path: as the user gave it. root: the folder that file names are relative to. format: "safetensors",
+    "torch-zip", "torch-legacy" (or "mixed"). files: name → bytes, in name order. tensors: in file order.
+    index: the index file's name when one was used. metadata: the safetensors `__metadata__` entries.
+    """
+
+    path: Path
+    root: Path
+    format: str
+    files: Mapping[str, int]
+    tensors: Mapping[str, Tensor]
+    index: str | None
+    metadata: Mapping[str, str]
+    problems: tuple[Problem, ...]
+
+    @property
+    def parameters(self) -> int:
+        return sum(t.elements for t in self.tensors.values())
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in self.tensors.values())
+
+    def dtypes(self) -> dict[str, int]:
+        """Parameters by dtype, most frequent first."""
+        counts: dict[str, int] = {}
+        for t in self.tensors.values():
+            counts[t.dtype] = counts.get(t.dtype, 0) + t.elements
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def summary(self) -> dict[str, object]:
+        """The `checkpoint` object of the JSON contract."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "files": list(self.files),
+            "tensors": len(self.tensors),
+            "parameters": self.parameters,
+            "bytes": self.nbytes,
+            "dtypes": self.dtypes(),
+        }

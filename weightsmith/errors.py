@@ -1,0 +1,64 @@
+"""One small tree of errors; every one names the file, the fact and the way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+class WeightsmithError(Exception):
+    """Something could not be done: the command line prints it as one line and exits 2.
+
+    subject: what it is about, usually a file; fact: what was found there, with the numbers;
+    way_out: what the user can do about it.
+    """
+
+    def __init__(self, subject: str | PathLike[str], fact: str, way_out: str) -> None:
+        self.subject, self.fact, self.way_out = str(subject), fact, way_out
+        super().__init__(f"{self.subject}: {fact}; {way_out}")
+
+
+class MissingInput(WeightsmithError):
+    """A file or folder that the user named is absent or may not be read."""
+
+
+class UnknownFormat(WeightsmithError):
+    """The bytes are no checkpoint format that weightsmith reads."""
+
+
+class CorruptCheckpoint(WeightsmithError):
+    """The file is damaged or truncated: what it states of itself does not hold."""
+
+
+class HostileCheckpoint(WeightsmithError):
+    """The file asks for something that no honest checkpoint needs (code, paths outside, bombs)."""
+
+
+class InvalidConfig(WeightsmithError):
+    """A JSON side file (config, index, tokenizer) cannot be used."""
+
+
+class InvalidPage(WeightsmithError):
+    """A family page of the catalog is not well formed."""
+
+
+class ConversionRefused(WeightsmithError):
+    """The weights are not what the converter needs, or converting them would damage them."""
+
+
+class TargetRefused(WeightsmithError):
+    """The output path cannot be written: not empty, read-only, no space."""
+
+
+class MissingDevice(WeightsmithError):
+    """The asked-for accelerator is not there."""
+
+
+class MissingPackage(WeightsmithError):
+    """A package that only this command needs is not installed."""
+
+
+class EngineFailed(WeightsmithError):
+    """The inference engine or the reference could not be run to its end."""
