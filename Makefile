@@ -1,0 +1,45 @@
+# `make` alone lists the targets. The environment is made once, in .venv, and again only when its pins change.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format bench-infer bench-convert clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv with vLLM for CPU, transformers and weightsmith itself (pinned in constraints.txt)
+
+$(READY): constraints.txt pyproject.toml
+	@echo "setting up $(VENV): about two minutes, once"
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH; name a Python 3.11 with PYTHON=..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r constraints.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
+	@$(BIN)/python docs/demo.py
+
+test: setup ## the whole test suite, real vLLM included
+	@$(BIN)/python -m pytest -q
+
+test-fast: setup ## the suite without the tests that start an engine
+	@$(BIN)/python -m pytest -q -m "not engine"
+
+lint: setup ## ruff (lint and format) and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## let ruff mend what it can
+	@$(BIN)/ruff check --fix . || true
+	@$(BIN)/ruff format .
+
+bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
+	@$(BIN)/python -m benchmarks.infer
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

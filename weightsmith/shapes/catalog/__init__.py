@@ -1,0 +1,1 @@
+"""Family pages: data, one JSON file per model type."""

@@ -1,0 +1,185 @@
+"""Finds a checkpoint's config file and writes the corrected one: contradicted values are replaced in its text,
+every other byte stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.checkpoint import read_json_object
+from weightsmith.errors import TargetRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.shapes.infer import Inference
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A config as read: its values and the text that they stand in."""
+
+    path: Path
+    data: Mapping[str, Any]
+    text: str
+
+
+def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile | None:
+    """The named config file, else the checkpoint's own config.json; None when it has none.
+
+    Raises InvalidConfig for one that is not a JSON object and MissingInput for a named one that is absent.
+    """
+    path = named or checkpoint.root / "config.json"
+    if named is None and not path.exists():
+        return None
+    data = read_json_object(path)
+    return ConfigFile(path, data, path.read_text(encoding="utf-8-sig"))
+
+
+def write_config(
+    checkpoint: Checkpoint, config: ConfigFile | None, inference: Inference, output: Path | None = None
+) -> str:
+    """Writes the corrected config to `output`, else over the checkpoint's config.json; returns what was done."""
+    if config is None:
+        text = fresh_text(dict(inference.config))
+    else:
+        text = corrected_text(config.text, [(change.name, change.derived) for change in inference.changes])
+    target = output or checkpoint.root / "config.json"
+    if output is None and config is not None and config.path == target and text == config.text:
+        return f"{target}: already right, left untouched"
+    if output is not None:
+        _write(output, text)
+        return f"{output}: written"
+    backup = replace_config(target, text)
+    return f"{target}: written" + (f"; the old one is {backup.name}" if backup else "")
+
+
+def corrected_text(original: str, changes: Iterable[tuple[str, Any]]) -> str:
+    """`original` JSON with the value of each (dotted name, new value) replaced, or added to its object."""
+    for name, value in changes:
+        original = _with_value(original, name.split("."), value)
+    return original
+
+
+def fresh_text(config: dict[str, Any]) -> str:
+    """A new config file, laid out as transformers lays it out."""
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def _with_value(text: str, path: list[str], value: Any) -> str:
+    start, depth = _skip_space(text, 0), 0
+    for level, key in enumerate(path):
+        entries = _entries(text, start)
+        depth += 1
+        found = [span for name, span in entries if name == key]
+        if found and level == len(path) - 1:
+            begin, end = found[-1]  # of duplicate keys, JSON readers take the last
+            return text[:begin] + _dump(value, depth) + text[end:]
+        if found and text[found[-1][0]] == "{":
+            start = found[-1][0]
+            continue
+        for missing in reversed(path[level + 1 :]):
+            value = {missing: value}
+        return _insert(text, start, entries, key, _dump(value, depth), depth)
+    return text
+
+
+def _insert(
+    text: str, start: int, entries: list[tuple[str, tuple[int, int]]], key: str, value: str, depth: int
+) -> str:
+    """Adds `"key": value` as the last entry of the object that begins at `start`."""
+    entry = f"{json.dumps(key, ensure_ascii=False)}: {value}"
+    if not entries:
+        return text[: start + 1] + entry + text[start + 1 :]
+    end = entries[-1][1][1]
+    newline = "\n" + "  " * depth if "\n" in text[start:end] else " "
+    return f"{text[:end]},{newline}{entry}{text[end:]}"
+
+
+def _dump(value: Any, depth: int) -> str:
+    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")
+    return ("\n" + "  " * depth).join(lines)
+
+
+def _entries(text: str, start: int) -> list[tuple[str, tuple[int, int]]]:
+    """(key, span of its value) for the object whose brace is at `start`. The text is known to be valid JSON."""
+    decoder = json.JSONDecoder()
+    entries = []
+    position = _skip_space(text, start + 1)
+    while text[position] != "}":
+        key, position = decoder.raw_decode(text, position)
+        begin = _skip_space(text, _skip_space(text, position) + 1)
+        _, end = decoder.raw_decode(text, begin)
+        entries.append((key, (begin, end)))
+        position = _skip_space(text, end)
+        if text[position] == ",":
+            position = _skip_space(text, position + 1)
+    return entries
+
+
+def _skip_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def replace_config(path: Path, text: str) -> Path | None:
+    """Puts `text` in place of the file at once; returns where the old one was kept, None when there was none.
+
+    The first backup is the one worth having, so an existing `.bak` is never overwritten; later ones are
+    numbered. Raises TargetRefused when the folder cannot be written.
+    """
+    try:
+        backup = _keep_old(path) if path.exists() else None
+    except OSError as error:
+        raise _refused(path, error) from error
+    _write(path, text)
+    return backup
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> TargetRefused:
+    return TargetRefused(path, f"cannot be written ({error.strerror})", "name another file with --output")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside the target and renames, so that no reader ever sees half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _keep_old(path: Path) -> Path:
+    """Copies the file to the first free of `.bak`, `.bak.1`, …; the copy exists whole before anything changes."""
+    number = 0
+    while True:
+        backup = Path(f"{path}.bak" if number == 0 else f"{path}.bak.{number}")
+        try:
+            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            number += 1
+            continue
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(path.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        return backup

@@ -1,0 +1,274 @@
+"""Reads equations backwards: every assignment of positive integers that makes polynomials equal measured sizes.
+
+Three steps, repeated until nothing moves: put in what is known; eliminate over *monomials* as if each product
+were a variable of its own (this alone determines MLA); take roots of what then stands alone. What is left
+falls into components that share no field; each is searched by trying the divisors of a size for a field that
+divides every term of an equation. The search is exhaustive or says that it was not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd, lcm
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.expression import Floor, Monomial, Polynomial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.expression import Atom
+
+Values = dict[str, int]
+Row = dict[Monomial, Fraction]  # sum of coefficient * monomial = -row[()]
+
+# A search that branches more often than this has too little to go on; its result is marked incomplete.
+MAX_NODES = 20_000
+# An unfactored equation is searched by counting up only while that is cheap.
+MAX_COUNTED = 4_096
+
+
+class Contradiction(Exception):
+    """No assignment satisfies the equations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Fields that constrain each other and what they can be together.
+
+    solutions: each assigns the fields it could determine. complete: these are all there are; False also when
+    some field stayed free in one of them.
+    """
+
+    fields: frozenset[str]
+    solutions: tuple[Mapping[str, int], ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """`known` holds in every solution; the components list the rest."""
+
+    known: Mapping[str, int]
+    components: tuple[Component, ...]
+
+
+def solve(
+    equations: Iterable[tuple[Polynomial, int]],
+    known: Mapping[str, int] | None = None,
+    divisors: Sequence[tuple[Polynomial, str]] = (),
+) -> Solved:
+    """All positive integer solutions of `polynomial = size` for every pair.
+
+    known: fields that are decided already. divisors: (polynomial, field) pairs where the field is known to
+    divide the polynomial. Raises Contradiction when there is no solution.
+    """
+    values = dict(known or {})
+    polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
+    rows = _propagate(polynomials, values)
+    components = tuple(_search_component(part, values, divisors) for part in _split(rows))
+    if any(c.complete and not c.solutions for c in components):
+        raise Contradiction
+    return Solved(values, components)
+
+
+def _propagate(polynomials: Sequence[Polynomial], values: Values) -> list[Polynomial]:
+    """Adds to `values` all that follows without search; returns the equations (`= 0`) that stay open."""
+    rows = list(polynomials)
+    while True:
+        rows = _eliminate([row.substitute(values) for row in rows])
+        found = False
+        for row in rows:
+            found |= _take_root(row, values)
+        if not found:
+            return rows
+
+
+def _eliminate(polynomials: Sequence[Polynomial]) -> list[Polynomial]:
+    """Reduced row echelon form over monomials, longest products first, with integer coefficients again."""
+    rows: list[Row] = [{m: Fraction(c) for m, c in p.terms} for p in polynomials]
+    columns = sorted({m for row in rows for m in row if m}, key=lambda m: (-len(m), str(m)))
+    done: list[tuple[Monomial, Row]] = []
+    for column in columns:
+        pivot = next((row for row in rows if column in row), None)
+        if pivot is None:
+            continue
+        rows.remove(pivot)
+        scale = pivot[column]
+        pivot = {m: c / scale for m, c in pivot.items()}
+        rows = [_subtract(row, pivot, column) for row in rows]
+        done = [(m, _subtract(row, pivot, column)) for m, row in done]
+        done.append((column, pivot))
+    if any(row.get((), 0) for row in rows):
+        raise Contradiction
+    return [_integral(row) for _, row in done]
+
+
+def _subtract(row: Row, pivot: Row, column: Monomial) -> Row:
+    factor = row.get(column)
+    if not factor:
+        return row
+    result = dict(row)
+    for monomial, c in pivot.items():
+        result[monomial] = result.get(monomial, Fraction(0)) - factor * c
+        if not result[monomial]:
+            del result[monomial]
+    return result
+
+
+def _integral(row: Row) -> Polynomial:
+    scale = lcm(*(c.denominator for c in row.values()))
+    whole = {m: int(c * scale) for m, c in row.items()}
+    common = gcd(*whole.values())
+    return Polynomial.of({m: c // common for m, c in whole.items()})
+
+
+def _take_root(row: Polynomial, values: Values) -> bool:
+    """`c * field**n = size` determines the field. Raises Contradiction when no positive integer does."""
+    terms = dict(row.terms)
+    constant = terms.pop((), 0)
+    if len(terms) != 1:
+        return False
+    ((monomial, coefficient),) = terms.items()
+    field = monomial[0]
+    if isinstance(field, Floor) or any(atom != field for atom in monomial) or field in values:
+        return False
+    power, remainder = divmod(-constant, coefficient)
+    root = _integer_root(power, len(monomial))
+    if remainder or root is None:
+        raise Contradiction
+    values[field] = root
+    return True
+
+
+def _integer_root(value: int, degree: int) -> int | None:
+    """The positive integer whose power is `value`, if there is one."""
+    if value < 1:
+        return None
+    near = value if degree == 1 else round(value ** (1 / degree))
+    return next((r for r in (near - 1, near, near + 1) if r > 0 and r**degree == value), None)
+
+
+def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
+    """Equations grouped so that no field is in two groups; satisfied ones are gone."""
+    groups: list[tuple[set[str], list[Polynomial]]] = []
+    for row in rows:
+        fields, members = set(row.fields()), [row]
+        if not fields:
+            continue
+        apart = []
+        for group in groups:
+            if group[0] & fields:
+                fields |= group[0]
+                members = group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (fields, members)]
+    return [members for _, members in groups]
+
+
+def _search_component(
+    rows: list[Polynomial], known: Values, divisors: Sequence[tuple[Polynomial, str]]
+) -> Component:
+    fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
+    solutions: list[Values] = []
+    nodes = 0
+    complete = True
+    stack: list[tuple[list[Polynomial], Values]] = [(rows, dict(known))]
+    while stack:
+        rows, values = stack.pop()
+        nodes += 1
+        if nodes > MAX_NODES:
+            complete = False
+            break
+        try:
+            rows = _propagate(rows, values)
+        except Contradiction:
+            continue
+        if not (fields - set(values)):
+            solutions.append({field: values[field] for field in fields})
+            continue
+        branch = _branch(rows, _multiples(divisors, values, fields - set(values)))
+        if branch is None:
+            complete = False
+            solutions.append({field: values[field] for field in fields if field in values})
+            continue
+        field, candidates = branch
+        stack += [(rows, {**values, field: candidate}) for candidate in reversed(candidates)]
+    return Component(fields, tuple(solutions), complete)
+
+
+def _multiples(
+    divisors: Sequence[tuple[Polynomial, str]], values: Values, fields: frozenset[str]
+) -> dict[str, int]:
+    """Per open field, a number that it must divide because a rule says so."""
+    common: dict[str, int] = {}
+    for multiple, field in divisors:
+        number = multiple.substitute(values).known()
+        if field in fields and number:
+            common[field] = gcd(common.get(field, 0), number)
+    return common
+
+
+def _branch(rows: Sequence[Polynomial], common: dict[str, int]) -> tuple[str, list[int]] | None:
+    """The field with the fewest possible values, and these; None when nothing bounds any field.
+
+    common: per field, a number that it must divide.
+    """
+    bounded: dict[str, int] = {}  # field → the largest that it can be
+    windows: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        terms = dict(row.terms)
+        size = -terms.pop((), 0)
+        if not terms:
+            continue
+        for field in _plain(set.intersection(*(set(m) for m in terms))):
+            if size:
+                common[field] = gcd(common.get(field, 0), size)
+        if size > 0 and all(c > 0 for c in terms.values()):
+            for field in _plain({atom for m in terms for atom in m}):
+                least = min(c for m, c in terms.items() if field in m)
+                bounded[field] = min(bounded.get(field, size), size // least)
+        if len(terms) == 1:
+            window = _floor_window(*next(iter(terms.items())), size)
+            if window:
+                windows[window[0]] = window[1]
+    choices = [(field, _divisors(number)) for field, number in common.items()]
+    choices += [
+        (f, list(range(low, high + 1))) for f, (low, high) in windows.items() if high - low < MAX_COUNTED
+    ]
+    if not choices:
+        choices = [(f, list(range(1, top + 1))) for f, top in bounded.items() if top <= MAX_COUNTED]
+    return min(choices, key=lambda choice: (len(choice[1]), choice[0]), default=None)
+
+
+def _plain(atoms: Iterable[Atom]) -> list[str]:
+    return [atom for atom in atoms if isinstance(atom, str)]
+
+
+def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str, tuple[int, int]] | None:
+    """`field // k = q` leaves k values: q*k .. q*k + k - 1."""
+    if len(monomial) != 1 or not isinstance(monomial[0], Floor) or size % coefficient:
+        return None
+    quotient, divisor = size // coefficient, monomial[0].denominator.known()
+    match monomial[0].numerator.terms:
+        case (((str(field),), 1),) if divisor:
+            return field, (max(1, quotient * divisor), quotient * divisor + divisor - 1)
+    return None
+
+
+def _divisors(number: int) -> list[int]:
+    """In ascending order, by trial division: sizes are products of small numbers."""
+    number = abs(number)
+    divisors, prime, rest = [1], 2, number
+    while prime * prime <= rest:
+        power, multiples = 1, list(divisors)
+        while rest % prime == 0:
+            rest //= prime
+            power *= prime
+            divisors += [d * power for d in multiples]
+        prime += 1 if prime == 2 else 2
+    if rest > 1:
+        divisors += [d * rest for d in divisors]
+    return sorted(divisors)
