@@ -101,3 +101,7 @@ def infer_config(
         render.say(write_config(table, config, inference, output))
         return DONE
     return BAD if inference.verdict == "differs" else DONE
+
+
+if __name__ == "__main__":
+    main()

@@ -290,7 +290,7 @@ def _complete(stated: Stated, values: Mapping[str, Value]) -> dict[str, Value]:
     page, whole = stated.page, dict(values)
     for _ in range(3):  # a default may be computed from another default
         for name in [*page.fields, *page.unverifiable]:
-            if whole.get(name) is None:
+            if name not in values and whole.get(name) is None:  # None may be what the weights say
                 whole[name] = stated.assumed(name, whole)
     for name, computed in page.computed.items():
         guard = computed.when_configured

@@ -1,0 +1,1 @@
+"""Figures as ratios against a named peer, in one run."""

@@ -1,0 +1,135 @@
+"""Side files are checked against the weights: vocabulary, special ids, dtype, ties, holes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.checkpoint.headers import write_headers_only
+from tests.shapes.reference import reference_shapes
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.shapes import infer
+from weightsmith.shapes.crosscheck import largest_token_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZES = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 96,
+    "vocab_size": 300,
+}
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16", **SIZES}
+
+
+@pytest.fixture
+def shapes() -> dict[str, tuple[int, ...]]:
+    return reference_shapes("llama", SIZES)
+
+
+def problems(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Code → messages, joined."""
+    found: dict[str, str] = {}
+    for problem in infer(open_checkpoint(folder), config).problems:
+        found[problem.code] = f"{found.get(problem.code, '')} {problem.message}"
+    return found
+
+
+def test_a_sound_checkpoint_has_no_problems(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    assert problems(tmp_path, CONFIG) == {}
+
+
+def test_ids_outside_the_vocabulary_are_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 300]}))
+    assert "bos_token_id 5000" in problems(tmp_path, {**CONFIG, "bos_token_id": 5000})["special-id"]
+    assert "generation_config.json: eos_token_id 300" in problems(tmp_path, CONFIG)["special-id"]
+
+
+def test_a_dtype_that_the_tensors_do_not_have_is_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    assert "float16" in problems(tmp_path, {**CONFIG, "torch_dtype": "float16"})["dtype"]
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    model = {"type": "BPE", "vocab": {f'to"ken\\{i}': i for i in range(290)}, "merges": []}
+    added = [{"id": 301, "content": "<|end|>"}]
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": added, "normalizer": None, "model": model})
+    )
+    assert largest_token_id(tmp_path / "tokenizer.json") == 301
+    assert "301" in problems(tmp_path, CONFIG)["tokenizer-vocabulary"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"model": {"vocab": {', "[]", "\x00"])
+def test_a_broken_tokenizer_does_not_stop_the_inference(tmp_path: Path, shapes: Any, text: str) -> None:
+    write_headers_only(tmp_path, shapes)
+    (tmp_path / "tokenizer.json").write_text(text)
+    assert problems(tmp_path, CONFIG) == {}
+
+
+def test_a_head_stored_beside_a_tied_embedding_is_named_but_no_contradiction(
+    tmp_path: Path, shapes: Any
+) -> None:
+    write_headers_only(tmp_path, shapes)
+    inference = infer(open_checkpoint(tmp_path), {**CONFIG, "tie_word_embeddings": True})
+    assert inference.verdict == "agrees"
+    assert [p.code for p in inference.problems] == ["tied-head"]
+
+
+def test_an_absent_head_proves_the_tie(tmp_path: Path, shapes: Any) -> None:
+    del shapes["lm_head.weight"]
+    write_headers_only(tmp_path, shapes)
+    inference = infer(open_checkpoint(tmp_path), CONFIG)
+    assert inference.verdict == "differs"
+    assert {f.name: (f.derived, f.status, f.basis) for f in inference.changes} == {
+        "tie_word_embeddings": (True, "missing", "weights")
+    }
+
+
+def test_a_lost_tensor_is_a_difference_and_named(tmp_path: Path, shapes: Any) -> None:
+    del shapes["model.layers.1.mlp.up_proj.weight"]
+    write_headers_only(tmp_path, shapes)
+    inference = infer(open_checkpoint(tmp_path), CONFIG)
+    assert inference.verdict == "differs"
+    assert inference.architecture.missing_tensors == ("model.layers.1.mlp.up_proj.weight",)
+    assert not inference.changes
+
+
+def test_a_tensor_of_the_wrong_shape_is_a_near_miss(tmp_path: Path, shapes: Any) -> None:
+    shapes["model.layers.1.mlp.up_proj.weight"] = (64, 96)
+    write_headers_only(tmp_path, shapes)
+    inference = infer(open_checkpoint(tmp_path), CONFIG)
+    assert inference.verdict == "unknown"
+    assert "model.layers.1.mlp.up_proj.weight is [64, 96]" in inference.nearest[0]
+    assert "[96, 64]" in inference.nearest[0]
+
+
+def test_empty_tensors_of_a_broken_save_are_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, {name: (0,) for name in shapes})
+    assert infer(open_checkpoint(tmp_path), CONFIG).verdict == "unknown"
+
+
+def test_tensors_of_no_known_family_are_unknown(tmp_path: Path) -> None:
+    write_headers_only(tmp_path, {"conv.weight": (8, 3, 3, 3), "conv.bias": (8,)})
+    inference = infer(open_checkpoint(tmp_path), None)
+    assert inference.verdict == "unknown"
+    assert "conv.weight" in inference.architecture.unmatched_tensors
+
+
+def test_generated_layer_lists_follow_the_layer_count(tmp_path: Path) -> None:
+    sizes = {**SIZES, "tie_word_embeddings": False}
+    write_headers_only(
+        tmp_path, reference_shapes("qwen2", {k: v for k, v in sizes.items() if k != "head_dim"})
+    )
+    config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], **sizes, "num_hidden_layers": 3}
+    inference = infer(open_checkpoint(tmp_path), {**config, "layer_types": ["full_attention"] * 3})
+    assert inference.config["layer_types"] == ["full_attention"] * 2

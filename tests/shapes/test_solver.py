@@ -1,0 +1,88 @@
+"""The solver finds every solution or says that it did not."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weightsmith.shapes.expression import parse_polynomial
+from weightsmith.shapes.solver import Contradiction, Solved, solve
+
+FIELDS = ("h", "k", "d", "n")
+TEMPLATES = (
+    "h * d", "k * d", "n", "(h + 2 * k) * d", "h * (d + n)", "h + k", "d + n", "h * n", "3 * h * d", "2 * n * k",
+    "k * n + n", "d", "h // 2", "h * (n // h)",
+)  # fmt: skip
+
+
+def solved(equations: dict[str, int], **known: int) -> Solved:
+    return solve([(parse_polynomial(text), size) for text, size in equations.items()], known)
+
+
+def all_solutions(found: Solved) -> set[tuple[tuple[str, int], ...]]:
+    joint = product(*(component.solutions for component in found.components))
+    return {
+        tuple(sorted({**found.known, **{k: v for part in parts for k, v in part.items()}}.items()))
+        for parts in joint
+    }
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sets(st.sampled_from(TEMPLATES), min_size=1, max_size=5),
+    st.lists(st.integers(1, 12), min_size=4, max_size=4),
+)
+def test_the_solutions_are_those_that_brute_force_finds(texts: set[str], numbers: list[int]) -> None:
+    truth = dict(zip(FIELDS, numbers, strict=True))
+    polynomials = {text: parse_polynomial(text) for text in sorted(texts)}
+    sizes = {text: polynomial.substitute(truth).known() or 0 for text, polynomial in polynomials.items()}
+    if not all(sizes.values()):
+        return  # a size of zero is no size
+    found = solved(sizes)
+    fields = sorted({field for p in polynomials.values() for field in p.fields()})
+    for field, value in found.known.items():
+        assert value == truth[field], "what is known must be true"
+    if not all(component.complete for component in found.components):
+        return
+    top = max(sizes.values()) * 2 + 2
+    if top ** len(fields) > 200_000:
+        assert tuple((f, truth[f]) for f in fields) in all_solutions(found)
+        return
+    expected = {
+        tuple(zip(fields, values, strict=True))
+        for values in product(range(1, top + 1), repeat=len(fields))
+        if all(
+            p.substitute(dict(zip(fields, values, strict=True))).known() == sizes[t]
+            for t, p in polynomials.items()
+        )
+    }
+    assert all_solutions(found) == expected
+
+
+def test_sizes_that_contradict_each_other_have_no_solution() -> None:
+    with pytest.raises(Contradiction):
+        solved({"h": 3, "h * d": 10})
+    with pytest.raises(Contradiction):
+        solved({"h": 3, "2 * h": 8})
+    with pytest.raises(Contradiction):
+        solved({"h + k": 1})
+
+
+def test_an_unbounded_field_is_not_called_determined() -> None:
+    found = solved({"h - k": 4})
+    assert not found.known
+    assert [component.complete for component in found.components] == [False]
+
+
+def test_a_rule_that_a_field_divides_another_spares_the_search() -> None:
+    """Falcon-40B: 128 heads and 8 kv heads, head_dim only as hidden // heads."""
+    polynomial = parse_polynomial("(h + 2 * k) * (n // h)")
+    found = solve(
+        [(polynomial, 9216), (parse_polynomial("n"), 8192)], divisors=[(parse_polynomial("n"), "h")]
+    )
+    (component,) = found.components
+    assert component.complete
+    assert {"h": 128, "k": 8} in component.solutions
