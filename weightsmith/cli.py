@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from weightsmith import __version__, render
 from weightsmith.errors import WeightsmithError
+
+if TYPE_CHECKING:
+    from weightsmith.verify.device import Asked
 
 # Rooms are imported inside the commands: `weightsmith --help` needs neither numpy nor torch.
 
@@ -88,10 +92,7 @@ def infer_config(
     table = open_checkpoint(checkpoint)
     config = find_config(table, config_file)
     inference = infer(table, config.data if config else None, model_type)
-    if as_json:
-        render.show_json(inference.document())
-    else:
-        render.show_inference(inference)
+    render.show_inference(inference, as_json=as_json)
     if inference.verdict == "unknown":
         render.say(
             f"error: {checkpoint}: no family of the catalog explains its tensors; name one with --model-type"
@@ -101,6 +102,132 @@ def infer_config(
         render.say(write_config(table, config, inference, output))
         return DONE
     return BAD if inference.verdict == "differs" else DONE
+
+
+@commands.command("inspect")
+@_CHECKPOINT
+@click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@_JSON
+def inspect(checkpoint: Path, values: bool, as_json: bool) -> int:
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
+    from weightsmith.checkpoint import open_checkpoint
+    from weightsmith.values import inspection
+
+    table = open_checkpoint(checkpoint)
+    found = inspection.inspect(table, values=values, progress=render.progress_bar("reading"))
+    render.show_inspection(found, as_json=as_json)
+    return DONE
+
+
+@commands.command("diff")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@_JSON
+def diff(a: Path, b: Path, as_json: bool) -> int:
+    """Compare two checkpoints tensor by tensor. Exit code 0: identical or equal, 1: they differ."""
+    from weightsmith.checkpoint import open_checkpoint
+    from weightsmith.values.diff import diff as compare
+
+    found = compare(open_checkpoint(a), open_checkpoint(b), render.progress_bar("comparing"))
+    render.show_difference(found, as_json=as_json)
+    return BAD if found.verdict == "differs" else DONE
+
+
+@commands.command("convert")
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+@click.option("--converter", metavar="NAME", help="Found from the evidence when not named.")
+@click.option(
+    "--set", "options", metavar="KEY=VALUE", multiple=True, help="An option of the converter; repeatable."
+)
+@click.option("--dtype", metavar="D", help="Cast the floating-point tensors: bfloat16, float16 or float32.")
+@click.option("--max-shard-size", default="5GB", show_default=True, help="Start a new file beyond this.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads; the bytes written do not depend on it.")
+@click.option(
+    "--hash", "hash_name", type=click.Choice(["blake3", "sha256"]), default="blake3", show_default=True
+)
+@click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
+@_JSON
+def convert(
+    source: Path,
+    target: Path,
+    converter: str | None,
+    options: tuple[str, ...],
+    dtype: str | None,
+    max_shard_size: str,
+    workers: int | None,
+    hash_name: str,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
+    from weightsmith.convert import convert as run
+
+    found = run(
+        source,
+        target,
+        converter=converter,
+        options=_pairs(options),
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        workers=workers,
+        hash_name=hash_name,
+        dry_run=dry_run,
+        progress=render.progress_bar("converting"),
+    )
+    render.show_conversion(found, as_json=as_json)
+    return DONE
+
+
+def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not (key and equals):
+            raise click.UsageError(f"--set {option!r} is not KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+@commands.command("verify-on-npu")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--device", type=click.Choice(["auto", "npu", "cuda", "cpu"]), default="auto", show_default=True
+)
+@click.option(
+    "--reference", metavar="hf|FILE|none", default="hf", show_default=True, help="What to compare with."
+)
+@click.option(
+    "--prompts", type=click.Path(path_type=Path), help="JSON lines that replace the built-in prompts."
+)
+@click.option(
+    "--save-baseline", type=click.Path(path_type=Path), help="Keep tokens and log-probabilities for later."
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Write a Markdown report here.")
+@_JSON
+def verify_on_npu(
+    model: Path,
+    device: Asked,
+    reference: str,
+    prompts: Path | None,
+    save_baseline: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> int:
+    """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
+    from weightsmith.verify import Options, verify
+
+    options = Options(
+        device=device,
+        reference=reference if reference in ("hf", "none") else Path(reference),
+        prompts=prompts,
+        save_baseline=save_baseline,
+        report=report,
+        command=" ".join(["weightsmith", *sys.argv[1:]]),
+    )
+    result = verify(model, options, render.say_progress)
+    render.show_verification(result, as_json=as_json)
+    return DONE if result.verdict == "pass" else BAD
 
 
 if __name__ == "__main__":

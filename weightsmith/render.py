@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from weightsmith.checkpoint import Tensor
+    from weightsmith.convert import Conversion
     from weightsmith.shapes import FieldReport, Inference
+    from weightsmith.values.diff import Difference
+    from weightsmith.values.inspection import Inspection
+    from weightsmith.verify import VerifyResult
 
 _MAX_CELL = 28
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
@@ -46,8 +51,9 @@ def _print(text: str = "") -> None:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
-    text = text.strip('"')
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = "" if value is None else json.dumps(value, ensure_ascii=False, default=str).strip('"')
     return text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
 
 
@@ -73,8 +79,11 @@ def _checkpoint_line(summary: Mapping[str, Any]) -> str:
 # infer-config ----------------------------------------------------------------------------------------------
 
 
-def show_inference(inference: Inference) -> None:
+def show_inference(inference: Inference, *, as_json: bool) -> None:
     """The table that the field reports drew by hand: what the weights say, what the config says, and why."""
+    if as_json:
+        show_json(inference.document())
+        return
     _print(_checkpoint_line(inference.checkpoint))
     architecture = inference.architecture
     if architecture.model_type is None:
@@ -82,11 +91,8 @@ def show_inference(inference: Inference) -> None:
         for line in inference.nearest:
             _print(f"  {line}")
         return
-    same = (
-        f"; the tensors fit {', '.join(architecture.alternatives)} as well"
-        if architecture.alternatives
-        else ""
-    )
+    others = ", ".join(architecture.alternatives)
+    same = f"; the tensors fit {others} as well" if others else ""
     _print(f"family: {architecture.model_type} (from the {architecture.source}{same})")
     _print()
     rows = [_field_row(field) for field in inference.fields if field.status != "unverifiable"]
@@ -128,6 +134,151 @@ def _verdict_sentence(inference: Inference) -> str:
     if inference.verdict == "derived":
         return "derived: there is no config; --write makes one from the weights"
     return "agrees: the config is what the weights say"
+
+
+# inspect ---------------------------------------------------------------------------------------------------
+
+
+def show_inspection(inspection: Inspection, *, as_json: bool) -> None:
+    """The verdicts first, then the tensors with layers and experts folded."""
+    for problem in inspection.checkpoint.problems:
+        say(f"warning: {problem.message} [{problem.code}]")
+    if as_json:
+        show_json(inspection.document())
+        return
+    _print(_checkpoint_line(inspection.checkpoint.summary()))
+    packed = inspection.quantization
+    _print(
+        "quantization: " + ("none" if packed is None else f"{packed['method']} (from the {packed['source']})")
+    )
+    if inspection.survey is not None:
+        fusion = inspection.survey.fusion
+        group = {None: "", -1: ", one scale per row"}.get(
+            fusion.group_size, f", groups of {fusion.group_size}"
+        )
+        _print(f"ternary fusion: {fusion.state}{group} ({fusion.tensors_checked} linear weights checked)")
+        for sentence in fusion.evidence:
+            _print(f"  {sentence}")
+        for fault in inspection.survey.damage:
+            _print(f"damage: {fault.tensor}: {fault.what}")
+        if not inspection.survey.damage:
+            _print("damage: none found")
+    _print()
+    _print(
+        _table(
+            _folded(inspection.checkpoint.tensors.values()), ["tensors", "count", "dtype", "shape", "bytes"]
+        )
+    )
+
+
+def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
+    """One row for all tensors that differ in their indices alone."""
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for tensor in tensors:
+        name = ".".join("*" if part.isdigit() else part for part in tensor.name.split("."))
+        rows.setdefault((name, tensor.dtype, " x ".join(map(str, tensor.shape))), []).append(tensor.nbytes)
+    return [
+        (name, len(sizes), dtype, shape, size(sum(sizes))) for (name, dtype, shape), sizes in rows.items()
+    ]
+
+
+# diff ------------------------------------------------------------------------------------------------------
+
+_WORST = 20
+
+
+def show_difference(difference: Difference, *, as_json: bool) -> None:
+    """The verdict, and the tensors that differ, worst first."""
+    if as_json:
+        show_json(difference.document())
+        return
+    different = [t for t in difference.tensors if t.status != "identical"]
+    different.sort(key=lambda t: (t.status != "differs", -(t.max_abs or 0.0), t.name))
+    if different:
+        rows = [
+            (
+                t.name,
+                t.status,
+                _figure(t.max_abs),
+                t.max_ulp,
+                f"{t.mismatched} of {t.elements}",
+                _figure(t.cosine),
+            )
+            for t in different[:_WORST]
+        ]
+        _print(_table(rows, ["tensor", "", "max |a-b|", "max ulp", "mismatched", "cosine"]))
+        if len(different) > _WORST:
+            _print(f"and {len(different) - _WORST} more")
+        _print()
+    for side, names in (("A", difference.only_in_a), ("B", difference.only_in_b)):
+        if names:
+            _print(f"only in {side}: {', '.join(names[:_WORST])}" + (" …" if len(names) > _WORST else ""))
+    same = sum(t.status == "identical" for t in difference.tensors)
+    _print(f"verdict: {difference.verdict} ({same} of {len(difference.tensors)} common tensors identical)")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+# convert ---------------------------------------------------------------------------------------------------
+
+
+def show_conversion(conversion: Conversion, *, as_json: bool) -> None:
+    """What was done and why; the reason and the notes go beside the result."""
+    say(f"converter: {conversion.converter}, because {conversion.reason}")
+    for note in conversion.notes:
+        say(f"note: {note}")
+    for name, why in conversion.left_out.items():
+        say(f"left out: {name} ({why})")
+    if as_json:
+        show_json(conversion.document())
+        return
+    counts, verb = conversion.tensors, "would write" if conversion.dry_run else "wrote"
+    _print(
+        f"{verb} {conversion.output}: {size(conversion.bytes_written)} in {conversion.seconds:.2f} s "
+        f"({counts.converted} tensors converted, {counts.copied} copied, {counts.created} created, "
+        f"{counts.dropped} dropped)"
+    )
+    if conversion.options:
+        _print("options: " + ", ".join(f"{key}={value}" for key, value in conversion.options.items()))
+    if conversion.config_changes:
+        rows = [
+            (change.name, _cell(change.before), _cell(change.after)) for change in conversion.config_changes
+        ]
+        _print(_table(rows, ["config field", "from", "to"]))
+    _print("files: " + ", ".join(conversion.files))
+
+
+# verify-on-npu ---------------------------------------------------------------------------------------------
+
+
+def show_verification(result: VerifyResult, *, as_json: bool) -> None:
+    """One row per check, each with its own verdict."""
+    if as_json:
+        show_json(result.document())
+        return
+    marks = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+    rows = [
+        (
+            check.name,
+            f"{marks[check.verdict]} {check.verdict}",
+            _cell(check.value),
+            _cell(check.threshold),
+            check.detail,
+        )
+        for check in result.checks
+    ]
+    _print(_table(rows, ["check", "", "value", "limit", "what it means"]))
+    if result.report:
+        _print(f"report: {result.report}")
+    _print(f"verdict: {result.verdict}")
+
+
+def say_progress(text: str) -> None:
+    """What is happening, on a terminal only."""
+    if sys.stderr.isatty():
+        say(text)
 
 
 # progress --------------------------------------------------------------------------------------------------

@@ -336,7 +336,7 @@ def _evidence(facts: Iterable[_Fact], roles: Iterable[Role], page: Page) -> dict
     for role in roles:
         for condition in (v.condition for v in role.pattern.variants if v.condition):
             first = next(iter(role.tensors.values()), None)
-            name = first.name if first else role.pattern.text
+            name = first.name if first else role.pattern.name((0,) * len(role.pattern.slots))
             state = "present" if first else "absent"
             for field in condition.names & set(page.fields):
                 evidence = Evidence(name, None, None, f"{state}; exists if {condition.text}")

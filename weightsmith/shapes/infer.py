@@ -228,11 +228,11 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
 
 def _kept(name: str, chosen: Fit, stated: Stated) -> str:
     """The stated values that this field was decided with, as text; empty when the file states none of them."""
-    partners = sorted(chosen.answer.partners.get(name, frozenset())) or [name]
     values = chosen.answer.values
+    partners = sorted(chosen.answer.partners.get(name, frozenset()))
     agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
-    others = [p for p in dict.fromkeys(agreeing) if p != name] or agreeing
-    return ", ".join(f"{p} = {values[p]}" for p in dict.fromkeys(others))
+    others = [f"{p} = {values[p]}" for p in agreeing if p != name]
+    return ", ".join(others) or ("its own value" if agreeing else "")
 
 
 def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> str:
