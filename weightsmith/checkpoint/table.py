@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of bytes in one file: `file` is relative to the checkpoint's folder, `start` and `nbytes` are bytes."""
+    """A run of bytes in one file: `file` is relative to the checkpoint's folder, the numbers are bytes."""
 
     file: str
     start: int
@@ -68,6 +68,16 @@ class Problem:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """What one weights file adds to a checkpoint: its tensors in file order and what is odd about them."""
+
+    format: str
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)

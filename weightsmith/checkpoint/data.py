@@ -1,0 +1,159 @@
+"""The only place that reads tensor data: bytes at an offset, as numpy arrays of the right dtype. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.file_bytes import ByteFile, too_big
+from weightsmith.checkpoint.layout import span
+from weightsmith.checkpoint.names import quoted
+from weightsmith.errors import CorruptCheckpoint, WeightsmithError
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    from weightsmith.checkpoint.table import Checkpoint, Tensor
+
+_NUMPY = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "I16": "<i2",
+    "U16": "<u2",
+    "F16": "<f2",
+    "I32": "<i4",
+    "U32": "<u4",
+    "F32": "<f4",
+    "C64": "<c8",
+    "F64": "<f8",
+    "I64": "<i8",
+    "U64": "<u8",
+}
+_ML_DTYPES = {
+    "BF16": "bfloat16",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}
+
+
+def numpy_dtype(dtype: str) -> np.dtype[Any]:
+    """The numpy dtype of a safetensors dtype; sub-byte types (F4, F6) are packed bytes, uint8."""
+    if dtype in _ML_DTYPES:
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
+        return found
+    return np.dtype(_NUMPY.get(dtype, "u1"))
+
+
+class TensorReader:
+    """Reads the tensors of one checkpoint. Opens a file when first needed; several threads may share it."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._files: dict[str, ByteFile] = {}
+        self._lock = Lock()
+
+    def __enter__(self) -> TensorReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes every file; a later read opens them again."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
+
+    def read(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+        """The tensor as an own contiguous array of its shape, whatever its strides.
+
+        Sub-byte dtypes (F4, F6) come as a flat uint8 array of their packed bytes. Memory: the tensor, and for
+        a strided view also the bytes that it spans.
+        Raises CorruptCheckpoint when the file has changed, WeightsmithError when there is not enough memory.
+        """
+        file = self._file(tensor)
+        dtype = numpy_dtype(tensor.dtype)
+        try:
+            if tensor.contiguous:
+                shape = tensor.shape if BITS[tensor.dtype] >= 8 else (tensor.nbytes,)
+                array = np.empty(shape, dtype)
+                file.read_into(tensor.start, _bytes_of(array))
+            else:
+                flat = np.empty(span(tensor.shape, tensor.strides), dtype)
+                file.read_into(tensor.start, _bytes_of(flat))
+                strides = [stride * dtype.itemsize for stride in tensor.strides]
+                view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+                array = np.array(view, order="C", copy=True)
+        except (MemoryError, ValueError) as error:
+            raise too_big(file.subject, f"tensor {quoted(tensor.name)}", tensor.nbytes) from error
+        if tensor.dtype == "BOOL" and array.size and array.view(np.uint8).max() > 1:
+            raise CorruptCheckpoint(
+                file.subject,
+                f"tensor {quoted(tensor.name)} is BOOL but holds bytes other than 0 and 1",
+                "the data is damaged; download it again",
+            )
+        return array
+
+    def read_rows(self, tensor: Tensor, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """`read(tensor)[start:stop]` along axis 0, reading only the bytes of those rows.
+
+        Sub-byte dtypes: rows must fill whole bytes. Raises as `read`; ValueError for rows outside the tensor.
+        """
+        if not tensor.shape or not 0 <= start <= stop <= tensor.shape[0]:
+            raise ValueError(f"rows {start}:{stop} of a tensor of shape {tensor.shape}")
+        offset = tensor.offset + start * tensor.strides[0]
+        rows = replace(tensor, shape=(stop - start, *tensor.shape[1:]), offset=offset)
+        bits = BITS[tensor.dtype]
+        if bits < 8 and (offset * bits % 8 or rows.elements * bits % 8):
+            raise WeightsmithError(
+                tensor.storage.file,
+                f"rows {start}:{stop} of tensor {quoted(tensor.name)} do not fill whole bytes",
+                "read the whole tensor",
+            )
+        return self.read(rows)
+
+    def read_bytes_into(
+        self, tensor: Tensor, buffer: bytearray | memoryview | mmap | np.ndarray[Any, Any]
+    ) -> None:
+        """Fills the writable `buffer` of exactly `tensor.nbytes` bytes with a contiguous tensor's bytes.
+
+        Raises as `read`; ValueError for a strided tensor or a buffer of another size.
+        """
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type] # arrays are buffers before 3.12 too
+        if not tensor.contiguous or view.nbytes != tensor.nbytes:
+            raise ValueError(
+                f"{tensor.name}: needs a contiguous tensor and a buffer of {tensor.nbytes} bytes"
+            )
+        self._file(tensor).read_into(tensor.start, view)
+
+    def _file(self, tensor: Tensor) -> ByteFile:
+        name = tensor.storage.file
+        with self._lock:
+            file = self._files.get(name)
+            if file is None:
+                file = ByteFile(self._checkpoint.root / name, name)
+                stated = self._checkpoint.files[name]
+                if file.size != stated:
+                    file.close()
+                    raise CorruptCheckpoint(
+                        file.subject,
+                        f"the file changed: it has {file.size:,} bytes, not the {stated:,} of before",
+                        "let the download or the writer finish, then try again",
+                    )
+                self._files[name] = file
+            return file
+
+
+def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data

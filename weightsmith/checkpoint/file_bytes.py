@@ -1,0 +1,103 @@
+"""One regular file, opened once: its size, and the bytes at an offset or one clear line why not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from weightsmith.errors import CorruptCheckpoint, MissingInput, WeightsmithError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
+    """The error line for a path that the system will not open."""
+    text = str(path)
+    if isinstance(error, FileNotFoundError) and os.path.islink(text):  # noqa: PTH114 - no pathlib on a bad path
+        return MissingInput(
+            text,
+            "is a symbolic link whose target is gone",
+            "the cache that it points into was pruned or moved; download the file again",
+        )
+    if isinstance(error, FileNotFoundError):
+        return MissingInput(
+            text,
+            "no such file or folder",
+            "name a local checkpoint folder, weights file or index (download a hub model first, e.g. with "
+            "`hf download`)",
+        )
+    if isinstance(error, PermissionError):
+        return MissingInput(text, "may not be read (permission denied)", "ask its owner or change its mode")
+    reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+    return MissingInput(text, f"cannot be read ({reason.lower()})", "check the path and the disk")
+
+
+class ByteFile:
+    """An open regular file. `subject` names it in errors, `name` is what the tensor table calls it."""
+
+    __slots__ = ("fd", "name", "size", "subject")
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Raises MissingInput where the path is absent, unreadable or no regular file."""
+        self.subject, self.name = str(path), name
+        try:
+            # O_NONBLOCK: opening a FIFO that somebody put there must not hang; it changes nothing for files.
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        status = os.fstat(self.fd)
+        self.size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise MissingInput(path, "is no regular file", "name a checkpoint folder or a weights file")
+
+    def __enter__(self) -> ByteFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def read(self, start: int, count: int) -> bytes:
+        """Exactly `count` bytes from byte `start`.
+
+        Raises CorruptCheckpoint when the file ends before, MissingInput when the disk fails.
+        """
+        if start < 0 or count < 0 or start + count > self.size:
+            raise CorruptCheckpoint(
+                self.subject,
+                f"ends at byte {self.size:,} but {count:,} bytes at {start:,} are needed",
+                "the file is truncated; download it again",
+            )
+        buffer = bytearray(count)
+        self.read_into(start, memoryview(buffer))
+        return bytes(buffer) if count else b""
+
+    def read_into(self, start: int, view: memoryview) -> None:
+        """Fills `view` (bytes, writable) from byte `start`. Raises as `read` does."""
+        done = 0
+        while done < len(view):
+            try:
+                # Linux moves at most 0x7ffff000 bytes a call; the loop takes the rest.
+                got = os.preadv(self.fd, [view[done:]], start + done)
+            except OSError as error:
+                raise unreadable(self.subject, error) from error
+            if not got:
+                raise CorruptCheckpoint(
+                    self.subject,
+                    f"the file changed while it was read: it now ends at byte {start + done:,}",
+                    "let the download or the writer finish, then try again",
+                )
+            done += got
+
+
+def too_big(subject: str, what: str, count: int) -> WeightsmithError:
+    return WeightsmithError(
+        subject, f"{what} needs {count:,} bytes of memory, more than there is", "use a machine with more"
+    )

@@ -1,0 +1,171 @@
+"""Which files of a folder are the model's weights, and which only look like it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.file_bytes import unreadable
+from weightsmith.checkpoint.names import quoted, sample
+from weightsmith.checkpoint.table import Problem
+from weightsmith.errors import MissingInput, UnknownFormat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The state that trainers (transformers, accelerate, DeepSpeed, Lightning) leave beside the weights.
+_TRAINING = re.compile(
+    r"(training_args|optimizer|scheduler|scaler|rng_state|random_states|sampler|.*optim_states|.*_optimizer|"
+    r"optim|lr_scheduler|dataloader|custom_checkpoint|sharding_info|global_step)[\w.-]*\.(bin|pt|pth|pkl)"
+)
+_SHARD = re.compile(r"(.+?)-(\d{5,6})-of-(\d{5,6})(\.[\w.]+)")
+_TORCH_SUFFIXES = (".bin", ".pt", ".pth")
+# Formats of other engines, for the line that says what a folder without weights holds instead.
+_FOREIGN = {
+    ".gguf": "GGUF",
+    ".ggml": "GGML",
+    ".onnx": "ONNX",
+    ".h5": "Keras/TensorFlow",
+    ".msgpack": "Flax",
+    ".ckpt": "Lightning or TensorFlow",
+    ".distcp": "torch distributed",
+    ".npz": "numpy",
+    ".mlmodel": "CoreML",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The weights of a folder: an index, or files in name order; and what was left aside."""
+
+    index: str | None
+    files: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def choose(folder: Path) -> Choice:
+    """The files that transformers would load, safetensors first.
+
+    Order: an index; `model.safetensors` or `pytorch_model.bin`; a complete numbered set; then what is left,
+    adapters and `consolidated*` (Mistral's and Meta's own layout) last.
+    Raises MissingInput (unreadable, incomplete set) or UnknownFormat (no weights; says what is there).
+    """
+    names = _names(folder)
+    safetensors = [name for name in names if name.endswith(".safetensors")]
+    torch = [name for name in names if name.endswith(_TORCH_SUFFIXES) and not _TRAINING.fullmatch(name)]
+    indexes = [name for name in names if name.endswith(".index.json")]
+    for kind, candidates, main in (("safetensors", safetensors, "model"), ("torch", torch, "pytorch_model")):
+        index = _index(indexes, kind, main)
+        if not candidates and not index:
+            continue
+        problems = []
+        if kind == "safetensors" and torch:
+            text = (
+                f"{folder}: holds safetensors and torch files; the safetensors were read, not {sample(torch)}"
+            )
+            problems.append(Problem("two-formats", text))
+        if index:
+            return Choice(index, (), tuple(problems))
+        files = _preferred(folder, candidates, main)
+        rest = [name for name in candidates if name not in files]
+        if rest:
+            text = f"{folder}: beside {sample(list(files))} lie {sample(rest)}, which were not read"
+            problems.append(Problem("other-weights", text))
+        return Choice(None, files, tuple(problems))
+    raise UnknownFormat(folder, _contents(names), "name a folder with *.safetensors or *.bin files")
+
+
+def unlisted(folder: Path, index: str, listed: tuple[str, ...]) -> list[Problem]:
+    """Weights beside an index that it does not name: shards (index-unlisted-file) or other models' files."""
+    suffixes = (".safetensors",) if any(name.endswith(".safetensors") for name in listed) else _TORCH_SUFFIXES
+    found = [
+        name
+        for name in _names(folder)
+        if name.endswith(suffixes) and name not in listed and not _TRAINING.fullmatch(name)
+    ]
+    aside = [name for name in found if _aside(name)]
+    shards = [name for name in found if not _aside(name)]
+    problems = []
+    if shards:
+        text = f"{index}: does not name {sample(shards)}, which therefore were not read (nor does vLLM)"
+        problems.append(Problem("index-unlisted-file", text))
+    if aside:
+        problems.append(Problem("other-weights", f"{folder}: beside the indexed weights lie {sample(aside)}"))
+    return problems
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def numbered(name: str) -> tuple[str, int, int, str] | None:
+    """(stem, number, count, suffix) of `model-00001-of-00003.safetensors`."""
+    match = _SHARD.fullmatch(name)
+    return (match[1], int(match[2]), int(match[3]), match[4]) if match else None
+
+
+def _aside(name: str) -> bool:
+    """Adapters, and the copy of the weights that Mistral ships in its own layout."""
+    return name.startswith(("adapter_", "consolidated"))
+
+
+def _index(indexes: list[str], kind: str, main: str) -> str | None:
+    of_kind = [name for name in indexes if (".safetensors." in name) == (kind == "safetensors")]
+    usual = f"{main}.safetensors.index.json" if kind == "safetensors" else f"{main}.bin.index.json"
+    if usual in of_kind:
+        return usual
+    others = [name for name in of_kind if ".safetensors." in name or ".bin." in name]
+    others = [name for name in others if not _aside(name)] or others
+    return others[0] if len(others) == 1 else None
+
+
+def _preferred(folder: Path, candidates: list[str], main: str) -> tuple[str, ...]:
+    for suffix in (".safetensors", *_TORCH_SUFFIXES):
+        if f"{main}{suffix}" in candidates:
+            return (f"{main}{suffix}",)
+    own = [name for name in candidates if not _aside(name)]
+    pool = own or [name for name in candidates if name.startswith("consolidated")] or candidates
+    sets: dict[tuple[str, int, str], list[str]] = {}
+    for name in pool:
+        part = numbered(name)
+        if part:
+            sets.setdefault((part[0], part[2], part[3]), []).append(name)
+    if sets:
+        key = next((key for key in sets if key[0] == main), next(iter(sets)))
+        if len(sets) == 1 or key[0] == main:
+            _complete(folder, key, sets[key])
+            return tuple(sets[key])
+    return tuple(pool)
+
+
+def _complete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None:
+    stem, count, suffix = key
+    present = {part[1] for name in files if (part := numbered(name))}
+    # Walks the files present, not the count, which a file name could set to a million.
+    missing = next((n for n in range(1, len(present) + 2) if n <= count and n not in present), None)
+    if missing is not None:
+        name = f"{stem}-{missing:05d}-of-{count:05d}{suffix}"
+        raise MissingInput(
+            folder,
+            f"has {len(present)} of {count} shards; {quoted(name)} is missing",
+            "download the missing shards",
+        )
+
+
+def _contents(names: list[str]) -> str:
+    if not names:
+        return "is an empty folder"
+    foreign = sorted(
+        {what for name in names for suffix, what in _FOREIGN.items() if name.lower().endswith(suffix)}
+    )
+    if foreign:
+        return f"holds no safetensors or torch weights, only {' and '.join(foreign)} files"
+    training = [name for name in names if _TRAINING.fullmatch(name)]
+    if training:
+        return f"holds no weights, only a trainer's state ({sample(training)})"
+    return f"holds no weights; it has {sample(names, 5)}"

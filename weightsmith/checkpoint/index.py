@@ -1,0 +1,125 @@
+"""A sharded checkpoint's index: which shards it names, and where it and the shards disagree.
+
+Format (transformers, `*.index.json`): {"metadata": {"total_size": bytes}, "weight_map": {tensor: file}}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.names import check_name, quoted, sample
+from weightsmith.checkpoint.table import Problem
+from weightsmith.errors import HostileCheckpoint, InvalidConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint.table import Storage, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What an index file says. files: the shards in name order. total_size: its claim as found, or None."""
+
+    name: str
+    weight_map: Mapping[str, str]
+    files: tuple[str, ...]
+    total_size: object
+
+
+def read_index(path: Path) -> Index:
+    """Raises InvalidConfig for a malformed index, HostileCheckpoint for a shard outside the folder."""
+    value = read_json_object(path)
+    weight_map = value.get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise InvalidConfig(
+            path, "has no weight_map, so it is no checkpoint index", "name the folder or a weights file"
+        )
+    if not weight_map:
+        raise InvalidConfig(
+            path, "has an empty weight_map", "delete it: the shards can be read without an index"
+        )
+    files: set[str] = set()
+    for name, file in weight_map.items():
+        if type(file) is not str:
+            raise InvalidConfig(
+                path, f"maps {quoted(name)} to something other than a file name", "mend the index"
+            )
+        check_name(str(path), name)
+        files.add(file)
+    for file in files:
+        _confined(path, file)
+    metadata = value.get("metadata")
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
+    return Index(path.name, weight_map, tuple(sorted(files)), total)
+
+
+def _confined(path: Path, file: str) -> None:
+    """A shard's name may only lead downwards from the index's folder.
+
+    A shard that is itself a symbolic link is fine: the hub cache links every file to a blob elsewhere.
+    """
+    parts = file.split("/")
+    if (
+        "\\" in file
+        or ":" in file
+        or not file.isprintable()
+        or {"", ".", ".."} & set(parts)
+        or len(file) > 1024
+    ):
+        raise HostileCheckpoint(
+            path,
+            f"its weight_map names the file {quoted(file)}, which is no plain path inside the folder",
+            "get the index from a source that you trust",
+        )
+
+
+def disagreements(index: Index, tensors: Mapping[str, Tensor]) -> list[Problem]:
+    """Where the index and the shards' headers differ, one Problem per code and shard.
+
+    Codes: index-missing-tensor (in the index, in no shard), index-unlisted-tensor (in a shard, not in the
+    index), index-wrong-file (in another shard than the index says), index-total-size.
+    """
+    faults: dict[tuple[str, str], list[str]] = {}
+    for name, file in index.weight_map.items():
+        tensor = tensors.get(name)
+        if tensor is None:
+            faults.setdefault(("index-missing-tensor", file), []).append(name)
+        elif tensor.storage.file != file:
+            faults.setdefault(("index-wrong-file", file), []).append(name)
+    for name, tensor in tensors.items():
+        if name not in index.weight_map:
+            faults.setdefault(("index-unlisted-tensor", tensor.storage.file), []).append(name)
+    problems = [
+        Problem(code, f"{index.name}: {_SAYS[code].format(file=file, count=len(names))}: {sample(names)}")
+        for (code, file), names in sorted(faults.items())
+    ]
+    size = _total_size(index, tensors)
+    return [*problems, size] if size else problems
+
+
+_SAYS = {
+    "index-missing-tensor": "{count} tensors that it places in {file} are not there",
+    "index-wrong-file": "{count} tensors that it places in {file} lie in another shard",
+    "index-unlisted-tensor": "{count} tensors of {file} are not in the index",
+}
+
+
+def _total_size(index: Index, tensors: Mapping[str, Tensor]) -> Problem | None:
+    """transformers counts shared bytes once, other writers every tensor: either sum is right."""
+    if index.total_size is None:
+        return None
+    every = sum(tensor.nbytes for tensor in tensors.values())
+    once: dict[tuple[Storage, int, tuple[int, ...]], int] = {}
+    for tensor in tensors.values():
+        once[tensor.storage, tensor.offset * BITS[tensor.dtype], tensor.shape] = tensor.nbytes
+    if index.total_size in (every, sum(once.values())) and type(index.total_size) is not bool:
+        return None
+    found = index.total_size if isinstance(index.total_size, (int, float)) else quoted(index.total_size)
+    return Problem(
+        "index-total-size", f"{index.name}: total_size says {quoted(found)}, the tensors have {every} bytes"
+    )

@@ -1,0 +1,90 @@
+"""JSON from strangers: one object, strictly parsed, or one line that says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NoReturn
+
+from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.names import quoted
+from weightsmith.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The largest honest side files are tokenizers (30 MB) and the index of a 91,000-tensor model (10 MB).
+LARGEST_JSON = 64 << 20
+
+
+class JsonFaultError(ValueError):
+    """Why a text is no acceptable JSON object: `fact` is half a sentence about the text."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(fact)
+        self.fact = fact
+
+
+def parse_object(raw: bytes) -> dict[str, object]:
+    """The JSON object that `raw` (UTF-8) holds. Raises JsonFaultError.
+
+    Refused although Python's parser takes them: duplicate keys (two readers would see two files), NaN and
+    Infinity (no JSON), nesting beyond the interpreter's stack.
+    """
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise JsonFaultError(f"is not UTF-8 (byte {error.start:,})") from error
+    except json.JSONDecodeError as error:
+        raise JsonFaultError(f"is no JSON ({error.msg.lower()}, character {error.pos:,})") from error
+    except RecursionError as error:
+        raise JsonFaultError("is nested too deeply") from error
+    except JsonFaultError:
+        raise
+    except ValueError as error:  # an integer of thousands of digits
+        raise JsonFaultError(f"holds an unusable number ({str(error).split(';')[0].lower()})") from error
+    if not isinstance(value, dict):
+        raise JsonFaultError(f"holds a {_KINDS.get(type(value), 'value')} where an object is expected")
+    return value
+
+
+def read_json_object(path: Path) -> dict[str, object]:
+    """The JSON object in a side file (config, index, tokenizer).
+
+    Raises MissingInput when it cannot be opened and InvalidConfig when it holds no acceptable JSON object.
+    """
+    with ByteFile(path, path.name) as file:
+        if file.size > LARGEST_JSON:
+            raise InvalidConfig(
+                path, f"has {file.size:,} bytes, more than {LARGEST_JSON:,}", "is it really a JSON side file?"
+            )
+        raw = file.read(0, file.size)
+    if not raw.strip():
+        raise InvalidConfig(path, "is empty", "download it again")
+    if raw.startswith(b"version https://git-lfs"):
+        raise InvalidConfig(path, "is a git-lfs pointer, not the file itself", "run `git lfs pull`")
+    if raw.startswith(b"\xef\xbb\xbf"):
+        raise InvalidConfig(path, "starts with a byte order mark", "save it as UTF-8 without one")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InvalidConfig(path, "is UTF-16", "save it as UTF-8")
+    try:
+        return parse_object(raw)
+    except JsonFaultError as fault:
+        raise InvalidConfig(path, fault.fact, "mend the file or download it again") from fault
+
+
+_KINDS: dict[type, str] = {list: "list", str: "string", int: "number", float: "number", bool: "boolean"}
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise JsonFaultError(f"has the key {quoted(key)} twice in one object")
+            seen.add(key)
+    return entries
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise JsonFaultError(f"contains {name}, which is no JSON")

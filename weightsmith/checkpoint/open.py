@@ -1,0 +1,142 @@
+"""The door of this room: any path to one checkpoint table."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
+from weightsmith.checkpoint.folder import choose, numbered, unlisted
+from weightsmith.checkpoint.index import disagreements, read_index
+from weightsmith.checkpoint.names import quoted, sample
+from weightsmith.checkpoint.recognise import recognise
+from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.table import Checkpoint, Problem
+from weightsmith.errors import CorruptCheckpoint, MissingInput
+
+if TYPE_CHECKING:
+    from weightsmith.checkpoint.table import FilePart, Tensor
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """The tensor table of a checkpoint folder, one weights file or an index file. Reads headers only.
+
+    Nothing in a file is ever executed, whatever it holds. Raises only WeightsmithError: MissingInput (absent,
+    unreadable, a shard missing), UnknownFormat, CorruptCheckpoint, HostileCheckpoint, InvalidConfig (index).
+    Lesser faults are in the result's `problems`.
+    """
+    path = Path(path)
+    try:
+        is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - Path.is_dir swallows the reason
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if is_folder:
+        choice = choose(path)
+        if choice.index:
+            return _indexed(path, path, choice.index, choice.problems)
+        return _joined(path, path, choice.files, choice.problems)
+    if path.name.endswith(".index.json"):
+        return _indexed(path, path.parent, path.name, ())
+    return _joined(path, path.parent, (path.name,), _one_of_several(path))
+
+
+def _indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -> Checkpoint:
+    index = read_index(root / name)
+    # os.path, because Path.exists raises for a name that is too long for the file system.
+    absent = [file for file in index.files if not os.path.exists(root / file)]  # noqa: PTH110
+    if absent:
+        raise MissingInput(
+            root / name,
+            f"names {quoted(absent[0])}, which is not there ({len(absent)} of {len(index.files)} missing)",
+            "download the missing shards",
+        )
+    found = (*problems, *unlisted(root, name, index.files))
+    checkpoint = _joined(path, root, index.files, found, index.name)
+    return _with_problems(checkpoint, disagreements(index, checkpoint.tensors))
+
+
+def _with_problems(checkpoint: Checkpoint, problems: list[Problem]) -> Checkpoint:
+    from dataclasses import replace
+
+    return replace(checkpoint, problems=(*checkpoint.problems, *problems)) if problems else checkpoint
+
+
+def _joined(
+    path: Path, root: Path, files: tuple[str, ...], problems: tuple[Problem, ...], index: str | None = None
+) -> Checkpoint:
+    """One table from several files. A tensor name may occur once."""
+    sizes: dict[str, int] = {}
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    formats: set[str] = set()
+    found = list(problems)
+    empty: list[str] = []
+    for name in sorted(files):
+        with ByteFile(root / name, name) as file:
+            part = _part(file)
+            sizes[name] = file.size
+        empty += [key for key, tensor in part.tensors.items() if 0 in tensor.shape]
+        before = len(tensors)
+        tensors.update(part.tensors)
+        if len(tensors) != before + len(part.tensors):
+            _refuse_twins(root, files, part)
+        metadata = {**part.metadata, **metadata}
+        formats.add(part.format)
+        found += part.problems
+    if not tensors:
+        raise CorruptCheckpoint(path, "holds no tensors", "download it again")
+    if empty:
+        # What ZeRO-3 leaves when its shards were not gathered before saving (field-notes, 2).
+        text = f"{path}: {len(empty)} of {len(tensors)} tensors have no elements: {sample(empty)}"
+        found.append(Problem("empty-tensors", text))
+    kind = formats.pop() if len(formats) == 1 else "mixed"
+    return Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found))
+
+
+def _part(file: ByteFile) -> FilePart:
+    try:
+        return _READERS[recognise(file)](file)
+    except MemoryError as error:
+        raise too_big(file.subject, "its header", file.size) from error
+
+
+def _torch_zip(file: ByteFile) -> FilePart:
+    # The pickle rooms are loaded only where a file needs them.
+    from weightsmith.checkpoint.torch_zip import read_torch_zip
+
+    return read_torch_zip(file)
+
+
+def _torch_legacy(file: ByteFile) -> FilePart:
+    from weightsmith.checkpoint.torch_legacy import read_torch_legacy
+
+    return read_torch_legacy(file)
+
+
+_READERS = {"safetensors": read_safetensors, "torch-zip": _torch_zip, "torch-legacy": _torch_legacy}
+
+
+def _refuse_twins(root: Path, files: tuple[str, ...], part: FilePart) -> None:
+    """Finds the twin again: rare, so the fast path keeps no owner per name."""
+    mine = next(iter(part.tensors.values())).storage.file
+    for name in sorted(files):
+        if name == mine:
+            break
+        with ByteFile(root / name, name) as file:
+            twins = [tensor for tensor in _part(file).tensors if tensor in part.tensors]
+        if twins:
+            raise CorruptCheckpoint(
+                root / mine,
+                f"holds the tensor {quoted(twins[0])}, and {name} does too ({len(twins)} names are in both)",
+                "remove the stale file or name one file; merge model-parallel slices (consolidated.00, .01)",
+            )
+
+
+def _one_of_several(path: Path) -> tuple[Problem, ...]:
+    part = numbered(path.name)
+    if not part or part[2] < 2:
+        return ()
+    text = f"{path}: is shard {part[1]} of {part[2]}; name its folder to read the whole checkpoint"
+    return (Problem("one-of-several-shards", text),)

@@ -1,0 +1,93 @@
+"""torch's zip files (torch.save since 1.6): the pickle gives the tensors, the archive their bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.pickle_machine import read_pickle
+from weightsmith.checkpoint.state_dict import named_tensors, placed
+from weightsmith.checkpoint.table import FilePart, Storage
+from weightsmith.checkpoint.torch_dtypes import DTYPES
+from weightsmith.checkpoint.torch_objects import StorageRef, TorchVocabulary
+from weightsmith.checkpoint.zip_directory import read_directory
+from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownFormat
+
+if TYPE_CHECKING:
+    from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.checkpoint.zip_directory import Entry
+
+# A tensor takes about 150 bytes of pickle: 64 MB are 400,000 tensors, and the pickle is held in memory.
+LARGEST_PICKLE = 64 << 20
+
+
+def read_torch_zip(file: ByteFile) -> FilePart:
+    """The tensors of one torch zip file, in the order of its state dict.
+
+    Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
+    """
+    entries = read_directory(file)
+    prefix = _prefix(file, entries)
+    if f"{prefix}constants.pkl" in entries or any(name.startswith(f"{prefix}code/") for name in entries):
+        raise UnknownFormat(
+            file.subject,
+            "is a TorchScript archive, a program with its weights",
+            "load it with torch.jit.load where you trust it and save its state_dict()",
+        )
+    packed = next((name for name, entry in entries.items() if entry.packed), None)
+    if packed:
+        raise CorruptCheckpoint(
+            file.subject,
+            f"the zip entry {quoted(packed)} is compressed, which torch.save never does",
+            "store it uncompressed (unpack, then `zip -0 -r`), or get the original file",
+        )
+    order = entries.get(f"{prefix}byteorder")
+    if order and file.read(order.start, min(order.nbytes, 16)) != b"little":
+        raise UnknownFormat(
+            file.subject, "was written on a big-endian machine", "save it again on a little-endian one"
+        )
+    pickle = entries[f"{prefix}data.pkl"]
+    if pickle.nbytes > LARGEST_PICKLE:
+        raise HostileCheckpoint(
+            file.subject,
+            f"holds a pickle of {pickle.nbytes:,} bytes, more than {LARGEST_PICKLE:,}",
+            "weights lie outside the pickle: save the state dict alone, or as safetensors",
+        )
+    root, _ = read_pickle(
+        file.read(pickle.start, pickle.nbytes), 0, file.subject, TorchVocabulary(file.subject)
+    )
+    refs, problems = named_tensors(file.subject, root)
+    storages: dict[str, Storage] = {}
+
+    def place(ref: StorageRef) -> Storage:
+        entry = entries.get(f"{prefix}data/{ref.key}")
+        if entry is None:
+            _refuse(file, f"the storage {quoted(ref.key)} is not in the archive")
+        if ref.view or ref.numel * DTYPES[ref.dtype][0] != entry.nbytes:
+            claim = f"{ref.numel:,} elements of torch.{ref.dtype}"
+            _refuse(file, f"the storage {quoted(ref.key)} has {entry.nbytes:,} bytes, not {claim}")
+        if ref.key not in storages:
+            storages[ref.key] = Storage(file.name, entry.start, entry.nbytes)
+        return storages[ref.key]
+
+    tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
+    return FilePart("torch-zip", tensors, {}, tuple(problems))
+
+
+def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:
+    """The archive's single top folder, with its slash."""
+    found = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    if not found:
+        listed = ", ".join(quoted(name, 40) for name in list(entries)[:3]) or "nothing"
+        raise UnknownFormat(
+            file.subject,
+            f"is a zip archive that torch did not write (no data.pkl; it holds {listed})",
+            "unpack it if weights are inside",
+        )
+    if len(found) > 1:
+        _refuse(file, f"holds {len(found)} pickles named data.pkl")
+    return found[0].removesuffix("data.pkl")
+
+
+def _refuse(file: ByteFile, fact: str) -> NoReturn:
+    raise CorruptCheckpoint(file.subject, fact, "the file is damaged; download it again")
