@@ -1,0 +1,104 @@
+"""Numbers that no honest training leaves behind: NaN, infinity, dead matrices, tensors without elements."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from weightsmith.checkpoint import Tensor
+    from weightsmith.values.floats import Bits
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Where a float format keeps its specials: magnitude mask, pattern of infinity (None: there is none), first NaN."""
+
+    word: str
+    magnitude: int
+    infinity: int | None
+    nan: int
+
+
+# safetensors names; the fp8 rows follow Micikevicius et al., "FP8 formats for deep learning" (E4M3 has no
+# infinity).
+PATTERNS: dict[str, Pattern] = {
+    "F64": Pattern("u8", (1 << 63) - 1, 0x7FF << 52, (0x7FF << 52) + 1),
+    "F32": Pattern("u4", (1 << 31) - 1, 0xFF << 23, (0xFF << 23) + 1),
+    "F16": Pattern("u2", 0x7FFF, 0x7C00, 0x7C01),
+    "BF16": Pattern("u2", 0x7FFF, 0x7F80, 0x7F81),
+    "F8_E5M2": Pattern("u1", 0x7F, 0x7C, 0x7D),
+    "F8_E4M3": Pattern("u1", 0x7F, None, 0x7F),
+}
+
+_NORM = re.compile(r"norm[^.]*\.weight$|(^|\.)ln_\w+\.weight$")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """`what` is wrong with `tensor`, as a phrase."""
+
+    tensor: str
+    what: str
+
+    def document(self) -> dict[str, object]:
+        """One entry of `damage` in the JSON contract."""
+        return {"tensor": self.tensor, "what": self.what}
+
+
+class DamageCount:
+    """Counts over one floating-point tensor, block by block."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._pattern = tensor, PATTERNS[tensor.dtype]
+        self._nan = self._infinite = self._seen = 0
+        self._smallest: int | None = None
+        self._largest: int | None = None
+
+    def see(self, bits: Bits) -> None:
+        self._seen += bits.size
+        magnitudes = bits & bits.dtype.type(self._pattern.magnitude)
+        largest = int(magnitudes.max())
+        if largest >= (self._pattern.infinity or self._pattern.nan):
+            self._nan += int(np.count_nonzero(magnitudes >= self._pattern.nan))
+            if self._pattern.infinity is not None:
+                self._infinite += int(np.count_nonzero(magnitudes == self._pattern.infinity))
+        # A tensor that has shown two magnitudes is neither zero nor constant: nothing more to learn there.
+        if self._smallest is None or self._smallest == self._largest:
+            self._smallest = min(int(bits.min()), self._smallest if self._smallest is not None else 1 << 64)
+            self._largest = max(int(bits.max()), self._largest if self._largest is not None else 0)
+
+    def found(self) -> list[Damage]:
+        """Every fault of the tensor; the share is given where only a sample was read."""
+        name, elements = self._tensor.name, self._tensor.elements
+        scope = f"{elements}" if self._seen == elements else f"{self._seen} sampled"
+        faults = []
+        if self._nan:
+            faults.append(Damage(name, f"{self._nan} NaN among {scope} elements"))
+        if self._infinite:
+            faults.append(Damage(name, f"{self._infinite} infinite among {scope} elements"))
+        constant = self._smallest is not None and self._smallest == self._largest
+        if constant and not self._nan and not self._infinite:
+            faults += self._uniform(scope)
+        return faults
+
+    def _uniform(self, scope: str) -> list[Damage]:
+        """A matrix of one value was never trained. Biases may be; a norm may be all ones, not all zero."""
+        name = self._tensor.name
+        matrix = len(self._tensor.shape) >= 2 and min(self._tensor.shape) > 1
+        zero = self._largest == 0
+        if zero and (matrix or _NORM.search(name)):
+            return [Damage(name, f"all {scope} elements are zero")]
+        if matrix:
+            return [Damage(name, f"all {scope} elements are equal")]
+        return []
+
+
+def without_elements(tensor: Tensor) -> Damage | None:
+    """A tensor of zero elements: ZeRO-3 saves such placeholders when its shards were not gathered."""
+    if tensor.elements:
+        return None
+    return Damage(tensor.name, f"has no elements (shape {list(tensor.shape)}): its data was never gathered")

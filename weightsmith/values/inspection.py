@@ -1,0 +1,89 @@
+"""`inspect`: what a checkpoint is made of, and on request what its numbers show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.checkpoint import read_json_object
+from weightsmith.errors import WeightsmithError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.values.survey import Survey
+
+# Tensors that only a packed layout has, by the end of their name, and what writes them.
+_PACKED_NAMES = {
+    ".weight_packed": "compressed-tensors",
+    ".qweight": "gptq or awq",
+    ".weight_scale_inv": "fp8 (blocks)",
+    "_blocks": "mxfp4",
+    ".weight_offset": "modelslim",
+    ".quant_state.bitsandbytes__nf4": "bitsandbytes nf4",
+    ".quant_state.bitsandbytes__fp4": "bitsandbytes fp4",
+    ".SCB": "bitsandbytes int8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """quantization: the scheme and by whose word, None when nothing is packed. survey: None unless asked for."""
+
+    checkpoint: Checkpoint
+    quantization: Mapping[str, str] | None
+    survey: Survey | None
+
+    def document(self) -> dict[str, Any]:
+        """The JSON of the command line's contract."""
+        tensors = [
+            {
+                "name": t.name,
+                "dtype": t.dtype,
+                "shape": list(t.shape),
+                "file": t.storage.file,
+                "bytes": t.nbytes,
+            }
+            for t in self.checkpoint.tensors.values()
+        ]
+        return {
+            "command": "inspect",
+            "checkpoint": self.checkpoint.summary(),
+            "tensors": tensors,
+            "quantization": None if self.quantization is None else dict(self.quantization),
+            **(self.survey.document() if self.survey else {}),
+        }
+
+
+def inspect(
+    checkpoint: Checkpoint, *, values: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Inspection:
+    """Headers alone, or with `values` every number once. Raises what reading the tensors raises."""
+    found = None
+    if values:
+        from weightsmith.values.survey import survey
+
+        found = survey(checkpoint, progress=progress)
+    return Inspection(checkpoint, _quantization(checkpoint), found)
+
+
+def _quantization(checkpoint: Checkpoint) -> Mapping[str, str] | None:
+    """The packed layout that the tensors show, else the one that only the config speaks of."""
+    for ending, method in _PACKED_NAMES.items():
+        tensor = next((name for name in checkpoint.tensors if name.endswith(ending)), None)
+        if tensor is not None:
+            return {"method": method, "source": "tensors", "evidence": tensor}
+    stated = _stated(checkpoint)
+    return (
+        None if stated is None else {"method": stated, "source": "config", "evidence": "quantization_config"}
+    )
+
+
+def _stated(checkpoint: Checkpoint) -> str | None:
+    path = checkpoint.root / "config.json"
+    try:
+        section = read_json_object(path).get("quantization_config") if path.exists() else None
+    except WeightsmithError:
+        return None  # infer-config says what is wrong with the file
+    return str(section.get("quant_method", "unnamed")) if isinstance(section, dict) else None
