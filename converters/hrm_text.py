@@ -1,0 +1,149 @@
+"""hrm-text: the two layouts of an HRM-Text checkpoint, fused and split, exactly reversible.
+
+fused (the publisher's): attn.gqkv_proj.weight, rows gate|q|k|v; mlp.gate_up_proj.weight, rows gate|up;
+attn.o_proj. split: self_attn.{gate,q,k,v}_proj.weight; mlp.{gate,up}_proj.weight; self_attn.o_proj.
+(transformers, conversion_mapping.py, "hrm_text": equal chunks along the rows; biases keep their split names.)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from weightsmith.convert.protocol import Output, Rows, Step
+from weightsmith.errors import ConversionRefused
+
+from .plain import plain_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from weightsmith.convert.protocol import Evidence, Recipe
+
+# Fused name -> its parts in the order of their rows.
+_STACKS = {
+    "attn.gqkv_proj.weight": (
+        "self_attn.gate_proj.weight",
+        "self_attn.q_proj.weight",
+        "self_attn.k_proj.weight",
+        "self_attn.v_proj.weight",
+    ),
+    "mlp.gate_up_proj.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+}
+_LAYOUTS = ("fused", "split")
+_HRM_LAYER = re.compile(r"(^|\.)[HL]_module\.layers\.\d+\.")
+
+
+@dataclass(frozen=True, slots=True)
+class HrmText:
+    """Rows are moved, never changed: every step is a copy."""
+
+    name: str = "hrm-text"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {"layout": "fused (the publisher's names, default) or split"}
+
+    def recognise(self, evidence: Evidence) -> str | None:
+        names = evidence.checkpoint.tensors
+        split = next(
+            (n for n in names if _HRM_LAYER.search(n) and n.endswith("self_attn.gate_proj.weight")), None
+        )
+        return None if split is None else f"{split} is an HRM-Text name of the split layout"
+
+    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        layout = options.get("layout", "fused")
+        if layout not in _LAYOUTS:
+            raise ConversionRefused("--set layout", f"{layout!r} is unknown", "choose fused or split")
+        if not any(_HRM_LAYER.search(name) for name in evidence.checkpoint.tensors):
+            raise ConversionRefused(
+                evidence.checkpoint.path,
+                "has no H_module or L_module layers: it is no HRM-Text",
+                "use `plain`",
+            )
+        plain = plain_recipe(evidence, dtype)
+        steps = tuple(_fuse(plain.steps) if layout == "fused" else _split(plain.steps))
+        return replace(plain, options={"layout": layout, **plain.options}, steps=steps)
+
+
+def _fuse(steps: Sequence[Step]) -> Iterator[Step]:
+    """Stacks the parts where the first one stands."""
+    by_name = {step.outputs[0].name: step for step in steps}
+    for step in steps:
+        (output,) = step.outputs
+        place, stacked = _stack_of(output.name)
+        if stacked is None:
+            yield _renamed(step, ".self_attn.o_proj.", ".attn.o_proj.")
+        elif output.name == place + _STACKS[stacked][0]:
+            yield _stack(place, stacked, by_name)
+        elif place + _STACKS[stacked][0] not in by_name:
+            raise _incomplete(output.name, place + _STACKS[stacked][0])
+
+
+def _stack_of(name: str) -> tuple[str, str | None]:
+    """(prefix up to the layer, fused name) of a part; (name, None) for anything else."""
+    if _HRM_LAYER.search(name):
+        for stacked, parts in _STACKS.items():
+            for part in parts:
+                if name.endswith("." + part):
+                    return name[: -len(part)], stacked
+    return name, None
+
+
+def _stack(place: str, stacked: str, by_name: Mapping[str, Step]) -> Step:
+    steps = []
+    for part in _STACKS[stacked]:
+        if place + part not in by_name:
+            raise _incomplete(place + _STACKS[stacked][0], place + part)
+        steps.append(by_name[place + part])
+    first = steps[0].outputs[0]
+    for step in steps:
+        output = step.outputs[0]
+        if (output.dtype, output.shape) != (first.dtype, first.shape):
+            raise ConversionRefused(
+                output.name,
+                f"is {output.dtype} {list(output.shape)}, unlike {first.name}: {first.dtype} {list(first.shape)}",
+                "equal parts are needed to stack them",
+            )
+    shape = (first.shape[0] * len(steps), *first.shape[1:])
+    inputs = tuple(rows for step in steps for rows in step.inputs)
+    return Step((Output(place + stacked, first.dtype, shape),), inputs, steps[0].kernel)
+
+
+def _split(steps: Sequence[Step]) -> Iterator[Step]:
+    for step in steps:
+        (output,) = step.outputs
+        stacked = next(
+            (s for s in _STACKS if output.name.endswith("." + s) and _HRM_LAYER.search(output.name)), None
+        )
+        if stacked is None:
+            yield _renamed(step, ".attn.o_proj.", ".self_attn.o_proj.")
+            continue
+        parts = _STACKS[stacked]
+        (rows,) = step.inputs
+        if output.shape[0] % len(parts):
+            raise ConversionRefused(
+                output.name,
+                f"has {output.shape[0]} rows, which do not make {len(parts)} equal parts",
+                "the checkpoint is damaged or of another architecture",
+            )
+        count = output.shape[0] // len(parts)
+        place = output.name[: -len(stacked)]
+        for number, part in enumerate(parts):
+            piece = Rows(rows.tensor, rows.start + number * count, rows.start + (number + 1) * count)
+            shape = (count, *output.shape[1:])
+            yield Step((Output(place + part, output.dtype, shape),), (piece,), step.kernel)
+
+
+def _renamed(step: Step, old: str, new: str) -> Step:
+    (output,) = step.outputs
+    if old not in output.name or not _HRM_LAYER.search(output.name):
+        return step
+    return replace(step, outputs=(replace(output, name=output.name.replace(old, new)),))
+
+
+def _incomplete(present: str, absent: str) -> ConversionRefused:
+    return ConversionRefused(
+        present, f"{absent} is missing beside it", "the checkpoint is incomplete; download it again"
+    )

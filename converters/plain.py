@@ -1,0 +1,106 @@
+"""plain: any readable checkpoint to safetensors, every value kept or correctly rounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.convert.dtype_names import CONFIG_NAMES
+from weightsmith.convert.protocol import Output, Recipe, Step, whole
+from weightsmith.errors import ConversionRefused
+from weightsmith.values.blocks import grid
+from weightsmith.values.floats import FORMATS, array_type, cast
+
+from .tied import tied_duplicate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from weightsmith.checkpoint import Tensor
+    from weightsmith.convert.protocol import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Each element rounded once, half to even. A finite number that would become infinite is refused."""
+
+    tensor: str
+    source: str
+    target: str
+
+    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+        read = FORMATS[self.source]
+        rounded, lost = cast(block.view(array_type(read)), read, FORMATS[self.target])
+        if lost:
+            raise ConversionRefused(
+                self.tensor,
+                f"{lost} of its numbers are too large for {self.target} (rows {first_row} and on)",
+                "choose a dtype with a wider range, such as bfloat16",
+            )
+        return (rounded,)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Copies, with `--dtype` casts; the duplicate of a tied pair is dropped, other shared tensors are written out."""
+
+    name: str = "plain"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {}
+
+    def recognise(self, evidence: Evidence) -> str | None:
+        return None
+
+    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        return plain_recipe(evidence, dtype)
+
+
+def plain_recipe(evidence: Evidence, dtype: str | None) -> Recipe:
+    """One step per tensor that is kept; other converters start from it and replace what they convert.
+
+    Raises ConversionRefused where a cast would take the meaning from a packed tensor.
+    """
+    dropped = tied_duplicate(evidence)
+    steps = tuple(
+        _step(tensor, dtype) for name, tensor in evidence.checkpoint.tensors.items() if name not in dropped
+    )
+    options: dict[str, object] = {} if dtype is None else {"dtype": CONFIG_NAMES[dtype]}
+    return Recipe(options, steps, dropped, config_dtype(evidence.config, dtype))
+
+
+def _step(tensor: Tensor, dtype: str | None) -> Step:
+    rows = grid(tensor)[0]
+    if dtype is None or dtype == tensor.dtype or not _is_float(tensor):
+        return Step((Output(tensor.name, tensor.dtype, tensor.shape),), whole(tensor, rows))
+    if tensor.dtype not in FORMATS:
+        raise ConversionRefused(
+            tensor.name,
+            f"is {tensor.dtype}, whose numbers mean nothing without their scales",
+            "leave --dtype away",
+        )
+    kernel = Cast(tensor.name, tensor.dtype, dtype)
+    return Step((Output(tensor.name, dtype, tensor.shape),), whole(tensor, rows), kernel)
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.dtype.startswith(("F", "BF"))
+
+
+def config_dtype(config: Mapping[str, object] | None, dtype: str | None) -> dict[str, object]:
+    """The config keys that name the weights' dtype, where the config has them."""
+    if config is None or dtype is None:
+        return {}
+    changes: dict[str, object] = {}
+    for key, value in config.items():
+        if key in ("torch_dtype", "dtype") and value is not None:
+            changes[key] = CONFIG_NAMES[dtype]
+        elif isinstance(value, dict):
+            nested = (
+                config_dtype(value, dtype) if key.endswith("_config") and key != "quantization_config" else {}
+            )
+            changes.update({f"{key}.{inner}": name for inner, name in nested.items()})
+    return changes

@@ -1,0 +1,152 @@
+"""ternary: latent ternary QAT weights to fused ones, {-s, 0, +s}, with a group size that is found or given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.convert.protocol import REMOVED, Output, Step
+from weightsmith.errors import ConversionRefused
+from weightsmith.values.fusion import WHOLE_ROW
+from weightsmith.values.linear import is_linear
+from weightsmith.values.ternary import READABLE, NotFiniteError, fuse
+
+from .plain import plain_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from weightsmith.convert.protocol import Evidence, Recipe
+    from weightsmith.values.claims import Claims
+    from weightsmith.values.fusion import Fusion
+
+_WAY_OUT = "give it with --set group_size=N (-1: one scale per row)"
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Fuses rows of one tensor; see `weightsmith.values.ternary` for the arithmetic."""
+
+    tensor: str
+    source: str
+    target: str
+    group_size: int
+
+    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+        try:
+            return (fuse(block, self.source, self.target, self.group_size),)
+        except NotFiniteError as error:
+            raise ConversionRefused(
+                self.tensor,
+                f"cannot be fused: {error} (rows {first_row} to {first_row + len(block) - 1})",
+                "the checkpoint is damaged; `weightsmith inspect --values` counts how much",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Ternary:
+    """Linear weights inside the network are fused; embeddings, norms, biases and lm_head stay."""
+
+    name: str = "ternary"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {"group_size": "input channels that share a scale; -1: one scale per row; default: found"}
+
+    def recognise(self, evidence: Evidence) -> str | None:
+        if not evidence.claims.ternary:
+            return None
+        fusion = evidence.survey().fusion
+        return "; ".join(fusion.evidence) if fusion.state == "latent" else None
+
+    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        _refuse_fused(evidence, evidence.survey().fusion)
+        group_size = _group_size(evidence, options)
+        plain = plain_recipe(evidence, dtype)
+        steps = tuple(_fused(step, group_size) for step in plain.steps)
+        if steps == plain.steps:
+            raise ConversionRefused(
+                evidence.checkpoint.path, "has no linear weight that could be fused", "use `plain` to copy it"
+            )
+        code = evidence.claims.quantizing_code
+        why = "its quantizer would fuse the fused weights again and scale them down"
+        return replace(
+            plain,
+            options={"group_size": group_size, **plain.options},
+            steps=steps,
+            config={**plain.config, **_without_code(evidence.config, code)},
+            left_out=dict.fromkeys(code, why),
+            notes=tuple(f"{file} is not copied: {why}" for file in code),
+        )
+
+
+def _refuse_fused(evidence: Evidence, fusion: Fusion) -> None:
+    """Fusing twice corrupts: the mean of a fused group is smaller than its s (measured: 0.69 of it)."""
+    if fusion.state in ("fused", "mixed", "packed"):
+        group = "" if fusion.group_size is None else f", group size {fusion.group_size}"
+        raise ConversionRefused(
+            evidence.checkpoint.path,
+            f"is {fusion.state} already{group}: {'; '.join(fusion.evidence)}",
+            "fusing again would shrink every scale; use `plain` to copy it",
+        )
+
+
+def _group_size(evidence: Evidence, options: Mapping[str, str]) -> int:
+    """Given, or the one on which everything beside the weights agrees."""
+    given = options.get("group_size")
+    if given is not None:
+        try:
+            size = int(given)
+        except ValueError:
+            size = 0
+        if size != WHOLE_ROW and size < 1:
+            raise ConversionRefused("--set group_size", f"{given!r} is no group size", "give a number, or -1")
+        return size
+    claims = evidence.claims
+    if claims.group_size is not None:
+        return claims.group_size
+    raise ConversionRefused(evidence.checkpoint.path, _looked_at(claims), _WAY_OUT)
+
+
+def _looked_at(claims: Claims) -> str:
+    if claims.sizes:
+        said = "; ".join(str(claim) for claim in claims.sizes[:4])
+        return f"the group size of its quantizer is stated in different ways: {said}"
+    read = ", ".join(claims.read) or "no file beside the weights"
+    return f"the group size of its quantizer is not known: latent weights do not show it, and {read} do not state it"
+
+
+def _fused(step: Step, group_size: int) -> Step:
+    """The step with the arithmetic of the quantizer, if it writes a linear weight."""
+    tensor, output = step.inputs[0].tensor, step.outputs[0]
+    if not is_linear(tensor):
+        return step
+    cols = tensor.shape[1]
+    if group_size != WHOLE_ROW and cols % group_size:
+        raise ConversionRefused(
+            tensor.name, f"has rows of {cols} channels, which groups of {group_size} do not divide", _WAY_OUT
+        )
+    if tensor.dtype not in READABLE:
+        raise ConversionRefused(
+            tensor.name,
+            f"is {tensor.dtype}; latent weights are {', '.join(READABLE)}",
+            "cast it with `plain` first",
+        )
+    kernel = Fuse(tensor.name, tensor.dtype, output.dtype, group_size)
+    return Step((Output(output.name, output.dtype, output.shape),), step.inputs, kernel)
+
+
+def _without_code(config: Mapping[str, object] | None, files: tuple[str, ...]) -> dict[str, object]:
+    """Deletes the `auto_map` entries that load the left-out files."""
+    auto_map = config.get("auto_map") if config is not None else None
+    if not isinstance(auto_map, dict):
+        return {}
+    modules = {file.removesuffix(".py") for file in files}
+    gone = [
+        key for key, target in auto_map.items() if isinstance(target, str) and target.split(".")[0] in modules
+    ]
+    if len(gone) == len(auto_map):
+        return {"auto_map": REMOVED}
+    return {f"auto_map.{key}": REMOVED for key in gone}

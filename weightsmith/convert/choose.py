@@ -1,0 +1,68 @@
+"""Which converter: the one that was named, or the one that recognises the source, with its reason."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from weightsmith.convert.protocol import Converter, Evidence
+from weightsmith.errors import ConversionRefused
+from weightsmith.values.claims import read_claims
+from weightsmith.values.survey import config_beside, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.checkpoint import Checkpoint
+
+
+def gather(checkpoint: Checkpoint) -> Evidence:
+    """What a converter may look at. The numbers are sampled only when somebody asks for the survey."""
+    config = config_beside(checkpoint)
+    claims = read_claims(checkpoint.root, config)
+    return Evidence(checkpoint, config, claims, cache(lambda: survey(checkpoint, sample=True)))
+
+
+def built_in() -> tuple[Converter, ...]:
+    """Every converter that comes with weightsmith; the first is the one that fits any source.
+
+    They are imported by name because doors open downwards: the converters know this room, not it them.
+    """
+    converters: tuple[Converter, ...] = import_module("weightsmith.converters").BUILT_IN
+    return converters
+
+
+def choose(evidence: Evidence, named: str | None) -> tuple[Converter, str]:
+    """(converter, why). Raises ConversionRefused when the name is unknown or two converters recognise the source."""
+    converters = built_in()
+    if named is not None:
+        for converter in converters:
+            if converter.name == named:
+                return converter, "named on the command line"
+        known = ", ".join(converter.name for converter in converters)
+        raise ConversionRefused("--converter", f"{named!r} is unknown", f"choose from {known}")
+    reasons: list[tuple[Converter, str]] = []
+    for converter in converters:
+        reason = converter.recognise(evidence)
+        if reason is not None:
+            reasons.append((converter, reason))
+    if len(reasons) > 1:
+        names = " and ".join(converter.name for converter, _ in reasons)
+        why = "; ".join(f"{converter.name}: {reason}" for converter, reason in reasons)
+        raise ConversionRefused(
+            evidence.checkpoint.path, f"{names} both recognise it ({why})", "name one with --converter"
+        )
+    if reasons:
+        return reasons[0]
+    return converters[0], "no other converter has anything to do here"
+
+
+def check_options(converter: Converter, options: Mapping[str, str]) -> None:
+    """Raises ConversionRefused for a `--set` key that the converter does not take."""
+    for key in options:
+        if key not in converter.options:
+            known = ", ".join(converter.options) or "none"
+            raise ConversionRefused(
+                f"--set {key}", f"{converter.name} has no such option", f"its options: {known}"
+            )

@@ -1,0 +1,65 @@
+"""The safetensors layout: order, header bytes and offsets of a file, known before any data is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.dtypes import BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.convert.protocol import Output
+
+# The reference writer (safetensors, `safetensors/src/tensor.rs`, `prepare`) puts tensors in descending order
+# of its dtype enum, which ascends in alignment, then by name; and pads the header with spaces to a multiple
+# of 8.
+_DTYPE_ORDER = {
+    dtype: rank
+    for rank, dtype in enumerate(
+        (
+            "BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
+            "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32", "U32", "F32", "C64", "F64", "I64", "U64",
+        )
+    )
+}  # fmt: skip
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """header: the first bytes of the file. starts: tensor -> absolute byte of its first element. nbytes: file size."""
+
+    header: bytes
+    starts: Mapping[str, int]
+    nbytes: int
+
+
+def size_of(output: Output) -> int:
+    """Bytes of the tensor's elements."""
+    return (prod(output.shape) * BITS[output.dtype] + 7) // 8
+
+
+def lay_out(outputs: Sequence[Output]) -> Layout:
+    """One file with these tensors. The same tensors in any order give the same layout."""
+    ordered = sorted(outputs, key=lambda o: (-_DTYPE_ORDER[o.dtype], o.name.encode()))
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    relative: dict[str, int] = {}
+    for output in ordered:
+        end = offset + size_of(output)
+        entries[output.name] = {
+            "dtype": output.dtype,
+            "shape": list(output.shape),
+            "data_offsets": [offset, end],
+        }
+        relative[output.name] = offset
+        offset = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    data = 8 + len(text)
+    starts = {name: data + start for name, start in relative.items()}
+    return Layout(len(text).to_bytes(8, "little") + text, starts, data + offset)

@@ -1,0 +1,121 @@
+"""What a converter is: it recognises its input, and turns it into a recipe. Composed, never subclassed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.values.claims import Claims
+    from weightsmith.values.survey import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of the source before any converter is chosen.
+
+    survey: the sampled verdict on the numbers, made at the first call and kept.
+    """
+
+    checkpoint: Checkpoint
+    config: Mapping[str, object] | None
+    claims: Claims
+    survey: Callable[[], Survey]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A tensor to be written. dtype is a safetensors name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows start:stop of a source tensor seen as a grid: leading axes flattened, the last one kept."""
+
+    tensor: Tensor
+    start: int
+    stop: int
+
+
+class Kernel(Protocol):
+    """Row-wise arithmetic: each row of the result depends on the same row of the input alone."""
+
+    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+        """Unsigned bit patterns [rows, cols] of a row range that starts at `first_row` -> one array per output.
+
+        Each result has as many rows and the dtype of its output. Raises ConversionRefused.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Outputs that are made together from stacked rows of source tensors.
+
+    kernel None: one output, whose bytes are those of the stacked rows. Otherwise every output has as many
+    grid rows as the stack.
+    """
+
+    outputs: tuple[Output, ...]
+    inputs: tuple[Rows, ...]
+    kernel: Kernel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a converter wants written.
+
+    options: as resolved, for the manifest. dropped: source tensor -> why nothing of it is written.
+    config: dotted config key -> new value, REMOVED to delete it. left_out: side file -> why it is not copied.
+    notes: what the user should know.
+    """
+
+    options: Mapping[str, object]
+    steps: tuple[Step, ...]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+REMOVED = object()
+
+
+class Converter(Protocol):
+    """One way to make a checkpoint out of another."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Names of the `--set` options that it takes, each with a line of help."""
+        ...
+
+    def recognise(self, evidence: Evidence) -> str | None:
+        """Why this converter is the one for this source, or None."""
+        ...
+
+    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        """From headers and small samples alone. dtype: safetensors name asked for, None to keep each tensor's own.
+
+        Raises ConversionRefused where the source is not what the converter needs.
+        """
+        ...
+
+
+def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
+    """All rows of a tensor that has `rows` of them."""
+    return (Rows(tensor, 0, rows),)
+
+
+__all__ = ["REMOVED", "Converter", "Evidence", "Kernel", "Output", "Recipe", "Rows", "Step", "whole"]

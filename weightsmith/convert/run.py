@@ -1,0 +1,138 @@
+"""The whole of a conversion in one function: plan, validate, execute, metadata last."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.convert.choose import check_options, choose, gather
+from weightsmith.convert.config import apply, compare, encode, true_config
+from weightsmith.convert.digests import check_name
+from weightsmith.convert.dtype_names import parse_dtype
+from weightsmith.convert.manifest import manifest
+from weightsmith.convert.plan import as_checkpoint, make_plan
+from weightsmith.convert.result import Conversion, count
+from weightsmith.convert.sealing import stamps, sync_and_digest, verify, write_file
+from weightsmith.convert.shards import INDEX, index, parse_size
+from weightsmith.convert.sidefiles import find_side_files
+from weightsmith.convert.staging import MANIFEST, finish, resolve_target, staging
+from weightsmith.convert.writer import write_weights
+from weightsmith.errors import CorruptCheckpoint
+from weightsmith.values.parallel import default_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Checkpoint
+
+CONFIG = "config.json"
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    converter: str | None = None,
+    options: Mapping[str, str] | None = None,
+    dtype: str | None = None,
+    max_shard_size: str = "5GB",
+    workers: int | None = None,
+    hash_name: str = "blake3",
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Writes `target`, a folder that does not exist or is empty, from the checkpoint `source`.
+
+    converter: a name, or None to choose by evidence. options: the `--set` pairs. dtype, max_shard_size as
+    written by the user. workers: threads; the bytes written do not depend on it. progress: bytes read, of how
+    many. Raises ConversionRefused, TargetRefused, and what `open_checkpoint` raises; then `target` is as it
+    was before.
+    """
+    began = time.monotonic()
+    asked, threads = options or {}, workers or default_workers()
+    check_name(hash_name)
+    limit, cast_to = parse_size(max_shard_size), parse_dtype(dtype)
+
+    # Plan: everything about the output is known from headers before any data is read.
+    checkpoint = open_checkpoint(source)
+    real_target = resolve_target(checkpoint.root, target)
+    inputs = _inputs(checkpoint)
+    before = stamps(checkpoint.root, inputs)
+    evidence = gather(checkpoint)
+    chosen, reason = choose(evidence, converter)
+    check_options(chosen, asked)
+    recipe = chosen.plan(evidence, asked, cast_to)
+    plan = make_plan(recipe, limit)
+    table = as_checkpoint(plan, checkpoint, real_target)
+    config = apply(true_config(table, evidence.config), recipe.config)
+    changes = compare(evidence.config, config)
+    side = find_side_files(checkpoint, recipe.left_out)
+    index_bytes = index(plan.shards)
+
+    names = [*plan.files, *([INDEX] if index_bytes else []), *([CONFIG] if config is not None else [])]
+    result = Conversion(
+        converter=chosen.name,
+        reason=reason,
+        options=recipe.options,
+        source=str(source),
+        output=str(target),
+        files=(*names, *side.copied, MANIFEST),
+        tensors=count(recipe, checkpoint),
+        bytes_read=plan.bytes_read,
+        bytes_written=plan.nbytes,
+        seconds=0.0,
+        config_changes=changes,
+        left_out=side.left_out,
+        notes=recipe.notes,
+        dry_run=dry_run,
+    )
+    if dry_run:
+        return replace(result, seconds=time.monotonic() - began)
+
+    with staging(real_target) as folder:
+        # Execute, then read back what was written.
+        write_weights(plan, checkpoint, folder, threads, progress)
+        verify(folder, table)
+
+        # Metadata last: a folder without it is no checkpoint to anybody.
+        if index_bytes:
+            write_file(folder / INDEX, index_bytes)
+        if config is not None:
+            write_file(folder / CONFIG, encode(config))
+        for name, path in side.copied.items():
+            write_file(folder / name, path.read_bytes())
+        digests = sync_and_digest(
+            folder, list(plan.files), [*names, *side.copied], checkpoint.root, inputs, hash_name, threads
+        )
+        if stamps(checkpoint.root, inputs) != before:
+            raise CorruptCheckpoint(
+                source,
+                "changed while it was converted",
+                "let the download or the writer finish, then try again",
+            )
+        write_file(
+            folder / MANIFEST,
+            manifest(
+                converter=chosen.name,
+                reason=reason,
+                options=recipe.options,
+                hash_name=hash_name,
+                source=digests.source,
+                output=digests.output,
+                changes=changes,
+                dropped=recipe.dropped,
+                left_out=side.left_out,
+            ),
+        )
+        finish(folder, real_target)
+    return replace(result, seconds=time.monotonic() - began)
+
+
+def _inputs(checkpoint: Checkpoint) -> list[str]:
+    """The files of the source that decide the output."""
+    index_file = [checkpoint.index] if checkpoint.index else []
+    config = [CONFIG] if (checkpoint.root / CONFIG).is_file() else []
+    return [*checkpoint.files, *index_file, *config]

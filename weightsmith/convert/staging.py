@@ -1,0 +1,231 @@
+"""A folder next to the target that becomes the target in one rename, or vanishes; and what dead runs left."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import signal
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightsmith.errors import TargetRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+# Present in every staging folder until the moment before its rename: only a folder with it (or with a
+# finished manifest) is ever taken for a leftover of ours.
+MARKER = ".weightsmith-staging"
+MANIFEST = "weightsmith.json"
+
+
+def resolve_target(source_root: Path, target: Path) -> Path:
+    """The real path to write, a symlink followed. Raises TargetRefused for a target that may not be replaced."""
+    real = Path(os.path.realpath(target))
+    root = Path(os.path.realpath(source_root))
+    if real == root or root in real.parents:
+        raise TargetRefused(target, "lies in the source folder", "name a folder outside it")
+    if real in root.parents:
+        raise TargetRefused(target, "contains the source folder", "name a folder beside it")
+    if real.exists() and not real.is_dir():
+        raise TargetRefused(target, "is a file", "name a folder that does not exist yet")
+    if not real.parent.is_dir():
+        raise TargetRefused(target, f"its parent folder {real.parent} does not exist", "create it first")
+    if not real.is_dir():
+        return real
+    try:
+        occupied = next(real.iterdir(), None)
+    except OSError as error:
+        raise TargetRefused(target, f"cannot be read ({_reason(error)})", "name another folder") from error
+    if occupied is not None:
+        raise TargetRefused(
+            target, f"is not empty (it holds {occupied.name})", "name a new or an empty folder"
+        )
+    if real.is_mount():
+        raise TargetRefused(
+            target, "is a mount point, which cannot be replaced whole", f"name a folder in it: {target}/model"
+        )
+    if real == Path.cwd():
+        raise TargetRefused(
+            target, "is the current folder, which cannot be replaced whole", "name a new folder"
+        )
+    return real
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """An empty, locked folder next to `target`. Leave the block by `finish` or by an exception that removes it.
+
+    SIGTERM and SIGHUP end the block like Ctrl-C does. Raises TargetRefused when the parent cannot be written
+    or another run is writing the same target.
+    """
+    clean_leftovers(target)
+    folder, lock = _locked_folder(target)
+    try:
+        with _terminable():
+            (folder / MARKER).write_bytes(b"")
+            yield folder
+    except OSError as error:
+        raise refusal(target, error) from error
+    finally:
+        # The folder is gone after a finish; anything else leaves it here, to be removed undisturbed.
+        with _undisturbed():
+            if _same_folder(folder, lock):
+                shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def finish(folder: Path, target: Path) -> None:
+    """fsyncs the folder, renames it to `target` and fsyncs the parent: from here on the output exists, whole."""
+    (folder / MARKER).unlink()
+    _fsync_folder(folder)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise TargetRefused(
+                target, "was filled by someone else meanwhile", "name another folder"
+            ) from error
+        raise
+    _fsync_folder(target.parent)
+
+
+def refusal(target: Path, error: OSError) -> TargetRefused:
+    """The one line for an operating system error while writing."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TargetRefused(
+            target, f"there is no space ({_reason(error)})", "free some or name another disk"
+        )
+    if error.errno == errno.EFBIG:
+        return TargetRefused(
+            target, "a file would be larger than allowed here", "use a smaller --max-shard-size"
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return TargetRefused(
+            target, f"cannot be written ({_reason(error)})", "name a folder that you may write"
+        )
+    return TargetRefused(target, f"cannot be written ({_reason(error)})", "check the disk and the path")
+
+
+def clean_leftovers(target: Path) -> list[str]:
+    """Removes staging folders that killed runs for this target left; the names of those removed.
+
+    Only a folder with our name for this target, our marker or manifest, our user and no living owner is
+    removed: the owner holds a lock on its folder that the kernel drops when it dies.
+    """
+    removed = []
+    for path in _stagings(target):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if _is_leftover(path, descriptor):
+                    shutil.rmtree(path)
+                    removed.append(path.name)
+            finally:
+                os.close(descriptor)
+    return removed
+
+
+def _stagings(target: Path) -> list[Path]:
+    pattern = re.compile(re.escape(f".{target.name}.weightsmith-") + "[0-9a-f]{8}")
+    try:
+        return [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
+    except OSError:
+        return []
+
+
+def _is_leftover(path: Path, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TargetRefused(
+            path, "another conversion to the same target is running", "wait for it or name another folder"
+        ) from error
+    if os.fstat(descriptor).st_uid != os.geteuid():
+        return False
+    names = os.listdir(descriptor)
+    return not names or MARKER in names or MANIFEST in names
+
+
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    """A new folder and a descriptor that holds its lock.
+
+    A cleaner may remove it between mkdir and flock; a removed folder has no links, so try again.
+    """
+    while True:
+        folder = target.parent / f".{target.name}.weightsmith-{secrets.token_hex(4)}"
+        try:
+            folder.mkdir(mode=0o777)
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            if target.parent.is_dir():
+                continue
+            raise refusal(target, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))) from None
+        except OSError as error:
+            raise refusal(target, error) from error
+        with suppress(OSError):  # a file system without locks: work on, and never clean there
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_nlink:
+            return folder, lock
+        os.close(lock)
+
+
+def _same_folder(folder: Path, lock: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(folder.lstat(), os.fstat(lock))
+    return False
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise SystemExit in the main thread, so that cleaning up happens."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    # Whoever runs under nohup has asked for SIGHUP to be ignored, and it stays so.
+    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Holds back SIGINT, SIGTERM and SIGHUP for the length of a removal; they are delivered after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
