@@ -67,3 +67,44 @@ BUILT_IN: tuple[Prompt, ...] = (
     Prompt("The meaning of life is"),
     Prompt("Python is a"),
 )
+
+
+def load_prompts(path: Path) -> tuple[Prompt, ...]:
+    """Prompts from a user's file of JSON lines, `{"prompt": "...", "expect": "substring, optional"}`.
+
+    Raises MissingInput when the file cannot be read, InvalidConfig naming the line when one cannot be used
+    or when there is none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidConfig(path, f"byte {error.start} is not UTF-8", "save the prompts as UTF-8") from error
+    except OSError as error:
+        fact = f"cannot be read ({error.strerror})"
+        raise MissingInput(path, fact, "name a readable file of JSON lines") from error
+    found = tuple(
+        # Not splitlines: a JSON string may hold U+2028 and its like unescaped.
+        _read_line(path, number, line)
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip()
+    )
+    if not found:
+        raise InvalidConfig(path, "holds no prompt", 'write lines like {"prompt": "1+1=", "expect": "2"}')
+    return found
+
+
+def _read_line(path: Path, number: int, line: str) -> Prompt:
+    way_out = 'a line reads {"prompt": "1+1=", "expect": "2"}, expect optional'
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise InvalidConfig(path, f"line {number} is not JSON ({error})", way_out) from error
+    if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str) or not entry["prompt"]:
+        raise InvalidConfig(path, f'line {number} has no text under "prompt"', way_out)
+    expect = entry.get("expect")
+    if expect is not None and (not isinstance(expect, str) or not expect):
+        raise InvalidConfig(path, f'line {number} has no text under "expect"', way_out)
+    unknown = sorted(entry.keys() - {"prompt", "expect"})
+    if unknown:
+        raise InvalidConfig(path, f"line {number} has unknown keys {', '.join(unknown)}", way_out)
+    return Prompt(entry["prompt"], expect)

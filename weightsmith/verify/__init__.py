@@ -1,0 +1,9 @@
+"""WITNESS 3: what the running model proves, in the engine and on the device it is meant for.
+
+Neither torch, transformers nor vLLM is imported in this process: they run in children (`child.py`).
+"""
+
+from weightsmith.verify.result import Check, VerifyResult
+from weightsmith.verify.run import Options, verify
+
+__all__ = ["Check", "Options", "VerifyResult", "verify"]

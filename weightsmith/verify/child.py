@@ -1,0 +1,213 @@
+"""A child process that cannot hurt us: own process group, timeout, log kept, nobody of the group left alive."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+JOB, RESULT, FAILURE, STAGES, LOG = "job.json", "result.json", "failure.json", "stages.jsonl", "log.txt"
+
+# Often enough that a progress line is not felt as late, seldom enough to cost nothing.
+_POLL_SECONDS = 0.1
+_TAIL_BYTES = 64 * 1024
+_TAIL_LINES = 8
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# For children that compute on the CPU. OpenMP threads that spin while they wait for one another starve each other
+# when anything else wants the cores: one verification took 139 s so, 18 s with this (2 cores, load 4).
+CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+_EXCEPTION = re.compile(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b(:|$)")
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|^\(?[\w-]+ pid=\d+\)\s*|^\[rank\d+\]:\s?")
+_PROGRESS_BAR = re.compile(r"\d+%.*\||it/s\]|s/it\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a child gave no result: `what` in one line, the stage it was in, its last meaningful log lines.
+
+    `unusable` is set when the child says that its software is missing or broken, which no model caused.
+    """
+
+    what: str
+    stage: str
+    log: tuple[str, ...] = ()
+    unusable: bool = False
+
+    def sentence(self) -> str:
+        last = f" [{self.log[-1]}]" if self.log else ""
+        return f"{self.what} while {self.stage}{last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Exactly one of `result` (what the child wrote) and `failure` is set. `seconds`: wall time of the child."""
+
+    result: dict[str, Any] | None
+    failure: Failure | None
+    seconds: float
+
+
+def run(
+    module: str,
+    folder: Path,
+    job: Mapping[str, Any],
+    env: Mapping[str, str],
+    timeout_s: float,
+    progress: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Runs `python -m module folder` in `folder` and reads what it leaves there.
+
+    The folder is made and must be new: with `-m` Python imports from the working directory first, so that
+    directory may hold nothing but our own files, least of all a stranger's model.
+    The job goes in as `job.json`; the module's main hands `work` to `serve`, which writes the rest.
+    """
+    folder.mkdir()
+    (folder / JOB).write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
+    started = time.monotonic()
+    with (folder / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)],
+            cwd=folder,
+            env=_environment(folder, env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            timed_out = _wait(process, folder / STAGES, started + timeout_s, progress)
+        finally:
+            _end_group(process)
+    seconds = time.monotonic() - started
+    result = None if timed_out else _read_json(folder / RESULT)
+    if result is not None:
+        return Outcome(result, None, seconds)
+    return Outcome(None, _failure(folder, process.returncode, timeout_s if timed_out else None), seconds)
+
+
+def serve(work: Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]]) -> None:
+    """The child's side: reads the job, runs `work(job, folder, stage)`, leaves a result or a failure, never both."""
+    _die_with_parent()
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+
+    def stage(text: str) -> None:
+        with (folder / STAGES).open("a", encoding="utf-8") as stages:
+            stages.write(json.dumps(text, ensure_ascii=False) + "\n")
+
+    try:
+        result = work(job, folder, stage)
+    except BaseException as error:
+        reason = str(error).strip().splitlines()
+        what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
+        facts = {"what": what, "unusable": isinstance(error, ImportError)}
+        (folder / FAILURE).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+        raise
+    partial = folder / (RESULT + ".part")
+    partial.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+    partial.replace(folder / RESULT)
+
+
+def last_words(log: str) -> tuple[str, ...]:
+    """The last lines of a log that a person would want: the final exception, else the last lines with text."""
+    lines = [_DECORATION.sub("", line).rstrip() for line in log.replace("\r", "\n").splitlines()]
+    lines = [line for line in lines if line.strip() and not _PROGRESS_BAR.search(line)]
+    raised = [n for n, line in enumerate(lines) if _EXCEPTION.match(line)]
+    if raised:
+        return tuple(lines[raised[-1] : raised[-1] + _TAIL_LINES])
+    return tuple(lines[-_TAIL_LINES:])
+
+
+def _environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, inherited))),
+        "PYTHONUNBUFFERED": "1",
+        # Whatever the engine drops (rendezvous files, compile caches) goes when our folder goes.
+        "TMPDIR": str(folder),
+        **env,
+    }
+
+
+def _wait(
+    process: subprocess.Popen[bytes], stages: Path, deadline: float, progress: Callable[[str], None] | None
+) -> bool:
+    """Waits for the end, passing stages on; True when the deadline came first."""
+    told = 0
+    while True:
+        ended = process.poll() is not None
+        seen = _stages(stages)
+        if progress is not None:
+            for text in seen[told:]:
+                progress(text)
+        told = len(seen)
+        if ended:
+            return False
+        if time.monotonic() > deadline:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_SECONDS)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills whoever of the child's group is still alive, the child included.
+
+    vLLM's workers are children of the child: they outlive it when only the child is killed.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _failure(folder: Path, returncode: int, timeout_s: float | None) -> Failure:
+    seen = _stages(folder / STAGES)
+    stage = seen[-1] if seen else "starting"
+    with (folder / LOG).open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        tail = last_words(log.read().decode("utf-8", "replace"))
+    if timeout_s is not None:
+        return Failure(f"no result within {timeout_s:g} s (killed)", stage, tail)
+    told = _read_json(folder / FAILURE)
+    if told is not None:
+        return Failure(str(told["what"]), stage, tail, bool(told["unusable"]))
+    if returncode < 0:
+        return Failure(f"killed by {signal.Signals(-returncode).name}", stage, tail)
+    return Failure(f"ended with exit status {returncode} and without a result", stage, tail)
+
+
+def _stages(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file, or None when there is none whole: a child may die in the middle of writing."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this process when its parent goes, even by SIGKILL; elsewhere nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,203 @@
+"""From everything that was seen to the result: the checks in their order, and the rows of the report."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.verify import determinism, health, judge
+from weightsmith.verify.child import Failure
+from weightsmith.verify.result import Check, VerifyResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from weightsmith.verify.baseline import Baseline, Identity
+    from weightsmith.verify.determinism import Repetition
+    from weightsmith.verify.device import Device
+    from weightsmith.verify.engine import EngineRun
+    from weightsmith.verify.files import Files
+    from weightsmith.verify.health import Facts, Spread
+    from weightsmith.verify.kinds import Kind
+    from weightsmith.verify.parity import Parity
+    from weightsmith.verify.prompts import Prompt
+    from weightsmith.verify.reference import References
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """The baseline compared with, what identifies this run, and by prompt how many positions are comparable."""
+
+    baseline: Baseline
+    here: Identity
+    positions: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One run's observations. engine: None when the files forbade it; reference: None when there was none to run."""
+
+    model: Path
+    device: Device
+    kind: Kind
+    files: Files
+    prompts: Sequence[Prompt]
+    engine: EngineRun | Failure | None
+    reference: References | Failure | None
+    parity: Parity | None
+    spread: Spread | None
+    against: Against | None
+    reference_asked: str
+
+
+def conclude(
+    seen: Observed, limits: Mapping[str, float], command: str, seconds: Mapping[str, float]
+) -> VerifyResult:
+    """Judges what was observed. limits: by gate name. seconds: by stage, as far as only the caller knows them."""
+    run = seen.engine
+    if run is None or isinstance(run, Failure):
+        return VerifyResult(
+            model=_model(seen),
+            device=seen.device.document(),
+            engine={},
+            checks=(*seen.files.checks, _engine_check(run)),
+            parity={},
+            prompts=tuple({"prompt": p.text, "expect": p.expect, "answer": None} for p in seen.prompts),
+            command=command,
+            seconds=dict(seconds),
+        )
+    facts = health.facts(seen.prompts, run.texts)
+    repeated = _repetitions(run)
+    sanity = health.sanity(run.texts, {n: answer.tokens for n, answer in run.runs["batch"].answers.items()})
+    checks = [
+        *seen.files.checks,
+        _engine_check(run),
+        judge.settings_check(seen.kind, seen.device.kind, run),
+        *judge.text_checks(sanity, limits),
+        judge.facts_check(facts, seen.prompts, limits),
+        *(judge.spread_checks(seen.spread, limits) if seen.spread else ()),
+        *(judge.repetition_check(found, limits) for found in repeated),
+        *_baseline_checks(seen, run),
+        *_parity_checks(seen, limits),
+    ]
+    return VerifyResult(
+        model=_model(seen),
+        device=seen.device.document(),
+        engine={**run.settings, "condition_tokens": run.wrapped, "left_out_prompts": list(run.left_out)},
+        checks=tuple(checks),
+        parity=_parity_document(seen),
+        prompts=tuple(_prompt_row(seen, run, facts, n) for n in range(len(seen.prompts))),
+        command=command,
+        performance=_performance(run),
+        determinism=tuple(found.document() for found in repeated),
+        seconds={**seconds, **_stages(seen, run)},
+    )
+
+
+def _engine_check(run: EngineRun | Failure | None) -> Check:
+    if run is None:
+        words = "not started: with these files it would crash or load garbage; mend the files first"
+        return Check("engine", "inconclusive", None, None, words)
+    if isinstance(run, Failure):
+        log = f"; its last lines: {' | '.join(run.log)}" if run.log else ""
+        return Check("engine", "fail", "no result", "result", f"{run.what} while {run.stage}{log}")
+    answered, asked = len(run.texts), len(run.prompt_ids)
+    words = f"{answered} of {asked} prompts answered in five arrangements by one engine"
+    if run.left_out:
+        words += f"; {len(run.left_out)} are longer than the model takes"
+    return Check("engine", "pass", answered, asked, words)
+
+
+def _repetitions(run: EngineRun) -> tuple[Repetition, ...]:
+    """Passes against the first. Where the prefix cache was never hit, "warm" was not warm and is left out."""
+    runs = {n: r for n, r in run.runs.items() if n != "warm" or run.settings["prefix_cache_hits"]}
+    return determinism.repetitions(runs, "batch")
+
+
+def _baseline_checks(seen: Observed, run: EngineRun) -> tuple[Check, ...]:
+    if seen.against is None:
+        return ()
+    return (judge.baseline_check(seen.against.baseline, seen.against.here, seen.against.positions, run),)
+
+
+def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:
+    if seen.parity is not None:
+        return judge.all_parity_checks(seen.parity, limits)
+    if isinstance(seen.reference, Failure):
+        return (judge.no_parity(f"no reference: {seen.reference.sentence()}"),)
+    return (judge.no_parity(f"no reference was run (--reference {seen.reference_asked})"),)
+
+
+def _parity_document(seen: Observed) -> dict[str, Any]:
+    if seen.parity is None:
+        return {}
+    document = {"reference": seen.reference_asked, **seen.parity.document()}
+    if seen.reference is not None and not isinstance(seen.reference, Failure):
+        document["versions"] = seen.reference.versions
+        document["refused"] = seen.reference.refused
+    return document
+
+
+def _prompt_row(seen: Observed, run: EngineRun, facts: Facts, n: int) -> dict[str, Any]:
+    """One prompt: what it was asked, what came, and how far the three distributions are apart on it."""
+    prompt = seen.prompts[n]
+    answer = run.runs["batch"].answers.get(n)
+    row: dict[str, Any] = {
+        "prompt": prompt.text,
+        "expect": prompt.expect,
+        "answer": run.texts.get(n),
+        "answered": None if prompt.expect is None or answer is None else n not in facts.missed,
+        "prompt_tokens": len(run.prompt_ids[n]),
+        "token_ids": [] if answer is None else list(answer.tokens),
+        "finish": None if answer is None else answer.finish,
+    }
+    if seen.parity is not None:
+        pairs = {name: pair.prompts[n] for name, pair in seen.parity.pairs.items() if n in pair.prompts}
+        row["parity"] = {name: asdict(figures) for name, figures in pairs.items()}
+    return row
+
+
+def _performance(run: EngineRun) -> dict[str, Any]:
+    """Seconds, tokens per second and seconds per token, as the field reports' tables have them.
+
+    single: one request at a time. batch: all prompts together; both without log-probabilities of the whole vocabulary.
+    """
+    batch, alone = run.runs["batch"], run.runs["alone"]
+    return {
+        "import_s": run.seconds["import"],
+        "load_s": run.seconds["load"],
+        "engine_s": run.seconds["whole"],
+        "peak_memory_bytes": run.peak_bytes,
+        "single_tokens_per_s": alone.tokens / alone.seconds,
+        "single_ttft_s": _median([a.ttft for a in alone.answers.values()]),
+        "single_tpot_s": _median([a.tpot for a in alone.answers.values()]),
+        "batch_requests": len(batch.answers),
+        "batch_tokens": batch.tokens,
+        "batch_s": batch.seconds,
+        "batch_tokens_per_s": batch.tokens / batch.seconds,
+    }
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _model(seen: Observed) -> dict[str, Any]:
+    return {
+        "name": seen.model.resolve().name,
+        "kind": seen.kind.name,
+        "checkpoint": dict(seen.files.summary),
+        "config": dict(seen.files.config),
+    }
+
+
+def _stages(seen: Observed, run: EngineRun) -> dict[str, float]:
+    """Where the time went inside the children."""
+    stages = {f"engine {stage}": seconds for stage, seconds in run.seconds.items()}
+    stages.update({f"pass {name}": r.seconds for name, r in run.runs.items()})
+    if seen.reference is not None and not isinstance(seen.reference, Failure):
+        stages.update({f"reference {stage}": s for stage, s in seen.reference.seconds.items()})
+    return stages

@@ -1,0 +1,175 @@
+"""The engine as the rest of the room sees it: one job in, everything it said out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.verify import child
+from weightsmith.verify.tokens import Answer, LogprobFile, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from weightsmith.verify.kinds import Kind
+
+_MODULE = "weightsmith.verify.engine_worker"
+_LOGPROBS = "engine.safetensors"
+
+# Full-vocabulary log-probabilities of one run: 64 million entries are 256 MB on disk and about 40 s of vLLM's
+# own Python. 32 prompts × 32 tokens fit a vocabulary of 62,500 whole; 151,936 leaves 13 tokens a prompt.
+_ENTRIES = 64_000_000
+
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # The core in the worker's own process: one process less to import everything (15 s instead of 25 s on
+    # two cores), its settings can be read, and its exceptions are ours to catch.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+}
+# Eager mode compiles nothing, and dynamo costs seconds to find that out. 1 GiB of KV cache is 1,300 tokens of
+# HRM-Text-1B.
+_CPU = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "TORCHDYNAMO_DISABLE": "1",
+    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+    **child.CALM_THREADS,
+}
+# Names from Huawei's determinism guide (field-notes 8): without them greedy answers differ between runs by design.
+_NPU = {
+    "HCCL_DETERMINISTIC": "true",
+    "LCCL_DETERMINISTIC": "1",
+    "ATB_MATMUL_SHUFFLE_K_ENABLE": "0",
+    "ATB_LLM_LCOC_ENABLE": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One arrangement of the same greedy requests. order: prompt numbers. together: one batch, else one by one.
+
+    cold: the prefix cache is emptied first.
+    """
+
+    name: str
+    order: tuple[int, ...]
+    together: bool
+    cold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRun:
+    """What the engine said.
+
+    prompt_ids: token ids per prompt. left_out: prompts too long for the model. texts: answer per prompt.
+    runs: by pass name. measured: the answers whose log-probabilities lie in `logprobs`. seconds: import, load, whole.
+    """
+
+    prompt_ids: tuple[tuple[int, ...], ...]
+    left_out: tuple[int, ...]
+    wrapped: bool
+    texts: dict[int, str]
+    runs: dict[str, Run]
+    measured: dict[int, tuple[int, ...]]
+    logprobs: LogprobFile
+    settings: dict[str, Any]
+    seconds: dict[str, float]
+    peak_bytes: int
+
+
+def passes(prompts: int) -> tuple[Pass, ...]:
+    """The arrangements that determinism is judged by; the first is the one whose answers are shown.
+
+    "alone" takes six prompts spread over the list, enough to see batch effects at a sixth of the cost.
+    """
+    everything = tuple(range(prompts))
+    half = prompts // 2
+    shuffled = tuple(reversed(everything[half:])) + tuple(reversed(everything[:half]))
+    spread = everything[:: max(1, prompts // 6)]
+    return (
+        Pass("batch", everything, together=True, cold=True),
+        Pass("repeat", everything, together=True, cold=True),
+        Pass("warm", everything, together=True, cold=False),
+        Pass("shuffled", shuffled, together=True, cold=True),
+        Pass("alone", spread, together=False, cold=True),
+    )
+
+
+def job(
+    model: Path, device: str, kind: Kind, texts: Sequence[str], max_tokens: int, max_positions: int | None
+) -> dict[str, Any]:
+    """What the worker is told. Prefix-LMs run eager on an NPU: full-graph decode masks them wrongly (field-notes 7)."""
+    return {
+        "model": str(model.resolve()),
+        "device": device,
+        "dtype": "bfloat16",
+        "prompts": list(texts),
+        "before": list(kind.template.before),
+        "after": list(kind.template.after),
+        "max_tokens": max_tokens,
+        "max_positions": max_positions,
+        "max_num_seqs": 32,
+        "eager": device == "cpu" or kind.mask == "prefix",
+        "prefix_caching": kind.prefix_caching,
+        "chunked_prefill": kind.chunked_prefill,
+        "entries": _ENTRIES,
+        "passes": [
+            {"name": p.name, "order": list(p.order), "together": p.together, "cold": p.cold}
+            for p in passes(len(texts))
+        ],
+    }
+
+
+def run(
+    task: dict[str, Any], folder: Path, timeout_s: float, progress: Callable[[str], None] | None = None
+) -> EngineRun | child.Failure:
+    """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
+    environment = _OFFLINE | (_CPU if task["device"] == "cpu" else _NPU if task["device"] == "npu" else {})
+    outcome = child.run(_MODULE, folder, task, environment, timeout_s, progress)
+    if outcome.result is None:
+        return outcome.failure or child.Failure("no result", "unknown")
+    try:
+        return _read(outcome.result, folder, outcome.seconds)
+    except (KeyError, TypeError, ValueError) as error:
+        return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
+
+
+def _read(told: dict[str, Any], folder: Path, seconds: float) -> EngineRun:
+    runs = {name: _read_run(run) for name, run in told["passes"].items()}
+    left_out = tuple(told["left_out"])
+    expected = len(told["prompt_ids"]) - len(left_out)
+    measured = {int(n): tuple(tokens) for n, tokens in told["measured"]["tokens"]}
+    answered = min(len(runs["batch"].answers), len(measured))
+    if answered < expected:
+        raise ValueError(f"{answered} of {expected} prompts answered")
+    logprobs = LogprobFile(folder / _LOGPROBS, told["measured"]["vocabulary"], told["measured"]["partial"])
+    return EngineRun(
+        prompt_ids=tuple(tuple(ids) for ids in told["prompt_ids"]),
+        left_out=left_out,
+        wrapped=told["wrapped"],
+        texts={int(n): text for n, text in told["texts"]},
+        runs=runs,
+        measured=measured,
+        logprobs=logprobs,
+        settings=told["settings"],
+        seconds={**told["seconds"], "whole": seconds},
+        peak_bytes=told["peak_bytes"],
+    )
+
+
+def _read_run(told: dict[str, Any]) -> Run:
+    answers = {
+        int(a["prompt"]): Answer(
+            tokens=tuple(a["tokens"]),
+            logprobs=tuple(a["logprobs"]),
+            lead=tuple(a["lead"]),
+            finish=a["finish"],
+            ttft=a["ttft"],
+            tpot=a["tpot"],
+        )
+        for a in told["answers"]
+    }
+    return Run(answers, told["seconds"])

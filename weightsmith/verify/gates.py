@@ -1,0 +1,118 @@
+"""The thresholds, each with its reason, in one place: data, not code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from weightsmith.errors import WeightsmithError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A limit and why it lies where it lies. unit: for people."""
+
+    name: str
+    limit: float
+    unit: str
+    reason: str
+
+
+GATES: tuple[Gate, ...] = (
+    Gate(
+        "facts",
+        0.5,
+        "share answered",
+        "below it nobody can tell a weak model from a broken run, so nothing is concluded",
+    ),
+    Gate(
+        "looping",
+        0.5,
+        "share of answers",
+        "a base model loops now and then in greedy decoding; '!!!!' faults loop nearly everywhere (vllm-ascend #5144)",
+    ),
+    Gate("garbage", 0.5, "share of answers", "half the answers unreadable is no matter of taste"),
+    Gate(
+        "alike",
+        0.5,
+        "share of answers",
+        "different questions with one answer: the prompt does not reach the model",
+    ),
+    Gate(
+        "flatness",
+        0.75,
+        "mean entropy / log(vocabulary)",
+        "untrained or wrongly masked models lie near 1, trained ones under 0.5 (HRM-Text's 'random' answers)",
+    ),
+    Gate(
+        "mass_error",
+        1e-2,
+        "|log Σ p|",
+        "float32 sums of 150,000 terms stay under 1e-3; a wrong softmax or a truncated vocabulary does not",
+    ),
+    Gate(
+        "repeat_delta",
+        1e-4,
+        "nats",
+        "the same batch twice runs the same kernels on the same shapes; the field reports hold 1e-4 too",
+    ),
+    Gate(
+        "company_delta",
+        0.25,
+        "nats",
+        "other batch shapes pick other kernels: two bf16 steps (2 × 2^-3) of a logit between 16 and 32",
+    ),
+    Gate(
+        "near_tie",
+        0.25,
+        "nats",
+        "a flip is harmless where the favourite leads by less than two bf16 steps of a logit between 16 and 32",
+    ),
+    Gate(
+        "kl_mean",
+        0.05,
+        "nats, KL(B‖D)",
+        "what a 4-bit quantization costs (llama.cpp: Q4_K_M 0.03 to 0.06); bf16 on both sides has no excuse",
+    ),
+    Gate(
+        "kl_prompt",
+        0.2,
+        "nats, worst prompt's mean KL(B‖D)",
+        "a fault past a KV block or in one script touches few prompts and drowns in the mean",
+    ),
+    Gate("kl_max", 1.0, "nats, KL(B‖D)", "a single position this far off is a wrong token's distribution"),
+    Gate(
+        "hard_flips",
+        0.005,
+        "share of positions",
+        "the reference preferred another token by more than a near tie; bf16 does not do that",
+    ),
+    Gate(
+        "noise_ratio",
+        2.0,
+        "KL(R‖D) / KL(R‖B), upper 95 % bound",
+        "the device may err as bf16 does, and its other order of summation as much again",
+    ),
+    Gate(
+        "noise_ignored",
+        1e-4,
+        "nats, KL(R‖D)",
+        "below it the ratio compares rounding with rounding: the KL of Q8_0 against fp16 is ten times that",
+    ),
+)
+
+_BY_NAME = MappingProxyType({gate.name: gate for gate in GATES})
+
+
+def limits(overrides: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Limits by gate name, with the user's own in place. Raises WeightsmithError for a gate that does not exist."""
+    own = dict(overrides or {})
+    unknown = sorted(own.keys() - _BY_NAME.keys())
+    if unknown:
+        way_out = f"the gates are {', '.join(_BY_NAME)}"
+        raise WeightsmithError("--gate", f"there is no gate {', '.join(unknown)}", way_out)
+    return {name: own.get(name, gate.limit) for name, gate in _BY_NAME.items()}
