@@ -114,7 +114,7 @@ def test_a_tensor_of_the_wrong_shape_is_a_near_miss(tmp_path: Path, shapes: Any)
 
 
 def test_empty_tensors_of_a_broken_save_are_named(tmp_path: Path, shapes: Any) -> None:
-    write_headers_only(tmp_path, {name: (0,) for name in shapes})
+    write_headers_only(tmp_path, dict.fromkeys(shapes, (0,)))
     assert infer(open_checkpoint(tmp_path), CONFIG).verdict == "unknown"
 
 

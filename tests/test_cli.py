@@ -1,0 +1,141 @@
+"""The command line keeps its contract: exit codes, one JSON document, one line per error, a light start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(__file__).parent / "models"
+LATENT = MODELS / "ternary-llama"
+
+
+def weightsmith(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "weightsmith.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+def loaded_modules(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_starting_up_imports_neither_numpy_nor_torch() -> None:
+    assert not loaded_modules("import weightsmith.cli") & {
+        "numpy",
+        "torch",
+        "transformers",
+        "vllm",
+        "tabulate",
+    }
+
+
+def test_deriving_a_config_imports_neither_numpy_nor_torch() -> None:
+    run = (
+        f"import sys; sys.argv[1:] = ['infer-config', {str(LATENT)!r}, '--json']; from weightsmith import cli"
+    )
+    code = f"{run}\ntry: cli.main()\nexcept SystemExit: pass\nprint('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.split(".")[0] for name in done.stdout.split("\n")[-2].split()}
+    assert "weightsmith" in modules
+    assert not modules & {"numpy", "torch", "transformers", "ml_dtypes", "safetensors", "blake3"}
+
+
+def test_infer_config_prints_one_document_and_exits_one_for_a_lie() -> None:
+    done = weightsmith("infer-config", LATENT, "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    document = json.loads(done.stdout)
+    assert document["verdict"] == "differs"
+    truth = json.loads((MODELS / "ternary-llama.true-config.json").read_text())
+    assert {name: document["config"][name] for name in truth if name in document["config"]} == truth
+
+
+def test_a_written_config_agrees_afterwards(tmp_path: Path) -> None:
+    output = tmp_path / "config.json"
+    assert weightsmith("infer-config", LATENT, "--output", output).returncode == 0
+    assert weightsmith("infer-config", LATENT, "--config", output).returncode == 0
+    original = (LATENT / "config.json").read_text().split("\n")
+    changed = [
+        line for line, was in zip(output.read_text().split("\n"), original, strict=True) if line != was
+    ]
+    assert len(changed) == 4, "only the four contradicted lines change"
+
+
+@pytest.mark.parametrize("command", ["infer-config", "inspect", "diff", "convert", "verify-on-npu"])
+def test_a_missing_path_is_one_clear_line_and_exit_two(command: str, tmp_path: Path) -> None:
+    second = [tmp_path / "other"] if command in ("diff", "convert") else []
+    done = weightsmith(command, tmp_path / "absent", *second)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "absent" in done.stderr and "; " in done.stderr, "the file, the fact and the way out"
+
+
+def test_a_family_that_is_not_in_the_catalog_is_named_with_those_that_are() -> None:
+    done = weightsmith("infer-config", LATENT, "--model-type", "bloom")
+    assert done.returncode == 2
+    assert "bloom" in done.stderr and "qwen3" in done.stderr
+
+
+def test_without_an_npu_verification_says_so_and_names_the_cpu() -> None:
+    done = weightsmith("verify-on-npu", MODELS / "hrm-text")
+    assert done.returncode == 2
+    assert "--device cpu" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["infer-config"], ["infer-config", LATENT, "--write", "--output", "x"]]
+)
+def test_wrong_usage_exits_two(arguments: list[str | Path]) -> None:
+    done = weightsmith(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_our_own_is_no_traceback_unless_asked_for(tmp_path: Path) -> None:
+    code = "from weightsmith import cli, render\nrender.show_inference = None\ncli.main()"
+    command = [sys.executable, "-c", code, "infer-config", str(LATENT)]
+    quiet = subprocess.run(command, capture_output=True, text=True)
+    assert quiet.returncode == 2
+    assert quiet.stderr.startswith("error: weightsmith itself") and "Traceback" not in quiet.stderr
+    loud = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "WEIGHTSMITH_DEBUG": "1"}
+    )
+    assert "Traceback" in loud.stderr
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = f"{sys.executable} -m weightsmith.cli inspect {LATENT} --json | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ('{\n  "comma', "")
+
+
+def test_inspect_says_latent_and_convert_says_why(tmp_path: Path) -> None:
+    document = json.loads(weightsmith("inspect", LATENT, "--values", "--json").stdout)
+    assert document["fusion"] == {"state": "latent", "group_size": 128, "tensors_checked": 28}
+    assert document["damage"] == []
+    assert len(document["tensors"]) == document["checkpoint"]["tensors"] == 39
+    done = weightsmith("convert", LATENT, tmp_path / "fused", "--json")
+    assert done.returncode == 0
+    assert "converter: ternary, because" in done.stderr
+    assert json.loads(done.stdout)["converter"] == "ternary"
+    fused = json.loads(weightsmith("inspect", tmp_path / "fused", "--values", "--json").stdout)
+    assert fused["fusion"]["state"] == "fused"
+    assert weightsmith("infer-config", tmp_path / "fused").returncode == 0
+    again = weightsmith("convert", tmp_path / "fused", tmp_path / "twice", "--converter", "ternary")
+    assert again.returncode == 2 and "fused" in again.stderr
+    assert not (tmp_path / "twice").exists()
+
+
+def test_diff_tells_equal_from_different(tmp_path: Path) -> None:
+    assert weightsmith("convert", LATENT, tmp_path / "plain", "--converter", "plain").returncode == 0
+    same = weightsmith("diff", LATENT, tmp_path / "plain", "--json")
+    assert (same.returncode, json.loads(same.stdout)["verdict"]) == (0, "equal")
+    other = weightsmith("diff", LATENT, MODELS / "hrm-text", "--json")
+    assert (other.returncode, json.loads(other.stdout)["verdict"]) == (1, "differs")
