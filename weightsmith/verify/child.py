@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +100,7 @@ def run(
     return Outcome(None, _failure(folder, process.returncode, timeout_s if timed_out else None), seconds)
 
 
-def serve(work: Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]]) -> None:
+def serve(work: Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]]) -> NoReturn:
     """The child's side: reads the job, runs `work(job, folder, stage)`, leaves a result or a failure, never both."""
     _die_with_parent()
     folder = Path(sys.argv[1])
@@ -112,14 +113,16 @@ def serve(work: Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str
     try:
         result = work(job, folder, stage)
     except BaseException as error:
+        traceback.print_exc()
         reason = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
         facts = {"what": what, "unusable": isinstance(error, ImportError)}
         (folder / FAILURE).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
-        raise
+        _leave(1)
     partial = folder / (RESULT + ".part")
     partial.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     partial.replace(folder / RESULT)
+    _leave(0)
 
 
 def last_words(log: str) -> tuple[str, ...]:
@@ -205,6 +208,13 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends this process at once: what an engine does at interpreter exit may hang, and all that matters is written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _die_with_parent() -> None:

@@ -104,7 +104,7 @@ def _engine_check(run: EngineRun | Failure | None) -> Check:
         log = f"; its last lines: {' | '.join(run.log)}" if run.log else ""
         return Check("engine", "fail", "no result", "result", f"{run.what} while {run.stage}{log}")
     answered, asked = len(run.texts), len(run.prompt_ids)
-    words = f"{answered} of {asked} prompts answered in five arrangements by one engine"
+    words = f"{answered} of {asked} prompts answered in {len(run.runs)} arrangements by one engine"
     if run.left_out:
         words += f"; {len(run.left_out)} are longer than the model takes"
     return Check("engine", "pass", answered, asked, words)
@@ -124,7 +124,10 @@ def _baseline_checks(seen: Observed, run: EngineRun) -> tuple[Check, ...]:
 
 def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:
     if seen.parity is not None:
-        return judge.all_parity_checks(seen.parity, limits)
+        refused = (
+            {} if seen.reference is None or isinstance(seen.reference, Failure) else seen.reference.refused
+        )
+        return judge.all_parity_checks(seen.parity, limits, refused)
     if isinstance(seen.reference, Failure):
         return (judge.no_parity(f"no reference: {seen.reference.sentence()}"),)
     return (judge.no_parity(f"no reference was run (--reference {seen.reference_asked})"),)

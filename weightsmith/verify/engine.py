@@ -21,6 +21,8 @@ _LOGPROBS = "engine.safetensors"
 # own Python. 32 prompts × 32 tokens fit a vocabulary of 62,500 whole; 151,936 leaves 13 tokens a prompt.
 _ENTRIES = 64_000_000
 
+_LARGE_BYTES = 1_000_000_000
+
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -30,10 +32,8 @@ _OFFLINE = {
     # two cores), its settings can be read, and its exceptions are ours to catch.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
-# Eager mode compiles nothing, and dynamo costs seconds to find that out. 1 GiB of KV cache is 1,300 tokens of
-# HRM-Text-1B.
+# Eager mode compiles nothing, and dynamo costs seconds to find that out.
 _CPU = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
     "TORCHDYNAMO_DISABLE": "1",
     "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
     **child.CALM_THREADS,
@@ -99,9 +99,19 @@ def passes(prompts: int) -> tuple[Pass, ...]:
 
 
 def job(
-    model: Path, device: str, kind: Kind, texts: Sequence[str], max_tokens: int, max_positions: int | None
+    model: Path,
+    device: str,
+    kind: Kind,
+    texts: Sequence[str],
+    max_tokens: int,
+    max_positions: int | None,
+    nbytes: int,
+    max_logprobs: int = -1,
 ) -> dict[str, Any]:
-    """What the worker is told. Prefix-LMs run eager on an NPU: full-graph decode masks them wrongly (field-notes 7)."""
+    """What the worker is told. nbytes: of the weights. max_logprobs: the most the engine may be asked for, -1 for all.
+
+    Prefix-LMs run eager on an NPU: full-graph decode masks them wrongly (field-notes 7).
+    """
     return {
         "model": str(model.resolve()),
         "device": device,
@@ -116,10 +126,14 @@ def job(
         "prefix_caching": kind.prefix_caching,
         "chunked_prefill": kind.chunked_prefill,
         "entries": _ENTRIES,
+        "max_logprobs": max_logprobs,
         "passes": [
             {"name": p.name, "order": list(p.order), "together": p.together, "cold": p.cold}
             for p in passes(len(texts))
+            if p.cold or kind.prefix_caching is not False
         ],
+        # GiB of KV cache on a CPU: tiny models need none to speak of; 4 hold 5,000 tokens of HRM-Text-1B.
+        "kv_gib": 1 if nbytes < _LARGE_BYTES else 4,
     }
 
 
@@ -127,7 +141,9 @@ def run(
     task: dict[str, Any], folder: Path, timeout_s: float, progress: Callable[[str], None] | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    environment = _OFFLINE | (_CPU if task["device"] == "cpu" else _NPU if task["device"] == "npu" else {})
+    environment = _OFFLINE | {"cpu": _CPU, "npu": _NPU}.get(task["device"], {})
+    if task["device"] == "cpu":
+        environment["VLLM_CPU_KVCACHE_SPACE"] = str(task["kv_gib"])
     outcome = child.run(_MODULE, folder, task, environment, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")

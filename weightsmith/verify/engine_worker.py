@@ -6,9 +6,7 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 from __future__ import annotations
 
 import inspect
-import os
 import resource
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +60,10 @@ def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dic
     for run in job["passes"]:
         stage(f"answering: {run['name']}")
         kept = [n for n in run["order"] if fits[n]]
-        passes[run["name"]] = _answer(llm, vllm.SamplingParams, prompts, kept, run, job["max_tokens"])
+        groups = together(kept, _concurrency(llm)) if run["together"] else [[n] for n in kept]
+        passes[run["name"]] = _answer(
+            llm, vllm.SamplingParams, prompts, groups, run["cold"], job["max_tokens"]
+        )
     stage("measuring log-probabilities")
     measured = _measure(
         llm, vllm.SamplingParams, prompts, [n for n, fit in enumerate(fits) if fit], job, folder
@@ -108,7 +109,7 @@ def _arguments(job: dict[str, Any], longest: int) -> dict[str, Any]:
         "dtype": job["dtype"],
         "max_model_len": length,
         "max_num_seqs": job["max_num_seqs"],
-        "max_logprobs": -1,
+        "max_logprobs": job["max_logprobs"],
         "seed": 0,
         "trust_remote_code": False,
         "enforce_eager": job["eager"],
@@ -128,20 +129,31 @@ def _arguments(job: dict[str, Any], longest: int) -> dict[str, Any]:
     return arguments
 
 
+def together(order: Sequence[int], at_once: int) -> list[list[int]]:
+    """The prompts of `order` in as few batches as the KV cache has room for.
+
+    A request that finds no room is preempted and prefilled again with its own answer, which a prefix-LM
+    does not survive (field-notes 7) and which no measurement of speed wants.
+    """
+    return [list(order[start : start + at_once]) for start in range(0, len(order), at_once)]
+
+
+def _concurrency(llm: Any) -> int:
+    """How many requests of the full `max_model_len` the KV cache holds at once, at least 1."""
+    config = llm.llm_engine.vllm_config
+    cache, length = config.cache_config, config.model_config.max_model_len
+    known = getattr(cache, "kv_cache_max_concurrency", None)
+    return max(1, int(known or (cache.num_gpu_blocks or 0) * cache.block_size / length))
+
+
 def _answer(
-    llm: Any,
-    sampling: Any,
-    prompts: list[list[int]],
-    order: Sequence[int],
-    run: dict[str, Any],
-    max_tokens: int,
+    llm: Any, sampling: Any, prompts: list[list[int]], groups: list[list[int]], cold: bool, max_tokens: int
 ) -> dict[str, Any]:
-    """One pass: the prompts of `order`, all together or one after the other, from a cold or the warm prefix cache."""
+    """One pass: group after group of prompts, each group as one batch, from a cold or the warm prefix cache."""
     # Two candidates beside the chosen token are its lead over the runner-up, whichever of them it is.
     params = sampling(temperature=0.0, max_tokens=max_tokens, logprobs=2, detokenize=False)
-    if run["cold"]:
+    if cold:
         llm.reset_prefix_cache()
-    groups = [list(order)] if run["together"] else [[n] for n in order]
     started = time.perf_counter()
     answers = []
     for group in groups:
@@ -189,7 +201,7 @@ def _measure(
 
     vocabulary = int(llm.llm_engine.vllm_config.model_config.get_vocab_size())
     positions = max(4, min(job["max_tokens"], job["entries"] // (vocabulary * len(order))))
-    at_once = max(1, _ENTRIES_AT_ONCE // (vocabulary * positions))
+    at_once = max(1, min(_concurrency(llm), _ENTRIES_AT_ONCE // (vocabulary * positions)))
     arrays: dict[str, NDArray[np.generic]] = {}
     tokens: list[list[Any]] = []
     k = -1
@@ -199,10 +211,11 @@ def _measure(
         llm.reset_prefix_cache()
         try:
             outputs = llm.generate(requests, _full(sampling, positions, k), use_tqdm=False)
-        except ValueError:
+        except Exception:
+            # vLLM 0.32 refuses with VLLMValidationError, earlier ones with ValueError.
             if start or k != -1:
                 raise
-            k = _TOP_K_FALLBACK
+            k = job["max_logprobs"] if job["max_logprobs"] > 0 else _TOP_K_FALLBACK
             outputs = llm.generate(requests, _full(sampling, positions, k), use_tqdm=False)
         for n, output in zip(group, outputs, strict=True):
             completion = output.outputs[0]
@@ -261,6 +274,3 @@ def _peak_bytes(device: str) -> int:
 
 if __name__ == "__main__":
     serve(work)
-    # vLLM's own shutdown hooks have hung on interpreter exit before; the result is written, so nothing is lost.
-    sys.stdout.flush()
-    os._exit(0)

@@ -32,6 +32,7 @@ class Files:
     checks: tuple[Check, ...]
     runnable: bool
     parameters: int
+    nbytes: int
     weights: tuple[str, ...]
     summary: Mapping[str, object]
 
@@ -44,28 +45,29 @@ def hear(model: Path) -> Files:
     checkpoint = open_checkpoint(model)
     file = find_config(checkpoint)
     inference = infer(checkpoint, None if file is None else file.data)
-    config_check = _config_check(model, inference)
+    config_check = _config_check(model, inference, configured=file is not None)
     return Files(
         config=inference.config or ({} if file is None else file.data),
         checks=(config_check, _weights_check(model, checkpoint)),
-        runnable=file is not None and config_check.verdict != "fail",
+        runnable=config_check.verdict != "fail",
         parameters=checkpoint.parameters,
+        nbytes=checkpoint.nbytes,
         weights=tuple(checkpoint.files),
         summary=checkpoint.summary(),
     )
 
 
-def _config_check(model: Path, inference: Inference) -> Check:
+def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
     """The shapes' word on config.json. What no family page explains is left open: the engine may still know it."""
     notes = [problem.message for problem in inference.problems]
+    if not configured:
+        words = f"there is no config.json; write one with `weightsmith infer-config {model} --write`"
+        return Check("config", "fail", inference.verdict, "agrees", words)
     if inference.verdict == "unknown":
         words = "no family of the catalog explains these tensors, so the config is not proven"
         return Check(
             "config", "inconclusive", "unknown", "agrees", _listed(words, [*inference.nearest, *notes])
         )
-    if inference.verdict == "derived":
-        words = f"there is no config.json; write one with `weightsmith infer-config {model} --write`"
-        return Check("config", "fail", "derived", "agrees", words)
     lies = [_lie(field) for field in inference.changes]
     if inference.verdict == "differs":
         words = (

@@ -165,8 +165,14 @@ def control_check(name: str, control: Control, limits: Mapping[str, float]) -> C
     return Check(f"control.{name}", "inconclusive", kl, limits["kl_mean"], words)
 
 
-def all_parity_checks(parity: Parity, limits: Mapping[str, float]) -> tuple[Check, ...]:
-    """Ceilings on B–D (on R–D where bf16 could not be run) and on a baseline, the noise floor, and every control."""
+def all_parity_checks(
+    parity: Parity, limits: Mapping[str, float], refused: Mapping[str, str] | None = None
+) -> tuple[Check, ...]:
+    """Ceilings on B–D (on R–D where bf16 could not be run) and on a baseline, the noise floor, and every control.
+
+    refused: why a dtype or a control could not be run.
+    """
+    why = "".join(f"; {name}: {reason}" for name, reason in (refused or {}).items())
     pair = parity.pairs.get("B-D") or parity.pairs.get("R-D")
     checks: list[Check] = [] if pair is None else list(parity_checks(pair, limits))
     if "F-D" in parity.pairs:
@@ -176,19 +182,12 @@ def all_parity_checks(parity: Parity, limits: Mapping[str, float]) -> tuple[Chec
     if parity.noise is not None:
         checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
     else:
-        words = "fp32 and bf16 were not both run, so bf16's own noise is not known"
+        words = f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}"
         checks.append(Check("parity.noise", "inconclusive", None, limits["noise_ratio"], words))
     checks.extend(control_check(name, control, limits) for name, control in parity.controls.items())
     if not parity.controls:
-        checks.append(
-            Check(
-                "control",
-                "inconclusive",
-                None,
-                None,
-                "no negative control could be run: the gates are unproven",
-            )
-        )
+        words = f"no negative control could be run, so the gates are unproven{why}"
+        checks.append(Check("control", "inconclusive", None, None, words))
     return tuple(checks)
 
 

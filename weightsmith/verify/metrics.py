@@ -48,6 +48,7 @@ def compare(p: Logprobs, q: Logprobs, chosen: Indices) -> Comparison:
     """All measures of one pair. p, q: [positions, entries]; chosen: [positions] entry indices."""
     own_p, own_q = at(p, chosen), at(q, chosen)
     favourite_p, favourite_q = p.argmax(axis=1), q.argmax(axis=1)
+    ten_p, ten_q = favourites(p, 10), favourites(q, 10)
     return Comparison(
         kl=kl(p, q),
         delta=own_q - own_p,
@@ -56,8 +57,8 @@ def compare(p: Logprobs, q: Logprobs, chosen: Indices) -> Comparison:
         chosen_q=own_q,
         same_top=(favourite_p == favourite_q).astype(np.float64),
         margin=at(p, favourite_p) - at(p, favourite_q),
-        top5=overlap(p, q, 5),
-        top10=overlap(p, q, 10),
+        top5=_shared(ten_p[:, :5], ten_q[:, :5]),
+        top10=_shared(ten_p, ten_q),
         pearson=pearson(p, q),
         cosine=cosine(p, q),
     )
@@ -79,42 +80,49 @@ def at(logprobs: Logprobs, entries: Indices) -> Series:
 def kl(p: Logprobs, q: Logprobs) -> Series:
     """KL(P‖Q) = Σ p·(log p − log q) per position, in nats, [positions]; an entry with p = 0 adds nothing.
 
-    In float64 and normalised again: float32 rows sum to 1 ± 1e-6, which made KLs of −1e-7 between kernels
-    that differ by no more (measured on tests/models/hrm-text).
+    Rows are normalised on the way: float32 rows sum to 1 ± 1e-6, which made KLs of −1e-7 between kernels that
+    differ by no more (measured on tests/models/hrm-text). Terms keep their dtype, sums are float64.
     """
-    p64, q64 = normalised(p), normalised(q)
+    weights = np.exp(p)
     with np.errstate(invalid="ignore"):
-        terms = np.exp(p64) * (p64 - q64)
-    return cast("Series", np.maximum(np.where(np.isneginf(p64), 0.0, terms).sum(axis=1), 0.0))
+        terms = weights * (p - q)
+        terms[np.isneginf(p)] = 0.0
+        unscaled = _sum(terms) / _sum(weights) - (np.log(_sum(weights)) - np.log(_sum(np.exp(q))))
+    return cast("Series", np.maximum(unscaled, 0.0))
 
 
 def entropy(p: Logprobs) -> Series:
     """−Σ p·log p per position, in nats, [positions]; at most log(entries)."""
-    p64 = p.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        terms = -np.exp(p64) * p64
-    return cast("Series", np.where(np.isneginf(p64), 0.0, terms).sum(axis=1))
+        terms = np.exp(p) * p
+    terms[np.isneginf(p)] = 0.0
+    return -_sum(terms)
 
 
 def log_mass(p: Logprobs) -> Series:
     """log Σ p per position, [positions]: 0 where a row is normalised."""
-    p64 = p.astype(np.float64)
-    peak = p64.max(axis=1, keepdims=True)
-    return cast("Series", (peak + np.log(np.exp(p64 - peak).sum(axis=1, keepdims=True)))[:, 0])
+    return np.log(_sum(np.exp(p)))
 
 
-def normalised(p: Logprobs) -> Series:
-    """The same rows in float64, shifted so that each sums to 1, [positions, entries]."""
-    return p.astype(np.float64) - log_mass(p)[:, None]
+def _sum(rows: Logprobs) -> Series:
+    return cast("Series", rows.sum(axis=1, dtype=np.float64))
 
 
 def overlap(p: Logprobs, q: Logprobs, k: int) -> Series:
     """|top-k(P) ∩ top-k(Q)| / k per position, [positions]; k is cut to the number of entries."""
+    return _shared(favourites(p, k), favourites(q, k))
+
+
+def favourites(p: Logprobs, k: int) -> Indices:
+    """The k likeliest entries per position, best first, [positions, k]; k is cut to the number of entries."""
     k = min(k, p.shape[1])
-    best_p = np.argpartition(p, -k, axis=1)[:, -k:]
-    best_q = np.argpartition(q, -k, axis=1)[:, -k:]
-    shared = (best_p[:, :, None] == best_q[:, None, :]).any(axis=2)
-    return cast("Series", shared.mean(axis=1))
+    best = np.argpartition(p, -k, axis=1)[:, -k:]
+    order = np.argsort(-np.take_along_axis(p, best, axis=1), axis=1)
+    return np.take_along_axis(best, order, axis=1)
+
+
+def _shared(one: Indices, other: Indices) -> Series:
+    return cast("Series", (one[:, :, None] == other[:, None, :]).any(axis=2).mean(axis=1))
 
 
 def pearson(p: Logprobs, q: Logprobs) -> Series:
@@ -123,20 +131,20 @@ def pearson(p: Logprobs, q: Logprobs) -> Series:
     Log-softmax shifts every logit of a position alike and correlation does not see shifts, so this equals
     the correlation of the logits. Two constant rows count as 1, one constant row as 0.
     """
-    p64, q64 = p.astype(np.float64), q.astype(np.float64)
-    return _cosine(p64 - p64.mean(axis=1, keepdims=True), q64 - q64.mean(axis=1, keepdims=True))
+    return cosine(_centred(p), _centred(q))
 
 
 def cosine(p: Logprobs, q: Logprobs) -> Series:
-    """Cosine of the log-probability rows per position, [positions]; not that of the logits, which a shift changes."""
-    return _cosine(p.astype(np.float64), q.astype(np.float64))
+    """Cosine of the rows per position, [positions]; of log-probabilities it is not that of the logits."""
+    lengths = np.sqrt(_sum(p * p)), np.sqrt(_sum(q * q))
+    product = lengths[0] * lengths[1]
+    both_zero = (lengths[0] == 0) & (lengths[1] == 0)
+    return np.where(both_zero, 1.0, _sum(p * q) / np.where(product == 0, 1.0, product))
 
 
-def _cosine(a: Series, b: Series) -> Series:
-    length_a, length_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    both_zero = (length_a == 0) & (length_b == 0)
-    product = np.where(length_a * length_b == 0, 1.0, length_a * length_b)
-    return cast("Series", np.where(both_zero, 1.0, (a * b).sum(axis=1) / product))
+def _centred(rows: Logprobs) -> Logprobs:
+    mean = rows.mean(axis=1, dtype=np.float64, keepdims=True).astype(rows.dtype)
+    return cast("Logprobs", rows - mean)
 
 
 def perplexity(chosen: Series) -> float:

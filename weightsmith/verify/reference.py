@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class References:
     """Log-probabilities of the replayed answers.
 
     full: fp32 (R), half: bf16 (B), controls: by name; None or missing where it could not be run, and
-    `refused` says why, by dtype.
+    `refused` says why, by dtype or control.
     """
 
     full: LogprobFile | None
@@ -55,10 +55,9 @@ def plan(
 ) -> tuple[list[Variation], dict[str, str]]:
     """The variations that fit the free memory, in the order to run them, and why the others were refused.
 
-    A control alters the loaded model, so each comes after the right run of its dtype. Not knowing the size
-    or the free memory refuses nothing.
+    A control alters the loaded model, so it comes after the right run of its dtype: fp32, or bf16 where fp32
+    does not fit. Not knowing the size or the free memory refuses nothing.
     """
-    wanted = [kind.reference("float32"), *kind.controls, kind.reference("bfloat16")]
     refused: dict[str, str] = {}
     for dtype, size in _BYTES.items():
         if parameters is None or free_bytes is None:
@@ -66,7 +65,12 @@ def plan(
         needed = parameters * size + _OVERHEAD_BYTES
         if needed > free_bytes:
             refused[dtype] = f"needs {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free"
-    return [variation for variation in wanted if variation.dtype not in refused], refused
+    fitting = [dtype for dtype in _BYTES if dtype not in refused]
+    controls = [replace(control, dtype=fitting[0]) for control in kind.controls] if fitting else []
+    variations = []
+    for dtype in fitting:
+        variations += [kind.reference(dtype), *(c for c in controls if c.dtype == dtype)]
+    return variations, refused
 
 
 def run(
@@ -139,7 +143,7 @@ def _read(told: dict[str, Any], folder: Path, vocabulary: int, refused: dict[str
         full=files.get(("reference", "float32")),
         half=files.get(("reference", "bfloat16")),
         controls={name: file for (name, _), file in files.items() if name != "reference"},
-        refused=refused,
+        refused=refused | told["impossible"],
         seconds=told["seconds"],
         versions=told["versions"],
     )

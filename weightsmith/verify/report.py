@@ -245,7 +245,8 @@ def _milliseconds(seconds: float | None) -> str:
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        # Correlations live between 0.99 and 1, where four digits would call them all 1.
+        return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.4g}"
     return "" if value is None else str(value)
 
 

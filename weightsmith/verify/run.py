@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import EngineFailed, MissingInput
+from weightsmith.errors import EngineFailed, MissingInput, TargetRefused
 from weightsmith.verify import baseline, files, gates, health, parity, reference, report
 from weightsmith.verify import device as devices
 from weightsmith.verify import engine as engines
@@ -39,7 +39,8 @@ class Options:
     """What the user may choose.
 
     reference: "hf" (transformers on the CPU), "none", or a baseline file. max_tokens: of each answer.
-    gates: own limits by gate name. command: the command line, for the report. Timeouts in seconds.
+    max_logprobs: log-probabilities at each position, -1 for the whole vocabulary. gates: own limits by gate name.
+    command: the command line, for the report. Timeouts in seconds.
     """
 
     device: Asked = "auto"
@@ -48,8 +49,9 @@ class Options:
     save_baseline: Path | None = None
     report: Path | None = None
     max_tokens: int = 32
+    max_logprobs: int = -1
     gates: Mapping[str, float] = field(default_factory=dict)
-    engine_timeout: float = 1800.0
+    engine_timeout: float = 3600.0
     reference_timeout: float = 3600.0
     command: str = ""
 
@@ -69,6 +71,8 @@ def verify(model: Path, options: Options, progress: Progress | None = None) -> V
         raise MissingInput(
             model, "is no folder", "name the folder that holds config.json, weights and tokenizer"
         )
+    for target in (options.report, options.save_baseline):
+        _need_folder(target)
     kept = baseline.load(Path(options.reference)) if options.reference not in {"hf", "none"} else None
     device = devices.find(options.device)
     started = time.monotonic()
@@ -89,6 +93,14 @@ def verify(model: Path, options: Options, progress: Progress | None = None) -> V
     seconds["whole"] = time.monotonic() - started
     result = conclude(seen, limits, options.command, seconds)
     return result if options.report is None else report.write(result, options.report)
+
+
+def _need_folder(target: Path | None) -> None:
+    """Refuses an output that could not be written, before an hour of work and not after it."""
+    if target is not None and not target.resolve().parent.is_dir():
+        raise TargetRefused(target, "its folder does not exist", "make the folder or name another file")
+    if target is not None and target.is_dir():
+        raise TargetRefused(target, "is a folder", "name a file in it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,8 @@ class _Step:
             texts,
             self.options.max_tokens,
             positions if isinstance(positions, int) else None,
+            self.files.nbytes,
+            self.options.max_logprobs,
         )
         found = engines.run(
             task, folder, self.options.engine_timeout, lambda text: self.tell(f"engine: {text}")

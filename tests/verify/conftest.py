@@ -1,0 +1,103 @@
+"""The trained models, each verified once per session: an engine start costs more than all other tests together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from weightsmith.convert import convert
+from weightsmith.verify import Check, Options, VerifyResult, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+TERNARY, HRM_TEXT = MODELS / "ternary-llama", MODELS / "hrm-text"
+TRUE_CONFIG = MODELS / "ternary-llama.true-config.json"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One verification: its result, what it wrote, and what it told on the way."""
+
+    result: VerifyResult
+    report: str
+    baseline: Path
+    told: list[str]
+
+    def check(self, name: str) -> Check:
+        (found,) = [check for check in self.result.checks if check.name == name]
+        return found
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        return {check.name: check.verdict for check in self.result.checks}
+
+
+@pytest.fixture(scope="session")
+def verified(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verified]:
+    """Verifies a folder on the CPU and keeps everything that came of it."""
+
+    def run(model: Path, **options: Any) -> Verified:
+        folder = tmp_path_factory.mktemp("verified")
+        told: list[str] = []
+        chosen = {"report": folder / "report.md", "save_baseline": folder / "baseline.safetensors"} | options
+        result = verify(
+            model, Options(device="cpu", command="weightsmith verify-on-npu M", **chosen), told.append
+        )
+        return Verified(result, chosen["report"].read_text(encoding="utf-8"), chosen["save_baseline"], told)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fused_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ternary Llama as weightsmith converts it."""
+    target = tmp_path_factory.mktemp("ternary") / "fused"
+    convert(TERNARY, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def latent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ternary Llama with its config mended and its weights left latent: it loads, and runs wrongly."""
+    target = tmp_path_factory.mktemp("ternary") / "latent"
+    shutil.copytree(TERNARY, target)
+    shutil.copy(TRUE_CONFIG, target / "config.json")
+    return target
+
+
+@pytest.fixture(scope="session")
+def causal_hrm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HRM-Text with a config that calls it causal, while vLLM's class always prefills in both directions."""
+    target = tmp_path_factory.mktemp("hrm") / "causal"
+    shutil.copytree(HRM_TEXT, target)
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    (target / "config.json").write_text(json.dumps({**config, "prefix_lm": False}), encoding="utf-8")
+    return target
+
+
+@pytest.fixture(scope="session")
+def fused(fused_folder: Path, verified: Callable[..., Verified]) -> Verified:
+    return verified(fused_folder)
+
+
+@pytest.fixture(scope="session")
+def hrm_text(verified: Callable[..., Verified]) -> Verified:
+    return verified(HRM_TEXT)
+
+
+@pytest.fixture(scope="session")
+def latent(latent_folder: Path, fused: Verified, verified: Callable[..., Verified]) -> Verified:
+    """The latent weights against a baseline of the fused ones."""
+    return verified(latent_folder, reference=fused.baseline)
+
+
+@pytest.fixture(scope="session")
+def causal_hrm(causal_hrm_folder: Path, verified: Callable[..., Verified]) -> Verified:
+    return verified(causal_hrm_folder)

@@ -1,0 +1,176 @@
+"""Real models in a real vLLM: what runs right passes every check, what runs wrong is caught and says where."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from weightsmith.verify.baseline import load
+
+if TYPE_CHECKING:
+    from tests.verify.conftest import Verified
+
+pytestmark = pytest.mark.engine
+
+
+def test_the_converted_ternary_model_passes_every_check(fused: Verified) -> None:
+    assert fused.result.verdict == "pass", fused.verdicts
+    assert set(fused.verdicts.values()) == {"pass"}
+
+
+def test_it_answers_all_its_facts_in_both_languages(fused: Verified) -> None:
+    answers = {row["prompt"]: row["answer"] for row in fused.result.prompts}
+    assert "Paris" in answers["The capital of France is"]
+    assert "北京" in answers["中国的首都是"]
+    assert fused.check("facts").value == 1.0
+
+
+def test_vllm_and_transformers_agree_as_closely_as_bf16_agrees_with_fp32(fused: Verified) -> None:
+    pairs = fused.result.parity["pairs"]
+    assert list(pairs) == ["R-B", "R-D", "B-D"]
+    for figures in pairs.values():
+        assert figures["positions"] > 200
+        assert 0 <= figures["kl_mean"] < 1e-4
+        assert figures["top1"] == 1.0
+        assert figures["top5"] > 0.97
+        assert figures["pearson"] > 0.999
+        assert figures["nonfinite"] == 0
+        assert figures["perplexity"] == pytest.approx(figures["perplexity_other"], rel=1e-3)
+    assert fused.result.parity["noise_floor"]["kl_ratio_upper"] < 2
+
+
+def test_a_reference_without_one_layer_fails_the_same_gates(fused: Verified) -> None:
+    assert fused.result.parity["controls"]["layer-skipped"]["kl_mean"] > 1e-3
+    assert fused.check("control.layer-skipped").verdict == "pass"
+
+
+def test_repeats_are_equal_to_the_bit_and_company_changes_nothing(fused: Verified) -> None:
+    found = {row["name"]: row for row in fused.result.determinism}
+    assert set(found) == {"repeat", "warm", "shuffled", "alone"}
+    assert found["repeat"]["same_bits"] == found["repeat"]["prompts"] == 32
+    assert all(row["same_tokens"] == row["prompts"] for row in found.values())
+
+
+def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:
+    assert fused.result.engine["prefix_cache_hits"] >= 256
+    assert fused.result.engine["prefix_caching"] is True
+
+
+def test_effective_settings_are_read_back_from_the_engine(fused: Verified) -> None:
+    engine = fused.result.engine
+    assert engine["dtype"] == "bfloat16"
+    assert engine["device_type"] == "cpu"
+    assert engine["attention_backends"] == ["CPU_ATTN"]
+    assert engine["preemptions"] == 0
+    assert engine["max_model_len"] % 128 == 0
+    assert engine["architecture"] == "LlamaForCausalLM"
+    assert {"torch", "transformers"} <= engine["versions"].keys()
+
+
+def test_the_prefix_lm_passes_with_its_condition_tokens_and_settings(hrm_text: Verified) -> None:
+    assert hrm_text.result.verdict == "pass", hrm_text.verdicts
+    assert hrm_text.result.engine["condition_tokens"] is True
+    assert hrm_text.result.engine["prefix_caching"] is False
+    assert hrm_text.result.engine["chunked_prefill"] is False
+    assert hrm_text.result.engine["max_num_batched_tokens"] >= hrm_text.result.engine["max_model_len"]
+    assert "warm" not in {row["name"] for row in hrm_text.result.determinism}
+
+
+def test_a_causal_reference_of_the_prefix_lm_disagrees(hrm_text: Verified) -> None:
+    right, wrong = (
+        hrm_text.result.parity["pairs"]["R-D"],
+        hrm_text.result.parity["controls"]["causal-prefill"],
+    )
+    assert wrong["kl_mean"] > 0.05 > 1e-4 > right["kl_mean"]
+    assert max(flip["margin"] for flip in wrong["flips"]) > 1 > wrong["top1"]
+    assert hrm_text.check("control.causal-prefill").verdict == "pass"
+
+
+def test_perplexity_is_not_claimed_for_a_prefix_lm(hrm_text: Verified) -> None:
+    assert hrm_text.result.parity["pairs"]["R-D"]["perplexity"] is None
+
+
+def test_an_engine_that_masks_otherwise_than_the_config_says_is_caught(causal_hrm: Verified) -> None:
+    assert causal_hrm.result.verdict == "fail"
+    assert causal_hrm.verdicts["parity.kl_mean"] == "fail"
+    assert causal_hrm.verdicts["parity.noise"] == "fail"
+    assert causal_hrm.verdicts["engine"] == "pass"
+    assert causal_hrm.result.engine["condition_tokens"] is False
+
+
+def test_latent_weights_are_caught_by_values_facts_and_baseline(latent: Verified) -> None:
+    assert latent.result.verdict == "fail"
+    assert latent.verdicts["config"] == "pass"
+    assert latent.check("weights").value == "latent"
+    assert "--converter ternary" in latent.check("weights").detail
+    assert latent.verdicts["facts"] == "inconclusive"
+    assert latent.verdicts["baseline.kl_mean"] == "fail"
+    assert "other bytes" in latent.check("baseline").detail
+
+
+def test_the_baseline_names_what_was_asked_and_by_which_weights(fused: Verified) -> None:
+    kept = load(fused.baseline)
+    assert len(kept.identity.prompts) == len(kept.tokens) == 32
+    assert set(kept.identity.weights) == {"model.safetensors"}
+    assert kept.controls == ("layer-skipped",)
+    assert kept.device_logprobs().logprobs(0).shape == (len(kept.tokens[0]), 264)
+
+
+def test_the_document_keeps_the_contract(fused: Verified) -> None:
+    document = json.loads(json.dumps(fused.result.document(), allow_nan=False))
+    assert set(document) == {
+        "command",
+        "verdict",
+        "device",
+        "engine",
+        "checks",
+        "parity",
+        "prompts",
+        "report",
+    }
+    assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
+    assert {frozenset(check) for check in document["checks"]} == {
+        frozenset({"name", "verdict", "value", "threshold", "detail"})
+    }
+    assert Path(document["report"]).name == "report.md"
+    assert document["device"]["kind"] == "cpu"
+
+
+def test_the_report_has_the_field_reports_tables(fused: Verified) -> None:
+    for heading in (
+        "# fused: verification report",
+        "## Checks",
+        "## Model",
+        "## Environment",
+        "## Answers (greedy)",
+        "## Determinism",
+        "## Performance",
+        "## Numeric parity",
+        "### Negative controls",
+    ):
+        assert f"\n{heading}\n" in f"\n{fused.report}"
+    for row in ("hidden_size | 128", "KL mean", "top-10 overlap", "Pearson", "TTFT", "tok/s", "peak memory"):
+        assert row in fused.report
+    assert fused.report.count("✅ pass") == len(fused.result.checks) + 1
+    assert "weightsmith verify-on-npu M" in fused.report
+
+
+def test_every_stage_is_told_and_timed(fused: Verified) -> None:
+    stages = "\n".join(fused.told)
+    for stage in (
+        "reading headers",
+        "engine: loading the model",
+        "engine: answering: alone",
+        "reference in bf",
+    ):
+        assert stage.replace("bf", "bfloat16") in stages or stage in stages
+    assert fused.result.seconds["whole"] > fused.result.seconds["engine whole"] > 0
+    assert fused.result.performance["single_tpot_s"] > 0
+
+
+def test_nothing_is_left_in_the_temporary_folder(fused: Verified) -> None:
+    assert not list(Path(tempfile.gettempdir()).glob("weightsmith-verify-*"))

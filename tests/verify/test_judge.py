@@ -1,0 +1,195 @@
+"""The gates: each check judges itself, nothing passes on too little, and one that spares its control proves nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.verify.handmade import (
+    engine_run,
+    greedy_run,
+    logprob_file,
+    noisy,
+    random_logprobs,
+    references,
+)
+from weightsmith.errors import WeightsmithError
+from weightsmith.verify import gates, judge, parity
+from weightsmith.verify.determinism import Repetition
+from weightsmith.verify.health import Facts, Sanity, Spread
+from weightsmith.verify.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.prompts import Prompt
+from weightsmith.verify.result import Check, combine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.verify.engine import EngineRun
+    from weightsmith.verify.result import Verdict
+
+LIMITS = gates.limits()
+FULL = {n: random_logprobs(n) for n in range(4)}
+
+
+def _verdicts(checks: tuple[Check, ...]) -> dict[str, str]:
+    return {check.name: check.verdict for check in checks}
+
+
+def _check(verdict: Verdict) -> Check:
+    return Check("x", verdict, None, None, "")
+
+
+def _measured(folder: Path, noise: float, control_noise: float | None = 3.0) -> parity.Parity:
+    run = greedy_run(folder / "d", {n: noisy(rows, noise, seed=n + 50) for n, rows in FULL.items()})
+    half = {n: noisy(rows, 0.01, seed=n) for n, rows in FULL.items()}
+    controls = {}
+    if control_noise is not None:
+        wrong = {n: noisy(rows, control_noise, seed=n + 9) for n, rows in FULL.items()}
+        controls["wrong"] = logprob_file(folder / "c", wrong)
+    twin = references(logprob_file(folder / "r", FULL), logprob_file(folder / "b", half), controls)
+    return parity.measure(run, twin, with_perplexity=True)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (("pass", "pass"), "pass"),
+        (("pass", "inconclusive"), "inconclusive"),
+        (("inconclusive", "fail", "pass"), "fail"),
+        ((), "inconclusive"),
+    ],
+)
+def test_the_whole_is_as_good_as_its_worst_check(verdicts: tuple[Any, ...], expected: str) -> None:
+    assert combine(map(_check, verdicts)) == expected
+
+
+def test_under_half_of_the_facts_is_inconclusive_and_never_pass_or_fail() -> None:
+    prompts = [Prompt(str(n), "x") for n in range(10)]
+    assert judge.facts_check(Facts(10, (0, 1, 2, 3, 4, 5)), prompts, LIMITS).verdict == "inconclusive"
+    assert judge.facts_check(Facts(10, (0, 1, 2, 3, 4)), prompts, LIMITS).verdict == "pass"
+    assert judge.facts_check(Facts(0, ()), prompts, LIMITS).verdict == "inconclusive"
+
+
+def test_a_device_like_bf16_passes_every_parity_check(tmp_path: Path) -> None:
+    checks = judge.all_parity_checks(_measured(tmp_path, 0.01), LIMITS)
+    assert set(_verdicts(checks).values()) == {"pass"}
+
+
+def test_a_device_far_from_bf16_fails_each_parity_check_by_itself(tmp_path: Path) -> None:
+    found = _verdicts(judge.all_parity_checks(_measured(tmp_path, 3.0), LIMITS))
+    failed = {name for name, verdict in found.items() if verdict == "fail"}
+    assert failed == {"parity.kl_mean", "parity.kl_prompt", "parity.kl_max", "parity.tokens", "parity.noise"}
+
+
+def test_a_fault_in_one_prompt_does_not_drown_in_the_mean(tmp_path: Path) -> None:
+    many = {n: random_logprobs(n) for n in range(32)}
+    device = {n: noisy(rows, 2.0 if n == 24 else 0.001, seed=n) for n, rows in many.items()}
+    twin = references(half=logprob_file(tmp_path / "b", many))
+    pair = parity.measure(greedy_run(tmp_path / "d", device), twin, with_perplexity=True).pairs["B-D"]
+    found = _verdicts(judge.parity_checks(pair, LIMITS))
+    assert found["parity.kl_mean"] == "pass"
+    assert found["parity.kl_prompt"] == "fail"
+
+
+def test_a_control_that_passes_the_gates_makes_the_verdict_inconclusive(tmp_path: Path) -> None:
+    blind = judge.all_parity_checks(_measured(tmp_path, 0.001, control_noise=0.002), LIMITS)
+    assert _verdicts(blind)["control.wrong"] == "inconclusive"
+    assert combine(blind) == "inconclusive"
+
+
+def test_without_a_control_or_a_noise_floor_nothing_passes(tmp_path: Path) -> None:
+    assert combine(judge.all_parity_checks(_measured(tmp_path, 0.001, None), LIMITS)) == "inconclusive"
+    device = greedy_run(tmp_path / "d2", FULL)
+    only_full = parity.measure(device, references(logprob_file(tmp_path / "r2", FULL)), with_perplexity=True)
+    assert _verdicts(judge.all_parity_checks(only_full, LIMITS))["parity.noise"] == "inconclusive"
+    assert judge.no_parity("nobody asked").verdict == "inconclusive"
+
+
+def test_noise_that_is_all_rounding_is_not_divided_by_itself(tmp_path: Path) -> None:
+    device = greedy_run(tmp_path / "d", {n: noisy(rows, 0.005, seed=n + 50) for n, rows in FULL.items()})
+    half = logprob_file(tmp_path / "b", {n: noisy(rows, 0.0005, seed=n) for n, rows in FULL.items()})
+    twin = references(logprob_file(tmp_path / "r", FULL), half)
+    found = parity.measure(device, twin, with_perplexity=True)
+    assert found.noise is not None
+    check = judge.noise_check(found.noise, found.pairs["R-D"], LIMITS)
+    assert check.verdict == "pass"
+    assert isinstance(check.value, float)
+    assert check.value > 2
+
+
+def test_nan_fails_parity_whatever_the_rest_says(tmp_path: Path) -> None:
+    rows = FULL[0].copy()
+    rows[0, 0] = np.nan
+    run = engine_run(logprob_file(tmp_path / "d", {0: rows}), {0: [0] * len(rows)})
+    pair = parity.measure(
+        run, references(half=logprob_file(tmp_path / "b", FULL)), with_perplexity=True
+    ).pairs["B-D"]
+    assert _verdicts(judge.parity_checks(pair, LIMITS)) == {"parity.finite": "fail"}
+
+
+def _run(tmp_path: Path, **settings: Any) -> EngineRun:
+    return engine_run(logprob_file(tmp_path / "d", FULL), {0: [1]}, **settings)
+
+
+def test_settings_that_a_prefix_lm_cannot_bear_fail_and_are_named(tmp_path: Path) -> None:
+    assert judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path)).verdict == "pass"
+    for row in ("chunked_prefill", "prefix_caching"):
+        found = judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path, **{row: True}))
+        assert found.verdict == "fail"
+        assert row.replace("_", " ") in found.detail
+        assert judge.settings_check(CAUSAL, "cpu", _run(tmp_path, **{row: True})).verdict == "pass"
+    assert judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path, preemptions=2)).verdict == "fail"
+
+
+def test_an_engine_on_another_device_or_in_another_dtype_fails(tmp_path: Path) -> None:
+    assert judge.settings_check(CAUSAL, "npu", _run(tmp_path)).verdict == "fail"
+    assert judge.settings_check(CAUSAL, "cpu", _run(tmp_path, dtype="float16")).verdict == "fail"
+
+
+def _repetition(name: str, **facts: Any) -> Repetition:
+    base = {"prompts": 4, "same_tokens": 4, "same_bits": 4, "delta_max": 0.0, "parted": {}, "lead_max": 0.0}
+    return Repetition(name=name, **{**base, **facts})
+
+
+def test_the_same_batch_twice_may_not_differ_at_all() -> None:
+    assert judge.repetition_check(_repetition("repeat"), LIMITS).verdict == "pass"
+    parted = _repetition("repeat", same_tokens=3, parted={2: 5}, lead_max=0.01)
+    assert judge.repetition_check(parted, LIMITS).verdict == "fail"
+    assert judge.repetition_check(_repetition("repeat", delta_max=0.001), LIMITS).verdict == "fail"
+
+
+def test_other_company_may_part_only_where_two_tokens_nearly_tie() -> None:
+    tied = _repetition("alone", same_tokens=3, parted={2: 5}, lead_max=0.1, delta_max=0.01)
+    assert judge.repetition_check(tied, LIMITS).verdict == "pass"
+    clear = _repetition("alone", same_tokens=3, parted={2: 5}, lead_max=2.0)
+    assert judge.repetition_check(clear, LIMITS).verdict == "fail"
+    assert judge.repetition_check(_repetition("alone", prompts=0), LIMITS).verdict == "inconclusive"
+
+
+def test_flat_unnormalised_or_broken_distributions_fail_each_by_name() -> None:
+    sound = Spread(100, 0.2, 0.8, 0, 1e-6)
+    assert set(_verdicts(judge.spread_checks(sound, LIMITS)).values()) == {"pass"}
+    assert _verdicts(judge.spread_checks(Spread(100, 0.99, 0.01, 0, 1e-6), LIMITS))["distribution"] == "fail"
+    assert _verdicts(judge.spread_checks(Spread(100, 0.2, 0.8, 0, 0.3), LIMITS))["normalised"] == "fail"
+    assert _verdicts(judge.spread_checks(Spread(100, 0.2, 0.8, 7, 1e-6), LIMITS))["finite"] == "fail"
+    assert _verdicts(judge.spread_checks(Spread(0, 1.0, 0.0, 7, None), LIMITS)) == {"finite": "fail"}
+
+
+def test_loops_garbage_and_one_answer_to_everything_fail() -> None:
+    assert set(_verdicts(judge.text_checks(Sanity(10, 0.1, 0.1, 0.2, 0.0), LIMITS)).values()) == {"pass"}
+    bad = _verdicts(judge.text_checks(Sanity(10, 0.9, 0.9, 0.9, 0.0), LIMITS))
+    assert bad == {"repetition": "fail", "readable": "fail", "distinct": "fail"}
+    assert "distinct" not in _verdicts(judge.text_checks(Sanity(1, 0.0, 0.0, 1.0, 0.0), LIMITS))
+
+
+def test_a_gate_can_be_overridden_by_name_and_only_by_a_name_that_exists() -> None:
+    assert gates.limits({"kl_mean": 0.5})["kl_mean"] == 0.5
+    with pytest.raises(WeightsmithError, match="no gate kl_meen"):
+        gates.limits({"kl_meen": 0.5})
+
+
+def test_every_gate_states_its_reason_once() -> None:
+    assert len({gate.name for gate in gates.GATES}) == len(gates.GATES)
+    assert all(len(gate.reason) > 20 for gate in gates.GATES)

@@ -1,0 +1,86 @@
+"""The reference: what is run in which order, and what is refused before it would fill the memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.verify.conftest import HRM_TEXT
+from tests.verify.handmade import greedy_run, random_logprobs
+from weightsmith.verify import child, reference
+from weightsmith.verify.kinds import CAUSAL, PREFIX_LM, kind_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_each_control_follows_the_right_run_of_its_dtype() -> None:
+    variations, refused = reference.plan(PREFIX_LM, 1_000, 1 << 40)
+    assert [(v.name, v.dtype, v.mask) for v in variations] == [
+        ("reference", "float32", "prefix"),
+        ("causal-prefill", "float32", "causal"),
+        ("reference", "bfloat16", "prefix"),
+    ]
+    assert refused == {}
+
+
+def test_what_does_not_fit_is_refused_with_both_numbers() -> None:
+    variations, refused = reference.plan(CAUSAL, 8_000_000_000, 20_000_000_000)
+    assert [(v.name, v.dtype) for v in variations] == [
+        ("reference", "bfloat16"),
+        ("layer-skipped", "bfloat16"),
+    ]
+    assert refused == {"float32": "needs 33.0 GB of memory and 20.0 GB are free"}
+    assert reference.plan(CAUSAL, 8_000_000_000, 2_000_000_000)[0] == []
+
+
+def test_nothing_is_refused_on_guesswork() -> None:
+    assert len(reference.plan(CAUSAL, None, None)[0]) == 3
+
+
+def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
+    run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
+    found = reference.run(HRM_TEXT, CAUSAL, run, 1 << 60, tmp_path / "reference", 10.0)
+    assert isinstance(found, child.Failure)
+    assert "--reference FILE" in found.what
+    assert not (tmp_path / "reference").exists()
+
+
+def test_free_memory_is_the_lesser_of_machine_and_container(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
+    assert reference.free_memory(tmp_path / "meminfo", tmp_path / "none") == 1000 * 1024
+    group = tmp_path / "cgroup"
+    group.mkdir()
+    for name, text in (
+        ("memory.max", "500000\n"),
+        ("memory.current", "300000\n"),
+        ("memory.stat", "anon 1\ninactive_file 50000\n"),
+    ):
+        (group / name).write_text(text)
+    assert reference.free_memory(tmp_path / "meminfo", group) == 250_000
+    (group / "memory.max").write_text("max\n")
+    assert reference.free_memory(tmp_path / "meminfo", group) == 1000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"model_type": "hrm_text"}, PREFIX_LM),
+        ({"model_type": "hrm_text", "prefix_lm": False}, CAUSAL),
+        ({"model_type": "llama", "prefix_lm": True}, CAUSAL),
+        ({}, CAUSAL),
+    ],
+)
+def test_the_kind_is_what_the_config_claims(config: dict[str, object], kind: object) -> None:
+    assert kind_of(config) is kind
+
+
+@pytest.mark.engine
+def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text('{"model_type": "no_such_model"}')
+    run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
+    found = reference.run(tmp_path / "m", CAUSAL, run, 1, tmp_path / "reference", 120.0)
+    assert isinstance(found, child.Failure)
+    assert "no causal language model of type 'no_such_model'" in found.what
