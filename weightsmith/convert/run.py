@@ -14,7 +14,7 @@ from weightsmith.convert.dtype_names import parse_dtype
 from weightsmith.convert.manifest import manifest
 from weightsmith.convert.plan import as_checkpoint, make_plan
 from weightsmith.convert.result import Conversion, count
-from weightsmith.convert.sealing import stamps, sync_and_digest, verify, write_file
+from weightsmith.convert.sealing import copy_file, stamps, sync_and_digest, verify, write_file
 from weightsmith.convert.shards import INDEX, index, parse_size
 from weightsmith.convert.sidefiles import find_side_files
 from weightsmith.convert.staging import MANIFEST, finish, resolve_target, staging
@@ -58,7 +58,7 @@ def convert(
 
     # Plan: everything about the output is known from headers before any data is read.
     checkpoint = open_checkpoint(source)
-    real_target = resolve_target(checkpoint.root, target)
+    real_target = resolve_target(source, target)
     inputs = _inputs(checkpoint)
     before = stamps(checkpoint.root, inputs)
     evidence = gather(checkpoint)
@@ -103,7 +103,7 @@ def convert(
         if config is not None:
             write_file(folder / CONFIG, encode(config))
         for name, path in side.copied.items():
-            write_file(folder / name, path.read_bytes())
+            copy_file(path, folder / name)
         digests = sync_and_digest(
             folder, list(plan.files), [*names, *side.copied], checkpoint.root, inputs, hash_name, threads
         )

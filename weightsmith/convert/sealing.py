@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,15 @@ def write_file(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """A new file with the bytes of another, on the disk; its mode is what the umask leaves. Memory: one chunk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with os.fdopen(descriptor, "wb") as target, source.open("rb") as opened:
+        shutil.copyfileobj(opened, target, _CHUNK)
+        target.flush()
+        os.fsync(target.fileno())
 
 
 def verify(folder: Path, table: Checkpoint) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from weightsmith.errors import TargetRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 # Present in every staging folder until the moment before its rename: only a folder with it (or with a
@@ -26,11 +26,14 @@ MARKER = ".weightsmith-staging"
 MANIFEST = "weightsmith.json"
 
 
-def resolve_target(source_root: Path, target: Path) -> Path:
-    """The real path to write, a symlink followed. Raises TargetRefused for a target that may not be replaced."""
+def resolve_target(source: Path, target: Path) -> Path:
+    """The real path to write, a symlink followed. Raises TargetRefused for a target that may not be replaced.
+
+    source: a checkpoint folder, which must stay as it is, or a single file, beside which a folder may be made.
+    """
     real = Path(os.path.realpath(target))
-    root = Path(os.path.realpath(source_root))
-    if real == root or root in real.parents:
+    root = Path(os.path.realpath(source))
+    if root.is_dir() and (real == root or root in real.parents):
         raise TargetRefused(target, "lies in the source folder", "name a folder outside it")
     if real in root.parents:
         raise TargetRefused(target, "contains the source folder", "name a folder beside it")
@@ -67,19 +70,23 @@ def staging(target: Path) -> Iterator[Path]:
     or another run is writing the same target.
     """
     clean_leftovers(target)
-    folder, lock = _locked_folder(target)
-    try:
-        with _terminable():
+    made: list[tuple[Path, int]] = []
+    with _terminable():
+        try:
+            with _undisturbed():
+                made.append(_locked_folder(target))
+            folder = made[0][0]
             (folder / MARKER).write_bytes(b"")
             yield folder
-    except OSError as error:
-        raise refusal(target, error) from error
-    finally:
-        # The folder is gone after a finish; anything else leaves it here, to be removed undisturbed.
-        with _undisturbed():
-            if _same_folder(folder, lock):
-                shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+        except OSError as error:
+            raise refusal(target, error) from error
+        finally:
+            # The folder is gone after a finish; anything else leaves it here, to be removed.
+            with _undisturbed():
+                for folder, lock in made:
+                    if _same_folder(folder, lock):
+                        shutil.rmtree(folder, ignore_errors=True)
+                    os.close(lock)
 
 
 def finish(folder: Path, target: Path) -> None:
@@ -108,8 +115,11 @@ def refusal(target: Path, error: OSError) -> TargetRefused:
             target, "a file would be larger than allowed here", "use a smaller --max-shard-size"
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        # The output is made beside the target and renamed, so it is the parent that must be writable.
         return TargetRefused(
-            target, f"cannot be written ({_reason(error)})", "name a folder that you may write"
+            target,
+            f"{target.parent} cannot be written ({_reason(error)})",
+            "name a folder inside one that you may write",
         )
     return TargetRefused(target, f"cannot be written ({_reason(error)})", "check the disk and the path")
 
@@ -196,35 +206,40 @@ def _fsync_folder(folder: Path) -> None:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP raise SystemExit in the main thread, so that cleaning up happens."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    # Whoever runs under nohup has asked for SIGHUP to be ignored, and it stays so.
-    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
+    with _handled((signal.SIGTERM, signal.SIGHUP), stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Holds back SIGINT, SIGTERM and SIGHUP for the length of a removal; they are delivered after it."""
+    """Holds SIGINT, SIGTERM and SIGHUP back and delivers them at the end.
+
+    By Python handlers: a signal mask holds for one thread, and the kernel would hand the signal to another.
+    """
+    held: list[int] = []
+    with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), lambda number, _: held.append(number)):
+        yield
+    for number in held:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(numbers: tuple[int, ...], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Installs a handler for a while. Whoever ignores a signal (nohup: SIGHUP) goes on ignoring it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _reason(error: OSError) -> str:

@@ -58,9 +58,9 @@ class DamageCount:
         self._smallest: int | None = None
         self._largest: int | None = None
 
-    def see(self, bits: Bits) -> None:
+    def see(self, bits: Bits, magnitudes: Bits) -> None:
+        """bits, magnitudes: patterns with and without their signs."""
         self._seen += bits.size
-        magnitudes = bits & bits.dtype.type(self._pattern.magnitude)
         largest = int(magnitudes.max())
         if largest >= (self._pattern.infinity or self._pattern.nan):
             self._nan += int(np.count_nonzero(magnitudes >= self._pattern.nan))

@@ -10,11 +10,10 @@ from weightsmith.values.floats import FORMATS
 if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
 
-# The publisher quantizes nn.Linear modules other than lm_head (field notes, 4). Embeddings, position tables
-# and norms are no nn.Linear; GPT-style heads go by other names. A component matches as a whole:
-# "embed_tokens" does, "unembedded" does not.
+# The publisher quantizes nn.Linear modules other than lm_head (field notes, 4). Embeddings, position tables and norms
+# are no nn.Linear; heads go by several names. Only the module's own name counts: `attention.output.dense` is linear.
 _NOT_LINEAR = re.compile(
-    r"(^|\.)(embed\w*|\w*embeddings?|wte|wpe|shared|lm_head|embed_out|output|\w*norm\w*|ln_\w+|\w*_ln|score)(\.|$)"
+    r"(^|\.)(embed\w*|\w*embeddings?|wte|wpe|shared|lm_head|\w*norm\w*|ln_\w+|\w*_ln|score)\.weight$|^output\.weight$"
 )
 
 # Fewer input channels than this cannot show a group: two equal numbers among a handful prove nothing.
@@ -28,6 +27,6 @@ def is_linear(tensor: Tensor) -> bool:
         and len(tensor.shape) == 2
         and tensor.shape[0] > 0
         and tensor.shape[1] > 0
-        and (tensor.name == "weight" or tensor.name.endswith(".weight"))
-        and not _NOT_LINEAR.search(tensor.name.removesuffix("weight"))
+        and tensor.name.split(".")[-1] == "weight"
+        and not _NOT_LINEAR.search(tensor.name)
     )

@@ -26,12 +26,12 @@ class Scratch:
         return Scratch(np.empty(elements), np.empty(elements, fmt.word))
 
 
-def means_rounded_to_odd(magnitudes: Bits, fmt: FloatFormat, scratch: Scratch) -> Doubles:
+def means_rounded_to_odd(magnitudes: Bits, fmt: FloatFormat, scratch: Scratch, largest: int) -> Doubles:
     """The mean of each row of `magnitudes` [groups, g] as float64, rounded to odd.
 
-    magnitudes: patterns of finite numbers without their sign. Rounded to odd means: exact numbers stay, all
-    others become the neighbour whose last bit is odd, so that one more rounding (to bf16, f16 or f32) and
-    every comparison with a number of such a format come out as for the exact mean.
+    magnitudes: patterns of finite numbers without their sign, none above `largest`. Rounded to odd means:
+    exact numbers stay, all others become the neighbour whose last bit is odd, so that one more rounding (to
+    bf16, f16 or f32) and every comparison with a number of such a format come out as for the exact mean.
 
     A float64 sum of g numbers is exact, in any order, while every partial sum is an integer below 2**53 in
     units of the smallest last bit. With exponent fields E (largest) and e (smallest non-zero) and p bits of
@@ -46,7 +46,7 @@ def means_rounded_to_odd(magnitudes: Bits, fmt: FloatFormat, scratch: Scratch) -
     for start in range(0, groups, step):
         block = magnitudes[start : start + step]
         _sum(block, fmt, scratch.doubles, sums[start : start + step])
-        if _spread(block, fmt, scratch.words) > room:
+        if _spread(block, fmt, scratch.words, largest) > room:
             suspects += [start + group for group in _spread_out_groups(block, fmt, room)]
     means = _divide_to_odd(sums, size)
     for group in suspects:
@@ -84,15 +84,14 @@ def _divide_to_odd(sums: Doubles, size: int) -> Doubles:
     return result
 
 
-def _spread(magnitudes: Bits, fmt: FloatFormat, scratch: Bits) -> int:
-    """Largest minus smallest exponent field of the non-zero magnitudes."""
-    largest = int(magnitudes.max())
-    if largest == 0:
-        return 0
-    # Zero minus one wraps to the largest word, so the minimum skips it.
+def _spread(magnitudes: Bits, fmt: FloatFormat, scratch: Bits, largest: int) -> int:
+    """Exponent field of `largest` minus the smallest one of the non-zero magnitudes."""
+    # Zero minus one wraps to the largest word, so the minimum skips it; of zeros alone it gives the exponent
+    # of zero.
     below = scratch[: magnitudes.size].reshape(magnitudes.shape)
     np.subtract(magnitudes, magnitudes.dtype.type(1), out=below)
-    return fmt.exponent(largest) - fmt.exponent(int(below.min()) + 1)
+    smallest = int(below.min()) + 1 & fmt.magnitude
+    return fmt.exponent(largest) - fmt.exponent(smallest)
 
 
 def _spread_out_groups(magnitudes: Bits, fmt: FloatFormat, room: int) -> list[int]:

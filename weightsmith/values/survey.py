@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.data import TensorReader
+from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.errors import WeightsmithError
 from weightsmith.values.blocks import BlockReader, grid
 from weightsmith.values.claims import read_claims
@@ -88,9 +89,11 @@ def _look(tensor: Tensor, reader: BlockReader, limit: int | None, tally: Tally) 
     damage = DamageCount(tensor)
     linear = is_linear(tensor)
     ternary = TernaryTest(tensor.name, grid(tensor)[1], FORMATS[tensor.dtype]) if linear else None
+    mask = (1 << BITS[tensor.dtype] - 1) - 1
     for first_row, bits in reader.blocks(tensor, limit):
-        damage.see(bits)
+        magnitudes = bits & bits.dtype.type(mask)
+        damage.see(bits, magnitudes)
         if ternary is not None and ternary.undecided:
-            ternary.see(first_row, bits)
+            ternary.see(first_row, bits, magnitudes)
         tally.add(bits.nbytes)
     return _Seen(damage.found(), ternary.verdict() if ternary is not None else None)

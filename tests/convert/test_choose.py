@@ -1,0 +1,88 @@
+"""The converter is chosen from evidence, by exactly one that recognises the source, and the output says why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.values.making import QUANTIZER, latent_llama, save
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.convert import convert
+from weightsmith.convert.choose import built_in, choose, gather
+from weightsmith.errors import ConversionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.convert.protocol import Converter, Evidence, Recipe
+
+
+def test_the_reason_is_in_the_result_and_in_the_manifest(tmp_path: Path) -> None:
+    source = save(tmp_path / "source", latent_llama())
+    (source / "modeling_x.py").write_text(QUANTIZER)
+    result = convert(source, tmp_path / "out")
+    assert "different magnitudes" in result.reason
+    manifest = json.loads((tmp_path / "out/weightsmith.json").read_text())
+    assert manifest["reason"] == result.reason
+    assert manifest["converter"] == result.converter == "ternary"
+
+
+def test_a_name_on_the_command_line_decides(tmp_path: Path) -> None:
+    source = save(tmp_path / "source", latent_llama())
+    (source / "modeling_x.py").write_text(QUANTIZER)
+    assert convert(source, tmp_path / "out", converter="plain").reason == "named on the command line"
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConversionRefused, match="plain, ternary, hrm-text"):
+        convert(save(tmp_path / "source", latent_llama()), tmp_path / "out", converter="gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class Eager:
+    """Recognises everything."""
+
+    name: str = "eager"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {}
+
+    def recognise(self, evidence: Evidence) -> str | None:
+        return "it is a checkpoint"
+
+    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        raise NotImplementedError
+
+
+def test_two_converters_that_both_recognise_it_are_not_guessed_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both: tuple[Converter, ...] = (*built_in(), Eager(), Eager("eager-too"))
+    monkeypatch.setattr("weightsmith.convert.choose.built_in", lambda: both)
+    evidence = gather(open_checkpoint(save(tmp_path / "source", latent_llama())))
+    with pytest.raises(ConversionRefused, match=r"eager and eager-too both.*--converter"):
+        choose(evidence, None)
+
+
+def test_every_built_in_converter_fits_the_protocol() -> None:
+    for converter in built_in():
+        assert converter.name
+        assert all(isinstance(line, str) for line in converter.options.values())
+    assert len({converter.name for converter in built_in()}) == len(built_in())
+
+
+def test_converting_imports_no_torch(tmp_path: Path) -> None:
+    source = save(tmp_path / "source", latent_llama())
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom weightsmith.convert import convert\n"
+        f"convert(Path({str(source)!r}), Path({str(tmp_path / 'out')!r}), dtype='float32')\n"
+        "assert not {'torch', 'transformers', 'safetensors'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
