@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -28,3 +29,13 @@ def refused(path: Path, kind: type[E], *words: str) -> E:
     for word in words:
         assert word in line, line
     return error
+
+
+SECONDS = 6.0  # CPU time on two busy cores; the slowest takes 1 s on an idle machine
+
+
+def refused_soon(path: Path, kind: type[E], *words: str) -> None:
+    """As `refused`, within SECONDS of CPU time."""
+    start = time.process_time()
+    refused(path, kind, *words)
+    assert time.process_time() - start < SECONDS

@@ -22,7 +22,8 @@ from weightsmith.errors import WeightsmithError
 
 settings.register_profile("files", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("files")
-FOLDER = Path(tempfile.mkdtemp(prefix="any-bytes-"))
+SCRATCH = tempfile.TemporaryDirectory(prefix="any-bytes-")  # removed when the process ends
+FOLDER = Path(SCRATCH.name)
 
 
 def written(value, **more):

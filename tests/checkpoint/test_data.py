@@ -31,6 +31,7 @@ def views(tmp_path):
         "expanded": base[0].expand(5, 10),
         "scalar": base[3, 3],
         "empty": base[:0],
+        "hollow": base[:, :0],
     }
     torch.save(tensors, tmp_path / "model.bin")
     return open_checkpoint(tmp_path), {name: tensor.numpy() for name, tensor in tensors.items()}
@@ -176,6 +177,10 @@ def test_views_that_overlap_are_shared_and_neighbours_are_not(tmp_path):
     }
     torch.save(tensors, tmp_path / "model.bin")
     assert shared_groups(open_checkpoint(tmp_path)) == [("left", "middle", "right")]
-    del tensors["middle"]
+    tensors["inner"], tensors["later"] = base[1:3], base[10:12]
+    del tensors["right"], tensors["middle"]
+    torch.save(tensors, tmp_path / "model.bin")
+    assert shared_groups(open_checkpoint(tmp_path)) == [("left", "inner", "later")]
+    tensors = {"left": base[:20], "right": base[20:], "none": base[5:5]}
     torch.save(tensors, tmp_path / "model.bin")
     assert shared_groups(open_checkpoint(tmp_path)) == []

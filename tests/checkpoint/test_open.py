@@ -139,6 +139,12 @@ def test_a_trainer_s_state_is_no_weights(tmp_path, name):
     assert list(table.tensors) == ["w"] and not table.problems
 
 
+@pytest.mark.parametrize("name", ["optimus-7b.bin", "samplers.pt", "schedulers.pth", "my-model.bin"])
+def test_a_name_that_only_begins_like_a_trainer_s_state_is_weights(tmp_path, name):
+    torch.save({"w": torch.zeros(2)}, tmp_path / name)
+    assert list(open_checkpoint(tmp_path).tensors) == ["w"]
+
+
 def test_the_usual_names_come_before_consolidated_and_adapters(tmp_path):
     for name in ("adapter_model", "consolidated", "model"):
         save_file({name: torch.zeros(2)}, tmp_path / f"{name}.safetensors")
@@ -204,6 +210,14 @@ def test_a_folder_without_weights_says_what_it_has(tmp_path, names, words):
     for name in names:
         (folder / name).write_bytes(b"GGUF")
     refused(folder, UnknownFormat, words)
+
+
+def test_a_folder_above_the_weights_names_the_one_below(tmp_path):
+    for inner in ("pipeline/transformer", "models--org--name/snapshots/4d7a"):
+        (tmp_path / inner).mkdir(parents=True)
+        save_file({"w": torch.zeros(2)}, tmp_path / inner / "diffusion_pytorch_model.safetensors")
+    refused(tmp_path / "pipeline", UnknownFormat, "name the folder 'transformer'")
+    refused(tmp_path / "models--org--name", UnknownFormat, "name the folder 'snapshots/4d7a'")
 
 
 # Paths.
@@ -374,6 +388,12 @@ def test_an_index_may_not_lead_out_of_its_folder(sharded, file):
     save_file({"w": torch.zeros(2)}, sharded.parent / "model.safetensors")
     edit_index(sharded, lambda index: index["weight_map"].update(w=file))
     refused(sharded, HostileCheckpoint, "no plain path inside the folder")
+
+
+@pytest.mark.parametrize("cap", ["MOST_TENSORS", "MOST_SHARDS"])
+def test_an_index_of_millions_of_names_is_refused(sharded, monkeypatch, cap):
+    monkeypatch.setattr(f"weightsmith.checkpoint.index.{cap}", 2)
+    refused(sharded, HostileCheckpoint, "names", "trusted source")
 
 
 def test_an_index_may_name_a_subfolder(tmp_path):

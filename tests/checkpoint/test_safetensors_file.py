@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -52,6 +53,13 @@ def test_a_real_file_gives_the_table_of_the_reference_reader(path):
             assert raw[found.start : found.start + found.nbytes] == stored
     starts = [found.start for found in table.tensors.values()]
     assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (0,), (2, 0), (0, 4), (3, 0, 5), (1, 7, 1)])
+def test_strides_are_those_of_torch(path, shape):
+    save_file({"w": torch.zeros(shape), "more": torch.zeros(1)}, path)
+    found = open_checkpoint(path).tensors["w"]
+    assert found.strides == torch.zeros(shape).stride() and found.contiguous
 
 
 def test_packed_four_bit_values_count_as_values(path):
@@ -146,6 +154,15 @@ def test_a_hundred_megabytes_of_header_are_refused_at_once(path):
         file.write((100_000_000).to_bytes(8, "little") + b'{"')
         file.truncate(100_000_100)
     refused(path, CorruptCheckpoint, "other than '}'")
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"0,", b"{},", b"[[],0],"])
+def test_a_header_of_millions_of_values_is_refused_before_it_is_built(path, unit):
+    raw = b'{"a":[' + unit * (99_000_000 // len(unit)) + b"0]}"
+    safetensors(path, raw)
+    start = time.process_time()
+    refused(path, CorruptCheckpoint, "more than 4,000,000 values")
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16])

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # The state that trainers (transformers, accelerate, DeepSpeed, Lightning) leave beside the weights.
 _TRAINING = re.compile(
-    r"(training_args|optimizer|scheduler|scaler|rng_state|random_states|sampler|.*optim_states|.*_optimizer|"
-    r"optim|lr_scheduler|dataloader|custom_checkpoint|sharding_info|global_step)[\w.-]*\.(bin|pt|pth|pkl)"
+    r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
+    r"custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
 )
 _SHARD = re.compile(r"(.+?)-(\d{5,6})-of-(\d{5,6})(\.[\w.]+)")
 _TORCH_SUFFIXES = (".bin", ".pt", ".pth")
@@ -74,7 +74,9 @@ def choose(folder: Path) -> Choice:
             text = f"{folder}: beside {sample(list(files))} lie {sample(rest)}, which were not read"
             problems.append(Problem("other-weights", text))
         return Choice(None, files, tuple(problems))
-    raise UnknownFormat(folder, _contents(names), "name a folder with *.safetensors or *.bin files")
+    inner = _subfolder(folder, names)
+    way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
+    raise UnknownFormat(folder, _contents(names), way_out)
 
 
 def unlisted(folder: Path, index: str, listed: tuple[str, ...]) -> list[Problem]:
@@ -155,6 +157,23 @@ def _complete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None
             f"has {len(present)} of {count} shards; {quoted(name)} is missing",
             "download the missing shards",
         )
+
+
+def _subfolder(folder: Path, names: list[str]) -> str | None:
+    """The first folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot."""
+    inside = [*names, *(f"snapshots/{name}" for name in _quietly("snapshots", folder))]
+    for name in inside:
+        if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in _quietly(name, folder)):
+            return quoted(name)
+    return None
+
+
+def _quietly(name: str, folder: Path) -> list[str]:
+    """The names in a subfolder, none where it is no folder or may not be read."""
+    try:
+        return sorted(os.listdir(folder / name))  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def _contents(names: list[str]) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.table import Storage, Tensor
 
+# Ten times the largest published model, in tensors and in shards; each shard is looked up on disk.
+MOST_TENSORS = 1_000_000
+MOST_SHARDS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -43,14 +47,21 @@ def read_index(path: Path) -> Index:
         raise InvalidConfig(
             path, "has an empty weight_map", "delete it: the shards can be read without an index"
         )
+    if len(weight_map) > MOST_TENSORS:
+        raise HostileCheckpoint(
+            path, f"names {len(weight_map):,} tensors", "get the index from a trusted source"
+        )
     files: set[str] = set()
+    subject = str(path)
     for name, file in weight_map.items():
         if type(file) is not str:
             raise InvalidConfig(
                 path, f"maps {quoted(name)} to something other than a file name", "mend the index"
             )
-        check_name(str(path), name)
+        check_name(subject, name)
         files.add(file)
+    if len(files) > MOST_SHARDS:
+        raise HostileCheckpoint(path, f"names {len(files):,} files", "get the index from a trusted source")
     for file in files:
         _confined(path, file)
     metadata = value.get("metadata")

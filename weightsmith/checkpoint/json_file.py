@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # The largest honest side files are tokenizers (30 MB) and the index of a 91,000-tensor model (10 MB).
 LARGEST_JSON = 64 << 20
+# A tokenizer of 256,000 words has about 2 million values, a header of 91,000 tensors 1 million. The format's
+# 100 MB could hold 33 million empty lists, which cost 2 GB and half a minute.
+MOST_VALUES = 4_000_000
 
 
 class JsonFaultError(ValueError):
@@ -28,8 +31,11 @@ def parse_object(raw: bytes) -> dict[str, object]:
     """The JSON object that `raw` (UTF-8) holds. Raises JsonFaultError.
 
     Refused although Python's parser takes them: duplicate keys (two readers would see two files), NaN and
-    Infinity (no JSON), nesting beyond the interpreter's stack.
+    Infinity (no JSON), nesting beyond the interpreter's stack, millions of values.
     """
+    # Every value but the last of a container is followed by a comma: one pass in C, before anything is built.
+    if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
+        raise JsonFaultError(f"holds more than {MOST_VALUES:,} values")
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except UnicodeDecodeError as error:

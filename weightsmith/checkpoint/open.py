@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def _indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -
         raise MissingInput(
             root / name,
             f"names {quoted(absent[0])}, which is not there ({len(absent)} of {len(index.files)} missing)",
-            "download the missing shards",
+            "download the missing shards, or name the weights file itself",
         )
     found = (*problems, *unlisted(root, name, index.files))
     checkpoint = _joined(path, root, index.files, found, index.name)
@@ -58,8 +59,6 @@ def _indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -
 
 
 def _with_problems(checkpoint: Checkpoint, problems: list[Problem]) -> Checkpoint:
-    from dataclasses import replace
-
     return replace(checkpoint, problems=(*checkpoint.problems, *problems)) if problems else checkpoint
 
 

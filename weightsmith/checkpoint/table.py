@@ -48,7 +48,9 @@ class Tensor:
 
     @property
     def contiguous(self) -> bool:
-        """Row-major without gaps; an axis of size 1 may have any stride."""
+        """Row-major without gaps; an axis of size 1 may have any stride, and so may a tensor without elements."""
+        if 0 in self.shape:
+            return True
         expected = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size != 1 and stride != expected:

@@ -61,6 +61,8 @@ _UNSUPPORTED = {
     "torch._utils._rebuild_device_tensor_from_numpy": ("a device tensor", "call .cpu() on it and save again"),
     "torch._utils._rebuild_xla_tensor": ("an XLA tensor", "call .cpu() on it and save again"),
 }
+# Packages whose tensor subclasses are found in files: quantizers, and sharded tensors of torch itself.
+_SUBCLASSES = ("torchao.", "bitsandbytes.", "optimum.quanto.", "torch.distributed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,12 @@ class TorchVocabulary:
         if dotted in _UNSUPPORTED:
             what, way_out = _UNSUPPORTED[dotted]
             raise UnknownFormat(self.subject, f"holds {what} ({dotted})", way_out)
+        if module.startswith(_SUBCLASSES):
+            raise UnknownFormat(
+                self.subject,
+                f"holds tensors of another package's type ({quoted(dotted)}; nothing was executed)",
+                "in the program that wrote them, make them plain tensors and save again",
+            )
         if module.startswith(("torch.nn.modules", "transformers.models")):
             raise HostileCheckpoint(
                 self.subject,
@@ -210,7 +218,8 @@ def _tensor(words: TorchVocabulary, args: tuple[object, ...], dtype: DType | Non
     """
     if len(args) < 4:
         words.refuse("a tensor is rebuilt from fewer than four values")
-    if len(args) > 6 and isinstance(args[-1], dict) and any(args[-1].values()):
+    bits = args[-1] if len(args) > 6 else None
+    if isinstance(bits, dict) and (bits.get("conj") or bits.get("neg")):
         raise UnknownFormat(
             words.subject,
             "holds a tensor that is conjugated or negated lazily",

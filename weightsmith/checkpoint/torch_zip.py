@@ -63,7 +63,11 @@ def read_torch_zip(file: ByteFile) -> FilePart:
         entry = entries.get(f"{prefix}data/{ref.key}")
         if entry is None:
             _refuse(file, f"the storage {quoted(ref.key)} is not in the archive")
-        if ref.view or ref.numel * DTYPES[ref.dtype][0] != entry.nbytes:
+        if ref.view:
+            _refuse(
+                file, f"the storage {quoted(ref.key)} is a window on another, which only legacy files have"
+            )
+        if ref.numel * DTYPES[ref.dtype][0] != entry.nbytes:
             claim = f"{ref.numel:,} elements of torch.{ref.dtype}"
             _refuse(file, f"the storage {quoted(ref.key)} has {entry.nbytes:,} bytes, not {claim}")
         if ref.key not in storages:
