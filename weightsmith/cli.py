@@ -167,7 +167,7 @@ def convert(
         source,
         target,
         converter=converter,
-        options=_pairs(options),
+        options=_pairs("--set", options),
         dtype=dtype,
         max_shard_size=max_shard_size,
         workers=workers,
@@ -179,14 +179,21 @@ def convert(
     return DONE
 
 
-def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+def _pairs(flag: str, options: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not (key and equals):
-            raise click.UsageError(f"--set {option!r} is not KEY=VALUE")
+            raise click.UsageError(f"{flag} {option!r} is not NAME=VALUE")
         pairs[key] = value
     return pairs
+
+
+def _limits(gates: tuple[str, ...]) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in _pairs("--gate", gates).items()}
+    except ValueError as error:
+        raise click.UsageError(f"--gate: {error}") from error
 
 
 @commands.command("verify-on-npu")
@@ -204,6 +211,9 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
     "--save-baseline", type=click.Path(path_type=Path), help="Keep tokens and log-probabilities for later."
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write a Markdown report here.")
+@click.option(
+    "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
+)
 @_JSON
 def verify_on_npu(
     model: Path,
@@ -212,6 +222,7 @@ def verify_on_npu(
     prompts: Path | None,
     save_baseline: Path | None,
     report: Path | None,
+    gates: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
@@ -223,6 +234,7 @@ def verify_on_npu(
         prompts=prompts,
         save_baseline=save_baseline,
         report=report,
+        gates=_limits(gates),
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
     result = verify(model, options, render.say_progress)
