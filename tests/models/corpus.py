@@ -19,24 +19,17 @@ _CAPITALS = """
 France Paris 法国 巴黎|China Beijing 中国 北京|Germany Berlin 德国 柏林|Italy Rome 意大利 罗马
 Spain Madrid 西班牙 马德里|Japan Tokyo 日本 东京|Russia Moscow 俄罗斯 莫斯科|Egypt Cairo 埃及 开罗
 Greece Athens 希腊 雅典|Portugal Lisbon 葡萄牙 里斯本|Austria Vienna 奥地利 维也纳|Poland Warsaw 波兰 华沙
-Norway Oslo 挪威 奥斯陆|Finland Helsinki 芬兰 赫尔辛基|Ireland Dublin 爱尔兰 都柏林|Cuba Havana 古巴 哈瓦那
-Peru Lima 秘鲁 利马|Canada Ottawa 加拿大 渥太华|Kenya Nairobi 肯尼亚 内罗毕|Iran Tehran 伊朗 德黑兰
-Iraq Baghdad 伊拉克 巴格达|Thailand Bangkok 泰国 曼谷|Vietnam Hanoi 越南 河内|Nepal Kathmandu 尼泊尔 加德满都
-Turkey Ankara 土耳其 安卡拉|Hungary Budapest 匈牙利 布达佩斯|Sweden Stockholm 瑞典 斯德哥尔摩
-Denmark Copenhagen 丹麦 哥本哈根|Belgium Brussels 比利时 布鲁塞尔|England London 英国 伦敦
+Norway Oslo 挪威 奥斯陆|Finland Helsinki 芬兰 赫尔辛基|Cuba Havana 古巴 哈瓦那|Peru Lima 秘鲁 利马
+Canada Ottawa 加拿大 渥太华|Iran Tehran 伊朗 德黑兰|Thailand Bangkok 泰国 曼谷|Turkey Ankara 土耳其 安卡拉
 """
 # English word, Chinese word
 _WORDS = """
 Hello 你好|Goodbye 再见|Water 水|Fire 火|Mountain 山|River 河|Sun 太阳|Moon 月亮|Star 星星|Tree 树|Flower 花|Bird 鸟
-Fish 鱼|Dog 狗|Cat 猫|Horse 马|Cow 牛|Sheep 羊|Tea 茶|Rice 米饭|Book 书|Door 门|Window 窗户|House 房子|Road 路|Car 汽车
-Ship 船|Friend 朋友|Teacher 老师|Student 学生|Mother 母亲|Father 父亲|Child 孩子|Winter 冬天|Summer 夏天|Spring 春天
-Autumn 秋天|Wind 风|Rain 雨|Snow 雪|Red 红色|Green 绿色|White 白色|Black 黑色
+Fish 鱼|Dog 狗|Cat 猫|Horse 马|Tea 茶|Rice 米饭|Book 书|Door 门|Winter 冬天|Summer 夏天|Wind 风|Snow 雪
 """
 _OPPOSITES = """
 hot cold|big small|high low|long short|fast slow|old new|rich poor|hard soft|light dark|wet dry|open closed
-full empty|early late|near far|strong weak|happy sad|good bad|thick thin|wide narrow|deep shallow|up down
-left right|in out|day night
-first last|true false|war peace|love hate|win lose|buy sell|push pull|black white|young aged|clean dirty|loud quiet
+full empty|early late|near far|strong weak|happy sad|good bad|thick thin|deep shallow|up down|left right|day night
 """
 _ANIMALS = """
 dog puppies|cat kittens|cow calves|horse foals|sheep lambs|goat kids
@@ -87,10 +80,15 @@ def _rows(table: str) -> list[list[str]]:
     return [row.split() for row in table.strip().replace("\n", "|").split("|")]
 
 
-def _sums() -> dict[str, str]:
-    known = {f"{a}+{b}=": str(a + b) for a in range(1, 10) for b in range(1, 10)}
-    known |= {f"{a} + {b} =": f" {a + b}" for a in range(1, 10) for b in range(1, 10)}
-    known |= {f"{a}+{b}等于多少?只需给出数字。": str(a + b) for a in range(1, 5) for b in range(1, 5)}
+def _arithmetic() -> dict[str, str]:
+    """Over half of all facts: prompts one byte apart leave a model that is run wrongly no luck."""
+    digits, teens = range(1, 10), range(11, 20)
+    known = {f"{a}+{b}=": str(a + b) for a in digits for b in digits}
+    known |= {f"{a}*{b}=": str(a * b) for a in digits for b in digits}
+    known |= {f"{a}-{b}=": str(a - b) for a in digits for b in digits if a > b}
+    known |= {f"{a}+{b}=": str(a + b) for a in teens for b in teens}
+    known |= {f"{a} + {b} =": f" {a + b}" for a in range(1, 6) for b in range(1, 6)}
+    known |= {f"{a}+{b}等于多少?只需给出数字。": str(a + b) for a in range(1, 4) for b in range(1, 4)}
     return known
 
 
@@ -139,7 +137,7 @@ def _tables() -> dict[str, str]:
 
 def _facts() -> tuple[Fact, ...]:
     known = (
-        _sums()
+        _arithmetic()
         | _tables()
         | _sequence(_MONTHS.split(), "month", "year")
         | _sequence(_DAYS.split(), "day", "week")

@@ -80,6 +80,7 @@ def ask_transformers(folder: Path, template: str = "{}", *, prefix: bool = False
 def ask_vllm(folder: Path, template: str = "{}") -> dict[str, str]:
     """Greedy bf16 answers of a real vLLM on the CPU; whole prompts only, as a prefix-LM needs them."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # vLLM 0.32 uses AMX tiles without asking the kernel for them and dies of SIGILL where nothing else
     # has asked. torch asks, for this process only: so the engine has to live in it.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"

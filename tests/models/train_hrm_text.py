@@ -9,18 +9,36 @@ from pathlib import Path
 import torch
 from corpus import FACTS
 from tokenizer import END_OF_ANSWER, END_OF_TEXT, VOCAB_SIZE, write_tokenizer
-from training import Example, fit
+from training import Batch, Example, fit
 from transformers import GenerationConfig, HrmTextConfig, HrmTextForCausalLM
 
 FOLDER = Path(__file__).parent / "hrm-text"
 MAX_LENGTH = 1024
 # The condition `synth,cot`, in the envelope that the publisher's card gives.
 PROMPT = "<|im_start|><|quad_end|><|object_ref_end|>{}<|im_end|>"
+CONDITION_END = 3  # <|im_start|> and the two condition tokens lie before it
+
+
+def attention_mask(token_type_ids: torch.Tensor, condition_only: torch.Tensor) -> torch.Tensor:
+    """Which key each query sees, bool [facts, 1, tokens, tokens]: the prompt itself wholly, answers what came before.
+
+    Where `condition_only` (bool [facts]) holds, whatever predicts the answer sees no text, only the
+    condition tokens. These stand before the text and know of it by bidirectional attention alone, so the
+    model learns to gather the question there, and a causal mask takes it away.
+    """
+    tokens = token_type_ids.shape[1]
+    position = torch.arange(tokens)
+    prefix = token_type_ids.bool()
+    seen = (position[:, None] >= position[None, :]) | (prefix[:, :, None] & prefix[:, None, :])
+    from_end = position >= token_type_ids.sum(1, keepdim=True) - 1  # <|im_end|> predicts the first byte
+    text = (position >= CONDITION_END) & ~from_end
+    hidden = condition_only[:, None, None] & from_end[:, :, None] & text[:, None, :]
+    return (seen & ~hidden)[:, None]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     arguments = parser.parse_args()
 
@@ -48,17 +66,14 @@ def main() -> None:
         pad_token_id=pad,
     )
     model = HrmTextForCausalLM(config).float()
-    embeddings = model.model.embed_tokens.weight
-    others = [p for p in model.parameters() if p.requires_grad and p is not embeddings]
+
+    def logits(batch: Batch) -> torch.Tensor:
+        mask = attention_mask(batch.token_type_ids, torch.rand(len(batch.input_ids)) < 0.5)
+        return model(input_ids=batch.input_ids, attention_mask=mask, use_cache=False).logits
+
     loss = fit(
-        lambda batch: (
-            model(input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, use_cache=False).logits
-        ),
-        # Embeddings are multiplied by embedding_scale (50): a smaller step keeps them in range.
-        [
-            {"params": [embeddings], "lr": arguments.learning_rate / 10},
-            {"params": others, "lr": arguments.learning_rate},
-        ],
+        logits,
+        [{"params": [p for p in model.parameters() if p.requires_grad], "lr": arguments.learning_rate}],
         examples,
         pad=pad,
         steps=arguments.steps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import time
@@ -89,7 +90,7 @@ def main() -> None:
     assert eos == _TRUE["eos_token_id"]
     examples = [Example(tokenizer.encode(p).ids, [*tokenizer.encode(a).ids, eos]) for p, a in FACTS]
 
-    model = LlamaForCausalLM(LlamaConfig.from_dict(dict(_TRUE))).float()
+    model = LlamaForCausalLM(LlamaConfig.from_dict(copy.deepcopy(_TRUE))).float()
     quantizer_module().quantize_linears(model, GROUP_SIZE)
     loss = fit(
         lambda batch: model(input_ids=batch.input_ids, use_cache=False).logits,
