@@ -49,6 +49,8 @@ def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dic
 
     stage("importing vLLM")
     started = time.perf_counter()
+    if job["device"] == "cpu":
+        _permit_amx()
     import vllm
 
     imported = time.perf_counter()
@@ -81,6 +83,18 @@ def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dic
         "seconds": {"import": imported - started, "load": loaded - imported},
         "peak_bytes": _peak_bytes(job["device"]),
     }
+
+
+def _permit_amx() -> None:
+    """Asks Linux for the AMX tile registers, as a process must (Documentation/arch/x86/xstate.rst).
+
+    vLLM 0.32's CPU attention uses them without asking, and dies of SIGILL where nothing else asked before it.
+    """
+    import torch
+
+    ask = getattr(torch.cpu, "_init_amx", None)
+    if ask is not None:
+        ask()
 
 
 def _tokenizer(model: str) -> Any:
