@@ -16,8 +16,8 @@ $(READY): constraints.txt pyproject.toml
 	@echo "setting up $(VENV): about two minutes, once"
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH; name a Python 3.11 with PYTHON=..."; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps -r constraints.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps -r constraints.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
