@@ -34,7 +34,8 @@ class Fuse:
     target: str
     group_size: int
 
-    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+        (block,) = blocks
         try:
             return (fuse(block, self.source, self.target, self.group_size),)
         except NotFiniteError as error:
