@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.convert.protocol import REMOVED, Step
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.linear import is_linear
-from weightsmith.values.ternary import READABLE, NotFiniteError, fuse
+from weightsmith.values.quantizers import Quantizer, fuse_as
+from weightsmith.values.ternary import READABLE, NotFiniteError
 
+from .matching import match
 from .packing import LAYOUTS, pack_step, packed_recipe, packing_dtype
 from .plain import plain_recipe
 
@@ -28,17 +31,17 @@ _WAY_OUT = "give it with --set group_size=N (-1: one scale per row)"
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Fuses rows of one tensor; see `weightsmith.values.ternary` for the arithmetic."""
+    """Fuses rows of one tensor; see `weightsmith.values.ternary` and `quantizers` for the arithmetic."""
 
     tensor: str
     source: str
     target: str
-    group_size: int
+    quantizer: Quantizer
 
     def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
         (block,) = blocks
         try:
-            return (fuse(block, self.source, self.target, self.group_size),)
+            return (fuse_as(block, self.source, self.target, self.quantizer),)
         except NotFiniteError as error:
             raise ConversionRefused(
                 self.tensor,
@@ -58,6 +61,7 @@ class Ternary:
         return {
             "group_size": "input channels that share a scale; -1: one scale per row; default: found",
             "pack": "int4 (compressed-tensors) or w8a16 (Ascend ModelSlim), both without loss; default: not packed",
+            "match": "a fused checkpoint of this model, whose quantizer is found by trying and then used",
         }
 
     def recognise(self, evidence: Evidence) -> str | None:
@@ -74,14 +78,17 @@ class Ternary:
         fused = fusion.state == "fused" and layout is not None
         if not fused:
             _refuse_fused(evidence, fusion)
-        group_size = _group_size(evidence, options, fusion.group_size if fused else None)
+        quantizer, notes = _quantizer(evidence, options, fusion.group_size if fused else None)
+        group_size = quantizer.group_size
         plain = plain_recipe(evidence, dtype)
         chosen: dict[str, object] = {"group_size": group_size}
+        if "match" in options:
+            chosen["quantizer"] = str(quantizer)
         if layout is None:
-            steps, changed = _fused_steps(plain.steps, group_size)
+            steps, changed = _fused_steps(plain.steps, quantizer)
         else:
             chosen["pack"] = layout
-            steps, changed = _packed_steps(plain.steps, layout, group_size, fused, packing_dtype(dtype))
+            steps, changed = _packed_steps(plain.steps, layout, quantizer, fused, packing_dtype(dtype))
         if not changed:
             raise ConversionRefused(
                 evidence.checkpoint.path, "has no linear weight that could be fused", "use `plain` to copy it"
@@ -94,12 +101,12 @@ class Ternary:
             steps=steps,
             config={**plain.config, **_without_code(evidence.config, code)},
             left_out=dict.fromkeys(code, why),
-            notes=tuple(f"{file} is not copied: {why}" for file in code),
+            notes=(*notes, *(f"{file} is not copied: {why}" for file in code)),
         )
         return recipe if layout is None else packed_recipe(recipe, layout, group_size, changed)
 
 
-def _fused_steps(steps: Sequence[Step], group_size: int) -> tuple[tuple[Step, ...], list[str]]:
+def _fused_steps(steps: Sequence[Step], quantizer: Quantizer) -> tuple[tuple[Step, ...], list[str]]:
     """All steps, those of linear weights with the arithmetic of the quantizer; and the names of these."""
     result: list[Step] = []
     changed: list[str] = []
@@ -108,13 +115,13 @@ def _fused_steps(steps: Sequence[Step], group_size: int) -> tuple[tuple[Step, ..
         if not is_linear(step.inputs[0].tensor):
             result.append(step)
             continue
-        result.append(Step((output,), step.inputs, _fuse(step, group_size, output.dtype)))
+        result.append(Step((output,), step.inputs, _fuse(step, quantizer, output.dtype)))
         changed.append(output.name)
     return tuple(result), changed
 
 
 def _packed_steps(
-    steps: Sequence[Step], layout: str, group_size: int, fused: bool, dtype: str
+    steps: Sequence[Step], layout: str, quantizer: Quantizer, fused: bool, dtype: str
 ) -> tuple[tuple[Step, ...], list[str]]:
     """As `_fused_steps`, packed. fused: the weights are so already, and only packed."""
     result: list[Step] = []
@@ -124,8 +131,8 @@ def _packed_steps(
         if not is_linear(tensor):
             result.append(step)
             continue
-        kernel = _fuse(step, group_size, dtype)
-        result += pack_step(step, layout, group_size, None if fused else kernel, dtype)
+        kernel = _fuse(step, quantizer, dtype)
+        result += pack_step(step, layout, quantizer.group_size, None if fused else kernel, dtype)
         changed.append(tensor.name)
     return tuple(result), changed
 
@@ -139,6 +146,20 @@ def _refuse_fused(evidence: Evidence, fusion: Fusion) -> None:
             f"is {fusion.state} already{group}: {'; '.join(fusion.evidence)}",
             "fusing again would shrink every scale; use `plain` to copy it",
         )
+
+
+def _quantizer(
+    evidence: Evidence, options: Mapping[str, str], found: int | None
+) -> tuple[Quantizer, tuple[str, ...]]:
+    """The quantizer, and what to say of it. found: the group size of weights that are fused already."""
+    reference = options.get("match")
+    if reference is None:
+        return Quantizer(_group_size(evidence, options, found)), ()
+    if found is not None:
+        raise ConversionRefused("--set match", "the source is fused already", "leave match away")
+    given = _group_size(evidence, options, None) if "group_size" in options else None
+    matched = match(evidence.checkpoint, Path(reference), given)
+    return matched.quantizer, (f"{reference}: {matched}",)
 
 
 def _group_size(evidence: Evidence, options: Mapping[str, str], found: int | None) -> int:
@@ -168,10 +189,10 @@ def _looked_at(claims: Claims) -> str:
     return f"the group size of its quantizer is not known: latent weights do not show it, and {read} do not state it"
 
 
-def _fuse(step: Step, group_size: int, target: str) -> Fuse:
+def _fuse(step: Step, quantizer: Quantizer, target: str) -> Fuse:
     """The quantizer for a linear weight. Raises ConversionRefused where it does not fit."""
     tensor = step.inputs[0].tensor
-    cols = tensor.shape[1]
+    cols, group_size = tensor.shape[1], quantizer.group_size
     if group_size != WHOLE_ROW and cols % group_size:
         raise ConversionRefused(
             tensor.name, f"has rows of {cols} channels, which groups of {group_size} do not divide", _WAY_OUT
@@ -182,7 +203,7 @@ def _fuse(step: Step, group_size: int, target: str) -> Fuse:
             f"is {tensor.dtype}; latent weights are {', '.join(READABLE)}",
             "cast it with `plain` first",
         )
-    return Fuse(tensor.name, tensor.dtype, target, group_size)
+    return Fuse(tensor.name, tensor.dtype, target, quantizer)
 
 
 def _without_code(config: Mapping[str, object] | None, files: tuple[str, ...]) -> dict[str, object]:
