@@ -8,6 +8,6 @@ from .plain import Plain
 from .ternary import Ternary
 from .unpack import Unpack
 
-BUILT_IN = (Plain(), Ternary(), Unpack(), HrmText(), Fp8Dequant(), Mxfp4Dequant(), CompressedTensors())
+BUILT_IN = (Plain(), Ternary(), HrmText(), Unpack(), Fp8Dequant(), Mxfp4Dequant(), CompressedTensors())
 
 __all__ = ["BUILT_IN"]

@@ -176,6 +176,9 @@ _ENGINE = """
 import json, sys
 from pathlib import Path
 if __name__ == "__main__":
+    import torch
+    if hasattr(torch.cpu, "_init_amx"):
+        torch.cpu._init_amx()  # vLLM 0.32 uses AMX without asking Linux for it, and would die of SIGILL
     import vllm
     llm = vllm.LLM(model=sys.argv[1], dtype="bfloat16", max_model_len=128, enforce_eager=True, seed=0)
     prompts = json.loads(sys.argv[3])
@@ -193,7 +196,12 @@ PROMPTS = ["The capital of France is", "中国的首都是", "The capital of Jap
 def ask_vllm(folder: Path, answers: Path) -> Any:
     script = answers.with_suffix(".py")
     script.write_text(_ENGINE)
-    settings = {"VLLM_CPU_INT4_W4A8": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    settings = {
+        "VLLM_CPU_INT4_W4A8": "0",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     command = [sys.executable, str(script), str(folder), str(answers), json.dumps(PROMPTS)]
     done = subprocess.run(
         command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=400, check=False
