@@ -41,5 +41,8 @@ format: setup ## let ruff mend what it can
 bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
 	@$(BIN)/python -m benchmarks.infer
 
+bench-convert: setup ## convert on the full-size BitCPM4-CANN-1B shape, beside cp and the torch routes (12 GB of disk)
+	@$(BIN)/python -m benchmarks.convert
+
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -1,4 +1,4 @@
-"""Whole processes, timed side by side: wall time and peak resident memory, medians of interleaved rounds."""
+"""Whole processes, timed side by side: wall and processor time, peak memory; medians of interleaved rounds."""
 
 from __future__ import annotations
 
@@ -9,30 +9,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Medians over the rounds: seconds of wall time, and MB (10^6 bytes) resident at the peak."""
+    """Medians over the rounds: seconds of wall time, MB (10^6 bytes) resident at the peak, seconds of processor time."""
 
     seconds: float
     megabytes: float
+    cpu: float
 
 
 def measure(
-    commands: Mapping[str, Sequence[str]], rounds: int, accepted: frozenset[int] = frozenset({0})
+    commands: Mapping[str, Sequence[str]],
+    rounds: int,
+    accepted: frozenset[int] = frozenset({0}),
+    before: Callable[[], object] = lambda: None,
 ) -> dict[str, Figure]:
-    """Runs every command once per round, in turn, so that noise on the machine meets all of them alike."""
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    peaks: dict[str, list[float]] = {name: [] for name in commands}
+    """Runs every command once per round, in turn, so that noise on the machine meets all of them alike.
+
+    before: called ahead of every run, untimed; it clears away what the last one wrote.
+    """
+    runs: dict[str, list[Figure]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
-            seconds, peak = _run(command, accepted)
+            before()
+            figure = _run(command, accepted)
             if number:  # the first round only warms the page cache and writes bytecode
-                times[name].append(seconds)
-                peaks[name].append(peak)
-    return {name: Figure(statistics.median(times[name]), statistics.median(peaks[name])) for name in commands}
+                runs[name].append(figure)
+    return {name: _median(figures) for name, figures in runs.items()}
+
+
+def _median(figures: Sequence[Figure]) -> Figure:
+    return Figure(
+        statistics.median(f.seconds for f in figures),
+        statistics.median(f.megabytes for f in figures),
+        statistics.median(f.cpu for f in figures),
+    )
 
 
 # A process counts its parent's resident memory as its own peak until it has loaded its own program, so the
@@ -44,15 +58,14 @@ dup = [(os.POSIX_SPAWN_DUP2, quiet, fd) for fd in (0, 1, 2)]
 start = time.perf_counter()
 process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=dup)
 _, status, usage = os.wait4(process, 0)
-print(time.perf_counter() - start, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+print(time.perf_counter() - start, usage.ru_maxrss, usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status))
 """
 
 
-def _run(command: Sequence[str], accepted: frozenset[int]) -> tuple[float, float]:
+def _run(command: Sequence[str], accepted: frozenset[int]) -> Figure:
     launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
-    seconds, kilobytes, code = subprocess.run(
-        launched, capture_output=True, text=True, check=True
-    ).stdout.split()
+    printed = subprocess.run(launched, capture_output=True, text=True, check=True).stdout
+    seconds, kilobytes, cpu, code = printed.split()
     if int(code) not in accepted:
         sys.exit(f"{' '.join(command)}: exit code {code}")
-    return float(seconds), int(kilobytes) * 1024 / 1e6
+    return Figure(float(seconds), int(kilobytes) * 1024 / 1e6, float(cpu))

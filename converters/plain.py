@@ -30,7 +30,8 @@ class Cast:
     source: str
     target: str
 
-    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+        (block,) = blocks
         read = FORMATS[self.source]
         rounded, lost = cast(block.view(array_type(read)), read, FORMATS[self.target])
         if lost:
@@ -59,17 +60,25 @@ class Plain:
         return plain_recipe(evidence, dtype)
 
 
-def plain_recipe(evidence: Evidence, dtype: str | None) -> Recipe:
+def plain_recipe(
+    evidence: Evidence,
+    dtype: str | None,
+    made: Mapping[str, tuple[Step, ...]] | None = None,
+    folded: Mapping[str, str] | None = None,
+) -> Recipe:
     """One step per tensor that is kept; other converters start from it and replace what they convert.
 
-    Raises ConversionRefused where a cast would take the meaning from a packed tensor.
+    made: source tensor -> the steps that take its place. folded: source tensor -> why nothing of it is
+    written. Raises ConversionRefused where a cast would take the meaning from a packed tensor.
     """
-    dropped = tied_duplicate(evidence)
-    steps = tuple(
-        _step(tensor, dtype) for name, tensor in evidence.checkpoint.tensors.items() if name not in dropped
-    )
+    own = made or {}
+    dropped = {**tied_duplicate(evidence), **(folded or {})}
+    steps: list[Step] = []
+    for name, tensor in evidence.checkpoint.tensors.items():
+        if name not in dropped:
+            steps += own[name] if name in own else (_step(tensor, dtype),)
     options: dict[str, object] = {} if dtype is None else {"dtype": CONFIG_NAMES[dtype]}
-    return Recipe(options, steps, dropped, config_dtype(evidence.config, dtype))
+    return Recipe(options, tuple(steps), dropped, config_dtype(evidence.config, dtype))
 
 
 def _step(tensor: Tensor, dtype: str | None) -> Step:

@@ -1,20 +1,24 @@
-"""ternary: latent ternary QAT weights to fused ones, {-s, 0, +s}, with a group size that is found or given."""
+"""ternary: latent ternary QAT weights to fused ones, {-s, 0, +s}, plain or packed; the group size found or given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.convert.protocol import REMOVED, Output, Step
+from weightsmith.convert.protocol import REMOVED, Step
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.linear import is_linear
-from weightsmith.values.ternary import READABLE, NotFiniteError, fuse
+from weightsmith.values.quantizers import Quantizer, fuse_as
+from weightsmith.values.ternary import READABLE, NotFiniteError
 
+from .matching import match
+from .packing import LAYOUTS, pack_step, packed_recipe, packing_dtype
 from .plain import plain_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,16 +31,17 @@ _WAY_OUT = "give it with --set group_size=N (-1: one scale per row)"
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Fuses rows of one tensor; see `weightsmith.values.ternary` for the arithmetic."""
+    """Fuses rows of one tensor; see `weightsmith.values.ternary` and `quantizers` for the arithmetic."""
 
     tensor: str
     source: str
     target: str
-    group_size: int
+    quantizer: Quantizer
 
-    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+        (block,) = blocks
         try:
-            return (fuse(block, self.source, self.target, self.group_size),)
+            return (fuse_as(block, self.source, self.target, self.quantizer),)
         except NotFiniteError as error:
             raise ConversionRefused(
                 self.tensor,
@@ -53,7 +58,11 @@ class Ternary:
 
     @property
     def options(self) -> Mapping[str, str]:
-        return {"group_size": "input channels that share a scale; -1: one scale per row; default: found"}
+        return {
+            "group_size": "input channels that share a scale; -1: one scale per row; default: found",
+            "pack": "int4 (compressed-tensors) or w8a16 (Ascend ModelSlim), both without loss; default: not packed",
+            "match": "a fused checkpoint of this model, whose quantizer is found by trying and then used",
+        }
 
     def recognise(self, evidence: Evidence) -> str | None:
         if not evidence.claims.ternary:
@@ -62,24 +71,70 @@ class Ternary:
         return "; ".join(fusion.evidence) if fusion.state == "latent" else None
 
     def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        _refuse_fused(evidence, evidence.survey().fusion)
-        group_size = _group_size(evidence, options)
+        layout = options.get("pack")
+        if layout is not None and layout not in LAYOUTS:
+            raise ConversionRefused("--set pack", f"{layout!r} is unknown", f"choose {' or '.join(LAYOUTS)}")
+        fusion = evidence.survey().fusion
+        fused = fusion.state == "fused" and layout is not None
+        if not fused:
+            _refuse_fused(evidence, fusion)
+        quantizer, notes = _quantizer(evidence, options, fusion.group_size if fused else None)
+        group_size = quantizer.group_size
         plain = plain_recipe(evidence, dtype)
-        steps = tuple(_fused(step, group_size) for step in plain.steps)
-        if steps == plain.steps:
+        chosen: dict[str, object] = {"group_size": group_size}
+        if "match" in options:
+            chosen["quantizer"] = str(quantizer)
+        if layout is None:
+            steps, changed = _fused_steps(plain.steps, quantizer)
+        else:
+            chosen["pack"] = layout
+            steps, changed = _packed_steps(plain.steps, layout, quantizer, fused, packing_dtype(dtype))
+        if not changed:
             raise ConversionRefused(
                 evidence.checkpoint.path, "has no linear weight that could be fused", "use `plain` to copy it"
             )
         code = evidence.claims.quantizing_code
         why = "its quantizer would fuse the fused weights again and scale them down"
-        return replace(
+        recipe = replace(
             plain,
-            options={"group_size": group_size, **plain.options},
+            options={**chosen, **plain.options},
             steps=steps,
             config={**plain.config, **_without_code(evidence.config, code)},
             left_out=dict.fromkeys(code, why),
-            notes=tuple(f"{file} is not copied: {why}" for file in code),
+            notes=(*notes, *(f"{file} is not copied: {why}" for file in code)),
         )
+        return recipe if layout is None else packed_recipe(recipe, layout, group_size, changed)
+
+
+def _fused_steps(steps: Sequence[Step], quantizer: Quantizer) -> tuple[tuple[Step, ...], list[str]]:
+    """All steps, those of linear weights with the arithmetic of the quantizer; and the names of these."""
+    result: list[Step] = []
+    changed: list[str] = []
+    for step in steps:
+        output = step.outputs[0]
+        if not is_linear(step.inputs[0].tensor):
+            result.append(step)
+            continue
+        result.append(Step((output,), step.inputs, _fuse(step, quantizer, output.dtype)))
+        changed.append(output.name)
+    return tuple(result), changed
+
+
+def _packed_steps(
+    steps: Sequence[Step], layout: str, quantizer: Quantizer, fused: bool, dtype: str
+) -> tuple[tuple[Step, ...], list[str]]:
+    """As `_fused_steps`, packed. fused: the weights are so already, and only packed."""
+    result: list[Step] = []
+    changed: list[str] = []
+    for step in steps:
+        tensor = step.inputs[0].tensor
+        if not is_linear(tensor):
+            result.append(step)
+            continue
+        kernel = _fuse(step, quantizer, dtype)
+        result += pack_step(step, layout, quantizer.group_size, None if fused else kernel, dtype)
+        changed.append(tensor.name)
+    return tuple(result), changed
 
 
 def _refuse_fused(evidence: Evidence, fusion: Fusion) -> None:
@@ -93,8 +148,22 @@ def _refuse_fused(evidence: Evidence, fusion: Fusion) -> None:
         )
 
 
-def _group_size(evidence: Evidence, options: Mapping[str, str]) -> int:
-    """Given, or the one on which everything beside the weights agrees."""
+def _quantizer(
+    evidence: Evidence, options: Mapping[str, str], found: int | None
+) -> tuple[Quantizer, tuple[str, ...]]:
+    """The quantizer, and what to say of it. found: the group size of weights that are fused already."""
+    reference = options.get("match")
+    if reference is None:
+        return Quantizer(_group_size(evidence, options, found)), ()
+    if found is not None:
+        raise ConversionRefused("--set match", "the source is fused already", "leave match away")
+    given = _group_size(evidence, options, None) if "group_size" in options else None
+    matched = match(evidence.checkpoint, Path(reference), given)
+    return matched.quantizer, (f"{reference}: {matched}",)
+
+
+def _group_size(evidence: Evidence, options: Mapping[str, str], found: int | None) -> int:
+    """Given, or found in fused weights, or the one on which everything beside the weights agrees."""
     given = options.get("group_size")
     if given is not None:
         try:
@@ -104,6 +173,8 @@ def _group_size(evidence: Evidence, options: Mapping[str, str]) -> int:
         if size != WHOLE_ROW and size < 1:
             raise ConversionRefused("--set group_size", f"{given!r} is no group size", "give a number, or -1")
         return size
+    if found is not None:
+        return found
     claims = evidence.claims
     if claims.group_size is not None:
         return claims.group_size
@@ -118,12 +189,10 @@ def _looked_at(claims: Claims) -> str:
     return f"the group size of its quantizer is not known: latent weights do not show it, and {read} do not state it"
 
 
-def _fused(step: Step, group_size: int) -> Step:
-    """The step with the arithmetic of the quantizer, if it writes a linear weight."""
-    tensor, output = step.inputs[0].tensor, step.outputs[0]
-    if not is_linear(tensor):
-        return step
-    cols = tensor.shape[1]
+def _fuse(step: Step, quantizer: Quantizer, target: str) -> Fuse:
+    """The quantizer for a linear weight. Raises ConversionRefused where it does not fit."""
+    tensor = step.inputs[0].tensor
+    cols, group_size = tensor.shape[1], quantizer.group_size
     if group_size != WHOLE_ROW and cols % group_size:
         raise ConversionRefused(
             tensor.name, f"has rows of {cols} channels, which groups of {group_size} do not divide", _WAY_OUT
@@ -134,8 +203,7 @@ def _fused(step: Step, group_size: int) -> Step:
             f"is {tensor.dtype}; latent weights are {', '.join(READABLE)}",
             "cast it with `plain` first",
         )
-    kernel = Fuse(tensor.name, tensor.dtype, output.dtype, group_size)
-    return Step((Output(output.name, output.dtype, output.shape),), step.inputs, kernel)
+    return Fuse(tensor.name, tensor.dtype, target, quantizer)
 
 
 def _without_code(config: Mapping[str, object] | None, files: tuple[str, ...]) -> dict[str, object]:

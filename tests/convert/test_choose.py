@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from tests.values.making import QUANTIZER, latent_llama, save
 from weightsmith.checkpoint import open_checkpoint
@@ -86,3 +87,66 @@ def test_converting_imports_no_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'transformers', 'safetensors'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from weightsmith.convert.protocol import Recipe
+from weightsmith.converters.plain import plain_recipe
+
+@dataclass(frozen=True)
+class Shout:
+    name: str = "shout"
+    options = {}
+
+    def recognise(self, evidence):
+        return "it is small" if len(evidence.checkpoint.tensors) == 1 else None
+
+    def plan(self, evidence, options, dtype):
+        return plain_recipe(evidence, dtype)
+
+shout = Shout()
+taken = Shout("plain")
+"""
+
+
+def installed(folder: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package on the path with one entry point, as pip would leave it."""
+    facts = folder / "shouting-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (folder / "shouting.py").write_text(PLUGIN)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(f"[weightsmith.converters]\nshout = {value}\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "shouting", raising=False)
+
+
+def test_a_third_partys_converter_is_found_and_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path / "site", "shouting:shout", monkeypatch)
+    source = save(tmp_path / "source", {"x.weight": torch.ones(2, 2)})
+    result = convert(source, tmp_path / "out")
+    assert (result.converter, result.reason) == ("shout", "it is small")
+    assert convert(source, tmp_path / "named", converter="shout").reason == "named on the command line"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("shouting:absent", "cannot be loaded"),
+        ("no_such_module:x", "cannot be loaded"),
+        ("shouting:Shout", "a class"),
+        ("shouting:dataclass", "no converter"),
+        ("shouting:taken", "taken"),
+    ],
+)
+def test_a_third_partys_converter_that_is_broken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, why: str
+) -> None:
+    (tmp_path / "site").mkdir()
+    installed(tmp_path / "site", value, monkeypatch)
+    source = save(tmp_path / "source", {"x.weight": torch.ones(2, 2)})
+    with pytest.raises(ConversionRefused, match=f"shout of shouting: .*{why}.*--converter"):
+        convert(source, tmp_path / "out")
+    convert(source, tmp_path / "out", converter="plain")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from weightsmith.convert.protocol import Converter, Evidence
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint import Checkpoint
+
+# Where other packages name their converters: `[project.entry-points."weightsmith.converters"]`.
+GROUP = "weightsmith.converters"
+_MEMBERS = ("name", "options", "recognise", "plan")
 
 
 def gather(checkpoint: Checkpoint) -> Evidence:
@@ -33,13 +38,47 @@ def built_in() -> tuple[Converter, ...]:
     return converters
 
 
+def third_party() -> tuple[Converter, ...]:
+    """The converters of other installed packages: entry points of the group GROUP, each naming a Converter.
+
+    Raises ConversionRefused for one that cannot be loaded or takes a name that is taken: to go on without it
+    could choose another converter unseen.
+    """
+    found: list[Converter] = []
+    taken = {converter.name for converter in built_in()}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        package = entry.dist.name if entry.dist is not None else "an unknown package"
+        subject = f"converter {entry.name} of {package}"
+        way_out = "name a built-in one with --converter, or uninstall the package"
+        try:
+            loaded = entry.load()
+        except Exception as error:  # a stranger's module may raise anything
+            reason = f"{type(error).__name__}: {error}"
+            raise ConversionRefused(subject, f"cannot be loaded ({reason})", way_out) from error
+        missing = [member for member in _MEMBERS if not hasattr(loaded, member)]
+        if missing or isinstance(loaded, type):
+            fact = f"{entry.value} is no converter ({', '.join(missing) or 'a class, not an instance'})"
+            raise ConversionRefused(subject, fact, way_out)
+        converter: Converter = loaded
+        if converter.name in taken:
+            raise ConversionRefused(subject, f"takes the name {converter.name!r}, which is taken", way_out)
+        taken.add(converter.name)
+        found.append(converter)
+    return tuple(found)
+
+
 def choose(evidence: Evidence, named: str | None) -> tuple[Converter, str]:
     """(converter, why). Raises ConversionRefused when the name is unknown or two converters recognise the source."""
+    why_named = "named on the command line"
     converters = built_in()
+    own = {converter.name: converter for converter in converters}
+    if named is not None and named in own:
+        return own[named], why_named
+    converters = (*converters, *third_party())
     if named is not None:
         for converter in converters:
             if converter.name == named:
-                return converter, "named on the command line"
+                return converter, why_named
         known = ", ".join(converter.name for converter in converters)
         raise ConversionRefused("--converter", f"{named!r} is unknown", f"choose from {known}")
     reasons: list[tuple[Converter, str]] = []

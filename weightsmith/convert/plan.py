@@ -38,7 +38,8 @@ class Plan:
     @property
     def bytes_read(self) -> int:
         """Bytes of source tensors that the steps read."""
-        return sum(_rows_bytes(rows.tensor, rows.stop - rows.start) for s in self.steps for rows in s.inputs)
+        stacked = sum(_rows_bytes(r.tensor, r.stop - r.start) for s in self.steps for r in s.inputs)
+        return stacked + sum(companion.tensor.nbytes for s in self.steps for companion in s.beside)
 
     def start(self, output: Output) -> int:
         """Absolute byte of the tensor's first element in its file."""
@@ -70,19 +71,33 @@ def _validate(recipe: Recipe, outputs: list[Output]) -> None:
 
 def _validate_step(step: Step) -> None:
     """The rows that come in are the rows that go out; a plain copy also keeps every byte."""
-    rows = sum(part.stop - part.start for part in step.inputs)
     for output in step.outputs:
-        if step.kernel is None:
-            held = sum(_rows_bytes(part.tensor, part.stop - part.start) for part in step.inputs)
-            fits = held == size_of(output) and len(step.outputs) == 1
-        else:
-            fits = rows == prod(output.shape[:-1]) if len(output.shape) > 1 else rows == prod(output.shape)
-        if not fits:
+        if not _holds(step, output):
             raise ConversionRefused(
                 output.name,
-                f"its shape {list(output.shape)} does not hold the {rows} rows that make it",
+                f"its shape {list(output.shape)} does not hold the {step.rows} rows that make it",
                 "report this as a fault of the converter",
             )
+    for companion in step.beside:
+        if -(-step.rows // companion.each) != grid(companion.tensor)[0]:
+            raise ConversionRefused(
+                companion.tensor.name,
+                f"its shape {list(companion.tensor.shape)} does not go with the {step.rows} rows of "
+                f"{step.inputs[0].tensor.name}",
+                "the checkpoint is damaged or of another layout",
+            )
+
+
+def _holds(step: Step, output: Output) -> bool:
+    if step.data is not None:
+        return not step.inputs and len(step.outputs) == 1 and len(step.data) == size_of(output)
+    if step.kernel is None:
+        held = sum(_rows_bytes(part.tensor, part.stop - part.start) for part in step.inputs)
+        return held == size_of(output) and len(step.outputs) == 1
+    rows = prod(output.shape[:-1]) if len(output.shape) > 1 else prod(output.shape)
+    if step.together == 1:
+        return rows == step.rows
+    return step.rows % step.together == 0 and rows % max(1, step.rows // step.together) == 0
 
 
 def _rows_bytes(tensor: Tensor, rows: int) -> int:

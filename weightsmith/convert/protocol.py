@@ -46,13 +46,26 @@ class Rows:
     stop: int
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A tensor whose rows go along with those of the stack, such as scales: row r of the stack with row r // each.
+
+    each 1: a row of its own for every row; 128: blocks of rows share one; all rows of the stack: one for all.
+    """
+
+    tensor: Tensor
+    each: int = 1
+
+
 class Kernel(Protocol):
-    """Row-wise arithmetic: each row of the result depends on the same row of the input alone."""
+    """Row-wise arithmetic: each row of the result depends on the same row of the inputs alone."""
 
-    def __call__(self, block: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
-        """Unsigned bit patterns [rows, cols] of a row range that starts at `first_row` -> one array per output.
+    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+        """Unsigned bit patterns of a row range that starts at `first_row` -> one array per output.
 
-        Each result has as many rows and the dtype of its output. Raises ConversionRefused.
+        blocks: [rows, cols] of the stack, then of each tensor beside it, one row for each row of the stack.
+        Each result has the dtype of its output and, unless the step says otherwise, as many rows. Raises
+        ConversionRefused.
         """
         ...
 
@@ -62,12 +75,21 @@ class Step:
     """Outputs that are made together from stacked rows of source tensors.
 
     kernel None: one output, whose bytes are those of the stacked rows. Otherwise every output has as many
-    grid rows as the stack.
+    grid rows as the stack; or, where `together` rows cannot be told apart (a transposition), the same number
+    for each `together` of them. data: the bytes of the one output, where it is made of no source tensor.
     """
 
     outputs: tuple[Output, ...]
     inputs: tuple[Rows, ...]
     kernel: Kernel | None = None
+    beside: tuple[Beside, ...] = ()
+    together: int = 1
+    data: bytes | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the stack."""
+        return sum(part.stop - part.start for part in self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +98,7 @@ class Recipe:
 
     options: as resolved, for the manifest. dropped: source tensor -> why nothing of it is written.
     config: dotted config key -> new value, REMOVED to delete it. left_out: side file -> why it is not copied.
-    notes: what the user should know.
+    files: side files that come with the weights, name -> bytes. notes: what the user should know.
     """
 
     options: Mapping[str, object]
@@ -84,6 +106,7 @@ class Recipe:
     dropped: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -118,4 +141,15 @@ def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
     return (Rows(tensor, 0, rows),)
 
 
-__all__ = ["REMOVED", "Converter", "Evidence", "Kernel", "Output", "Recipe", "Rows", "Step", "whole"]
+__all__ = [
+    "REMOVED",
+    "Beside",
+    "Converter",
+    "Evidence",
+    "Kernel",
+    "Output",
+    "Recipe",
+    "Rows",
+    "Step",
+    "whole",
+]

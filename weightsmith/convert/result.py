@@ -87,7 +87,7 @@ def count(recipe: Recipe, source: Checkpoint) -> Counts:
 
 
 def _is_copy(step: Step) -> bool:
-    if step.kernel is not None or len(step.inputs) != 1:
+    if step.kernel is not None or step.data is not None or len(step.inputs) != 1:
         return False
     (rows,) = step.inputs
     return rows.start == 0 and rows.stop == grid(rows.tensor)[0]

@@ -20,6 +20,7 @@ from weightsmith.convert.sidefiles import find_side_files
 from weightsmith.convert.staging import MANIFEST, finish, resolve_target, staging
 from weightsmith.convert.writer import write_weights
 from weightsmith.errors import CorruptCheckpoint
+from weightsmith.values.packed import packed_tensors
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
@@ -67,12 +68,17 @@ def convert(
     recipe = chosen.plan(evidence, asked, cast_to)
     plan = make_plan(recipe, limit)
     table = as_checkpoint(plan, checkpoint, real_target)
-    config = apply(true_config(table, evidence.config), recipe.config)
+    # Packed tensors do not show the model's shapes; the side that is not packed does.
+    shown = checkpoint if packed_tensors(table) and not packed_tensors(checkpoint) else table
+    config = apply(true_config(shown, evidence.config), recipe.config)
     changes = compare(evidence.config, config)
-    side = find_side_files(checkpoint, recipe.left_out)
+    side = find_side_files(checkpoint, {**recipe.left_out, **dict.fromkeys(recipe.files, "written anew")})
     index_bytes = index(plan.shards)
 
-    names = [*plan.files, *([INDEX] if index_bytes else []), *([CONFIG] if config is not None else [])]
+    made = {**recipe.files, **({INDEX: index_bytes} if index_bytes else {})}
+    if config is not None:
+        made[CONFIG] = encode(config)
+    names = [*plan.files, *made]
     result = Conversion(
         converter=chosen.name,
         reason=reason,
@@ -98,10 +104,8 @@ def convert(
         verify(folder, table)
 
         # Metadata last: a folder without it is no checkpoint to anybody.
-        if index_bytes:
-            write_file(folder / INDEX, index_bytes)
-        if config is not None:
-            write_file(folder / CONFIG, encode(config))
+        for name, data in made.items():
+            write_file(folder / name, data)
         for name, path in side.copied.items():
             copy_file(path, folder / name)
         digests = sync_and_digest(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.convert.plan import Plan
-    from weightsmith.convert.protocol import Rows, Step
+    from weightsmith.convert.protocol import Beside, Rows, Step
 
 # A piece of arithmetic: large enough that drawing it costs nothing, small enough that two of them per worker
 # (in and out) are a few megabytes.
@@ -67,12 +67,17 @@ def write_weights(
         targets = {name: _create(folder / name, layout.nbytes, stack) for name, layout in plan.files.items()}
         for name, layout in plan.files.items():
             _write_at(targets[name], layout.header, 0)
+        for step in plan.steps:
+            if step.data is not None:
+                (output,) = step.outputs
+                _write_at(targets[plan.file_of[output.name]], step.data, plan.start(output))
         used = {rows.tensor.storage.file for step in plan.steps for rows in step.inputs}
         sources = {name: _open(source.root / name, stack) for name in sorted(used)}
         reader = stack.enter_context(TensorReader(source))
 
         def new_worker() -> Callable[[Piece], None]:
-            hand = _Hand(plan, BlockReader(reader, _PIECE_BYTES), sources, targets)
+            readers = BlockReader(reader, _PIECE_BYTES), BlockReader(reader)
+            hand = _Hand(plan, *readers, sources, targets)
 
             def work(piece: Piece) -> None:
                 hand.do(piece)
@@ -112,6 +117,7 @@ def _pieces(plan: Plan) -> Iterator[Piece]:
             count = max(1, limit // row_bytes)
             if BITS[rows.tensor.dtype] < 8:
                 count = max(1, rows.stop - rows.start)  # rows need not end on a byte: never cut
+            count = max(step.together, count // step.together * step.together)
             for start in range(rows.start, rows.stop, count):
                 stop = min(start + count, rows.stop)
                 yield Piece(step, replace(rows, start=start, stop=stop), first + start - rows.start)
@@ -124,10 +130,11 @@ def _nbytes(rows: Rows) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Hand:
-    """One worker: its buffer, and the files of both sides."""
+    """One worker: its buffers, and the files of both sides."""
 
     plan: Plan
     reader: BlockReader
+    companions: BlockReader
     sources: dict[str, int]
     targets: dict[str, int]
 
@@ -136,10 +143,17 @@ class _Hand:
             self._copy(piece)
             return
         block = self.reader.block(piece.rows.tensor, piece.rows.start, piece.rows.stop)
-        made = piece.step.kernel(block, piece.first_row)
+        beside = tuple(self._beside(b, piece.first_row, len(block)) for b in piece.step.beside)
+        made = piece.step.kernel((block, *beside), piece.first_row)
         for output, array in zip(piece.step.outputs, made, strict=True):
-            row_bytes = array.nbytes // len(array)
-            self._write(output.name, _flat_bytes(array), piece.first_row * row_bytes)
+            self._write(output.name, _flat_bytes(array), piece.first_row * array.nbytes // len(block))
+
+    def _beside(self, beside: Beside, first_row: int, rows: int) -> NDArray[Any]:
+        """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
+        first, last = first_row // beside.each, (first_row + rows - 1) // beside.each
+        held = self.companions.block(beside.tensor, first, last + 1)
+        copied: NDArray[Any] = held[np.arange(first_row, first_row + rows) // beside.each - first]
+        return copied
 
     def _copy(self, piece: Piece) -> None:
         (output,) = piece.step.outputs

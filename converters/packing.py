@@ -1,0 +1,175 @@
+"""Packed layouts of ternary weights, without loss: int4 (compressed-tensors) and w8a16 (Ascend ModelSlim).
+
+int4: weight_packed I32 [N, K/8], weight_scale [N, K/g], weight_shape I64 [2]; code = sign, scale = s.
+w8a16: weight I8 [N, K], weight_scale [N, 1], weight_offset [N, 1] of zeros, quant_model_description.json
+(vllm-ascend 0.23, quantization/methods/w8a16.py: W = (weight + offset) * scale).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightsmith.convert.dtype_names import CONFIG_NAMES
+from weightsmith.convert.protocol import REMOVED, Output, Step
+from weightsmith.errors import ConversionRefused
+from weightsmith.values.codes import NotTernaryError, pack, ternary_codes
+from weightsmith.values.floats import FORMATS, array_type, cast
+from weightsmith.values.fusion import WHOLE_ROW
+
+from .scaled import DESCRIPTION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from weightsmith.convert.protocol import Kernel, Recipe
+
+LAYOUTS = ("int4", "w8a16")
+# vLLM's CPU kernel for 4-bit weights (CPUWNA16LinearKernel) takes only such rows and columns.
+_VLLM_CPU_MULTIPLE = 32
+_PER_WORD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Fused rows of dtype `source` to codes and scales of dtype `scale`. fuse: makes them from latent ones first."""
+
+    tensor: str
+    fuse: Kernel | None
+    source: str
+    scale: str
+    group_size: int
+    layout: str
+
+    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+        fused = self.fuse(blocks, first_row)[0] if self.fuse is not None else blocks[0]
+        fmt = FORMATS[self.source]
+        try:
+            codes, patterns = ternary_codes(fused.view(fmt.word), fmt, self.group_size)
+        except NotTernaryError as error:
+            raise ConversionRefused(
+                self.tensor,
+                f"is not fused in groups of {self.group_size}: {error} (counted from row {first_row})",
+                "give the right --set group_size, or fuse the latent weights",
+            ) from error
+        scales = self._rounded(patterns)
+        if self.layout == "int4":
+            return pack(codes, 4), scales
+        return codes, scales, np.zeros_like(scales)
+
+    def _rounded(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        """The scales in the dtype that is written: only such as it holds exactly."""
+        source, target = FORMATS[self.source], FORMATS[self.scale]
+        scales, _ = cast(patterns.view(array_type(source)), source, target)
+        back, _ = cast(scales, target, source)
+        if not np.array_equal(back.view(source.word), patterns):
+            raise ConversionRefused(
+                self.tensor,
+                f"has a scale that {self.scale} does not hold exactly, so packing would lose something",
+                "choose another --dtype, or do not pack",
+            )
+        return scales
+
+
+def pack_step(step: Step, layout: str, group_size: int, fuse: Kernel | None, dtype: str) -> tuple[Step, ...]:
+    """The steps that write a linear weight packed. step: the one that would write it plainly, in its own dtype.
+
+    Raises ConversionRefused where the layout cannot hold it.
+    """
+    output = step.outputs[0]
+    rows, cols = output.shape
+    module = output.name.removesuffix("weight")
+    source = dtype if fuse is not None else step.inputs[0].tensor.dtype
+    kernel = Pack(output.name, fuse, source, dtype, group_size, layout)
+    if layout == "w8a16":
+        if group_size not in (WHOLE_ROW, cols):
+            raise ConversionRefused(
+                output.name,
+                f"has one scale for each {group_size} of {cols} channels, and w8a16 has one for a whole row",
+                "ship fused bf16 for Ascend (leave pack away), or use pack=int4 elsewhere",
+            )
+        column = [Output(f"{module}{name}", dtype, (rows, 1)) for name in ("weight_scale", "weight_offset")]
+        return (replace(step, outputs=(replace(output, dtype="I8"), *column), kernel=kernel),)
+    if cols % _PER_WORD:
+        raise ConversionRefused(
+            output.name, f"has {cols} channels, which do not fill words of {_PER_WORD} codes", "do not pack"
+        )
+    groups = 1 if group_size == WHOLE_ROW else cols // group_size
+    packed = Output(f"{module}weight_packed", "I32", (rows, cols // _PER_WORD))
+    scale = Output(f"{module}weight_scale", dtype, (rows, groups))
+    shape = Output(f"{module}weight_shape", "I64", (2,))
+    return (
+        replace(step, outputs=(packed, scale), kernel=kernel),
+        Step((shape,), (), data=np.array([rows, cols], "<i8").tobytes()),
+    )
+
+
+def packed_recipe(recipe: Recipe, layout: str, group_size: int, packed: Sequence[str]) -> Recipe:
+    """The recipe with what tells a loader about the packed weights (their names: `packed`)."""
+    if layout == "w8a16":
+        named = {"model_quant_type": "W8A16", **_description(recipe, packed)}
+        text = json.dumps(named, indent=2, ensure_ascii=False) + "\n"
+        return replace(
+            recipe,
+            files={**recipe.files, DESCRIPTION: text.encode()},
+            config={**recipe.config, "quantization_config": REMOVED},
+            notes=(*recipe.notes, "vLLM Ascend needs `--quantization ascend` for it"),
+        )
+    unpacked = [
+        output.name.removesuffix(".weight")
+        for step in recipe.steps
+        for output in step.outputs
+        if len(output.shape) == 2 and output.name.endswith(".weight")
+    ]
+    config = quantization_config(group_size, sorted({"lm_head", *unpacked}))
+    return replace(
+        recipe,
+        config={**recipe.config, "quantization_config": config},
+        notes=(*recipe.notes, *_notes(recipe, packed)),
+    )
+
+
+def quantization_config(group_size: int, ignored: list[str]) -> dict[str, object]:
+    """What compressed-tensors reads: its schema takes no other keys than these (0.17, QuantizationConfig)."""
+    weights: dict[str, object] = {"num_bits": 4, "type": "int", "symmetric": True}
+    if group_size == WHOLE_ROW:
+        weights["strategy"] = "channel"
+    else:
+        weights |= {"strategy": "group", "group_size": group_size}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "ignore": ignored,
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+    }
+
+
+def packing_dtype(dtype: str | None) -> str:
+    """The dtype of the scales. Raises ConversionRefused for one that no loader takes."""
+    if dtype == "F32":
+        raise ConversionRefused(
+            "--dtype", "float32 scales are read by no engine", f"choose {CONFIG_NAMES['BF16']}"
+        )
+    return dtype or "BF16"
+
+
+def _description(recipe: Recipe, packed: Sequence[str]) -> dict[str, str]:
+    modules = {name.removesuffix("weight") for name in packed}
+    names = sorted(output.name for step in recipe.steps for output in step.outputs)
+    return {name: "W8A16" if name[: name.rfind(".") + 1] in modules else "FLOAT" for name in names}
+
+
+def _notes(recipe: Recipe, packed: Sequence[str]) -> list[str]:
+    shapes = {o.name: o.shape for s in recipe.steps for o in s.outputs if o.name.endswith(".weight_packed")}
+    for name in packed:
+        rows, words = shapes[name + "_packed"]
+        if rows % _VLLM_CPU_MULTIPLE or words * _PER_WORD % _VLLM_CPU_MULTIPLE:
+            size = f"[{rows}, {words * _PER_WORD}]"
+            return [f"vLLM on a CPU will not load it: {name} is {size}, and its kernel needs multiples of 32"]
+    return []

@@ -1,0 +1,64 @@
+"""An output tells by its hashes whether it is still what was written."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.values.making import latent_llama, save
+from weightsmith.convert import convert
+from weightsmith.convert.check import check_hashes
+from weightsmith.errors import InvalidConfig, MissingInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(params=["blake3", "sha256"])
+def output(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    source = save(tmp_path / "source", latent_llama())
+    (source / "README.md").write_text("A card.\n")
+    convert(source, tmp_path / "out", max_shard_size="200kB", hash_name=request.param)
+    return tmp_path / "out"
+
+
+def test_a_fresh_output_is_the_same(output: Path) -> None:
+    found = check_hashes(output)
+    assert {verdict for _, verdict in found} == {"same"}
+    assert {file for file, _ in found} == {path.name for path in output.iterdir()} - {"weightsmith.json"}
+
+
+def test_every_kind_of_change_is_seen_and_named(output: Path) -> None:
+    shard = next(iter(sorted(output.glob("*.safetensors"))))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    (output / "config.json").write_text("{}")
+    (output / "README.md").unlink()
+    (output / "evil.py").write_text("")
+    found = dict(check_hashes(output))
+    assert (found[shard.name], found["config.json"]) == ("changed", "other size")
+    assert (found["README.md"], found["evil.py"]) == ("missing", "not listed")
+    assert sum(verdict == "same" for verdict in found.values()) == len(found) - 4
+
+
+def test_without_a_manifest_there_is_nothing_to_go_by(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match=r"weightsmith\.json"):
+        check_hashes(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["../secret", "/etc/passwd", "a/b", "..", ""])
+def test_a_manifest_cannot_point_out_of_its_folder(tmp_path: Path, file: str) -> None:
+    entry = {"file": file, "bytes": 1, "hash": "00"}
+    (tmp_path / "weightsmith.json").write_text(json.dumps({"hash": "blake3", "output": [entry]}))
+    with pytest.raises(InvalidConfig, match="no file of this folder"):
+        check_hashes(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"hash": "md5", "output": []}', '{"hash": "blake3", "output": [1]}', "[]"])
+def test_a_broken_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "weightsmith.json").write_text(text)
+    with pytest.raises(InvalidConfig):
+        check_hashes(tmp_path)
