@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Medians over the rounds: seconds of wall time, MB (10^6 bytes) resident at the peak, seconds of processor time."""
+    """Medians over the rounds: seconds of wall time, MB (10^6 bytes) at the peak, seconds of processor time."""
 
     seconds: float
     megabytes: float
