@@ -94,7 +94,7 @@ def main() -> None:
         figures = measure(commands(str(source), str(out), not asked.ours_only), asked.rounds, before=clear)
         size = (source / "pytorch_model.bin").stat().st_size / 1e9
     print(
-        f"one {size:.2f} GB pytorch_model.bin, {asked.rounds} interleaved rounds, medians; both sides are hashed"
+        f"one {size:.2f} GB pytorch_model.bin, {asked.rounds} interleaved rounds, medians; both sides hashed"
     )
     print(table(figures, size))
     print(

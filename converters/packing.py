@@ -33,6 +33,8 @@ LAYOUTS = ("int4", "w8a16")
 # vLLM's CPU kernel for 4-bit weights (CPUWNA16LinearKernel) takes only such rows and columns.
 _VLLM_CPU_MULTIPLE = 32
 _PER_WORD = 8
+# Numbers that are packed at a time: they and what is made of them fit a core's second-level cache.
+_STRIP = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,24 @@ class Pack:
 
     def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
         fused = self.fuse(blocks, first_row)[0] if self.fuse is not None else blocks[0]
-        fmt = FORMATS[self.source]
+        patterns = fused.view(FORMATS[self.source].word)
+        step = max(1, _STRIP // patterns.shape[1])
+        strips = [
+            self._pack(patterns[start : start + step], first_row + start)
+            for start in range(0, len(patterns), step)
+        ]
+        return tuple(np.concatenate(parts) for parts in zip(*strips, strict=True))
+
+    def _pack(self, patterns: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
         try:
-            codes, patterns = ternary_codes(fused.view(fmt.word), fmt, self.group_size)
+            codes, magnitudes = ternary_codes(patterns, FORMATS[self.source], self.group_size)
         except NotTernaryError as error:
             raise ConversionRefused(
                 self.tensor,
                 f"is not fused in groups of {self.group_size}: {error} (counted from row {first_row})",
                 "give the right --set group_size, or fuse the latent weights",
             ) from error
-        scales = self._rounded(patterns)
+        scales = self._rounded(magnitudes)
         if self.layout == "int4":
             return pack(codes, 4), scales
         return codes, scales, np.zeros_like(scales)

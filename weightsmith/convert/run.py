@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert.choose import check_options, choose, gather
 from weightsmith.convert.config import apply, compare, encode, true_config
-from weightsmith.convert.digests import check_name
+from weightsmith.convert.digests import check_name, digest, digesting
 from weightsmith.convert.dtype_names import parse_dtype
 from weightsmith.convert.manifest import manifest
 from weightsmith.convert.plan import as_checkpoint, make_plan
 from weightsmith.convert.result import Conversion, count
-from weightsmith.convert.sealing import copy_file, stamps, sync_and_digest, verify, write_file
+from weightsmith.convert.sealing import copy_file, stamps, verify, write_file
 from weightsmith.convert.shards import INDEX, index, parse_size
 from weightsmith.convert.sidefiles import find_side_files
 from weightsmith.convert.staging import MANIFEST, finish, resolve_target, staging
@@ -98,9 +98,9 @@ def convert(
     if dry_run:
         return replace(result, seconds=time.monotonic() - began)
 
-    with staging(real_target) as folder:
-        # Execute, then read back what was written.
-        write_weights(plan, checkpoint, folder, threads, progress)
+    with staging(real_target) as folder, digesting(checkpoint.root, inputs, hash_name) as source_hashes:
+        # Execute: written, hashed and brought to the disk at the same time. Then open it like a stranger.
+        weights = write_weights(plan, checkpoint, folder, threads, hash_name, progress)
         verify(folder, table)
 
         # Metadata last: a folder without it is no checkpoint to anybody.
@@ -108,9 +108,9 @@ def convert(
             write_file(folder / name, data)
         for name, path in side.copied.items():
             copy_file(path, folder / name)
-        digests = sync_and_digest(
-            folder, list(plan.files), [*names, *side.copied], checkpoint.root, inputs, hash_name, threads
-        )
+        others = {f: digest(folder / f, hash_name) for f in [*made, *side.copied]}
+        hashes = {**weights, **others}
+        source_hashed = source_hashes.result()
         if stamps(checkpoint.root, inputs) != before:
             raise CorruptCheckpoint(
                 source,
@@ -124,8 +124,8 @@ def convert(
                 reason=reason,
                 options=recipe.options,
                 hash_name=hash_name,
-                source=digests.source,
-                output=digests.output,
+                source=source_hashed,
+                output={f: ((folder / f).stat().st_size, found) for f, found in hashes.items()},
                 changes=changes,
                 dropped=recipe.dropped,
                 left_out=side.left_out,

@@ -1,20 +1,19 @@
-"""Makes a written folder durable and provable: read back, hashed, synced; and the source unchanged."""
+"""Makes a written folder durable and provable: synced, opened again; and the source unchanged."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.convert.digests import digest
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
-from weightsmith.values.parallel import for_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
@@ -23,12 +22,8 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
-    """File name -> (bytes, hash), of what was read and of what was written."""
-
-    source: Mapping[str, tuple[int, str]]
-    output: Mapping[str, tuple[int, str]]
+# Between two rounds: short beside the second that a gigabyte takes, long beside the call.
+_SYNC_PAUSE = 0.1
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -67,43 +62,29 @@ def _fact(tensor: Tensor) -> tuple[object, ...]:
     return tensor.dtype, tensor.shape, tensor.storage.file, tensor.start
 
 
-def sync_and_digest(
-    folder: Path,
-    weights: Sequence[str],
-    written: Sequence[str],
-    root: Path,
-    read: Sequence[str],
-    name: str,
-    threads: int,
-) -> Digests:
-    """fsyncs the weights while everything is hashed: the disk and the processors work at the same time.
+@contextmanager
+def syncing(descriptors: Sequence[int]) -> Iterator[None]:
+    """Brings files to the disk while the block still writes them, and wholly at its end.
 
-    weights: files of `folder` still to be synced. written, read: files to hash in `folder` and in `root`.
+    The disk then works from the start and not only after the last byte. A failure to write is an OSError,
+    raised at the end of the block at the latest: the kernel tells of it only once.
     """
-    source: dict[str, tuple[int, str]] = {}
-    output: dict[str, tuple[int, str]] = {}
+    done = Event()
 
-    def hash_into(record: dict[str, tuple[int, str]], place: Path, file: str) -> None:
-        record[file] = ((place / file).stat().st_size, digest(place / file, name, threads))
+    def sync_until_done() -> None:
+        while not done.wait(_SYNC_PAUSE):
+            for descriptor in descriptors:
+                os.fdatasync(descriptor)
 
-    jobs: list[Callable[[], None]] = [partial(_sync, folder / file) for file in weights]
-    jobs += [partial(hash_into, output, folder, file) for file in written]
-    jobs += [partial(hash_into, source, root, file) for file in read]
-    # One thread more than processors: a sync waits for the disk alone.
-    for_each(jobs, lambda: _call, threads + 1)
-    return Digests(source, output)
-
-
-def _call(job: Callable[[], None]) -> None:
-    job()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(sync_until_done)
+        try:
+            yield
+        finally:
+            done.set()
+        future.result()
+    for descriptor in descriptors:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def stamps(root: Path, files: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,13 +36,17 @@ def ternary_codes(patterns: Bits, fmt: FloatFormat, group_size: int) -> tuple[ND
     if scales.size and int(scales.max()) >= fmt.infinity:
         raise NotTernaryError("NaN or infinity among the weights")
     present = magnitudes != 0
-    strangers = present & (magnitudes != scales[:, :, None])
+    strangers = magnitudes != scales[:, :, None]
+    strangers &= present
     if strangers.any():
         row, group = (int(index[0]) for index in np.nonzero(strangers.any(axis=2)))
         raise NotTernaryError(
             f"row {row} holds several magnitudes in channels {group * size} to {(group + 1) * size - 1}"
         )
-    codes = present.reshape(rows, cols).view(np.int8) * (1 - 2 * sign.astype(np.int8))
+    signs = sign.astype(np.int8)
+    np.multiply(signs, np.int8(-2), out=signs)
+    signs += np.int8(1)
+    codes = present.reshape(rows, cols).view(np.int8) * signs
     smallest = round_magnitudes(np.array([EPS]), fmt)[0]
     return codes, np.where(scales == 0, smallest, scales)
 
@@ -55,13 +59,20 @@ def pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint32]:
     """
     per_word = WORD_BITS // bits
     rows, cols = codes.shape
-    words = np.zeros((rows, -(-cols // per_word)), np.uint32)
-    stored = codes.view(np.uint8) + np.uint8(1 << (bits - 1))
+    stored = np.zeros((rows, -(-cols // per_word) * per_word), np.uint8)
+    np.add(codes.view(np.uint8), np.uint8(1 << (bits - 1)), out=stored[:, :cols])
     if bits < 8:
-        stored &= np.uint8((1 << bits) - 1)
+        stored[:, :cols] &= np.uint8((1 << bits) - 1)
+    if 8 % bits == 0:
+        # The codes of a byte are neighbours, and bytes make words as they lie: no 32-bit arithmetic is needed.
+        lanes = 8 // bits
+        octets = stored[:, 0::lanes].copy()
+        for lane in range(1, lanes):
+            octets |= stored[:, lane::lanes] << np.uint8(bits * lane)
+        return octets.view("<u4")
+    words = np.zeros((rows, stored.shape[1] // per_word), np.uint32)
     for place in range(per_word):
-        lane = stored[:, place::per_word]
-        words[:, : lane.shape[1]] |= lane.astype(np.uint32) << np.uint32(bits * place)
+        words |= stored[:, place::per_word].astype(np.uint32) << np.uint32(bits * place)
     return words
 
 
@@ -69,7 +80,12 @@ def unpack(words: NDArray[np.uint32], bits: int, cols: int) -> NDArray[np.int8]:
     """The inverse of `pack`: the first `cols` codes of each row."""
     per_word = WORD_BITS // bits
     stored = np.empty((len(words), words.shape[1] * per_word), np.uint8)
-    for place in range(per_word):
-        stored[:, place::per_word] = (words >> np.uint32(bits * place)) & np.uint32((1 << bits) - 1)
+    source: NDArray[Any] = np.ascontiguousarray(words)
+    lanes = per_word
+    if 8 % bits == 0:
+        source, lanes = source.view(np.uint8), 8 // bits
+    for lane in range(lanes):
+        shifted = source >> source.dtype.type(bits * lane)
+        stored[:, lane::lanes] = shifted & source.dtype.type((1 << bits) - 1)
     codes: NDArray[np.int8] = (stored[:, :cols] - np.uint8(1 << (bits - 1))).view(np.int8)
     return codes
