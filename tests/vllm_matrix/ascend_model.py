@@ -35,6 +35,8 @@ class AscendModel:
 
     def __init__(self, model: str, max_model_len: int, sequences: int, **overrides: Any) -> None:
         import torch_npu  # noqa: F401 - the stand-in makes torch look like Ascend's
+
+        _register_for_the_cpu()
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
         from vllm.plugins import load_general_plugins
@@ -61,6 +63,7 @@ class AscendModel:
 
         with set_current_vllm_config(self.config):
             _start_groups()
+            _use_ascend_layers(self.config)
             self.model = get_model(vllm_config=self.config).eval()
             self.layers = dict(self.config.compilation_config.static_forward_context)
             first = next(iter(self.layers.values()))
@@ -158,6 +161,20 @@ def _spec(layer: Any) -> Any:
     )
 
 
+def _register_for_the_cpu() -> None:
+    """vllm_ascend registers its composite operators for NPU tensors; the tensors here are the CPU's."""
+    from vllm.utils import torch_utils
+
+    register = torch_utils.direct_register_custom_op
+
+    def for_the_cpu(*args: Any, **kwargs: Any) -> None:
+        if kwargs.get("dispatch_key") == "PrivateUse1":
+            kwargs["dispatch_key"] = "CPU"
+        register(*args, **kwargs)
+
+    torch_utils.direct_register_custom_op = for_the_cpu
+
+
 def _apply_worker_patches() -> None:
     """In the order that avoids vllm_ascend's circular imports (field-notes 10)."""
     from vllm_ascend.utils import adapt_patch
@@ -171,3 +188,12 @@ def _start_groups() -> None:
 
     parallel_state.init_distributed_environment(1, 0, "tcp://127.0.0.1:0", 0, "gloo")
     parallel_state.ensure_model_parallel_initialized(1, 1)
+
+
+def _use_ascend_layers(config: Any) -> None:
+    """Ascend's own norms, rotary embedding and activations instead of vLLM's, as its worker arranges it."""
+    from vllm_ascend.ascend_config import get_ascend_config
+    from vllm_ascend.utils import register_ascend_customop, set_weight_prefetch_method
+
+    register_ascend_customop(config)
+    set_weight_prefetch_method(get_ascend_config().weight_prefetch_config)
