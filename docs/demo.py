@@ -60,7 +60,9 @@ def main() -> None:
     run("inspect", fused, "--values", expect=0, shown=8)
     run("infer-config", fused, expect=0, shown=2)
 
-    say("5. Does it run right? In a real vLLM, against a reference in transformers, with a control that must fail.")
+    say(
+        "5. Does it run right? In a real vLLM, against a reference in transformers, with a control that must fail."
+    )
     report = f"{OUTPUT}/report.md"
     run("verify-on-npu", fused, "--device", "cpu", "--report", report, expect=0)
 

@@ -86,7 +86,9 @@ class AscendModel:
 
         new = [s.tokens[s.computed :][: take or None] for s in batch]
         metadata = self._metadata(batch, [len(n) for n in new])
-        positions = [p for s, n in zip(batch, new, strict=True) for p in range(s.computed, s.computed + len(n))]
+        positions = [
+            p for s, n in zip(batch, new, strict=True) for p in range(s.computed, s.computed + len(n))
+        ]
         count = len(positions)
         by_layer = dict.fromkeys(self.layers, metadata)
         arguments = {"num_tokens": count, "num_actual_tokens": count, "model_instance": self.model}
@@ -114,10 +116,14 @@ class AscendModel:
         from vllm_ascend.attention.utils import AscendCommonAttentionMetadata
 
         starts = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
-        totals = torch.tensor([s.computed + n for s, n in zip(batch, lengths, strict=True)], dtype=torch.int32)
+        totals = torch.tensor(
+            [s.computed + n for s, n in zip(batch, lengths, strict=True)], dtype=torch.int32
+        )
         tables = torch.tensor([range(s.block, s.block + self.blocks) for s in batch], dtype=torch.int32)
         slots = [
-            s.block * _BLOCK + p for s, n in zip(batch, lengths, strict=True) for p in range(s.computed, s.computed + n)
+            s.block * _BLOCK + p
+            for s, n in zip(batch, lengths, strict=True)
+            for p in range(s.computed, s.computed + n)
         ]
         fields = {
             "query_start_loc": starts,

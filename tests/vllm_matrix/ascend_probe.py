@@ -26,10 +26,14 @@ def answer(model: AscendModel, job: dict[str, Any], arrays: dict[str, Any], name
     model.step(everyone[:third])
     model.step(everyone[: 2 * third])
     model.step(everyone)
-    while running := [s for s in everyone if s.answer[-1] != job["end"] and len(s.answer) < job["max_tokens"]]:
+    while running := [
+        s for s in everyone if s.answer[-1] != job["end"] and len(s.answer) < job["max_tokens"]
+    ]:
         model.step(running)
     for n, sequence in enumerate(everyone):
-        arrays[f"{name}.p{n}"] = torch.stack(sequence.rows)
+        if job["end"] in sequence.answer:  # a wave may have carried it past its end
+            del sequence.answer[sequence.answer.index(job["end"]) + 1 :]
+        arrays[f"{name}.p{n}"] = torch.stack(sequence.rows[: len(sequence.answer)])
     return [s.answer for s in everyone]
 
 
@@ -67,11 +71,15 @@ def captured_decode(model: AscendModel, prompts: list[list[int]], arrays: dict[s
 def partial_prompts(model: AscendModel, prompt: list[int]) -> dict[str, str]:
     cached = model.sequences([prompt])
     cached[0].computed = 5
+    # The first chunk looks like a shorter prompt; the second one cannot.
+    chunked = model.sequences([prompt])
+    model.step(chunked, take=7)
+    chunked[0].answer.clear()
     mixed: list[Sequence] = model.sequences([prompt, prompt])
     model.step(mixed[:1])
     mixed[1].computed = 3
     return {
-        "chunk": refused(lambda: model.step(model.sequences([prompt]), take=7)),
+        "second chunk": refused(lambda: model.step(chunked)),
         "cache hit": refused(lambda: model.step(cached)),
         "cache hit beside a decode": refused(lambda: model.step(mixed)),
     }

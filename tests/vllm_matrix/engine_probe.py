@@ -40,6 +40,7 @@ def main(job_file: str, out: str) -> None:
         max_num_seqs=job["max_num_seqs"],
         max_logprobs=-1,
         seed=0,
+        disable_log_stats=False,
         **job.get("arguments", {}),
     )
     loaded = time.perf_counter()
@@ -61,6 +62,7 @@ def main(job_file: str, out: str) -> None:
         "prefix_caching": bool(config.cache_config.enable_prefix_caching),
         "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
         "scheduler": str(config.scheduler_config.scheduler_cls),
+        "preemptions": sum(m.value for m in llm.get_metrics() if m.name == "vllm:num_preemptions"),
         "kv_blocks": config.cache_config.num_gpu_blocks,
         "config_class": type(config.model_config.hf_config).__module__,
         "seconds": {"load": loaded - started, "generate": time.perf_counter() - loaded},

@@ -1,6 +1,6 @@
 """Sets up what the matrix runs in, under .matrix/, once: environments, stub libraries, vllm_ascend, signatures.
 
-    python environment.py            # all of it
+python environment.py            # all of it
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def prepare(environment: Environment) -> None:
     wanted = _fingerprint(environment)
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    _say(f"setting up vLLM {environment.vllm} in {environment.folder.relative_to(ROOT)}: two to five minutes, once")
+    _say(
+        f"setting up vLLM {environment.vllm} in {environment.folder.relative_to(ROOT)}: two to five minutes, once"
+    )
     started = time.monotonic()
     _run(sys.executable, "-m", "venv", "--clear", environment.folder)
     pip = [environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -108,7 +110,12 @@ def _unpack_ascend(environment: Environment) -> None:
 
 
 def _fingerprint(environment: Environment) -> str:
-    sources = (environment.constraints, HERE / "stub_libraries.py", HERE / "schemas_of_wheel.py", ROOT / "pyproject.toml")
+    sources = (
+        environment.constraints,
+        HERE / "stub_libraries.py",
+        HERE / "schemas_of_wheel.py",
+        ROOT / "pyproject.toml",
+    )
     digest = hashlib.sha256(environment.torch_npu.encode())
     for source in sources:
         digest.update(source.read_bytes())

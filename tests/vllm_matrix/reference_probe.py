@@ -45,7 +45,9 @@ def greedy(model: Any, prompt: list[int], most: int, end: int) -> tuple[list[int
         tokens.append(int(rows[-1].argmax()))
         if tokens[-1] == end or len(tokens) == most:
             return tokens, torch.stack(rows)
-        output = model(input_ids=torch.tensor([tokens[-1:]]), past_key_values=output.past_key_values, use_cache=True)
+        output = model(
+            input_ids=torch.tensor([tokens[-1:]]), past_key_values=output.past_key_values, use_cache=True
+        )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OPERATORS = (
     "npu_fused_infer_attention_score",
@@ -26,8 +29,10 @@ def schemas(wheel: Path) -> dict[str, str]:
         for library in _LIBRARIES:
             data = archive.read(library)
             for name in OPERATORS:
-                # A schema, not the C++ signature beside it: it says SymInt[], not SymIntArrayRef, and returns something.
-                pattern = rb"(?<![\w.])(" + re.escape(name).encode() + rb"\((?:(?!ArrayRef)[ -~])*\) -> [ -~]*)\x00"
+                # A schema, not the C++ signature beside it: that one says SymIntArrayRef.
+                pattern = (
+                    rb"(?<![\w.])(" + re.escape(name).encode() + rb"\((?:(?!ArrayRef)[ -~])*\) -> [ -~]*)\x00"
+                )
                 if match := re.search(pattern, data):
                     found.setdefault(name, match[1].decode())
     for name in OPERATORS:

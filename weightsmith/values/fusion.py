@@ -106,7 +106,9 @@ class TernaryTest:
             smaller = _next_group(broken, self._group)
             if smaller is None:
                 # The row that has no group size of its own tells best; without one, two rows disagree.
-                culprits = (r for r in range(len(broken)) if _next_group(broken[r : r + 1], self._group) is None)
+                culprits = (
+                    r for r in range(len(broken)) if _next_group(broken[r : r + 1], self._group) is None
+                )
                 worst = next(culprits, 0)
                 row = int(where[worst]) + first_row
                 self._counterexample = _describe_broken_group(self._tensor, row, broken[worst])

@@ -24,6 +24,7 @@ def ascend_prefix_backend(stock: type[Any]) -> type[Any]:
     builder = _marking(stock.get_builder_cls())
     impl = _unmasked(stock.get_impl_cls())
     names = {
+        "__module__": __name__,
         "get_builder_cls": staticmethod(lambda: builder),
         "get_impl_cls": staticmethod(lambda: impl),
     }
@@ -39,7 +40,7 @@ def honours_causal(impl: type[Any]) -> bool:
 
 
 def _marking(stock: type[Any]) -> type[Any]:
-    class PrefixLMMetadataBuilder(stock):  # type: ignore[misc]
+    class PrefixLMMetadataBuilder(stock):
         def build(self, common_prefix_len: int, common_attn_metadata: Any, *args: Any, **kwargs: Any) -> Any:
             marked = copy(common_attn_metadata)
             marked.causal = marked.max_query_len == 1
@@ -51,7 +52,7 @@ def _marking(stock: type[Any]) -> type[Any]:
 def _unmasked(stock: type[Any]) -> type[Any]:
     honours = honours_causal(stock)
 
-    class PrefixLMAttentionImpl(stock):  # type: ignore[misc]
+    class PrefixLMAttentionImpl(stock):
         def forward_fused_infer_attention(
             self, query: Any, key: Any, value: Any, attn_metadata: Any, output: Any, *args: Any, **kwargs: Any
         ) -> Any:

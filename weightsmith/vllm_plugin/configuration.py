@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 from weightsmith.vllm_plugin.slots import Recurrence
 
 
-class HrmTextConfig(PretrainedConfig):  # type: ignore[misc]
+class HrmTextConfig(PretrainedConfig):
     """The fields that an HRM-Text `config.json` has, with transformers' own defaults (configuration_hrm_text.py).
 
     `num_hidden_layers` is the number of KV slots once `num_layers_per_stack` is known, because engines size

@@ -19,11 +19,12 @@ _SPANS = "weightsmith_whole_prompts"
 
 def cpu_prefix_backend(stock: type[Any]) -> type[Any]:
     impl = _bidirectional(stock.get_impl_cls())
-    return type("PrefixLM" + stock.__name__, (stock,), {"get_impl_cls": staticmethod(lambda: impl)})
+    names = {"__module__": __name__, "get_impl_cls": staticmethod(lambda: impl)}
+    return type("PrefixLM" + stock.__name__, (stock,), names)
 
 
 def _bidirectional(stock: type[Any]) -> type[Any]:
-    class PrefixLMAttentionImpl(stock):  # type: ignore[misc]
+    class PrefixLMAttentionImpl(stock):
         def forward(
             self,
             layer: Any,

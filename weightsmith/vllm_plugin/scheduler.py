@@ -11,7 +11,7 @@ class PreemptionWouldCorrupt(RuntimeError):
     """A prefix-LM's request lost its KV cache; going on would answer wrongly without an error."""
 
 
-class WholePromptScheduler(Scheduler):  # type: ignore[misc]
+class WholePromptScheduler(Scheduler):
     """Admits a request only when the cache can hold it and all running ones at their full length.
 
     vLLM preempts when the cache runs out while requests grow, and prefills a preempted request again with its

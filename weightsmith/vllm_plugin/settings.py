@@ -14,7 +14,7 @@ _LOG = logging.getLogger("vllm.weightsmith")
 _ASCEND_BLOCK = 128
 
 
-class PrefixLMSettings(VerifyAndUpdateConfig):  # type: ignore[misc]
+class PrefixLMSettings(VerifyAndUpdateConfig):
     """vLLM calls this while it completes its configuration, once, in the process that was asked to serve."""
 
     @staticmethod

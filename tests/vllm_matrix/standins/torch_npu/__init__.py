@@ -1,4 +1,4 @@
-"""Stand-in for torch_npu: enough of its names for the real vllm_ascend to be imported and to run its attention on a CPU.
+"""Stand-in for torch_npu: enough of its names for the real vllm_ascend to run its attention on a CPU.
 
 Names that were never asked for in earnest are inert; operators that are missing raise at their call, so nothing is
 silently a no-op that computes.
