@@ -45,4 +45,4 @@ bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, besid
 	@$(BIN)/python -m benchmarks.infer
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -99,6 +99,7 @@ def main(job_file: str, out: str) -> None:
     from safetensors.torch import save_file
     from vllm.platforms import current_platform
 
+    from weightsmith.verify.selftest_operators import probe_operators
     from weightsmith.vllm_plugin.ascend_attention import honours_causal
 
     arrays: dict[str, Any] = {}
@@ -122,6 +123,7 @@ def main(job_file: str, out: str) -> None:
     ]
     facts["partial"] = partial_prompts(model, job["prompts"][0])
     facts["graph"] = captured_decode(model, job["prompts"][:4], arrays)
+    facts["operators"] = probe_operators("cpu")
     for layer in model.layers.values():
         layer.impl.__class__ = without_ours(layer.impl)
     answer(model, job, arrays, "stock implementation")

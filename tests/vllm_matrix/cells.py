@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from environment import HERE, MATRIX, ROOT
 from safetensors.numpy import load_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MODEL = ROOT / "tests" / "models" / "hrm-text"
 RESULTS = MATRIX / "results"

@@ -75,22 +75,32 @@ def prepare(environment: Environment) -> None:
     """Makes the environment unless its stamp says that it stands. Raises CalledProcessError when a step fails."""
     stamp = environment.folder / ".ready"
     wanted = _fingerprint(environment)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
+    if not stamp.exists() or stamp.read_text() != wanted:
+        _build(environment)
+        stamp.write_text(wanted)
+    ours = environment.folder / ".weightsmith"
+    entry_points = (ROOT / "pyproject.toml").read_text()
+    if not ours.exists() or ours.read_text() != entry_points:
+        _run(*_pip(environment), "--no-build-isolation", "-e", ROOT)
+        ours.write_text(entry_points)
+
+
+def _build(environment: Environment) -> None:
     _say(
         f"setting up vLLM {environment.vllm} in {environment.folder.relative_to(ROOT)}: two to five minutes, once"
     )
     started = time.monotonic()
     _run(sys.executable, "-m", "venv", "--clear", environment.folder)
-    pip = [environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    _run(*pip, "--no-compile", "-r", environment.constraints)
-    _run(*pip, "--no-build-isolation", "-e", ROOT)
+    _run(*_pip(environment), "--no-compile", "-r", environment.constraints)
     (site_packages,) = (environment.folder / "lib").glob("python3*/site-packages")
     add_stubs(site_packages)
     build(environment.folder / "lib" / "libtcmalloc_stub.so")
     _unpack_ascend(environment)
-    stamp.write_text(wanted)
     _say(f"vLLM {environment.vllm} stands after {time.monotonic() - started:.0f} s")
+
+
+def _pip(environment: Environment) -> list[object]:
+    return [environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
 
 
 def _unpack_ascend(environment: Environment) -> None:
@@ -110,12 +120,7 @@ def _unpack_ascend(environment: Environment) -> None:
 
 
 def _fingerprint(environment: Environment) -> str:
-    sources = (
-        environment.constraints,
-        HERE / "stub_libraries.py",
-        HERE / "schemas_of_wheel.py",
-        ROOT / "pyproject.toml",
-    )
+    sources = (environment.constraints, HERE / "stub_libraries.py", HERE / "schemas_of_wheel.py")
     digest = hashlib.sha256(environment.torch_npu.encode())
     for source in sources:
         digest.update(source.read_bytes())

@@ -11,6 +11,8 @@ import pytest
 from cells import DIFFERENT, MODEL, SAME, Cell, Reference, run_probe
 from environment import ENVIRONMENTS, MATRIX, Environment, prepare
 
+from weightsmith.verify.selftest import OPERATOR_WITHIN
+
 BY_VERSION = {environment.vllm: environment for environment in ENVIRONMENTS}
 
 
@@ -147,6 +149,10 @@ def test_on_the_real_vllm_ascend(reference: Reference, environment: Environment)
     # (operator, sparse_mode, mask given, paged): prompts alone, prompts beside decodes, decodes alone.
     assert operators == {(infer, 0, False, False), (infer, 0, False, True), (infer, 3, True, True)}
     assert set(facts["partial"].values()) == {"PartialPrompt"}, facts["partial"]
+
+    # The self-test's questions to the operators are put as the published signatures want them, and pass when right.
+    assert len(facts["operators"]) == 4
+    assert all(error <= OPERATOR_WITHIN for error in facts["operators"].values()), facts["operators"]
 
     layers = 16
     graph = facts["graph"]
