@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format bench-infer bench-convert clean
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-convert clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with vLLM for CPU, transformers and weightsmith itself (pinned in constraints.txt)
 
@@ -29,6 +29,9 @@ test: setup ## the whole test suite, real vLLM included
 test-fast: setup ## the suite without the tests that start an engine
 	@$(BIN)/python -m pytest -q -m "not engine"
 
+test-vllm-matrix: setup ## the HRM-Text adapter in vLLM 0.18, 0.23 and 0.32 and on the real vllm_ascend 0.18 and 0.23
+	@$(BIN)/python -m pytest -q tests/vllm_matrix/matrix.py
+
 lint: setup ## ruff (lint and format) and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -45,4 +48,4 @@ bench-convert: setup ## convert on the full-size BitCPM4-CANN-1B shape, beside c
 	@$(BIN)/python -m benchmarks.convert
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -21,6 +21,7 @@ BELOW = {
     "convert": {"checkpoint", "shapes", "values", "converters"},
     "converters": {"checkpoint", "shapes", "values", "convert"},
     "verify": {"checkpoint", "shapes", "values"},
+    "vllm_plugin": set(),
     "render": {"checkpoint", "shapes", "values", "convert", "verify"},
     "cli": {"checkpoint", "shapes", "values", "convert", "verify", "render"},
 }

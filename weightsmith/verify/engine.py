@@ -137,14 +137,19 @@ def job(
     }
 
 
+def environment(device: str) -> dict[str, str]:
+    """Variables of every child that starts an engine on `device`."""
+    return _OFFLINE | (_CPU if device == "cpu" else _NPU if device == "npu" else {})
+
+
 def run(
     task: dict[str, Any], folder: Path, timeout_s: float, progress: Callable[[str], None] | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    environment = _OFFLINE | {"cpu": _CPU, "npu": _NPU}.get(task["device"], {})
+    settings = environment(task["device"])
     if task["device"] == "cpu":
-        environment["VLLM_CPU_KVCACHE_SPACE"] = str(task["kv_gib"])
-    outcome = child.run(_MODULE, folder, task, environment, timeout_s, progress)
+        settings = {**settings, "VLLM_CPU_KVCACHE_SPACE": str(task["kv_gib"])}
+    outcome = child.run(_MODULE, folder, task, settings, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
     try:

@@ -1,0 +1,1 @@
+"""Stand-in for torchair.fx_summary."""
