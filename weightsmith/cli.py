@@ -197,7 +197,7 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
 
 
 @commands.command("verify-on-npu")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--device", type=click.Choice(["auto", "npu", "cuda", "cpu"]), default="auto", show_default=True
 )
@@ -216,17 +216,22 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
 )
 @_JSON
 def verify_on_npu(
-    model: Path,
+    model: Path | None,
     device: Asked,
     reference: str,
     prompts: Path | None,
     save_baseline: Path | None,
     report: Path | None,
     gates: tuple[str, ...],
+    self_test: bool,
     as_json: bool,
 ) -> int:
     """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
     from weightsmith.verify import Options, verify
+    from weightsmith.verify.selftest import self_test as prove_machine
+
+    if self_test == (model is not None):
+        raise click.UsageError("name a MODEL, or --self-test and none")
 
     options = Options(
         device=device,
@@ -237,7 +242,10 @@ def verify_on_npu(
         gates=_limits(gates),
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
-    result = verify(model, options, render.say_progress)
+    if model is None:
+        result = prove_machine(device, render.say_progress)
+    else:
+        result = verify(model, options, render.say_progress)
     render.show_verification(result, as_json=as_json)
     return DONE if result.verdict == "pass" else BAD
 

@@ -34,6 +34,7 @@ _OFFLINE = {
 }
 # Eager mode compiles nothing, and dynamo costs seconds to find that out.
 _CPU = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
     "TORCHDYNAMO_DISABLE": "1",
     "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
     **child.CALM_THREADS,

@@ -145,7 +145,7 @@ class _Step:
             task, folder, self.options.engine_timeout, lambda text: self.tell(f"engine: {text}")
         )
         if isinstance(found, Failure) and found.unusable:
-            way_out = "mend its installation (`weightsmith doctor` looks at it)"
+            way_out = "mend its installation (docs/engines.md)"
             raise EngineFailed("vllm", found.sentence(), way_out)
         return found
 

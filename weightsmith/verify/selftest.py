@@ -58,7 +58,9 @@ def self_test(asked: Asked = "auto", progress: Callable[[str], None] | None = No
         if outcome.result is None:
             failure = outcome.failure or child.Failure("no result", "unknown")
             if failure.unusable:
-                raise MissingDevice(device.name, failure.sentence(), "run `weightsmith doctor`")
+                raise MissingDevice(
+                    device.name, failure.sentence(), "mend the engine's installation (docs/engines.md)"
+                )
             checks: tuple[Check, ...] = (Check("engine", "fail", None, None, failure.sentence()),)
             told: dict[str, Any] = {}
         else:
