@@ -214,6 +214,9 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
+@click.option(
+    "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
+)
 @_JSON
 def verify_on_npu(
     model: Path | None,

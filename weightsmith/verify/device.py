@@ -82,7 +82,7 @@ def find(
     why_not = _absence(kind, seen)
     if why_not is not None:
         name = "Ascend NPU" if kind == "npu" else "CUDA device"
-        way_out = "run with `--device cpu`" + (", or ask `weightsmith doctor`" if kind == "npu" else "")
+        way_out = "run with `--device cpu`" + (", or see docs/engines.md" if kind == "npu" else "")
         raise MissingDevice(name, why_not, way_out)
     _need_engine(installed, kind)
     return Device(kind, seen.names[0], seen, _oddities(kind, seen))
