@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ def start(
     options = {"group_size": "128"} if converter == "ternary" else {}
     code = _MAIN.format(setup=setup, converter=converter, options=options)
     command = [sys.executable, "-c", code, str(source), str(target)]
+    # A shell that runs the suite in the background hands down an ignored SIGINT.
+    popen.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **popen)
 
 
