@@ -123,7 +123,7 @@ def test_over_two_ranks_in_processes_of_their_own(reference: Reference) -> None:
 def ascend_run(
     reference: Reference, environment: Environment
 ) -> tuple[Cell, dict[str, dict[str, np.ndarray]], dict[int, list[int]]]:
-    """The cell; log-probabilities by situation and prompt; answers by prompt. A third of the prompts, the long ones too."""
+    """The cell; log-probabilities by situation and prompt; answers by prompt. A third of the prompts will do."""
     chosen = [n for n, ids in enumerate(reference.job["prompts"]) if n % 3 == 0 or len(ids) > 250]
     job = {**reference.job, "prompts": [reference.job["prompts"][n] for n in chosen]}
     folder = MATRIX / "run" / f"ascend-{environment.vllm}"
