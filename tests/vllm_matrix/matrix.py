@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cells import DIFFERENT, MODEL, SAME, Cell, Reference, run_probe
@@ -13,6 +14,10 @@ from environment import ENVIRONMENTS, MATRIX, Environment, prepare
 
 from weightsmith.verify.selftest import OPERATOR_WITHIN
 
+if TYPE_CHECKING:
+    import numpy as np
+
+SLOTS = 16  # attention calls of one forward pass of the model: 2 layers × 2 × (3 + 1)
 BY_VERSION = {environment.vllm: environment for environment in ENVIRONMENTS}
 
 
@@ -99,32 +104,52 @@ def test_under_the_newest_vllm_native_and_adapter_agree(reference: Reference, wh
     assert cell.facts["served_by"].startswith("weightsmith." if who == "adapter" else "vllm.")
 
 
-def test_on_the_real_vllm_ascend(reference: Reference, environment: Environment) -> None:
+def test_over_two_ranks_in_processes_of_their_own(reference: Reference) -> None:
+    """Tensor parallel, with engine core and workers each loading the plugin for themselves."""
+    chosen = BY_VERSION["0.23.0"]
+    prepare(chosen)
+    variables = {**chosen.variables(ascend=False), "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    cell = engine_cell(
+        "vLLM 0.23.0 CPU, adapter, 2 ranks",
+        reference,
+        chosen.python,
+        variables,
+        processes=True,
+        arguments={"tensor_parallel_size": 2},
+    )
+    assert_bidirectional(cell)
+
+
+def ascend_run(
+    reference: Reference, environment: Environment
+) -> tuple[Cell, dict[str, dict[str, np.ndarray]], dict[int, list[int]]]:
+    """The cell; log-probabilities by situation and prompt; answers by prompt. A third of the prompts will do."""
     chosen = [n for n, ids in enumerate(reference.job["prompts"]) if n % 3 == 0 or len(ids) > 250]
     job = {**reference.job, "prompts": [reference.job["prompts"][n] for n in chosen]}
-    name = f"vllm-ascend {environment.vllm}, adapter"
     folder = MATRIX / "run" / f"ascend-{environment.vllm}"
     said, facts, seconds = run_probe(
         environment.python, "ascend_probe.py", job, folder, environment.variables(ascend=True)
     )
+    situations: dict[str, dict[str, np.ndarray]] = {}
+    for key, rows in said.items():
+        situation, _, number = key.rpartition(".p")
+        situations.setdefault(situation, {})[f"p{chosen[int(number)]}"] = rows
     tokens = {n: facts["tokens"][i] for i, n in enumerate(chosen)}
     equal = sum(tokens[n] == reference.tokens(n) for n in chosen)
-    situations = {
-        situation: {
-            f"p{chosen[int(key.rpartition('p')[2])]}": rows
-            for key, rows in said.items()
-            if key.startswith(f"{situation}.p")
-        }
-        for situation in ("adapter", "graph", "stock implementation", "stock")
-    }
     cell = Cell(
-        name,
+        f"vllm-ascend {environment.vllm}, adapter",
         reference.distance(situations["adapter"], "prefix", tokens),
         reference.distance(situations["adapter"], "causal", tokens),
         f"{equal}/{len(chosen)}",
         seconds,
+        facts,
     )
     cell.keep()
+    return cell, situations, tokens
+
+
+def test_on_the_real_vllm_ascend(reference: Reference, environment: Environment) -> None:
+    cell, situations, tokens = ascend_run(reference, environment)
     assert_bidirectional(cell)
 
     def both(situation: str) -> tuple[bool, bool]:
@@ -136,28 +161,32 @@ def test_on_the_real_vllm_ascend(reference: Reference, environment: Environment)
         "vllm_ascend alone must be causal, or the comparison has no control"
     )
     honours = environment.vllm == "0.23.0"
-    assert facts["stock_honours_causal"] is honours
+    assert cell.facts["stock_honours_causal"] is honours
     assert both("stock implementation") == (honours, not honours)
+    assert reference.distance(situations["graph"], "prefix", {n: reference.tokens(n) for n in tokens}) < SAME
+    assert_settings(cell.facts)
+    assert_operator_arguments(cell.facts)
+
+
+def assert_settings(facts: dict[str, Any]) -> None:
+    """What Ascend's own platform made of the configuration after our hook."""
     assert facts["platform"] == "NPUPlatform"
     assert facts["backend"][1] == "vllm_ascend.attention.attention_v1.AscendAttentionBackend"
     assert facts["block_size"] == 128
     assert not facts["chunked_prefill"]
     assert not facts["prefix_caching"]
+    assert set(facts["partial"].values()) == {"PartialPrompt"}, facts["partial"]
 
+
+def assert_operator_arguments(facts: dict[str, Any]) -> None:
     operators = {tuple(call[:4]) for call in facts["calls"] if "attention" in call[0]}
     infer = "npu_fused_infer_attention_score"
     # (operator, sparse_mode, mask given, paged): prompts alone, prompts beside decodes, decodes alone.
     assert operators == {(infer, 0, False, False), (infer, 0, False, True), (infer, 3, True, True)}
-    assert set(facts["partial"].values()) == {"PartialPrompt"}, facts["partial"]
-
+    graph = facts["graph"]
+    assert graph["calls"] == SLOTS
+    assert (graph["sparse_modes"], graph["masked"], graph["layouts"]) == ([3], True, ["TND"])
+    assert graph["prefill"] == "CapturedPrefill"
     # The self-test's questions to the operators are put as the published signatures want them, and pass when right.
     assert len(facts["operators"]) == 4
     assert all(error <= OPERATOR_WITHIN for error in facts["operators"].values()), facts["operators"]
-
-    layers = 16
-    graph = facts["graph"]
-    assert graph["calls"] == layers
-    assert (graph["sparse_modes"], graph["masked"], graph["layouts"]) == ([3], True, ["TND"])
-    assert graph["prefill"] == "CapturedPrefill"
-    graph_tokens = {n: reference.tokens(n) for n in tokens}
-    assert reference.distance(situations["graph"], "prefix", graph_tokens) < SAME
