@@ -39,7 +39,10 @@ class Fp8Dequant:
     def recognise(self, evidence: Evidence) -> str | None:
         found = _weights(evidence.checkpoint)
         method = quantization(evidence.config).get("quant_method")
-        if not found or method not in (None, "fp8", "fbgemm_fp8"):
+        tensors = evidence.checkpoint.tensors
+        # Without a word of the config, 8-bit floats that have no scales at all are plain numbers.
+        scaled = any(name + suffix in tensors for name in found for suffix in _SUFFIXES)
+        if not found or not (method in ("fp8", "fbgemm_fp8") or (method is None and scaled)):
             return None
         return f"{found[0]} and {len(found) - 1} more are 8-bit floats"
 
