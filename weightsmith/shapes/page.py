@@ -110,7 +110,9 @@ class Page:
 
     custom_code: the reference implementation travels with checkpoints instead of lying in transformers.
     rules: what every valid config obeys. lists: config lists whose length the fields determine. unverifiable:
-    fields that no shape depends on, with their class defaults.
+    fields that no shape depends on, with their class defaults. choices: every value that the implementation
+    accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
+    unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why.
     """
 
     model_type: str
@@ -123,6 +125,9 @@ class Page:
     computed: Mapping[str, Computed]
     lists: Mapping[str, Polynomial]
     layouts: Mapping[str, tuple[Pattern, ...]]
+    choices: Mapping[str, tuple[Value, ...]]
+    base: Mapping[str, Value]
+    unexpressed: Mapping[str, str]
 
     @property
     def divisors(self) -> Divisors:
@@ -171,6 +176,9 @@ def parse_page(data: Mapping[str, Any]) -> Page:
         computed={name: _computed(text) for name, text in data.get("computed", {}).items()},
         lists={name: parse_polynomial(text) for name, text in data.get("lists", {}).items()},
         layouts=layouts or {"": shared},
+        choices={name: tuple(values) for name, values in data.get("choices", {}).items()},
+        base=dict(data.get("base", {})),
+        unexpressed=dict(data.get("unexpressed", {})),
     )
     _check_names(page)
     return page
@@ -239,8 +247,13 @@ def _check_names(page: Page) -> None:
 
 
 def _refuse_unknown(page: Page, where: str, names: Iterable[str]) -> None:
-    unknown = sorted(set(names) - set(page.fields))
+    unknown = sorted({_owner(name) for name in names} - set(page.fields) - set(page.unverifiable))
     if unknown:
         raise InvalidPage(
             f"page {page.model_type}", f"{where!r} uses {', '.join(unknown)}", "declare it under `fields`"
         )
+
+
+def _owner(name: str) -> str:
+    """The field behind "widths[3]" and "len(widths)"."""
+    return name.removeprefix("len(").removesuffix(")").partition("[")[0]
