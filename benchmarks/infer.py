@@ -52,10 +52,13 @@ def main() -> None:
         )
     floor = figures["import click, tabulate"].seconds
     rows = [
-        (label, f"{f.seconds:.3f}", f"{f.seconds / floor:.1f} x", f"{f.megabytes:.0f}") for label, f in figures.items()
+        (label, f"{f.seconds:.3f}", f"{f.seconds / floor:.1f} x", f"{f.megabytes:.0f}")
+        for label, f in figures.items()
     ]
     print(f"one 3.2 GB pytorch_model.bin, {ROUNDS} interleaved rounds, medians")
-    print(tabulate(rows, headers=["whole process", "seconds", "of the floor", "peak MB"], disable_numparse=True))
+    print(
+        tabulate(rows, headers=["whole process", "seconds", "of the floor", "peak MB"], disable_numparse=True)
+    )
     print("the transformers route only says that the config is wrong; infer-config says what is right")
     print("goals: at most 5 x the floor and 80 MB")
 

@@ -50,7 +50,9 @@ print(time.perf_counter() - start, usage.ru_maxrss, os.waitstatus_to_exitcode(st
 
 def _run(command: Sequence[str], accepted: frozenset[int]) -> tuple[float, float]:
     launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
-    seconds, kilobytes, code = subprocess.run(launched, capture_output=True, text=True, check=True).stdout.split()
+    seconds, kilobytes, code = subprocess.run(
+        launched, capture_output=True, text=True, check=True
+    ).stdout.split()
     if int(code) not in accepted:
         sys.exit(f"{' '.join(command)}: exit code {code}")
     return float(seconds), int(kilobytes) * 1024 / 1e6

@@ -25,6 +25,7 @@ Row = dict[Monomial, Fraction]  # sum of coefficient * monomial = -row[()]
 
 # A search that branches more often than this has too little to go on; its result is marked incomplete.
 MAX_NODES = 20_000
+MAX_SOLUTIONS = 20_000
 # An unfactored equation is searched by counting up only while that is cheap.
 MAX_COUNTED = 4_096
 
@@ -58,29 +59,32 @@ def solve(
     equations: Iterable[tuple[Polynomial, int]],
     known: Mapping[str, int] | None = None,
     divisors: Sequence[tuple[Polynomial, str]] = (),
+    zeroable: frozenset[str] = frozenset(),
 ) -> Solved:
-    """All positive integer solutions of `polynomial = size` for every pair.
+    """All integer solutions of `polynomial = size` for every pair, positive or, for `zeroable` fields, 0.
 
     known: fields that are decided already. divisors: (polynomial, field) pairs where the field is known to
     divide the polynomial. Raises Contradiction when there is no solution.
     """
     values = dict(known or {})
     polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
-    rows = _propagate(polynomials, values)
-    components = tuple(_search_component(part, values, divisors) for part in _split(rows))
+    rows = _propagate(polynomials, values, zeroable)
+    components = tuple(_search_component(part, values, divisors, zeroable) for part in _split(rows))
     if any(c.complete and not c.solutions for c in components):
         raise Contradiction
     return Solved(values, components)
 
 
-def _propagate(polynomials: Sequence[Polynomial], values: Values) -> list[Polynomial]:
+def _propagate(
+    polynomials: Sequence[Polynomial], values: Values, zeroable: frozenset[str]
+) -> list[Polynomial]:
     """Adds to `values` all that follows without search; returns the equations (`= 0`) that stay open."""
     rows = list(polynomials)
     while True:
         rows = _eliminate([row.substitute(values) for row in rows])
         found = False
         for row in rows:
-            found |= _take_root(row, values)
+            found |= _take_root(row, values, zeroable)
         if not found:
             return rows
 
@@ -124,18 +128,18 @@ def _integral(row: Row) -> Polynomial:
     return Polynomial.of({m: c // common for m, c in whole.items()})
 
 
-def _take_root(row: Polynomial, values: Values) -> bool:
-    """`c * field**n = size` determines the field. Raises Contradiction when no positive integer does."""
+def _take_root(row: Polynomial, values: Values, zeroable: frozenset[str]) -> bool:
+    """`c * field**n = size` determines the field. Raises Contradiction when no allowed integer does."""
     terms = dict(row.terms)
     constant = terms.pop((), 0)
     if len(terms) != 1:
         return False
     ((monomial, coefficient),) = terms.items()
     field = monomial[0]
-    if isinstance(field, Floor) or any(atom != field for atom in monomial) or field in values:
+    if not isinstance(field, str) or any(atom != field for atom in monomial) or field in values:
         return False
     power, remainder = divmod(-constant, coefficient)
-    root = _integer_root(power, len(monomial))
+    root = 0 if power == 0 and field in zeroable else _integer_root(power, len(monomial))
     if remainder or root is None:
         raise Contradiction
     values[field] = root
@@ -169,7 +173,10 @@ def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
 
 
 def _search_component(
-    rows: list[Polynomial], known: Values, divisors: Sequence[tuple[Polynomial, str]]
+    rows: list[Polynomial],
+    known: Values,
+    divisors: Sequence[tuple[Polynomial, str]],
+    zeroable: frozenset[str],
 ) -> Component:
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
     solutions: list[Values] = []
@@ -179,17 +186,17 @@ def _search_component(
     while stack:
         rows, values = stack.pop()
         nodes += 1
-        if nodes > MAX_NODES:
+        if nodes > MAX_NODES or len(solutions) >= MAX_SOLUTIONS:
             complete = False
             break
         try:
-            rows = _propagate(rows, values)
+            rows = _propagate(rows, values, zeroable)
         except Contradiction:
             continue
         if not (fields - set(values)):
             solutions.append({field: values[field] for field in fields})
             continue
-        branch = _branch(rows, _multiples(divisors, values, fields - set(values)))
+        branch = _branch(rows, _multiples(divisors, values, fields - set(values)), zeroable)
         if branch is None:
             complete = False
             solutions.append({field: values[field] for field in fields if field in values})
@@ -211,7 +218,9 @@ def _multiples(
     return common
 
 
-def _branch(rows: Sequence[Polynomial], common: dict[str, int]) -> tuple[str, list[int]] | None:
+def _branch(
+    rows: Sequence[Polynomial], common: dict[str, int], zeroable: frozenset[str]
+) -> tuple[str, list[int]] | None:
     """The field with the fewest possible values, and these; None when nothing bounds any field.
 
     common: per field, a number that it must divide.
@@ -228,8 +237,14 @@ def _branch(rows: Sequence[Polynomial], common: dict[str, int]) -> tuple[str, li
                 common[field] = gcd(common.get(field, 0), size)
         if size > 0 and all(c > 0 for c in terms.values()):
             for field in _plain({atom for m in terms for atom in m}):
-                least = min(c for m, c in terms.items() if field in m)
-                bounded[field] = min(bounded.get(field, size), size // least)
+                # In a sum, a product bounds its factors only when none of the others can be 0.
+                least = [
+                    c
+                    for m, c in terms.items()
+                    if field in m and (len(terms) == 1 or not any(_may_vanish(a, field, zeroable) for a in m))
+                ]
+                if least:
+                    bounded[field] = min(bounded.get(field, size), size // min(least))
         if len(terms) == 1:
             window = _floor_window(*next(iter(terms.items())), size)
             if window:
@@ -239,8 +254,16 @@ def _branch(rows: Sequence[Polynomial], common: dict[str, int]) -> tuple[str, li
         (f, list(range(low, high + 1))) for f, (low, high) in windows.items() if high - low < MAX_COUNTED
     ]
     if not choices:
-        choices = [(f, list(range(1, top + 1))) for f, top in bounded.items() if top <= MAX_COUNTED]
+        choices = [
+            (f, list(range(0 if f in zeroable else 1, top + 1)))
+            for f, top in bounded.items()
+            if top <= MAX_COUNTED
+        ]
     return min(choices, key=lambda choice: (len(choice[1]), choice[0]), default=None)
+
+
+def _may_vanish(atom: Atom, field: str, zeroable: frozenset[str]) -> bool:
+    return atom != field and (not isinstance(atom, str) or atom in zeroable)
 
 
 def _plain(atoms: Iterable[Atom]) -> list[str]:

@@ -60,8 +60,8 @@ class Stated:
             if name not in values:
                 continue
             if self.has(name):
-                total += CHANGE * (self.value(name) != values[name])
-            elif self.assumed(name, values) != values[name]:
+                total += CHANGE * (freeze(self.value(name)) != freeze(values[name]))
+            elif freeze(self.assumed(name, values)) != freeze(values[name]):
                 total += UNUSUAL if self.config is None else ADDITION
         return total
 
@@ -78,6 +78,11 @@ class Stated:
             if isinstance(stated, list) and expected is not None:
                 found.append((name, len(stated), expected))
         return found
+
+
+def freeze(value: Value) -> Value:
+    """Lists as tuples, so that values can be compared and kept in sets."""
+    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def lookup(config: Mapping[str, Any] | None, name: str) -> tuple[bool, Any]:
