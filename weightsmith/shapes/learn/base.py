@@ -110,8 +110,10 @@ def _shrink(lab: Lab, first: Observation, hints: Iterable[re.Pattern[str]]) -> O
                 if small >= first.values[name]:
                     break
                 tried = _resized(lab, first, name, small)
-                if tried and len(names(tried)) < len(names(first)) and (
-                    kinds_of_names(tried) == kinds_of_names(first)
+                if (
+                    tried
+                    and len(names(tried)) < len(names(first))
+                    and (kinds_of_names(tried) == kinds_of_names(first))
                 ):
                     lab.base[name] = small
                     first = tried
@@ -145,9 +147,7 @@ def _resized(lab: Lab, first: Observation, name: str, small: int) -> Observation
 def _explicit(lab: Lab, first: Observation) -> Observation:
     """States every int and flag, so that no field follows another one unseen."""
     stated = {
-        n: v
-        for n, v in first.values.items()
-        if n not in lab.base and isinstance(v, int) and is_field(n)
+        n: v for n, v in first.values.items() if n not in lab.base and isinstance(v, int) and is_field(n)
     }
     return _accept(lab, first, stated)
 

@@ -85,6 +85,8 @@ class Lab:
             values = values or flatten(config)
             built = build(architecture, config)
             self.builds += 1
+            if any(0 in shape for shape in built.shapes.values()):
+                raise Rejected("a tensor without elements")
             tables[architecture], copies[architecture] = built.shapes, built.copies
         return Observation(full, values, tables, copies, origin, changed)
 

@@ -1,0 +1,111 @@
+"""`python -m weightsmith.shapes.learn`: regenerates the catalog, type by type, and says what was refused and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from weightsmith.shapes.learn.writing import text_of, write_page
+from weightsmith.shapes.page import CATALOG
+
+# A report beside the pages, not one of them: catalog_types() lists *.json only.
+REPORT = "REPORT.jsonl"
+MAPPING_ORDER = ("causal", "image-text", "masked")
+
+
+def main() -> int:
+    options = _options()
+    types = options.only or _all_types(options.mapping)
+    folder = Path(options.folder)
+    known = read_report(folder)
+    if options.resume:
+        types = [t for t in types if t not in known]
+    started, done = time.monotonic(), 0
+    kept = {t for t in types if _by_hand(folder, t)}
+    work = [(t, options.seconds) for t in types if t not in kept]
+    with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=20) as pool:
+        for row, page in pool.imap_unordered(_learn_one, work):
+            done += 1
+            if page is not None:
+                write_page(folder, row["model_type"], page)
+            elif not options.only:
+                (folder / f"{row['model_type']}.json").unlink(missing_ok=True)
+            known[row["model_type"]] = row
+            _write_report(folder, known)
+            state = row["reason"] or (f"{row['unexpressed']} unexpressed" if row["unexpressed"] else "ok")
+            passed = time.monotonic() - started
+            sys.stderr.write(f"{done}/{len(work)} {passed:.0f}s {row['model_type']} {row['seconds']}s {state}\n")
+    learned = sum(not row["reason"] for row in known.values())
+    sys.stderr.write(f"{learned} of {len(known)} types learned in {time.monotonic() - started:.0f} s\n")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="TYPE", help="learn these types and leave the others")
+    parser.add_argument("--mapping", nargs="+", choices=MAPPING_ORDER, default=MAPPING_ORDER)
+    parser.add_argument("--resume", action="store_true", help="skip the types that the report has")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=300.0, help="limit per type")
+    parser.add_argument("--folder", default=str(CATALOG))
+    return parser.parse_args()
+
+
+def _all_types(mappings: list[str]) -> list[str]:
+    from weightsmith.shapes.learn import reference
+
+    reference.prepare()
+    return list(dict.fromkeys(t for kind in mappings for t in reference.mapping(kind)))
+
+
+def _by_hand(folder: Path, model_type: str) -> bool:
+    """Pages that people wrote (custom code, layouts that transformers does not write) are never replaced."""
+    try:
+        page = json.loads((folder / f"{model_type}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(page.get("custom_code")) or bool(page.get("by_hand"))
+
+
+def _learn_one(task: tuple[str, float]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    from weightsmith.shapes.learn import learner, reference
+
+    reference.prepare()
+    model_type, seconds = task
+    row: dict[str, Any] = {"model_type": model_type, "reason": "", "unexpressed": 0, "seconds": 0.0}
+    started = time.monotonic()
+    try:
+        outcome = learner.learn(model_type, seconds)
+    except (reference.Rejected, TimeoutError) as error:
+        return {**row, "reason": str(error), "seconds": round(time.monotonic() - started, 1)}, None
+    except Exception as error:  # one type must not stop the others; the report carries it
+        return {**row, "reason": f"learner failed: {type(error).__name__}: {error}"[:300]}, None
+    row |= {k: v for k, v in asdict(outcome).items() if k in ("reason", "builds", "proofs")}
+    row["seconds"] = round(outcome.seconds, 1)
+    if outcome.page is not None:
+        row["unexpressed"] = len(outcome.page.get("unexpressed", {}))
+        row["bytes"] = len(text_of(outcome.page))
+    return row, outcome.page
+
+
+def read_report(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / REPORT
+    if not path.exists():
+        return {}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return {row["model_type"]: row for row in rows}
+
+
+def _write_report(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
+    lines = [json.dumps(rows[t]) for t in sorted(rows)]
+    (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

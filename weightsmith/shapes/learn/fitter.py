@@ -1,0 +1,323 @@
+"""From the sightings of one role to its equation: how far its indices run, its shape, and when it exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.expression import Item, Polynomial, parse_condition
+from weightsmith.shapes.learn.conditions import candidate_tests, learn_condition
+from weightsmith.shapes.learn.equations import fit_value
+from weightsmith.shapes.learn.sightings import slot_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.learn.sightings import Indices, Role, Sighting
+
+Shape = tuple[int, ...]
+Slots = tuple[tuple[str, Polynomial], ...]
+Values = dict[str, "Value"]
+Variant = tuple[tuple[Polynomial, ...], str]
+_MAX_DEPTH = 2
+_MAX_TESTS = 80
+_MAX_HARD_TESTS = 12
+_SMALL = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """One role: the count of each slot, and its shapes with their conditions ("" for always), first match wins."""
+
+    role: Role
+    slots: Slots
+    variants: tuple[Variant, ...]
+
+
+class Unexpressed(Exception):
+    """No equation of the language fits; the text says what is not understood."""
+
+
+@dataclass(slots=True)
+class Fitter:
+    """Fits the roles of one model class; equal questions are answered once.
+
+    fields: all that tensors depend on. structural: those that decide which tensors exist.
+    """
+
+    sightings: Sequence[Sighting]
+    fields: Sequence[str]
+    structural: Sequence[str]
+    _narrow: list[Values] = field(default_factory=list)
+    _pairs: list[tuple[str, Sighting, Sighting]] = field(default_factory=list)
+    _counts: dict[str, Polynomial | None] = field(default_factory=dict)
+    _values: dict[Any, Polynomial | None] = field(default_factory=dict)
+    _presence: dict[Any, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        by_id = {id(s.observation): s for s in self.sightings}
+        for s in self.sightings:
+            self._narrow.append(
+                {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
+            )
+            origin, changed = by_id.get(id(s.observation.origin)), s.observation.changed
+            if origin is not None and changed is not None:
+                self._pairs.append((changed, origin, s))
+
+    def equation(self, role: Role) -> Equation:
+        """Raises Unexpressed."""
+        slots = self._slots(role)
+        present, absent, where = self._rows(role, slots)
+        condition = self._condition(present, absent, slots, where)
+        if condition is None:
+            raise Unexpressed("no condition found for its existence")
+        moved = self._moved_axes(role)
+        outer = [name for name, _ in slots]
+
+        def shape(rows: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
+            return self._shape(rows, moved, outer, hard)
+
+        variants = self._variants(present, slots, condition, sorted(set().union(*moved.values(), ())), shape)
+        if variants is None:
+            names = sorted(set().union(*moved.values(), ()))
+            raise Unexpressed(
+                f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
+            )
+        return Equation(role, slots, tuple(variants))
+
+    def _slots(self, role: Role) -> Slots:
+        names = slot_names(role)
+        slots = []
+        for depth, container in enumerate(role.containers):
+            count = self._count(container, names[:depth])
+            if count is None:
+                raise Unexpressed(f"no equation found for how many {container}# there are")
+            slots.append((names[depth], count))
+        return tuple(slots)
+
+    def _count(self, container: str, outer: Sequence[str]) -> Polynomial | None:
+        if container not in self._counts:
+            rows = [
+                ({**values, **dict(zip(outer, at, strict=True))}, size)
+                for s, values in zip(self.sightings, self._narrow, strict=True)
+                for at, size in s.sizes.get(container, {}).items()
+            ]
+            moved = list(
+                dict.fromkeys(
+                    changed
+                    for changed, before, after in self._pairs
+                    if _differ(before.sizes.get(container, {}), after.sizes.get(container, {}))
+                )
+            )
+            fitted = self._fit(rows, moved, outer, hard=False)
+            self._counts[container] = fitted or self._fit(rows, moved, outer, hard=True)
+        return self._counts[container]
+
+    def _rows(
+        self, role: Role, slots: Slots
+    ) -> tuple[list[tuple[Values, Shape]], list[Values], tuple[frozenset[Indices], ...]]:
+        """(values with indices, shape) where the role is; values where it could be and is not; the indices seen."""
+        present: list[tuple[Values, Shape]] = []
+        absent: list[Values] = []
+        where = []
+        names = [name for name, _ in slots]
+        for s, own in zip(self.sightings, self._narrow, strict=True):
+            seen = s.roles.get(role, {})
+            where.append(frozenset(seen))
+            met = 0
+            for indices in cube(slots, own):
+                values = {**own, **dict(zip(names, indices, strict=True))} if names else own
+                if indices in seen:
+                    met += 1
+                    present.append((values, seen[indices]))
+                else:
+                    absent.append(values)
+            if met < len(seen):
+                raise Unexpressed("an index beyond its count")
+        return present, absent, tuple(where)
+
+    def _condition(
+        self,
+        present: Sequence[tuple[Values, Shape]],
+        absent: Sequence[Values],
+        slots: Slots,
+        where: tuple[frozenset[Indices], ...],
+    ) -> str | None:
+        if not absent:
+            return ""
+        key = (slots, where)
+        if key not in self._presence:
+            rows = [(values, True) for values, _ in present] + [(values, False) for values in absent]
+            counted = {name: _plain(count) for name, count in slots}
+            self._presence[key] = learn_condition(rows, self.structural, counted)
+        return self._presence[key]
+
+    def _variants(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        slots: Slots,
+        condition: str,
+        moved: Sequence[str],
+        shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+    ) -> list[Variant] | None:
+        """One shape; or two or three, told apart by a test; multilinear ones before floors and limits."""
+        single = shape(rows, False)
+        if single is not None:
+            return [(single, condition)]
+        gated = self._gated(rows, slots, condition, moved, shape, _MAX_DEPTH, False)
+        if gated is not None:
+            return gated
+        single = shape(rows, True)
+        if single is not None:
+            return [(single, condition)]
+        return self._gated(rows, slots, condition, moved, shape, 1, True)
+
+    def _gated(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        slots: Slots,
+        condition: str,
+        moved: Sequence[str],
+        shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+        depth: int,
+        hard: bool,
+    ) -> list[Variant] | None:
+        counted = {name: _plain(count) for name, count in slots}
+        gates = [f for f in dict.fromkeys([*moved, *self.structural]) if _is_gate(f, rows)]
+        wanted = {*gates, *counted, *filter(None, counted.values())}
+        narrow = [({n: v for n, v in values.items() if n in wanted}, True) for values, _ in rows]
+        tests = sorted(candidate_tests(narrow, gates, counted), key=lambda t: t[1])
+        best: list[Variant] | None = None
+        for test, _ in tests[: _MAX_HARD_TESTS if hard else _MAX_TESTS]:
+            yes, no = _split(test, rows)
+            first = shape(yes, hard) if yes and no else None
+            if first is None:
+                continue
+            second = shape(no, hard)
+            if second is not None:
+                return [(first, _and(condition, test)), (second, condition)]
+            if depth > 1 and best is None:
+                rest = self._gated(no, slots, condition, moved, shape, depth - 1, hard)
+                best = [(first, _and(condition, test)), *rest] if rest else None
+        return best
+
+    def _shape(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        moved: Mapping[int, set[str]],
+        outer: Sequence[str],
+        hard: bool,
+    ) -> tuple[Polynomial, ...] | None:
+        if len({len(shape) for _, shape in rows}) != 1:
+            return None
+        axes = []
+        for axis in range(len(rows[0][1])):
+            numbers = [(values, shape[axis]) for values, shape in rows]
+            fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
+            if fitted is None:
+                return None
+            axes.append(fitted)
+        return tuple(axes)
+
+    def _moved_axes(self, role: Role) -> dict[int, set[str]]:
+        """Per axis, the fields that moved it when they alone were changed (in a list: the whole list)."""
+        moved: dict[int, set[str]] = {}
+        for changed, before, after in self._pairs:
+            old, new = before.roles.get(role, {}), after.roles.get(role, {})
+            for at in old.keys() & new.keys():
+                if old[at] != new[at]:
+                    longest = max(len(old[at]), len(new[at]))
+                    alike = len(old[at]) == len(new[at])
+                    for axis in range(longest):
+                        if not alike or old[at][axis] != new[at][axis]:
+                            moved.setdefault(axis, set()).add(changed)
+        return moved
+
+    def _fit(
+        self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
+    ) -> Polynomial | None:
+        items = _items(moved, rows, outer)
+        owners = {item.owner for item in items if isinstance(item, Item)}
+        fields = [f for f in moved if f not in owners]
+        wanted = {
+            *fields,
+            *owners,
+            *(slot for item in items if isinstance(item, Item) for slot in item.index.fields()),
+        }
+        narrow: dict[str, tuple[Values, int]] = {}
+        for values, number in rows:
+            small = {n: values[n] for n in wanted if n in values}
+            narrow.setdefault(repr((sorted(small.items()), number)), (small, number))
+        key = (frozenset(narrow), tuple(fields), hard)
+        if key not in self._values:
+            self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
+        return self._values[key]
+
+
+def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
+    """Every combination of indices that the slots run over."""
+    found: list[Indices] = [()]
+    for position, (_, count) in enumerate(slots):
+        longer: list[Indices] = []
+        outer_names = [name for name, _ in slots[:position]]
+        nested = bool(count.fields() & set(outer_names))
+        size = None if nested else count.substitute(values).known() or 0
+        for outer in found:
+            if nested:
+                known = {**values, **dict(zip(outer_names, outer, strict=True))}
+                size = count.substitute(known).known() or 0
+            longer += [(*outer, i) for i in range(size or 0)]
+        found = longer
+    return found
+
+
+def _differ(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
+    return any(before[at] != after[at] for at in before.keys() & after.keys())
+
+
+def _items(
+    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], Any]], outer: Iterable[str]
+) -> list[Item | str]:
+    """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
+    items: list[Item | str] = []
+    for name in moved:
+        lists = [values.get(name) for values, _ in rows]
+        if not all(isinstance(v, list) for v in lists):
+            continue
+        items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
+        items.append(f"len({name})")
+        items += [f"{name}[{i}]" for i in range(min(min(map(len, lists), default=0), 6))]
+    return items
+
+
+def _plain(count: Polynomial) -> str | None:
+    match count.terms:
+        case (((str(name),), 1),):
+            return name
+    return None
+
+
+def _is_gate(name: str, rows: Sequence[tuple[Mapping[str, Value], Any]]) -> bool:
+    """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
+    seen = [values.get(name) for values, _ in rows]
+    if len({repr(v) for v in seen}) < 2:
+        return False
+    return None in seen or all(not isinstance(v, int | float) or abs(v) <= _SMALL for v in seen)
+
+
+def _split(
+    test: str, rows: Sequence[tuple[Values, Shape]]
+) -> tuple[list[tuple[Values, Shape]], list[tuple[Values, Shape]]]:
+    condition = parse_condition(test)
+    yes, no = [], []
+    for row in rows:
+        try:
+            (yes if condition.holds(row[0]) else no).append(row)
+        except (KeyError, TypeError, IndexError, ZeroDivisionError):
+            return [], []
+    return yes, no
+
+
+def _and(a: str, b: str) -> str:
+    return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)
