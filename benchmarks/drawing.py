@@ -104,11 +104,11 @@ def _settings(page: Page, defaults: Mapping[str, Value], rng: random.Random) -> 
         elif isinstance(value, str):
             words = [c for c in constants if isinstance(c, str)]
             drawn[name] = rng.choice([value, *words])
-        elif reading and reading.listed or isinstance(value, list):
+        elif (reading and reading.listed) or isinstance(value, list):
             continue
-        elif value is None and reading and reading.optional and rng.random() < 0.4:
-            drawn[name] = None
-        elif value is not None and reading and reading.optional and rng.random() < 0.2:
+        elif (value is None and reading and reading.optional and rng.random() < 0.4) or (
+            value is not None and reading and reading.optional and rng.random() < 0.2
+        ):
             drawn[name] = None
         elif name in counts:
             drawn[name] = rng.randrange(2, 8)

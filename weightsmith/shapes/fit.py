@@ -15,6 +15,7 @@ from weightsmith.shapes.forwards import Misfit, prove
 from weightsmith.shapes.matching import match
 from weightsmith.shapes.observations import observe
 from weightsmith.shapes.scenarios import Answer, explain
+from weightsmith.shapes.stated import owner_of
 from weightsmith.shapes.structure import decide
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ __all__ = ["Answer", "Evidence", "Fit", "Misfit", "fit"]
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How well a page explains a checkpoint."""
+    """How well a page explains a checkpoint.
+
+    empty_roles: parts of the page that these weights do not have. A page with many optional parts contains
+    poorer families, so of two pages that explain the weights the one with fewer empty roles is meant.
+    """
 
     page: Page
     layout: str
@@ -43,6 +48,7 @@ class Fit:
     unmatched: tuple[str, ...]
     misfits: tuple[Misfit, ...]
     matched: int
+    empty_roles: int
 
     @property
     def explains(self) -> bool:
@@ -66,7 +72,7 @@ def fit(page: Page, layout: str, table: NameTable, stated: Stated, shared: froze
     matching = match(page.layouts[layout], table)
     counts = list(count_facts(matching.roles))
     facts = counts + list(plain_facts(matching.roles))
-    solved = solve_facts(facts, page)
+    solved = solve_facts(facts, page, hints=stated.completed())
     sizes = {fact.polynomial: fact.size for fact in counts}
     counted = {**stated.completed(), **solved.known}
     observations = observe(matching.roles, sizes, counted, solved.known, shared)
@@ -86,6 +92,9 @@ def fit(page: Page, layout: str, table: NameTable, stated: Stated, shared: froze
         unmatched=proof.unmatched,
         misfits=proof.misfits,
         matched=table.size - len(matching.unmatched),
+        empty_roles=sum(
+            r.pattern.required and not r.tensors and not r.pattern.copy_of for r in matching.roles
+        ),
     )
 
 
@@ -102,7 +111,7 @@ def _evidence(facts: Iterable[Fact], roles: Iterable[Role], page: Page) -> dict[
     """Per field, one tensor for each different equation that mentions it."""
     found: dict[str, dict[str, Evidence]] = {}
     for fact in facts:
-        for field in fact.polynomial.fields():
+        for field in {owner_of(name) for name in fact.polynomial.fields()}:
             found.setdefault(field, {}).setdefault(fact.evidence.equation, fact.evidence)
     for role in roles:
         for condition in (v.condition for v in role.pattern.variants if v.condition):

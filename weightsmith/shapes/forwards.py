@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.predict import active_variant, shape_of, slot_size
+from weightsmith.shapes.predict import active_variant, index_range, shape_of, shape_values, slot_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,15 +66,11 @@ def prove(matching: Matching, values: Mapping[str, Value]) -> Proof:
 def _predicted(role: Role, values: Mapping[str, Value]) -> Iterator[tuple[Indices, tuple[int, ...], bool]]:
     """(indices, shape, must it be there) of every tensor that the role may have."""
     pattern = role.pattern
-    sizes = [slot_size(pattern, place, values) for place in range(len(pattern.slots))]
-    total = 1
-    for size in sizes:
-        total *= size
-    if total > MAX_NAMES:
+    if prod(slot_size(pattern, place, values) or 1 for place in range(len(pattern.slots))) > MAX_NAMES:
         return
     read = [place for place, slot in enumerate(pattern.slots) if _reads(pattern, slot.name)]
     chosen: dict[Indices, tuple[tuple[int, ...], bool] | None] = {}
-    for indices in product(*map(range, sizes)):
+    for indices in index_range(pattern, values):
         key = tuple(indices[place] for place in read)
         if key not in chosen:
             chosen[key] = _choice(pattern, indices, values)
@@ -87,10 +83,17 @@ def _choice(
     pattern: Pattern, indices: Indices, values: Mapping[str, Value]
 ) -> tuple[tuple[int, ...], bool] | None:
     variant = active_variant(pattern, indices, values)
-    if variant is not None:
-        return shape_of(variant, values), pattern.required
-    return (shape_of(pattern.variants[0], values), False) if pattern.copy_of is not None else None
+    demanded = variant is not None and pattern.required
+    if variant is None and pattern.copy_of is not None:
+        variant = pattern.variants[0]
+    if variant is None:
+        return None
+    return shape_of(variant, shape_values(pattern, variant, indices, values)), demanded
 
 
 def _reads(pattern: Pattern, slot: str) -> bool:
-    return any(v.condition is not None and slot in v.condition.names for v in pattern.variants)
+    """Whether existence or shape depends on this slot's index."""
+    return any(
+        (v.condition is not None and slot in v.condition.names) or any(slot in a.fields() for a in v.shape)
+        for v in pattern.variants
+    )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import shared_groups
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
+from weightsmith.shapes.families import candidates, load_index, rank, twins
 from weightsmith.shapes.fit import fit
 from weightsmith.shapes.matching import NameTable
 from weightsmith.shapes.page import catalog_types, load_page, name_key
-from weightsmith.shapes.stated import Stated, lookup
+from weightsmith.shapes.stated import Stated, freeze, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,6 +38,8 @@ _NOT_FIELDS = frozenset(
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
 _NEAREST = 3
+# Tensors times families that are fitted in one run: of a huge checkpoint fewer families are tried.
+MAX_FITTED = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class FieldReport:
     def changed(self) -> bool:
         """The corrected config has another value than the file (or than the default that the file relies on)."""
         present = self.default if self.configured is None else self.configured
-        return self.status != "unverifiable" and present != self.derived
+        return self.status != "unverifiable" and freeze(present) != freeze(self.derived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +113,47 @@ def infer(
     table = NameTable.of(checkpoint.tensors.values())
     shared = frozenset(name for group in shared_groups(checkpoint) for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
-    pages = [load_page(model_type)] if model_type else [load_page(name) for name in catalog_types()]
-    fits = [
-        best
-        for page in pages
-        if (best := _best_layout(page, table, config, shared, page.model_type == claimed))
-    ]
+    if model_type:
+        load_page(model_type)  # refuses an unknown one
+        families: dict[str, tuple[str, ...]] = {model_type: ()}
+    else:
+        families = _families(table, claimed)
+    fits = [_best_layout(load_page(name), table, config, shared) for name in families]
     chosen = _choose_family(fits, claimed)
     if chosen is None or not (chosen.explains or chosen.plausible):
         return _unknown(checkpoint, config, fits)
-    return _conclude(checkpoint, config, chosen, fits, claimed)
+    alternatives = _alternatives(chosen, fits, families)
+    return _conclude(checkpoint, config, chosen, alternatives, claimed)
+
+
+def _families(table: NameTable, claimed: str | None) -> dict[str, tuple[str, ...]]:
+    """The model types worth fitting, each with its twins: types of the very same equations."""
+    index = load_index()
+    found = list(candidates(table.by_key, index))
+    if claimed in catalog_types() and claimed not in found:
+        found.insert(0, claimed)
+    groups = twins(found, index)
+    result: dict[str, tuple[str, ...]] = {}
+    budget = MAX_FITTED
+    for first, same in groups.items():
+        members = (first, *same)
+        name = claimed if claimed in members and claimed is not None else first
+        budget -= table.size
+        if budget > 0 or name == claimed or not result:
+            result[name] = tuple(member for member in members if member != name)
+    return result
 
 
 def _best_layout(
-    page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str], claimed: bool
-) -> Fit | None:
-    """The page's best layout; None when so few of its names are there that fitting it would be a waste."""
+    page: Page,
+    table: NameTable,
+    config: Mapping[str, Any] | None,
+    shared: frozenset[str],
+) -> Fit:
+    """The page's best layout."""
     stated = Stated(config, page)
-    fits = []
-    for layout, patterns in page.layouts.items():
-        keys = [pattern.key for pattern in patterns if pattern.required]
-        if claimed or 2 * sum(key in table.by_key for key in keys) >= len(keys):
-            fits.append(fit(page, layout, table, stated, shared))
-    return min(fits, key=lambda f: f.distance, default=None)
+    fits = [fit(page, layout, table, stated, shared) for layout in page.layouts]
+    return min(fits, key=lambda f: f.distance)
 
 
 def _choose_family(fits: Iterable[Fit], claimed: str | None) -> Fit | None:
@@ -141,7 +162,10 @@ def _choose_family(fits: Iterable[Fit], claimed: str | None) -> Fit | None:
     Families that explain them equally well are alternatives; then one that needs no code of its own is taken,
     so that the answer does not depend on any order.
     """
-    ranked = sorted(fits, key=lambda f: (f.distance[0], f.page.custom_code, f.distance[1], f.page.model_type))
+    ranked = sorted(
+        fits,
+        key=lambda f: (f.distance[0], f.page.custom_code, f.empty_roles, rank(f.page.model_type)),
+    )
     own = next((f for f in ranked if f.page.model_type == claimed), None)
     if own is None:
         return ranked[0] if ranked else None
@@ -149,17 +173,23 @@ def _choose_family(fits: Iterable[Fit], claimed: str | None) -> Fit | None:
     return ranked[0] if overruled or not (own.explains or own.plausible) else own
 
 
+def _alternatives(
+    chosen: Fit, fits: Iterable[Fit], families: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Families that explain the tensors as well: no tensor tells them from the chosen one."""
+    equal = [f.page.model_type for f in fits if f.distance[0] == chosen.distance[0]]
+    whole = {name for first in equal for name in (first, *families.get(first, ()))}
+    return tuple(sorted(whole - {chosen.page.model_type}))
+
+
 def _conclude(
     checkpoint: Checkpoint,
     config: Mapping[str, Any] | None,
     chosen: Fit,
-    fits: Iterable[Fit],
+    alternatives: tuple[str, ...],
     claimed: str | None,
 ) -> Inference:
     page, stated = chosen.page, Stated(config, chosen.page)
-    alternatives = tuple(
-        sorted(f.page.model_type for f in fits if f is not chosen and f.distance[0] == chosen.distance[0])
-    )
     fields = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
     fields += _list_fields(chosen, stated)
     fields += _unverifiable_fields(config, page, {field.name for field in fields})
@@ -201,7 +231,7 @@ def _family_fields(config: Mapping[str, Any] | None, page: Page) -> list[FieldRe
 
 def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     answer = chosen.answer
-    derived = answer.values.get(name)
+    derived = thaw(answer.values.get(name))
     configured = stated.value(name) if stated.has(name) else None
     default = None if stated.has(name) else chosen.page.fields[name].default(answer.values)
     evidence = chosen.evidence.get(name, ())
@@ -214,31 +244,45 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     if len(candidates) == 1:
         status = _determined_status(stated, name, derived, default)
         return FieldReport(name, configured, default, derived, status, "weights", (), evidence)
-    candidates = tuple(sorted(candidates, key=str if None in candidates else None)[:_MAX_CANDIDATES])
+    candidates = tuple(thaw(value) for value in sorted(candidates, key=_ordinal)[:_MAX_CANDIDATES])
     kept = _kept(name, chosen, stated)
     if len(answer.cheapest.get(name, ())) == 1 and kept:
         status = _determined_status(stated, name, derived, default)
         note = f" (config keeps {kept})"
         evidence = tuple(type(e)(e.tensor, e.axis, e.size, e.equation + note) for e in evidence)
         return FieldReport(name, configured, default, derived, status, "weights+config", candidates, evidence)
-    ruled_out = stated.has(name) and bool(candidates) and configured not in candidates
+    ruled_out = stated.has(name) and bool(candidates) and freeze(configured) not in answer.options[name]
     status = "differs" if ruled_out else "ambiguous"
     return FieldReport(name, configured, default, derived, status, None, candidates, evidence)
+
+
+def _ordinal(value: Value) -> tuple[str, Value]:
+    """Numbers by size, anything else by its text; None, flags, words and lists do not compare."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "", value
+    return type(value).__name__, str(value)
+
+
+def thaw(value: Value) -> Value:
+    """Tuples as the lists that JSON has."""
+    return [thaw(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _kept(name: str, chosen: Fit, stated: Stated) -> str:
     """The stated values that this field was decided with, as text; empty when the file states none of them."""
     values = chosen.answer.values
     partners = sorted(chosen.answer.partners.get(name, frozenset()))
-    agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
+    agreeing = [
+        p for p in (*partners, name) if stated.has(p) and freeze(stated.value(p)) == freeze(values.get(p))
+    ]
     others = [f"{p} = {values[p]}" for p in agreeing if p != name]
     return ", ".join(others) or ("its own value" if agreeing else "")
 
 
 def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> str:
     if stated.has(name):
-        return "agrees" if stated.value(name) == derived else "differs"
-    return "agrees" if stated.config is not None and default == derived else "missing"
+        return "agrees" if freeze(stated.value(name)) == freeze(derived) else "differs"
+    return "agrees" if stated.config is not None and freeze(default) == freeze(derived) else "missing"
 
 
 def _list_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:

@@ -134,7 +134,7 @@ def _price(
     fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated
 ) -> tuple[bool, float]:
     values = {**determined, **way.values}
-    guessed = any(value is OTHER for value in way.values.values())
+    guessed = len(way.values) < len(fields) or any(value is OTHER for value in way.values.values())
     cost = stated.cost(fields, values) + stated.list_cost(values) + way.odd
     return guessed, round(cost, 6)
 
@@ -149,13 +149,9 @@ def _unlikeliness(fields: frozenset[str], way: Way, determined: Mapping[str, Val
     for name in fields:
         field, value = stated.page.fields.get(name), values.get(name)
         default = field.default(values) if field else None
-        if _counts(value) and _counts(default):
+        if isinstance(value, int) and isinstance(default, int) and value > 0 and default > 0:
             total += abs(log2(value / default))
     return total
-
-
-def _counts(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _obeys(page: Page, values: Mapping[str, Value], fields: frozenset[str]) -> bool:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.domains import distinct
 from weightsmith.shapes.facts import chosen_facts, solve_facts
+from weightsmith.shapes.lists import assemble
 from weightsmith.shapes.pools import Pool, choose, from_component, from_group, join
 from weightsmith.shapes.predict import active_variant
+from weightsmith.shapes.ratios import settle_ratios
 from weightsmith.shapes.solver import Contradiction
 from weightsmith.shapes.structure import Group
 
@@ -154,7 +156,8 @@ def _cut(group: Group, numbers: Sequence[int]) -> Group:
 def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, strict: bool) -> Answer:
     """Takes the cheapest solution of every pool that is still open. Raises Contradiction (strict only)."""
     certain = _certain(scenario.groups)
-    solved = solve_facts(facts, stated.page, certain, strict=strict)
+    hints = {**stated.completed(), **scenario.settings}
+    solved = solve_facts(facts, stated.page, certain, hints, strict=strict)
     values: dict[str, Value] = dict(solved.known)
     options: dict[str, tuple[Value, ...]] = {name: (value,) for name, value in solved.known.items()}
     cheapest = dict(options)
@@ -176,6 +179,9 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
         partners.update((field, pool.fields - {field}) for field in pool.fields)
         values.update(decision.way.values)
         cost += stated.cost(pool.fields, values) + decision.way.odd
+    assemble(values, options, stated)
+    cheapest.update((name, (values[name],)) for name in options if name not in cheapest)
+    settle_ratios(facts, values, options, cheapest, stated)
     values = complete(stated, values)
     return Answer(values, options, cheapest, partners, cost + stated.list_cost(values))
 

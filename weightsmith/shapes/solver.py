@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.expression import Floor, Monomial, Polynomial
+from weightsmith.shapes.expression import Floor, Limit, Monomial, Polynomial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,16 +60,19 @@ def solve(
     known: Mapping[str, int] | None = None,
     divisors: Sequence[tuple[Polynomial, str]] = (),
     zeroable: frozenset[str] = frozenset(),
+    hints: Mapping[str, int] | None = None,
 ) -> Solved:
     """All integer solutions of `polynomial = size` for every pair, positive or, for `zeroable` fields, 0.
 
     known: fields that are decided already. divisors: (polynomial, field) pairs where the field is known to
-    divide the polynomial. Raises Contradiction when there is no solution.
+    divide the polynomial. hints: values to try for fields that nothing bounds; they complete a solution, never
+    the search. Raises Contradiction when there is no solution.
     """
     values = dict(known or {})
     polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
     rows = _propagate(polynomials, values, zeroable)
-    components = tuple(_search_component(part, values, divisors, zeroable) for part in _split(rows))
+    rules = _Rules(tuple(divisors), zeroable, hints or {})
+    components = tuple(_search_component(part, values, rules) for part in _split(rows))
     if any(c.complete and not c.solutions for c in components):
         raise Contradiction
     return Solved(values, components)
@@ -172,38 +175,116 @@ def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
     return [members for _, members in groups]
 
 
-def _search_component(
-    rows: list[Polynomial],
-    known: Values,
-    divisors: Sequence[tuple[Polynomial, str]],
-    zeroable: frozenset[str],
-) -> Component:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What the search may assume: see `solve`."""
+
+    divisors: Sequence[tuple[Polynomial, str]]
+    zeroable: frozenset[str]
+    hints: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A state of the search. orders: pairs whose first must not exceed the second, from min and max cases."""
+
+    rows: Sequence[Polynomial]
+    values: Values
+    orders: tuple[tuple[Polynomial, Polynomial], ...] = ()
+
+
+def _search_component(rows: list[Polynomial], known: Values, rules: _Rules) -> Component:
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
-    solutions: list[Values] = []
+    solutions: dict[tuple[tuple[str, int], ...], Values] = {}
     nodes = 0
     complete = True
-    stack: list[tuple[list[Polynomial], Values]] = [(rows, dict(known))]
+    stack = [_Node(rows, dict(known))]
     while stack:
-        rows, values = stack.pop()
+        node = stack.pop()
         nodes += 1
         if nodes > MAX_NODES or len(solutions) >= MAX_SOLUTIONS:
             complete = False
             break
+        values = dict(node.values)
         try:
-            rows = _propagate(rows, values, zeroable)
+            rows = _propagate(node.rows, values, rules.zeroable)
+            orders = _in_order(node.orders, values)
         except Contradiction:
             continue
-        if not (fields - set(values)):
-            solutions.append({field: values[field] for field in fields})
+        cases = _cases(rows)
+        if cases:
+            stack += [_Node(part, values, (*orders, order)) for part, order in cases]
             continue
-        branch = _branch(rows, _multiples(divisors, values, fields - set(values)), zeroable)
+        if not (fields - set(values)):
+            found = {field: values[field] for field in fields}
+            solutions[tuple(sorted(found.items()))] = found
+            continue
+        branch = _branch(rows, _multiples(rules.divisors, values, fields - set(values)), rules.zeroable)
         if branch is None:
             complete = False
-            solutions.append({field: values[field] for field in fields if field in values})
+            found = {field: values[field] for field in fields if field in values}
+            solutions[tuple(sorted(found.items()))] = found
+            hinted = [f for f in sorted(fields - set(values)) if f in rules.hints]
+            stack += [_Node(rows, {**values, f: rules.hints[f]}, orders) for f in hinted]
+            stack += [_Node(rows, {**values, f: edge}, orders) for f, edge in _edges(orders)]
             continue
         field, candidates = branch
-        stack += [(rows, {**values, field: candidate}) for candidate in reversed(candidates)]
-    return Component(fields, tuple(solutions), complete)
+        stack += [_Node(rows, {**values, field: candidate}, orders) for candidate in reversed(candidates)]
+    return Component(fields, tuple(solutions.values()), complete)
+
+
+def _cases(
+    rows: Sequence[Polynomial],
+) -> list[tuple[list[Polynomial], tuple[Polynomial, Polynomial]]]:
+    """A `min` or `max` is one of its arguments: the rows for each, with the order that this takes for granted."""
+    for row in rows:
+        for monomial, _ in row.terms:
+            for atom in monomial:
+                if isinstance(atom, Limit) and len(atom.arguments) == 2:
+                    first, second = atom.arguments
+                    small = (first, second) if atom.function == "min" else (second, first)
+                    return [
+                        ([_with(r, atom, first) for r in rows], small),
+                        ([_with(r, atom, second) for r in rows], small[::-1]),
+                    ]
+    return []
+
+
+def _with(row: Polynomial, atom: Atom, replacement: Polynomial) -> Polynomial:
+    """The row with one atom replaced wherever it stands as a factor."""
+    total = Polynomial.constant(0)
+    for monomial, c in row.terms:
+        product = Polynomial.constant(c)
+        for factor in monomial:
+            product = product.times(replacement if factor == atom else Polynomial.of({(factor,): 1}))
+        total = total.plus(product)
+    return total
+
+
+def _in_order(
+    orders: Iterable[tuple[Polynomial, Polynomial]], values: Values
+) -> tuple[tuple[Polynomial, Polynomial], ...]:
+    """The orders that are not decided yet. Raises Contradiction when one does not hold."""
+    left = []
+    for small, large in orders:
+        a, b = small.substitute(values), large.substitute(values)
+        low, high = a.known(), b.known()
+        if low is None or high is None:
+            left.append((a, b))
+        elif low > high:
+            raise Contradiction
+    return tuple(left)
+
+
+def _edges(orders: Iterable[tuple[Polynomial, Polynomial]]) -> list[tuple[str, int]]:
+    """Per field that must reach or stay below a number, that number."""
+    found = []
+    for small, large in orders:
+        for side, other in ((small, large.known()), (large, small.known())):
+            match side.terms:
+                case (((str(field),), 1),) if other is not None:
+                    found.append((field, other))
+    return found
 
 
 def _multiples(
