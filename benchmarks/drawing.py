@@ -57,7 +57,7 @@ def draw(page: Page, rng: random.Random) -> Case | None:
             shapes = build(page.architectures[0], made, 10.0).shapes
         except Rejected:
             return None
-        config = json.loads(made.to_json_string())
+        config = json.loads(json.dumps(made.to_diff_dict(), default=str))
         config |= {"model_type": page.model_type, "architectures": [page.architectures[0]]}
         values = flatten(make_config(page.model_type, {**start, **settings}))
         if not shapes or any(0 in shape for shape in shapes.values()):

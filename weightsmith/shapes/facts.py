@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.expression import Limit
 from weightsmith.shapes.predict import active_variant
-from weightsmith.shapes.solver import Contradiction, Solved, solve
+from weightsmith.shapes.solver import Contradiction, Solved, consistent, solve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -171,14 +171,14 @@ def _solve_greedily(
 ) -> Solved:
     """Takes the best-attested equations as long as they agree; the rest will show as misfits."""
     kept: list[tuple[Polynomial, int]] = []
-    solved = Solved(dict(known or {}), ())
     for equation in equations:
+        if consistent([*kept, equation], known or {}, zeroable):
+            kept.append(equation)
+    while True:
         try:
-            solved = solve([*kept, equation], known, divisors, zeroable)
+            return solve(kept, known, divisors, zeroable)
         except Contradiction:
-            continue
-        kept.append(equation)
-    return solved
+            kept.pop()  # the least attested
 
 
 def rounds(polynomial: Polynomial) -> bool:

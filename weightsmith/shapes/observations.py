@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.stated import ODDITY
+from weightsmith.shapes.stated import ADDITION, ODDITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,11 +61,15 @@ class Observation:
         """How many index combinations have a tensor that `values` do not predict, or lack one that they do."""
         return sum(not self.explained(combination, values) for combination in self.combinations())
 
-    def oddity(self, values: Mapping[str, Value]) -> float:
-        """The price of a copy that is stored though tied, or that shares its bytes though it is not."""
+    def oddity(self, values: Mapping[str, Value], stated: bool) -> float:
+        """The price of a copy that is stored though tied, or that shares its bytes though it is not.
+
+        stated: the file itself says whether it is tied; a mere class default is believed less than the weights.
+        """
         if not (self.copy and self.present):
             return 0.0
-        return ODDITY * (self.expected(next(iter(self.present)), values) == self.shared)
+        price = ODDITY if stated else ODDITY + ADDITION
+        return price * (self.expected(next(iter(self.present)), values) == self.shared)
 
 
 def _holds(condition: Condition, environment: Mapping[str, Value]) -> bool:

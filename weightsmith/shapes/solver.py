@@ -24,8 +24,8 @@ Values = dict[str, int]
 Row = dict[Monomial, Fraction]  # sum of coefficient * monomial = -row[()]
 
 # A search that branches more often than this has too little to go on; its result is marked incomplete.
-MAX_NODES = 20_000
-MAX_SOLUTIONS = 20_000
+MAX_NODES = 6_000
+MAX_SOLUTIONS = 3_000
 # An unfactored equation is searched by counting up only while that is cheap.
 MAX_COUNTED = 4_096
 
@@ -78,22 +78,49 @@ def solve(
     return Solved(values, components)
 
 
+def consistent(
+    equations: Iterable[tuple[Polynomial, int]], known: Mapping[str, int], zeroable: frozenset[str]
+) -> bool:
+    """Whether nothing that follows without search contradicts itself."""
+    try:
+        _propagate([p.plus(Polynomial.constant(size), -1) for p, size in equations], dict(known), zeroable)
+    except Contradiction:
+        return False
+    return True
+
+
 def _propagate(
     polynomials: Sequence[Polynomial], values: Values, zeroable: frozenset[str]
 ) -> list[Polynomial]:
     """Adds to `values` all that follows without search; returns the equations (`= 0`) that stay open."""
     rows = list(polynomials)
     while True:
-        rows = _eliminate([row.substitute(values) for row in rows])
-        found = False
-        for row in rows:
-            found |= _take_root(row, values, zeroable)
-        if not found:
+        rows = _substituted(rows, values)
+        if any([_take_root(row, values, zeroable) for row in rows]):
+            continue
+        # Elimination is dear, and seldom needed once a search has chosen a field: only when nothing else moves.
+        rows = _eliminate(rows)
+        if not any([_take_root(row, values, zeroable) for row in rows]):
             return rows
+
+
+def _substituted(rows: Iterable[Polynomial], values: Values) -> list[Polynomial]:
+    """The rows with what is known put in, satisfied ones left out. Raises Contradiction for one that cannot be."""
+    left = []
+    for row in rows:
+        rest = row.substitute(values)
+        known = rest.known()
+        if known:
+            raise Contradiction
+        if known is None:
+            left.append(rest)
+    return left
 
 
 def _eliminate(polynomials: Sequence[Polynomial]) -> list[Polynomial]:
     """Reduced row echelon form over monomials, longest products first, with integer coefficients again."""
+    if len(polynomials) < 2:
+        return list(polynomials)
     rows: list[Row] = [{m: Fraction(c) for m, c in p.terms} for p in polynomials]
     columns = sorted({m for row in rows for m in row if m}, key=lambda m: (-len(m), str(m)))
     done: list[tuple[Monomial, Row]] = []

@@ -110,7 +110,11 @@ def _explain(
             choices = ({},)
         for choice in choices:
             whole = {**values, **choice}
-            odd = sum(seen.oddity({**known, **whole}) for seen in group if seen.copy)
+            odd = sum(
+                seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
+                for seen in group
+                if seen.copy
+            )
             found.append((tuple(whole[field] for field in fields), odd))
             if len(found) >= MAX_EXPLANATIONS:
                 search.exhausted = True
