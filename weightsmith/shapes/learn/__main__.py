@@ -7,11 +7,11 @@ import json
 import multiprocessing
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from weightsmith.shapes.learn.writing import text_of, write_page
+from weightsmith.shapes.learn.task import learn_one
+from weightsmith.shapes.learn.writing import write_page
 from weightsmith.shapes.page import CATALOG
 
 # A report beside the pages, not one of them: catalog_types() lists *.json only.
@@ -30,7 +30,7 @@ def main() -> int:
     kept = {t for t in types if _by_hand(folder, t)}
     work = [(t, options.seconds) for t in types if t not in kept]
     with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=20) as pool:
-        for row, page in pool.imap_unordered(_learn_one, work):
+        for row, page in pool.imap_unordered(learn_one, work):
             done += 1
             if page is not None:
                 write_page(folder, row["model_type"], page)
@@ -40,7 +40,9 @@ def main() -> int:
             _write_report(folder, known)
             state = row["reason"] or (f"{row['unexpressed']} unexpressed" if row["unexpressed"] else "ok")
             passed = time.monotonic() - started
-            sys.stderr.write(f"{done}/{len(work)} {passed:.0f}s {row['model_type']} {row['seconds']}s {state}\n")
+            sys.stderr.write(
+                f"{done}/{len(work)} {passed:.0f}s {row['model_type']} {row['seconds']}s {state}\n"
+            )
     learned = sum(not row["reason"] for row in known.values())
     sys.stderr.write(f"{learned} of {len(known)} types learned in {time.monotonic() - started:.0f} s\n")
     return 0
@@ -71,27 +73,6 @@ def _by_hand(folder: Path, model_type: str) -> bool:
     except FileNotFoundError:
         return False
     return bool(page.get("custom_code")) or bool(page.get("by_hand"))
-
-
-def _learn_one(task: tuple[str, float]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    from weightsmith.shapes.learn import learner, reference
-
-    reference.prepare()
-    model_type, seconds = task
-    row: dict[str, Any] = {"model_type": model_type, "reason": "", "unexpressed": 0, "seconds": 0.0}
-    started = time.monotonic()
-    try:
-        outcome = learner.learn(model_type, seconds)
-    except (reference.Rejected, TimeoutError) as error:
-        return {**row, "reason": str(error), "seconds": round(time.monotonic() - started, 1)}, None
-    except Exception as error:  # one type must not stop the others; the report carries it
-        return {**row, "reason": f"learner failed: {type(error).__name__}: {error}"[:300]}, None
-    row |= {k: v for k, v in asdict(outcome).items() if k in ("reason", "builds", "proofs")}
-    row["seconds"] = round(outcome.seconds, 1)
-    if outcome.page is not None:
-        row["unexpressed"] = len(outcome.page.get("unexpressed", {}))
-        row["bytes"] = len(text_of(outcome.page))
-    return row, outcome.page
 
 
 def read_report(folder: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from weightsmith.shapes.learn.wording import report_order, say, say_axis
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.expression import Polynomial, Value
     from weightsmith.shapes.learn.sightings import Role, Roles
     from weightsmith.shapes.learn.survey import Survey
 
@@ -48,7 +48,11 @@ def shape_text(equation: Equation) -> str | list[str]:
 
 
 def assemble(
-    found: Survey, learned: Sequence[Learned], rules: Sequence[str], class_defaults: Mapping[str, Value]
+    found: Survey,
+    learned: Sequence[Learned],
+    rules: Sequence[str],
+    class_defaults: Mapping[str, Value],
+    nulls: Mapping[str, Polynomial],
 ) -> dict[str, Any]:
     """The page; classes of one type that store different tensors become its layouts."""
     tables = {
@@ -57,7 +61,7 @@ def assemble(
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     used = _used_fields(learned)
-    fields, unexpressed = _fields(found, used, class_defaults)
+    fields, unexpressed = _fields(found, used, class_defaults, nulls)
     unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     rules = [rule for rule in rules if parse_condition(rule).names <= set(fields)]
@@ -103,7 +107,10 @@ def _used_fields(learned: Iterable[Learned]) -> set[str]:
 
 
 def _fields(
-    found: Survey, used: set[str], class_defaults: Mapping[str, Value]
+    found: Survey,
+    used: set[str],
+    class_defaults: Mapping[str, Value],
+    nulls: Mapping[str, Polynomial],
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """Defaults may read fields that no shape reads by itself: these are fields then too."""
     defaults: dict[str, Value] = {}
@@ -115,7 +122,8 @@ def _fields(
             continue
         own = class_defaults.get(name)
         try:
-            defaults[name] = default_rule(found, name, own)
+            stands_for = nulls.get(name) if own is None else None
+            defaults[name] = f"= {say_axis(stands_for)}" if stands_for else default_rule(found, name, own)
         except NoRule as reason:
             defaults[name], unexpressed[name] = own, str(reason)
         if isinstance(defaults[name], str) and defaults[name].startswith("="):

@@ -98,11 +98,11 @@ def candidate_tests(
         if int in kinds or float in kinds:
             numbers.append(name)
             guard = f"{name} is not None and " if type(None) in kinds else ""
-            for value in sorted({v for v in seen if isinstance(v, int | float)})[:_MAX_CONSTANTS]:
-                yield f"{guard}{name} > {value}", 1.2 + 0.02 * abs(value) + 0.5 * bool(guard)
-                yield f"{name} == {value}", 1.6 + 0.02 * abs(value)
-                yield f"{name} != {value}", 1.6 + 0.02 * abs(value)
-                yield f"{guard}{name} <= {value}", 1.3 + 0.02 * abs(value) + 0.5 * bool(guard)
+            for number in sorted({v for v in seen if isinstance(v, int | float)})[:_MAX_CONSTANTS]:
+                yield f"{guard}{name} > {number}", 1.2 + 0.02 * abs(number) + 0.5 * bool(guard)
+                yield f"{name} == {number}", 1.6 + 0.02 * abs(number)
+                yield f"{name} != {number}", 1.6 + 0.02 * abs(number)
+                yield f"{guard}{name} <= {number}", 1.3 + 0.02 * abs(number) + 0.5 * bool(guard)
         if list in kinds:
             lists.append(name)
             yield f"len({name}) > 0", 1.5

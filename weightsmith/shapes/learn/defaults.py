@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.survey import Survey
 
-_DRAWS = 60
+# Few draws show whether a default moves at all; only then it is worth many.
+_FEW, _DRAWS = 10, 60
 _MAX_FIELDS = 6
 
 
@@ -27,7 +28,9 @@ class NoRule(Exception):
 
 def default_rule(found: Survey, name: str, class_default: Value) -> Value:
     """The class default, or "= expression". Raises NoRule."""
-    rows = _left_out(found, name)
+    rows = _left_out(found, name, _FEW)
+    if len({repr(value) for _, value in rows}) > 1:
+        rows = _left_out(found, name, _DRAWS)
     seen = {repr(value) for _, value in rows}
     if len(seen) <= 1:
         return rows[0][1] if rows and is_int(rows[0][1]) and class_default is None else class_default
@@ -45,33 +48,34 @@ def default_rule(found: Survey, name: str, class_default: Value) -> Value:
     raise NoRule(f"its default follows {', '.join(moved)}")
 
 
-def _left_out(found: Survey, name: str) -> list[tuple[Mapping[str, Value], Value]]:
+def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
     """(all values, value of the field) for configs that do not state the field; no model is built for these."""
     rng = random.Random(name)
     rows: list[tuple[Mapping[str, Value], Value]] = []
     trials: list[dict[str, Value]] = [{}]
-    for other, values in found.accepted.items():
-        if other != name:
-            trials += [{other: value} for value in values[1:]]
-    for _ in range(_DRAWS):
+    if draws > _FEW:
+        for other, values in found.accepted.items():
+            trials += [{other: item} for item in values[1:] if other != name]
+    for _ in range(draws):
         trials.append(
             {o: rng.choice(v) for o, v in found.accepted.items() if o != name and rng.random() < 0.5}
         )
     for changes in trials:
-        changes = {n: v for n, v in changes.items() if not isinstance(v, list)}
-        settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
+        plain = {n: v for n, v in changes.items() if not isinstance(v, list)}
+        settings = {n: v for n, v in found.lab.settings(plain).items() if n != name}
         try:
-            values = flatten(make_config(found.lab.model_type, settings))
+            resolved = flatten(make_config(found.lab.model_type, settings))
         except Rejected:
             continue
-        if name in values:
-            rows.append((values, values[name]))
+        if name in resolved:
+            rows.append((resolved, resolved[name]))
     return rows
 
 
 def _movers(found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
     """The fields that moved the default when they alone were changed."""
-    base, moved = rows[0], {}
+    base = rows[0]
+    moved: dict[str, None] = {}
     for values, value in rows[1:]:
         if value == base[1]:
             continue

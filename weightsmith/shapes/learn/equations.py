@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, combinations_with_replacement, permutations
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import Floor, Item, Limit, Polynomial
+from weightsmith.shapes.expression import Floor, Limit, Polynomial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

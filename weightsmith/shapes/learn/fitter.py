@@ -24,6 +24,8 @@ _MAX_DEPTH = 2
 _MAX_TESTS = 80
 _MAX_HARD_TESTS = 12
 _SMALL = 16
+# So many different numbers have to agree before another role's equation is taken over.
+_FAMILIAR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,20 @@ class Unexpressed(Exception):
 class Fitter:
     """Fits the roles of one model class; equal questions are answered once.
 
-    fields: all that tensors depend on. structural: those that decide which tensors exist.
+    fields: all that tensors depend on. structural: those that decide which tensors exist. nulls: what stands
+    for null in a field.
     """
 
     sightings: Sequence[Sighting]
     fields: Sequence[str]
     structural: Sequence[str]
+    nulls: Mapping[str, Polynomial] = field(default_factory=dict)
     _narrow: list[Values] = field(default_factory=list)
     _pairs: list[tuple[str, Sighting, Sighting]] = field(default_factory=list)
     _counts: dict[str, Polynomial | None] = field(default_factory=dict)
     _values: dict[Any, Polynomial | None] = field(default_factory=dict)
     _presence: dict[Any, str | None] = field(default_factory=dict)
+    _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         by_id = {id(s.observation): s for s in self.sightings}
@@ -62,8 +67,8 @@ class Fitter:
                 {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
             )
             origin, changed = by_id.get(id(s.observation.origin)), s.observation.changed
-            if origin is not None and changed is not None:
-                self._pairs.append((changed, origin, s))
+            if origin is not None:
+                self._pairs += [(name, origin, s) for name in changed]
 
     def equation(self, role: Role) -> Equation:
         """Raises Unexpressed."""
@@ -74,9 +79,10 @@ class Fitter:
             raise Unexpressed("no condition found for its existence")
         moved = self._moved_axes(role)
         outer = [name for name, _ in slots]
+        twin = self._twins.get(str(role).removesuffix(".bias") + ".weight", ())
 
         def shape(rows: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
-            return self._shape(rows, moved, outer, hard)
+            return self._shape(rows, moved, outer, hard, twin)
 
         variants = self._variants(present, slots, condition, sorted(set().union(*moved.values(), ())), shape)
         if variants is None:
@@ -84,6 +90,7 @@ class Fitter:
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
+        self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
         return Equation(role, slots, tuple(variants))
 
     def _slots(self, role: Role) -> Slots:
@@ -208,6 +215,7 @@ class Fitter:
         moved: Mapping[int, set[str]],
         outer: Sequence[str],
         hard: bool,
+        twin: Sequence[Polynomial],
     ) -> tuple[Polynomial, ...] | None:
         if len({len(shape) for _, shape in rows}) != 1:
             return None
@@ -216,9 +224,20 @@ class Fitter:
             numbers = [(values, shape[axis]) for values, shape in rows]
             fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
+                fitted = self._familiar(numbers, twin)
+            if fitted is None:
                 return None
             axes.append(fitted)
         return tuple(axes)
+
+    def _familiar(self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial]) -> Polynomial | None:
+        """An equation of another role that fits: a bias seen too rarely to say what moves it has a weight."""
+        different = len({number for _, number in rows})
+        others: list[Polynomial] = [p for p in self._values.values() if p is not None and p.fields()]
+        for known in [*(twin if different > 1 else ()), *(others if different >= _FAMILIAR else ())]:
+            if all(known.substitute(values).known() == number for values, number in rows):
+                return known
+        return None
 
     def _moved_axes(self, role: Role) -> dict[int, set[str]]:
         """Per axis, the fields that moved it when they alone were changed (in a list: the whole list)."""
@@ -282,8 +301,8 @@ def _items(
     """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
     items: list[Item | str] = []
     for name in moved:
-        lists = [values.get(name) for values, _ in rows]
-        if not all(isinstance(v, list) for v in lists):
+        lists = [v for values, _ in rows if isinstance(v := values.get(name), list)]
+        if len(lists) < len(rows):
             continue
         items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
         items.append(f"len({name})")
@@ -310,7 +329,8 @@ def _split(
     test: str, rows: Sequence[tuple[Values, Shape]]
 ) -> tuple[list[tuple[Values, Shape]], list[tuple[Values, Shape]]]:
     condition = parse_condition(test)
-    yes, no = [], []
+    yes: list[tuple[Values, Shape]] = []
+    no: list[tuple[Values, Shape]] = []
     for row in rows:
         try:
             (yes if condition.holds(row[0]) else no).append(row)

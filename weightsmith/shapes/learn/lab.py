@@ -21,7 +21,7 @@ Settings = Mapping[str, "Value"]
 class Observation:
     """values: every field after the config class has filled in its defaults.
 
-    origin, changed: the observation that this one differs from, by that one setting. tables: per model class,
+    origin, changed: the observation that this one differs from, by those settings. tables: per model class,
     the tensors on disk. copies: tied duplicates (name → what it repeats).
     """
 
@@ -30,13 +30,14 @@ class Observation:
     tables: Mapping[str, Shapes]
     copies: Mapping[str, Mapping[str, str]]
     origin: Observation | None
-    changed: str | None
+    changed: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Lab:
     """Builds configs on top of `base` settings and remembers all of them, refusals too.
 
+    deadline: in seconds of this process's own computing, so that a busy machine does not cut learning short.
     followers: lists that cannot be left out and must be as long as a count says: list → (count, its items).
     """
 
@@ -59,10 +60,10 @@ class Lab:
         return full
 
     def observe(
-        self, changes: Settings, origin: Observation | None = None, changed: str | None = None
+        self, changes: Settings, origin: Observation | None = None, changed: tuple[str, ...] = ()
     ) -> Observation | None:
         """None when the reference refuses the config. Raises TimeoutError past the deadline."""
-        if time.monotonic() > self.deadline:
+        if time.process_time() > self.deadline:
             raise TimeoutError("learning took too long")
         full = self.settings(changes)
         key = repr(sorted(full.items()))
@@ -76,7 +77,7 @@ class Lab:
                 self.observations.append(self._seen[key])  # type: ignore[arg-type]
         return self._seen[key]
 
-    def _build(self, full: Settings, origin: Observation | None, changed: str | None) -> Observation:
+    def _build(self, full: Settings, origin: Observation | None, changed: tuple[str, ...]) -> Observation:
         tables: dict[str, Shapes] = {}
         copies: dict[str, Mapping[str, str]] = {}
         values: dict[str, Value] = {}

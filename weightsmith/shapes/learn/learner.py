@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.learn.base import is_field, start
-from weightsmith.shapes.learn.fitter import Equation, Fitter, Unexpressed
+from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
 from weightsmith.shapes.learn.hints import words
 from weightsmith.shapes.learn.lab import names
+from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.rules import learn_rules
-from weightsmith.shapes.learn.sightings import Roles, Sighting
+from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, draw, survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from weightsmith.shapes.expression import Polynomial
+    from weightsmith.shapes.learn.fitter import Equation
     from weightsmith.shapes.learn.lab import Observation
 
 _FIRST_DRAWS = 24
@@ -49,7 +52,7 @@ class _Work:
     roles: dict[str, Roles]
     rng: random.Random = field(default_factory=lambda: random.Random(20))
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
-    kept: dict[str, dict[str, Equation]] = field(default_factory=dict)
+    nulls: dict[str, Polynomial] = field(default_factory=dict)
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
         found = []
@@ -65,7 +68,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     """The page of a type that transformers has. Raises Rejected when no config of it can be built."""
     started = time.monotonic()
     lab, base = start(model_type, only)
-    lab.deadline = started + seconds
+    lab.deadline = time.process_time() + seconds
     hints: dict[str, tuple[str, ...]] = {}
     for architecture in lab.architectures:
         hints |= words(architecture)
@@ -77,7 +80,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     page: dict[str, Any] = {}
     for _ in range(_ROUNDS):
         learned = [_fit(work, a) for a in lab.architectures]
-        page = assemble(found, learned, learn_rules(found), defaults)
+        page = assemble(found, learned, learn_rules(found), defaults, work.nulls)
         before = len(lab.observations)
         fresh = [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
         wrong = [o for o in fresh if o is not None and contradictions(page, o)]
@@ -87,17 +90,24 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
 
 
 def _fit(work: _Work, architecture: str) -> Learned:
-    """Equations of all roles; those that still explain everything are kept from the round before."""
+    """Equations of all roles, once more when a null turned out to stand for an expression."""
     lab = work.found.lab
     sightings = work.sightings(architecture, lab.observations)
     fields = _fields(work.found)
-    fitter = Fitter(sightings, fields, structural_fields(work.found, architecture))
-    equations, unexpressed = {}, {}
-    for role in dict.fromkeys(role for s in sightings for role in s.roles):
+    structural = structural_fields(work.found, architecture)
+    fitter = Fitter(sightings, fields, structural, work.nulls)
+    equations: dict[Role, Equation] = {}
+    unexpressed: dict[str, str] = {}
+    roles = dict.fromkeys(role for s in sightings for role in s.roles)
+    for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
         try:
             equations[role] = fitter.equation(role)
         except Unexpressed as reason:
             unexpressed[str(role)] = str(reason)
+    rules = null_rules(equations.values())
+    if rules.keys() - work.nulls.keys():
+        work.nulls |= rules
+        return _fit(work, architecture)
     return Learned(architecture, work.roles[architecture], equations, unexpressed)
 
 
@@ -116,7 +126,7 @@ def structural_fields(found: Survey, architecture: str) -> list[str]:
             and o.origin is not None
             and o.tables[architecture].keys() != o.origin.tables[architecture].keys()
         ):
-            moved[o.changed] = None
+            moved |= dict.fromkeys(o.changed)
             for name, value in o.values.items():
                 if isinstance(value, list) and is_field(name) and value != o.origin.values.get(name):
                     moved[name] = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+import re
+from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.expression import parse_condition
-from weightsmith.shapes.learn.base import is_int
+from weightsmith.shapes.learn.base import is_field, is_int
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,50 +16,66 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.survey import Survey
 
 _MAX_RULES = 16
+# A rule that was never put to the test by different numbers is a coincidence.
+_MIN_SUPPORT = 4
 
 
 def learn_rules(found: Survey) -> list[str]:
     """Tests that hold in everything that was built and fail in something that was not, fewest first."""
     lab = found.lab
-    fields = [n for n, v in found.base.values.items() if n in found.accepted and is_int(v)]
+    fields = [n for n, v in found.base.values.items() if is_field(n) and is_int(v) and n in lab.base]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
     refused = [_numbers({**found.base.values, **settings}, fields) for settings, _ in lab.refusals]
     accepted = [v for v in accepted if len(v) == len(fields)]
-    refused = [v for v in refused if len(v) == len(fields) and all(n > 0 for n in v.values())]
-    candidates: list[tuple[str, set[int]]] = []
-    for text in _candidates(fields):
+    refused = [
+        v for v in refused if len(v) == len(fields) and all(v[n] > 0 for n in found.accepted if n in v)
+    ]
+    candidates: list[tuple[str, frozenset[int]]] = []
+    for text, names in _candidates(fields):
         rule = parse_condition(text)
         try:
-            broken = {i for i, values in enumerate(refused) if not rule.holds(values)}
-            if broken and all(rule.holds(values) for values in accepted):
-                candidates.append((text, broken))
+            broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
+            if not broken or not all(rule.holds(values) for values in accepted):
+                continue
         except ZeroDivisionError:
             continue
+        if len({tuple(v[n] for n in names) for v in accepted}) >= _MIN_SUPPORT:
+            candidates.append((text, broken))
     rules: list[str] = []
     explained: set[int] = set()
     while candidates and len(rules) < _MAX_RULES:
-        text, broken = max(candidates, key=lambda c: (len(c[1] - explained), -len(c[0])))
-        if len(broken - explained) < 1:
+        text, broken = max(candidates, key=lambda c: (len(c[1] - explained), _plausible(c[0]), -len(c[0])))
+        if not broken - explained:
             break
         rules.append(text)
         explained |= broken
     return rules
 
 
+def _plausible(text: str) -> int:
+    """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
+    if "head" in text.partition(" % ")[2]:
+        return 3
+    return 0 if re.search(r"% (4|8|16|32) ", text) else 1 if "*" in text else 2
+
+
 def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, int]:
     return {n: values[n] for n in fields if is_int(values.get(n))}
 
 
-def _candidates(fields: Sequence[str]) -> Iterator[str]:
+def _candidates(fields: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(rule, the fields that it reads); only fields of one sub-config bind each other."""
     for a, b in permutations(fields, 2):
         if a.rpartition(".")[0] == b.rpartition(".")[0]:
-            yield f"{a} % {b} == 0"
-            yield f"{a} <= {b}"
-            yield f"{a} < {b}"
-            yield f"{a} == {b}"
+            yield f"{a} % {b} == 0", (a, b)
     for a in fields:
         for divisor in (2, 4, 8, 16, 32):
-            yield f"{a} % {divisor} == 0"
-    for a, b, c in permutations(fields, 3):
-        if a < b and a.rpartition(".")[0] == b.rpartition(".")[0] == c.rpartition(".")[0]:
-            yield f"{a} * {b} % {c} == 0"
+            yield f"{a} % {divisor} == 0", (a,)
+    sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+    for a, b in combinations(sizes, 2):
+        for c in sizes:
+            if c not in (a, b):
+                yield f"{a} * {b} % {c} == 0", (a, b, c)
+        for c, d in combinations(sizes, 2):
+            if len({a, b, c, d}) == 4:
+                yield f"{a} * {b} == {c} * {d}", (a, b, c, d)

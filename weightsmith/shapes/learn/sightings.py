@@ -68,10 +68,10 @@ class Roles:
 
         varying = set()
         for observation in observations:
-            if observation.origin is None or observation.changed is None:
+            if observation.origin is None or not observation.changed:
                 continue
-            value = observation.values.get(observation.changed)
-            if isinstance(value, str | bool | float) or value is None:
+            values = [observation.values.get(name) for name in observation.changed]
+            if any(isinstance(value, str | bool | float) or value is None for value in values):
                 continue
             before, after = indices(observation.origin), indices(observation)
             for prefix in before.keys() & after.keys():

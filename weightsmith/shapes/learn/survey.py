@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ from weightsmith.shapes.learn.base import is_field, is_int
 from weightsmith.shapes.learn.lab import kinds_of_names, names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.lab import Lab, Observation
 
@@ -21,6 +22,7 @@ _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
 _SPECIAL = (0, None)
 _MAX_ACCEPTED = 8
 _MAX_BASES = 12
+_MAX_PARTNERS = 4
 # A count of modules is not raised beyond this: every build would take longer and teach nothing.
 _MAX_COUNT = 12
 
@@ -37,7 +39,8 @@ class Survey:
     words: Mapping[str, Sequence[str]]
     accepted: dict[str, list[Value]] = field(default_factory=dict)
     counts: set[str] = field(default_factory=set)
-    lists: dict[str, list[Value]] = field(default_factory=dict)
+    refused: dict[str, None] = field(default_factory=dict)
+    moves: list[dict[str, Value]] = field(default_factory=list)
 
     def candidates(self) -> dict[str, Value]:
         return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
@@ -49,6 +52,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     fields = found.candidates()
     for name in _sensitive(found, base, fields):
         _probe(found, base, name)
+    _coupled(found, base, fields)
     bases, seen = [base], kinds_of_names(base)
     for observation in list(lab.observations):
         fresh = kinds_of_names(observation) - seen
@@ -68,11 +72,16 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
 
 
 def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
-    rest = {n: v for n, v in fields.items() if n not in found.accepted and n != origin.changed}
+    rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
     new = _sensitive(found, origin, rest)
     for name in (*new, *found.accepted):
-        if name != origin.changed and isinstance(origin.values.get(name), bool | int):
+        if isinstance(origin.values.get(name), int) and (
+            name not in origin.changed or is_int(origin.values[name])
+        ):
             _probe(found, origin, name, limit=3 if name in found.accepted else _MAX_ACCEPTED)
+
+    for move in found.moves:
+        found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
 
 
 def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
@@ -101,19 +110,62 @@ def _sensitive(found: Survey, origin: Observation, fields: Mapping[str, Value]) 
 
 def _split(found: Survey, origin: Observation, asked: dict[str, Value]) -> list[str]:
     single = next(iter(asked)) if len(asked) == 1 else None
-    tried = found.lab.observe({**changes_of(origin, found), **asked}, origin, single)
-    if tried is not None and tried.tables == origin.tables and tried.copies == origin.copies:
+    tried = found.lab.observe({**changes_of(origin, found), **asked}, origin, (single,) if single else ())
+    if tried is not None and _alike(tried, origin):
         return []
     if single is not None:
+        if tried is None:
+            found.refused[single] = None
         return [single] if tried is not None else []
     items = list(asked.items())
     middle = len(items) // 2
     return _split(found, origin, dict(items[:middle])) + _split(found, origin, dict(items[middle:]))
 
 
+def _alike(a: Observation, b: Observation) -> bool:
+    return a.tables == b.tables and a.copies == b.copies
+
+
+def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+    """Fields that the reference lets change only in company: hidden * expand = heads * head_dim."""
+    for name in list(found.refused):
+        if len(found.accepted.get(name, ())) > 2:
+            continue
+        own, partners = fields.get(name), 0
+        for other, value in fields.items():
+            if (
+                other == name
+                or partners >= _MAX_PARTNERS
+                or other.rpartition(".")[0] != name.rpartition(".")[0]
+            ):
+                continue
+            for pair in _pairs(own, value):
+                both = {name: pair[0], other: pair[1]}
+                tried = found.lab.observe({**changes_of(origin, found), **both}, origin, (name, other))
+                if tried is None or _alike(tried, origin):
+                    continue
+                partners += 1
+                for field_name, new in both.items():
+                    accepted = found.accepted.setdefault(field_name, [fields[field_name]])
+                    if new not in accepted:
+                        accepted.append(new)
+                found.moves.append(both)
+
+
+def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
+    if isinstance(a, bool) and isinstance(b, bool):
+        return [(not a, not b)]
+    if is_int(a) and is_int(b) and a > 1 and b > 1:
+        halves = [(2 * a, b // 2), (a // 2, 2 * b)] if a % 2 == b % 2 == 0 else []
+        return [(2 * a, 2 * b), (3 * a, 3 * b), *halves]
+    if (a is None and is_int(b)) or (isinstance(a, bool) and b is None):
+        return [(True if a is None else not a, 8)]
+    return []
+
+
 def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCEPTED) -> None:
     """All candidate values of one field, until enough of them were accepted."""
-    own = origin.values.get(name)
+    own: Value = origin.values.get(name)
     accepted = found.accepted.setdefault(name, [own])
     new = 0
     before = names(origin)
@@ -123,7 +175,7 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             continue
         if name in found.counts and is_int(value) and is_int(own) and value > max(_MAX_COUNT, own + 2):
             continue
-        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, name)
+        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
         if tried is None:
             continue
         new += 1
@@ -153,11 +205,7 @@ def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = Fal
             value - 1,
             5 * value,
         ]
-        return (
-            [*scaled, value + value // 4, value + 16]
-            if all_of_them
-            else [scaled[0], scaled[4], scaled[3]]
-        )
+        return [*scaled, value + value // 4, value + 16] if all_of_them else [scaled[0], scaled[4], scaled[3]]
     if isinstance(value, float):
         return [2 * value, value / 2, 1.0, 2.0, 0.5] if all_of_them else [2 * value or 0.5, value / 2 or 1.0]
     if isinstance(value, str):
@@ -202,11 +250,14 @@ def draw(
     base = found.base
     before = names(base)
     changes: dict[str, Value] = {}
-    structural = {o.changed for o in found.lab.observations if o.changed and names(o) != before}
+    structural = {n for o in found.lab.observations for n in o.changed if names(o) != before}
     for name, values in found.accepted.items():
         if (structure_only and name not in structural) or rng.random() < 0.15:
             continue
         changes[name] = rng.choice(values)
+    for move in found.moves:
+        if rng.random() < 0.3:
+            changes |= move
     for name in [n for n, v in changes.items() if isinstance(v, list)]:
         changes[name] = _random_list(found, rng, name, changes)
     for _ in range(tries):

@@ -15,10 +15,27 @@ if TYPE_CHECKING:
     from weightsmith.shapes.expression import Atom, Monomial
 
 # Sizes first, as people look for them; what is not here follows, counts and sizes before flags.
-_ORDER = (
-    "vocab_size hidden_size n_embd d_model dim num_hidden_layers n_layer n_layers num_layers num_attention_heads n_head "
-    "n_heads num_heads num_key_value_heads num_kv_heads head_dim intermediate_size ffn_dim n_inner"
-).split()
+_ORDER = [
+    "vocab_size",
+    "hidden_size",
+    "n_embd",
+    "d_model",
+    "dim",
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "num_attention_heads",
+    "n_head",
+    "n_heads",
+    "num_heads",
+    "num_key_value_heads",
+    "num_kv_heads",
+    "head_dim",
+    "intermediate_size",
+    "ffn_dim",
+    "n_inner",
+]
 _REPORT = [*_ORDER[1:], "vocab_size"]
 
 

@@ -28,7 +28,9 @@ def _value(value: Any, indent: int) -> str:
             f"{json.dumps(k)}: {_value(v, indent + 2) if isinstance(v, list) else json.dumps(v, ensure_ascii=False)}"
             for k, v in value.items()
         ]
-        return "{\n" + ",\n".join(pad + item for item in nested) + "\n" + " " * indent + "}" if nested else "{}"
+        return (
+            "{\n" + ",\n".join(pad + item for item in nested) + "\n" + " " * indent + "}" if nested else "{}"
+        )
     items = [json.dumps(item, ensure_ascii=False) for item in value]
     return "[\n" + ",\n".join(pad + item for item in items) + "\n" + " " * indent + "]"
 
