@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.page import Page
 
+_MOVED = re.compile(r"moved by ([\w., -]+)")
 MAX_BUILDS = 40
 DRAWS = 8
 
@@ -31,6 +33,12 @@ class Case:
     values: Mapping[str, Value]
     shapes: Mapping[str, tuple[int, ...]]
     varied: int
+
+
+def shape_bearing(page: Page) -> list[str]:
+    """The fields of the page, and those that move tensors which the page says it cannot express."""
+    more = (found[1].split(", ") for why in page.unexpressed.values() if (found := _MOVED.search(why)))
+    return list(dict.fromkeys([*page.fields, *(name.strip() for names in more for name in names)]))
 
 
 def reference(page: Page, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -46,7 +54,7 @@ def reference(page: Page, config: Mapping[str, Any]) -> dict[str, tuple[int, ...
 
 def draw(page: Page, rng: random.Random) -> Case | None:
     """A config in which as many fields as possible have a value of their own; None when nothing builds."""
-    start = dict(STARTS.get(page.model_type, {}))
+    start = {**STARTS.get(page.model_type, {}), **page.base}
     defaults = flatten(make_config(page.model_type, start))
     builds = [0]
 
@@ -62,7 +70,7 @@ def draw(page: Page, rng: random.Random) -> Case | None:
         values = flatten(make_config(page.model_type, {**start, **settings}))
         if not shapes or any(0 in shape for shape in shapes.values()):
             return None
-        return Case(config, {n: values[n] for n in page.fields if n in values}, shapes, len(settings))
+        return Case(config, {n: values[n] for n in shape_bearing(page) if n in values}, shapes, len(settings))
 
     for _ in range(DRAWS):
         settings = _settings(page, defaults, rng)
@@ -93,7 +101,7 @@ def _settings(page: Page, defaults: Mapping[str, Value], rng: random.Random) -> 
     asked = readings(v.condition for p in patterns for v in p.variants if v.condition)
     counts = {f for p in patterns for slot in p.slots for f in slot.count.fields()}
     drawn: dict[str, Value] = {}
-    for name in page.fields:
+    for name in shape_bearing(page):
         if name not in defaults:
             continue
         value = defaults[name]
@@ -172,7 +180,7 @@ def _lists(
 def without_fields(page: Page, config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with every shape-bearing field removed."""
     stripped = json.loads(json.dumps(config))
-    for name in page.fields:
+    for name in shape_bearing(page):
         *path, last = name.split(".")
         owner: Any = stripped
         for part in path:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from tabulate import tabulate
 from benchmarks.drawing import corrupted, draw, reference, without_fields
 from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor, open_checkpoint
-from weightsmith.shapes import families, infer
+from weightsmith.shapes import families, infer, recognition
 from weightsmith.shapes import page as page_room
 from weightsmith.shapes.learn.reference import Rejected, mapping, prepare, time_limit
 from weightsmith.shapes.page import catalog_types, load_page
@@ -242,7 +241,7 @@ def _use(folder: Path) -> None:
     page_room.CATALOG = families.CATALOG = folder
     catalog_types.cache_clear()
     index = families.build_index()
-    sys.modules["weightsmith.shapes.infer"].load_index = lambda: index  # type: ignore[attr-defined]
+    recognition.load_index = lambda: index  # type: ignore[assignment]
 
 
 def _show(row: Row, faults: int) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.expression import Limit
 from weightsmith.shapes.predict import active_variant
-from weightsmith.shapes.solver import Contradiction, Solved, consistent, solve
+from weightsmith.shapes.propagation import Contradiction, consistent
+from weightsmith.shapes.solver import Solved, solve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

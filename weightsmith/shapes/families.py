@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.facts import zeroable_fields
 from weightsmith.shapes.page import CATALOG, catalog_types, load_page
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ WELL_KNOWN = (
     "llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "deepseek_v3", "mixtral", "phi3", "gemma2", "gemma3_text",
     "gpt2", "gpt_neox", "olmo2", "bert", "roberta", "t5", "bart", "mamba", "llava", "qwen2_vl", "qwen2_5_vl",
 )  # fmt: skip
-# Families that explain the names nearly as well are fitted too: a checkpoint may have lost or gained tensors.
-NEAR_MISSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,10 @@ class Index:
     digest: str
 
 
-def candidates(names: Iterable[str], index: Index) -> tuple[str, ...]:
-    """The model types whose pages explain most of the digit-free `names`, the best first.
+def candidates(names: Iterable[str], index: Index) -> dict[str, int]:
+    """Model types that could explain the digit-free `names`, the best first, and how many names speak against each.
 
-    All that miss equally few are given, and a few near misses after them.
+    0: all names are the family's, and all that every checkpoint of it has are there.
     """
     present = set(names)
     matched: dict[int, int] = {}
@@ -61,12 +60,9 @@ def candidates(names: Iterable[str], index: Index) -> tuple[str, ...]:
     for family, hits in matched.items():
         model_type = index.families[family][0]
         misses = len(present) - hits + lacking[family]
-        if hits >= misses // 2:
+        if 2 * hits >= misses:
             best[model_type] = min(best.get(model_type, misses), misses)
-    ranked = sorted(best, key=lambda t: (best[t], rank(t)))
-    least = best[ranked[0]] if ranked else 0
-    equal = [t for t in ranked if best[t] == least]
-    return tuple(equal + [t for t in ranked if best[t] > least][:NEAR_MISSES])
+    return {t: best[t] for t in sorted(best, key=lambda t: (best[t], rank(t)))}
 
 
 def twins(model_types: Iterable[str], index: Index) -> dict[str, tuple[str, ...]]:
@@ -114,7 +110,8 @@ def build_index() -> Index:
     for model_type in catalog_types():
         page = load_page(model_type)
         for patterns in page.layouts.values():
-            certain, possible = _names(patterns)
+            certain, possible = _names(patterns, zeroable_fields(page))
+            possible |= set(page.unexpressed)
             for name in sorted(certain):
                 always.setdefault(name, []).append(len(families))
             for name in sorted(possible - certain):
@@ -128,14 +125,15 @@ def build_index() -> Index:
     )
 
 
-def _names(patterns: Iterable[Pattern]) -> tuple[set[str], set[str]]:
+def _names(patterns: Iterable[Pattern], zeroable: frozenset[str]) -> tuple[set[str], set[str]]:
     """(names that every checkpoint has, names that some have). An index that may run over nothing is no certainty."""
     certain: set[str] = set()
     possible: set[str] = set()
     for pattern in patterns:
         possible.add(pattern.key)
         always = any(variant.condition is None for variant in pattern.variants)
-        if pattern.required and always and len(pattern.slots) < 2:
+        empty = any(slot.count.fields() & zeroable for slot in pattern.slots)
+        if pattern.required and always and len(pattern.slots) < 2 and not empty:
             certain.add(pattern.key)
     return certain, possible
 

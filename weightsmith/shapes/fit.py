@@ -14,6 +14,8 @@ from weightsmith.shapes.facts import Evidence, count_facts, plain_facts, solve_f
 from weightsmith.shapes.forwards import Misfit, prove
 from weightsmith.shapes.matching import match
 from weightsmith.shapes.observations import observe
+from weightsmith.shapes.page import name_key
+from weightsmith.shapes.propagation import Contradiction
 from weightsmith.shapes.scenarios import Answer, explain
 from weightsmith.shapes.stated import owner_of
 from weightsmith.shapes.structure import decide
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.facts import Fact
-    from weightsmith.shapes.matching import NameTable, Role
+    from weightsmith.shapes.forwards import Proof
+    from weightsmith.shapes.matching import Matching, NameTable, Role
     from weightsmith.shapes.page import Page
     from weightsmith.shapes.solver import Component
     from weightsmith.shapes.stated import Stated
@@ -67,35 +70,64 @@ class Fit:
         return len(self.missing) + len(self.unmatched) + len(self.misfits), self.answer.cost
 
 
-def fit(page: Page, layout: str, table: NameTable, stated: Stated, shared: frozenset[str]) -> Fit:
-    """The best explanation that `page` has for the tensors of `table`; `shared`: names that share their bytes."""
+def fit(
+    page: Page,
+    layout: str,
+    table: NameTable,
+    stated: Stated,
+    shared: frozenset[str],
+    *,
+    exactly: bool = False,
+) -> Fit | None:
+    """The best explanation that `page` has for the tensors of `table`.
+
+    shared: names of tensors that share their bytes. exactly: None, and soon, where the page cannot explain
+    every tensor; otherwise always a Fit.
+    """
     matching = match(page.layouts[layout], table)
+    if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
+        return None
     counts = list(count_facts(matching.roles))
     facts = counts + list(plain_facts(matching.roles))
-    solved = solve_facts(facts, page, hints=stated.completed())
-    sizes = {fact.polynomial: fact.size for fact in counts}
-    counted = {**stated.completed(), **solved.known}
-    observations = observe(matching.roles, sizes, counted, solved.known, shared)
-    groups = decide(observations, solved.known, stated, _narrowed(solved.components))
-    answer, facts = explain(matching.roles, facts, groups, stated)
+    try:
+        solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
+        sizes = {fact.polynomial: fact.size for fact in counts}
+        counted = {**stated.completed(), **solved.known}
+        observations = observe(matching.roles, sizes, counted, solved.known, shared)
+        groups = decide(observations, solved.known, stated, _narrowed(solved.components), exactly=exactly)
+        answer, facts = explain(matching.roles, facts, solved.known, groups, stated, exactly=exactly)
+    except Contradiction:
+        return None
     proof = prove(matching, answer.values)
-    missing_set = set(proof.missing)
+    found = _as_fit(page, layout, matching, answer, proof, facts)
+    return found if found.explains or not exactly else None
+
+
+def _as_fit(
+    page: Page, layout: str, matching: Matching, answer: Answer, proof: Proof, facts: Iterable[Fact]
+) -> Fit:
+    missing = set(proof.missing)
     absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
-    absent_roles = tuple(p.text for p in absent if p.name((0,) * len(p.slots)) in missing_set)
+    left = tuple(name for name in proof.unmatched if not _expected_leftover(name, page))
     return Fit(
         page=page,
         layout=layout,
         answer=answer,
         evidence=_evidence(facts, matching.roles, page),
-        absent_roles=absent_roles,
+        absent_roles=tuple(p.text for p in absent if p.name((0,) * len(p.slots)) in missing),
         missing=proof.missing,
-        unmatched=proof.unmatched,
+        unmatched=left,
         misfits=proof.misfits,
-        matched=table.size - len(matching.unmatched),
+        matched=sum(len(role.tensors) for role in matching.roles),
         empty_roles=sum(
             r.pattern.required and not r.tensors and not r.pattern.copy_of for r in matching.roles
         ),
     )
+
+
+def _expected_leftover(name: str, page: Page) -> bool:
+    """Tensors that the page says it cannot express are the family's own, though no equation explains them."""
+    return bool(page.unexpressed) and name_key(name) in page.unexpressed
 
 
 def _narrowed(components: Iterable[Component]) -> dict[str, tuple[Value, ...]]:

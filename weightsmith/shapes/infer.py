@@ -8,58 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import shared_groups
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
-from weightsmith.shapes.families import candidates, load_index, rank, twins
-from weightsmith.shapes.fit import fit
 from weightsmith.shapes.matching import NameTable
-from weightsmith.shapes.page import catalog_types, load_page, name_key
-from weightsmith.shapes.stated import Stated, freeze, lookup
+from weightsmith.shapes.page import name_key
+from weightsmith.shapes.recognition import read_as, recognise
+from weightsmith.shapes.reports import FieldReport, report
+from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.shapes.expression import Value
-    from weightsmith.shapes.fit import Evidence, Fit
+    from weightsmith.shapes.fit import Fit
     from weightsmith.shapes.page import Page
-
-# Keys that name the model or its history rather than set a value that the weights could contradict.
-_NOT_FIELDS = frozenset(
-    {
-        "architectures",
-        "model_type",
-        "auto_map",
-        "transformers_version",
-        "_name_or_path",
-        "torch_dtype",
-        "dtype",
-        "quantization_config",
-    }
-)
-# How many alternatives of an undecided field are worth listing.
-_MAX_CANDIDATES = 64
-_NEAREST = 3
-# Tensors times families that are fitted in one run: of a huge checkpoint fewer families are tried.
-MAX_FITTED = 400_000
-
-
-@dataclass(frozen=True, slots=True)
-class FieldReport:
-    """One row of the verdict; design.md defines status and basis."""
-
-    name: str
-    configured: Value
-    default: Value
-    derived: Value
-    status: str
-    basis: str | None
-    candidates: tuple[Value, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """The corrected config has another value than the file (or than the default that the file relies on)."""
-        present = self.default if self.configured is None else self.configured
-        return self.status != "unverifiable" and freeze(present) != freeze(self.derived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,72 +75,12 @@ def infer(
     shared = frozenset(name for group in shared_groups(checkpoint) for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
     if model_type:
-        load_page(model_type)  # refuses an unknown one
-        families: dict[str, tuple[str, ...]] = {model_type: ()}
+        found = read_as(model_type, table, config, shared)
     else:
-        families = _families(table, claimed)
-    fits = [_best_layout(load_page(name), table, config, shared) for name in families]
-    chosen = _choose_family(fits, claimed)
-    if chosen is None or not (chosen.explains or chosen.plausible):
-        return _unknown(checkpoint, config, fits)
-    alternatives = _alternatives(chosen, fits, families)
-    return _conclude(checkpoint, config, chosen, alternatives, claimed)
-
-
-def _families(table: NameTable, claimed: str | None) -> dict[str, tuple[str, ...]]:
-    """The model types worth fitting, each with its twins: types of the very same equations."""
-    index = load_index()
-    found = list(candidates(table.by_key, index))
-    if claimed in catalog_types() and claimed not in found:
-        found.insert(0, claimed)
-    groups = twins(found, index)
-    result: dict[str, tuple[str, ...]] = {}
-    budget = MAX_FITTED
-    for first, same in groups.items():
-        members = (first, *same)
-        name = claimed if claimed in members and claimed is not None else first
-        budget -= table.size
-        if budget > 0 or name == claimed or not result:
-            result[name] = tuple(member for member in members if member != name)
-    return result
-
-
-def _best_layout(
-    page: Page,
-    table: NameTable,
-    config: Mapping[str, Any] | None,
-    shared: frozenset[str],
-) -> Fit:
-    """The page's best layout."""
-    stated = Stated(config, page)
-    fits = [fit(page, layout, table, stated, shared) for layout in page.layouts]
-    return min(fits, key=lambda f: f.distance)
-
-
-def _choose_family(fits: Iterable[Fit], claimed: str | None) -> Fit | None:
-    """The family that explains the tensors. The claimed one stands unless another explains what it cannot.
-
-    Families that explain them equally well are alternatives; then one that needs no code of its own is taken,
-    so that the answer does not depend on any order.
-    """
-    ranked = sorted(
-        fits,
-        key=lambda f: (f.distance[0], f.page.custom_code, f.empty_roles, rank(f.page.model_type)),
-    )
-    own = next((f for f in ranked if f.page.model_type == claimed), None)
-    if own is None:
-        return ranked[0] if ranked else None
-    overruled = not own.explains and ranked[0].explains
-    return ranked[0] if overruled or not (own.explains or own.plausible) else own
-
-
-def _alternatives(
-    chosen: Fit, fits: Iterable[Fit], families: Mapping[str, tuple[str, ...]]
-) -> tuple[str, ...]:
-    """Families that explain the tensors as well: no tensor tells them from the chosen one."""
-    equal = [f.page.model_type for f in fits if f.distance[0] == chosen.distance[0]]
-    whole = {name for first in equal for name in (first, *families.get(first, ()))}
-    return tuple(sorted(whole - {chosen.page.model_type}))
+        found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
+    if found.chosen is None:
+        return _unknown(checkpoint, config, found.nearest)
+    return _conclude(checkpoint, config, found.chosen, found.alternatives, claimed)
 
 
 def _conclude(
@@ -190,9 +91,7 @@ def _conclude(
     claimed: str | None,
 ) -> Inference:
     page, stated = chosen.page, Stated(config, chosen.page)
-    fields = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
-    fields += _list_fields(chosen, stated)
-    fields += _unverifiable_fields(config, page, {field.name for field in fields})
+    fields = report(config, chosen, stated)
     corrected = _corrected(config, page, fields, checkpoint)
     if config is None:
         verdict = "derived"
@@ -210,110 +109,15 @@ def _conclude(
     return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), problems, corrected)
 
 
-def _family_fields(config: Mapping[str, Any] | None, page: Page) -> list[FieldReport]:
-    """model_type and architectures, where the file has them wrong: engines choose their code by these."""
-    if config is None:
-        return []
-    rows = []
-    stated_type, stated_classes = config.get("model_type"), config.get("architectures")
-    if stated_type != page.model_type:
-        status = "missing" if stated_type is None else "differs"
-        rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    known = isinstance(stated_classes, list) and set(stated_classes) & set(page.architectures)
-    if page.architectures and not known:
-        status = "differs" if stated_classes else "missing"
-        basis = "weights" if rows else "weights+config"
-        rows.append(
-            FieldReport("architectures", stated_classes, None, list(page.architectures), status, basis)
-        )
-    return rows
-
-
-def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
-    answer = chosen.answer
-    derived = thaw(answer.values.get(name))
-    configured = stated.value(name) if stated.has(name) else None
-    default = None if stated.has(name) else chosen.page.fields[name].default(answer.values)
-    evidence = chosen.evidence.get(name, ())
-    candidates = answer.options.get(name, ())
-    if name in chosen.page.computed and name not in answer.options:
-        status = _determined_status(stated, name, derived, default)
-        return FieldReport(name, configured, default, derived, status, "weights+config")
-    if name not in answer.options:
-        return FieldReport(name, configured, default, derived, "unverifiable", None)
-    if len(candidates) == 1:
-        status = _determined_status(stated, name, derived, default)
-        return FieldReport(name, configured, default, derived, status, "weights", (), evidence)
-    candidates = tuple(thaw(value) for value in sorted(candidates, key=_ordinal)[:_MAX_CANDIDATES])
-    kept = _kept(name, chosen, stated)
-    if len(answer.cheapest.get(name, ())) == 1 and kept:
-        status = _determined_status(stated, name, derived, default)
-        note = f" (config keeps {kept})"
-        evidence = tuple(type(e)(e.tensor, e.axis, e.size, e.equation + note) for e in evidence)
-        return FieldReport(name, configured, default, derived, status, "weights+config", candidates, evidence)
-    ruled_out = stated.has(name) and bool(candidates) and freeze(configured) not in answer.options[name]
-    status = "differs" if ruled_out else "ambiguous"
-    return FieldReport(name, configured, default, derived, status, None, candidates, evidence)
-
-
-def _ordinal(value: Value) -> tuple[str, Value]:
-    """Numbers by size, anything else by its text; None, flags, words and lists do not compare."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return "", value
-    return type(value).__name__, str(value)
-
-
-def thaw(value: Value) -> Value:
-    """Tuples as the lists that JSON has."""
-    return [thaw(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _kept(name: str, chosen: Fit, stated: Stated) -> str:
-    """The stated values that this field was decided with, as text; empty when the file states none of them."""
-    values = chosen.answer.values
-    partners = sorted(chosen.answer.partners.get(name, frozenset()))
-    agreeing = [
-        p for p in (*partners, name) if stated.has(p) and freeze(stated.value(p)) == freeze(values.get(p))
-    ]
-    others = [f"{p} = {values[p]}" for p in agreeing if p != name]
-    return ", ".join(others) or ("its own value" if agreeing else "")
-
-
-def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> str:
-    if stated.has(name):
-        return "agrees" if freeze(stated.value(name)) == freeze(derived) else "differs"
-    return "agrees" if stated.config is not None and freeze(default) == freeze(derived) else "missing"
-
-
-def _list_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
-    """Lists whose length the weights contradict and whose content is one value throughout: they can be mended."""
-    rows = []
-    for name, actual, expected in stated.list_lengths(chosen.answer.values):
-        items = stated.value(name)
-        if actual != expected and items and all(item == items[0] for item in items):
-            rows.append(FieldReport(name, items, None, [items[0]] * expected, "differs", "weights+config"))
-    return rows
-
-
-def _unverifiable_fields(config: Mapping[str, Any] | None, page: Page, listed: set[str]) -> list[FieldReport]:
-    """What no shape depends on: the file's own values, or the class defaults when there is no file."""
-    if config is None:
-        return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in page.unverifiable.items()]
-    names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
-    return [
-        FieldReport(n, config[n], page.unverifiable.get(n), config[n], "unverifiable", None)
-        for n in names
-        if not any(name.startswith(f"{n}.") for name in listed)
-    ]
-
-
 def _corrected(
     config: Mapping[str, Any] | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
 ) -> dict[str, Any]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     if config is None:
         fresh: dict[str, Any] = {"architectures": list(page.architectures), "model_type": page.model_type}
-        fresh.update((f.name, f.derived) for f in fields if f.derived is not None)
+        for field in fields:
+            if field.derived is not None:
+                assign(fresh, field.name, field.derived)
         name = main_dtype(checkpoint)
         return fresh if name is None else {**fresh, "torch_dtype": name}
     corrected = copy.deepcopy(dict(config))
@@ -334,7 +138,7 @@ def assign(config: dict[str, Any], name: str, value: Value) -> None:
 
 def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Iterable[Fit]) -> Inference:
     """No family explains the tensors: say which come nearest and what speaks against each."""
-    ranked = sorted(fits, key=lambda f: (f.distance, f.page.model_type))[:_NEAREST]
+    ranked = list(fits)
     nearest = tuple(f"{f.page.model_type}: {_objection(f)}" for f in ranked)
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()

@@ -15,8 +15,8 @@ from weightsmith.shapes.facts import chosen_facts, solve_facts
 from weightsmith.shapes.lists import assemble
 from weightsmith.shapes.pools import Pool, choose, from_component, from_group, join
 from weightsmith.shapes.predict import active_variant
+from weightsmith.shapes.propagation import Contradiction
 from weightsmith.shapes.ratios import settle_ratios
-from weightsmith.shapes.solver import Contradiction
 from weightsmith.shapes.structure import Group
 
 if TYPE_CHECKING:
@@ -57,19 +57,27 @@ class _Scenario:
 
 
 def explain(
-    roles: Sequence[Role], facts: Sequence[Fact], groups: Sequence[Group], stated: Stated
+    roles: Sequence[Role],
+    facts: Sequence[Fact],
+    base: Mapping[str, Value],
+    groups: Sequence[Group],
+    stated: Stated,
+    *,
+    exactly: bool = False,
 ) -> tuple[Answer, list[Fact]]:
     """The best answer over all scenarios, and the facts that it rests on.
 
-    facts: the equations that hold whatever the flags are.
+    facts: the equations that hold whatever the flags are; base: what follows from them. exactly: raises
+    Contradiction where no answer explains everything, instead of giving the nearest one.
     """
-    base = solve_facts(facts, stated.page).known
     scenarios = list(islice(_scenarios(roles, groups, base, stated), MAX_SCENARIOS + 1))
     answers: list[tuple[Answer, list[Fact]]] = []
     for scenario in scenarios[:MAX_SCENARIOS]:
         found = _solve_scenario(scenario, roles, facts, stated, strict=True)
         if found is not None:
             answers.append(found)
+    if not answers and exactly:
+        raise Contradiction
     if not answers:
         found = _solve_scenario(scenarios[0], roles, facts, stated, strict=False)
         return found or (_settle(scenarios[0], list(facts), stated, strict=False), list(facts))

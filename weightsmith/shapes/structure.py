@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.domains import distinct, domain
 from weightsmith.shapes.layer_lists import explain_lists
+from weightsmith.shapes.propagation import Contradiction
 from weightsmith.shapes.readings import Reading, readings
 from weightsmith.shapes.stated import freeze
 
@@ -49,17 +50,23 @@ def decide(
     known: Mapping[str, Value],
     stated: Stated,
     candidates: Mapping[str, Sequence[Value]],
+    *,
+    exactly: bool = False,
 ) -> tuple[Group, ...]:
     """Explains the presence of every conditional tensor, fields that are not `known` by trying their values.
 
     observations: what was seen, and how many roles agree on it. candidates: all values of the fields that
-    equations have narrowed down.
+    equations have narrowed down. exactly: raises Contradiction where nothing explains all that was seen.
     """
+    decided = (seen for seen in observations if not seen.fields() - set(known))
+    if exactly and any(seen.unexplained(known) for seen in decided):
+        raise Contradiction
     counted = {**stated.completed(), **known}
-    return tuple(
-        _explain(fields, {seen: observations[seen] for seen in members}, known, counted, stated, candidates)
-        for fields, members in _linked(observations, known, stated)
-    )
+    groups = []
+    for fields, members in _linked(observations, known, stated):
+        weighted = {seen: observations[seen] for seen in members}
+        groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
+    return tuple(groups)
 
 
 def _linked(
@@ -89,6 +96,8 @@ def _explain(
     counted: Mapping[str, Value],
     stated: Stated,
     candidates: Mapping[str, Sequence[Value]],
+    *,
+    exactly: bool,
 ) -> Group:
     asked = readings(condition for seen in group for condition in seen.conditions)
     lists = [field for field in fields if field in asked and asked[field].listed]
@@ -121,6 +130,8 @@ def _explain(
                 break
         if search.exhausted:
             break
+    if not found and exactly:
+        raise Contradiction
     if not found:
         nearest = _nearest(fields, group, {**known}, counted, domains, stated)
         return Group(tuple(fields), (nearest,), (0.0,), False, False, frozenset(lists))
