@@ -62,13 +62,20 @@ class Fitter:
 
     def __post_init__(self) -> None:
         by_id = {id(s.observation): s for s in self.sightings}
+        siblings: dict[tuple[int, tuple[str, ...]], Sighting] = {}
         for s in self.sightings:
             self._narrow.append(
                 {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
             )
             origin, changed = by_id.get(id(s.observation.origin)), s.observation.changed
-            if origin is not None:
-                self._pairs += [(name, origin, s) for name in changed]
+            if origin is None or not changed:
+                continue
+            self._pairs += [(name, origin, s) for name in changed]
+            # Two values of one field differ from each other by that field alone, too.
+            sibling = siblings.get((id(origin), changed))
+            if sibling is not None:
+                self._pairs += [(name, sibling, s) for name in changed]
+            siblings[id(origin), changed] = s
 
     def equation(self, role: Role) -> Equation:
         """Raises Unexpressed."""
@@ -234,7 +241,10 @@ class Fitter:
         """An equation of another role that fits: a bias seen too rarely to say what moves it has a weight."""
         different = len({number for _, number in rows})
         others: list[Polynomial] = [p for p in self._values.values() if p is not None and p.fields()]
-        for known in [*(twin if different > 1 else ()), *(others if different >= _FAMILIAR else ())]:
+        candidates = list(twin) if different > 1 else []
+        if different >= _FAMILIAR:
+            candidates += others
+        for known in candidates:
             if all(known.substitute(values).known() == number for values, number in rows):
                 return known
         return None

@@ -34,7 +34,7 @@ def null_rules(equations: Iterable[Equation]) -> dict[str, Polynomial]:
         name = tested[1]
         absent, stated = (second, first) if tested[2] else (first, second)
         for without, with_field in zip(absent, stated, strict=True):
-            if with_field == Polynomial.of({(name,): 1}):
-                if rules.setdefault(name, without) != without:
-                    refused.add(name)
+            alone = with_field == Polynomial.of({(name,): 1})
+            if alone and rules.setdefault(name, without) != without:
+                refused.add(name)
     return {name: rule for name, rule in rules.items() if name not in refused and name not in rule.fields()}

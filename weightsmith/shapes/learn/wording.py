@@ -64,11 +64,13 @@ def say(polynomial: Polynomial) -> str:
     if len(terms) == 1:
         monomial, c = terms[0]
         return _product(monomial, c)
-    common = list(reduce(_shared, (m for m, _ in terms)))
+    common = terms[0][0]
+    for monomial, _ in terms[1:]:
+        common = _shared(common, monomial)
     divisor = reduce(gcd, (abs(c) for _, c in terms))
     if common or divisor > 1:
         rest = Polynomial.of({_without(m, common): c // divisor for m, c in terms})
-        return _product(tuple(common), divisor) + f" * ({say(rest)})"
+        return _product(common, divisor) + f" * ({say(rest)})"
     for atom in sorted({a for m, _ in terms for a in m}, key=_rank):
         having = {_without(m, [atom]): c for m, c in terms if atom in m}
         others = {m: c for m, c in terms if atom not in m}
