@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import shared_groups
+from weightsmith.shapes.bitsandbytes import small_tensor_reader
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.matching import NameTable
+from weightsmith.shapes.packed import unpack
 from weightsmith.shapes.page import name_key
+from weightsmith.shapes.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.recognition import read_as, recognise
 from weightsmith.shapes.reports import FieldReport, report
 from weightsmith.shapes.stated import Stated, lookup
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.fit import Fit
+    from weightsmith.shapes.packed import Packing
     from weightsmith.shapes.page import Page
 
 
@@ -71,7 +75,8 @@ def infer(
 
     model_type names the family instead of letting the tensors choose. Raises InvalidPage for an unknown one.
     """
-    table = NameTable.of(checkpoint.tensors.values())
+    packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
+    table = NameTable.of(packing.tensors.values())
     shared = frozenset(name for group in shared_groups(checkpoint) for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
     if model_type:
@@ -80,18 +85,19 @@ def infer(
         found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
-    return _conclude(checkpoint, config, found.chosen, found.alternatives, claimed)
+    return _conclude(checkpoint, packing, config, found.chosen, found.alternatives, claimed)
 
 
 def _conclude(
     checkpoint: Checkpoint,
+    packing: Packing,
     config: Mapping[str, Any] | None,
     chosen: Fit,
     alternatives: tuple[str, ...],
     claimed: str | None,
 ) -> Inference:
     page, stated = chosen.page, Stated(config, chosen.page)
-    fields = report(config, chosen, stated)
+    fields = [*report(config, chosen, stated), *quantization_rows(config, packing)]
     corrected = _corrected(config, page, fields, checkpoint)
     if config is None:
         verdict = "derived"
@@ -105,8 +111,9 @@ def _conclude(
         chosen.unmatched,
         chosen.missing,
     )
-    problems = (*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated))
-    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), problems, corrected)
+    problems = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated)]
+    problems += quantization_problems(config, packing)
+    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(problems), corrected)
 
 
 def _corrected(
