@@ -116,7 +116,7 @@ def _one_case(page: Page, case: Case, rng: random.Random, row: Row, *, written: 
     if fault:
         row.faults.append(f"2: {fault}")
     _count_unsound(page, case, bare, row)
-    _count_recovered(case, bare, row)
+    _count_recovered(page, case, bare, row)
     alone = infer(checkpoint, None)
     row.family += page.model_type in (alone.architecture.model_type, *alone.architecture.alternatives)
     _count_unsound(page, case, alone, row)
@@ -196,15 +196,22 @@ def _count_unsound(page: Page, case: Case, found: Inference, row: Row) -> None:
         return
     for report in found.fields:
         if report.basis == "weights" and report.name in case.values:
-            true = case.values[report.name]
+            true = _effective(page, case, report.name)
             if freeze(report.derived) != freeze(true):
                 row.unsound += 1
                 row.faults.append(f"UNSOUND {report.name} is {true} claimed {report.derived}")
 
 
-def _count_recovered(case: Case, bare: Inference, row: Row) -> None:
+def _effective(page: Page, case: Case, name: str) -> Any:
+    """What the class makes of a field: null stands for the computed default."""
+    value, field = case.values[name], page.fields.get(name)
+    return field.default(case.values) if value is None and field and field.expression else value
+
+
+def _count_recovered(page: Page, case: Case, bare: Inference, row: Row) -> None:
     rows = {f.name: f for f in bare.fields}
-    for name, value in case.values.items():
+    for name in case.values:
+        value = _effective(page, case, name)
         if lookup(case.config, name)[0]:
             row.removed += 1
             row.recovered += name in rows and freeze(rows[name].derived) == freeze(value)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.shapes.reference import tensor
-from weightsmith.checkpoint import Checkpoint, Storage, Tensor
+from weightsmith.checkpoint import Checkpoint, Tensor
 from weightsmith.shapes import infer
 from weightsmith.shapes.page import load_page
 from weightsmith.shapes.predict import predict

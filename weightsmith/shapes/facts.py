@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.expression import Limit
@@ -153,15 +153,15 @@ def solve_facts(
     if strict and any(len(sizes) > 1 for sizes in tally.values()):
         raise Contradiction
     equations = [(polynomial, sizes.most_common(1)[0][0]) for polynomial, sizes in tally.items()]
-    zeroable = zeroable_fields(page)
+    zeroable, flags = zeroable_fields(page), _flags(page)
     try:
-        return solve(equations, known, page.divisors, zeroable, _whole_numbers(hints))
+        return _typed(solve(equations, known, page.divisors, zeroable, _whole_numbers(hints), flags), flags)
     except Contradiction:
         if strict:
             raise
     weight = {polynomial: sum(sizes.values()) for polynomial, sizes in tally.items()}
     ranked = sorted(equations, key=lambda e: -weight[e[0]])
-    return _solve_greedily(ranked, page.divisors, known, zeroable)
+    return _typed(_solve_greedily(ranked, page.divisors, known, zeroable, flags), flags)
 
 
 def _solve_greedily(
@@ -169,17 +169,37 @@ def _solve_greedily(
     divisors: Divisors,
     known: Mapping[str, int] | None,
     zeroable: frozenset[str],
+    flags: frozenset[str],
 ) -> Solved:
     """Takes the best-attested equations as long as they agree; the rest will show as misfits."""
     kept: list[tuple[Polynomial, int]] = []
     for equation in equations:
-        if consistent([*kept, equation], known or {}, zeroable):
+        if consistent([*kept, equation], known or {}, zeroable | flags):
             kept.append(equation)
     while True:
         try:
-            return solve(kept, known, divisors, zeroable)
+            return solve(kept, known, divisors, zeroable, None, flags)
         except Contradiction:
             kept.pop()  # the least attested
+
+
+def _flags(page: Page) -> frozenset[str]:
+    return frozenset(name for name, field in page.fields.items() if isinstance(field.value, bool))
+
+
+def _typed(solved: Solved, flags: frozenset[str]) -> Solved:
+    """Flags as flags again: equations reckon with 0 and 1."""
+    if not flags & (set(solved.known) | {f for c in solved.components for f in c.fields}):
+        return solved
+
+    def typed(values: Mapping[str, int]) -> dict[str, int]:
+        return {name: bool(value) if name in flags else value for name, value in values.items()}
+
+    components = tuple(
+        replace(c, solutions=tuple(typed(s) for s in c.solutions)) if c.fields & flags else c
+        for c in solved.components
+    )
+    return Solved(typed(solved.known), components)
 
 
 def rounds(polynomial: Polynomial) -> bool:

@@ -15,9 +15,10 @@ from weightsmith.shapes.forwards import Misfit, prove
 from weightsmith.shapes.matching import match
 from weightsmith.shapes.observations import observe
 from weightsmith.shapes.page import name_key
+from weightsmith.shapes.predict import active_variant, slot_size
 from weightsmith.shapes.propagation import Contradiction
 from weightsmith.shapes.scenarios import Answer, explain
-from weightsmith.shapes.stated import owner_of
+from weightsmith.shapes.stated import Stated, owner_of
 from weightsmith.shapes.structure import decide
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.facts import Fact
     from weightsmith.shapes.forwards import Proof
     from weightsmith.shapes.matching import Matching, NameTable, Role
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.page import Page, Pattern
     from weightsmith.shapes.solver import Component
-    from weightsmith.shapes.stated import Stated
 
 __all__ = ["Answer", "Evidence", "Fit", "Misfit", "fit"]
 
@@ -38,8 +38,9 @@ __all__ = ["Answer", "Evidence", "Fit", "Misfit", "fit"]
 class Fit:
     """How well a page explains a checkpoint.
 
-    empty_roles: parts of the page that these weights do not have. A page with many optional parts contains
-    poorer families, so of two pages that explain the weights the one with fewer empty roles is meant.
+    empty_roles: parts of the page that these weights do not have; unusual: those of them that the class's own
+    defaults would have. A page with many optional parts contains poorer families, so of two pages that explain
+    the weights the one with fewer of these is meant.
     """
 
     page: Page
@@ -52,6 +53,7 @@ class Fit:
     misfits: tuple[Misfit, ...]
     matched: int
     empty_roles: int
+    unusual: int
 
     @property
     def explains(self) -> bool:
@@ -108,6 +110,8 @@ def _as_fit(
 ) -> Fit:
     missing = set(proof.missing)
     absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
+    empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]
+    defaults = Stated(None, page).completed()
     left = tuple(name for name in proof.unmatched if not _expected_leftover(name, page))
     return Fit(
         page=page,
@@ -119,10 +123,18 @@ def _as_fit(
         unmatched=left,
         misfits=proof.misfits,
         matched=sum(len(role.tensors) for role in matching.roles),
-        empty_roles=sum(
-            r.pattern.required and not r.tensors and not r.pattern.copy_of for r in matching.roles
-        ),
+        empty_roles=len(empty),
+        unusual=sum(_by_default(pattern, defaults) for pattern in empty),
     )
+
+
+def _by_default(pattern: Pattern, defaults: Mapping[str, Value]) -> bool:
+    """Whether a config of class defaults has such tensors, at the first or the last of its indices."""
+    tops = tuple(slot_size(pattern, place, defaults) - 1 for place in range(len(pattern.slots)))
+    if any(top < 0 for top in tops):
+        return False
+    corners = {(0,) * len(tops), tops}
+    return any(active_variant(pattern, corner, defaults) is not None for corner in corners)
 
 
 def _expected_leftover(name: str, page: Page) -> bool:
@@ -134,8 +146,9 @@ def _narrowed(components: Iterable[Component]) -> dict[str, tuple[Value, ...]]:
     """Fields that the equations leave open, with all values that they allow."""
     found: dict[str, tuple[Value, ...]] = {}
     for component in components:
-        for field in component.fields if component.complete else ():
-            found[field] = tuple(dict.fromkeys(s[field] for s in component.solutions))
+        for field in component.fields if component.exhaustive else ():
+            if all(field in solution for solution in component.solutions):
+                found[field] = tuple(dict.fromkeys(s[field] for s in component.solutions))
     return found
 
 

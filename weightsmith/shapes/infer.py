@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.checkpoint import shared_groups
 from weightsmith.shapes.bitsandbytes import small_tensor_reader
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
+from weightsmith.shapes.extras import set_aside
 from weightsmith.shapes.matching import NameTable
 from weightsmith.shapes.packed import unpack
 from weightsmith.shapes.page import name_key
 from weightsmith.shapes.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.recognition import read_as, recognise
-from weightsmith.shapes.reports import FieldReport, report
+from weightsmith.shapes.reports import FieldReport, draft_rows, report, with_rows
 from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.fit import Fit
-    from weightsmith.shapes.packed import Packing
     from weightsmith.shapes.page import Page
 
 
@@ -76,7 +76,8 @@ def infer(
     model_type names the family instead of letting the tensors choose. Raises InvalidPage for an unknown one.
     """
     packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
-    table = NameTable.of(packing.tensors.values())
+    extras = set_aside(packing.tensors)
+    table = NameTable.of(extras.tensors.values())
     shared = frozenset(name for group in shared_groups(checkpoint) for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
     if model_type:
@@ -85,19 +86,22 @@ def infer(
         found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
-    return _conclude(checkpoint, packing, config, found.chosen, found.alternatives, claimed)
+    rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
+    problems = list(quantization_problems(config, packing))
+    return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
 
 
 def _conclude(
     checkpoint: Checkpoint,
-    packing: Packing,
+    rows: Iterable[FieldReport],
+    problems: Iterable[Problem],
     config: Mapping[str, Any] | None,
     chosen: Fit,
     alternatives: tuple[str, ...],
     claimed: str | None,
 ) -> Inference:
     page, stated = chosen.page, Stated(config, chosen.page)
-    fields = [*report(config, chosen, stated), *quantization_rows(config, packing)]
+    fields = with_rows(report(config, chosen, stated), rows)
     corrected = _corrected(config, page, fields, checkpoint)
     if config is None:
         verdict = "derived"
@@ -111,9 +115,8 @@ def _conclude(
         chosen.unmatched,
         chosen.missing,
     )
-    problems = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated)]
-    problems += quantization_problems(config, packing)
-    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(problems), corrected)
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated), *problems]
+    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)
 
 
 def _corrected(

@@ -55,7 +55,7 @@ class Decision:
 
 
 def from_component(component: Component) -> Pool:
-    return Pool(component.fields, tuple(Way(s) for s in component.solutions), component.complete)
+    return Pool(component.fields, tuple(Way(s) for s in component.solutions), component.exhaustive)
 
 
 def from_group(group: Group, known: Mapping[str, Value]) -> Pool:
@@ -93,13 +93,16 @@ def _product(group: Sequence[Pool]) -> Pool:
     """The natural join: ways that agree on the fields that pools share."""
     result = group[0]
     for pool in group[1:]:
-        shared = result.fields & pool.fields
-        by_shared: dict[tuple[Value, ...], list[Way]] = {}
+        shared = tuple(sorted(result.fields & pool.fields))
+        by_shared: dict[tuple[object, ...], list[Way]] = {}
         for way in pool.ways:
-            by_shared.setdefault(tuple(way.values.get(f) for f in sorted(shared)), []).append(way)
+            by_shared.setdefault(_key(way, shared), []).append(way)
         ways: list[Way] = []
         for way in result.ways:
-            for other in by_shared.get(tuple(way.values.get(f) for f in sorted(shared)), ()):
+            key = _key(way, shared)
+            exact = _FREE not in key and not any(_FREE in other for other in by_shared)
+            keys = [key] if exact else [other for other in by_shared if _compatible(key, other)]
+            for other in (w for k in keys for w in by_shared.get(k, ())):
                 ways.append(Way({**way.values, **other.values}, way.odd + other.odd))
             if len(ways) > MAX_JOINT:
                 return Pool(result.fields | pool.fields, (), False)
@@ -110,6 +113,17 @@ def _product(group: Sequence[Pool]) -> Pool:
             result.loose | pool.loose,
         )
     return result
+
+
+_FREE = object()  # a field that a way leaves free: it agrees with every value
+
+
+def _key(way: Way, shared: Sequence[str]) -> tuple[object, ...]:
+    return tuple(way.values.get(field, _FREE) for field in shared)
+
+
+def _compatible(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
+    return all(a is _FREE or b is _FREE or a == b for a, b in zip(left, right, strict=True))
 
 
 def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decision:

@@ -71,8 +71,7 @@ def _built(config: Mapping[str, Any]) -> dict[str, Any]:
     """The child's answer: {"shapes", "copies"} or {"error"}."""
     command = [sys.executable, "-m", "weightsmith.shapes.proof_worker"]
     plain = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
-    environment = {
-        **os.environ,
+    quiet = {
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",

@@ -56,7 +56,9 @@ def recognise(
             exact[name], members[name] = explained, (first, *same)
     if exact:
         chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
-        equal = {member for name in exact for member in members[name]}
+        # A richer family of which nothing but the bare frame is there is possible, but nobody means it.
+        usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
+        equal = {member for name in usual for member in members[name]}
         return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
     return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
 
@@ -103,9 +105,10 @@ def _best(
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 
 
-def _preference(found: Fit) -> tuple[int, bool, int, tuple[int, str]]:
+def _preference(found: Fit) -> tuple[int, int, bool, int, tuple[int, str]]:
     """Of two that explain as much: the one that needs no code of its own, then the one that is used up best.
 
     A page with optional parts contains poorer families; the poorer family's own page has fewer unused parts.
     """
-    return found.distance[0], found.page.custom_code, found.empty_roles, rank(found.page.model_type)
+    page = found.page
+    return found.distance[0], found.unusual, page.custom_code, found.empty_roles, rank(page.model_type)

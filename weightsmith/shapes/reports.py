@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.shapes.facts import Evidence
 from weightsmith.shapes.stated import Stated, freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.expression import Value
-    from weightsmith.shapes.fit import Evidence, Fit
+    from weightsmith.shapes.extras import Extras
+    from weightsmith.shapes.fit import Fit
     from weightsmith.shapes.page import Page
 
 # Keys that name the model or its history rather than set a value that the weights could contradict.
@@ -29,6 +31,7 @@ _NOT_FIELDS = frozenset(
 )
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
+_DRAFTS = "num_nextn_predict_layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,23 @@ def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> lis
     rows = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _list_fields(chosen, stated, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
+
+
+def draft_rows(config: Mapping[str, Any] | None, extras: Extras) -> list[FieldReport]:
+    """The number of draft layers that are stored beside the model, where the config counts them."""
+    stated = (config or {}).get(_DRAFTS)
+    if not extras.layers or (config is not None and stated is None):
+        return []
+    evidence = Evidence(extras.names[0], None, None, "present: a layer that only predicts further tokens")
+    status = "missing" if stated is None else "agrees" if stated == extras.layers else "differs"
+    return [FieldReport(_DRAFTS, stated, None, extras.layers, status, "weights", (), (evidence,))]
+
+
+def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[FieldReport]:
+    """Further rows in place of those that say less of the same field."""
+    added = list(more)
+    names = {row.name for row in added} | {row.name.partition(".")[0] for row in added}
+    return [row for row in rows if row.name not in names] + added
 
 
 def _family_fields(config: Mapping[str, Any] | None, page: Page) -> list[FieldReport]:

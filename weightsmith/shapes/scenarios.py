@@ -200,7 +200,7 @@ def _certain(groups: Sequence[Group]) -> dict[str, int]:
     for group in groups:
         for place, field in enumerate(group.fields if group.exact and group.complete else ()):
             values = distinct(combination[place] for combination in group.explanations)
-            if len(values) == 1 and isinstance(values[0], int) and not isinstance(values[0], bool):
+            if len(values) == 1 and isinstance(values[0], int):
                 found[field] = values[0]
     return found
 

@@ -33,13 +33,14 @@ MAX_COUNTED = 4_096
 class Component:
     """Fields that constrain each other and what they can be together.
 
-    solutions: each assigns the fields it could determine. complete: these are all there are; False also when
-    some field stayed free in one of them.
+    solutions: each assigns the fields that it determines and leaves the others free. exhaustive: there are no
+    others. complete: nor is any field free in one of them.
     """
 
     fields: frozenset[str]
     solutions: tuple[Mapping[str, int], ...]
     complete: bool
+    exhaustive: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,18 @@ def solve(
     divisors: Sequence[tuple[Polynomial, str]] = (),
     zeroable: frozenset[str] = frozenset(),
     hints: Mapping[str, int] | None = None,
+    flags: frozenset[str] = frozenset(),
 ) -> Solved:
     """All integer solutions of `polynomial = size` for every pair, positive or, for `zeroable` fields, 0.
 
     known: fields that are decided already. divisors: (polynomial, field) pairs where the field is known to
     divide the polynomial. hints: values to try for fields that nothing bounds; they complete a solution, never
-    the search. Raises Contradiction when there is no solution.
+    the search. flags: fields that are 0 or 1. Raises Contradiction when there is no solution.
     """
     values = dict(known or {})
     polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
-    rows = propagate(polynomials, values, zeroable)
-    rules = _Rules(tuple(divisors), zeroable, hints or {})
+    rows = propagate(polynomials, values, zeroable | flags)
+    rules = _Rules(tuple(divisors), zeroable, hints or {}, flags)
     components = tuple(_search_component(part, values, rules) for part in _split(rows))
     if any(c.complete and not c.solutions for c in components):
         raise Contradiction
@@ -98,6 +100,7 @@ class _Rules:
     divisors: Sequence[tuple[Polynomial, str]]
     zeroable: frozenset[str]
     hints: Mapping[str, int]
+    flags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +116,20 @@ def _search_component(rows: list[Polynomial], known: Values, rules: _Rules) -> C
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
     solutions: dict[tuple[tuple[str, int], ...], Values] = {}
     nodes = 0
-    complete = True
+    complete = exhaustive = True
     stack = [_Node(rows, dict(known))]
     while stack:
         node = stack.pop()
         nodes += 1
         if nodes > MAX_NODES or len(solutions) >= MAX_SOLUTIONS:
-            complete = False
+            complete = exhaustive = False
             break
         values = dict(node.values)
         try:
-            rows = propagate(node.rows, values, rules.zeroable)
+            rows = propagate(node.rows, values, rules.zeroable | rules.flags)
             orders = _in_order(node.orders, values)
+            if any(values.get(flag, 0) > 1 for flag in rules.flags):
+                continue
         except Contradiction:
             continue
         cases = _cases(rows)
@@ -135,7 +140,7 @@ def _search_component(rows: list[Polynomial], known: Values, rules: _Rules) -> C
             found = {field: values[field] for field in fields}
             solutions[tuple(sorted(found.items()))] = found
             continue
-        branch = _branch(rows, _multiples(rules.divisors, values, fields - set(values)), rules.zeroable)
+        branch = _branch(rows, _multiples(rules.divisors, values, fields - set(values)), rules)
         if branch is None:
             complete = False
             found = {field: values[field] for field in fields if field in values}
@@ -146,7 +151,7 @@ def _search_component(rows: list[Polynomial], known: Values, rules: _Rules) -> C
             continue
         field, candidates = branch
         stack += [_Node(rows, {**values, field: candidate}, orders) for candidate in reversed(candidates)]
-    return Component(fields, tuple(solutions.values()), complete)
+    return Component(fields, tuple(solutions.values()), complete, exhaustive)
 
 
 def _cases(
@@ -216,7 +221,7 @@ def _multiples(
 
 
 def _branch(
-    rows: Sequence[Polynomial], common: dict[str, int], zeroable: frozenset[str]
+    rows: Sequence[Polynomial], common: dict[str, int], rules: _Rules
 ) -> tuple[str, list[int]] | None:
     """The field with the fewest possible values, and these; None when nothing bounds any field.
 
@@ -238,7 +243,7 @@ def _branch(
                 least = [
                     c
                     for m, c in terms.items()
-                    if field in m and (len(terms) == 1 or not any(_may_vanish(a, field, zeroable) for a in m))
+                    if field in m and (len(terms) == 1 or not any(_may_vanish(a, field, rules) for a in m))
                 ]
                 if least:
                     bounded[field] = min(bounded.get(field, size), size // min(least))
@@ -246,21 +251,23 @@ def _branch(
             window = _floor_window(*next(iter(terms.items())), size)
             if window:
                 windows[window[0]] = window[1]
-    choices = [(field, _divisors(number)) for field, number in common.items()]
+    open_fields = {field for row in rows for field in row.fields()}
+    choices = [(flag, [0, 1]) for flag in rules.flags & open_fields]
+    choices += [(field, _divisors(number)) for field, number in common.items() if field not in rules.flags]
     choices += [
         (f, list(range(low, high + 1))) for f, (low, high) in windows.items() if high - low < MAX_COUNTED
     ]
     if not choices:
         choices = [
-            (f, list(range(0 if f in zeroable else 1, top + 1)))
+            (f, list(range(0 if f in rules.zeroable else 1, top + 1)))
             for f, top in bounded.items()
             if top <= MAX_COUNTED
         ]
     return min(choices, key=lambda choice: (len(choice[1]), choice[0]), default=None)
 
 
-def _may_vanish(atom: Atom, field: str, zeroable: frozenset[str]) -> bool:
-    return atom != field and (not isinstance(atom, str) or atom in zeroable)
+def _may_vanish(atom: Atom, field: str, rules: _Rules) -> bool:
+    return atom != field and (not isinstance(atom, str) or atom in rules.zeroable or atom in rules.flags)
 
 
 def _plain(atoms: Iterable[Atom]) -> list[str]:
