@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CATALOG = Path(__file__).parent / "catalog"
 _SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
+_COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
 _DIGITS = re.compile(r"\d+")
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
@@ -221,7 +222,7 @@ def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, require
 
 def _variant(text: str) -> Variant:
     shape, _, condition = text.partition(" if ")
-    axes = tuple(axis.strip() for axis in shape.split(",") if axis.strip())
+    axes = tuple(axis.strip() for axis in _COMMA.split(shape) if axis.strip())
     return Variant(
         tuple(parse_polynomial(axis) for axis in axes),
         axes,

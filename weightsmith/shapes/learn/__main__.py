@@ -25,7 +25,7 @@ def main() -> int:
     folder = Path(options.folder)
     known = read_report(folder)
     if options.resume:
-        types = [t for t in types if t not in known]
+        types = [t for t in types if not _learned(known.get(t))]
     started, done = time.monotonic(), 0
     kept = {t for t in types if _by_hand(folder, t)}
     work = [(t, options.seconds) for t in types if t not in kept]
@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="TYPE", help="learn these types and leave the others")
     parser.add_argument("--mapping", nargs="+", choices=MAPPING_ORDER, default=MAPPING_ORDER)
-    parser.add_argument("--resume", action="store_true", help="skip the types that the report has")
+    parser.add_argument("--resume", action="store_true", help="skip the types that were learned whole")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=300.0, help="limit per type")
     parser.add_argument("--folder", default=str(CATALOG))
@@ -64,6 +64,10 @@ def _all_types(mappings: list[str]) -> list[str]:
 
     reference.prepare()
     return list(dict.fromkeys(t for kind in mappings for t in reference.mapping(kind)))
+
+
+def _learned(row: dict[str, Any] | None) -> bool:
+    return row is not None and not row["reason"] and not row["unexpressed"]
 
 
 def _by_hand(folder: Path, model_type: str) -> bool:

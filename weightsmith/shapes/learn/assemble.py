@@ -64,6 +64,7 @@ def assemble(
     fields, unexpressed = _fields(found, used, class_defaults, nulls)
     unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
+    lists = _lists(found, fields)
     rules = [rule for rule in rules if parse_condition(rule).names <= set(fields)]
     page: dict[str, Any] = {
         "model_type": found.lab.model_type,
@@ -74,10 +75,10 @@ def assemble(
         "rules": rules,
         "choices": _choices(found, fields),
         "base": _base(found, fields, class_defaults),
-        "lists": _lists(found, fields),
+        "lists": lists,
         "copies": copies,
         "tensors": shared,
-        "optional": {n: s for n, s in optional.items() if n not in first},
+        "optional": {n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
     }
     if any(table != shared for table in tables.values()):
         page["layouts"] = {
@@ -186,6 +187,17 @@ def _lists(found: Survey, fields: Mapping[str, Value]) -> dict[str, str]:
                 for factor in ("short_factor", "long_factor"):
                     lists[f"{prefix}{key}.{factor}"] = f"{dim} // 2"
     return lists
+
+
+def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[str, str]:
+    """Checkpoints from before transformers 4.32 hold the rotary frequencies of every layer."""
+    half = lists.get("rope_parameters.short_factor")
+    ends = ".self_attn.q_proj.weight"
+    return {
+        n.removesuffix(ends) + ".self_attn.rotary_emb.inv_freq": half
+        for n in tensors
+        if half and n.endswith(ends)
+    }
 
 
 def _copies(found: Survey, learned: Sequence[Learned]) -> tuple[dict[str, str], dict[str, Any]]:

@@ -24,6 +24,8 @@ STARTS: dict[str, dict[str, Value]] = {
     "reformer": {"is_decoder": True},
     "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
     "bert": {"is_decoder": True},
+    "dbrx": {"attn_config.rope_theta": 10000.0},
+    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
     "idefics3": {"pad_token_id": 0},
     "smolvlm": {"pad_token_id": 0},
     "aya_vision": {"vision_config.num_attention_heads": 16},

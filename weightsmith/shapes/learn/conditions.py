@@ -18,6 +18,7 @@ Row = tuple[Mapping[str, "Value"], bool]
 _MAX_LITERALS = 400
 _MAX_CLAUSES = 1500
 _MAX_CONSTANTS = 12
+_MAX_OFFSET = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,11 @@ class Clause:
 
 
 def learn_condition(
-    rows: Sequence[Row], fields: Iterable[str], slots: Mapping[str, str | None]
+    rows: Sequence[Row], fields: Iterable[str], slots: Mapping[str, str | None], known: Iterable[str] = ()
 ) -> str | None:
     """The text of a condition that is true exactly on the true rows; "" when all are true, None when none fits.
 
+    known: conditions of other roles: a bias exists where its weight does, if a flag says so, too.
     slots: index name → the field that counts it, if it is a plain field.
     """
     names = [*dict.fromkeys(fields), *slots]
@@ -54,9 +56,8 @@ def learn_condition(
         return ""
     if not target:
         return None
-    literals = _literals(
-        candidate_tests(examples, [n for n in names if n not in slots], slots), examples, everything
-    )
+    tests = candidate_tests(examples, [n for n in names if n not in slots], slots)
+    literals = _literals([*tests, *((text, 1.5) for text in known)], examples, everything)
     best = _search(literals, target, everything)
     return best.text if best else None
 
@@ -135,7 +136,8 @@ def _slot_tests(
                 if isinstance(value, int):
                     yield f"{name}[{slot}] == {value}", 1.5
                     yield f"{name}[{slot}] > {value}", 1.5
-    for text, cost in _arithmetic(slot, count, numbers):
+    small = [n for n in numbers if any(is_small(values.get(n)) for values, _ in examples)]
+    for text, cost in _arithmetic(slot, count, small):
         yield text, cost
         yield _opposite(text), cost + 0.1
     yield f"{slot} == 0", 1.8
@@ -150,6 +152,11 @@ def _slot_tests(
         for rest in range(period):
             yield f"{slot} % {period} == {rest}", 3.0
             yield f"{slot} % {period} != {rest}", 3.0
+
+
+def is_small(value: Value) -> bool:
+    """Layers are compared with offsets, periods and counts, never with widths."""
+    return isinstance(value, int) and 0 <= value <= _MAX_OFFSET
 
 
 def _opposite(text: str) -> str:

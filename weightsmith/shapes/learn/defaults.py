@@ -9,6 +9,7 @@ from weightsmith.shapes.learn.base import is_int
 from weightsmith.shapes.learn.conditions import learn_condition
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.reference import Rejected, flatten, make_config
+from weightsmith.shapes.learn.survey import length_field
 from weightsmith.shapes.learn.wording import say_axis
 
 if TYPE_CHECKING:
@@ -90,9 +91,12 @@ def _list_rule(
 ) -> str:
     """`= ['full' if (layer + 1) % period == 0 else 'linear' for layer in range(num_hidden_layers)]`."""
     length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
-    if length is None:
+    usual = length_field(found, name)
+    if length is None and usual is None:
         raise NoRule(f"the length of its default follows {', '.join(moved)}")
-    count = say_axis(length)
+    count = (usual or "") if length is None else say_axis(length)
+    if length is None:  # first_k_dense_replace > num_hidden_layers makes a list that is too long
+        rows = [(values, value) for values, value in rows if len(value) == values.get(count)]
     items = [(values, i, item) for values, value in rows for i, item in enumerate(value)]
     kinds = list(dict.fromkeys(repr(item) for _, _, item in items))
     if len(kinds) == 1:

@@ -42,6 +42,9 @@ def fit_value(
     found = _multilinear(atoms, columns, target) if atoms else None
     if found is not None or not hard:
         return found
+    found = _powers(atoms, columns, target, (1, 2)) if atoms else None
+    if found is not None:
+        return found
     for extra in _extra_atoms([n for n in fields if _varies(n, rows)], rows):
         column = _column(extra, rows)
         if column is None or len(set(column)) == 1:
@@ -51,7 +54,7 @@ def fit_value(
         if found is not None:
             return found
         del columns[extra]
-    return _powers(atoms, columns, target) if atoms else None
+    return _powers(atoms, columns, target, (3,)) if atoms else None
 
 
 def _varies(name: str, rows: Iterable[Row]) -> bool:
@@ -106,21 +109,26 @@ def _with_extra(
     extra: Atom, atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int]
 ) -> Polynomial | None:
     around = [m for degree in range(3) for m in combinations(atoms, degree)]
-    monomials = [*((*m, extra) for m in around), *around]
-    table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
+    squared = [(extra, extra), *((a, extra, extra) for a in atoms)]  # (image_size // patch_size) ** 2
+    monomials = [*((*m, extra) for m in around), *squared, *around]
+    table = {m: _product(m, columns, len(target)) for m in monomials[: 3 * _MAX_MONOMIALS]}
     for terms in (1, 2):
         found = _sparse(table, target, terms, needed=extra)
         if found is not None:
             return found
-    small = dict(list(table.items())[:24])
+    few = [*(m for m in monomials if len(m) < 3), *squared[:1]]
+    small = {m: table[m] for m in few if m in table}
     return _sparse(small, target, 3, needed=extra)
 
 
-def _powers(atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int]) -> Polynomial | None:
+def _powers(
+    atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int], sizes: Iterable[int]
+) -> Polynomial | None:
     monomials = [m for degree in range(4) for m in combinations_with_replacement(atoms, degree)]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
-    for terms in (1, 2, 3):
-        found = _sparse(dict(list(table.items())[:_MAX_MONOMIALS]) if terms > 2 else table, target, terms)
+    for terms in sizes:
+        few = dict(list(table.items())[:_MAX_MONOMIALS]) if terms > 2 else table
+        found = _sparse(few, target, terms)
         if found is not None:
             return found
     return None
@@ -141,7 +149,7 @@ def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
         yield Limit("max", (one[a], one[b]))
     for a in fields:
         for divisor in (2, 3, 4, 8, 16, 32, 64, 128, 256):
-            for multiple in (1, 2, 3) if divisor in (2, 3) else (1,):
+            for multiple in {2: (1, 3), 3: (1, 2)}.get(divisor, (1,)):
                 by = Polynomial.constant(divisor)
                 yield Floor(one[a].times(Polynomial.constant(multiple)), by)
                 yield Floor(

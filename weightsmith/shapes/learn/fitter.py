@@ -91,7 +91,11 @@ class Fitter:
         def shape(rows: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
             return self._shape(rows, moved, outer, hard, twin)
 
-        variants = self._variants(present, slots, condition, sorted(set().union(*moved.values(), ())), shape)
+        def narrowed(test: str) -> str:
+            return test if condition and not _ever(test, absent) else _and(condition, test)
+
+        movers = sorted(set().union(*moved.values(), ()))
+        variants = self._variants(present, slots, condition, movers, shape, narrowed)
         if variants is None:
             names = sorted(set().union(*moved.values(), ()))
             raise Unexpressed(
@@ -164,7 +168,8 @@ class Fitter:
         if key not in self._presence:
             rows = [(values, True) for values, _ in present] + [(values, False) for values in absent]
             counted = {name: _plain(count) for name, count in slots}
-            self._presence[key] = learn_condition(rows, self.structural, counted)
+            known = dict.fromkeys(text for text in self._presence.values() if text)
+            self._presence[key] = learn_condition(rows, self.structural, counted, known)
         return self._presence[key]
 
     def _variants(
@@ -174,18 +179,19 @@ class Fitter:
         condition: str,
         moved: Sequence[str],
         shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+        narrowed: Callable[[str], str],
     ) -> list[Variant] | None:
         """One shape; or two or three, told apart by a test; multilinear ones before floors and limits."""
         single = shape(rows, False)
         if single is not None:
             return [(single, condition)]
-        gated = self._gated(rows, slots, condition, moved, shape, _MAX_DEPTH, False)
+        gated = self._gated(rows, slots, condition, moved, shape, narrowed, _MAX_DEPTH, False)
         if gated is not None:
             return gated
         single = shape(rows, True)
         if single is not None:
             return [(single, condition)]
-        return self._gated(rows, slots, condition, moved, shape, 1, True)
+        return self._gated(rows, slots, condition, moved, shape, narrowed, 1, True)
 
     def _gated(
         self,
@@ -194,6 +200,7 @@ class Fitter:
         condition: str,
         moved: Sequence[str],
         shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+        narrowed: Callable[[str], str],
         depth: int,
         hard: bool,
     ) -> list[Variant] | None:
@@ -210,10 +217,10 @@ class Fitter:
                 continue
             second = shape(no, hard)
             if second is not None:
-                return [(first, _and(condition, test)), (second, condition)]
+                return [(first, narrowed(test)), (second, condition)]
             if depth > 1 and best is None:
-                rest = self._gated(no, slots, condition, moved, shape, depth - 1, hard)
-                best = [(first, _and(condition, test)), *rest] if rest else None
+                rest = self._gated(no, slots, condition, moved, shape, narrowed, depth - 1, hard)
+                best = [(first, narrowed(test)), *rest] if rest else None
         return best
 
     def _shape(
@@ -347,6 +354,18 @@ def _split(
         except (KeyError, TypeError, IndexError, ZeroDivisionError):
             return [], []
     return yes, no
+
+
+def _ever(test: str, rows: Iterable[Values]) -> bool:
+    """Whether a test could hold on any row; one that cannot be computed might."""
+    condition = parse_condition(test)
+    for values in rows:
+        try:
+            if condition.holds(values):
+                return True
+        except (KeyError, TypeError, IndexError, ZeroDivisionError):
+            return True
+    return False
 
 
 def _and(a: str, b: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,25 +13,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_WORDS = 12
+_QUOTIENT = re.compile(r"(?:config|self)\.(\w+) // (?:config|self)\.(\w+)")
 
 
 @cache
 def words(class_name: str) -> dict[str, tuple[str, ...]]:
     """Field (or loop variable) name → the string constants that the class's modules compare it with."""
-    import transformers
-
     found: dict[str, dict[str, None]] = {}
-    modeling = getattr(transformers, class_name).__module__
-    for module in (modeling, modeling.replace(".modeling_", ".configuration_")):
-        try:
-            tree = ast.parse(inspect.getsource(importlib.import_module(module)))
-        except (ImportError, OSError, TypeError):
-            continue
+    for source in _sources(class_name):
+        tree = ast.parse(source)
         for node in ast.walk(tree):
             for name, word in _compared(node):
                 for alias in _aliases(name):
                     found.setdefault(alias, {})[word] = None
     return {name: tuple(texts)[:_MAX_WORDS] for name, texts in found.items()}
+
+
+@cache
+def quotients(class_name: str) -> tuple[tuple[str, str], ...]:
+    """(a, b) for every `config.a // config.b` in the class's modules."""
+    found = (pair for source in _sources(class_name) for pair in _QUOTIENT.findall(source))
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _sources(class_name: str) -> tuple[str, ...]:
+    import transformers
+
+    sources = []
+    modeling = getattr(transformers, class_name).__module__
+    for module in (modeling, modeling.replace(".modeling_", ".configuration_")):
+        try:
+            sources.append(inspect.getsource(importlib.import_module(module)))
+        except (ImportError, OSError, TypeError):
+            continue
+    return tuple(sources)
 
 
 def _compared(node: ast.AST) -> Iterator[tuple[str, str]]:

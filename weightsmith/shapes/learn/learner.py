@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.learn.base import is_field, start
 from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
-from weightsmith.shapes.learn.hints import words
+from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
 from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.rules import learn_rules
+from weightsmith.shapes.learn.rules import grouping_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, draw, survey
 
@@ -77,10 +77,12 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
     defaults = defaults_of_class(model_type)
+    grouping = grouping_rules(found, [q for a in lab.architectures for q in quotients(a)])
     page: dict[str, Any] = {}
     for _ in range(_ROUNDS):
         learned = [_fit(work, a) for a in lab.architectures]
-        page = assemble(found, learned, learn_rules(found), defaults, work.nulls)
+        rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
+        page = assemble(found, learned, rules, defaults, work.nulls)
         before = len(lab.observations)
         fresh = [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
         wrong = [o for o in fresh if o is not None and contradictions(page, o)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
@@ -173,15 +174,26 @@ def nested(values: Mapping[str, Value]) -> dict[str, Any]:
     return tree
 
 
+# Dicts that are not settings one by one: they stay whole.
+_WHOLE = re.compile(r"rope|id2label|label2id|quantization|task_specific|per_layer_config|scaling")
+
+
 def flatten(config: Any) -> dict[str, Value]:
-    """Every field of a config object by its dotted name; only sub-configs are opened, other dicts stay whole."""
+    """Every field of a config object by its dotted name; sub-configs and small dicts of settings are opened."""
     return dict(_flat(config.to_dict(), config))
 
 
 def _flat(data: Mapping[str, Value], config: Any, prefix: str = "") -> Iterator[tuple[str, Value]]:
     for name, value in data.items():
-        inner = getattr(config, name, None)
+        inner = vars(config).get(name)
         if isinstance(value, dict) and hasattr(inner, "to_dict") and hasattr(inner, "model_type"):
             yield from _flat(value, inner, f"{prefix}{name}.")
+        elif isinstance(value, dict) and value and not _WHOLE.search(name) and _settings(value):
+            yield from ((f"{prefix}{name}.{key}", item) for key, item in value.items())
         else:
             yield prefix + name, value
+
+
+def _settings(data: Mapping[Any, Value]) -> bool:
+    """Numbers under names: {"compressed_sparse_attention": 4}."""
+    return all(isinstance(k, str) and k.isidentifier() and isinstance(v, int) for k, v in data.items())

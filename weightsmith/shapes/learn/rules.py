@@ -10,11 +10,12 @@ from weightsmith.shapes.expression import parse_condition
 from weightsmith.shapes.learn.base import is_field, is_int
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.survey import Survey
 
+_GROUPS = re.compile(r"key_value|kv")
 _MAX_RULES = 16
 # A rule that was never put to the test by different numbers is a coincidence.
 _MIN_SUPPORT = 4
@@ -50,6 +51,21 @@ def learn_rules(found: Survey) -> list[str]:
         rules.append(text)
         explained |= broken
     return rules
+
+
+def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+    """Key-value heads divide the heads: no constructor checks it, and a model that breaks it cannot run.
+
+    quotients: (a, b) where the model's source computes `a // b` from its config.
+    """
+    rules = []
+    for a, b in quotients:
+        for name in found.accepted:
+            prefix, _, last = name.rpartition(".")
+            whole = f"{prefix}.{a}" if prefix else a
+            if last == b and _GROUPS.search(b) and whole in found.accepted:
+                rules.append(f"{whole} % {name} == 0")
+    return list(dict.fromkeys(rules))
 
 
 def _plausible(text: str) -> int:
