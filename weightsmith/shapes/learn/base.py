@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.lab import Lab, kinds_of_names, names
 from weightsmith.shapes.learn.reference import Rejected, architectures, flatten, make_config
+from weightsmith.shapes.learn.starts import STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,22 +15,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.lab import Observation
 
-# Types whose class defaults do not build by themselves (transformers 5.19), and what they need.
-STARTS: dict[str, dict[str, Value]] = {
-    "dots1": {"n_shared_experts": 1, "n_routed_experts": 8},
-    "hunyuan_v1_dense": {"head_dim": 128},
-    "hunyuan_v1_moe": {"head_dim": 128},
-    "ministral": {"head_dim": 128},
-    "nemotron": {"num_key_value_heads": 8},
-    "reformer": {"is_decoder": True},
-    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
-    "bert": {"is_decoder": True},
-    "dbrx": {"attn_config.rope_theta": 10000.0},
-    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
-    "idefics3": {"pad_token_id": 0},
-    "smolvlm": {"pad_token_id": 0},
-    "aya_vision": {"vision_config.num_attention_heads": 16},
-}
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
 _ASIDE = re.compile(
     r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type"
