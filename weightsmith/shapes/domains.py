@@ -73,12 +73,15 @@ def kinds(field: str, page: Page, reading: Reading, stated: Value) -> list[Value
     if reading.members and not reading.indexed:
         return [False, True]
     default = page.fields[field].value
+    if page.fields[field].expression is not None:
+        default = [c for c in choices_of(page, field) if repr(c) in (page.fields[field].expression or "")]
     own = [item for items in (stated, default) if isinstance(items, list | tuple) for item in items]
     choices = choices_of(page, field)
     constants = sorted(reading.constants, key=str)
     if any(isinstance(v, str) for v in (*own, *constants)):
         own = [v for v in own if isinstance(v, str)]
-        return distinct([*(choices or [*constants, *own, OTHER])])
+        # Kinds that the file or the class itself uses come first: of equal explanations the first is taken.
+        return distinct([*own, *(choices or [*constants, OTHER])])
     if not constants and all(isinstance(v, bool | int) and v in (0, 1) for v in own):
         return [0, 1]
     return distinct(

@@ -96,7 +96,8 @@ def fit(
         sizes = {fact.polynomial: fact.size for fact in counts}
         counted = {**stated.completed(), **solved.known}
         observations = observe(matching.roles, sizes, counted, solved.known, shared)
-        groups = decide(observations, solved.known, stated, _narrowed(solved.components), exactly=exactly)
+        narrowed = _narrowed(solved.components)
+        groups = decide(matching.roles, observations, solved.known, stated, narrowed, exactly=exactly)
         answer, facts = explain(matching.roles, facts, solved.known, groups, stated, exactly=exactly)
     except Contradiction:
         return None

@@ -206,7 +206,8 @@ def _assembled(
     loose = {field for places, ways in filled if len(ways) > 1 for field, _ in places}
     for field in fields:
         read = {position for name, position in first if name == field}
-        if not asked[field].members and read != set(range(lengths[field])):
+        # A list of members may hold any number that no layer has.
+        if not asked[field].indexed or read != set(range(lengths[field])):
             loose.add(field)
     total = 1
     for _, ways in filled:
@@ -239,7 +240,8 @@ def _whole(
         if asked[field].members and not asked[field].indexed:
             tested = {position for name, position in trial if name == field}
             inside = {p for (name, p), v in trial.items() if name == field and v}
-            kept = [i for i in items if i in inside or (i not in tested and isinstance(i, int))]
+            top = max(tested, default=-1)  # a default that counts further layers is not meant for this model
+            kept = [i for i in items if i in inside or (i not in tested and isinstance(i, int) and i < top)]
             value: Value = (*kept, *sorted(inside - set(kept)))
             whole[field] = None if stated is None and not value else value
             continue

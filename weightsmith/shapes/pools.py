@@ -137,7 +137,7 @@ def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decis
     for field in sorted(pool.fields):
         values = distinct(way.values[field] for way in possible if field in way.values)
         everywhere = all(field in way.values for way in possible)
-        whole = pool.complete and everywhere and field not in pool.loose and OTHER not in values
+        whole = pool.complete and everywhere and field not in pool.loose and not any(map(_unnamed, values))
         options[field] = tuple(values) if whole else ()
         cheapest[field] = tuple(distinct(w.values[field] for w in kept if field in w.values))
     first = min(kept, key=lambda way: _unlikeliness(pool.fields, way, determined, stated), default=Way({}))
@@ -148,9 +148,14 @@ def _price(
     fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated
 ) -> tuple[bool, float]:
     values = {**determined, **way.values}
-    guessed = len(way.values) < len(fields) or any(value is OTHER for value in way.values.values())
+    guessed = len(way.values) < len(fields) or any(map(_unnamed, way.values.values()))
     cost = stated.cost(fields, values) + stated.list_cost(values) + way.odd
     return guessed, round(cost, 6)
+
+
+def _unnamed(value: Value) -> bool:
+    """A stand-in for values that no condition names, alone or in a list."""
+    return value is OTHER or (isinstance(value, tuple) and OTHER in value)
 
 
 def _unlikeliness(fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated) -> float:

@@ -52,8 +52,9 @@ def readings(conditions: Iterable[Condition]) -> dict[str, Reading]:
 
 @cache
 def _readings(text: str) -> tuple[tuple[str, Reading], ...]:
-    found: list[tuple[str, Reading]] = []
-    for node in ast.walk(ast.parse(text.strip(), mode="eval")):
+    tree = ast.parse(text.strip(), mode="eval")
+    found = [(name, Reading()) for name in _names(tree.body)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             found += _compared(node)
         elif isinstance(node, ast.Subscript):

@@ -10,11 +10,13 @@ from weightsmith.shapes.layer_lists import explain_lists
 from weightsmith.shapes.propagation import Contradiction
 from weightsmith.shapes.readings import Reading, readings
 from weightsmith.shapes.stated import freeze
+from weightsmith.shapes.variant_choices import variant_choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.matching import Role
     from weightsmith.shapes.observations import Observation
     from weightsmith.shapes.stated import Stated
 
@@ -46,6 +48,7 @@ class Group:
 
 
 def decide(
+    roles: Sequence[Role],
     observations: Mapping[Observation, int],
     known: Mapping[str, Value],
     stated: Stated,
@@ -55,18 +58,33 @@ def decide(
 ) -> tuple[Group, ...]:
     """Explains the presence of every conditional tensor, fields that are not `known` by trying their values.
 
-    observations: what was seen, and how many roles agree on it. candidates: all values of the fields that
-    equations have narrowed down. exactly: raises Contradiction where nothing explains all that was seen.
+    roles: the matched patterns, for fields that decide about shapes alone. observations: what was seen, and how
+    many roles agree on it. candidates: all values of the fields that equations have narrowed down. exactly:
+    raises Contradiction where nothing explains all that was seen.
     """
     decided = (seen for seen in observations if not seen.fields() - set(known))
     if exactly and any(seen.unexplained(known) for seen in decided):
         raise Contradiction
-    counted = {**stated.completed(), **known}
-    groups = []
+    counted = _as_loaded(stated, known)
+    groups: list[Group] = []
     for fields, members in _linked(observations, known, stated):
         weighted = {seen: observations[seen] for seen in members}
         groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
+    by_presence = frozenset(known).union(*(group.fields for group in groups))
+    for field, values, complete in variant_choices(roles, by_presence, counted, stated):
+        values = list(candidates.get(field, values))
+        loose = frozenset() if complete or field in candidates else frozenset({field})
+        groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
     return tuple(groups)
+
+
+def _as_loaded(stated: Stated, known: Mapping[str, Value]) -> dict[str, Value]:
+    """What a loader would take for every field, computed defaults following what is known by now."""
+    counted = {**stated.completed(), **known}
+    for name, field in stated.page.fields.items():
+        if name not in known and field.expression is not None and not stated.has(name):
+            counted[name] = field.default(counted)
+    return counted
 
 
 def _linked(
@@ -136,7 +154,18 @@ def _explain(
         nearest = _nearest(fields, group, {**known}, counted, domains, stated)
         return Group(tuple(fields), (nearest,), (0.0,), False, False, frozenset(lists))
     combinations, odd_prices = zip(*found, strict=True)
+    for place, field in enumerate(fields):
+        if field in scalars and field not in candidates:
+            loose |= {field} if _unbounded(combinations, place, domains[field]) else set()
     return Group(tuple(fields), combinations, odd_prices, True, not search.exhausted, frozenset(loose))
+
+
+def _unbounded(combinations: Sequence[Combination], place: int, tried: Sequence[Value]) -> bool:
+    """Whether numbers stand for others that were not tried: all beyond a boundary, or between two of them."""
+    numbers = {c[place] for c in combinations if isinstance(c[place], int) and not isinstance(c[place], bool)}
+    every = {value for value in tried if isinstance(value, int) and not isinstance(value, bool)}
+    gap = next((number for number in range(len(every) + 1) if number not in every), 0)
+    return len(numbers) > 1 and (max(numbers) >= gap or max(numbers) == max(every))
 
 
 def _domain(
