@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.hints import hidden_fields
 from weightsmith.shapes.learn.lab import Lab, kinds_of_names, names
 from weightsmith.shapes.learn.reference import Rejected, architectures, flatten, make_config
 from weightsmith.shapes.learn.starts import STARTS
@@ -40,7 +41,9 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation
     lab = Lab(model_type, only or architectures(model_type))
     if not lab.architectures:
         raise Rejected("not in any language-model mapping of transformers")
-    default = flatten(make_config(model_type, given))
+    config = make_config(model_type, given)
+    default = flatten(config)
+    lab.hidden = {n: v for n, v in hidden_fields(config).items() if n not in default}
     lab.base = dict(given)
     _with_special_ids(lab, default)
     first = _first(lab, default)

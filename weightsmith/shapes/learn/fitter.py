@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ _MAX_DEPTH = 2
 _MAX_TESTS = 80
 _MAX_HARD_TESTS = 12
 _SMALL = 16
+# A role whose equation is in the language is found in a second; the search for others must end.
+_ROLE_SECONDS = 15.0
 # So many different numbers have to agree before another role's equation is taken over.
 _FAMILIAR = 4
 
@@ -58,6 +61,7 @@ class Fitter:
     _counts: dict[str, Polynomial | None] = field(default_factory=dict)
     _values: dict[Any, Polynomial | None] = field(default_factory=dict)
     _presence: dict[Any, str | None] = field(default_factory=dict)
+    _role_ends: float = float("inf")
     _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,6 +83,7 @@ class Fitter:
 
     def equation(self, role: Role) -> Equation:
         """Raises Unexpressed."""
+        self._role_ends = time.process_time() + _ROLE_SECONDS
         slots = self._slots(role)
         present, absent, where = self._rows(role, slots)
         condition = self._condition(present, absent, slots, where)
@@ -287,6 +292,8 @@ class Fitter:
             narrow.setdefault(repr((sorted(small.items()), number)), (small, number))
         key = (frozenset(narrow), tuple(fields), hard)
         if key not in self._values:
+            if time.process_time() > self._role_ends:
+                raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
 

@@ -7,12 +7,13 @@ import importlib
 import inspect
 import re
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_WORDS = 12
+_POPPED = re.compile(r"""kwargs\.pop\(["'](\w*(?:dim|heads|size|layers|rank|experts)\w*)["'], (\d+|None)\)""")
 _QUOTIENT = re.compile(r"(?:config|self)\.(\w+) // (?:config|self)\.(\w+)")
 
 
@@ -48,6 +49,23 @@ def _sources(class_name: str) -> tuple[str, ...]:
         except (ImportError, OSError, TypeError):
             continue
     return tuple(sources)
+
+
+def hidden_fields(config: Any) -> dict[str, int | None]:
+    """Settings that a config class takes and does not keep under their name: gemma4's `global_head_dim`."""
+    found: dict[str, int | None] = {}
+    try:
+        source = inspect.getsource(type(config))
+    except (OSError, TypeError):
+        return found
+    for name, default in _POPPED.findall(source):
+        if name not in vars(config):
+            found[name] = None if default == "None" else int(default)
+    for name in getattr(config, "sub_configs", {}):
+        inner = vars(config).get(name)
+        if hasattr(inner, "to_dict"):
+            found |= {f"{name}.{key}": value for key, value in hidden_fields(inner).items()}
+    return found
 
 
 def _compared(node: ast.AST) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,7 @@ class Observation:
 class Lab:
     """Builds configs on top of `base` settings and remembers all of them, refusals too.
 
+    hidden: fields that the config class takes and does not keep → their defaults.
     deadline: in seconds of this process's own computing, so that a busy machine does not cut learning short.
     followers: lists that cannot be left out and must be as long as a count says: list → (count, its items).
     """
@@ -45,6 +46,7 @@ class Lab:
     architectures: tuple[str, ...]
     base: dict[str, Value] = field(default_factory=dict)
     followers: dict[str, tuple[str, tuple[Value, ...]]] = field(default_factory=dict)
+    hidden: dict[str, Value] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     refusals: list[tuple[Settings, str]] = field(default_factory=list)
     deadline: float = float("inf")
@@ -63,8 +65,7 @@ class Lab:
         self, changes: Settings, origin: Observation | None = None, changed: tuple[str, ...] = ()
     ) -> Observation | None:
         """None when the reference refuses the config. Raises TimeoutError past the deadline."""
-        if time.process_time() > self.deadline:
-            raise TimeoutError("learning took too long")
+        self.check_time()
         full = self.settings(changes)
         key = repr(sorted(full.items()))
         if key not in self._seen:
@@ -77,19 +78,27 @@ class Lab:
                 self.observations.append(self._seen[key])  # type: ignore[arg-type]
         return self._seen[key]
 
+    def check_time(self) -> None:
+        if time.process_time() > self.deadline:
+            raise TimeoutError("learning took too long")
+
     def _build(self, full: Settings, origin: Observation | None, changed: tuple[str, ...]) -> Observation:
         tables: dict[str, Shapes] = {}
         copies: dict[str, Mapping[str, str]] = {}
         values: dict[str, Value] = {}
         for architecture in self.architectures:
             config = make_config(self.model_type, full)  # a fresh one: models change the config that they get
-            values = values or flatten(config)
+            values = values or {**self.hidden, **_stated(full, self.hidden), **flatten(config)}
             built = build(architecture, config)
             self.builds += 1
             if any(0 in shape for shape in built.shapes.values()):
                 raise Rejected("a tensor without elements")
             tables[architecture], copies[architecture] = built.shapes, built.copies
         return Observation(full, values, tables, copies, origin, changed)
+
+
+def _stated(settings: Settings, wanted: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: settings[name] for name in wanted if name in settings}
 
 
 def names(observation: Observation) -> set[str]:

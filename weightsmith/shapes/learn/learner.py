@@ -76,7 +76,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
-    defaults = defaults_of_class(model_type)
+    defaults = {**lab.hidden, **defaults_of_class(model_type)}
     grouping = grouping_rules(found, [q for a in lab.architectures for q in quotients(a)])
     page: dict[str, Any] = {}
     for _ in range(_ROUNDS):
@@ -102,6 +102,7 @@ def _fit(work: _Work, architecture: str) -> Learned:
     unexpressed: dict[str, str] = {}
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
     for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
+        lab.check_time()
         try:
             equations[role] = fitter.equation(role)
         except Unexpressed as reason:
