@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from benchmarks import scale
 from benchmarks.drawing import corrupted, draw, reference, without_fields
 from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor, open_checkpoint
@@ -241,6 +242,8 @@ def main() -> None:
         rows.append(measure_type(family, given.seed, given.configs))
         _show(rows[-1], given.faults)
     _totals(rows, given.seed)
+    if not given.types and not given.part and "deepseek_v3" in catalog_types():
+        print(f"\n{scale.report()}")
 
 
 def _use(folder: Path) -> None:

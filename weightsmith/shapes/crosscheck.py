@@ -73,8 +73,7 @@ def _tied_head(checkpoint: Checkpoint, corrected: Mapping[str, Any], chosen: Fit
     tied = chosen.answer.values.get("tie_word_embeddings")
     for original, copy in copies.items():
         both = original in checkpoint.tensors and copy in checkpoint.tensors
-        sharing = any(copy in group for group in shared_groups(checkpoint))
-        if both and tied and not sharing:
+        if both and tied and not any(copy in group for group in shared_groups(checkpoint)):
             message = f"{copy} is stored beside {original} although the config ties them; "
             yield Problem(
                 "tied-head", message + "if their values differ, loaders disagree about which one counts"

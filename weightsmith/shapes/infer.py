@@ -78,7 +78,9 @@ def infer(
     packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
     extras = set_aside(packing.tensors)
     table = NameTable.of(extras.tensors.values())
-    shared = frozenset(name for group in shared_groups(checkpoint) for name in group)
+    # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
+    groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
+    shared = frozenset(name for group in groups for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
     if model_type:
         found = read_as(model_type, table, config, shared)

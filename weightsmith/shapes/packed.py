@@ -7,6 +7,7 @@ N is the module's output width, K its input width, g the number of input channel
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.bitsandbytes import four_bit_shape
@@ -30,6 +31,7 @@ MARKERS = frozenset(
 )  # fmt: skip
 # Scales of a quantized KV cache: they say nothing about the model's shapes.
 _CACHE_SCALES = frozenset({"k_scale", "v_scale", "q_scale"})
+_ONE_LEVEL = (MARKERS - {"absmax", "quant_map", "nested_absmax", "nested_quant_map"}) | {"weight", "bias"}
 _MXFP4 = ("_blocks", "_scales")
 
 
@@ -62,17 +64,20 @@ def unpack(tensors: Mapping[str, Tensor], read: Callable[[Tensor], bytes | None]
 
     read: the bytes of a small tensor, for layouts that keep the shape in one.
     """
-    packed = _gather(tensors)
+    packed, owners = _gather(tensors)
     if not packed:
         return Packing(tensors, (), ())
-    known = _known_widths(tensors, packed)
+    known = _known_widths(tensors, packed, owners)
     result: dict[str, Tensor] = {}
     modules: list[Module] = []
+    plain: list[str] = []
     done: set[str] = set()
     for name, tensor in tensors.items():
-        owner = _owner(name)
+        owner = owners[name]
         if owner not in packed:
             result[name] = tensor
+            if len(tensor.shape) == 2 and name.endswith(".weight"):
+                plain.append(name)
             continue
         if owner in done:
             continue
@@ -85,53 +90,50 @@ def unpack(tensors: Mapping[str, Tensor], read: Callable[[Tensor], bytes | None]
         modules.append(module)
         if module.shape is not None:
             whole = owner if module.method == "mxfp4" else f"{owner}.weight"
-            result[whole] = _as(next(iter(parts.values())), whole, module.shape)
+            result[whole] = _as(parts.get("weight", tensor), whole, module.shape)
         if "bias" in parts:
             result[f"{owner}.bias"] = parts["bias"]
-    plain = tuple(
-        n for n, t in result.items() if n in tensors and len(t.shape) == 2 and n.endswith(".weight")
-    )
-    return Packing(result, tuple(modules), plain)
+    return Packing(result, tuple(modules), tuple(plain))
 
 
-def _gather(tensors: Mapping[str, Tensor]) -> dict[str, Parts]:
-    """Module → its tensors, of every module that has a marker."""
-    owners: set[str] = set()
-    for name in tensors:
-        last = name.rpartition(".")[2]
-        paired = last.endswith(_MXFP4) and name[: -len("_blocks")] + "_blocks" in tensors
-        if last in MARKERS or paired or last.startswith("bitsandbytes__"):
-            owners.add(_owner(name))
-    packed: dict[str, Parts] = {owner: {} for owner in owners}
-    if owners:
-        for name, tensor in tensors.items():
-            owner = _owner(name)
-            if owner in packed:
-                packed[owner][_part(name)] = tensor
-    return packed
+def _gather(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Parts], Mapping[str, str]]:
+    """(module → its tensors, for every module that has a marker; the module of every tensor)."""
+    if not any(_marks(name, tensors) for name in tensors):
+        return {}, {}
+    split = {name: _split(name) for name in tensors}
+    packed: dict[str, Parts] = {split[name][0]: {} for name in tensors if _marks(name, tensors)}
+    for name, (owner, part) in split.items():
+        if owner in packed:
+            packed[owner][part] = tensors[name]
+    return packed, {name: owner for name, (owner, _) in split.items()}
 
 
-def _owner(name: str) -> str:
-    """The module of a tensor: `a.b.weight` and `a.b.weight.absmax` belong to `a.b`."""
-    if name.endswith(_MXFP4):
-        return name[: -len("_blocks")]
+def _marks(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    last = name.rpartition(".")[2]
+    if last in MARKERS or last.startswith("bitsandbytes__"):
+        return True
+    return last.endswith(_MXFP4) and name[: -len("_blocks")] + "_blocks" in tensors
+
+
+def _split(name: str) -> tuple[str, str]:
+    """(module, part) of a tensor: `a.b.weight` and `a.b.weight.absmax` belong to `a.b`."""
     owner, _, last = name.rpartition(".")
+    if last in _ONE_LEVEL:
+        return owner, last
+    if last.endswith(_MXFP4):
+        return name[: -len("_blocks")], last[-len("blocks") :]
     if last.startswith("bitsandbytes__"):
         owner = owner.removesuffix(".quant_state")
-    return owner.removesuffix(".weight")
+    return owner.removesuffix(".weight"), last
 
 
-def _part(name: str) -> str:
-    if name.endswith(_MXFP4):
-        return name[-len("_blocks") + 1 :]
-    return name.rpartition(".")[2]
-
-
-def _known_widths(tensors: Mapping[str, Tensor], packed: Mapping[str, Parts]) -> frozenset[int]:
+def _known_widths(
+    tensors: Mapping[str, Tensor], packed: Mapping[str, Parts], owners: Mapping[str, str]
+) -> frozenset[int]:
     """Every width that some unpacked axis has: the packed ones are among them."""
     found: set[int] = set()
     for name, tensor in tensors.items():
-        if _owner(name) not in packed:
+        if owners[name] not in packed:
             found.update(tensor.shape)
     for parts in packed.values():
         packed_weight = parts.get("weight_packed")
@@ -198,6 +200,7 @@ def _block_fp8(parts: Parts, known: frozenset[int]) -> _Found | None:
     return "fp8-block", weight, 8, block_size(weight[-1], scale[-1]) if scale else 0
 
 
+@cache
 def block_size(width: int, blocks: int) -> int:
     """The power of two that cuts `width` into `blocks`; the largest where several do; 0 where none does."""
     sizes = (2**power for power in range(12, 3, -1))
@@ -251,6 +254,8 @@ def _two(shape: Shape) -> tuple[int, int]:
 
 
 def _as(tensor: Tensor, name: str, shape: Shape) -> Tensor:
+    if tensor.name == name and tensor.shape == shape:
+        return tensor
     strides, step = [], 1
     for size in reversed(shape):
         strides.append(step)
