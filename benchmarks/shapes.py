@@ -242,7 +242,7 @@ def main() -> None:
         rows.append(measure_type(family, given.seed, given.configs))
         _show(rows[-1], given.faults)
     _totals(rows, given.seed)
-    if not given.types and not given.part and "deepseek_v3" in catalog_types():
+    if not (given.types or given.part or given.catalog) and "deepseek_v3" in catalog_types():
         print(f"\n{scale.report()}")
 
 

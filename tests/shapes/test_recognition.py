@@ -11,6 +11,7 @@ from tests.shapes.reference import tensor
 from tests.shapes.test_packed import in_memory
 from weightsmith.shapes import infer, recognition
 from weightsmith.shapes.families import Index, build_index, load_index, rank, twins
+from weightsmith.shapes.learn.base import STARTS
 from weightsmith.shapes.page import catalog_types, load_page
 from weightsmith.shapes.predict import predict
 from weightsmith.shapes.stated import Stated
@@ -27,11 +28,10 @@ def table(model_type: str) -> dict[str, tuple[int, ...]]:
     page = load_page(model_type)
     patterns = next(iter(page.layouts.values()))
     counts = {field for pattern in patterns for slot in pattern.slots for field in slot.count.fields()}
-    values: dict[str, Any] = Stated(None, page).completed()
-    small = {name: min(values[name], 3) for name in counts if type(values.get(name)) is int}
-    values = Stated({}, page).completed() | small
+    values: dict[str, Any] = Stated(None, page).completed() | STARTS.get(model_type, {}) | dict(page.base)
+    values |= {name: min(values[name], 5) for name in counts if type(values.get(name)) is int}
     for name, field in page.fields.items():
-        if field.expression is not None:
+        if field.expression is not None and name not in page.base and name not in STARTS.get(model_type, {}):
             values[name] = field.default(values)
     return predict(patterns, values)
 
@@ -59,7 +59,9 @@ def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.Mo
     def turned(names: Any) -> dict[str, tuple[int, ...]]:
         return {name: tuple(last - f for f in families) for name, families in reversed(list(names.items()))}
 
-    other = Index(index.families[::-1], turned(index.always), turned(index.maybe), index.digest)
+    other = Index(
+        index.families[::-1], turned(index.always), turned(index.maybe), turned(index.usual), index.digest
+    )
     monkeypatch.setattr(recognition, "load_index", lambda: other)
     after = {t: recognised(t) for t in TYPES}
     assert after == before

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.facts import zeroable_fields
+from weightsmith.shapes.fit import by_default
 from weightsmith.shapes.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.stated import Stated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,35 +35,41 @@ WELL_KNOWN = (
 class Index:
     """families: (model type, signature); equal signatures have equal equations. always, maybe: name → families.
 
-    `always` lists families whose checkpoints all have the name, `maybe` those where it depends on the config.
+    `always` lists families whose checkpoints all have the name, `maybe` those where it depends on the config, and
+    `usual` those of the latter whose class defaults have it.
     """
 
     families: tuple[tuple[str, str], ...]
     always: Mapping[str, tuple[int, ...]]
     maybe: Mapping[str, tuple[int, ...]]
+    usual: Mapping[str, tuple[int, ...]]
     digest: str
 
 
-def candidates(names: Iterable[str], index: Index) -> dict[str, int]:
-    """Model types that could explain the digit-free `names`, the best first, and how many names speak against each.
+def candidates(names: Iterable[str], index: Index) -> dict[str, tuple[int, int]]:
+    """Model types that could explain the digit-free `names`, the best first, and what speaks against each.
 
-    0: all names are the family's, and all that every checkpoint of it has are there.
+    (names that are not the family's or that it never lacks, names that its class defaults have and that are
+    absent). The first is 0 where the family may explain all names.
     """
     present = set(names)
     matched: dict[int, int] = {}
-    lacking = _always_counts(index)
+    lacking, unusual = _counts(index, index.always), _counts(index, index.usual)
     for name in present:
         for family in index.always.get(name, ()):
             matched[family] = matched.get(family, 0) + 1
             lacking[family] -= 1
         for family in index.maybe.get(name, ()):
             matched[family] = matched.get(family, 0) + 1
-    best: dict[str, int] = {}
+        for family in index.usual.get(name, ()):
+            unusual[family] -= 1
+    best: dict[str, tuple[int, int]] = {}
     for family, hits in matched.items():
         model_type = index.families[family][0]
         misses = len(present) - hits + lacking[family]
         if 2 * hits >= misses:
-            best[model_type] = min(best.get(model_type, misses), misses)
+            found = misses, unusual[family]
+            best[model_type] = min(best.get(model_type, found), found)
     return {t: best[t] for t in sorted(best, key=lambda t: (best[t], rank(t)))}
 
 
@@ -83,9 +91,9 @@ def rank(model_type: str) -> tuple[int, str]:
     return known, model_type
 
 
-def _always_counts(index: Index) -> list[int]:
+def _counts(index: Index, names: Mapping[str, tuple[int, ...]]) -> list[int]:
     counts = [0] * len(index.families)
-    for families in index.always.values():
+    for families in names.values():
         for family in families:
             counts[family] += 1
     return counts
@@ -98,6 +106,7 @@ def load_index() -> Index:
         tuple((t, s) for t, s in data["families"]),
         {name: tuple(families) for name, families in data["always"].items()},
         {name: tuple(families) for name, families in data["maybe"].items()},
+        {name: tuple(families) for name, families in data["usual"].items()},
         data["digest"],
     )
 
@@ -107,8 +116,10 @@ def build_index() -> Index:
     families: list[tuple[str, str]] = []
     always: dict[str, list[int]] = {}
     maybe: dict[str, list[int]] = {}
+    usual: dict[str, list[int]] = {}
     for model_type in catalog_types():
         page = load_page(model_type)
+        defaults = Stated(None, page).completed()
         for patterns in page.layouts.values():
             certain, possible = _names(patterns, zeroable_fields(page))
             possible |= set(page.unexpressed)
@@ -116,11 +127,15 @@ def build_index() -> Index:
                 always.setdefault(name, []).append(len(families))
             for name in sorted(possible - certain):
                 maybe.setdefault(name, []).append(len(families))
+            expected = {p.key for p in patterns if p.required and not p.copy_of and by_default(p, defaults)}
+            for name in sorted(expected - certain):
+                usual.setdefault(name, []).append(len(families))
             families.append((model_type, _signature(page, patterns)))
     return Index(
         tuple(families),
         {name: tuple(always[name]) for name in sorted(always)},
         {name: tuple(maybe[name]) for name in sorted(maybe)},
+        {name: tuple(usual[name]) for name in sorted(usual)},
         catalog_digest(),
     )
 
@@ -163,7 +178,8 @@ def write_index() -> None:
         '{"digest": ' + json.dumps(index.digest) + ",",
         '"families": ' + json.dumps(index.families) + ",",
         '"always": {\n' + _rows(index.always) + "\n},",
-        '"maybe": {\n' + _rows(index.maybe) + "\n}}",
+        '"maybe": {\n' + _rows(index.maybe) + "\n},",
+        '"usual": {\n' + _rows(index.usual) + "\n}}",
     ]
     INDEX.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -125,11 +125,11 @@ def _as_fit(
         misfits=proof.misfits,
         matched=sum(len(role.tensors) for role in matching.roles),
         empty_roles=len(empty),
-        unusual=sum(_by_default(pattern, defaults) for pattern in empty),
+        unusual=sum(by_default(pattern, defaults) for pattern in empty),
     )
 
 
-def _by_default(pattern: Pattern, defaults: Mapping[str, Value]) -> bool:
+def by_default(pattern: Pattern, defaults: Mapping[str, Value]) -> bool:
     """Whether a config of class defaults has such tensors, at the first or the last of its indices."""
     tops = tuple(slot_size(pattern, place, defaults) - 1 for place in range(len(pattern.slots)))
     if any(top < 0 for top in tops):

@@ -131,7 +131,8 @@ def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decis
     possible = [w for w in pool.ways if _obeys(stated.page, {**determined, **w.values}, pool.fields)]
     possible = possible or list(pool.ways)
     prices = [_price(pool.fields, way, determined, stated) for way in possible]
-    kept = [way for way, price in zip(possible, prices, strict=True) if price == min(prices)]
+    least = min(prices, default=None)
+    kept = [way for way, price in zip(possible, prices, strict=True) if price == least]
     options: dict[str, tuple[Value, ...]] = {}
     cheapest: dict[str, tuple[Value, ...]] = {}
     for field in sorted(pool.fields):

@@ -54,8 +54,24 @@ def _substituted(rows: Iterable[Polynomial], values: Values) -> list[Polynomial]
         if known:
             raise Contradiction
         if known is None:
-            left.append(rest)
+            left.append(_rooted(rest))
     return left
+
+
+def _rooted(row: Polynomial) -> Polynomial:
+    """`c * (a // b)**n = size` as `a // b = root`: a quotient that stands alone is taken like a field."""
+    terms = dict(row.terms)
+    constant = terms.pop((), 0)
+    if len(terms) != 1:
+        return row
+    ((monomial, coefficient),) = terms.items()
+    if len(monomial) < 2 or isinstance(monomial[0], str) or any(atom != monomial[0] for atom in monomial):
+        return row
+    power, remainder = divmod(-constant, coefficient)
+    root = 0 if power == 0 else _integer_root(power, len(monomial))
+    if remainder or root is None:
+        raise Contradiction
+    return Polynomial.of({monomial[:1]: 1, (): -root})
 
 
 def _eliminate(polynomials: Sequence[Polynomial]) -> list[Polynomial]:

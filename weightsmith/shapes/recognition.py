@@ -40,7 +40,9 @@ def recognise(
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
     index = load_index()
     found = candidates(table.by_key, index)
-    whole = [t for t, misses in found.items() if not misses]
+    # Of a richer family whose usual parts are all absent nothing but the frame is there: nobody means it.
+    least = min((unusual for misses, unusual in found.values() if not misses), default=0)
+    whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
     known = claimed if claimed in catalog_types() else None
     groups = twins([known, *(t for t in whole if t != known)] if known else whole, index)
     exact: dict[str, Fit] = {}
@@ -56,7 +58,6 @@ def recognise(
             exact[name], members[name] = explained, (first, *same)
     if exact:
         chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
-        # A richer family of which nothing but the bare frame is there is possible, but nobody means it.
         usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
         equal = {member for name in usual for member in members[name]}
         return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
@@ -105,10 +106,11 @@ def _best(
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 
 
-def _preference(found: Fit) -> tuple[int, int, bool, int, tuple[int, str]]:
-    """Of two that explain as much: the one that needs no code of its own, then the one that is used up best.
+def _preference(found: Fit) -> tuple[int, int, bool, int, int, str]:
+    """Of two that explain as much: the one whose usual parts are there, that needs no code of its own, is known.
 
     A page with optional parts contains poorer families; the poorer family's own page has fewer unused parts.
     """
     page = found.page
-    return found.distance[0], found.unusual, page.custom_code, found.empty_roles, rank(page.model_type)
+    known, name = rank(page.model_type)
+    return found.distance[0], found.unusual, page.custom_code, known, found.empty_roles, name

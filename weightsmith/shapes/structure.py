@@ -10,7 +10,7 @@ from weightsmith.shapes.layer_lists import explain_lists
 from weightsmith.shapes.propagation import Contradiction
 from weightsmith.shapes.readings import Reading, readings
 from weightsmith.shapes.stated import freeze
-from weightsmith.shapes.variant_choices import variant_choices
+from weightsmith.shapes.variant_choices import fields_of_shapes, variant_choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,12 +70,32 @@ def decide(
     for fields, members in _linked(observations, known, stated):
         weighted = {seen: observations[seen] for seen in members}
         groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
+    read = fields_of_shapes(roles)
+    groups = [_without(group, group.loose & read) for group in groups]
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
         loose = frozenset() if complete or field in candidates else frozenset({field})
         groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
     return tuple(groups)
+
+
+def _without(group: Group, free: frozenset[str]) -> Group:
+    """The group with some lists left free: presence says too little about them, so the shapes decide."""
+    if not free:
+        return group
+    kept = [place for place, field in enumerate(group.fields) if field not in free]
+    fewer: dict[Combination, float] = {}
+    for combination, odd in zip(group.explanations, group.odd, strict=True):
+        fewer.setdefault(tuple(combination[place] for place in kept), odd)
+    return Group(
+        tuple(group.fields[place] for place in kept),
+        tuple(fewer),
+        tuple(fewer.values()),
+        group.exact,
+        group.complete,
+        group.loose - free,
+    )
 
 
 def _as_loaded(stated: Stated, known: Mapping[str, Value]) -> dict[str, Value]:

@@ -52,6 +52,13 @@ def variant_choices(
             yield field, values, whole
 
 
+def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
+    """List fields that decide about the shape of some tensor that is there."""
+    several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
+    asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
+    return frozenset(field for field, reading in asked.items() if reading.indexed)
+
+
 def _numeric(values: Sequence[Value]) -> bool:
     return any(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
