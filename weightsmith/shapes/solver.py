@@ -275,13 +275,17 @@ def _plain(atoms: Iterable[Atom]) -> list[str]:
 
 
 def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str, tuple[int, int]] | None:
-    """`field // k = q` leaves k values: q*k .. q*k + k - 1."""
+    """`field // k = q` leaves k values: q*k .. q*k + k - 1; `n // field = q` those above n // (q + 1), up to n // q."""
     if len(monomial) != 1 or not isinstance(monomial[0], Floor) or size % coefficient:
         return None
     quotient, divisor = size // coefficient, monomial[0].denominator.known()
     match monomial[0].numerator.terms:
         case (((str(field),), 1),) if divisor:
             return field, (max(1, quotient * divisor), quotient * divisor + divisor - 1)
+    whole = monomial[0].numerator.known()
+    match monomial[0].denominator.terms:
+        case (((str(field),), 1),) if whole and quotient > 0:
+            return field, (whole // (quotient + 1) + 1, whole // quotient)
     return None
 
 
