@@ -40,6 +40,17 @@ class Equation:
     variants: tuple[Variant, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One role in every observation. present: values with indices, and the shape there. distinct: of these, one
+    per shape and observation. absent: values where the role could be and is not. where: the indices seen."""
+
+    present: list[tuple[Values, Shape]]
+    distinct: list[tuple[Values, Shape]]
+    absent: list[Values]
+    where: list[frozenset[Indices]]
+
+
 class Unexpressed(Exception):
     """No equation of the language fits; the text says what is not understood."""
 
@@ -68,9 +79,11 @@ class Fitter:
         by_id = {id(s.observation): s for s in self.sightings}
         siblings: dict[tuple[int, tuple[str, ...]], Sighting] = {}
         for s in self.sightings:
-            self._narrow.append(
-                {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
-            )
+            own = {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
+            for name, rule in self.nulls.items():
+                if own.get(name) is None:
+                    own[name] = rule.substitute(own).known()
+            self._narrow.append(own)
             origin, changed = by_id.get(id(s.observation.origin)), s.observation.changed
             if origin is None or not changed:
                 continue
@@ -85,22 +98,31 @@ class Fitter:
         """Raises Unexpressed."""
         self._role_ends = time.process_time() + _ROLE_SECONDS
         slots = self._slots(role)
-        present, absent, where = self._rows(role, slots)
-        condition = self._condition(present, absent, slots, where)
+        rows = self._rows(role, slots)
+        condition = self._condition(rows, slots)
         if condition is None:
             raise Unexpressed("no condition found for its existence")
         moved = self._moved_axes(role)
         outer = [name for name, _ in slots]
         twin = self._twins.get(str(role).removesuffix(".bias") + ".weight", ())
 
-        def shape(rows: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
-            return self._shape(rows, moved, outer, hard, twin)
+        def shape(some: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
+            return self._shape(some, moved, outer, hard, twin)
 
         def narrowed(test: str) -> str:
-            return test if condition and not _ever(test, absent) else _and(condition, test)
+            return test if condition and not _ever(test, rows.absent) else _and(condition, test)
 
         movers = sorted(set().union(*moved.values(), ()))
-        variants = self._variants(present, slots, condition, movers, shape, narrowed)
+        # What makes tensors come and go may decide a shape, too, where a shape depends on the index.
+        uneven = len(rows.distinct) > sum(map(bool, rows.where))
+        deciding = list(dict.fromkeys([*movers, *((*self.structural, *outer) if uneven else ())]))
+        listed = any(isinstance(values.get(name), list) for name in movers for values in self._narrow[:1])
+        single = None if listed else shape(rows.distinct, False)
+        variants = (
+            [(single, condition)]
+            if single is not None
+            else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
+        )
         if variants is None:
             names = sorted(set().union(*moved.values(), ()))
             raise Unexpressed(
@@ -137,41 +159,38 @@ class Fitter:
             self._counts[container] = fitted or self._fit(rows, moved, outer, hard=True)
         return self._counts[container]
 
-    def _rows(
-        self, role: Role, slots: Slots
-    ) -> tuple[list[tuple[Values, Shape]], list[Values], tuple[frozenset[Indices], ...]]:
-        """(values with indices, shape) where the role is; values where it could be and is not; the indices seen."""
-        present: list[tuple[Values, Shape]] = []
-        absent: list[Values] = []
-        where = []
+    def _rows(self, role: Role, slots: Slots) -> _Rows:
+        """Raises Unexpressed when an index lies beyond its count."""
+        rows = _Rows([], [], [], [])
         names = [name for name, _ in slots]
         for s, own in zip(self.sightings, self._narrow, strict=True):
             seen = s.roles.get(role, {})
-            where.append(frozenset(seen))
-            met = 0
-            for indices in cube(slots, own):
-                values = {**own, **dict(zip(names, indices, strict=True))} if names else own
-                if indices in seen:
-                    met += 1
-                    present.append((values, seen[indices]))
-                else:
-                    absent.append(values)
-            if met < len(seen):
+            cells = cube(slots, own)
+            found = {cell: shape for cell in cells if (shape := seen.get(cell)) is not None}
+            if len(found) < len(seen):
                 raise Unexpressed("an index beyond its count")
-        return present, absent, tuple(where)
+            rows.where.append(frozenset(seen))
+            if names and _even(cells, found):
+                cells = [cell for cell in cells if not cell[-1]]
+            known: set[Shape] = set()
+            for cell in cells:
+                values = {**own, **dict(zip(names, cell, strict=True))} if names else own
+                shape = found.get(cell)
+                if shape is None:
+                    rows.absent.append(values)
+                    continue
+                rows.present.append((values, shape))
+                if shape not in known:
+                    known.add(shape)
+                    rows.distinct.append((values, shape))
+        return rows
 
-    def _condition(
-        self,
-        present: Sequence[tuple[Values, Shape]],
-        absent: Sequence[Values],
-        slots: Slots,
-        where: tuple[frozenset[Indices], ...],
-    ) -> str | None:
-        if not absent:
+    def _condition(self, rows_of: _Rows, slots: Slots) -> str | None:
+        if not rows_of.absent:
             return ""
-        key = (slots, where)
+        key = (slots, tuple(rows_of.where))
         if key not in self._presence:
-            rows = [(values, True) for values, _ in present] + [(values, False) for values in absent]
+            rows = [(values, True) for values, _ in rows_of.present] + [(v, False) for v in rows_of.absent]
             counted = {name: _plain(count) for name, count in slots}
             known = dict.fromkeys(text for text in self._presence.values() if text)
             self._presence[key] = learn_condition(rows, self.structural, counted, known)
@@ -182,7 +201,7 @@ class Fitter:
         rows: Sequence[tuple[Values, Shape]],
         slots: Slots,
         condition: str,
-        moved: Sequence[str],
+        deciding: Sequence[str],
         shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
         narrowed: Callable[[str], str],
     ) -> list[Variant] | None:
@@ -190,27 +209,29 @@ class Fitter:
         single = shape(rows, False)
         if single is not None:
             return [(single, condition)]
-        gated = self._gated(rows, slots, condition, moved, shape, narrowed, _MAX_DEPTH, False)
+        gated = self._gated(rows, slots, condition, deciding, shape, narrowed, _MAX_DEPTH, False)
         if gated is not None:
             return gated
         single = shape(rows, True)
         if single is not None:
             return [(single, condition)]
-        return self._gated(rows, slots, condition, moved, shape, narrowed, 1, True)
+        return self._gated(rows, slots, condition, deciding, shape, narrowed, 1, True)
 
     def _gated(
         self,
         rows: Sequence[tuple[Values, Shape]],
         slots: Slots,
         condition: str,
-        moved: Sequence[str],
+        deciding: Sequence[str],
         shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
         narrowed: Callable[[str], str],
         depth: int,
         hard: bool,
     ) -> list[Variant] | None:
         counted = {name: _plain(count) for name, count in slots}
-        gates = [f for f in dict.fromkeys([*moved, *self.structural]) if _is_gate(f, rows)]
+        gates = [f for f in deciding if _is_gate(f, rows)]
+        if not gates:
+            return None
         wanted = {*gates, *counted, *filter(None, counted.values())}
         narrow = [({n: v for n, v in values.items() if n in wanted}, True) for values, _ in rows]
         tests = sorted(candidate_tests(narrow, gates, counted), key=lambda t: t[1])
@@ -224,7 +245,7 @@ class Fitter:
             if second is not None:
                 return [(first, narrowed(test)), (second, condition)]
             if depth > 1 and best is None:
-                rest = self._gated(no, slots, condition, moved, shape, narrowed, depth - 1, hard)
+                rest = self._gated(no, slots, condition, deciding, shape, narrowed, depth - 1, hard)
                 best = [(first, narrowed(test)), *rest] if rest else None
         return best
 
@@ -241,9 +262,9 @@ class Fitter:
         axes = []
         for axis in range(len(rows[0][1])):
             numbers = [(values, shape[axis]) for values, shape in rows]
-            fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
+            fitted = self._familiar(numbers, twin) if hard else None
             if fitted is None:
-                fitted = self._familiar(numbers, twin)
+                fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
                 return None
             axes.append(fitted)
@@ -296,6 +317,18 @@ class Fitter:
                 raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
+
+
+def _even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
+    """Whether the innermost index makes no difference: all experts of a layer are there, and alike."""
+    alike: dict[Indices, Shape | None] = {}
+    return (
+        len({len(cell) for cell in cells}) == 1
+        and all(
+            alike.setdefault(cell[:-1], found.get(cell)) == found.get(cell) for cell in cells if len(cell) > 1
+        )
+        and all(len(cell) > 1 for cell in cells)
+    )
 
 
 def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
