@@ -216,8 +216,8 @@ def corrupted(
                 break
         if len(lies) == wanted:
             break
-    if not lies:
-        return None
+    if not lies or tensors({**case.values, **lies}) == truth:
+        return None  # several lies may be one truth together
     config = json.loads(json.dumps(case.config))
     for name, lie in lies.items():
         *path, last = name.split(".")

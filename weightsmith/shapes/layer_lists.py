@@ -88,7 +88,8 @@ def explain_lists(
         if not ways:
             return None
         filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
-    return _assembled(fields, filled, lengths, counted, asked, options)
+    own = frozenset(field for field in fields if stated.has(field))
+    return _assembled(fields, filled, lengths, counted, asked, options, own)
 
 
 def _length(
@@ -200,6 +201,7 @@ def _assembled(
     counted: Mapping[str, Value],
     asked: Mapping[str, Reading],
     options: Mapping[str, Sequence[Value]],
+    own: frozenset[str],
 ) -> Lists:
     """Whole lists from the places; a place that no condition reads keeps what is stated, and makes the list loose."""
     first = {p: v for places, ways in filled for p, v in zip(places, ways[0], strict=True)}
@@ -212,7 +214,7 @@ def _assembled(
     total = 1
     for _, ways in filled:
         total *= len(ways)
-    choices = [_whole(fields, first, lengths, counted, asked, options)]
+    choices = [_whole(fields, first, lengths, counted, asked, options, own)]
     if 1 < total <= MAX_LISTS:
         for picked in product(*(ways for _, ways in filled)):
             trial = {
@@ -220,7 +222,7 @@ def _assembled(
                 for (places, _), way in zip(filled, picked, strict=True)
                 for p, v in zip(places, way, strict=True)
             }
-            choices.append(_whole(fields, trial, lengths, counted, asked, options))
+            choices.append(_whole(fields, trial, lengths, counted, asked, options, own))
     kept = {tuple(sorted((k, str(v)) for k, v in choice.items())): choice for choice in choices}
     return Lists(tuple(kept.values()), frozenset(loose))
 
@@ -232,6 +234,7 @@ def _whole(
     counted: Mapping[str, Value],
     asked: Mapping[str, Reading],
     options: Mapping[str, Sequence[Value]],
+    own: frozenset[str],
 ) -> dict[str, Value]:
     whole: dict[str, Value] = {}
     for field in fields:
@@ -240,8 +243,8 @@ def _whole(
         if asked[field].members and not asked[field].indexed:
             tested = {position for name, position in trial if name == field}
             inside = {p for (name, p), v in trial.items() if name == field and v}
-            top = max(tested, default=-1)  # a default that counts further layers is not meant for this model
-            kept = [i for i in items if i in inside or (i not in tested and isinstance(i, int) and i < top)]
+            # What the file says of layers that are not there is kept; a class default is not meant for them.
+            kept = [i for i in items if i in inside or (i not in tested and field in own)]
             value: Value = (*kept, *sorted(inside - set(kept)))
             whole[field] = None if stated is None and not value else value
             continue

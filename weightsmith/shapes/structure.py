@@ -71,13 +71,30 @@ def decide(
         weighted = {seen: observations[seen] for seen in members}
         groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
     read = fields_of_shapes(roles)
+    listed = {
+        field: [c[group.fields.index(field)] for c in group.explanations]
+        for group in groups
+        for field in group.loose & read
+    }
     groups = [_without(group, group.loose & read) for group in groups]
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
+        if field in listed:  # presence has its say in it too
+            values = distinct([*listed[field], *values])
+            values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
         loose = frozenset() if complete or field in candidates else frozenset({field})
         groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
     return tuple(groups)
+
+
+def _possible(
+    field: str, value: Value, observations: Iterable[Observation], known: Mapping[str, Value]
+) -> bool:
+    """Whether `value` explains every observation that depends on nothing else that is open."""
+    values = {**known, field: value}
+    concerned = (seen for seen in observations if field in seen.fields() and seen.fields() <= set(values))
+    return all(seen.explained(c, values) for seen in concerned for c in seen.combinations())
 
 
 def _without(group: Group, free: frozenset[str]) -> Group:
