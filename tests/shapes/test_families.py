@@ -136,5 +136,5 @@ def test_a_boundary_beyond_the_last_layer_is_never_claimed() -> None:
     config |= {"num_hidden_layers": 4, "first_k_dense_replace": 9}
     shapes = predict(page.layouts[""], config)
     found = best_fit(page, shapes, config)
-    assert len(found.answer.options["first_k_dense_replace"]) > 1
+    assert len(found.answer.options["first_k_dense_replace"]) != 1
     assert found.answer.values["first_k_dense_replace"] == 9
