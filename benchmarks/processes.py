@@ -64,14 +64,8 @@ print(time.perf_counter() - start, usage.ru_maxrss, usage.ru_utime + usage.ru_st
 
 def _run(command: Sequence[str], accepted: frozenset[int]) -> Figure:
     launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
-<<<<<<< HEAD
     printed = subprocess.run(launched, capture_output=True, text=True, check=True).stdout
     seconds, kilobytes, cpu, code = printed.split()
-=======
-    seconds, kilobytes, code = subprocess.run(
-        launched, capture_output=True, text=True, check=True
-    ).stdout.split()
->>>>>>> shapes-learn
     if int(code) not in accepted:
         sys.exit(f"{' '.join(command)}: exit code {code}")
     return Figure(float(seconds), int(kilobytes) * 1024 / 1e6, float(cpu))
