@@ -44,7 +44,12 @@ format: setup ## let ruff mend what it can
 bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
 	@$(BIN)/python -m benchmarks.infer
 
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert catalog clean
+catalog: setup ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
+	@$(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
+
+SEED ?= 1
+bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
+	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
