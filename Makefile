@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-convert clean
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert catalog clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -44,8 +44,12 @@ format: setup ## let ruff mend what it can
 bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
 	@$(BIN)/python -m benchmarks.infer
 
-bench-convert: setup ## convert on the full-size BitCPM4-CANN-1B shape, beside cp and the torch routes (12 GB of disk)
-	@$(BIN)/python -m benchmarks.convert
+catalog: setup ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
+	@$(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
+
+SEED ?= 1
+bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
+	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

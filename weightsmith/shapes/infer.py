@@ -7,10 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import shared_groups
+from weightsmith.shapes.bitsandbytes import small_tensor_reader
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
-from weightsmith.shapes.fit import fit
+from weightsmith.shapes.extras import set_aside
 from weightsmith.shapes.matching import NameTable
-from weightsmith.shapes.page import catalog_types, load_page, name_key
+from weightsmith.shapes.packed import unpack
+from weightsmith.shapes.page import name_key
+from weightsmith.shapes.quantization import quantization_problems, quantization_rows
+from weightsmith.shapes.recognition import read_as, recognise
+from weightsmith.shapes.reports import FieldReport, draft_rows, report, with_rows
 from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
@@ -18,45 +23,8 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.shapes.expression import Value
-    from weightsmith.shapes.fit import Evidence, Fit
+    from weightsmith.shapes.fit import Fit
     from weightsmith.shapes.page import Page
-
-# Keys that name the model or its history rather than set a value that the weights could contradict.
-_NOT_FIELDS = frozenset(
-    {
-        "architectures",
-        "model_type",
-        "auto_map",
-        "transformers_version",
-        "_name_or_path",
-        "torch_dtype",
-        "dtype",
-        "quantization_config",
-    }
-)
-# How many alternatives of an undecided field are worth listing.
-_MAX_CANDIDATES = 64
-_NEAREST = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FieldReport:
-    """One row of the verdict; design.md defines status and basis."""
-
-    name: str
-    configured: Value
-    default: Value
-    derived: Value
-    status: str
-    basis: str | None
-    candidates: tuple[Value, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """The corrected config has another value than the file (or than the default that the file relies on)."""
-        present = self.default if self.configured is None else self.configured
-        return self.status != "unverifiable" and present != self.derived
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,62 +75,35 @@ def infer(
 
     model_type names the family instead of letting the tensors choose. Raises InvalidPage for an unknown one.
     """
-    table = NameTable.of(checkpoint.tensors.values())
-    shared = frozenset(name for group in shared_groups(checkpoint) for name in group)
+    packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
+    extras = set_aside(packing.tensors)
+    table = NameTable.of(extras.tensors.values())
+    # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
+    groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
+    shared = frozenset(name for group in groups for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
-    pages = [load_page(model_type)] if model_type else [load_page(name) for name in catalog_types()]
-    fits = [
-        best
-        for page in pages
-        if (best := _best_layout(page, table, config, shared, page.model_type == claimed))
-    ]
-    chosen = _choose_family(fits, claimed)
-    if chosen is None or not (chosen.explains or chosen.plausible):
-        return _unknown(checkpoint, config, fits)
-    return _conclude(checkpoint, config, chosen, fits, claimed)
-
-
-def _best_layout(
-    page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str], claimed: bool
-) -> Fit | None:
-    """The page's best layout; None when so few of its names are there that fitting it would be a waste."""
-    stated = Stated(config, page)
-    fits = []
-    for layout, patterns in page.layouts.items():
-        keys = [pattern.key for pattern in patterns if pattern.required]
-        if claimed or 2 * sum(key in table.by_key for key in keys) >= len(keys):
-            fits.append(fit(page, layout, table, stated, shared))
-    return min(fits, key=lambda f: f.distance, default=None)
-
-
-def _choose_family(fits: Iterable[Fit], claimed: str | None) -> Fit | None:
-    """The family that explains the tensors. The claimed one stands unless another explains what it cannot.
-
-    Families that explain them equally well are alternatives; then one that needs no code of its own is taken,
-    so that the answer does not depend on any order.
-    """
-    ranked = sorted(fits, key=lambda f: (f.distance[0], f.page.custom_code, f.distance[1], f.page.model_type))
-    own = next((f for f in ranked if f.page.model_type == claimed), None)
-    if own is None:
-        return ranked[0] if ranked else None
-    overruled = not own.explains and ranked[0].explains
-    return ranked[0] if overruled or not (own.explains or own.plausible) else own
+    if model_type:
+        found = read_as(model_type, table, config, shared)
+    else:
+        found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
+    if found.chosen is None:
+        return _unknown(checkpoint, config, found.nearest)
+    rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
+    problems = list(quantization_problems(config, packing))
+    return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
 
 
 def _conclude(
     checkpoint: Checkpoint,
+    rows: Iterable[FieldReport],
+    problems: Iterable[Problem],
     config: Mapping[str, Any] | None,
     chosen: Fit,
-    fits: Iterable[Fit],
+    alternatives: tuple[str, ...],
     claimed: str | None,
 ) -> Inference:
     page, stated = chosen.page, Stated(config, chosen.page)
-    alternatives = tuple(
-        sorted(f.page.model_type for f in fits if f is not chosen and f.distance[0] == chosen.distance[0])
-    )
-    fields = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
-    fields += _list_fields(chosen, stated)
-    fields += _unverifiable_fields(config, page, {field.name for field in fields})
+    fields = with_rows(report(config, chosen, stated), rows)
     corrected = _corrected(config, page, fields, checkpoint)
     if config is None:
         verdict = "derived"
@@ -176,91 +117,8 @@ def _conclude(
         chosen.unmatched,
         chosen.missing,
     )
-    problems = (*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated))
-    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), problems, corrected)
-
-
-def _family_fields(config: Mapping[str, Any] | None, page: Page) -> list[FieldReport]:
-    """model_type and architectures, where the file has them wrong: engines choose their code by these."""
-    if config is None:
-        return []
-    rows = []
-    stated_type, stated_classes = config.get("model_type"), config.get("architectures")
-    if stated_type != page.model_type:
-        status = "missing" if stated_type is None else "differs"
-        rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    known = isinstance(stated_classes, list) and set(stated_classes) & set(page.architectures)
-    if page.architectures and not known:
-        status = "differs" if stated_classes else "missing"
-        basis = "weights" if rows else "weights+config"
-        rows.append(
-            FieldReport("architectures", stated_classes, None, list(page.architectures), status, basis)
-        )
-    return rows
-
-
-def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
-    answer = chosen.answer
-    derived = answer.values.get(name)
-    configured = stated.value(name) if stated.has(name) else None
-    default = None if stated.has(name) else chosen.page.fields[name].default(answer.values)
-    evidence = chosen.evidence.get(name, ())
-    candidates = answer.options.get(name, ())
-    if name in chosen.page.computed and name not in answer.options:
-        status = _determined_status(stated, name, derived, default)
-        return FieldReport(name, configured, default, derived, status, "weights+config")
-    if name not in answer.options:
-        return FieldReport(name, configured, default, derived, "unverifiable", None)
-    if len(candidates) == 1:
-        status = _determined_status(stated, name, derived, default)
-        return FieldReport(name, configured, default, derived, status, "weights", (), evidence)
-    candidates = tuple(sorted(candidates, key=str if None in candidates else None)[:_MAX_CANDIDATES])
-    kept = _kept(name, chosen, stated)
-    if len(answer.cheapest.get(name, ())) == 1 and kept:
-        status = _determined_status(stated, name, derived, default)
-        note = f" (config keeps {kept})"
-        evidence = tuple(type(e)(e.tensor, e.axis, e.size, e.equation + note) for e in evidence)
-        return FieldReport(name, configured, default, derived, status, "weights+config", candidates, evidence)
-    ruled_out = stated.has(name) and bool(candidates) and configured not in candidates
-    status = "differs" if ruled_out else "ambiguous"
-    return FieldReport(name, configured, default, derived, status, None, candidates, evidence)
-
-
-def _kept(name: str, chosen: Fit, stated: Stated) -> str:
-    """The stated values that this field was decided with, as text; empty when the file states none of them."""
-    values = chosen.answer.values
-    partners = sorted(chosen.answer.partners.get(name, frozenset()))
-    agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
-    others = [f"{p} = {values[p]}" for p in agreeing if p != name]
-    return ", ".join(others) or ("its own value" if agreeing else "")
-
-
-def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> str:
-    if stated.has(name):
-        return "agrees" if stated.value(name) == derived else "differs"
-    return "agrees" if stated.config is not None and default == derived else "missing"
-
-
-def _list_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
-    """Lists whose length the weights contradict and whose content is one value throughout: they can be mended."""
-    rows = []
-    for name, actual, expected in stated.list_lengths(chosen.answer.values):
-        items = stated.value(name)
-        if actual != expected and items and all(item == items[0] for item in items):
-            rows.append(FieldReport(name, items, None, [items[0]] * expected, "differs", "weights+config"))
-    return rows
-
-
-def _unverifiable_fields(config: Mapping[str, Any] | None, page: Page, listed: set[str]) -> list[FieldReport]:
-    """What no shape depends on: the file's own values, or the class defaults when there is no file."""
-    if config is None:
-        return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in page.unverifiable.items()]
-    names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
-    return [
-        FieldReport(n, config[n], page.unverifiable.get(n), config[n], "unverifiable", None)
-        for n in names
-        if not any(name.startswith(f"{n}.") for name in listed)
-    ]
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated), *problems]
+    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)
 
 
 def _corrected(
@@ -269,7 +127,9 @@ def _corrected(
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     if config is None:
         fresh: dict[str, Any] = {"architectures": list(page.architectures), "model_type": page.model_type}
-        fresh.update((f.name, f.derived) for f in fields if f.derived is not None)
+        for field in fields:
+            if field.derived is not None:
+                assign(fresh, field.name, field.derived)
         name = main_dtype(checkpoint)
         return fresh if name is None else {**fresh, "torch_dtype": name}
     corrected = copy.deepcopy(dict(config))
@@ -290,7 +150,7 @@ def assign(config: dict[str, Any], name: str, value: Value) -> None:
 
 def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Iterable[Fit]) -> Inference:
     """No family explains the tensors: say which come nearest and what speaks against each."""
-    ranked = sorted(fits, key=lambda f: (f.distance, f.page.model_type))[:_NEAREST]
+    ranked = list(fits)
     nearest = tuple(f"{f.page.model_type}: {_objection(f)}" for f in ranked)
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()

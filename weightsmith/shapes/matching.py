@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-from weightsmith.shapes.page import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,31 +14,50 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page import Pattern
 
 Indices = tuple[int, ...]
+_DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class NameTable:
-    """The tensors of a checkpoint under their digit-free names, so that a pattern finds its own at once."""
+    """The tensors of a checkpoint under their digit-free names, each with the digit runs that were in it."""
 
-    by_key: Mapping[str, tuple[Tensor, ...]]
+    by_key: Mapping[str, Mapping[tuple[str, ...], Tensor]]
     size: int
 
     @staticmethod
     def of(tensors: Iterable[Tensor]) -> NameTable:
-        keys: dict[str, list[Tensor]] = {}
+        keys: dict[str, dict[tuple[str, ...], Tensor]] = {}
         count = 0
         for tensor in tensors:
-            keys.setdefault(name_key(tensor.name), []).append(tensor)
+            numbers = tuple(_DIGITS.findall(tensor.name))
+            key = _DIGITS.sub("#", tensor.name) if numbers else tensor.name
+            keys.setdefault(key, {})[numbers] = tensor
             count += 1
-        return NameTable({key: tuple(found) for key, found in keys.items()}, count)
+        return NameTable(keys, count)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Role:
     """A pattern and the tensors that fill it, by their indices."""
 
     pattern: Pattern
     tensors: Mapping[Indices, Tensor]
+
+    @cached_property
+    def shapes(self) -> Mapping[tuple[int, ...], tuple[int, str]]:
+        """Shape → how many tensors have it, and the first of them."""
+        found: dict[tuple[int, ...], tuple[int, str]] = {}
+        for tensor in self.tensors.values():
+            count, first = found.get(tensor.shape, (0, tensor.name))
+            found[tensor.shape] = count + 1, first
+        return found
+
+    @cached_property
+    def tops(self) -> tuple[int, ...]:
+        """The largest index seen in each slot; -1 where there is none."""
+        if not self.tensors:
+            return (-1,) * len(self.pattern.slots)
+        return tuple(map(max, zip(*self.tensors, strict=True))) if self.pattern.slots else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +69,49 @@ class Matching:
 
 
 def match(patterns: Iterable[Pattern], table: NameTable) -> Matching:
-    taken: set[str] = set()
+    """Every tensor goes to the first pattern that names it."""
+    left: dict[str, dict[tuple[str, ...], Tensor]] = {}
     roles = []
     for pattern in patterns:
-        regex = pattern.regex()
+        key = pattern.key
+        if key not in left:
+            left[key] = dict(table.by_key.get(key, {}))
         found: dict[Indices, Tensor] = {}
-        for tensor in table.by_key.get(pattern.key, ()):
-            hit = regex.fullmatch(tensor.name)
-            if hit and tensor.name not in taken:
-                taken.add(tensor.name)
-                found[tuple(map(int, hit.groups()))] = tensor
+        if left[key]:
+            literal, places = _digit_runs(pattern)
+            for numbers in list(left[key]):
+                indices = _indices(numbers, literal, places)
+                if indices is not None:
+                    found[indices] = left[key].pop(numbers)
         roles.append(Role(pattern, found))
-    unmatched = tuple(t for group in table.by_key.values() for t in group if t.name not in taken)
-    return Matching(tuple(roles), unmatched)
+    rest = [t for key in table.by_key if key not in left for t in table.by_key[key].values()]
+    rest += [t for group in left.values() for t in group.values()]
+    return Matching(tuple(roles), tuple(rest))
+
+
+def _digit_runs(pattern: Pattern) -> tuple[tuple[tuple[int, str], ...], tuple[int, ...]]:
+    """(digit runs of the pattern's own text with their places, places of its slots) in its tensors' names."""
+    literal: list[tuple[int, str]] = []
+    places: list[int] = []
+    position = 0
+    for number, text in enumerate(pattern.literals):
+        if number:
+            places.append(position)
+            position += 1
+        for run in _DIGITS.findall(text):
+            literal.append((position, run))
+            position += 1
+    return tuple(literal), tuple(places)
+
+
+def _indices(
+    numbers: tuple[str, ...], literal: tuple[tuple[int, str], ...], places: tuple[int, ...]
+) -> Indices | None:
+    """The slots' values, None when the pattern's own digits differ or an index has a leading zero."""
+    for place, run in literal:
+        if numbers[place] != run:
+            return None
+    for place in places:
+        if numbers[place][0] == "0" and numbers[place] != "0":
+            return None
+    return tuple(int(numbers[place]) for place in places)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CATALOG = Path(__file__).parent / "catalog"
 _SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
+_COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
 _DIGITS = re.compile(r"\d+")
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
@@ -110,7 +111,9 @@ class Page:
 
     custom_code: the reference implementation travels with checkpoints instead of lying in transformers.
     rules: what every valid config obeys. lists: config lists whose length the fields determine. unverifiable:
-    fields that no shape depends on, with their class defaults.
+    fields that no shape depends on, with their class defaults. choices: every value that the implementation
+    accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
+    unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why.
     """
 
     model_type: str
@@ -123,6 +126,9 @@ class Page:
     computed: Mapping[str, Computed]
     lists: Mapping[str, Polynomial]
     layouts: Mapping[str, tuple[Pattern, ...]]
+    choices: Mapping[str, tuple[Value, ...]]
+    base: Mapping[str, Value]
+    unexpressed: Mapping[str, str]
 
     @property
     def divisors(self) -> Divisors:
@@ -171,6 +177,9 @@ def parse_page(data: Mapping[str, Any]) -> Page:
         computed={name: _computed(text) for name, text in data.get("computed", {}).items()},
         lists={name: parse_polynomial(text) for name, text in data.get("lists", {}).items()},
         layouts=layouts or {"": shared},
+        choices={name: tuple(values) for name, values in data.get("choices", {}).items()},
+        base=dict(data.get("base", {})),
+        unexpressed=dict(data.get("unexpressed", {})),
     )
     _check_names(page)
     return page
@@ -213,7 +222,7 @@ def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, require
 
 def _variant(text: str) -> Variant:
     shape, _, condition = text.partition(" if ")
-    axes = tuple(axis.strip() for axis in shape.split(",") if axis.strip())
+    axes = tuple(axis.strip() for axis in _COMMA.split(shape) if axis.strip())
     return Variant(
         tuple(parse_polynomial(axis) for axis in axes),
         axes,
@@ -239,8 +248,13 @@ def _check_names(page: Page) -> None:
 
 
 def _refuse_unknown(page: Page, where: str, names: Iterable[str]) -> None:
-    unknown = sorted(set(names) - set(page.fields))
+    unknown = sorted({_owner(name) for name in names} - set(page.fields) - set(page.unverifiable))
     if unknown:
         raise InvalidPage(
             f"page {page.model_type}", f"{where!r} uses {', '.join(unknown)}", "declare it under `fields`"
         )
+
+
+def _owner(name: str) -> str:
+    """The field behind "widths[3]" and "len(widths)"."""
+    return name.removeprefix("len(").removesuffix(")").partition("[")[0]

@@ -17,7 +17,7 @@ Indices = tuple[int, ...]
 def predict(patterns: Iterable[Pattern], values: Mapping[str, Value]) -> dict[str, tuple[int, ...]]:
     """Name → shape of every tensor that a checkpoint with these field values must have."""
     return {
-        pattern.name(indices): shape_of(variant, values)
+        pattern.name(indices): shape_of(variant, shape_values(pattern, variant, indices, values))
         for pattern in patterns
         if pattern.required
         for indices in index_range(pattern, values)
@@ -25,9 +25,31 @@ def predict(patterns: Iterable[Pattern], values: Mapping[str, Value]) -> dict[st
     }
 
 
+def shape_values(
+    pattern: Pattern, variant: Variant, indices: Indices, values: Mapping[str, Value]
+) -> Mapping[str, Value]:
+    """The field values, with the indices where the shape reads them (`widths[layer]`)."""
+    slots = {slot.name for slot in pattern.slots}
+    read = slots and any(slots & axis.fields() for axis in variant.shape)
+    return with_indices(pattern, indices, values) if read else values
+
+
 def index_range(pattern: Pattern, values: Mapping[str, Value]) -> Iterator[Indices]:
     """Every combination of indices that the pattern's slots run over; one empty one for a plain name."""
-    return product(*(range(slot_size(pattern, position, values)) for position in range(len(pattern.slots))))
+    names = {slot.name for slot in pattern.slots}
+    if not any(names & slot.count.fields() for slot in pattern.slots):
+        return product(*(range(slot_size(pattern, p, values)) for p in range(len(pattern.slots))))
+    return _nested_range(pattern, (), values)
+
+
+def _nested_range(pattern: Pattern, outer: Indices, values: Mapping[str, Value]) -> Iterator[Indices]:
+    """For slots that count by an outer one: `{stage:len(depths)}.blocks.{block:depths[stage]}`."""
+    if len(outer) == len(pattern.slots):
+        yield outer
+        return
+    known = {**values, **{s.name: i for s, i in zip(pattern.slots, outer, strict=False)}}
+    for index in range(slot_size(pattern, len(outer), known)):
+        yield from _nested_range(pattern, (*outer, index), values)
 
 
 def slot_size(pattern: Pattern, position: int, values: Mapping[str, Value]) -> int:

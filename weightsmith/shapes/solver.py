@@ -9,41 +9,38 @@ divides every term of an equation. The search is exhaustive or says that it was 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
-from math import gcd, lcm
+from math import gcd
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.expression import Floor, Monomial, Polynomial
+from weightsmith.shapes.expression import Floor, Limit, Monomial, Polynomial
+from weightsmith.shapes.propagation import Contradiction, Values, propagate
+
+__all__ = ["Component", "Contradiction", "Solved", "solve"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.shapes.expression import Atom
 
-Values = dict[str, int]
-Row = dict[Monomial, Fraction]  # sum of coefficient * monomial = -row[()]
-
 # A search that branches more often than this has too little to go on; its result is marked incomplete.
-MAX_NODES = 20_000
+MAX_NODES = 6_000
+MAX_SOLUTIONS = 3_000
 # An unfactored equation is searched by counting up only while that is cheap.
 MAX_COUNTED = 4_096
-
-
-class Contradiction(Exception):
-    """No assignment satisfies the equations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
     """Fields that constrain each other and what they can be together.
 
-    solutions: each assigns the fields it could determine. complete: these are all there are; False also when
-    some field stayed free in one of them.
+    solutions: each assigns the fields that it determines and leaves the others free. exhaustive: there are no
+    others. complete: nor is any field free in one of them.
     """
 
     fields: frozenset[str]
     solutions: tuple[Mapping[str, int], ...]
     complete: bool
+    exhaustive: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,96 +55,24 @@ def solve(
     equations: Iterable[tuple[Polynomial, int]],
     known: Mapping[str, int] | None = None,
     divisors: Sequence[tuple[Polynomial, str]] = (),
+    zeroable: frozenset[str] = frozenset(),
+    hints: Mapping[str, int] | None = None,
+    flags: frozenset[str] = frozenset(),
 ) -> Solved:
-    """All positive integer solutions of `polynomial = size` for every pair.
+    """All integer solutions of `polynomial = size` for every pair, positive or, for `zeroable` fields, 0.
 
     known: fields that are decided already. divisors: (polynomial, field) pairs where the field is known to
-    divide the polynomial. Raises Contradiction when there is no solution.
+    divide the polynomial. hints: values to try for fields that nothing bounds; they complete a solution, never
+    the search. flags: fields that are 0 or 1. Raises Contradiction when there is no solution.
     """
     values = dict(known or {})
     polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
-    rows = _propagate(polynomials, values)
-    components = tuple(_search_component(part, values, divisors) for part in _split(rows))
+    rows = propagate(polynomials, values, zeroable | flags)
+    rules = _Rules(tuple(divisors), zeroable, hints or {}, flags)
+    components = tuple(_search_component(part, values, rules) for part in _split(rows))
     if any(c.complete and not c.solutions for c in components):
         raise Contradiction
     return Solved(values, components)
-
-
-def _propagate(polynomials: Sequence[Polynomial], values: Values) -> list[Polynomial]:
-    """Adds to `values` all that follows without search; returns the equations (`= 0`) that stay open."""
-    rows = list(polynomials)
-    while True:
-        rows = _eliminate([row.substitute(values) for row in rows])
-        found = False
-        for row in rows:
-            found |= _take_root(row, values)
-        if not found:
-            return rows
-
-
-def _eliminate(polynomials: Sequence[Polynomial]) -> list[Polynomial]:
-    """Reduced row echelon form over monomials, longest products first, with integer coefficients again."""
-    rows: list[Row] = [{m: Fraction(c) for m, c in p.terms} for p in polynomials]
-    columns = sorted({m for row in rows for m in row if m}, key=lambda m: (-len(m), str(m)))
-    done: list[tuple[Monomial, Row]] = []
-    for column in columns:
-        pivot = next((row for row in rows if column in row), None)
-        if pivot is None:
-            continue
-        rows.remove(pivot)
-        scale = pivot[column]
-        pivot = {m: c / scale for m, c in pivot.items()}
-        rows = [_subtract(row, pivot, column) for row in rows]
-        done = [(m, _subtract(row, pivot, column)) for m, row in done]
-        done.append((column, pivot))
-    if any(row.get((), 0) for row in rows):
-        raise Contradiction
-    return [_integral(row) for _, row in done]
-
-
-def _subtract(row: Row, pivot: Row, column: Monomial) -> Row:
-    factor = row.get(column)
-    if not factor:
-        return row
-    result = dict(row)
-    for monomial, c in pivot.items():
-        result[monomial] = result.get(monomial, Fraction(0)) - factor * c
-        if not result[monomial]:
-            del result[monomial]
-    return result
-
-
-def _integral(row: Row) -> Polynomial:
-    scale = lcm(*(c.denominator for c in row.values()))
-    whole = {m: int(c * scale) for m, c in row.items()}
-    common = gcd(*whole.values())
-    return Polynomial.of({m: c // common for m, c in whole.items()})
-
-
-def _take_root(row: Polynomial, values: Values) -> bool:
-    """`c * field**n = size` determines the field. Raises Contradiction when no positive integer does."""
-    terms = dict(row.terms)
-    constant = terms.pop((), 0)
-    if len(terms) != 1:
-        return False
-    ((monomial, coefficient),) = terms.items()
-    field = monomial[0]
-    if isinstance(field, Floor) or any(atom != field for atom in monomial) or field in values:
-        return False
-    power, remainder = divmod(-constant, coefficient)
-    root = _integer_root(power, len(monomial))
-    if remainder or root is None:
-        raise Contradiction
-    values[field] = root
-    return True
-
-
-def _integer_root(value: int, degree: int) -> int | None:
-    """The positive integer whose power is `value`, if there is one."""
-    if value < 1:
-        return None
-    near = value if degree == 1 else round(value ** (1 / degree))
-    return next((r for r in (near - 1, near, near + 1) if r > 0 and r**degree == value), None)
 
 
 def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
@@ -168,35 +93,119 @@ def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
     return [members for _, members in groups]
 
 
-def _search_component(
-    rows: list[Polynomial], known: Values, divisors: Sequence[tuple[Polynomial, str]]
-) -> Component:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What the search may assume: see `solve`."""
+
+    divisors: Sequence[tuple[Polynomial, str]]
+    zeroable: frozenset[str]
+    hints: Mapping[str, int]
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A state of the search. orders: pairs whose first must not exceed the second, from min and max cases."""
+
+    rows: Sequence[Polynomial]
+    values: Values
+    orders: tuple[tuple[Polynomial, Polynomial], ...] = ()
+
+
+def _search_component(rows: list[Polynomial], known: Values, rules: _Rules) -> Component:
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
-    solutions: list[Values] = []
+    solutions: dict[tuple[tuple[str, int], ...], Values] = {}
     nodes = 0
-    complete = True
-    stack: list[tuple[list[Polynomial], Values]] = [(rows, dict(known))]
+    complete = exhaustive = True
+    stack = [_Node(rows, dict(known))]
     while stack:
-        rows, values = stack.pop()
+        node = stack.pop()
         nodes += 1
-        if nodes > MAX_NODES:
-            complete = False
+        if nodes > MAX_NODES or len(solutions) >= MAX_SOLUTIONS:
+            complete = exhaustive = False
             break
+        values = dict(node.values)
         try:
-            rows = _propagate(rows, values)
+            rows = propagate(node.rows, values, rules.zeroable | rules.flags)
+            orders = _in_order(node.orders, values)
+            if any(values.get(flag, 0) > 1 for flag in rules.flags):
+                continue
         except Contradiction:
             continue
-        if not (fields - set(values)):
-            solutions.append({field: values[field] for field in fields})
+        cases = _cases(rows)
+        if cases:
+            stack += [_Node(part, values, (*orders, order)) for part, order in cases]
             continue
-        branch = _branch(rows, _multiples(divisors, values, fields - set(values)))
+        if not (fields - set(values)):
+            found = {field: values[field] for field in fields}
+            solutions[tuple(sorted(found.items()))] = found
+            continue
+        branch = _branch(rows, _multiples(rules.divisors, values, fields - set(values)), rules)
         if branch is None:
             complete = False
-            solutions.append({field: values[field] for field in fields if field in values})
+            found = {field: values[field] for field in fields if field in values}
+            solutions[tuple(sorted(found.items()))] = found
+            hinted = [f for f in sorted(fields - set(values)) if f in rules.hints]
+            stack += [_Node(rows, {**values, f: rules.hints[f]}, orders) for f in hinted]
+            stack += [_Node(rows, {**values, f: edge}, orders) for f, edge in _edges(orders)]
             continue
         field, candidates = branch
-        stack += [(rows, {**values, field: candidate}) for candidate in reversed(candidates)]
-    return Component(fields, tuple(solutions), complete)
+        stack += [_Node(rows, {**values, field: candidate}, orders) for candidate in reversed(candidates)]
+    return Component(fields, tuple(solutions.values()), complete, exhaustive)
+
+
+def _cases(
+    rows: Sequence[Polynomial],
+) -> list[tuple[list[Polynomial], tuple[Polynomial, Polynomial]]]:
+    """A `min` or `max` is one of its arguments: the rows for each, with the order that this takes for granted."""
+    for row in rows:
+        for monomial, _ in row.terms:
+            for atom in monomial:
+                if isinstance(atom, Limit) and len(atom.arguments) == 2:
+                    first, second = atom.arguments
+                    small = (first, second) if atom.function == "min" else (second, first)
+                    return [
+                        ([_with(r, atom, first) for r in rows], small),
+                        ([_with(r, atom, second) for r in rows], small[::-1]),
+                    ]
+    return []
+
+
+def _with(row: Polynomial, atom: Atom, replacement: Polynomial) -> Polynomial:
+    """The row with one atom replaced wherever it stands as a factor."""
+    total = Polynomial.constant(0)
+    for monomial, c in row.terms:
+        product = Polynomial.constant(c)
+        for factor in monomial:
+            product = product.times(replacement if factor == atom else Polynomial.of({(factor,): 1}))
+        total = total.plus(product)
+    return total
+
+
+def _in_order(
+    orders: Iterable[tuple[Polynomial, Polynomial]], values: Values
+) -> tuple[tuple[Polynomial, Polynomial], ...]:
+    """The orders that are not decided yet. Raises Contradiction when one does not hold."""
+    left = []
+    for small, large in orders:
+        a, b = small.substitute(values), large.substitute(values)
+        low, high = a.known(), b.known()
+        if low is None or high is None:
+            left.append((a, b))
+        elif low > high:
+            raise Contradiction
+    return tuple(left)
+
+
+def _edges(orders: Iterable[tuple[Polynomial, Polynomial]]) -> list[tuple[str, int]]:
+    """Per field that must reach or stay below a number, that number."""
+    found = []
+    for small, large in orders:
+        for side, other in ((small, large.known()), (large, small.known())):
+            match side.terms:
+                case (((str(field),), 1),) if other is not None:
+                    found.append((field, other))
+    return found
 
 
 def _multiples(
@@ -211,7 +220,9 @@ def _multiples(
     return common
 
 
-def _branch(rows: Sequence[Polynomial], common: dict[str, int]) -> tuple[str, list[int]] | None:
+def _branch(
+    rows: Sequence[Polynomial], common: dict[str, int], rules: _Rules
+) -> tuple[str, list[int]] | None:
     """The field with the fewest possible values, and these; None when nothing bounds any field.
 
     common: per field, a number that it must divide.
@@ -228,19 +239,35 @@ def _branch(rows: Sequence[Polynomial], common: dict[str, int]) -> tuple[str, li
                 common[field] = gcd(common.get(field, 0), size)
         if size > 0 and all(c > 0 for c in terms.values()):
             for field in _plain({atom for m in terms for atom in m}):
-                least = min(c for m, c in terms.items() if field in m)
-                bounded[field] = min(bounded.get(field, size), size // least)
+                # In a sum, a product bounds its factors only when none of the others can be 0.
+                least = [
+                    c
+                    for m, c in terms.items()
+                    if field in m and (len(terms) == 1 or not any(_may_vanish(a, field, rules) for a in m))
+                ]
+                if least:
+                    bounded[field] = min(bounded.get(field, size), size // min(least))
         if len(terms) == 1:
             window = _floor_window(*next(iter(terms.items())), size)
             if window:
                 windows[window[0]] = window[1]
-    choices = [(field, _divisors(number)) for field, number in common.items()]
+    open_fields = {field for row in rows for field in row.fields()}
+    choices = [(flag, [0, 1]) for flag in rules.flags & open_fields]
+    choices += [(field, _divisors(number)) for field, number in common.items() if field not in rules.flags]
     choices += [
         (f, list(range(low, high + 1))) for f, (low, high) in windows.items() if high - low < MAX_COUNTED
     ]
     if not choices:
-        choices = [(f, list(range(1, top + 1))) for f, top in bounded.items() if top <= MAX_COUNTED]
+        choices = [
+            (f, list(range(0 if f in rules.zeroable else 1, top + 1)))
+            for f, top in bounded.items()
+            if top <= MAX_COUNTED
+        ]
     return min(choices, key=lambda choice: (len(choice[1]), choice[0]), default=None)
+
+
+def _may_vanish(atom: Atom, field: str, rules: _Rules) -> bool:
+    return atom != field and (not isinstance(atom, str) or atom in rules.zeroable or atom in rules.flags)
 
 
 def _plain(atoms: Iterable[Atom]) -> list[str]:
@@ -248,13 +275,17 @@ def _plain(atoms: Iterable[Atom]) -> list[str]:
 
 
 def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str, tuple[int, int]] | None:
-    """`field // k = q` leaves k values: q*k .. q*k + k - 1."""
+    """`field // k = q` leaves k values: q*k .. q*k + k - 1; `n // field = q` those above n // (q + 1), up to n // q."""
     if len(monomial) != 1 or not isinstance(monomial[0], Floor) or size % coefficient:
         return None
     quotient, divisor = size // coefficient, monomial[0].denominator.known()
     match monomial[0].numerator.terms:
         case (((str(field),), 1),) if divisor:
             return field, (max(1, quotient * divisor), quotient * divisor + divisor - 1)
+    whole = monomial[0].numerator.known()
+    match monomial[0].denominator.terms:
+        case (((str(field),), 1),) if whole and quotient > 0:
+            return field, (whole // (quotient + 1) + 1, whole // quotient)
     return None
 
 

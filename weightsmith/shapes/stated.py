@@ -30,16 +30,27 @@ class Stated:
     def has(self, name: str) -> bool:
         """Null stands for the class default where that default is computed from other fields."""
         found, value = lookup(self.config, name)
+        if not found and name.endswith("]"):
+            return item_of(self.value(owner_of(name)), name) is not None
         field = self.page.fields.get(name)
         return found and not (value is None and field is not None and field.expression is not None)
 
     def value(self, name: str) -> Value:
-        return lookup(self.config, name)[1]
+        """Also of one element of a list, "widths[3]"."""
+        found, value = lookup(self.config, name)
+        if not found and name.endswith("]"):
+            return item_of(lookup(self.config, owner_of(name))[1], name)
+        return value
 
     def assumed(self, name: str, values: Mapping[str, Value]) -> Value:
         """What a loader takes for a field: the stated value, else the class default given the other fields."""
         if self.has(name):
             return self.value(name)
+        if name.endswith("]"):
+            return item_of(self.assumed(owner_of(name), values), name)
+        if name.startswith("len("):
+            items = self.assumed(owner_of(name), values)
+            return len(items) if isinstance(items, list | tuple) else None
         field = self.page.fields.get(name)
         return field.default(values) if field else self.page.unverifiable.get(name)
 
@@ -60,8 +71,8 @@ class Stated:
             if name not in values:
                 continue
             if self.has(name):
-                total += CHANGE * (self.value(name) != values[name])
-            elif self.assumed(name, values) != values[name]:
+                total += CHANGE * (freeze(self.value(name)) != freeze(values[name]))
+            elif freeze(self.assumed(name, values)) != freeze(values[name]):
                 total += UNUSUAL if self.config is None else ADDITION
         return total
 
@@ -78,6 +89,22 @@ class Stated:
             if isinstance(stated, list) and expected is not None:
                 found.append((name, len(stated), expected))
         return found
+
+
+def owner_of(name: str) -> str:
+    """The list field behind "widths[3]" and "len(widths)"."""
+    return name.removeprefix("len(").removesuffix(")").partition("[")[0]
+
+
+def item_of(items: Value, name: str) -> Value:
+    """The element that "widths[3]" means; None where the list is not that long."""
+    place = int(name[:-1].rpartition("[")[2])
+    return items[place] if isinstance(items, list | tuple) and -len(items) <= place < len(items) else None
+
+
+def freeze(value: Value) -> Value:
+    """Lists as tuples, so that values can be compared and kept in sets."""
+    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def lookup(config: Mapping[str, Any] | None, name: str) -> tuple[bool, Any]:

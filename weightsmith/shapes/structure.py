@@ -1,121 +1,136 @@
-"""Which flags and layer boundaries explain which tensors are there and which are not."""
+"""Which flags, layer boundaries and layer lists explain which tensors are there and which are not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
-from math import prod
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.predict import slot_size
-from weightsmith.shapes.stated import ODDITY
+from weightsmith.shapes.domains import distinct, domain
+from weightsmith.shapes.layer_lists import explain_lists
+from weightsmith.shapes.propagation import Contradiction
+from weightsmith.shapes.readings import Reading, readings
+from weightsmith.shapes.stated import freeze
+from weightsmith.shapes.variant_choices import fields_of_shapes, variant_choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.expression import Condition, Value
+    from weightsmith.shapes.expression import Value
     from weightsmith.shapes.matching import Role
+    from weightsmith.shapes.observations import Observation
     from weightsmith.shapes.stated import Stated
 
-# Beyond this many combinations the file's own values are kept and nothing is claimed from the weights.
-MAX_COMBINATIONS = 50_000
+# A search that looks at more combinations than this keeps the file's own values and claims nothing.
+MAX_NODES = 60_000
+MAX_EXPLANATIONS = 4_000
+# Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
+MAX_CHANGES = 2
+
+Combination = tuple["Value", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Fields that conditions read, decided together.
+class Group:
+    """Fields that conditions tie together, and what they can be.
 
-    chosen: the cheapest explanation. cheapest: per field, the values that explain the names at that price.
-    options: per field, every value that explains the names exactly (empty when none does or when there were
-    too many to try).
+    explanations: combinations that explain the names exactly, or as well as any tried. exact: they leave
+    nothing unexplained. complete: there are no others, up to values that no condition tells apart. odd: per
+    explanation, the price of a tied head that is stored. loose: lists that have more explanations than are
+    listed.
     """
 
-    chosen: Mapping[str, Value]
-    cheapest: Mapping[str, tuple[Value, ...]]
-    options: Mapping[str, tuple[Value, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Observation:
-    """Roles that exist under the same condition for the same indices, seen once.
-
-    names, sizes: the slots that the condition reads and how many values each takes. present: the index
-    combinations, over those slots, that have a tensor. copy: the
-    tensor may be written although its condition does not hold; shared: its bytes are another tensor's.
-    """
-
-    conditions: tuple[Condition, ...]
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    present: frozenset[tuple[int, ...]]
-    copy: bool
-    shared: bool
+    fields: tuple[str, ...]
+    explanations: tuple[Combination, ...]
+    odd: tuple[float, ...]
+    exact: bool
+    complete: bool
+    loose: frozenset[str] = frozenset()
 
 
 def decide(
-    roles: Sequence[Role], known: Mapping[str, Value], stated: Stated, shared: frozenset[str]
-) -> Choice:
-    """Explains the presence of every conditional tensor; `shared`: names of tensors that share their bytes."""
-    counted = {**stated.completed(), **known}
-    observations: dict[_Observation, int] = {}
-    for role in roles:
-        if role.pattern.required and all(v.condition for v in role.pattern.variants):
-            seen = _observe(role, counted, shared)
-            observations[seen] = observations.get(seen, 0) + 1
-    chosen: dict[str, Value] = {}
-    cheapest: dict[str, tuple[Value, ...]] = {}
-    options: dict[str, tuple[Value, ...]] = {}
-    for fields, group in _linked(observations, known, stated):
-        domains = [_domain(field, group, stated, counted.get(field)) for field in fields]
-        trials: list[tuple[int, float, tuple[Value, ...]]] = []
-        if prod(map(len, domains)) <= MAX_COMBINATIONS:
-            for combination in product(*domains):
-                values = {**known, **dict(zip(fields, combination, strict=True))}
-                wrong = sum(observations[seen] * _unexplained(seen, values) for seen in group)
-                price = stated.cost(fields, values) + sum(_oddity(seen, values) for seen in group)
-                trials.append((wrong, price, combination))
-        best = min((trial[:2] for trial in trials), default=None)
-        kept = [combination for wrong, price, combination in trials if (wrong, price) == best]
-        exact = [combination for wrong, _, combination in trials if not wrong]
-        first = kept[0] if kept else tuple(counted.get(field) for field in fields)
-        for position, field in enumerate(fields):
-            chosen[field] = first[position]
-            cheapest[field] = _distinct(c[position] for c in kept)
-            options[field] = _distinct(c[position] for c in exact)
-    return Choice(chosen, cheapest, options)
+    roles: Sequence[Role],
+    observations: Mapping[Observation, int],
+    known: Mapping[str, Value],
+    stated: Stated,
+    candidates: Mapping[str, Sequence[Value]],
+    *,
+    exactly: bool = False,
+) -> tuple[Group, ...]:
+    """Explains the presence of every conditional tensor, fields that are not `known` by trying their values.
+
+    roles: the matched patterns, for fields that decide about shapes alone. observations: what was seen, and how
+    many roles agree on it. candidates: all values of the fields that equations have narrowed down. exactly:
+    raises Contradiction where nothing explains all that was seen.
+    """
+    decided = (seen for seen in observations if not seen.fields() - set(known))
+    if exactly and any(seen.unexplained(known) for seen in decided):
+        raise Contradiction
+    counted = _as_loaded(stated, known)
+    groups: list[Group] = []
+    for fields, members in _linked(observations, known, stated):
+        weighted = {seen: observations[seen] for seen in members}
+        groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
+    read = fields_of_shapes(roles)
+    listed = {
+        field: [c[group.fields.index(field)] for c in group.explanations]
+        for group in groups
+        for field in group.loose & read
+    }
+    groups = [_without(group, group.loose & read) for group in groups]
+    by_presence = frozenset(known).union(*(group.fields for group in groups))
+    for field, values, complete in variant_choices(roles, by_presence, counted, stated):
+        values = list(candidates.get(field, values))
+        if field in listed:  # presence has its say in it too
+            values = distinct([*listed[field], *values])
+            values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
+        loose = frozenset() if complete or field in candidates else frozenset({field})
+        groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
+    return tuple(groups)
 
 
-def _distinct(values: Iterable[Value]) -> tuple[Value, ...]:
-    return tuple(dict.fromkeys(values))
+def _possible(
+    field: str, value: Value, observations: Iterable[Observation], known: Mapping[str, Value]
+) -> bool:
+    """Whether `value` explains every observation that depends on nothing else that is open."""
+    values = {**known, field: value}
+    concerned = (seen for seen in observations if field in seen.fields() and seen.fields() <= set(values))
+    return all(seen.explained(c, values) for seen in concerned for c in seen.combinations())
 
 
-def _observe(role: Role, counted: Mapping[str, Value], shared: frozenset[str]) -> _Observation:
-    pattern = role.pattern
-    conditions = tuple(variant.condition for variant in pattern.variants if variant.condition)
-    read = frozenset().union(*(condition.names for condition in conditions))
-    positions = [position for position, slot in enumerate(pattern.slots) if slot.name in read]
-    return _Observation(
-        conditions=conditions,
-        names=tuple(pattern.slots[p].name for p in positions),
-        sizes=tuple(slot_size(pattern, p, counted) for p in positions),
-        present=frozenset(tuple(indices[p] for p in positions) for indices in role.tensors),
-        copy=pattern.copy_of is not None,
-        shared=any(tensor.name in shared for tensor in role.tensors.values()),
+def _without(group: Group, free: frozenset[str]) -> Group:
+    """The group with some lists left free: presence says too little about them, so the shapes decide."""
+    if not free:
+        return group
+    kept = [place for place, field in enumerate(group.fields) if field not in free]
+    fewer: dict[Combination, float] = {}
+    for combination, odd in zip(group.explanations, group.odd, strict=True):
+        fewer.setdefault(tuple(combination[place] for place in kept), odd)
+    return Group(
+        tuple(group.fields[place] for place in kept),
+        tuple(fewer),
+        tuple(fewer.values()),
+        group.exact,
+        group.complete,
+        group.loose - free,
     )
 
 
-def _fields(seen: _Observation, known: Mapping[str, Value], stated: Stated) -> set[str]:
-    names = set().union(*(condition.names for condition in seen.conditions))
-    return {name for name in names if name in stated.page.fields and name not in known}
+def _as_loaded(stated: Stated, known: Mapping[str, Value]) -> dict[str, Value]:
+    """What a loader would take for every field, computed defaults following what is known by now."""
+    counted = {**stated.completed(), **known}
+    for name, field in stated.page.fields.items():
+        if name not in known and field.expression is not None and not stated.has(name):
+            counted[name] = field.default(counted)
+    return counted
 
 
 def _linked(
-    observations: Iterable[_Observation], known: Mapping[str, Value], stated: Stated
-) -> list[tuple[list[str], list[_Observation]]]:
-    """Observations grouped by the undecided fields that their conditions share."""
-    groups: list[tuple[set[str], list[_Observation]]] = []
+    observations: Iterable[Observation], known: Mapping[str, Value], stated: Stated
+) -> list[tuple[list[str], list[Observation]]]:
+    """Observations grouped by the undecided fields that they share."""
+    groups: list[tuple[set[str], list[Observation]]] = []
     for seen in observations:
-        fields = _fields(seen, known, stated)
+        fields = {name for name in seen.fields() if name in stated.page.fields and name not in known}
         members, apart = [seen], []
         if not fields:
             continue
@@ -129,45 +144,177 @@ def _linked(
     return [(sorted(fields), members) for fields, members in groups]
 
 
-def _domain(field: str, group: Sequence[_Observation], stated: Stated, assumed: Value) -> list[Value]:
-    """The values worth trying: both truths of a flag; every boundary between two indices for a number.
+def _explain(
+    fields: Sequence[str],
+    group: Mapping[Observation, int],
+    known: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    stated: Stated,
+    candidates: Mapping[str, Sequence[Value]],
+    *,
+    exactly: bool,
+) -> Group:
+    asked = readings(condition for seen in group for condition in seen.conditions)
+    lists = [field for field in fields if field in asked and asked[field].listed]
+    scalars = [field for field in fields if field not in lists]
+    domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
+    plain = [seen for seen in group if not seen.fields() & set(lists)]
+    search = _Search(_ordered(scalars, domains, plain), domains, plain, known)
+    found: list[tuple[Combination, float]] = []
+    loose: set[str] = set()
+    for values in search.exact():
+        if lists:
+            reading = [seen for seen in group if seen not in plain]
+            explained = explain_lists(lists, reading, {**known, **values}, counted, stated, asked)
+            if explained is None:
+                continue
+            loose |= explained.loose
+            choices = explained.choices
+        else:
+            choices = ({},)
+        for choice in choices:
+            whole = {**values, **choice}
+            odd = sum(
+                seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
+                for seen in group
+                if seen.copy
+            )
+            found.append((tuple(whole[field] for field in fields), odd))
+            if len(found) >= MAX_EXPLANATIONS:
+                search.exhausted = True
+                break
+        if search.exhausted:
+            break
+    if not found and exactly:
+        raise Contradiction
+    if not found:
+        nearest = _nearest(fields, group, {**known}, counted, domains, stated)
+        return Group(tuple(fields), (nearest,), (0.0,), False, False, frozenset(lists))
+    combinations, odd_prices = zip(*found, strict=True)
+    for place, field in enumerate(fields):
+        if field in scalars and field not in candidates:
+            loose |= {field} if _unbounded(combinations, place, domains[field]) else set()
+    return Group(tuple(fields), combinations, odd_prices, True, not search.exhausted, frozenset(loose))
 
-    One boundary beyond the last index stands for all that lie there: they explain the same names, so none of
-    them is ever claimed.
-    """
-    default = stated.page.fields[field].value
-    if isinstance(default, bool):
-        return [default, not default]
-    values: list[Value] = [assumed, default]
-    concerned = [seen for seen in group if any(field in c.names for c in seen.conditions)]
-    if any(f"{field} is" in c.text for seen in concerned for c in seen.conditions):
-        values.append(None)
-    sizes = [size for seen in concerned for size in seen.sizes]
-    if sizes and not isinstance(assumed, str | list):
-        values += range(max(sizes) + 2)
-    return list(_distinct(tuple(v) if isinstance(v, list) else v for v in values))
+
+def _unbounded(combinations: Sequence[Combination], place: int, tried: Sequence[Value]) -> bool:
+    """Whether numbers stand for others that were not tried: all beyond a boundary, or between two of them."""
+    numbers = {c[place] for c in combinations if isinstance(c[place], int) and not isinstance(c[place], bool)}
+    every = {value for value in tried if isinstance(value, int) and not isinstance(value, bool)}
+    gap = next((number for number in range(len(every) + 1) if number not in every), 0)
+    return len(numbers) > 1 and (max(numbers) >= gap or max(numbers) == max(every))
 
 
-def _unexplained(seen: _Observation, values: Mapping[str, Value]) -> int:
-    """How many index combinations have a tensor that `values` do not predict, or lack one that they do."""
-    wrong = 0
-    for combination in product(*map(range, seen.sizes)):
-        expected = _expected(seen, combination, values)
-        actual = combination in seen.present
-        wrong += expected != actual and not (seen.copy and actual)
-    return wrong
+def _domain(
+    field: str,
+    stated: Stated,
+    asked: Mapping[str, Reading],
+    group: Iterable[Observation],
+    counted: Mapping[str, Value],
+    known: Mapping[str, Value],
+    candidates: Mapping[str, Sequence[Value]],
+) -> list[Value]:
+    if field in candidates:
+        return distinct(candidates[field])
+    together = {name for seen in group if field in seen.fields() for name in seen.fields()}
+    numbers = [v for n in together if isinstance(v := known.get(n), int) and not isinstance(v, bool)]
+    reading = asked.get(field, Reading(counted=True))
+    return domain(field, stated.page, reading, group, freeze(counted.get(field)), numbers)
 
 
-def _oddity(seen: _Observation, values: Mapping[str, Value]) -> float:
-    """The price of a copy that is stored though tied, or that shares its bytes though it is not."""
-    if not (seen.copy and seen.present):
-        return 0.0
-    return ODDITY * (_expected(seen, next(iter(seen.present)), values) == seen.shared)
+def _ordered(
+    fields: Sequence[str], domains: Mapping[str, Sequence[Value]], group: Sequence[Observation]
+) -> list[str]:
+    """Fields in an order in which conditions become decidable early: the next one shares a condition, and is small."""
+    left = set(fields)
+    order: list[str] = []
+    while left:
+        touched = {f for seen in group if seen.fields() & set(order) for f in seen.fields()}
+        best = min(left, key=lambda f: (f not in touched, len(domains[f]), f))
+        order.append(best)
+        left.remove(best)
+    return order
 
 
-def _expected(seen: _Observation, combination: tuple[int, ...], values: Mapping[str, Value]) -> bool:
-    environment = {**values, **dict(zip(seen.names, combination, strict=True))}
-    try:
-        return any(condition.holds(environment) for condition in seen.conditions)
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
-        return False
+class _Search:
+    """Depth-first over the fields' values; a condition prunes as soon as all that it reads is chosen."""
+
+    def __init__(
+        self,
+        order: Sequence[str],
+        domains: Mapping[str, Sequence[Value]],
+        group: Sequence[Observation],
+        known: Mapping[str, Value],
+    ) -> None:
+        self.exhausted = False
+        self._order, self._domains, self._known = order, domains, known
+        self._nodes = 0
+        self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
+        # Per depth, the observations that become decidable with the field chosen there.
+        self._due: list[list[tuple[int, tuple[str, ...], Observation]]] = [[] for _ in order]
+        for number, seen in enumerate(group):
+            fields = tuple(f for f in order if f in seen.fields())
+            if fields:
+                self._due[max(order.index(f) for f in fields)].append((number, fields, seen))
+
+    def exact(self) -> Iterator[dict[str, Value]]:
+        """Every combination that explains all observations, until the search is exhausted."""
+        yield from self._descend(0, {})
+
+    def _descend(self, depth: int, values: dict[str, Value]) -> Iterator[dict[str, Value]]:
+        if depth == len(self._order):
+            yield dict(values)
+            return
+        field = self._order[depth]
+        for value in self._domains[field]:
+            self._nodes += 1
+            if self._nodes > MAX_NODES:
+                self.exhausted = True
+                return
+            values[field] = value
+            if all(
+                self._explained(number, fields, seen, values) for number, fields, seen in self._due[depth]
+            ):
+                yield from self._descend(depth + 1, values)
+            if self.exhausted:
+                return
+        values.pop(field, None)
+
+    def _explained(
+        self, number: int, fields: tuple[str, ...], seen: Observation, values: Mapping[str, Value]
+    ) -> bool:
+        key = number, tuple((type(values[f]), values[f]) for f in fields)
+        if key not in self._memory:
+            environment = {**self._known, **values}
+            self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
+        return self._memory[key]
+
+
+def _nearest(
+    fields: Sequence[str],
+    group: Mapping[Observation, int],
+    known: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    domains: Mapping[str, Sequence[Value]],
+    stated: Stated,
+) -> Combination:
+    """The stated values with the one or two changes that leave the fewest tensors unexplained."""
+
+    def score(values: Mapping[str, Value]) -> tuple[int, float]:
+        wrong = sum(weight * seen.unexplained({**known, **values}) for seen, weight in group.items())
+        return wrong, stated.cost(fields, values)
+
+    best = {field: freeze(counted.get(field)) for field in fields}
+    least = score(best)
+    trials = 0
+    for _ in range(MAX_CHANGES):
+        start = dict(best)
+        for field, options in domains.items():
+            for value in options:
+                trials += 1
+                if trials > MAX_NODES // 10:
+                    break
+                trial = {**start, field: value}
+                if (price := score(trial)) < least:
+                    best, least = trial, price
+    return tuple(best[field] for field in fields)

@@ -1,0 +1,121 @@
+"""Pages and the installed transformers agree; a page that drifted is found out."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import Any
+
+import pytest
+
+from weightsmith.shapes.learn import learner, reference
+from weightsmith.shapes.learn.__main__ import read_report
+from weightsmith.shapes.learn.base import is_int, start
+from weightsmith.shapes.learn.lab import Lab, Observation
+from weightsmith.shapes.learn.prove import contradictions
+from weightsmith.shapes.learn.survey import Survey, draw
+from weightsmith.shapes.page import CATALOG, catalog_types, load_page
+
+# Another sample, or a longer one: WEIGHTSMITH_SAMPLE="seed/seconds".
+SEED, _, SECONDS = os.environ.get("WEIGHTSMITH_SAMPLE", "1/45").partition("/")
+CONFIGS = 4
+
+
+def page_data(model_type: str) -> dict[str, Any]:
+    import json
+
+    return json.loads((CATALOG / f"{model_type}.json").read_text(encoding="utf-8"))
+
+
+def learned_types() -> list[str]:
+    return [t for t in catalog_types() if page_data(t).get("source", "").startswith("transformers")]
+
+
+def options(page: dict[str, Any], name: str, own: Any) -> list[Any]:
+    """Values of a field to draw from: the page alone decides, not what the learner once tried."""
+    if isinstance(own, bool):
+        return [own, not own]
+    if is_int(own):
+        return [own, own + 1, own + 2] if own <= 16 else [own, 2 * own, 3 * own, own + own // 2]
+    words = page.get("choices", {}).get(name)
+    if isinstance(own, str) and words:
+        return list(words)
+    if isinstance(own, list) and words:
+        return [own, *([word] * len(own) for word in words)]
+    return [own]
+
+
+def fresh_configs(page: dict[str, Any], seed: str) -> list[Observation]:
+    lab, base = start(page["model_type"])
+    found = Survey(lab, base, {})
+    for name in page["fields"]:
+        found.accepted[name] = options(page, name, base.values.get(name))
+        if is_int(base.values.get(name)) and base.values[name] <= 16:
+            found.counts.add(name)
+    rng = random.Random(seed)
+    drawn = [draw(found, rng) for _ in range(CONFIGS)]
+    return [observation for observation in drawn if observation is not None]
+
+
+@pytest.mark.parametrize("model_type", catalog_types())
+def test_every_page_parses(model_type: str) -> None:
+    page = load_page(model_type)
+    assert page.model_type == model_type
+    assert page.architectures and page.source and page.fields
+
+
+def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
+    """Bounded by time, not by number: as many types as fit, in an order that the seed decides."""
+    reference.prepare()
+    types = learned_types()
+    random.Random(SEED).shuffle(types)
+    limit, compared = time.monotonic() + float(SECONDS), 0
+    for model_type in types:
+        if time.monotonic() > limit:
+            break
+        page = page_data(model_type)
+        for observation in fresh_configs(page, f"{SEED}/{model_type}"):
+            wrong = contradictions(page, observation)
+            assert not wrong, f"{model_type}: {wrong}; `make catalog` learns it anew"
+            compared += 1
+    assert compared >= CONFIGS
+
+
+def test_the_installed_transformers_is_the_one_that_the_pages_were_learned_from() -> None:
+    versions = {page_data(t)["source"] for t in learned_types()}
+    assert versions == {reference.version()}, "run `make catalog`"
+
+
+def test_a_page_that_drifted_is_contradicted() -> None:
+    reference.prepare()
+    page = page_data("llama")
+    (observation, *_) = fresh_configs(page, "drift")
+    assert not contradictions(page, observation)
+    key = "model.layers.{layer:num_hidden_layers}.mlp.up_proj.weight"
+    wrong = {**page, "tensors": {**page["tensors"], key: "intermediate_size, 2 * hidden_size"}}
+    assert key in contradictions(wrong, observation)
+    less = {**page, "tensors": {n: s for n, s in page["tensors"].items() if n != key}}
+    assert contradictions(less, observation)
+
+
+def test_every_type_of_the_mappings_has_a_page_or_a_reason() -> None:
+    reference.prepare()
+    report, pages = read_report(CATALOG), set(catalog_types())
+    for kind in ("causal", "image-text", "masked"):
+        for model_type in reference.mapping(kind):
+            row = report.get(model_type)
+            assert model_type in pages or (row is not None and row["reason"]), model_type
+
+
+def test_learning_stops_at_its_limit() -> None:
+    reference.prepare()
+    with pytest.raises(TimeoutError):
+        learner.learn("llama", seconds=0.0)
+
+
+def test_a_config_without_elements_is_refused() -> None:
+    reference.prepare()
+    lab = Lab("llama", ("LlamaForCausalLM",))
+    assert lab.observe({"vocab_size": 0, "num_hidden_layers": 1}) is None
+    assert lab.refusals

@@ -1,0 +1,174 @@
+"""The learner finds what is true, refuses what is a coincidence, and says what it cannot express."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weightsmith.shapes.expression import Item, Polynomial, parse_condition, parse_polynomial
+from weightsmith.shapes.learn import learn_page
+from weightsmith.shapes.learn.conditions import learn_condition
+from weightsmith.shapes.learn.equations import fit_value
+from weightsmith.shapes.learn.lab import Observation
+from weightsmith.shapes.learn.sightings import Roles, slot_names
+from weightsmith.shapes.learn.wording import say, say_axis
+from weightsmith.shapes.learn.writing import text_of
+from weightsmith.shapes.page import Page, parse_page
+
+FIELDS = ("hidden", "heads", "kv", "dim")
+
+
+def rows(text: str, count: int = 40, fields: tuple[str, ...] = FIELDS, top: int = 90) -> list[Any]:
+    rng = random.Random(text)
+    polynomial = parse_polynomial(text)
+    draws = [{f: rng.randrange(2, top) for f in fields} for _ in range(count)]
+    return [(values, polynomial.substitute(values).known()) for values in draws]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7",
+        "3 * hidden",
+        "heads * dim",
+        "(heads + 2 * kv) * dim",
+        "2 * hidden + 2 * kv * dim + heads",
+        "hidden // heads",
+        "(heads + 2 * kv) * (hidden // heads)",
+        "min(kv, dim)",
+        "hidden * hidden + 2 * hidden",
+        "(hidden // dim) ** 2 + 1",
+        "(hidden + 15) // 16",
+    ],
+)
+def test_an_equation_is_found_exactly(text: str) -> None:
+    wanted = parse_polynomial(text)
+    found = fit_value(rows(text), sorted(wanted.fields()))
+    assert found is not None
+    fresh = rows(text + " ", 200)
+    assert all(found.substitute(values).known() == number for values, number in fresh), say(found)
+
+
+def test_an_item_of_a_list_is_found() -> None:
+    rng = random.Random(1)
+    examples = []
+    for _ in range(20):
+        widths, layer = [rng.randrange(9, 99) for _ in range(4)], rng.randrange(4)
+        examples.append(({"widths": widths, "layer": layer}, 2 * widths[layer]))
+    item = Item("widths", Polynomial.of({("layer",): 1}))
+    found = fit_value(examples, [], [item, "len(widths)"])
+    assert found is not None and say(found) == "2 * widths[layer]"
+
+
+def test_odd_coefficients_are_refused() -> None:
+    examples = [({"vocab": 1187 * k}, 48 * k) for k in range(1, 9)]
+    found = fit_value(examples, ["vocab"], hard=False)
+    assert found is None
+    assert fit_value([({"a": 2}, 200), ({"a": 3}, 300), ({"a": 4}, 400)], ["a"], hard=False) is None
+
+
+def test_too_few_observations_give_no_equation() -> None:
+    assert fit_value([({"a": 8, "b": 4}, 12), ({"a": 16, "b": 4}, 20)], ["a", "b"], hard=False) != (
+        parse_polynomial("a * b")
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from(FIELDS), max_size=3), st.integers(-9, 9)), min_size=1, max_size=5
+    )
+)
+def test_what_is_said_is_read_back_unchanged(terms: list[tuple[list[str], int]]) -> None:
+    polynomial = Polynomial.of({tuple(sorted(m)): c for m, c in terms})
+    assert parse_polynomial(say(polynomial)) == polynomial
+    assert parse_polynomial(say_axis(polynomial)) == polynomial
+
+
+def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
+    rng = random.Random(test)
+    condition = parse_condition(test)
+    found = []
+    for _ in range(draws):
+        values = {name: rng.choice(options) for name, options in fields.items()}
+        count = rng.randrange(2, 9)
+        kinds = [rng.choice(["full", "linear"]) for _ in range(count)]
+        for layer in range(count):
+            known = {**values, "count": count, "kinds": kinds, "layer": layer}
+            found.append((known, condition.holds(known)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("test", "fields"),
+    [
+        ("bias", {"bias": [True, False]}),
+        ("layer >= dense", {"dense": range(5)}),
+        ("kinds[layer] == 'full'", {}),
+        ("kinds[layer] == 'full' and bias", {"bias": [True, False]}),
+        ("(layer + 1) % period == 0", {"period": range(1, 5)}),
+        ("layer in chosen", {"chosen": [[0], [1, 3], [2], []]}),
+        ("rank is not None", {"rank": [None, 8, 16]}),
+        ("layer < count - shared", {"shared": range(3)}),
+        (
+            "layer >= dense and layer % period == 0 and bias",
+            {"dense": range(3), "period": (1, 2, 3), "bias": [True, False]},
+        ),
+    ],
+)
+def test_a_condition_is_found_that_holds_everywhere_else_too(test: str, fields: dict[str, Any]) -> None:
+    found = learn_condition(layers(test, **fields), [*fields, "kinds"], {"layer": "count"})
+    assert found
+    learned = parse_condition(found)
+    for values, label in layers(test + " ", 300, **fields):
+        assert learned.holds(values) == label, found
+
+
+def test_contradictory_observations_have_no_condition() -> None:
+    assert learn_condition([({"a": True}, True), ({"a": True}, False)], ["a"], {}) is None
+
+
+def seen(names: list[str], origin: Observation | None = None, **values: int) -> Observation:
+    table = dict.fromkeys(names, (1,))
+    return Observation(values, values, {"X": table}, {"X": {}}, origin, tuple(values) if origin else ())
+
+
+def test_digits_are_indices_only_where_a_count_moves_them() -> None:
+    short = seen([f"layers.{i}.fc{j}.conv.0.weight" for i in range(2) for j in (1, 2)], n=2)
+    long = seen([f"layers.{i}.fc{j}.conv.0.weight" for i in range(3) for j in (1, 2)], short, n=3)
+    roles = Roles.learned([short, long], "X")
+    role, indices = roles.parse("layers.1.fc2.conv.0.weight")
+    assert indices == (1,)
+    assert role.literals == ("layers.", ".fc2.conv.0.weight")
+    assert slot_names(role) == ("layer",)
+
+
+def test_a_page_is_learned_for_a_type_by_name() -> None:
+    page = learn_page("qwen2_moe")
+    assert isinstance(page, Page), page
+    shapes = {p.text: [str(", ".join(v.texts)) for v in p.variants] for p in page.layouts[""]}
+    expert = "model.layers.{layer:num_hidden_layers}.mlp.experts.{expert:num_experts}.up_proj.weight"
+    assert shapes[expert] == ["moe_intermediate_size, hidden_size"]
+    assert not page.unexpressed
+    assert page.fields["num_key_value_heads"].default({"num_attention_heads": 12}) is not None
+
+
+def test_a_type_that_cannot_be_learned_says_why() -> None:
+    reason = learn_page("no_such_type")
+    assert isinstance(reason, str) and "no_such_type" not in reason[:0] and reason
+
+
+def test_a_written_page_reads_back_as_it_was() -> None:
+    import json
+
+    page = {
+        "model_type": "x",
+        "fields": {"a": 1, "kinds": ["full", "linear"]},
+        "rules": ["a % 2 == 0"],
+        "tensors": {"w.{layer:a}": ["a if a > 1", "2 * a"]},
+    }
+    assert json.loads(text_of(page)) == page
+    assert parse_page(json.loads(text_of(page))).model_type == "x"

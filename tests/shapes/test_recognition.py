@@ -1,0 +1,74 @@
+"""Every family of the catalog is recognised from its tensors alone; those that no tensor tells apart come as a set."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.shapes.reference import tensor
+from tests.shapes.test_packed import in_memory
+from weightsmith.shapes import infer, recognition
+from weightsmith.shapes.families import Index, build_index, load_index, rank, twins
+from weightsmith.shapes.learn.base import STARTS
+from weightsmith.shapes.page import catalog_types, load_page
+from weightsmith.shapes.predict import predict
+from weightsmith.shapes.stated import Stated
+
+if TYPE_CHECKING:
+    from weightsmith.shapes.infer import Architecture
+
+TYPES = catalog_types()
+
+
+@cache
+def table(model_type: str) -> dict[str, tuple[int, ...]]:
+    """The tensors of a small config: class defaults, with few layers and experts."""
+    page = load_page(model_type)
+    patterns = next(iter(page.layouts.values()))
+    counts = {field for pattern in patterns for slot in pattern.slots for field in slot.count.fields()}
+    values: dict[str, Any] = Stated(None, page).completed() | STARTS.get(model_type, {}) | dict(page.base)
+    values |= {name: min(values[name], 5) for name in counts if type(values.get(name)) is int}
+    for name, field in page.fields.items():
+        if field.expression is not None and name not in page.base and name not in STARTS.get(model_type, {}):
+            values[name] = field.default(values)
+    return predict(patterns, values)
+
+
+def recognised(model_type: str) -> Architecture:
+    tensors = {name: tensor(name, shape) for name, shape in table(model_type).items() if -1 not in shape}
+    return infer(in_memory(tensors), None).architecture
+
+
+def test_the_index_is_made_from_the_pages_that_are_there() -> None:
+    assert load_index() == build_index(), "run `make catalog` (or python -m weightsmith.shapes.families)"
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_family_is_found_from_its_tensors_or_named_among_the_alternatives(model_type: str) -> None:
+    found = recognised(model_type)
+    assert model_type in (found.model_type, *found.alternatives)
+
+
+def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {t: recognised(t) for t in TYPES}
+    index = load_index()
+    last = len(index.families) - 1
+
+    def turned(names: Any) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(last - f for f in families) for name, families in reversed(list(names.items()))}
+
+    other = Index(
+        index.families[::-1], turned(index.always), turned(index.maybe), turned(index.usual), index.digest
+    )
+    monkeypatch.setattr(recognition, "load_index", lambda: other)
+    after = {t: recognised(t) for t in TYPES}
+    assert after == before
+
+
+def test_types_of_the_same_equations_stand_together_under_the_best_known() -> None:
+    groups = twins(TYPES, load_index())
+    assert sorted(m for first, same in groups.items() for m in (first, *same)) == sorted(TYPES)
+    for first, same in groups.items():
+        assert all(rank(first) < rank(member) for member in same)

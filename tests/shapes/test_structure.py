@@ -1,0 +1,119 @@
+"""Flags, boundaries and layer lists: what the presence of tensors proves is found, and nothing more is claimed."""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.shapes.reference import table_of
+from weightsmith.shapes.fit import Fit, fit
+from weightsmith.shapes.page import Page, parse_page
+from weightsmith.shapes.predict import predict
+from weightsmith.shapes.stated import Stated
+
+FIELDS: dict[str, Any] = {
+    "layers": 4, "first": 1, "step": 1, "kinds": None, "only": [], "bias": False, "gated": False, "rank": None,
+    "width": 8, "inner": 16, "heads": 2,
+}  # fmt: skip
+LAYER = "l.{layer:layers}."
+# Conditions of real pages, each over its own fields; any set of them is a page.
+CONDITIONED = {
+    LAYER + "dense": "inner, width if layer < first",
+    LAYER + "moe": "inner if layer >= first",
+    LAYER + "every": "width if layer % step == 0",
+    LAYER + "full": "width, width if kinds[layer] == 'full'",
+    LAYER + "linear": "inner if kinds[layer] == 'linear'",
+    LAYER + "spared": "width if layer not in only and layer >= first",
+    LAYER + "b": "width if bias",
+    LAYER + "gate": "width if bias and not gated",
+    LAYER + "low": "rank, width if rank is not None",
+    LAYER + "high": "width if rank is None",
+    "either": ["2 * inner, width if gated", "inner, width"],
+}
+
+
+def page_of(names: list[str]) -> Page:
+    tensors = {"e": "width", LAYER + "n": "width", LAYER + "qkv": "heads * width"}
+    tensors |= {name: CONDITIONED[name] for name in names}
+    return parse_page(
+        {
+            "model_type": "made-up",
+            "fields": FIELDS,
+            "lists": {"kinds": "layers"},
+            "choices": {"kinds": ["full", "linear", "none"]},
+            "tensors": tensors,
+        }
+    )
+
+
+def draw(rng: random.Random) -> dict[str, Any]:
+    layers = rng.randrange(1, 5)
+    return {
+        "layers": layers,
+        "first": rng.randrange(0, 7),
+        "step": rng.randrange(1, 6),
+        "kinds": [rng.choice(["full", "linear", "none"]) for _ in range(layers)],
+        "only": sorted(rng.sample(range(layers), k=rng.randrange(layers + 1))),
+        "bias": rng.random() < 0.5,
+        "gated": rng.random() < 0.5,
+        "rank": rng.choice([None, 3, 5]),
+        "width": rng.randrange(4, 40),
+        "inner": rng.randrange(4, 40),
+        "heads": rng.randrange(1, 9),
+    }
+
+
+def solve(page: Page, shapes: dict[str, tuple[int, ...]], config: dict[str, Any] | None) -> Fit:
+    found = fit(page, "", table_of(shapes), Stated(config, page), frozenset())
+    assert found is not None
+    return found
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sets(st.sampled_from(sorted(CONDITIONED)), min_size=1), st.integers(0, 10**6))
+def test_what_is_derived_rebuilds_and_what_is_claimed_is_true(names: set[str], seed: int) -> None:
+    page = page_of(sorted(names))
+    truth = draw(random.Random(seed))
+    shapes = predict(page.layouts[""], truth)
+    for config in (None, truth, {**truth, "first": 3, "bias": not truth["bias"]}):
+        found = solve(page, shapes, config)
+        assert predict(page.layouts[""], found.answer.values) == shapes
+        assert found.explains
+        for name, options in found.answer.options.items():
+            if name in truth and len(options) == 1:
+                assert norm(options[0]) == norm(truth[name]), (
+                    f"{name} is claimed from the weights, and wrongly"
+                )
+            elif name in truth and options:
+                assert norm(truth[name]) in map(norm, options), (
+                    f"the candidates of {name} leave out the true one"
+                )
+    kept = solve(page, shapes, truth).answer.values
+    assert {n: norm(kept[n]) for n in truth} == {n: norm(v) for n, v in truth.items()}, (
+        "a true config is kept"
+    )
+
+
+def norm(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def test_every_layer_list_is_found_from_which_tensors_each_layer_has() -> None:
+    page = page_of([LAYER + "full", LAYER + "linear"])
+    for kinds in product(["full", "linear", "none"], repeat=3):
+        truth = {**draw(random.Random(1)), "layers": 3, "kinds": list(kinds)}
+        found = solve(page, predict(page.layouts[""], truth), None)
+        assert found.answer.options["kinds"] == (kinds,)
+
+
+@pytest.mark.parametrize("layers", [3, 4])
+def test_a_list_longer_than_the_layers_is_never_claimed(layers: int) -> None:
+    page = page_of([LAYER + "spared"])
+    truth = {**draw(random.Random(2)), "layers": layers, "first": 0, "only": [1]}
+    options = solve(page, predict(page.layouts[""], truth), None).answer.options
+    assert len(options["first"]) != 1 or options["first"] == (0,)

@@ -1,0 +1,249 @@
+"""Fits one integer: the exact polynomial over config fields that gives it in every observation, or none.
+
+Dimensions are multilinear with small integer coefficients in almost every model, so plain least squares finds
+them, and exact arithmetic on all rows proves them. What remains is a floor, a ceiling, a minimum or a power.
+An equation that the rows do not determine is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, combinations_with_replacement, permutations
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.expression import Floor, Limit, Polynomial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from weightsmith.shapes.expression import Atom, Monomial, Value
+
+Row = tuple[Mapping[str, "Value"], int]
+# 48/1187 * vocab_size is a coincidence of few rows; real coefficients are small, or a padding or class count.
+MAX_COEFFICIENT = 64
+MAX_CONSTANT = 4_096
+_MAX_MONOMIALS = 40
+_TOLERANCE = 1e-7
+
+
+def fit_value(
+    rows: Sequence[Row], fields: Sequence[str], items: Sequence[Atom] = (), *, hard: bool = True
+) -> Polynomial | None:
+    """The polynomial in `fields` (and list `items`) that equals every row's number; None when there is none.
+
+    hard: floors, limits, fractions and powers are tried too, which takes about a hundred times longer.
+    """
+    target = [number for _, number in rows]
+    if not rows or len(set(target)) == 1:
+        return Polynomial.constant(target[0]) if rows else None
+    plain: list[Atom] = [*sorted(fields), *items]
+    columns = {atom: column for atom in plain if (column := _column(atom, rows)) is not None}
+    atoms = [atom for atom in columns if len(set(columns[atom])) > 1]
+    found = _multilinear(atoms, columns, target) if atoms else None
+    if found is not None or not hard:
+        return found
+    found = _powers(atoms, columns, target, (1, 2)) if atoms else None
+    if found is not None:
+        return found
+    for extra in _extra_atoms([n for n in fields if _varies(n, rows)], rows):
+        column = _column(extra, rows)
+        if column is None or len(set(column)) == 1:
+            continue
+        columns[extra] = column
+        found = _with_extra(extra, atoms, columns, target)
+        if found is not None:
+            return found
+        del columns[extra]
+    return _powers(atoms, columns, target, (3,)) if atoms else None
+
+
+def _varies(name: str, rows: Iterable[Row]) -> bool:
+    seen = [values.get(name) for values, _ in rows]
+    return len(set(map(repr, seen))) > 1 and all(isinstance(v, int | float) for v in seen)
+
+
+def _column(atom: Atom, rows: Iterable[Row]) -> list[int] | None:
+    polynomial = Polynomial.of({(atom,): 1})
+    column = []
+    for values, _ in rows:
+        if isinstance(atom, str) and isinstance(values.get(atom), float) and values[atom] % 1:
+            return None
+        try:
+            number = polynomial.substitute(values).known()
+        except ZeroDivisionError:
+            return None
+        if number is None:
+            return None
+        column.append(number)
+    return column
+
+
+def _multilinear(
+    atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int]
+) -> Polynomial | None:
+    """One product, then two, then every product up to each degree at once."""
+    monomials = [m for degree in range(5) for m in combinations(atoms, degree)][: 4 * _MAX_MONOMIALS]
+    table = {m: _product(m, columns, len(target)) for m in monomials}
+    for terms in (1, 2):
+        found = _sparse(table, target, terms)
+        if found is not None:
+            return found
+    for degree in range(1, len(atoms) + 1):
+        chosen = {m: column for m, column in table.items() if len(m) <= degree}
+        if len(chosen) > _MAX_MONOMIALS:
+            break
+        found = _dense(chosen, target)
+        if found is not None:
+            return found
+    return _sparse(dict(list(table.items())[:_MAX_MONOMIALS]), target, 3)
+
+
+def _product(monomial: Monomial, columns: Mapping[Atom, list[int]], length: int) -> list[int]:
+    result = [1] * length
+    for atom in monomial:
+        result = [a * b for a, b in zip(result, columns[atom], strict=True)]
+    return result
+
+
+def _with_extra(
+    extra: Atom, atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int]
+) -> Polynomial | None:
+    around = [m for degree in range(3) for m in combinations(atoms, degree)]
+    squared = [(extra, extra), *((a, extra, extra) for a in atoms)]  # (image_size // patch_size) ** 2
+    monomials = [*((*m, extra) for m in around), *squared, *around]
+    table = {m: _product(m, columns, len(target)) for m in monomials[: 3 * _MAX_MONOMIALS]}
+    for terms in (1, 2):
+        found = _sparse(table, target, terms, needed=extra)
+        if found is not None:
+            return found
+    few = [*(m for m in monomials if len(m) < 3), *squared[:1]]
+    small = {m: table[m] for m in few if m in table}
+    return _sparse(small, target, 3, needed=extra)
+
+
+def _powers(
+    atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int], sizes: Iterable[int]
+) -> Polynomial | None:
+    monomials = [m for degree in range(4) for m in combinations_with_replacement(atoms, degree)]
+    table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
+    for terms in sizes:
+        few = dict(list(table.items())[:_MAX_MONOMIALS]) if terms > 2 else table
+        found = _sparse(few, target, terms)
+        if found is not None:
+            return found
+    return None
+
+
+def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
+    """The quotients, ceilings and limits of the fields, likely ones first."""
+    one = {name: Polynomial.of({(name,): 1}) for name in fields}
+    fractions = [n for n in fields if any(isinstance(v.get(n), float) for v, _ in rows)]
+    for ratio in fractions:
+        for a in fields:
+            if a != ratio:
+                yield Limit("int", (one[a].times(one[ratio]),))
+    for a, b in permutations(fields, 2):
+        yield Floor(one[a], one[b])
+    for a, b in combinations(fields, 2):
+        yield Limit("min", (one[a], one[b]))
+        yield Limit("max", (one[a], one[b]))
+    for a in fields:
+        for divisor in (2, 3, 4, 8, 16, 32, 64, 128, 256):
+            for multiple in {2: (1, 3), 3: (1, 2)}.get(divisor, (1,)):
+                by = Polynomial.constant(divisor)
+                yield Floor(one[a].times(Polynomial.constant(multiple)), by)
+                yield Floor(
+                    one[a].times(Polynomial.constant(multiple)).plus(Polynomial.constant(divisor - 1)), by
+                )
+    for a, b in permutations(fields, 2):
+        yield Floor(one[a].plus(one[b]).plus(Polynomial.constant(1), -1), one[b])
+    for a, b in combinations(fields, 2):
+        for c in fields:
+            if c not in (a, b):
+                yield Floor(one[a].times(one[b]), one[c])
+        for divisor in (2, 3, 4, 8):
+            yield Floor(one[a].times(one[b]), Polynomial.constant(divisor))
+
+
+def _dense(table: Mapping[Monomial, list[int]], target: list[int]) -> Polynomial | None:
+    """Least squares over all products at once; only when the rows determine every coefficient, with one to spare."""
+    import numpy as np
+
+    matrix, scale = _scaled(table)
+    if len(np.unique(matrix, axis=0)) <= len(table):
+        return None
+    solution, _, rank, _ = np.linalg.lstsq(matrix, np.array(target, dtype=float), rcond=1e-12)
+    if rank < len(table):
+        return None
+    return _checked(list(table), solution / scale, table, target)
+
+
+def _scaled(table: Mapping[Monomial, list[int]]) -> tuple[Any, Any]:
+    import numpy as np
+
+    matrix = np.array(list(table.values()), dtype=float).T
+    scale = np.abs(matrix).max(axis=0)
+    scale[scale == 0] = 1
+    return matrix / scale, scale
+
+
+def _sparse(
+    table: Mapping[Monomial, list[int]], target: list[int], terms: int, needed: Atom | None = None
+) -> Polynomial | None:
+    """The best sum of `terms` products; fewer rows suffice, because few unknowns are asked for."""
+    import numpy as np
+
+    monomials = list(table)
+    if len(set(zip(*table.values(), strict=True))) < terms + 1 or len(monomials) < terms:
+        return None
+    matrix, scale = _scaled(table)
+    wanted = np.array(target, dtype=float)
+    chosen = np.array(list(combinations(range(len(monomials)), terms)))
+    if needed is not None:
+        having = np.array([needed in m for m in monomials])
+        chosen = chosen[having[chosen].any(axis=1)]
+    hits: list[tuple[tuple[int, ...], Any]] = []
+    for start in range(0, len(chosen), 4096):
+        part = chosen[start : start + 4096]
+        columns = matrix[:, part].transpose(1, 0, 2)
+        gram = np.einsum("nri,nrj->nij", columns, columns)
+        right = np.einsum("nri,r->ni", columns, wanted)
+        usable = np.abs(np.linalg.det(gram)) > 1e-14
+        if not usable.any():
+            continue
+        part, columns = part[usable], columns[usable]
+        answer = np.linalg.solve(gram[usable], right[usable][..., None])[..., 0]
+        miss = np.abs(np.einsum("nri,ni->nr", columns, answer) - wanted).max(axis=1)
+        for i in np.nonzero(miss <= 1e-4 * max(1.0, np.abs(wanted).max()))[0]:
+            hits.append((tuple(part[i]), answer[i] / scale[part[i]]))
+    found = [
+        p
+        for picks, answer in hits
+        if (p := _checked([monomials[i] for i in picks], answer, table, target)) is not None
+    ]
+    return min(found, key=_complexity, default=None)
+
+
+def _complexity(polynomial: Polynomial) -> tuple[int, int, int, str]:
+    degrees = sum(len(m) for m, _ in polynomial.terms)
+    constants = any(m == () for m, _ in polynomial.terms)
+    return (
+        len(polynomial.terms) + constants,
+        degrees,
+        sum(abs(c) for _, c in polynomial.terms),
+        str(polynomial),
+    )
+
+
+def _checked(
+    monomials: Sequence[Monomial], answer: Any, table: Mapping[Monomial, list[int]], target: list[int]
+) -> Polynomial | None:
+    """The rounded coefficients, if they are sane and reproduce every row exactly."""
+    whole = [round(float(c)) for c in answer]
+    for monomial, c in zip(monomials, whole, strict=True):
+        if abs(c) > (MAX_COEFFICIENT if monomial else MAX_CONSTANT):
+            return None
+    for row, number in enumerate(target):
+        if sum(c * table[m][row] for m, c in zip(monomials, whole, strict=True)) != number:
+            return None
+    return Polynomial.of({tuple(sorted(m, key=str)): c for m, c in zip(monomials, whole, strict=True)})

@@ -1,0 +1,412 @@
+"""From the sightings of one role to its equation: how far its indices run, its shape, and when it exists."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.expression import Item, Polynomial, parse_condition
+from weightsmith.shapes.learn.conditions import candidate_tests, learn_condition
+from weightsmith.shapes.learn.equations import fit_value
+from weightsmith.shapes.learn.sightings import slot_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.learn.sightings import Indices, Role, Sighting
+
+Shape = tuple[int, ...]
+Slots = tuple[tuple[str, Polynomial], ...]
+Values = dict[str, "Value"]
+Variant = tuple[tuple[Polynomial, ...], str]
+_MAX_DEPTH = 2
+_MAX_TESTS = 80
+_MAX_HARD_TESTS = 12
+_SMALL = 16
+# A role whose equation is in the language is found in a second; the search for others must end.
+_ROLE_SECONDS = 15.0
+# So many different numbers have to agree before another role's equation is taken over.
+_FAMILIAR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """One role: the count of each slot, and its shapes with their conditions ("" for always), first match wins."""
+
+    role: Role
+    slots: Slots
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One role in every observation. present: values with indices, and the shape there. distinct: of these, one
+    per shape and observation. absent: values where the role could be and is not. where: the indices seen."""
+
+    present: list[tuple[Values, Shape]]
+    distinct: list[tuple[Values, Shape]]
+    absent: list[Values]
+    where: list[frozenset[Indices]]
+
+
+class Unexpressed(Exception):
+    """No equation of the language fits; the text says what is not understood."""
+
+
+@dataclass(slots=True)
+class Fitter:
+    """Fits the roles of one model class; equal questions are answered once.
+
+    fields: all that tensors depend on. structural: those that decide which tensors exist. nulls: what stands
+    for null in a field.
+    """
+
+    sightings: Sequence[Sighting]
+    fields: Sequence[str]
+    structural: Sequence[str]
+    nulls: Mapping[str, Polynomial] = field(default_factory=dict)
+    _narrow: list[Values] = field(default_factory=list)
+    _pairs: list[tuple[str, Sighting, Sighting]] = field(default_factory=list)
+    _counts: dict[str, Polynomial | None] = field(default_factory=dict)
+    _values: dict[Any, Polynomial | None] = field(default_factory=dict)
+    _presence: dict[Any, str | None] = field(default_factory=dict)
+    _role_ends: float = float("inf")
+    _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        by_id = {id(s.observation): s for s in self.sightings}
+        siblings: dict[tuple[int, tuple[str, ...]], Sighting] = {}
+        for s in self.sightings:
+            own = {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
+            for name, rule in self.nulls.items():
+                if own.get(name) is None:
+                    own[name] = rule.substitute(own).known()
+            self._narrow.append(own)
+            origin, changed = by_id.get(id(s.observation.origin)), s.observation.changed
+            if origin is None or not changed:
+                continue
+            self._pairs += [(name, origin, s) for name in changed]
+            # Two values of one field differ from each other by that field alone, too.
+            sibling = siblings.get((id(origin), changed))
+            if sibling is not None:
+                self._pairs += [(name, sibling, s) for name in changed]
+            siblings[id(origin), changed] = s
+
+    def equation(self, role: Role) -> Equation:
+        """Raises Unexpressed."""
+        self._role_ends = time.process_time() + _ROLE_SECONDS
+        slots = self._slots(role)
+        rows = self._rows(role, slots)
+        condition = self._condition(rows, slots)
+        if condition is None:
+            raise Unexpressed("no condition found for its existence")
+        moved = self._moved_axes(role)
+        outer = [name for name, _ in slots]
+        twin = self._twins.get(str(role).removesuffix(".bias") + ".weight", ())
+
+        def shape(some: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
+            return self._shape(some, moved, outer, hard, twin)
+
+        def narrowed(test: str) -> str:
+            return test if condition and not _ever(test, rows.absent) else _and(condition, test)
+
+        movers = sorted(set().union(*moved.values(), ()))
+        # What makes tensors come and go may decide a shape, too, where a shape depends on the index.
+        uneven = len(rows.distinct) > sum(map(bool, rows.where))
+        deciding = list(dict.fromkeys([*movers, *((*self.structural, *outer) if uneven else ())]))
+        listed = any(isinstance(values.get(name), list) for name in movers for values in self._narrow[:1])
+        single = None if listed else shape(rows.distinct, False)
+        variants = (
+            [(single, condition)]
+            if single is not None
+            else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
+        )
+        if variants is None:
+            names = sorted(set().union(*moved.values(), ()))
+            raise Unexpressed(
+                f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
+            )
+        self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
+        return Equation(role, slots, tuple(variants))
+
+    def _slots(self, role: Role) -> Slots:
+        names = slot_names(role)
+        slots = []
+        for depth, container in enumerate(role.containers):
+            count = self._count(container, names[:depth])
+            if count is None:
+                raise Unexpressed(f"no equation found for how many {container}# there are")
+            slots.append((names[depth], count))
+        return tuple(slots)
+
+    def _count(self, container: str, outer: Sequence[str]) -> Polynomial | None:
+        if container not in self._counts:
+            rows = [
+                ({**values, **dict(zip(outer, at, strict=True))}, size)
+                for s, values in zip(self.sightings, self._narrow, strict=True)
+                for at, size in s.sizes.get(container, {}).items()
+            ]
+            moved = list(
+                dict.fromkeys(
+                    changed
+                    for changed, before, after in self._pairs
+                    if _differ(before.sizes.get(container, {}), after.sizes.get(container, {}))
+                )
+            )
+            fitted = self._fit(rows, moved, outer, hard=False)
+            self._counts[container] = fitted or self._fit(rows, moved, outer, hard=True)
+        return self._counts[container]
+
+    def _rows(self, role: Role, slots: Slots) -> _Rows:
+        """Raises Unexpressed when an index lies beyond its count."""
+        rows = _Rows([], [], [], [])
+        names = [name for name, _ in slots]
+        for s, own in zip(self.sightings, self._narrow, strict=True):
+            seen = s.roles.get(role, {})
+            cells = cube(slots, own)
+            found = {cell: shape for cell in cells if (shape := seen.get(cell)) is not None}
+            if len(found) < len(seen):
+                raise Unexpressed("an index beyond its count")
+            rows.where.append(frozenset(seen))
+            if names and _even(cells, found):
+                cells = [cell for cell in cells if not cell[-1]]
+            known: set[Shape] = set()
+            for cell in cells:
+                values = {**own, **dict(zip(names, cell, strict=True))} if names else own
+                shape = found.get(cell)
+                if shape is None:
+                    rows.absent.append(values)
+                    continue
+                rows.present.append((values, shape))
+                if shape not in known:
+                    known.add(shape)
+                    rows.distinct.append((values, shape))
+        return rows
+
+    def _condition(self, rows_of: _Rows, slots: Slots) -> str | None:
+        if not rows_of.absent:
+            return ""
+        key = (slots, tuple(rows_of.where))
+        if key not in self._presence:
+            rows = [(values, True) for values, _ in rows_of.present] + [(v, False) for v in rows_of.absent]
+            counted = {name: _plain(count) for name, count in slots}
+            known = dict.fromkeys(text for text in self._presence.values() if text)
+            self._presence[key] = learn_condition(rows, self.structural, counted, known)
+        return self._presence[key]
+
+    def _variants(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        slots: Slots,
+        condition: str,
+        deciding: Sequence[str],
+        shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+        narrowed: Callable[[str], str],
+    ) -> list[Variant] | None:
+        """One shape; or two or three, told apart by a test; multilinear ones before floors and limits."""
+        single = shape(rows, False)
+        if single is not None:
+            return [(single, condition)]
+        gated = self._gated(rows, slots, condition, deciding, shape, narrowed, _MAX_DEPTH, False)
+        if gated is not None:
+            return gated
+        single = shape(rows, True)
+        if single is not None:
+            return [(single, condition)]
+        return self._gated(rows, slots, condition, deciding, shape, narrowed, 1, True)
+
+    def _gated(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        slots: Slots,
+        condition: str,
+        deciding: Sequence[str],
+        shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+        narrowed: Callable[[str], str],
+        depth: int,
+        hard: bool,
+    ) -> list[Variant] | None:
+        counted = {name: _plain(count) for name, count in slots}
+        gates = [f for f in deciding if _is_gate(f, rows)]
+        if not gates:
+            return None
+        wanted = {*gates, *counted, *filter(None, counted.values())}
+        narrow = [({n: v for n, v in values.items() if n in wanted}, True) for values, _ in rows]
+        tests = sorted(candidate_tests(narrow, gates, counted), key=lambda t: t[1])
+        best: list[Variant] | None = None
+        for test, _ in tests[: _MAX_HARD_TESTS if hard else _MAX_TESTS]:
+            yes, no = _split(test, rows)
+            first = shape(yes, hard) if yes and no else None
+            if first is None:
+                continue
+            second = shape(no, hard)
+            if second is not None:
+                return [(first, narrowed(test)), (second, condition)]
+            if depth > 1 and best is None:
+                rest = self._gated(no, slots, condition, deciding, shape, narrowed, depth - 1, hard)
+                best = [(first, narrowed(test)), *rest] if rest else None
+        return best
+
+    def _shape(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        moved: Mapping[int, set[str]],
+        outer: Sequence[str],
+        hard: bool,
+        twin: Sequence[Polynomial],
+    ) -> tuple[Polynomial, ...] | None:
+        if len({len(shape) for _, shape in rows}) != 1:
+            return None
+        axes = []
+        for axis in range(len(rows[0][1])):
+            numbers = [(values, shape[axis]) for values, shape in rows]
+            fitted = self._familiar(numbers, twin) if hard else None
+            if fitted is None:
+                fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
+            if fitted is None:
+                return None
+            axes.append(fitted)
+        return tuple(axes)
+
+    def _familiar(self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial]) -> Polynomial | None:
+        """An equation of another role that fits: a bias seen too rarely to say what moves it has a weight."""
+        different = len({number for _, number in rows})
+        others: list[Polynomial] = [p for p in self._values.values() if p is not None and p.fields()]
+        candidates = list(twin) if different > 1 else []
+        if different >= _FAMILIAR:
+            candidates += others
+        for known in candidates:
+            if all(known.substitute(values).known() == number for values, number in rows):
+                return known
+        return None
+
+    def _moved_axes(self, role: Role) -> dict[int, set[str]]:
+        """Per axis, the fields that moved it when they alone were changed (in a list: the whole list)."""
+        moved: dict[int, set[str]] = {}
+        for changed, before, after in self._pairs:
+            old, new = before.roles.get(role, {}), after.roles.get(role, {})
+            for at in old.keys() & new.keys():
+                if old[at] != new[at]:
+                    longest = max(len(old[at]), len(new[at]))
+                    alike = len(old[at]) == len(new[at])
+                    for axis in range(longest):
+                        if not alike or old[at][axis] != new[at][axis]:
+                            moved.setdefault(axis, set()).add(changed)
+        return moved
+
+    def _fit(
+        self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
+    ) -> Polynomial | None:
+        items = _items(moved, rows, outer)
+        owners = {item.owner for item in items if isinstance(item, Item)}
+        fields = [f for f in moved if f not in owners]
+        wanted = {
+            *fields,
+            *owners,
+            *(slot for item in items if isinstance(item, Item) for slot in item.index.fields()),
+        }
+        narrow: dict[str, tuple[Values, int]] = {}
+        for values, number in rows:
+            small = {n: values[n] for n in wanted if n in values}
+            narrow.setdefault(repr((sorted(small.items()), number)), (small, number))
+        key = (frozenset(narrow), tuple(fields), hard)
+        if key not in self._values:
+            if time.process_time() > self._role_ends:
+                raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
+            self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
+        return self._values[key]
+
+
+def _even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
+    """Whether the innermost index makes no difference: all experts of a layer are there, and alike."""
+    alike: dict[Indices, Shape | None] = {}
+    return (
+        len({len(cell) for cell in cells}) == 1
+        and all(
+            alike.setdefault(cell[:-1], found.get(cell)) == found.get(cell) for cell in cells if len(cell) > 1
+        )
+        and all(len(cell) > 1 for cell in cells)
+    )
+
+
+def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
+    """Every combination of indices that the slots run over."""
+    found: list[Indices] = [()]
+    for position, (_, count) in enumerate(slots):
+        longer: list[Indices] = []
+        outer_names = [name for name, _ in slots[:position]]
+        nested = bool(count.fields() & set(outer_names))
+        size = None if nested else count.substitute(values).known() or 0
+        for outer in found:
+            if nested:
+                known = {**values, **dict(zip(outer_names, outer, strict=True))}
+                size = count.substitute(known).known() or 0
+            longer += [(*outer, i) for i in range(size or 0)]
+        found = longer
+    return found
+
+
+def _differ(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
+    return any(before[at] != after[at] for at in before.keys() & after.keys())
+
+
+def _items(
+    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], Any]], outer: Iterable[str]
+) -> list[Item | str]:
+    """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
+    items: list[Item | str] = []
+    for name in moved:
+        lists = [v for values, _ in rows if isinstance(v := values.get(name), list)]
+        if len(lists) < len(rows):
+            continue
+        items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
+        items.append(f"len({name})")
+        items += [f"{name}[{i}]" for i in range(min(min(map(len, lists), default=0), 6))]
+    return items
+
+
+def _plain(count: Polynomial) -> str | None:
+    match count.terms:
+        case (((str(name),), 1),):
+            return name
+    return None
+
+
+def _is_gate(name: str, rows: Sequence[tuple[Mapping[str, Value], Any]]) -> bool:
+    """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
+    seen = [values.get(name) for values, _ in rows]
+    if len({repr(v) for v in seen}) < 2:
+        return False
+    return None in seen or all(not isinstance(v, int | float) or abs(v) <= _SMALL for v in seen)
+
+
+def _split(
+    test: str, rows: Sequence[tuple[Values, Shape]]
+) -> tuple[list[tuple[Values, Shape]], list[tuple[Values, Shape]]]:
+    condition = parse_condition(test)
+    yes: list[tuple[Values, Shape]] = []
+    no: list[tuple[Values, Shape]] = []
+    for row in rows:
+        try:
+            (yes if condition.holds(row[0]) else no).append(row)
+        except (KeyError, TypeError, IndexError, ZeroDivisionError):
+            return [], []
+    return yes, no
+
+
+def _ever(test: str, rows: Iterable[Values]) -> bool:
+    """Whether a test could hold on any row; one that cannot be computed might."""
+    condition = parse_condition(test)
+    for values in rows:
+        try:
+            if condition.holds(values):
+                return True
+        except (KeyError, TypeError, IndexError, ZeroDivisionError):
+            return True
+    return False
+
+
+def _and(a: str, b: str) -> str:
+    return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)

@@ -1,0 +1,190 @@
+"""Learns one family's page: probe, fit, try to refute with random configs, fit again, and prove on fresh ones."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
+from weightsmith.shapes.learn.base import is_field, start
+from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
+from weightsmith.shapes.learn.hints import quotients, words
+from weightsmith.shapes.learn.lab import names
+from weightsmith.shapes.learn.nulls import null_rules
+from weightsmith.shapes.learn.prove import contradictions
+from weightsmith.shapes.learn.rules import grouping_rules, learn_rules
+from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
+from weightsmith.shapes.learn.survey import Survey, draw, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from weightsmith.shapes.expression import Polynomial
+    from weightsmith.shapes.learn.fitter import Equation
+    from weightsmith.shapes.learn.lab import Observation
+
+_FIRST_DRAWS = 24
+_ROUND_DRAWS = 12
+_ROUNDS = 8
+# A page stands when it reproduces this many configs that it has never seen.
+PROOFS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """page: None when nothing trustworthy was learned; reason says why. unexpressed: how many roles and fields."""
+
+    model_type: str
+    page: dict[str, Any] | None
+    reason: str
+    seconds: float
+    builds: int
+    proofs: int = 0
+
+
+@dataclass(slots=True)
+class _Work:
+    """What grows from round to round."""
+
+    found: Survey
+    roles: dict[str, Roles]
+    rng: random.Random = field(default_factory=lambda: random.Random(20))
+    sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
+    nulls: dict[str, Polynomial] = field(default_factory=dict)
+
+    def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
+        found = []
+        for observation in observations:
+            key = architecture, id(observation)
+            if key not in self.sighted:
+                self.sighted[key] = self.roles[architecture].sight(observation, architecture)
+            found.append(self.sighted[key])
+        return found
+
+
+def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -> Outcome:
+    """The page of a type that transformers has. Raises Rejected when no config of it can be built."""
+    started = time.monotonic()
+    lab, base = start(model_type, only)
+    lab.deadline = time.process_time() + seconds
+    hints: dict[str, tuple[str, ...]] = {}
+    for architecture in lab.architectures:
+        hints |= words(architecture)
+    found = survey(lab, base, hints)
+    work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
+    for i in range(_FIRST_DRAWS):
+        draw(found, work.rng, structure_only=i % 2 == 0)
+    defaults = {**lab.hidden, **defaults_of_class(model_type)}
+    grouping = grouping_rules(found, [q for a in lab.architectures for q in quotients(a)])
+    page: dict[str, Any] = {}
+    for _ in range(_ROUNDS):
+        learned = [_fit(work, a) for a in lab.architectures]
+        rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
+        page = assemble(found, learned, rules, defaults, work.nulls)
+        before = len(lab.observations)
+        fresh = [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
+        wrong = [o for o in fresh if o is not None and contradictions(page, o)]
+        if not wrong and len(lab.observations) > before:
+            break
+    return _prove(work, page, started)
+
+
+def _fit(work: _Work, architecture: str) -> Learned:
+    """Equations of all roles, once more when a null turned out to stand for an expression."""
+    lab = work.found.lab
+    sightings = work.sightings(architecture, lab.observations)
+    fields = _fields(work.found)
+    structural = structural_fields(work.found, architecture)
+    fitter = Fitter(sightings, fields, structural, work.nulls)
+    equations: dict[Role, Equation] = {}
+    unexpressed: dict[str, str] = {}
+    roles = dict.fromkeys(role for s in sightings for role in s.roles)
+    for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
+        lab.check_time()
+        try:
+            equations[role] = fitter.equation(role)
+        except Unexpressed as reason:
+            unexpressed[str(role)] = str(reason)
+    rules = null_rules(equations.values())
+    if rules.keys() - work.nulls.keys():
+        work.nulls |= rules
+        return _fit(work, architecture)
+    return Learned(architecture, work.roles[architecture], equations, unexpressed)
+
+
+def _fields(found: Survey) -> list[str]:
+    """What equations may read: all that was seen to matter, and lists that the class makes by itself."""
+    lists = [n for n, v in found.base.values.items() if isinstance(v, list) and is_field(n)]
+    return list(dict.fromkeys([*found.accepted, *lists]))
+
+
+def structural_fields(found: Survey, architecture: str) -> list[str]:
+    """Fields that made tensors of the class come or go, other than by counting."""
+    moved: dict[str, None] = {}
+    for o in found.lab.observations:
+        if (
+            o.changed
+            and o.origin is not None
+            and o.tables[architecture].keys() != o.origin.tables[architecture].keys()
+        ):
+            moved |= dict.fromkeys(o.changed)
+            for name, value in o.values.items():
+                if isinstance(value, list) and is_field(name) and value != o.origin.values.get(name):
+                    moved[name] = None
+    return list(moved)
+
+
+def _prove(work: _Work, page: dict[str, Any], started: float) -> Outcome:
+    """Fresh configs from another seed; a role that one of them contradicts is not expressed after all."""
+    found = work.found
+    rng = random.Random(f"proof of {found.lab.model_type}")
+    known = {id(o) for o in found.lab.observations}
+    proofs = 0
+    wrong: dict[str, str] = {}
+    for i in range(4 * PROOFS):
+        observation = draw(found, rng, structure_only=i % 4 == 0)
+        if observation is None or id(observation) in known:
+            continue
+        known.add(id(observation))
+        proofs += 1
+        wrong |= contradictions(page, observation)
+        if proofs >= PROOFS:
+            break
+    seconds, builds = time.monotonic() - started, found.lab.builds
+    model_type = found.lab.model_type
+    if wrong:
+        page = without(page, wrong)
+    if proofs < PROOFS // 2:
+        return Outcome(
+            model_type, None, f"only {proofs} random configs were accepted", seconds, builds, proofs
+        )
+    roles = len(page["tensors"]) + sum(map(len, page.get("layouts", {}).values()))
+    lost = len(page.get("unexpressed", {}))
+    if not roles or lost > roles:
+        reason = "; ".join(f"{n}: {w}" for n, w in list(page["unexpressed"].items())[:3])
+        return Outcome(
+            model_type,
+            None,
+            f"{lost} of {lost + roles} roles not expressed: {reason}",
+            seconds,
+            builds,
+            proofs,
+        )
+    return Outcome(model_type, page, "", seconds, builds, proofs)
+
+
+def without(page: dict[str, Any], wrong: dict[str, str]) -> dict[str, Any]:
+    """The page with the contradicted tensors said to be unexpressed."""
+    page = dict(page)
+    page["tensors"] = {n: s for n, s in page["tensors"].items() if n not in wrong}
+    if "layouts" in page:
+        page["layouts"] = {
+            a: {n: s for n, s in t.items() if n not in wrong} for a, t in page["layouts"].items()
+        }
+    page["unexpressed"] = {**page.get("unexpressed", {}), **wrong}
+    return page
+
+
+__all__ = ["Outcome", "learn", "names"]

@@ -1,0 +1,40 @@
+"""Fields that are null in a config and computed inside the model: gpt2's `n_inner` is then `4 * n_embd`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.expression import Polynomial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from weightsmith.shapes.learn.fitter import Equation
+
+_NULL = re.compile(r"([\w.]+) is (not )?None")
+
+
+def null_rules(equations: Iterable[Equation]) -> dict[str, Polynomial]:
+    """Field → what stands for null, where every shape that tests it for null agrees on one expression.
+
+    A field that decides whether tensors exist (`q_lora_rank`) has no such expression: null then means none.
+    """
+    rules: dict[str, Polynomial] = {}
+    refused: set[str] = set()
+    for equation in equations:
+        if len(equation.variants) == 1:
+            refused |= {found[1] for found in _NULL.finditer(equation.variants[0][1])}
+            continue
+        (first, condition), (second, _) = equation.variants[:2]
+        tested = _NULL.fullmatch(condition)
+        if tested is None or len(equation.variants) > 2 or len(first) != len(second):
+            refused |= {found[1] for _, text in equation.variants for found in _NULL.finditer(text)}
+            continue
+        name = tested[1]
+        absent, stated = (second, first) if tested[2] else (first, second)
+        for without, with_field in zip(absent, stated, strict=True):
+            alone = with_field == Polynomial.of({(name,): 1})
+            if alone and rules.setdefault(name, without) != without:
+                refused.add(name)
+    return {name: rule for name, rule in rules.items() if name not in refused and name not in rule.fields()}

@@ -1,0 +1,97 @@
+"""What every valid config obeys: the divisibility and order that explain why the reference refused some."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations, permutations
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.expression import parse_condition
+from weightsmith.shapes.learn.base import is_field, is_int
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.learn.survey import Survey
+
+_GROUPS = re.compile(r"key_value|kv")
+_MAX_RULES = 16
+# A rule that was never put to the test by different numbers is a coincidence.
+_MIN_SUPPORT = 4
+
+
+def learn_rules(found: Survey) -> list[str]:
+    """Tests that hold in everything that was built and fail in something that was not, fewest first."""
+    lab = found.lab
+    fields = [n for n, v in found.base.values.items() if is_field(n) and is_int(v) and n in lab.base]
+    accepted = [_numbers(o.values, fields) for o in lab.observations]
+    refused = [_numbers({**found.base.values, **settings}, fields) for settings, _ in lab.refusals]
+    accepted = [v for v in accepted if len(v) == len(fields)]
+    refused = [
+        v for v in refused if len(v) == len(fields) and all(v[n] > 0 for n in found.accepted if n in v)
+    ]
+    candidates: list[tuple[str, frozenset[int]]] = []
+    for text, names in _candidates(fields):
+        rule = parse_condition(text)
+        try:
+            broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
+            if not broken or not all(rule.holds(values) for values in accepted):
+                continue
+        except ZeroDivisionError:
+            continue
+        if len({tuple(v[n] for n in names) for v in accepted}) >= _MIN_SUPPORT:
+            candidates.append((text, broken))
+    rules: list[str] = []
+    explained: set[int] = set()
+    while candidates and len(rules) < _MAX_RULES:
+        text, broken = max(candidates, key=lambda c: (len(c[1] - explained), _plausible(c[0]), -len(c[0])))
+        if not broken - explained:
+            break
+        rules.append(text)
+        explained |= broken
+    return rules
+
+
+def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+    """Key-value heads divide the heads: no constructor checks it, and a model that breaks it cannot run.
+
+    quotients: (a, b) where the model's source computes `a // b` from its config.
+    """
+    rules = []
+    for a, b in quotients:
+        for name in found.accepted:
+            prefix, _, last = name.rpartition(".")
+            whole = f"{prefix}.{a}" if prefix else a
+            if last == b and _GROUPS.search(b) and whole in found.accepted:
+                rules.append(f"{whole} % {name} == 0")
+    return list(dict.fromkeys(rules))
+
+
+def _plausible(text: str) -> int:
+    """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
+    if "head" in text.partition(" % ")[2]:
+        return 3
+    return 0 if re.search(r"% (4|8|16|32) ", text) else 1 if "*" in text else 2
+
+
+def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, int]:
+    return {n: values[n] for n in fields if is_int(values.get(n))}
+
+
+def _candidates(fields: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(rule, the fields that it reads); only fields of one sub-config bind each other."""
+    for a, b in permutations(fields, 2):
+        if a.rpartition(".")[0] == b.rpartition(".")[0]:
+            yield f"{a} % {b} == 0", (a, b)
+    for a in fields:
+        for divisor in (2, 4, 8, 16, 32):
+            yield f"{a} % {divisor} == 0", (a,)
+    sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+    for a, b in combinations(sizes, 2):
+        for c in sizes:
+            if c not in (a, b):
+                yield f"{a} * {b} % {c} == 0", (a, b, c)
+        for c, d in combinations(sizes, 2):
+            if len({a, b, c, d}) == 4:
+                yield f"{a} * {b} == {c} * {d}", (a, b, c, d)

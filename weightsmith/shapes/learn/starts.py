@@ -1,0 +1,67 @@
+"""Types whose class defaults do not build by themselves (transformers 5.19), and the settings that they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weightsmith.shapes.expression import Value
+
+_ROPE: dict[str, Value] = {"rope_type": "default", "rope_theta": 10000.0}
+_ROPE_BY_KIND: dict[str, Value] = {"full_attention": _ROPE, "sliding_attention": _ROPE}
+_INDEXER: dict[str, Value] = {
+    "indexer_budget": 2048,
+    "indexer_compress_ratio": 16,
+    "indexer_n_heads": 4,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 256,
+}
+_GEMMA4_DRAFT: dict[str, Value] = {
+    "text_config.hidden_size_per_layer_input": 0,
+    "text_config.vocab_size_per_layer_input": 0,
+}
+STARTS: dict[str, dict[str, Value]] = {
+    "aya_vision": {"vision_config.num_attention_heads": 16},
+    "bert": {"is_decoder": True},
+    "chameleon": {"vocabulary_map": {"<image>": 1}},
+    "cohere_compass": {"text_config.rope_parameters": _ROPE_BY_KIND},
+    "cohere_compass_text": {"rope_parameters": _ROPE_BY_KIND},
+    "dbrx": {"attn_config.rope_theta": 10000.0},
+    "deepseek_ocr2": {
+        "text_config.num_hidden_layers": 12,
+        "text_config.mlp_layer_types": ["dense"] + ["sparse"] * 11,
+    },
+    "diffusion_gemma": {
+        "text_config.num_experts": 4,
+        "text_config.top_k_experts": 2,
+        "text_config.moe_intermediate_size": 704,
+        "vision_config.model_type": "gemma4_vision",
+    },
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 8},
+    "emu3": {"vocabulary_map": {"<image>": 1}},
+    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
+    "gemma4_assistant": {"text_config.model_type": "gemma4_text", **_GEMMA4_DRAFT},
+    "gemma4_unified_assistant": {"text_config.model_type": "gemma4_unified_text", **_GEMMA4_DRAFT},
+    "granite4_vision": {
+        "text_config.model_type": "granite",
+        "deepstack_layer_map": [[-1, 0]],
+        "downsample_rate": "1/2",
+    },
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128},
+    "hunyuan_vl": {"text_config.head_dim": 128},
+    "idefics3": {"pad_token_id": 0},
+    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"num_key_value_heads": 8},
+    "qwen4_exp": {f"text_config.{name}": value for name, value in _INDEXER.items()},
+    "qwen4_exp_text": _INDEXER,
+    "reformer": {"is_decoder": True},
+    "smolvlm": {"pad_token_id": 0},
+    "vision-encoder-decoder": {
+        "encoder.model_type": "vit",
+        "decoder.model_type": "gpt2",
+        "decoder.add_cross_attention": True,
+        "decoder.is_decoder": True,
+    },
+}

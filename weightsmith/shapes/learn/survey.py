@@ -1,0 +1,307 @@
+"""Which fields the tensors depend on, and which values of them the reference accepts: one change at a time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.base import is_field, is_int
+from weightsmith.shapes.learn.lab import kinds_of_names, names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.learn.lab import Lab, Observation
+
+_GROUP = 8
+# Small numbers decide about structure (offsets, periods, first dense layers): try them one by one.
+_SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
+# Zero and null often mean "without": asked whatever else was accepted.
+_SPECIAL = (0, None)
+_MAX_ACCEPTED = 8
+_MAX_BASES = 12
+_MAX_PARTNERS = 4
+# A count of modules is not raised beyond this: every build would take longer and teach nothing.
+_MAX_COUNT = 12
+
+
+@dataclass(slots=True)
+class Survey:
+    """base: the first observation. accepted: per field that matters, values that build (the base's own first).
+
+    words: per field, the strings that the implementation compares it with. counts: fields that number modules.
+    """
+
+    lab: Lab
+    base: Observation
+    words: Mapping[str, Sequence[str]]
+    accepted: dict[str, list[Value]] = field(default_factory=dict)
+    counts: set[str] = field(default_factory=set)
+    refused: dict[str, None] = field(default_factory=dict)
+    moves: list[dict[str, Value]] = field(default_factory=list)
+
+    def candidates(self) -> dict[str, Value]:
+        return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
+
+
+def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> Survey:
+    """Single changes from the base, then from every observation that shows kinds of tensors not seen before."""
+    found = Survey(lab, base, words)
+    fields = found.candidates()
+    for name in _sensitive(found, base, fields):
+        _probe(found, base, name)
+    _coupled(found, base, fields)
+    bases, seen = [base], kinds_of_names(base)
+    for observation in list(lab.observations):
+        fresh = kinds_of_names(observation) - seen
+        if fresh and observation.changed and len(bases) < _MAX_BASES:
+            seen |= kinds_of_names(observation)
+            bases.append(observation)
+            _from_second_base(found, observation, fields)
+    rng = random.Random(0)
+    for _ in range(3):  # what a field decides may show only once others have changed
+        drawn = draw(found, rng, structure_only=True)
+        if drawn is not None:
+            rest = {n: v for n, v in fields.items() if n not in found.accepted}
+            for name in _sensitive(found, drawn, rest):
+                _probe(found, base, name)
+                _probe(found, drawn, name)
+    return found
+
+
+def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+    rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
+    new = _sensitive(found, origin, rest)
+    for name in (*new, *found.accepted):
+        if isinstance(origin.values.get(name), int) and (
+            name not in origin.changed or is_int(origin.values[name])
+        ):
+            _probe(found, origin, name, limit=3 if name in found.accepted else _MAX_ACCEPTED)
+
+    for move in found.moves:
+        found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
+
+
+def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
+    """What the origin's settings have beyond the lab's base."""
+    return {
+        n: v
+        for n, v in origin.settings.items()
+        if found.lab.base.get(n, ...) != v and n not in found.lab.followers
+    }
+
+
+def _sensitive(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> list[str]:
+    """Fields whose change moves any tensor: asked in groups, split where something moved or was refused."""
+    sensitive: list[str] = []
+    for turn in (0, 1, 2):
+        asked = {}
+        for name, value in fields.items():
+            options = alternatives(found, name, origin.values.get(name, value))
+            if name not in sensitive and len(options) > turn:
+                asked[name] = options[turn]
+        items = list(asked.items())
+        for start in range(0, len(items), _GROUP):
+            sensitive += _split(found, origin, dict(items[start : start + _GROUP]))
+    return list(dict.fromkeys(sensitive))
+
+
+def _split(found: Survey, origin: Observation, asked: dict[str, Value]) -> list[str]:
+    single = next(iter(asked)) if len(asked) == 1 else None
+    tried = found.lab.observe({**changes_of(origin, found), **asked}, origin, (single,) if single else ())
+    if tried is not None and _alike(tried, origin):
+        return []
+    if single is not None:
+        if tried is None:
+            found.refused[single] = None
+        return [single] if tried is not None else []
+    items = list(asked.items())
+    middle = len(items) // 2
+    return _split(found, origin, dict(items[:middle])) + _split(found, origin, dict(items[middle:]))
+
+
+def _alike(a: Observation, b: Observation) -> bool:
+    return a.tables == b.tables and a.copies == b.copies
+
+
+def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+    """Fields that the reference lets change only in company: hidden * expand = heads * head_dim."""
+    for name in list(found.refused):
+        if len(found.accepted.get(name, ())) > 2:
+            continue
+        own, partners = fields.get(name), 0
+        for other, value in fields.items():
+            if (
+                other == name
+                or partners >= _MAX_PARTNERS
+                or other.rpartition(".")[0] != name.rpartition(".")[0]
+            ):
+                continue
+            for pair in _pairs(own, value):
+                both = {name: pair[0], other: pair[1]}
+                tried = found.lab.observe({**changes_of(origin, found), **both}, origin, (name, other))
+                if tried is None or _alike(tried, origin):
+                    continue
+                partners += 1
+                for field_name, new in both.items():
+                    accepted = found.accepted.setdefault(field_name, [fields[field_name]])
+                    if new not in accepted:
+                        accepted.append(new)
+                found.moves.append(both)
+
+
+def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
+    if isinstance(a, bool) and isinstance(b, bool):
+        return [(not a, not b)]
+    if is_int(a) and is_int(b) and a > 1 and b > 1:
+        halves = [(2 * a, b // 2), (a // 2, 2 * b)] if a % 2 == b % 2 == 0 else []
+        return [(2 * a, 2 * b), (3 * a, 3 * b), *halves]
+    if (a is None and is_int(b)) or (isinstance(a, bool) and b is None):
+        return [(True if a is None else not a, 8)]
+    return []
+
+
+def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCEPTED) -> None:
+    """All candidate values of one field, until enough of them were accepted."""
+    own: Value = origin.values.get(name)
+    accepted = found.accepted.setdefault(name, [own])
+    new = 0
+    before = names(origin)
+    usual = alternatives(found, name, own, all_of_them=True)
+    for value in [*usual, *(_SPECIAL if is_int(own) else ())]:
+        if new >= limit and value not in _SPECIAL:
+            continue
+        if name in found.counts and is_int(value) and is_int(own) and value > max(_MAX_COUNT, own + 2):
+            continue
+        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
+        if tried is None:
+            continue
+        new += 1
+        if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
+            found.counts.add(name)
+        if value not in accepted or any(type(value) is not type(a) for a in accepted if a == value):
+            accepted.append(value)
+
+
+def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = False) -> list[Value]:
+    """Values worth trying instead of `value`, the most telling first."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        if abs(value) <= 16:
+            small = [v for v in _SMALL if v != value]
+            small.sort(key=lambda v: abs(v - value))
+            telling = [v for v in (value + 1, value - 1, 1, 3, 0) if v not in (value, -1)]
+            return [*small, 2 * value + 2] if all_of_them else list(dict.fromkeys(telling))[:3]
+        scaled = [
+            2 * value,
+            3 * value,
+            value + value // 2,
+            value // 2,
+            value + 1,
+            value + 2,
+            value - 1,
+            5 * value,
+        ]
+        return [*scaled, value + value // 4, value + 16] if all_of_them else [scaled[0], scaled[4], scaled[3]]
+    if isinstance(value, float):
+        return [2 * value, value / 2, 1.0, 2.0, 0.5] if all_of_them else [2 * value or 0.5, value / 2 or 1.0]
+    if isinstance(value, str):
+        return [w for w in found.words.get(name.rsplit(".", 1)[-1], ()) if w != value]
+    if value is None:
+        return [*found.words.get(name.rsplit(".", 1)[-1], ()), 48, 6, 2, True, 96, 1, 3.0][
+            : None if all_of_them else 6
+        ]
+    if isinstance(value, list):
+        return list_alternatives(found, name, value)
+    return []
+
+
+def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Value]:
+    """Other contents at the same length: all of one kind, shuffled, one item changed; ids more and fewer."""
+    kinds = list_kinds(found, name, value)
+    if not value and not kinds:
+        return [[1], [0, 2]]
+    options: list[Value] = []
+    if all(isinstance(v, str) for v in value) and len(kinds) > 1:
+        options += [[k] * len(value) for k in kinds]
+        options += [[kinds[(i + s) % len(kinds)] for i in range(len(value))] for s in range(len(kinds))]
+    elif all(is_int(v) for v in value):
+        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:]]
+        options += [[2 * v if i == j else v for i, v in enumerate(value)] for j in range(min(len(value), 4))]
+        options += [value[::-1], [*value, value[-1] if value else 1]]
+    elif all(isinstance(v, bool) for v in value):
+        options += [[True] * len(value), [False] * len(value), [i % 2 == 0 for i in range(len(value))]]
+    return [o for o in options if o != value]
+
+
+def list_kinds(found: Survey, name: str, value: Sequence[Value]) -> list[str]:
+    words = [v for v in value if isinstance(v, str)]
+    words += found.words.get(name.rsplit(".", 1)[-1], ())
+    return list(dict.fromkeys(words))
+
+
+def draw(
+    found: Survey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
+) -> Observation | None:
+    """A random config that the reference accepts: what it refuses is moved back to the base, half at a time."""
+    base = found.base
+    before = names(base)
+    changes: dict[str, Value] = {}
+    structural = {n for o in found.lab.observations for n in o.changed if names(o) != before}
+    for name, values in found.accepted.items():
+        if (structure_only and name not in structural) or rng.random() < 0.15:
+            continue
+        changes[name] = rng.choice(values)
+    for move in found.moves:
+        if rng.random() < 0.3:
+            changes |= move
+    for name in [n for n, v in changes.items() if isinstance(v, list)]:
+        changes[name] = _random_list(found, rng, name, changes)
+    for _ in range(tries):
+        tried = found.lab.observe(changes)
+        if tried is not None:
+            return tried
+        for name in list(changes):
+            if rng.random() < 0.4:
+                del changes[name]
+    return None
+
+
+def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
+    """A list of the length that the changed count asks for, its items drawn from what was accepted."""
+    own = found.base.values[name]
+    options = [v for v in found.accepted[name] if isinstance(v, list)]
+    items = (
+        list(dict.fromkeys(i for v in options for i in v))
+        if all(not isinstance(i, list) for v in options for i in v)
+        else []
+    )
+    count = length_field(found, name)
+    if count is None or not items or not isinstance(own, list):
+        return rng.choice(options)
+    length = changes.get(count, found.base.values[count])
+    if not is_int(length):
+        return own
+    return [rng.choice(items) for _ in range(length)]
+
+
+def length_field(found: Survey, name: str) -> str | None:
+    """The count that a list's length follows: equal to it wherever the class made the list by itself."""
+    if name in found.lab.followers:
+        return found.lab.followers[name][0]
+    prefix = name.rpartition(".")[0]
+    candidates = []
+    for count in found.counts:
+        if count.rpartition(".")[0] != prefix:
+            continue
+        own = [
+            o
+            for o in found.lab.observations
+            if isinstance(o.values.get(name), list) and name not in o.settings
+        ]
+        if own and all(len(o.values[name]) == o.values.get(count) for o in own):
+            candidates.append(count)
+    return candidates[0] if candidates else None
