@@ -165,7 +165,8 @@ def _base(
     """What a small config needs beside the page's fields: whatever the learner itself had to set."""
     base = {}
     for name, value in found.lab.base.items():
-        if name not in fields and (name not in class_defaults or class_defaults[name] != value):
+        usual = name in class_defaults and class_defaults[name] == value
+        if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
     return base
 

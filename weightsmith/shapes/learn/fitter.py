@@ -212,6 +212,10 @@ class Fitter:
         gated = self._gated(rows, slots, condition, deciding, shape, narrowed, _MAX_DEPTH, False)
         if gated is not None:
             return gated
+        nullable = [f for f in deciding if any(values.get(f) is None for values, _ in rows)]
+        gated = self._gated(rows, slots, condition, nullable, shape, narrowed, 1, True)
+        if gated is not None:
+            return gated
         single = shape(rows, True)
         if single is not None:
             return [(single, condition)]

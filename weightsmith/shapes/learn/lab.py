@@ -78,6 +78,10 @@ class Lab:
                 self.observations.append(self._seen[key])  # type: ignore[arg-type]
         return self._seen[key]
 
+    def forget(self, observation: Observation) -> None:
+        """Leaves an observation out of what is learned from."""
+        self.observations = [o for o in self.observations if o is not observation]
+
     def check_time(self) -> None:
         if time.process_time() > self.deadline:
             raise TimeoutError("learning took too long")

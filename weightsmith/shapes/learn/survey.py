@@ -56,7 +56,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     bases, seen = [base], kinds_of_names(base)
     for observation in list(lab.observations):
         fresh = kinds_of_names(observation) - seen
-        if fresh and observation.changed and len(bases) < _MAX_BASES:
+        if (fresh or _nulled(observation, base)) and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
             _from_second_base(found, observation, fields)
@@ -69,6 +69,14 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
                 _probe(found, base, name)
                 _probe(found, drawn, name)
     return found
+
+
+def _nulled(observation: Observation, base: Observation) -> bool:
+    """A field set to null that stands for something else then: the model computes it from fields to be found."""
+    if observation.origin is not base or len(observation.changed) != 1 or _alike(observation, base):
+        return False
+    (name,) = observation.changed
+    return observation.values.get(name) is None and base.values.get(name) is not None
 
 
 def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
@@ -177,6 +185,9 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             continue
         tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
         if tried is None:
+            continue
+        if value == 0 and value is not False and names(tried) == before:
+            found.lab.forget(tried)  # `x or other`: zero that removes nothing stands for something else
             continue
         new += 1
         if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
