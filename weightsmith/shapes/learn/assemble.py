@@ -65,7 +65,8 @@ def assemble(
     unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     lists = _lists(found, fields)
-    rules = [rule for rule in rules if parse_condition(rule).names <= set(fields)]
+    spoken_of = {*fields, *_unverifiable(class_defaults, fields)}
+    rules = [rule for rule in rules if parse_condition(rule).names <= spoken_of]
     page: dict[str, Any] = {
         "model_type": found.lab.model_type,
         "architectures": [part.architecture for part in learned],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
 _ASIDE = re.compile(
-    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type"
+    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type|is_encoder_decoder"
     r"|_name_or_path|name_or_path|return_dict|output_\w+|use_cache|quantization_config|auto_map|num_labels"
     r"|\w*token_ids?|\w*token_index|chunk_size_feed_forward|attn_implementation|_attn_implementation"
     r"|\w*dropout\w*|initializer_range|\w*_eps|\w*epsilon|task_specific_params|per_layer_config)$"

@@ -73,6 +73,7 @@ class Fitter:
     _values: dict[Any, Polynomial | None] = field(default_factory=dict)
     _presence: dict[Any, str | None] = field(default_factory=dict)
     _role_ends: float = float("inf")
+    _equations: dict[str, Equation] = field(default_factory=dict)
     _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -118,18 +119,33 @@ class Fitter:
         deciding = list(dict.fromkeys([*movers, *((*self.structural, *outer) if uneven else ())]))
         listed = any(isinstance(values.get(name), list) for name in movers for values in self._narrow[:1])
         single = None if listed else shape(rows.distinct, False)
-        variants = (
-            [(single, condition)]
-            if single is not None
-            else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
-        )
+        variants = self._as_its_weight(role, rows, condition)
+        if variants is None:
+            variants = (
+                [(single, condition)]
+                if single is not None
+                else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
+            )
         if variants is None:
             names = sorted(set().union(*moved.values(), ()))
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
         self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
-        return Equation(role, slots, tuple(variants))
+        self._equations[str(role)] = Equation(role, slots, tuple(variants))
+        return self._equations[str(role)]
+
+    def _as_its_weight(self, role: Role, rows: _Rows, condition: str) -> list[Variant] | None:
+        """A bias has its weight's first axis under its weight's tests, where that explains every row."""
+        weight = self._equations.get(str(role).removesuffix(".bias") + ".weight")
+        if weight is None or not str(role).endswith(".bias") or len(weight.variants) < 2:
+            return None
+        variants: list[Variant] = [((axes[0],), _and(condition, test)) for axes, test in weight.variants]
+        for values, shape in rows.present:
+            first = next((axes for axes, test in variants if not test or _ever(test, [values])), None)
+            if first is None or first[0].substitute(values).known() != shape[0]:
+                return None
+        return variants
 
     def _slots(self, role: Role) -> Slots:
         names = slot_names(role)
@@ -266,7 +282,7 @@ class Fitter:
         axes = []
         for axis in range(len(rows[0][1])):
             numbers = [(values, shape[axis]) for values, shape in rows]
-            fitted = self._familiar(numbers, twin) if hard else None
+            fitted = self._familiar(numbers, twin, hard)
             if fitted is None:
                 fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
@@ -274,13 +290,14 @@ class Fitter:
             axes.append(fitted)
         return tuple(axes)
 
-    def _familiar(self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial]) -> Polynomial | None:
+    def _familiar(
+        self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial], others_too: bool
+    ) -> Polynomial | None:
         """An equation of another role that fits: a bias seen too rarely to say what moves it has a weight."""
         different = len({number for _, number in rows})
-        others: list[Polynomial] = [p for p in self._values.values() if p is not None and p.fields()]
         candidates = list(twin) if different > 1 else []
-        if different >= _FAMILIAR:
-            candidates += others
+        if others_too and different >= _FAMILIAR:
+            candidates += [p for p in self._values.values() if p is not None and p.fields()]
         for known in candidates:
             if all(known.substitute(values).known() == number for values, number in rows):
                 return known

@@ -179,7 +179,7 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
     before = names(origin)
     usual = alternatives(found, name, own, all_of_them=True)
     for value in [*usual, *(_SPECIAL if is_int(own) else ())]:
-        if new >= limit and value not in _SPECIAL:
+        if (new >= limit and value not in _SPECIAL) or (value == own and type(value) is type(own)):
             continue
         if name in found.counts and is_int(value) and is_int(own) and value > max(_MAX_COUNT, own + 2):
             continue
