@@ -12,9 +12,10 @@ import pytest
 from weightsmith.shapes.learn import learner, reference
 from weightsmith.shapes.learn.__main__ import read_report
 from weightsmith.shapes.learn.base import is_int, start
+from weightsmith.shapes.learn.drawing import draw
 from weightsmith.shapes.learn.lab import Lab, Observation
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.survey import Survey, draw
+from weightsmith.shapes.learn.survey import Survey
 from weightsmith.shapes.page import CATALOG, catalog_types, load_page
 
 # Another sample, or a longer one: WEIGHTSMITH_SAMPLE="seed/seconds".

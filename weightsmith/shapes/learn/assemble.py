@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.shapes.expression import parse_condition
 from weightsmith.shapes.learn.base import is_field, is_int
 from weightsmith.shapes.learn.defaults import NoRule, default_rule
+from weightsmith.shapes.learn.drawing import length_field
 from weightsmith.shapes.learn.fitter import Equation
 from weightsmith.shapes.learn.reference import Rejected, flatten, make_config, version
-from weightsmith.shapes.learn.survey import length_field, list_kinds
+from weightsmith.shapes.learn.survey import list_kinds
 from weightsmith.shapes.learn.wording import report_order, say, say_axis
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.learn.base import is_field, start
+from weightsmith.shapes.learn.drawing import draw
 from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
 from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
@@ -16,7 +17,7 @@ from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.rules import grouping_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
-from weightsmith.shapes.learn.survey import Survey, draw, survey
+from weightsmith.shapes.learn.survey import Survey, survey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
