@@ -28,13 +28,8 @@ def learn_rules(found: Survey) -> list[str]:
     lab = found.lab
     fields = [n for n, v in found.base.values.items() if is_field(n) and isinstance(v, int) and n in lab.base]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
-    refused = [_numbers({**found.base.values, **settings}, fields) for settings, _ in lab.refusals]
     accepted = [v for v in accepted if len(v) == len(fields)]
-    refused = [
-        v
-        for v in refused
-        if len(v) == len(fields) and all(v[n] > 0 for n in found.accepted if is_int(v.get(n)))
-    ]
+    refused, steps = _refused(found, fields)
     candidates: list[tuple[str, frozenset[int]]] = []
     for text, names in _candidates(fields, found.base.values, _bounds(found, fields, accepted, refused)):
         rule = parse_condition(text)
@@ -46,6 +41,8 @@ def learn_rules(found: Survey) -> list[str]:
             continue
         flags = all(isinstance(found.base.values[n], bool) for n in names)
         seen = len({tuple(v[n] for n in names) for v in accepted})
+        if min(steps[i] for i in broken) > len(names):
+            continue  # nothing that was refused broke this rule alone
         if (seen >= _MIN_FLAGS and len(broken) >= _MIN_BROKEN) if flags else seen >= _MIN_SUPPORT:
             candidates.append((text, broken))
     rules: list[str] = []
@@ -57,6 +54,17 @@ def learn_rules(found: Survey) -> list[str]:
         rules.append(text)
         explained |= broken
     return rules
+
+
+def _refused(found: Survey, fields: Sequence[str]) -> tuple[list[dict[str, int]], list[int]]:
+    """What was refused, and by how many settings each differs from the base."""
+    rows, steps = [], []
+    for settings, _ in found.lab.refusals:
+        values = _numbers({**found.base.values, **settings}, fields)
+        if len(values) == len(fields) and all(values[n] > 0 for n in found.accepted if is_int(values.get(n))):
+            rows.append(values)
+            steps.append(sum(found.lab.base.get(n) != v for n, v in settings.items()))
+    return rows, steps
 
 
 def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
@@ -78,7 +86,7 @@ def _plausible(text: str) -> int:
     """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
     if "head" in text.partition(" % ")[2]:
         return 3
-    return 0 if re.search(r"% (4|8|16|32) ", text) else 1 if "*" in text else 2
+    return 1 if "*" in text else 2
 
 
 def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, int]:
@@ -125,11 +133,14 @@ def _candidates(
     for a, b in permutations(fields, 2):
         if a.rpartition(".")[0] == b.rpartition(".")[0]:
             yield f"{a} % {b} == 0", (a, b)
-            if "head" in b and "size" in a:
+            if (
+                "attention_heads" in b
+                and re.search(r"hidden_size|d_model|n_embd", a)
+                and f"{a.rpartition('.')[0]}.head_dim".lstrip(".") not in base
+            ):
                 yield f"({a} // {b}) % 2 == 0", (a, b)
     for a in fields:
-        for divisor in (2, 4, 8, 16, 32):
-            yield f"{a} % {divisor} == 0", (a,)
+        yield f"{a} % 2 == 0", (a,)
     sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
     for a, b in combinations(sizes, 2):
         for c in sizes:
