@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
@@ -82,11 +82,15 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
         draw(found, work.rng, structure_only=i % 2 == 0)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     grouping = grouping_rules(found, [q for a in lab.architectures for q in quotients(a)])
-    for attempt in range(_ATTEMPTS):
-        page = _page(work, defaults, grouping)
+    outcome = _prove(work, _page(work, defaults, grouping), started, 0)
+    for attempt in range(1, 2 * _ATTEMPTS):
+        if not outcome.contradicted or outcome.page is None:
+            return outcome
+        # First learn from what refuted the page; in the end leave the refuted roles out, and prove the rest.
+        page = _page(work, defaults, grouping) if attempt < _ATTEMPTS else outcome.page
         outcome = _prove(work, page, started, attempt)
-        if not outcome.contradicted:
-            break
+    if outcome.contradicted:
+        return replace(outcome, page=None, reason="fresh configs contradict every page")
     return outcome
 
 
