@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from weightsmith.shapes.families import write_index
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.writing import write_page
 from weightsmith.shapes.page import CATALOG
@@ -43,6 +44,8 @@ def main() -> int:
             sys.stderr.write(
                 f"{done}/{len(work)} {passed:.0f}s {row['model_type']} {row['seconds']}s {state}\n"
             )
+    if folder == CATALOG:
+        write_index()
     learned = sum(not row["reason"] for row in known.values())
     sys.stderr.write(f"{learned} of {len(known)} types learned in {time.monotonic() - started:.0f} s\n")
     return 0

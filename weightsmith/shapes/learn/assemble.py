@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.shapes.expression import parse_condition
 from weightsmith.shapes.learn.base import is_field, is_int
 from weightsmith.shapes.learn.defaults import NoRule, default_rule
+from weightsmith.shapes.learn.drawing import length_field
 from weightsmith.shapes.learn.fitter import Equation
 from weightsmith.shapes.learn.reference import Rejected, flatten, make_config, version
-from weightsmith.shapes.learn.survey import length_field, list_kinds
+from weightsmith.shapes.learn.survey import list_kinds
 from weightsmith.shapes.learn.wording import report_order, say, say_axis
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def assemble(
     unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     lists = _lists(found, fields)
-    rules = [rule for rule in rules if parse_condition(rule).names <= set(fields)]
+    spoken_of = {*fields, *_unverifiable(class_defaults, fields)}
+    rules = [rule for rule in rules if parse_condition(rule).names <= spoken_of]
     page: dict[str, Any] = {
         "model_type": found.lab.model_type,
         "architectures": [part.architecture for part in learned],
@@ -165,7 +167,8 @@ def _base(
     """What a small config needs beside the page's fields: whatever the learner itself had to set."""
     base = {}
     for name, value in found.lab.base.items():
-        if name not in fields and (name not in class_defaults or class_defaults[name] != value):
+        usual = name in class_defaults and class_defaults[name] == value
+        if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
     return base
 

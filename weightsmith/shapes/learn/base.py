@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
 _ASIDE = re.compile(
-    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type"
+    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type|is_encoder_decoder"
     r"|_name_or_path|name_or_path|return_dict|output_\w+|use_cache|quantization_config|auto_map|num_labels"
     r"|\w*token_ids?|\w*token_index|chunk_size_feed_forward|attn_implementation|_attn_implementation"
     r"|\w*dropout\w*|initializer_range|\w*_eps|\w*epsilon|task_specific_params|per_layer_config)$"
@@ -45,6 +45,7 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation
     default = flatten(config)
     lab.hidden = {n: v for n, v in hidden_fields(config).items() if n not in default}
     lab.base = dict(given)
+    _with_inner_types(lab, default)
     _with_special_ids(lab, default)
     first = _first(lab, default)
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
@@ -56,6 +57,13 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation
     again = lab.observe({})
     assert again is not None, first
     return lab, again
+
+
+def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
+    """Some classes make a config object of an inner dict only when it names its type (aria)."""
+    inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
+    if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
+        lab.base.update(inner)
 
 
 def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.base import is_int
 from weightsmith.shapes.learn.conditions import learn_condition
+from weightsmith.shapes.learn.drawing import length_field
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.reference import Rejected, flatten, make_config
-from weightsmith.shapes.learn.survey import length_field
 from weightsmith.shapes.learn.wording import say_axis
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import Item, Polynomial, parse_condition
+from weightsmith.shapes.expression import Item, Polynomial
+from weightsmith.shapes.learn.cells import Slots, cube, differ, even, list_items, plain_field
 from weightsmith.shapes.learn.conditions import candidate_tests, learn_condition
 from weightsmith.shapes.learn.equations import fit_value
+from weightsmith.shapes.learn.gates import both, ever, is_gate, split
 from weightsmith.shapes.learn.sightings import slot_names
 
 if TYPE_CHECKING:
@@ -18,13 +20,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.sightings import Indices, Role, Sighting
 
 Shape = tuple[int, ...]
-Slots = tuple[tuple[str, Polynomial], ...]
 Values = dict[str, "Value"]
 Variant = tuple[tuple[Polynomial, ...], str]
 _MAX_DEPTH = 2
 _MAX_TESTS = 80
 _MAX_HARD_TESTS = 12
-_SMALL = 16
 # A role whose equation is in the language is found in a second; the search for others must end.
 _ROLE_SECONDS = 15.0
 # So many different numbers have to agree before another role's equation is taken over.
@@ -73,6 +73,7 @@ class Fitter:
     _values: dict[Any, Polynomial | None] = field(default_factory=dict)
     _presence: dict[Any, str | None] = field(default_factory=dict)
     _role_ends: float = float("inf")
+    _equations: dict[str, Equation] = field(default_factory=dict)
     _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,7 +111,7 @@ class Fitter:
             return self._shape(some, moved, outer, hard, twin)
 
         def narrowed(test: str) -> str:
-            return test if condition and not _ever(test, rows.absent) else _and(condition, test)
+            return test if condition and not ever(test, rows.absent) else both(condition, test)
 
         movers = sorted(set().union(*moved.values(), ()))
         # What makes tensors come and go may decide a shape, too, where a shape depends on the index.
@@ -118,18 +119,33 @@ class Fitter:
         deciding = list(dict.fromkeys([*movers, *((*self.structural, *outer) if uneven else ())]))
         listed = any(isinstance(values.get(name), list) for name in movers for values in self._narrow[:1])
         single = None if listed else shape(rows.distinct, False)
-        variants = (
-            [(single, condition)]
-            if single is not None
-            else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
-        )
+        variants = self._as_its_weight(role, rows, condition)
+        if variants is None:
+            variants = (
+                [(single, condition)]
+                if single is not None
+                else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
+            )
         if variants is None:
             names = sorted(set().union(*moved.values(), ()))
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
         self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
-        return Equation(role, slots, tuple(variants))
+        self._equations[str(role)] = Equation(role, slots, tuple(variants))
+        return self._equations[str(role)]
+
+    def _as_its_weight(self, role: Role, rows: _Rows, condition: str) -> list[Variant] | None:
+        """A bias has its weight's first axis under its weight's tests, where that explains every row."""
+        weight = self._equations.get(str(role).removesuffix(".bias") + ".weight")
+        if weight is None or not str(role).endswith(".bias") or len(weight.variants) < 2:
+            return None
+        variants: list[Variant] = [((axes[0],), both(condition, test)) for axes, test in weight.variants]
+        for values, shape in rows.present:
+            first = next((axes for axes, test in variants if not test or ever(test, [values])), None)
+            if first is None or first[0].substitute(values).known() != shape[0]:
+                return None
+        return variants
 
     def _slots(self, role: Role) -> Slots:
         names = slot_names(role)
@@ -152,7 +168,7 @@ class Fitter:
                 dict.fromkeys(
                     changed
                     for changed, before, after in self._pairs
-                    if _differ(before.sizes.get(container, {}), after.sizes.get(container, {}))
+                    if differ(before.sizes.get(container, {}), after.sizes.get(container, {}))
                 )
             )
             fitted = self._fit(rows, moved, outer, hard=False)
@@ -170,7 +186,7 @@ class Fitter:
             if len(found) < len(seen):
                 raise Unexpressed("an index beyond its count")
             rows.where.append(frozenset(seen))
-            if names and _even(cells, found):
+            if names and even(cells, found):
                 cells = [cell for cell in cells if not cell[-1]]
             known: set[Shape] = set()
             for cell in cells:
@@ -191,7 +207,7 @@ class Fitter:
         key = (slots, tuple(rows_of.where))
         if key not in self._presence:
             rows = [(values, True) for values, _ in rows_of.present] + [(v, False) for v in rows_of.absent]
-            counted = {name: _plain(count) for name, count in slots}
+            counted = {name: plain_field(count) for name, count in slots}
             known = dict.fromkeys(text for text in self._presence.values() if text)
             self._presence[key] = learn_condition(rows, self.structural, counted, known)
         return self._presence[key]
@@ -212,6 +228,10 @@ class Fitter:
         gated = self._gated(rows, slots, condition, deciding, shape, narrowed, _MAX_DEPTH, False)
         if gated is not None:
             return gated
+        nullable = [f for f in deciding if any(values.get(f) is None for values, _ in rows)]
+        gated = self._gated(rows, slots, condition, nullable, shape, narrowed, 1, True)
+        if gated is not None:
+            return gated
         single = shape(rows, True)
         if single is not None:
             return [(single, condition)]
@@ -228,8 +248,8 @@ class Fitter:
         depth: int,
         hard: bool,
     ) -> list[Variant] | None:
-        counted = {name: _plain(count) for name, count in slots}
-        gates = [f for f in deciding if _is_gate(f, rows)]
+        counted = {name: plain_field(count) for name, count in slots}
+        gates = [f for f in deciding if is_gate(f, rows)]
         if not gates:
             return None
         wanted = {*gates, *counted, *filter(None, counted.values())}
@@ -237,7 +257,7 @@ class Fitter:
         tests = sorted(candidate_tests(narrow, gates, counted), key=lambda t: t[1])
         best: list[Variant] | None = None
         for test, _ in tests[: _MAX_HARD_TESTS if hard else _MAX_TESTS]:
-            yes, no = _split(test, rows)
+            yes, no = split(test, rows)
             first = shape(yes, hard) if yes and no else None
             if first is None:
                 continue
@@ -262,7 +282,7 @@ class Fitter:
         axes = []
         for axis in range(len(rows[0][1])):
             numbers = [(values, shape[axis]) for values, shape in rows]
-            fitted = self._familiar(numbers, twin) if hard else None
+            fitted = self._familiar(numbers, twin, hard)
             if fitted is None:
                 fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
@@ -270,13 +290,14 @@ class Fitter:
             axes.append(fitted)
         return tuple(axes)
 
-    def _familiar(self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial]) -> Polynomial | None:
+    def _familiar(
+        self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial], others_too: bool
+    ) -> Polynomial | None:
         """An equation of another role that fits: a bias seen too rarely to say what moves it has a weight."""
         different = len({number for _, number in rows})
-        others: list[Polynomial] = [p for p in self._values.values() if p is not None and p.fields()]
         candidates = list(twin) if different > 1 else []
-        if different >= _FAMILIAR:
-            candidates += others
+        if others_too and different >= _FAMILIAR:
+            candidates += [p for p in self._values.values() if p is not None and p.fields()]
         for known in candidates:
             if all(known.substitute(values).known() == number for values, number in rows):
                 return known
@@ -299,7 +320,7 @@ class Fitter:
     def _fit(
         self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
     ) -> Polynomial | None:
-        items = _items(moved, rows, outer)
+        items = list_items(moved, rows, outer)
         owners = {item.owner for item in items if isinstance(item, Item)}
         fields = [f for f in moved if f not in owners]
         wanted = {
@@ -317,96 +338,3 @@ class Fitter:
                 raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
-
-
-def _even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
-    """Whether the innermost index makes no difference: all experts of a layer are there, and alike."""
-    alike: dict[Indices, Shape | None] = {}
-    return (
-        len({len(cell) for cell in cells}) == 1
-        and all(
-            alike.setdefault(cell[:-1], found.get(cell)) == found.get(cell) for cell in cells if len(cell) > 1
-        )
-        and all(len(cell) > 1 for cell in cells)
-    )
-
-
-def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
-    """Every combination of indices that the slots run over."""
-    found: list[Indices] = [()]
-    for position, (_, count) in enumerate(slots):
-        longer: list[Indices] = []
-        outer_names = [name for name, _ in slots[:position]]
-        nested = bool(count.fields() & set(outer_names))
-        size = None if nested else count.substitute(values).known() or 0
-        for outer in found:
-            if nested:
-                known = {**values, **dict(zip(outer_names, outer, strict=True))}
-                size = count.substitute(known).known() or 0
-            longer += [(*outer, i) for i in range(size or 0)]
-        found = longer
-    return found
-
-
-def _differ(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
-    return any(before[at] != after[at] for at in before.keys() & after.keys())
-
-
-def _items(
-    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], Any]], outer: Iterable[str]
-) -> list[Item | str]:
-    """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
-    items: list[Item | str] = []
-    for name in moved:
-        lists = [v for values, _ in rows if isinstance(v := values.get(name), list)]
-        if len(lists) < len(rows):
-            continue
-        items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
-        items.append(f"len({name})")
-        items += [f"{name}[{i}]" for i in range(min(min(map(len, lists), default=0), 6))]
-    return items
-
-
-def _plain(count: Polynomial) -> str | None:
-    match count.terms:
-        case (((str(name),), 1),):
-            return name
-    return None
-
-
-def _is_gate(name: str, rows: Sequence[tuple[Mapping[str, Value], Any]]) -> bool:
-    """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
-    seen = [values.get(name) for values, _ in rows]
-    if len({repr(v) for v in seen}) < 2:
-        return False
-    return None in seen or all(not isinstance(v, int | float) or abs(v) <= _SMALL for v in seen)
-
-
-def _split(
-    test: str, rows: Sequence[tuple[Values, Shape]]
-) -> tuple[list[tuple[Values, Shape]], list[tuple[Values, Shape]]]:
-    condition = parse_condition(test)
-    yes: list[tuple[Values, Shape]] = []
-    no: list[tuple[Values, Shape]] = []
-    for row in rows:
-        try:
-            (yes if condition.holds(row[0]) else no).append(row)
-        except (KeyError, TypeError, IndexError, ZeroDivisionError):
-            return [], []
-    return yes, no
-
-
-def _ever(test: str, rows: Iterable[Values]) -> bool:
-    """Whether a test could hold on any row; one that cannot be computed might."""
-    condition = parse_condition(test)
-    for values in rows:
-        try:
-            if condition.holds(values):
-                return True
-        except (KeyError, TypeError, IndexError, ZeroDivisionError):
-            return True
-    return False
-
-
-def _and(a: str, b: str) -> str:
-    return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, "Value"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Observation:
     """values: every field after the config class has filled in its defaults.
 
@@ -76,7 +76,14 @@ class Lab:
                 self.refusals.append((full, str(refusal)))
             else:
                 self.observations.append(self._seen[key])  # type: ignore[arg-type]
-        return self._seen[key]
+        known = self._seen[key]
+        if known is not None and changed and not known.changed and known is not origin:
+            known.origin, known.changed = origin, changed  # drawn before, understood now
+        return known
+
+    def forget(self, observation: Observation) -> None:
+        """Leaves an observation out of what is learned from."""
+        self.observations = [o for o in self.observations if o is not observation]
 
     def check_time(self) -> None:
         if time.process_time() > self.deadline:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.learn.base import is_field, start
+from weightsmith.shapes.learn.drawing import draw
 from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
 from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
@@ -16,18 +17,20 @@ from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.rules import grouping_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
-from weightsmith.shapes.learn.survey import Survey, draw, survey
+from weightsmith.shapes.learn.survey import Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.expression import Polynomial
+    from weightsmith.shapes.expression import Polynomial, Value
     from weightsmith.shapes.learn.fitter import Equation
     from weightsmith.shapes.learn.lab import Observation
 
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12
-_ROUNDS = 8
+_ROUNDS = 6
+# What refutes a page in its proof is learned from, and the page is proven again on other configs.
+_ATTEMPTS = 3
 # A page stands when it reproduces this many configs that it has never seen.
 PROOFS = 10
 
@@ -42,6 +45,7 @@ class Outcome:
     seconds: float
     builds: int
     proofs: int = 0
+    contradicted: bool = False
 
 
 @dataclass(slots=True)
@@ -78,17 +82,31 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
         draw(found, work.rng, structure_only=i % 2 == 0)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     grouping = grouping_rules(found, [q for a in lab.architectures for q in quotients(a)])
-    page: dict[str, Any] = {}
+    outcome = _prove(work, _page(work, defaults, grouping), started, 0)
+    for attempt in range(1, 2 * _ATTEMPTS):
+        if not outcome.contradicted or outcome.page is None:
+            return outcome
+        # First learn from what refuted the page; in the end leave the refuted roles out, and prove the rest.
+        page = _page(work, defaults, grouping) if attempt < _ATTEMPTS else outcome.page
+        outcome = _prove(work, page, started, attempt)
+    if outcome.contradicted:
+        return replace(outcome, page=None, reason="fresh configs contradict every page")
+    return outcome
+
+
+def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -> dict[str, Any]:
+    """Fits, tries to refute the result with random configs, and fits again with what refuted it."""
+    found, page = work.found, {}
     for _ in range(_ROUNDS):
-        learned = [_fit(work, a) for a in lab.architectures]
+        learned = [_fit(work, architecture) for architecture in found.lab.architectures]
         rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
         page = assemble(found, learned, rules, defaults, work.nulls)
-        before = len(lab.observations)
+        before = len(found.lab.observations)
         fresh = [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
         wrong = [o for o in fresh if o is not None and contradictions(page, o)]
-        if not wrong and len(lab.observations) > before:
+        if not wrong and len(found.lab.observations) > before:
             break
-    return _prove(work, page, started)
+    return page
 
 
 def _fit(work: _Work, architecture: str) -> Learned:
@@ -136,10 +154,10 @@ def structural_fields(found: Survey, architecture: str) -> list[str]:
     return list(moved)
 
 
-def _prove(work: _Work, page: dict[str, Any], started: float) -> Outcome:
+def _prove(work: _Work, page: dict[str, Any], started: float, attempt: int) -> Outcome:
     """Fresh configs from another seed; a role that one of them contradicts is not expressed after all."""
     found = work.found
-    rng = random.Random(f"proof of {found.lab.model_type}")
+    rng = random.Random(f"proof {attempt} of {found.lab.model_type}")
     known = {id(o) for o in found.lab.observations}
     proofs = 0
     wrong: dict[str, str] = {}
@@ -172,7 +190,7 @@ def _prove(work: _Work, page: dict[str, Any], started: float) -> Outcome:
             builds,
             proofs,
         )
-    return Outcome(model_type, page, "", seconds, builds, proofs)
+    return Outcome(model_type, page, "", seconds, builds, proofs, bool(wrong))
 
 
 def without(page: dict[str, Any], wrong: dict[str, str]) -> dict[str, Any]:

@@ -34,7 +34,24 @@ def null_rules(equations: Iterable[Equation]) -> dict[str, Polynomial]:
         name = tested[1]
         absent, stated = (second, first) if tested[2] else (first, second)
         for without, with_field in zip(absent, stated, strict=True):
-            alone = with_field == Polynomial.of({(name,): 1})
-            if alone and rules.setdefault(name, without) != without:
+            rule = _stands_for(name, with_field, without)
+            if rule is not None and rules.setdefault(name, rule) != rule:
                 refused.add(name)
     return {name: rule for name, rule in rules.items() if name not in refused and name not in rule.fields()}
+
+
+def _stands_for(name: str, stated: Polynomial, absent: Polynomial) -> Polynomial | None:
+    """From `heads * head_dim` and `hidden_size`: head_dim stands for `hidden_size // heads`."""
+    if len(stated.terms) != 1 or len(absent.terms) != 1:
+        return absent if stated == Polynomial.of({(name,): 1}) else None
+    (monomial, factor), (other, multiple) = stated.terms[0], absent.terms[0]
+    if name not in monomial or multiple % factor:
+        return None
+    rest, whole = list(monomial), list(other)
+    rest.remove(name)
+    for atom in list(rest):
+        if atom in whole:
+            rest.remove(atom)
+            whole.remove(atom)
+    numerator = Polynomial.of({tuple(whole): multiple // factor})
+    return numerator.floor_divided_by(Polynomial.of({tuple(rest): 1})) if rest else numerator

@@ -16,23 +16,22 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.survey import Survey
 
 _GROUPS = re.compile(r"key_value|kv")
+_SMALL = 16
 _MAX_RULES = 16
 # A rule that was never put to the test by different numbers is a coincidence.
 _MIN_SUPPORT = 4
+_MIN_FLAGS, _MIN_BROKEN = 3, 2
 
 
 def learn_rules(found: Survey) -> list[str]:
     """Tests that hold in everything that was built and fail in something that was not, fewest first."""
     lab = found.lab
-    fields = [n for n, v in found.base.values.items() if is_field(n) and is_int(v) and n in lab.base]
+    fields = [n for n, v in found.base.values.items() if is_field(n) and isinstance(v, int) and n in lab.base]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
-    refused = [_numbers({**found.base.values, **settings}, fields) for settings, _ in lab.refusals]
     accepted = [v for v in accepted if len(v) == len(fields)]
-    refused = [
-        v for v in refused if len(v) == len(fields) and all(v[n] > 0 for n in found.accepted if n in v)
-    ]
+    refused, steps = _refused(found, fields)
     candidates: list[tuple[str, frozenset[int]]] = []
-    for text, names in _candidates(fields):
+    for text, names in _candidates(fields, found.base.values, _bounds(found, fields, accepted, refused)):
         rule = parse_condition(text)
         try:
             broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
@@ -40,7 +39,11 @@ def learn_rules(found: Survey) -> list[str]:
                 continue
         except ZeroDivisionError:
             continue
-        if len({tuple(v[n] for n in names) for v in accepted}) >= _MIN_SUPPORT:
+        flags = all(isinstance(found.base.values[n], bool) for n in names)
+        seen = len({tuple(v[n] for n in names) for v in accepted})
+        if min(steps[i] for i in broken) > len(names):
+            continue  # nothing that was refused broke this rule alone
+        if (seen >= _MIN_FLAGS and len(broken) >= _MIN_BROKEN) if flags else seen >= _MIN_SUPPORT:
             candidates.append((text, broken))
     rules: list[str] = []
     explained: set[int] = set()
@@ -51,6 +54,17 @@ def learn_rules(found: Survey) -> list[str]:
         rules.append(text)
         explained |= broken
     return rules
+
+
+def _refused(found: Survey, fields: Sequence[str]) -> tuple[list[dict[str, int]], list[int]]:
+    """What was refused, and by how many settings each differs from the base."""
+    rows, steps = [], []
+    for settings, _ in found.lab.refusals:
+        values = _numbers({**found.base.values, **settings}, fields)
+        if len(values) == len(fields) and all(values[n] > 0 for n in found.accepted if is_int(values.get(n))):
+            rows.append(values)
+            steps.append(sum(found.lab.base.get(n) != v for n, v in settings.items()))
+    return rows, steps
 
 
 def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
@@ -72,21 +86,61 @@ def _plausible(text: str) -> int:
     """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
     if "head" in text.partition(" % ")[2]:
         return 3
-    return 0 if re.search(r"% (4|8|16|32) ", text) else 1 if "*" in text else 2
+    return 1 if "*" in text else 2
 
 
 def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, int]:
-    return {n: values[n] for n in fields if is_int(values.get(n))}
+    return {n: values[n] for n in fields if isinstance(values.get(n), int)}
 
 
-def _candidates(fields: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _bounds(
+    found: Survey,
+    fields: Sequence[str],
+    accepted: Sequence[Mapping[str, int]],
+    refused: Sequence[Mapping[str, int]],
+) -> list[tuple[str, tuple[str, ...]]]:
+    """`a < b` where `b - 1` was built and `b` refused; `a <= b` where `b` was built and `b + 1` refused."""
+    bounds: list[tuple[str, tuple[str, ...]]] = []
+    small = [
+        n
+        for n in fields
+        if is_int(found.base.values[n]) and found.base.values[n] <= _SMALL and n in found.accepted
+    ]
+    for a, b in permutations(small, 2):
+        built, not_built = ({v[a] - v[b] for v in rows} for rows in (accepted, refused))
+        if a.rpartition(".")[0] != b.rpartition(".")[0]:
+            continue
+        if -1 in built and 0 in not_built and max(built) < 0:
+            bounds.append((f"{a} < {b}", (a, b)))
+        if 0 in built and 1 in not_built and max(built) <= 0:
+            bounds.append((f"{a} <= {b}", (a, b)))
+    return bounds
+
+
+def _candidates(
+    names: Sequence[str], base: Mapping[str, Value], bounds: Iterable[tuple[str, tuple[str, ...]]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(rule, the fields that it reads); only fields of one sub-config bind each other."""
+    yield from bounds
+    fields = [n for n in names if is_int(base[n])]
+    flags = [n for n in names if isinstance(base[n], bool)]
+    for a, b in permutations(flags, 2):
+        if a.rpartition(".")[0] == b.rpartition(".")[0]:
+            yield f"{a} or not {b}", (a, b)
+            if a < b:
+                yield f"not ({a} and {b})", (a, b)
+                yield f"{a} or {b}", (a, b)
     for a, b in permutations(fields, 2):
         if a.rpartition(".")[0] == b.rpartition(".")[0]:
             yield f"{a} % {b} == 0", (a, b)
+            if (
+                "attention_heads" in b
+                and re.search(r"hidden_size|d_model|n_embd", a)
+                and f"{a.rpartition('.')[0]}.head_dim".lstrip(".") not in base
+            ):
+                yield f"({a} // {b}) % 2 == 0", (a, b)
     for a in fields:
-        for divisor in (2, 4, 8, 16, 32):
-            yield f"{a} % {divisor} == 0", (a,)
+        yield f"{a} % 2 == 0", (a,)
     sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
     for a, b in combinations(sizes, 2):
         for c in sizes:

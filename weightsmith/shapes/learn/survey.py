@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.base import is_field, is_int
+from weightsmith.shapes.learn.drawing import draw
 from weightsmith.shapes.learn.lab import kinds_of_names, names
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     bases, seen = [base], kinds_of_names(base)
     for observation in list(lab.observations):
         fresh = kinds_of_names(observation) - seen
-        if fresh and observation.changed and len(bases) < _MAX_BASES:
+        if (fresh or _nulled(observation, base)) and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
             _from_second_base(found, observation, fields)
@@ -69,6 +70,14 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
                 _probe(found, base, name)
                 _probe(found, drawn, name)
     return found
+
+
+def _nulled(observation: Observation, base: Observation) -> bool:
+    """A field set to null that stands for something else then: the model computes it from fields to be found."""
+    if observation.origin is not base or len(observation.changed) != 1 or _alike(observation, base):
+        return False
+    (name,) = observation.changed
+    return observation.values.get(name) is None and base.values.get(name) is not None
 
 
 def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
@@ -171,12 +180,15 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
     before = names(origin)
     usual = alternatives(found, name, own, all_of_them=True)
     for value in [*usual, *(_SPECIAL if is_int(own) else ())]:
-        if new >= limit and value not in _SPECIAL:
+        if (new >= limit and value not in _SPECIAL) or (value == own and type(value) is type(own)):
             continue
         if name in found.counts and is_int(value) and is_int(own) and value > max(_MAX_COUNT, own + 2):
             continue
         tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
         if tried is None:
+            continue
+        if value == 0 and value is not False and names(tried) == before:
+            found.lab.forget(tried)  # `x or other`: zero that removes nothing stands for something else
             continue
         new += 1
         if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
@@ -241,67 +253,3 @@ def list_kinds(found: Survey, name: str, value: Sequence[Value]) -> list[str]:
     words = [v for v in value if isinstance(v, str)]
     words += found.words.get(name.rsplit(".", 1)[-1], ())
     return list(dict.fromkeys(words))
-
-
-def draw(
-    found: Survey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
-) -> Observation | None:
-    """A random config that the reference accepts: what it refuses is moved back to the base, half at a time."""
-    base = found.base
-    before = names(base)
-    changes: dict[str, Value] = {}
-    structural = {n for o in found.lab.observations for n in o.changed if names(o) != before}
-    for name, values in found.accepted.items():
-        if (structure_only and name not in structural) or rng.random() < 0.15:
-            continue
-        changes[name] = rng.choice(values)
-    for move in found.moves:
-        if rng.random() < 0.3:
-            changes |= move
-    for name in [n for n, v in changes.items() if isinstance(v, list)]:
-        changes[name] = _random_list(found, rng, name, changes)
-    for _ in range(tries):
-        tried = found.lab.observe(changes)
-        if tried is not None:
-            return tried
-        for name in list(changes):
-            if rng.random() < 0.4:
-                del changes[name]
-    return None
-
-
-def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
-    """A list of the length that the changed count asks for, its items drawn from what was accepted."""
-    own = found.base.values[name]
-    options = [v for v in found.accepted[name] if isinstance(v, list)]
-    items = (
-        list(dict.fromkeys(i for v in options for i in v))
-        if all(not isinstance(i, list) for v in options for i in v)
-        else []
-    )
-    count = length_field(found, name)
-    if count is None or not items or not isinstance(own, list):
-        return rng.choice(options)
-    length = changes.get(count, found.base.values[count])
-    if not is_int(length):
-        return own
-    return [rng.choice(items) for _ in range(length)]
-
-
-def length_field(found: Survey, name: str) -> str | None:
-    """The count that a list's length follows: equal to it wherever the class made the list by itself."""
-    if name in found.lab.followers:
-        return found.lab.followers[name][0]
-    prefix = name.rpartition(".")[0]
-    candidates = []
-    for count in found.counts:
-        if count.rpartition(".")[0] != prefix:
-            continue
-        own = [
-            o
-            for o in found.lab.observations
-            if isinstance(o.values.get(name), list) and name not in o.settings
-        ]
-        if own and all(len(o.values[name]) == o.values.get(count) for o in own):
-            candidates.append(count)
-    return candidates[0] if candidates else None
