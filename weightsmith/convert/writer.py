@@ -74,7 +74,7 @@ def write_weights(
             if step.data is not None:
                 (output,) = step.outputs
                 targets[plan.file_of[output.name]].write(memoryview(step.data), plan.start(output))
-        used = {rows.tensor.storage.file for step in plan.steps for rows in step.inputs}
+        used = {file for step in plan.steps for rows in step.inputs for file in rows.tensor.files}
         sources = {name: _open(source.root / name, stack) for name in sorted(used)}
         reader = stack.enter_context(TensorReader(source))
 
