@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert catalog clean
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert catalog fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -47,9 +47,14 @@ bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, besid
 catalog: setup ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
 	@$(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
 
+FOR ?= 60
+fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=seconds for each), and how many were tried
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install -qq --disable-pip-version-check --no-deps atheris==3.0.0
+	@$(BIN)/python -m tests.fuzz --seconds $(FOR)
+
 SEED ?= 1
 bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output fuzz-findings
