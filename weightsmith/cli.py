@@ -215,6 +215,13 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
 @click.option(
+    "--latent",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
+@click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
 )
 @_JSON
@@ -226,6 +233,8 @@ def verify_on_npu(
     save_baseline: Path | None,
     report: Path | None,
     gates: tuple[str, ...],
+    latent: Path | None,
+    no_cache: bool,
     self_test: bool,
     as_json: bool,
 ) -> int:
@@ -243,12 +252,12 @@ def verify_on_npu(
         save_baseline=save_baseline,
         report=report,
         gates=_limits(gates),
+        latent=latent,
+        cache=not no_cache,
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
-    if model is None:
-        result = prove_machine(device, render.say_progress)
-    else:
-        result = verify(model, options, render.say_progress)
+    with render.stages() as tell:
+        result = prove_machine(device, tell) if model is None else verify(model, options, tell)
     render.show_verification(result, as_json=as_json)
     return DONE if result.verdict == "pass" else BAD
 
