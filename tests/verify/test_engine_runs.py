@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from weightsmith.verify import engine
 from weightsmith.verify.baseline import load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.verify.conftest import Verified
 
 pytestmark = pytest.mark.engine
@@ -66,6 +69,18 @@ def test_repeats_are_equal_to_the_bit_and_company_changes_nothing(fused: Verifie
     assert set(found) == {"repeat", "warm", "shuffled", "alone"}
     assert found["repeat"]["same_bits"] == found["repeat"]["prompts"] == 32
     assert all(row["same_tokens"] == row["prompts"] for row in found.values())
+
+
+def test_where_there_are_graphs_a_second_engine_answers_eagerly(
+    fused_folder: Path, fused: Verified, verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no graphs on a CPU" in fused.report
+    monkeypatch.setattr(engine, "graphs", lambda device, kind: None)
+    both = verified(fused_folder, reference="none", save_baseline=None)
+    assert both.check("determinism.eager").verdict == "pass"
+    (eager,) = [row for row in both.result.determinism if row["name"] == "eager"]
+    assert eager["same_bits"] == eager["prompts"] == 32
+    assert any(text.startswith("engine, eager: loading") for text in both.told)
 
 
 def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:

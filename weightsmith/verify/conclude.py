@@ -148,7 +148,12 @@ def _parity_document(seen: Observed) -> dict[str, Any]:
     document = {"reference": seen.reference_asked, **seen.parity.document()}
     twin = _twin(seen)
     if twin is not None:
-        document |= {"versions": twin.versions, "refused": twin.refused, "cached": list(twin.cached)}
+        document |= {
+            "versions": twin.versions,
+            "refused": twin.refused,
+            "cached": list(twin.cached),
+            "cache_fault": twin.cache_fault,
+        }
     return document
 
 

@@ -145,9 +145,9 @@ def graphs(device: str, kind: Kind) -> str | None:
     vLLM 0.32's CPU platform sets the graph mode to NONE and leaves `enforce_eager` to choose inductor or not.
     """
     if device == "cpu":
-        return "not compared: vLLM has no graphs on a CPU, the engine runs eager"
+        return "not compared: vLLM has no graphs on a CPU and runs eager here"
     if kind.mask == "prefix":
-        return "not compared: a prefix-LM runs eager, since graphs of the decode mask its prompt causally"
+        return "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly"
     return None
 
 

@@ -37,6 +37,8 @@ _FACTS = (
 
 
 _SHARE = "overhead_share"
+# Rows of the engine that have a place of their own in the report.
+_ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 
 
 def write(result: VerifyResult, path: Path) -> VerifyResult:
@@ -117,7 +119,7 @@ def _environment(result: VerifyResult) -> str:
         rows.append(("memory of each", ", ".join(f"{n / 2**30:.1f} GiB" for n in seen["memory"])))
     versions = result.engine.get("versions") or seen["packages"]
     rows += [*versions.items(), *(("warning", text) for text in result.device["warnings"])]
-    rows += [(f"engine: {name}", value) for name, value in result.engine.items() if name != "versions"]
+    rows += [(f"engine: {name}", value) for name, value in result.engine.items() if name not in _ELSEWHERE]
     return table(("component", "value"), rows)
 
 
@@ -146,7 +148,9 @@ def _determinism(result: VerifyResult) -> str:
         )
         for found in result.determinism
     ]
-    return table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
+    found = table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
+    graphs = result.engine.get("eager_and_graphs")
+    return f"{found}\n\nEager mode against graphs: {graphs}." if graphs else found
 
 
 def _performance(result: VerifyResult) -> str:
