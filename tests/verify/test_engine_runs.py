@@ -74,7 +74,7 @@ def test_where_there_are_graphs_a_second_engine_answers_eagerly(
     fused_folder: Path, fused: Verified, verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "no graphs on a CPU" in fused.report
-    monkeypatch.setattr(engine, "graphs", lambda device, kind: None)
+    monkeypatch.setattr(engine, "graphs", lambda device, kind, found: None)
     both = verified(fused_folder, reference="none", save_baseline=None)
     assert both.check("determinism.eager").verdict == "pass"
     (eager,) = [row for row in both.result.determinism if row["name"] == "eager"]
