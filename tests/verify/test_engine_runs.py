@@ -160,6 +160,7 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "report",
         "determinism",
         "seconds",
+        "own_limits",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify import determinism, health, judge
+from weightsmith.verify import determinism, gates, health, judge
 from weightsmith.verify.child import Failure
 from weightsmith.verify.cost import overhead
 from weightsmith.verify.result import Check, VerifyResult
@@ -72,6 +72,7 @@ def conclude(
             prompts=tuple({"prompt": p.text, "expect": p.expect, "answer": None} for p in seen.prompts),
             command=command,
             seconds=dict(seconds),
+            own_limits=gates.own(limits),
         )
     facts = health.facts(seen.prompts, run.texts)
     repeated = _repetitions(run)
@@ -97,6 +98,7 @@ def conclude(
         command=command,
         performance=_performance(run),
         determinism=tuple(found.document() for found in repeated),
+        own_limits=gates.own(limits),
         seconds={**seconds, **_stages(seen, run), **overhead(seconds["whole"], run, _twin(seen))},
     )
 

@@ -89,7 +89,9 @@ def _checks(result: VerifyResult) -> str:
         (check.name, _MARK[check.verdict], number(check.value), number(check.threshold), check.detail)
         for check in result.checks
     ]
-    return table(("check", "verdict", "value", "limit", "detail"), rows)
+    found = table(("check", "verdict", "value", "limit", "detail"), rows)
+    changed = [f"{name} {mine:g} instead of {gate:g}" for name, (mine, gate) in result.own_limits.items()]
+    return f"{found}\n\n**Own limits**: {', '.join(changed)}." if changed else found
 
 
 def _model(result: VerifyResult) -> str:
