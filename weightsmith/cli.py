@@ -107,16 +107,24 @@ def infer_config(
 @commands.command("inspect")
 @_CHECKPOINT
 @click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@click.option(
+    "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
+)
 @_JSON
-def inspect(checkpoint: Path, values: bool, as_json: bool) -> int:
-    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
+def inspect(checkpoint: Path, values: bool, hashes: bool, as_json: bool) -> int:
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
+
+    Exit code 1: with --hashes, a file is no longer what was written.
+    """
     from weightsmith.checkpoint import open_checkpoint
+    from weightsmith.convert.check import EXTRA, SAME, check_hashes
     from weightsmith.values import inspection
 
+    verdicts = check_hashes(checkpoint) if hashes else None
     table = open_checkpoint(checkpoint)
     found = inspection.inspect(table, values=values, progress=render.progress_bar("reading"))
-    render.show_inspection(found, as_json=as_json)
-    return DONE
+    render.show_inspection(found, verdicts, as_json=as_json)
+    return DONE if all(verdict in (SAME, EXTRA) for _, verdict in verdicts or ()) else BAD
 
 
 @commands.command("diff")

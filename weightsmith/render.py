@@ -139,14 +139,20 @@ def _verdict_sentence(inference: Inference) -> str:
 # inspect ---------------------------------------------------------------------------------------------------
 
 
-def show_inspection(inspection: Inspection, *, as_json: bool) -> None:
-    """The verdicts first, then the tensors with layers and experts folded."""
+def show_inspection(
+    inspection: Inspection, hashes: Sequence[tuple[str, str]] | None = None, *, as_json: bool
+) -> None:
+    """The verdicts first, then the tensors with layers and experts folded. hashes: (file, verdict), when asked for."""
     for problem in inspection.checkpoint.problems:
         say(f"warning: {problem.message} [{problem.code}]")
     if as_json:
-        show_json(inspection.document())
+        told = {} if hashes is None else {"hashes": [{"file": f, "verdict": v} for f, v in hashes]}
+        show_json({**inspection.document(), **told})
         return
     _print(_checkpoint_line(inspection.checkpoint.summary()))
+    if hashes is not None:
+        wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != "same"]
+        _print(f"hashes: {'; '.join(wrong) or f'all {len(hashes)} files are those that were written'}")
     packed = inspection.quantization
     _print(
         "quantization: " + ("none" if packed is None else f"{packed['method']} (from the {packed['source']})")

@@ -42,7 +42,7 @@ class Inspection:
                 "name": t.name,
                 "dtype": t.dtype,
                 "shape": list(t.shape),
-                "file": t.storage.file,
+                "file": ", ".join(t.files),
                 "bytes": t.nbytes,
             }
             for t in self.checkpoint.tensors.values()
