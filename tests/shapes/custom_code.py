@@ -13,7 +13,7 @@ from tests.checkpoint.headers import write_headers_only
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONFIGURATION = '''
+CONFIGURATION = """
 from transformers import PretrainedConfig
 
 
@@ -24,8 +24,8 @@ class PebbleConfig(PretrainedConfig):
         self.vocab_size, self.hidden_size, self.num_hidden_layers = vocab_size, hidden_size, num_hidden_layers
         self.mlp_size, self.mlp_bias = mlp_size, mlp_bias
         super().__init__(**kwargs)
-'''
-MODELING = '''
+"""
+MODELING = """
 import pathlib
 
 from torch import nn
@@ -47,7 +47,7 @@ class PebbleForCausalLM(PreTrainedModel):
             for _ in range(config.num_hidden_layers)
         )
         self.post_init()
-'''
+"""
 CONFIG = {
     "model_type": "pebble",
     "architectures": ["PebbleForCausalLM"],

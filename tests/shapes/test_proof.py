@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +17,9 @@ from weightsmith.cli import commands
 from weightsmith.errors import EngineFailed
 from weightsmith.shapes import page as page_room
 from weightsmith.shapes.proof import Difference, check
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path: Path) -> None:
@@ -76,7 +79,9 @@ def test_a_config_that_the_reference_refutes_is_not_written(tmp_path: Path) -> N
     done = CliRunner().invoke(
         commands, ["infer-config", str(tmp_path), "--check", "--write"], standalone_mode=False
     )
-    assert done.return_value == 1 and "1 tensors differ" in done.stdout and "nothing was written" in done.stderr
+    assert (
+        done.return_value == 1 and "1 tensors differ" in done.stdout and "nothing was written" in done.stderr
+    )
     assert (tmp_path / "config.json").read_text() == before
 
 
@@ -84,7 +89,10 @@ def test_code_that_travels_with_a_checkpoint_runs_only_when_trusted(tmp_path: Pa
     mark = write_pebble(tmp_path, mlp_size=81)
     with pytest.raises(EngineFailed, match="--trust-remote-code would run it"):
         CliRunner().invoke(
-            commands, ["infer-config", str(tmp_path), "--learn"], standalone_mode=False, catch_exceptions=False
+            commands,
+            ["infer-config", str(tmp_path), "--learn"],
+            standalone_mode=False,
+            catch_exceptions=False,
         )
     assert not mark.exists()
     trusted = ["infer-config", str(tmp_path), "--learn", "--check", "--trust-remote-code", "--json"]
