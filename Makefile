@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert catalog clean
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert bench-faults catalog clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ catalog: setup ## learn every family page anew from the installed transformers (
 SEED ?= 1
 bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
+
+bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
