@@ -242,6 +242,14 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
 @click.option(
+    "--engine-timeout",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="An engine that has not answered by then is ended and has failed.",
+)
+@click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
 )
 @_JSON
@@ -253,6 +261,7 @@ def verify_on_npu(
     save_baseline: Path | None,
     report: Path | None,
     gates: tuple[str, ...],
+    engine_timeout: float,
     self_test: bool,
     as_json: bool,
 ) -> int:
@@ -270,6 +279,7 @@ def verify_on_npu(
         save_baseline=save_baseline,
         report=report,
         gates=_limits(gates),
+        engine_timeout=engine_timeout,
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
     if model is None:

@@ -261,6 +261,8 @@ def _figure(value: float | None) -> str:
 
 def show_conversion(conversion: Conversion, *, as_json: bool) -> None:
     """What was done and why; the reason and the notes go beside the result."""
+    for problem in conversion.problems:
+        say(f"warning: {problem.message} [{problem.code}]")
     say(f"converter: {conversion.converter}, because {conversion.reason}")
     for note in conversion.notes:
         say(f"note: {note}")

@@ -92,6 +92,7 @@ def convert(
         seconds=0.0,
         config_changes=changes,
         left_out=side.left_out,
+        problems=checkpoint.problems,
         notes=recipe.notes,
         dry_run=dry_run,
     )
