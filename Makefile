@@ -57,6 +57,9 @@ SEED ?= 1
 bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
 
+bench-convert: setup ## conversions of full-size checkpoints beside cp and torch (ARGS="--rounds 5")
+	@$(BIN)/python -m benchmarks.convert $(ARGS)
+
 bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
 	@$(BIN)/python -m benchmarks.kills $(ARGS)
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import shared_groups
-from weightsmith.shapes.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.packing import unpack
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.extras import set_aside
 from weightsmith.shapes.matching import NameTable
-from weightsmith.shapes.packed import unpack
 from weightsmith.shapes.page import load_page, name_key
 from weightsmith.shapes.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.recognition import read_as, recognise

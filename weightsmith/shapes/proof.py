@@ -6,11 +6,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.packing import unpack
 from weightsmith.errors import EngineFailed
-from weightsmith.shapes.bitsandbytes import small_tensor_reader
 from weightsmith.shapes.child import ask
 from weightsmith.shapes.extras import set_aside
-from weightsmith.shapes.packed import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
