@@ -290,5 +290,17 @@ def verify_on_npu(
     return DONE if result.verdict == "pass" else BAD
 
 
+@commands.command("doctor")
+@_JSON
+def doctor(as_json: bool) -> int:
+    """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
+    from weightsmith.doctor import diagnose, look
+
+    render.say_progress("asking the machine; importing torch and vLLM takes a while")
+    diagnosis = diagnose(look())
+    render.show_diagnosis(diagnosis, as_json=as_json)
+    return DONE if diagnosis.healthy else BAD
+
+
 if __name__ == "__main__":
     main()

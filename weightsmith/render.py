@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.convert import Conversion
+    from weightsmith.doctor import Diagnosis
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.page import Page
     from weightsmith.shapes.proof import Proof
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from weightsmith.verify import VerifyResult
 
 _MAX_CELL = 28
+_MAX_FOUND = 60
 _MAX_DIFFERENCES = 10
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
 
@@ -334,3 +336,25 @@ def progress_bar(label: str) -> Callable[[int, int], None]:
             bar.close()
 
     return update
+
+
+# doctor ----------------------------------------------------------------------------------------------------
+
+
+def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    """One row per question, then what to do, in the order in which the layers stand on each other."""
+    if as_json:
+        show_json(diagnosis.document())
+        return
+    marks = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
+    rows = [(c.name, marks[c.verdict], _short(c.found), _short(c.expected)) for c in diagnosis.checks]
+    _print(_table(rows, ["check", "", "found", "expected"]))
+    mended = [check for check in diagnosis.checks if check.fix]
+    if mended:
+        _print()
+    for check in mended:
+        _print(f"{check.name}: {check.fix}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_FOUND else f"{text[: _MAX_FOUND - 1]}…"
