@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.domains import distinct
 from weightsmith.shapes.facts import chosen_facts, solve_facts
 from weightsmith.shapes.lists import assemble
+from weightsmith.shapes.obedience import obey
 from weightsmith.shapes.pools import Pool, choose, from_component, from_group, join
 from weightsmith.shapes.predict import active_variant
 from weightsmith.shapes.propagation import Contradiction
@@ -191,6 +192,7 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
     cheapest.update((name, (values[name],)) for name in options if name not in cheapest)
     settle_ratios(facts, values, options, cheapest, stated)
     values = complete(stated, values)
+    obey(values, options, cheapest, stated)
     return Answer(values, options, cheapest, partners, cost + stated.list_cost(values))
 
 
