@@ -1,4 +1,5 @@
-"""hrm-text: the two layouts of an HRM-Text checkpoint, fused and split, exactly reversible.
+"""hrm-text: the two layouts of an HRM-Text checkpoint, fused and split, exactly reversible; or a release out of a
+training run's distributed checkpoint (hrm_training.py).
 
 fused (the publisher's): attn.gqkv_proj.weight, rows gate|q|k|v; mlp.gate_up_proj.weight, rows gate|up;
 attn.o_proj. split: self_attn.{gate,q,k,v}_proj.weight; mlp.{gate,up}_proj.weight; self_attn.o_proj.
@@ -9,11 +10,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.convert.protocol import Output, Rows, Step
 from weightsmith.errors import ConversionRefused
 
+from .hrm_training import (
+    is_training_run,
+    read_run,
+    released,
+    run_config,
+    run_dtype,
+    special_ids,
+    tokenizer_files,
+)
 from .plain import plain_recipe
 
 if TYPE_CHECKING:
@@ -37,16 +48,22 @@ _HRM_LAYER = re.compile(r"(^|\.)[HL]_module\.layers\.\d+\.")
 
 @dataclass(frozen=True, slots=True)
 class HrmText:
-    """Rows are moved, never changed: every step is a copy."""
+    """Rows are moved and, from a layout to the other, never changed: every step is a copy."""
 
     name: str = "hrm-text"
 
     @property
     def options(self) -> Mapping[str, str]:
-        return {"layout": "fused (the publisher's names, default) or split"}
+        return {
+            "layout": "fused (the publisher's names, default) or split",
+            "weights": "of a training run: ema (default, where it kept averages) or raw",
+            "tokenizer": "of a training run: the folder of its tokenizer",
+        }
 
     def recognise(self, evidence: Evidence) -> str | None:
         names = evidence.checkpoint.tensors
+        if is_training_run(evidence.checkpoint):
+            return "it is a distributed checkpoint of an HRM-Text training run"
         split = next(
             (n for n in names if _HRM_LAYER.search(n) and n.endswith("self_attn.gate_proj.weight")), None
         )
@@ -56,6 +73,12 @@ class HrmText:
         layout = options.get("layout", "fused")
         if layout not in _LAYOUTS:
             raise ConversionRefused("--set layout", f"{layout!r} is unknown", "choose fused or split")
+        if is_training_run(evidence.checkpoint):
+            return _release(evidence, options, dtype, layout)
+        for option in ("weights", "tokenizer"):
+            if option in options:
+                fact = "is for the distributed checkpoint of a training run, which this is not"
+                raise ConversionRefused(f"--set {option}", fact, "leave it away")
         if not any(_HRM_LAYER.search(name) for name in evidence.checkpoint.tensors):
             raise ConversionRefused(
                 evidence.checkpoint.path,
@@ -63,8 +86,36 @@ class HrmText:
                 "use `plain`",
             )
         plain = plain_recipe(evidence, dtype)
-        steps = tuple(_fuse(plain.steps) if layout == "fused" else _split(plain.steps))
-        return replace(plain, options={"layout": layout, **plain.options}, steps=steps)
+        return replace(
+            plain, options={"layout": layout, **plain.options}, steps=_laid_out(plain.steps, layout)
+        )
+
+
+def _release(evidence: Evidence, options: Mapping[str, str], dtype: str | None, layout: str) -> Recipe:
+    """The weights of one epoch under their released names, in the dtype that the run computed in."""
+    weights, source = options.get("weights", "ema"), evidence.checkpoint
+    if weights not in ("ema", "raw"):
+        raise ConversionRefused("--set weights", f"{weights!r} is unknown", "choose ema or raw")
+    run, data = read_run(source.root)
+    files = tokenizer_files(Path(options["tokenizer"])) if "tokenizer" in options else {}
+    table, dropped, words = released(source, weights)
+    plain = plain_recipe(replace(evidence, checkpoint=table), dtype or run_dtype(run))
+    notes = [words]
+    if not files:
+        notes.append("no tokenizer lies beside a training run's weights: add it with --set tokenizer=FOLDER")
+    return replace(
+        plain,
+        options={"layout": layout, "weights": weights, **plain.options},
+        steps=_laid_out(plain.steps, layout),
+        dropped={**plain.dropped, **dropped},
+        config={**run_config(run, data, source.path), **special_ids(data, files)},
+        files=files,
+        notes=(*plain.notes, *notes),
+    )
+
+
+def _laid_out(steps: Sequence[Step], layout: str) -> tuple[Step, ...]:
+    return tuple(_fuse(steps) if layout == "fused" else _split(steps))
 
 
 def _fuse(steps: Sequence[Step]) -> Iterator[Step]:

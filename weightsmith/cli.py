@@ -71,6 +71,11 @@ def commands() -> None:
     "--write", is_flag=True, help="Replace config.json by the corrected one; the old one becomes .bak."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the corrected config here instead.")
+@click.option("--learn", is_flag=True, help="Learn the family from transformers when the catalog lacks it.")
+@click.option(
+    "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
+)
+@click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
 @_JSON
 def infer_config(
     checkpoint: Path,
@@ -78,26 +83,40 @@ def infer_config(
     model_type: str | None,
     write: bool,
     output: Path | None,
+    learn: bool,
+    check: bool,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Derive the true config from the weights and compare it with config.json.
 
-    Exit code 0: it agrees (or was written), 1: it differs, 2: no family fits.
+    Exit code 0: it agrees (or was written), 1: it differs (or --check refutes it), 2: no family fits.
     """
     from weightsmith.checkpoint import open_checkpoint
-    from weightsmith.shapes import find_config, infer, write_config
+    from weightsmith.shapes import find_config, infer, proof, write_config
+    from weightsmith.shapes.learn import missing_page
 
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
+    if trust_remote_code and not (learn or check):
+        raise click.UsageError("--trust-remote-code is for --learn and --check; nothing else runs code")
     table = open_checkpoint(checkpoint)
     config = find_config(table, config_file)
-    inference = infer(table, config.data if config else None, model_type)
-    render.show_inference(inference, as_json=as_json)
+    stated = config.data if config else None
+    page = missing_page(model_type, stated or {}, table.root, trust_code=trust_remote_code) if learn else None
+    inference = infer(table, stated, model_type, page)
+    known = inference.verdict != "unknown"
+    proven = proof.check(inference.config, table, trust_code=trust_remote_code) if check and known else None
+    render.show_inference(inference, page, proven, as_json=as_json)
     if inference.verdict == "unknown":
         render.say(
             f"error: {checkpoint}: no family of the catalog explains its tensors; name one with --model-type"
         )
         return FAILED
+    if proven is not None and not proven.holds:
+        if write or output:
+            render.say("nothing was written: --check refutes the corrected config")
+        return BAD
     if write or output:
         render.say(write_config(table, config, inference, output))
         return DONE
@@ -107,16 +126,24 @@ def infer_config(
 @commands.command("inspect")
 @_CHECKPOINT
 @click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@click.option(
+    "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
+)
 @_JSON
-def inspect(checkpoint: Path, values: bool, as_json: bool) -> int:
-    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
+def inspect(checkpoint: Path, values: bool, hashes: bool, as_json: bool) -> int:
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
+
+    Exit code 1: with --hashes, a file is no longer what was written.
+    """
     from weightsmith.checkpoint import open_checkpoint
+    from weightsmith.convert.check import EXTRA, SAME, check_hashes
     from weightsmith.values import inspection
 
+    verdicts = check_hashes(checkpoint) if hashes else None
     table = open_checkpoint(checkpoint)
     found = inspection.inspect(table, values=values, progress=render.progress_bar("reading"))
-    render.show_inspection(found, as_json=as_json)
-    return DONE
+    render.show_inspection(found, verdicts, as_json=as_json)
+    return DONE if all(verdict in (SAME, EXTRA) for _, verdict in verdicts or ()) else BAD
 
 
 @commands.command("diff")

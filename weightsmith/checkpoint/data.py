@@ -15,6 +15,7 @@ from weightsmith.checkpoint.names import quoted
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from mmap import mmap
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
@@ -82,6 +83,8 @@ class TensorReader:
         a strided view also the bytes that it spans.
         Raises CorruptCheckpoint when the file has changed, WeightsmithError when there is not enough memory.
         """
+        if tensor.pieces:
+            return self._joined(tensor, tensor.pieces)
         file = self._file(tensor)
         dtype = numpy_dtype(tensor.dtype)
         try:
@@ -112,6 +115,8 @@ class TensorReader:
         """
         if not tensor.shape or not 0 <= start <= stop <= tensor.shape[0]:
             raise ValueError(f"rows {start}:{stop} of a tensor of shape {tensor.shape}")
+        if tensor.pieces:
+            return self._joined(tensor, _rows_of_pieces(tensor.pieces, start, stop))
         offset = tensor.offset + start * tensor.strides[0]
         rows = replace(tensor, shape=(stop - start, *tensor.shape[1:]), offset=offset)
         bits = BITS[tensor.dtype]
@@ -137,6 +142,12 @@ class TensorReader:
             )
         self._file(tensor).read_into(tensor.start, view)
 
+    def _joined(self, tensor: Tensor, pieces: Sequence[Tensor]) -> np.ndarray[Any, Any]:
+        """Blocks of rows as one array. Memory: twice their bytes."""
+        if not pieces:
+            return np.empty((0, *tensor.shape[1:]), numpy_dtype(tensor.dtype))
+        return np.concatenate([self.read(piece) for piece in pieces])
+
     def _file(self, tensor: Tensor) -> ByteFile:
         name = tensor.storage.file
         with self._lock:
@@ -153,6 +164,18 @@ class TensorReader:
                     )
                 self._files[name] = file
             return file
+
+
+def _rows_of_pieces(pieces: Sequence[Tensor], start: int, stop: int) -> list[Tensor]:
+    """The parts of the blocks that make up rows start:stop of the whole."""
+    found, first = [], 0
+    for piece in pieces:
+        begin, end = max(start - first, 0), min(stop - first, piece.shape[0])
+        if begin < end:
+            offset = piece.offset + begin * piece.strides[0]
+            found.append(replace(piece, shape=(end - begin, *piece.shape[1:]), offset=offset))
+        first += piece.shape[0]
+    return found
 
 
 def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.errors import CorruptCheckpoint, MissingInput, WeightsmithError
 
@@ -35,13 +35,14 @@ def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
 
 
 class ByteFile:
-    """An open regular file. `subject` names it in errors, `name` is what the tensor table calls it."""
+    """An open regular file, or a section of one. `subject` names it in errors, `name` is what the tensor table
+    calls it; `origin` is the byte of the file where it begins."""
 
-    __slots__ = ("fd", "name", "size", "subject")
+    __slots__ = ("fd", "name", "origin", "size", "subject")
 
     def __init__(self, path: Path, name: str) -> None:
         """Raises MissingInput where the path is absent, unreadable or no regular file."""
-        self.subject, self.name = str(path), name
+        self.subject, self.name, self.origin = str(path), name, 0
         try:
             # O_NONBLOCK: opening a FIFO that somebody put there must not hang; it changes nothing for files.
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -64,17 +65,25 @@ class ByteFile:
             os.close(self.fd)
             self.fd = -1
 
+    def section(self, start: int, size: int) -> ByteFile:
+        """`size` bytes from byte `start` as a file of their own. It shares the descriptor: close only the whole.
+
+        Raises CorruptCheckpoint when the file ends before.
+        """
+        if start < 0 or size < 0 or start + size > self.size:
+            self._ends_before(start, size)
+        part = ByteFile.__new__(ByteFile)
+        part.fd, part.name, part.subject = self.fd, self.name, self.subject
+        part.origin, part.size = self.origin + start, size
+        return part
+
     def read(self, start: int, count: int) -> bytes:
         """Exactly `count` bytes from byte `start`.
 
         Raises CorruptCheckpoint when the file ends before, MissingInput when the disk fails.
         """
         if start < 0 or count < 0 or start + count > self.size:
-            raise CorruptCheckpoint(
-                self.subject,
-                f"ends at byte {self.size:,} but {count:,} bytes at {start:,} are needed",
-                "the file is truncated; download it again",
-            )
+            self._ends_before(start, count)
         buffer = bytearray(count)
         self.read_into(start, memoryview(buffer))
         return bytes(buffer) if count else b""
@@ -85,7 +94,7 @@ class ByteFile:
         while done < len(view):
             try:
                 # Linux moves at most 0x7ffff000 bytes a call; the loop takes the rest.
-                got = os.preadv(self.fd, [view[done:]], start + done)
+                got = os.preadv(self.fd, [view[done:]], self.origin + start + done)
             except OSError as error:
                 raise unreadable(self.subject, error) from error
             if not got:
@@ -95,6 +104,13 @@ class ByteFile:
                     "let the download or the writer finish, then try again",
                 )
             done += got
+
+    def _ends_before(self, start: int, count: int) -> NoReturn:
+        raise CorruptCheckpoint(
+            self.subject,
+            f"ends at byte {self.origin + self.size:,} but {count:,} bytes at {self.origin + start:,} are needed",
+            "the file is truncated; download it again",
+        )
 
 
 def too_big(subject: str, what: str, count: int) -> WeightsmithError:

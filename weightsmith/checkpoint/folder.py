@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 # The state that trainers (transformers, accelerate, DeepSpeed, Lightning) leave beside the weights.
 _TRAINING = re.compile(
     r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
-    r"custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
+    r"carry_epoch|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
 )
 _SHARD = re.compile(r"(.+?)-(\d{5,6})-of-(\d{5,6})(\.[\w.]+)")
+METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"
 _TORCH_SUFFIXES = (".bin", ".pt", ".pth")
 # Formats of other engines, for the line that says what a folder without weights holds instead.
 _FOREIGN = {
@@ -77,6 +78,16 @@ def choose(folder: Path) -> Choice:
     inner = _subfolder(folder, names)
     way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
     raise UnknownFormat(folder, _contents(names), way_out)
+
+
+def is_distributed(folder: Path) -> bool:
+    """Whether the folder is one of torch's distributed checkpoints, and holds no other weights."""
+    names = _names(folder)
+    return (
+        METADATA_FILE in names
+        and any(name.endswith(_DISTRIBUTED) for name in names)
+        and not any(name.endswith(".safetensors") for name in names)
+    )
 
 
 def unlisted(folder: Path, index: str, listed: tuple[str, ...]) -> list[Problem]:
@@ -160,12 +171,20 @@ def _complete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None
 
 
 def _subfolder(folder: Path, names: list[str]) -> str | None:
-    """The first folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot."""
+    """A folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot, a training
+    run's last epoch."""
     inside = [*names, *(f"snapshots/{name}" for name in _quietly("snapshots", folder))]
     for name in inside:
         if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in _quietly(name, folder)):
             return quoted(name)
-    return None
+    epochs = [n for n in names if any(file.endswith(_DISTRIBUTED) for file in _quietly(n, folder))]
+    return quoted(max(epochs, key=_by_number)) if epochs else None
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """Orders fsdp2_epoch_9 before fsdp2_epoch_10."""
+    digits = re.search(r"(\d{1,9})\D*$", name)
+    return (int(digits[1]) if digits else -1, name)
 
 
 def _quietly(name: str, folder: Path) -> list[str]:

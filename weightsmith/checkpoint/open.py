@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
-from weightsmith.checkpoint.folder import choose, numbered, unlisted
+from weightsmith.checkpoint.folder import METADATA_FILE, choose, is_distributed, numbered, unlisted
 from weightsmith.checkpoint.index import disagreements, read_index
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.recognise import recognise
@@ -33,11 +33,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - Path.is_dir swallows the reason
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
+    if is_folder and is_distributed(path):
+        return _distributed(path, path)
     if is_folder:
         choice = choose(path)
         if choice.index:
             return _indexed(path, path, choice.index, choice.problems)
         return _joined(path, path, choice.files, choice.problems)
+    if path.name == METADATA_FILE:
+        return _distributed(path, path.parent)
     if path.name.endswith(".index.json"):
         return _indexed(path, path.parent, path.name, ())
     return _joined(path, path.parent, (path.name,), _one_of_several(path))
@@ -94,6 +98,13 @@ def _joined(
     return Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found))
 
 
+def _distributed(path: Path, root: Path) -> Checkpoint:
+    # The pickle rooms are loaded only where a checkpoint needs them.
+    from weightsmith.checkpoint.torch_distributed import read_torch_distributed
+
+    return read_torch_distributed(path, root)
+
+
 def _part(file: ByteFile) -> FilePart:
     try:
         return _READERS[recognise(file)](file)
@@ -102,7 +113,6 @@ def _part(file: ByteFile) -> FilePart:
 
 
 def _torch_zip(file: ByteFile) -> FilePart:
-    # The pickle rooms are loaded only where a file needs them.
     from weightsmith.checkpoint.torch_zip import read_torch_zip
 
     return read_torch_zip(file)

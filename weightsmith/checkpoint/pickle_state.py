@@ -32,18 +32,22 @@ class Vocabulary(Protocol):
     def persistent(self, key: object) -> object:
         """The stand-in for a persistent id."""
 
+    def key(self, key: object) -> str | None:
+        """The text under which a dict keeps an entry whose key is none, or None to leave the entry out."""
+
 
 class Truncated(CorruptCheckpoint):
     """The bytes end inside the pickle: with more of the file at hand it may still be whole."""
 
 
 class Inert:
-    """A value that no tensor depends on (a numpy scalar, a device): only its type's name."""
+    """A value that is not made (a numpy scalar, a device): its type's name, and what it would be made of."""
 
-    __slots__ = ("name",)
+    __slots__ = ("args", "name", "state")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, args: tuple[object, ...] = ()) -> None:
+        self.name, self.args = name, args
+        self.state: object = None
 
 
 class PickleState:
@@ -136,9 +140,10 @@ class PickleState:
         if len(items) % 2:
             self.corrupt(f"the pickle sets a key without a value at byte {self.at:,}")
         if isinstance(target, dict):
-            target.update(
-                (key, value) for key, value in zip(items[::2], items[1::2], strict=True) if type(key) is str
-            )
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                text = key if type(key) is str else self.vocabulary.key(key)
+                if text is not None:
+                    target[text] = value
         elif not isinstance(target, Inert):
             self.corrupt(f"the pickle sets items of a {type(target).__name__}")
 
@@ -171,9 +176,11 @@ class PickleState:
 
     def build(self) -> None:
         # The state of an OrderedDict is torch's `_metadata` (version numbers); no tensor depends on it.
-        self.pop()
+        state = self.pop()
         target = self.top()
-        if not isinstance(target, (dict, Inert)):
+        if isinstance(target, Inert):
+            target.state = state
+        elif not isinstance(target, dict):
             self.corrupt(f"the pickle sets the state of a {type(target).__name__}")
 
     # Refusals.

@@ -27,7 +27,8 @@ class Tensor:
     """A strided view on a storage. `offset` and `strides` count elements, as torch does.
 
     safetensors tensors are always contiguous with offset 0; torch files may hold transposed, expanded or
-    sliced views and several tensors on one storage.
+    sliced views and several tensors on one storage. pieces: of a tensor that was written by several
+    processes, its blocks of rows in order; storage, offset and strides are then those of the first.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Tensor:
     storage: Storage
     offset: int
     strides: tuple[int, ...]
+    pieces: tuple[Tensor, ...] = ()
 
     @property
     def elements(self) -> int:
@@ -49,6 +51,8 @@ class Tensor:
     @property
     def contiguous(self) -> bool:
         """Row-major without gaps; an axis of size 1 may have any stride, and so may a tensor without elements."""
+        if self.pieces:
+            return False
         if 0 in self.shape:
             return True
         expected = 1
@@ -57,6 +61,11 @@ class Tensor:
                 return False
             expected *= size
         return True
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that its bytes lie in, in the order of its rows."""
+        return tuple(dict.fromkeys(piece.storage.file for piece in self.pieces or (self,)))
 
     @property
     def start(self) -> int:
@@ -87,7 +96,8 @@ class Checkpoint:
     """What the headers of one checkpoint say, verified against the files' sizes. No tensor data is held.
 
     path: as the user gave it. root: the folder that file names are relative to. format: "safetensors",
-    "torch-zip", "torch-legacy" (or "mixed"). files: name → bytes, in name order. tensors: in file order.
+    "torch-zip", "torch-legacy" (or "mixed"), "torch-distributed". files: name → bytes, in name order. tensors: in
+    file order.
     index: the index file's name when one was used. metadata: the safetensors `__metadata__` entries.
     """
 

@@ -199,6 +199,9 @@ class TorchVocabulary:
         self.storages[name] = ref
         return ref
 
+    def key(self, key: object) -> None:
+        """Tensors have names: entries under other keys (an optimizer's parameter numbers) are left out."""
+
     def refuse(self, fact: str) -> NoReturn:
         raise CorruptCheckpoint(
             self.subject, fact, "the file is damaged or was not written by torch.save; download it again"

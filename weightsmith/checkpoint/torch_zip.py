@@ -9,12 +9,15 @@ from weightsmith.checkpoint.pickle_machine import read_pickle
 from weightsmith.checkpoint.state_dict import named_tensors, placed
 from weightsmith.checkpoint.table import FilePart, Storage
 from weightsmith.checkpoint.torch_dtypes import DTYPES
-from weightsmith.checkpoint.torch_objects import StorageRef, TorchVocabulary
+from weightsmith.checkpoint.torch_objects import StorageRef, TensorRef, TorchVocabulary
 from weightsmith.checkpoint.zip_directory import read_directory
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.checkpoint.table import Tensor
     from weightsmith.checkpoint.zip_directory import Entry
 
 # A tensor takes about 150 bytes of pickle: 64 MB are 400,000 tensors, and the pickle is held in memory.
@@ -26,6 +29,25 @@ def read_torch_zip(file: ByteFile) -> FilePart:
 
     Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
     """
+    root, place = _opened(file)
+    refs, problems = named_tensors(file.subject, root)
+    tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
+    return FilePart("torch-zip", tensors, {}, tuple(problems))
+
+
+def read_single_tensor(file: ByteFile, name: str) -> Tensor:
+    """The one tensor that was saved by itself, without a state dict, under a name of the caller's.
+
+    Raises as `read_torch_zip` does.
+    """
+    root, place = _opened(file)
+    if not isinstance(root, TensorRef):
+        _refuse(file, f"has a {type(root).__name__} where the tensor {quoted(name)} should be")
+    return placed(file.subject, name, root, place)
+
+
+def _opened(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage]]:
+    """What the archive's pickle describes, and the function that finds a storage's bytes."""
     entries = read_directory(file)
     prefix = _prefix(file, entries)
     if f"{prefix}constants.pkl" in entries or any(name.startswith(f"{prefix}code/") for name in entries):
@@ -56,7 +78,6 @@ def read_torch_zip(file: ByteFile) -> FilePart:
     root, _ = read_pickle(
         file.read(pickle.start, pickle.nbytes), 0, file.subject, TorchVocabulary(file.subject)
     )
-    refs, problems = named_tensors(file.subject, root)
     storages: dict[str, Storage] = {}
 
     def place(ref: StorageRef) -> Storage:
@@ -71,11 +92,10 @@ def read_torch_zip(file: ByteFile) -> FilePart:
             claim = f"{ref.numel:,} elements of torch.{ref.dtype}"
             _refuse(file, f"the storage {quoted(ref.key)} has {entry.nbytes:,} bytes, not {claim}")
         if ref.key not in storages:
-            storages[ref.key] = Storage(file.name, entry.start, entry.nbytes)
+            storages[ref.key] = Storage(file.name, file.origin + entry.start, entry.nbytes)
         return storages[ref.key]
 
-    tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
-    return FilePart("torch-zip", tensors, {}, tuple(problems))
+    return root, place
 
 
 def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:

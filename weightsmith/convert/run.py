@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.packing import packed_tensors
 from weightsmith.convert.choose import check_options, choose, gather
 from weightsmith.convert.config import apply, compare, encode, true_config
 from weightsmith.convert.digests import check_name, digest, digesting
@@ -20,7 +21,6 @@ from weightsmith.convert.sidefiles import find_side_files
 from weightsmith.convert.staging import MANIFEST, finish, resolve_target, staging
 from weightsmith.convert.writer import write_weights
 from weightsmith.errors import CorruptCheckpoint
-from weightsmith.values.packed import packed_tensors
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def convert(
         seconds=0.0,
         config_changes=changes,
         left_out=side.left_out,
+        problems=checkpoint.problems,
         notes=recipe.notes,
         dry_run=dry_run,
     )

@@ -135,6 +135,16 @@ class Fitter:
         self._equations[str(role)] = Equation(role, slots, tuple(variants))
         return self._equations[str(role)]
 
+    def movers(self, role: Role) -> frozenset[str]:
+        """Every field that alone was seen to change a shape of the role, or how far its indices run."""
+        counted = (
+            changed
+            for container in role.containers
+            for changed, before, after in self._pairs
+            if differ(before.sizes.get(container, {}), after.sizes.get(container, {}))
+        )
+        return frozenset().union(*self._moved_axes(role).values(), counted)
+
     def _as_its_weight(self, role: Role, rows: _Rows, condition: str) -> list[Variant] | None:
         """A bias has its weight's first axis under its weight's tests, where that explains every row."""
         weight = self._equations.get(str(role).removesuffix(".bias") + ".weight")

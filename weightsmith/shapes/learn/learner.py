@@ -57,6 +57,7 @@ class _Work:
     rng: random.Random = field(default_factory=lambda: random.Random(20))
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
     nulls: dict[str, Polynomial] = field(default_factory=dict)
+    failed: dict[tuple[str, Role], tuple[object, str]] = field(default_factory=dict)
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
         found = []
@@ -121,10 +122,17 @@ def _fit(work: _Work, architecture: str) -> Learned:
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
     for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
         lab.check_time()
+        # More rows never make an equation fit that did not; only more fields to read could.
+        known = fitter.movers(role), frozenset(structural), frozenset(work.nulls)
+        before, why = work.failed.get((architecture, role), (None, ""))
+        if before == known:
+            unexpressed[str(role)] = why
+            continue
         try:
             equations[role] = fitter.equation(role)
         except Unexpressed as reason:
             unexpressed[str(role)] = str(reason)
+            work.failed[architecture, role] = known, str(reason)
     rules = null_rules(equations.values())
     if rules.keys() - work.nulls.keys():
         work.nulls |= rules

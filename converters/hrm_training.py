@@ -1,0 +1,198 @@
+"""What a training run of Sapient's HRM-Text leaves: a distributed checkpoint per epoch, and two YAML files beside them.
+
+Names and facts: the publisher's repository (sapientinc/HRM-Text: pretrain.py, models/, conversion/convert_to_hf.py).
+The weights lie under `model.`, their moving averages (EMA), which the publisher releases, under `optim.state.`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.convert.dtype_names import parse_dtype
+from weightsmith.convert.protocol import REMOVED
+from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, MissingPackage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Checkpoint, Tensor
+
+_MODEL, _STATE, _EMA = "model.", "optim.state.", ".param_ema"
+# Recomputed by every implementation, or unused since the carry was dropped.
+_WITHOUT_USE = ("model.H_level.core.rotary_emb.", "model.L_level.core.rotary_emb.", "model.zH_init")
+_RENAMED = (
+    ("model.H_level.core.layers.", "model.H_module.layers."),
+    ("model.L_level.core.layers.", "model.L_module.layers."),
+    ("model.zL_init", "model.z_L_init"),
+    ("embed_tokens.embedding_weight", "model.embed_tokens.weight"),
+)
+# A buffer: the optimizer never sees it, so it has no average.
+_BUFFERS = ("model.zL_init",)
+_LARGEST_YAML = 1 << 20
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+
+def is_training_run(checkpoint: Checkpoint) -> bool:
+    return any(name.startswith("model.model.H_level.core.layers.") for name in checkpoint.tensors)
+
+
+def released(checkpoint: Checkpoint, weights: str) -> tuple[Checkpoint, dict[str, str], str]:
+    """The checkpoint with the tensors of a release under their Hugging Face names, why the others are left out, and
+    in words which weights were taken.
+
+    weights: "ema" for the moving averages where the run kept them, "raw" for the last step's. Raises
+    ConversionRefused where only some weights have an average.
+    """
+    tensors = checkpoint.tensors
+    inner_names = [name.removeprefix(_MODEL) for name in tensors if name.startswith(_MODEL)]
+    averaged = weights == "ema" and any(f"{_STATE}{inner}{_EMA}" in tensors for inner in inner_names)
+    taken: dict[str, Tensor] = {}
+    dropped: dict[str, str] = {}
+    for inner in inner_names:
+        source = f"{_STATE}{inner}{_EMA}" if averaged and inner not in _BUFFERS else _MODEL + inner
+        if inner.startswith(_WITHOUT_USE):
+            dropped[_MODEL + inner] = "recomputed from the config"
+            continue
+        if source not in tensors:
+            raise ConversionRefused(
+                checkpoint.path,
+                f"has moving averages, but none of {_MODEL}{inner}",
+                "choose --set weights=raw to take the last step's weights throughout",
+            )
+        if source != _MODEL + inner:
+            dropped[_MODEL + inner] = "its moving average is taken instead"
+        taken[source] = replace(tensors[source], name=_released_name(inner))
+    rest = {n: "state of the optimizer" for n in tensors if n not in taken and n not in dropped}
+    words = "the moving averages (EMA) were taken" if averaged else "the weights of the last step were taken"
+    return replace(checkpoint, tensors={t.name: t for t in taken.values()}), {**dropped, **rest}, words
+
+
+def _released_name(inner: str) -> str:
+    for old, new in _RENAMED:
+        inner = inner.replace(old, new)
+    return inner
+
+
+def run_dtype(run: Mapping[str, Any]) -> str:
+    """The safetensors name of the dtype that the model computed in, bfloat16 where the run does not say."""
+    return parse_dtype(str(run.get("fwd_bwd_dtype") or "bfloat16")) or "BF16"
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(all_config.yaml, train_metadata.yaml) of the run that an epoch's folder belongs to.
+
+    Raises MissingInput, InvalidConfig, and MissingPackage where no YAML reader is installed.
+    """
+    for place in (folder, folder.resolve().parent):
+        if (place / "all_config.yaml").is_file():
+            return _yaml(place / "all_config.yaml"), _yaml(place / "train_metadata.yaml")
+    raise MissingInput(
+        folder.resolve().parent / "all_config.yaml",
+        "does not exist",
+        "copy the run's all_config.yaml and train_metadata.yaml there: heads, cycles and scale are in no shape",
+    )
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        way_out = "pip install pyyaml (transformers brings it too)"
+        raise MissingPackage(path, "needs a YAML reader, and none is installed", way_out) from error
+    try:
+        if path.stat().st_size > _LARGEST_YAML:
+            raise InvalidConfig(path, "is larger than a run's description", "name the right folder")
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInput(path, "does not exist", "copy it from the training run") from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise InvalidConfig(
+            path, f"cannot be read as YAML ({why})", "copy it from the training run"
+        ) from error
+    if not isinstance(found, dict):
+        raise InvalidConfig(path, "is no YAML mapping", "copy it from the training run")
+    return found
+
+
+def run_config(run: Mapping[str, Any], data: Mapping[str, Any], subject: Path) -> dict[str, object]:
+    """The config fields that no shape shows, as the run describes them. Raises InvalidConfig, ConversionRefused.
+
+    Not taken from it: the number of layers. The run counts both stacks, or one, depending on `half_layers`; the
+    tensors count themselves.
+    """
+    arch = run.get("arch")
+    if not isinstance(arch, dict):
+        raise InvalidConfig(subject, "has no `arch` in its all_config.yaml", "copy it from the training run")
+    for key, only in (("norm_type", "pre"), ("pos_emb_type", "rope")):
+        if arch.get(key, only) != only:
+            fact = (
+                f"was trained with {key} {arch[key]!r}, which hrm_text of transformers and vLLM does not have"
+            )
+            raise ConversionRefused(subject, fact, f"only {only!r} can be released in this layout")
+    try:
+        hidden, heads = int(arch["hidden_size"]), int(arch["num_heads"])
+        deviation = _embedding_deviation(arch, hidden)
+        return {
+            "architectures": ["HrmTextForCausalLM"],
+            "num_attention_heads": heads,
+            "head_dim": hidden // heads,
+            "H_cycles": int(arch["H_cycles"]),
+            "L_cycles": int(arch["L_cycles"]),
+            "max_position_embeddings": int(data["max_seq_len"]),
+            "rms_norm_eps": float(arch.get("norm_eps", 1e-6)),
+            "rope_theta": REMOVED,  # stands in rope_parameters
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": float(arch.get("rope_theta") or 10000.0),
+            },
+            "initializer_range": deviation,
+            "embedding_scale": 1.0 / deviation,
+            "prefix_lm": arch.get("attn_type", "prefixlm") == "prefixlm",
+            "tie_word_embeddings": False,
+        }
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        fact = f"its all_config.yaml and train_metadata.yaml do not describe the model ({error!r})"
+        raise InvalidConfig(subject, fact, "copy them from the training run") from error
+
+
+def _embedding_deviation(arch: Mapping[str, Any], hidden: int) -> float:
+    """Standard deviation of the embedding's first values; the forward pass divides by it (models/layers.py)."""
+    kind, stated = arch.get("init_type", "fixed_normal"), arch.get("init_std")
+    if kind == "lecun_normal" or (kind == "megatron" and stated is None):
+        return 1.0 / math.sqrt(hidden)
+    return 0.02 if stated is None else float(stated)
+
+
+def tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """The tokenizer's files of a folder that the user named. Raises MissingInput."""
+    place = folder.parent if folder.name == "tokenizer.json" else folder
+    if not (place / "tokenizer.json").is_file():
+        raise MissingInput(place / "tokenizer.json", "does not exist", "name the tokenizer's folder")
+    return {name: (place / name).read_bytes() for name in _TOKENIZER if (place / name).is_file()}
+
+
+def special_ids(data: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, object]:
+    """bos_token_id and eos_token_id: the tokens around an answer, by the run's names, in the tokenizer's numbers."""
+    info = data.get("tokenizer_info")
+    if not isinstance(info, dict) or "tokenizer.json" not in files:
+        return {}
+    numbers = _token_numbers(files["tokenizer.json"])
+    wanted = (("bos_token_id", "boq"), ("eos_token_id", "eoa"))
+    return {key: numbers[info[token]] for key, token in wanted if info.get(token) in numbers}
+
+
+def _token_numbers(raw: bytes) -> dict[object, int]:
+    try:
+        document = json.loads(raw)
+        added = {entry["content"]: entry["id"] for entry in document.get("added_tokens", [])}
+        vocabulary = document["model"]["vocab"]
+        return {**(vocabulary if isinstance(vocabulary, dict) else {}), **added}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidConfig(
+            "tokenizer.json", f"cannot be read ({error!r})", "name another tokenizer"
+        ) from error

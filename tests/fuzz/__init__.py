@@ -1,0 +1,1 @@
+"""`make fuzz`: the readers of untrusted bytes, under a coverage-guided fuzzer (atheris, libFuzzer)."""
