@@ -102,8 +102,8 @@ class Bench:
     def _steps_with_baseline(self, fault: Fault) -> list[tuple[str, ...]]:
         twin = sound_twin(fault.model)
         if fault.command == "diff":
-            return [("diff", _MODEL, str(self.models / twin))]
-        return self._verify("--reference", str(self.baseline(twin))) if self.engine else []
+            return [("diff", _MODEL, f"../models/{twin}")]
+        return self._verify("--reference", f"../{self.baseline(twin).name}") if self.engine else []
 
     def _said(
         self, steps: Iterable[tuple[str, ...]], folder: Path, fault: Fault | None

@@ -159,3 +159,38 @@ def test_rope_factors_must_be_half_a_head(tmp_path: Path, shapes: Any) -> None:
     rope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0] * 6}
     found = problems(tmp_path, {**CONFIG, "rope_scaling": rope})
     assert "long_factor has 6 entries" in found["list-length"] and "short" not in found["list-length"]
+
+
+def _tokenizer_that_ends_with(folder: Path, name: Any, number: int) -> None:
+    entry = {"id": number, "content": "<|im_end|>", "special": True}
+    tokenizer = {"added_tokens": [entry], "normalizer": None, "model": {"vocab": {"a": 0}}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": name}))
+
+
+@pytest.mark.parametrize("name", ["<|im_end|>", {"content": "<|im_end|>", "lstrip": False}])
+def test_an_end_token_that_the_tokenizer_does_not_mean_is_named(
+    tmp_path: Path, shapes: Any, name: Any
+) -> None:
+    write_headers_only(tmp_path, shapes)
+    _tokenizer_that_ends_with(tmp_path, name, 260)
+    assert "<|im_end|> (260)" in problems(tmp_path, {**CONFIG, "eos_token_id": 72})["end-token"]
+    assert "end-token" not in problems(tmp_path, {**CONFIG, "eos_token_id": [72, 260]})
+    assert "end-token" not in problems(tmp_path, CONFIG)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": 260}))
+    assert "end-token" not in problems(tmp_path, {**CONFIG, "eos_token_id": 72})
+
+
+@pytest.mark.parametrize("broken", ["", "[", '"eos"', '{"eos_token": 7}', '{"eos_token": "<|other|>"}'])
+def test_a_tokenizer_that_names_no_end_is_no_problem(tmp_path: Path, shapes: Any, broken: str) -> None:
+    write_headers_only(tmp_path, shapes)
+    _tokenizer_that_ends_with(tmp_path, "<|im_end|>", 260)
+    (tmp_path / "tokenizer_config.json").write_text(broken)
+    assert "end-token" not in problems(tmp_path, {**CONFIG, "eos_token_id": 72})
+
+
+def test_kinds_of_more_layers_than_there_are_is_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    named = problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 3})["list-length"]
+    assert "layer_types has 3 entries where there are 2 layers" in named
+    assert "list-length" not in problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 2})

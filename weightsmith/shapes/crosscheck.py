@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, shared_groups
+from weightsmith.shapes.end_token import end_token
 from weightsmith.shapes.lint import lint
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def crosscheck(
     problems += _dtype(checkpoint, config)
     generation = _optional_json(checkpoint.root / "generation_config.json")
     problems += lint(config, generation, checkpoint.root, chosen.answer.values, frozenset(stated.page.lists))
+    problems += end_token(config or {}, generation, checkpoint.root)
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
         problems += _special_ids("config.json", config or {}, vocabulary)
