@@ -249,6 +249,12 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
     metavar="SECONDS",
     help="An engine that has not answered by then is ended and has failed.",
 )
+    "--latent",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
 @click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
 )
@@ -262,6 +268,8 @@ def verify_on_npu(
     report: Path | None,
     gates: tuple[str, ...],
     engine_timeout: float,
+    latent: Path | None,
+    no_cache: bool,
     self_test: bool,
     as_json: bool,
 ) -> int:
@@ -280,12 +288,12 @@ def verify_on_npu(
         report=report,
         gates=_limits(gates),
         engine_timeout=engine_timeout,
+        latent=latent,
+        cache=not no_cache,
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
-    if model is None:
-        result = prove_machine(device, render.say_progress)
-    else:
-        result = verify(model, options, render.say_progress)
+    with render.stages() as tell:
+        result = prove_machine(device, tell) if model is None else verify(model, options, tell)
     render.show_verification(result, as_json=as_json)
     return DONE if result.verdict == "pass" else BAD
 

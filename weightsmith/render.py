@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.convert import Conversion
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
+    from weightsmith.verify.child import Stage
 
 _MAX_CELL = 28
 _MAX_FOUND = 60
@@ -314,13 +316,34 @@ def show_verification(result: VerifyResult, *, as_json: bool) -> None:
     _print(f"verdict: {result.verdict}")
 
 
-def say_progress(text: str) -> None:
-    """What is happening, on a terminal only."""
-    if sys.stderr.isatty():
-        say(text)
-
-
 # progress --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stages() -> Iterator[Stage]:
+    """A callback for (what is happening, done, total): a line with its time each, with a bar where there is a total.
+
+    On a terminal only; elsewhere it says nothing.
+    """
+    from tqdm import tqdm
+
+    bar: tqdm[Any] | None = None
+
+    def tell(text: str, done: int = 0, total: int = 0, /) -> None:
+        nonlocal bar
+        if bar is None or bar.desc != text:
+            if bar is not None:
+                bar.close()
+            layout = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}" if total else "{desc} {elapsed}"
+            bar = tqdm(total=total or None, bar_format=layout, disable=None, file=sys.stderr, mininterval=0)
+            bar.set_description_str(text)
+        bar.update(done - bar.n)
+
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def progress_bar(label: str) -> Callable[[int, int], None]:
