@@ -146,6 +146,9 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
 @click.option(
     "--hash", "hash_name", type=click.Choice(["blake3", "sha256"]), default="blake3", show_default=True
 )
+@click.option(
+    "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
+)
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @_JSON
 def convert(
@@ -157,6 +160,7 @@ def convert(
     max_shard_size: str,
     workers: int | None,
     hash_name: str,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -173,6 +177,7 @@ def convert(
         workers=workers,
         hash_name=hash_name,
         dry_run=dry_run,
+        resume=resume,
         progress=render.progress_bar("converting"),
     )
     render.show_conversion(found, as_json=as_json)
