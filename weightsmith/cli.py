@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -104,11 +104,23 @@ def infer_config(
     return BAD if inference.verdict == "differs" else DONE
 
 
-@commands.command("inspect")
+class _ValuesAlone(click.Command):
+    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
+
+
+@commands.command("inspect", cls=_ValuesAlone)
 @_CHECKPOINT
-@click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@click.option(
+    "--values",
+    metavar="[=full|sample]",
+    type=click.Choice(["full", "sample"]),
+    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
+)
 @_JSON
-def inspect(checkpoint: Path, values: bool, as_json: bool) -> int:
+def inspect(checkpoint: Path, values: Literal["full", "sample"] | None, as_json: bool) -> int:
     """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
     from weightsmith.checkpoint import open_checkpoint
     from weightsmith.values import inspection

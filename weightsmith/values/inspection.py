@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.errors import WeightsmithError
@@ -57,14 +57,17 @@ class Inspection:
 
 
 def inspect(
-    checkpoint: Checkpoint, *, values: bool = False, progress: Callable[[int, int], None] | None = None
+    checkpoint: Checkpoint,
+    *,
+    values: Literal["full", "sample"] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Headers alone, or with `values` every number once. Raises what reading the tensors raises."""
+    """Headers alone, or every number once, or a sample of each tensor. Raises what reading the tensors raises."""
     found = None
-    if values:
+    if values is not None:
         from weightsmith.values.survey import survey
 
-        found = survey(checkpoint, progress=progress)
+        found = survey(checkpoint, sample=values == "sample", progress=progress)
     return Inspection(checkpoint, _quantization(checkpoint), found)
 
 
