@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -123,14 +123,28 @@ def infer_config(
     return BAD if inference.verdict == "differs" else DONE
 
 
-@commands.command("inspect")
+class _ValuesAlone(click.Command):
+    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
+
+
+@commands.command("inspect", cls=_ValuesAlone)
 @_CHECKPOINT
-@click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@click.option(
+    "--values",
+    metavar="[=full|sample]",
+    type=click.Choice(["full", "sample"]),
+    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
+)
 @click.option(
     "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
 )
 @_JSON
-def inspect(checkpoint: Path, values: bool, hashes: bool, as_json: bool) -> int:
+def inspect(
+    checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool
+) -> int:
     """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
 
     Exit code 1: with --hashes, a file is no longer what was written.
@@ -173,6 +187,9 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
 @click.option(
     "--hash", "hash_name", type=click.Choice(["blake3", "sha256"]), default="blake3", show_default=True
 )
+@click.option(
+    "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
+)
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @_JSON
 def convert(
@@ -184,6 +201,7 @@ def convert(
     max_shard_size: str,
     workers: int | None,
     hash_name: str,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -200,6 +218,7 @@ def convert(
         workers=workers,
         hash_name=hash_name,
         dry_run=dry_run,
+        resume=resume,
         progress=render.progress_bar("converting"),
     )
     render.show_conversion(found, as_json=as_json)

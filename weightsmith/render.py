@@ -201,7 +201,7 @@ def show_inspection(
         for fault in inspection.survey.damage:
             _print(f"damage: {fault.tensor}: {fault.what}")
         if not inspection.survey.damage:
-            _print("damage: none found")
+            _print("damage: none found" + (" in the sampled rows" if inspection.survey.sampled else ""))
     _print()
     _print(
         _table(
