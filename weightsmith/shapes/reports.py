@@ -65,7 +65,7 @@ def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> lis
 def edits(config: Mapping[str, Any], rows: Iterable[FieldReport]) -> list[tuple[str, Value]]:
     """(dotted name, new value) for everything that the corrected config has otherwise than the file.
 
-    An object that the file lacks, or has empty, is written whole: half of the settings would replace the class's own.
+    An object that the file lacks, or has empty, is written whole: half of it would replace the class's own.
     """
     rows = list(rows)
     parents = {row.name: row.name.rpartition(".")[0] for row in rows}
