@@ -109,9 +109,9 @@ def infer_config(
     proven = proof.check(inference.config, table, trust_code=trust_remote_code) if check and known else None
     render.show_inference(inference, page, proven, as_json=as_json)
     if inference.verdict == "unknown":
-        render.say(
-            f"error: {checkpoint}: no family of the catalog explains its tensors; name one with --model-type"
-        )
+        nearest = f" (nearest: {inference.nearest[0]})" if inference.nearest else ""
+        what = f"no family of the catalog explains its tensors{nearest}"
+        render.say(f"error: {checkpoint}: {what}; name one with --model-type")
         return FAILED
     if proven is not None and not proven.holds:
         if write or output:
