@@ -178,22 +178,18 @@ def _swap_kv_heads(model: Any) -> None:
 
 
 def _round_kv(model: Any) -> None:
-    """Keys and values stored in fp8 without scales."""
+    """Keys and values are cached as fp8 without scales."""
     import torch
 
+    def rounded(tensor: Any) -> Any:
+        return tensor.to(torch.float8_e5m2).to(tensor.dtype)
+
     for module in model.modules():
-        implementation = getattr(module, "impl", None)
-        if implementation is None:
-            continue
-        forward = implementation.forward
-
-        def wrong(
-            layer: Any, q: Any, k: Any, v: Any, *rest: Any, _forward: Any = forward, **options: Any
-        ) -> Any:
-            k, v = (t.to(torch.float8_e5m2).to(t.dtype) for t in (k, v))
-            return _forward(layer, q, k, v, *rest, **options)
-
-        implementation.forward = wrong
+        store = getattr(getattr(module, "impl", None), "do_kv_cache_update", None)
+        if store is not None:
+            module.impl.do_kv_cache_update = lambda layer, key, value, *rest, _store=store: _store(
+                layer, rounded(key), rounded(value), *rest
+            )
 
 
 def _late_positions(model: Any) -> None:
@@ -292,6 +288,7 @@ PATCHES: dict[str, Patch] = {
     "RoPE base 500,000": reads_config_as(rope_parameters={"rope_theta": 500000.0}),
     "RoPE base 1,000,000": reads_config_as(rope_parameters={"rope_theta": 1000000.0}),
     "norm epsilon 1e-2": reads_config_as(rms_norm_eps=1e-2),
+    "norm epsilon 1": reads_config_as(rms_norm_eps=1.0),
     "one H cycle instead of two": reads_config_as(H_cycles=1),
     "two L cycles instead of three": reads_config_as(L_cycles=2),
     "GELU for SiLU": once_loaded(_gelu),
@@ -325,8 +322,8 @@ PATCHES: dict[str, Patch] = {
 _PARITY = r"^parity\."
 
 
-def _behaviour(patch: str, model: Model, names: str = _PARITY) -> Fault:
-    return Fault(patch, "behaviour", model, names, "verify-on-npu", "behaviour", patch=patch)
+def _behaviour(patch: str, model: Model, names: str = _PARITY, unseen: str = "") -> Fault:
+    return Fault(patch, "behaviour", model, names, "verify-on-npu", "behaviour", patch=patch, unseen=unseen)
 
 
 MISBEHAVIOUR: tuple[Fault, ...] = (
@@ -335,7 +332,12 @@ MISBEHAVIOUR: tuple[Fault, ...] = (
     _behaviour("RoPE base 500,000", "fused"),
     _behaviour("RoPE base 1,000,000", "hrm"),
     _behaviour("norm epsilon 1e-2", "fused"),
-    _behaviour("norm epsilon 1e-2", "hrm"),
+    _behaviour(
+        "norm epsilon 1e-2",
+        "hrm",
+        unseen="without effect: beside states that are scaled by 50 it changes less than bf16 does",
+    ),
+    _behaviour("norm epsilon 1", "hrm"),
     _behaviour("GELU for SiLU", "fused"),
     _behaviour("GELU for SiLU", "hrm"),
     _behaviour("a layer skipped", "fused"),
