@@ -131,7 +131,7 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
     _breakdown(
         "answers cut off, called full", "hrm", r"^engine: partial output.* ends after 2 tokens: length"
     ),
-    _breakdown("answers cut off, called finished", "hrm", r"^engine: partial output"),
+    _breakdown("answers cut off, called finished", "hrm", r"^engine: partial output.* 2 tokens: stop"),
     _breakdown("NaN in the logits", "fused", r"^(finite|parity\.finite): "),
     _breakdown("one token forever", "fused", r"^(repetition|distinct): "),
     _breakdown("random tokens", "hrm", r"^(parity|distribution|distinct)"),

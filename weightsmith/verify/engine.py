@@ -154,21 +154,21 @@ def run(
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
     try:
-        _need_whole_answers(outcome.result, task["max_tokens"])
+        need_whole_answers(outcome.result, task["max_tokens"])
         return _read(outcome.result, folder, outcome.seconds)
     except (KeyError, TypeError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
 
 
-def _need_whole_answers(told: dict[str, Any], max_tokens: int) -> None:
-    """Raises ValueError for an answer that ended neither by itself nor at the limit: an aborted request."""
+def need_whole_answers(told: dict[str, Any], max_tokens: int) -> None:
+    """Raises ValueError for an answer that ends neither with an end token nor at the limit: it was cut off."""
     for run in told["passes"].values():
         for answer in run["answers"]:
-            tokens, finish = len(answer["tokens"]), answer["finish"]
-            if finish != "stop" and (finish != "length" or tokens < max_tokens):
-                raise ValueError(
-                    f"the answer to prompt {answer['prompt']} ends after {tokens} tokens: {finish}"
-                )
+            tokens, finish = answer["tokens"], answer["finish"]
+            ended = finish == "stop" and tokens and tokens[-1] in told["ends"]
+            if not ended and not (finish == "length" and len(tokens) >= max_tokens):
+                words = f"ends after {len(tokens)} tokens: {finish}"
+                raise ValueError(f"the answer to prompt {answer['prompt']} {words}, with no end token")
 
 
 def _read(told: dict[str, Any], folder: Path, seconds: float) -> EngineRun:

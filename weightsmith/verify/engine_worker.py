@@ -77,6 +77,7 @@ def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dic
         "wrapped": wrapped,
         "texts": [[a["prompt"], tokenizer.decode(a["tokens"], skip_special_tokens=True)] for a in first],
         "tokenizer_size": len(tokenizer),
+        "ends": _end_tokens(llm, tokenizer),
         "passes": passes,
         "measured": measured,
         "settings": read_back(llm),
@@ -158,6 +159,17 @@ def _concurrency(llm: Any) -> int:
     cache, length = config.cache_config, config.model_config.max_model_len
     known = getattr(cache, "kv_cache_max_concurrency", None)
     return max(1, int(known or (cache.num_gpu_blocks or 0) * cache.block_size / length))
+
+
+def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
+    """Every id that may end an answer by itself: the tokenizer's, the config's, the generation config's."""
+    config = llm.llm_engine.vllm_config.model_config
+    stated = (
+        tokenizer.eos_token_id,
+        getattr(config.hf_text_config, "eos_token_id", None),
+        config.try_get_generation_config().get("eos_token_id"),
+    )
+    return sorted({n for one in stated for n in (one if isinstance(one, list) else [one]) if n is not None})
 
 
 def _answer(
