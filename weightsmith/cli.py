@@ -109,9 +109,9 @@ def infer_config(
     proven = proof.check(inference.config, table, trust_code=trust_remote_code) if check and known else None
     render.show_inference(inference, page, proven, as_json=as_json)
     if inference.verdict == "unknown":
-        render.say(
-            f"error: {checkpoint}: no family of the catalog explains its tensors; name one with --model-type"
-        )
+        nearest = f" (nearest: {inference.nearest[0]})" if inference.nearest else ""
+        what = f"no family of the catalog explains its tensors{nearest}"
+        render.say(f"error: {checkpoint}: {what}; name one with --model-type")
         return FAILED
     if proven is not None and not proven.holds:
         if write or output:
@@ -142,9 +142,7 @@ class _ValuesAlone(click.Command):
     "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
 )
 @_JSON
-def inspect(
-    checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool
-) -> int:
+def inspect(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
     """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
 
     Exit code 1: with --hashes, a file is no longer what was written.
@@ -268,6 +266,7 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
     metavar="SECONDS",
     help="An engine that has not answered by then is ended and has failed.",
 )
+@click.option(
     "--latent",
     metavar="DIR",
     type=click.Path(path_type=Path),
@@ -323,8 +322,9 @@ def doctor(as_json: bool) -> int:
     """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
     from weightsmith.doctor import diagnose, look
 
-    render.say_progress("asking the machine; importing torch and vLLM takes a while")
-    diagnosis = diagnose(look())
+    with render.stages() as tell:
+        tell("importing torch and vLLM, each in a process of its own")
+        diagnosis = diagnose(look())
     render.show_diagnosis(diagnosis, as_json=as_json)
     return DONE if diagnosis.healthy else BAD
 

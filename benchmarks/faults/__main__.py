@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.faults import table
+from benchmarks.faults import earlier, table
 from benchmarks.faults.behaviour import MISBEHAVIOUR
 from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.config_lies import LIES
@@ -39,8 +39,10 @@ def main() -> int:
         return 0
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="weightsmith-faults-") as name:
-        results, sound = run(Bench(Path(name), engine=not asked.no_engine), faults, clean, asked.jobs)
+        found = run(Bench(Path(name), engine=not asked.no_engine), faults, clean, asked.jobs)
     seconds = time.monotonic() - started
+    kept = [earlier.read(path, FAULTS, CLEAN) for path in asked.earlier]
+    results, sound = earlier.merged(FAULTS, CLEAN, *kept, found)
     if asked.json:
         print(json.dumps(table.document(results, sound, seconds), indent=2, ensure_ascii=False))
     else:
@@ -62,6 +64,14 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    parser.add_argument(
+        "--earlier",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="--json of earlier runs, for the rest",
+    )
     parser.add_argument("--write-docs", action="store_true", help=f"write {DOCS.parent.name}/{DOCS.name}")
     return parser.parse_args()
 
@@ -123,7 +133,21 @@ _TITLES = {
     "behaviour": "What the engine computes, while the files are right",
     "engine": "What the engine does instead of answering",
 }
-_PREFACE = ""
+_PREFACE = """# Faults, and who catches them
+
+Written by `make bench-faults ARGS="--write-docs"`. Each row is one thing made wrong in a sound, really trained model
+(tests/models; `tied` is trained on the spot), and the first command that names it: `infer-config`, then
+`inspect --values`, then `verify-on-npu --device cpu` in a real vLLM, as processes, cheapest first. A command counts
+only when its message names the fault. What exits 0 counts where the document says it: damage and fusion state of
+`inspect`, problems of `infer-config`. `inconclusive` counts only where its message names the cause.
+
+Config and weight faults lie in the files, so that the reference has them too. Those that no witness can tell from a
+sound model are run a second time against the sound model's own baseline (`--save-baseline`, `--reference FILE`; for
+changes too small to be heard, `diff`): **needs a baseline**. Behaviour and engine faults are made in vLLM's process
+by a plugin, while the files stay right. Sound models go through every command and a conversion that must keep
+their values.
+
+"""
 
 if __name__ == "__main__":
     sys.exit(main())

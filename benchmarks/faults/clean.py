@@ -85,7 +85,7 @@ def _reordered(folder: Path) -> None:
 CLEAN: tuple[Clean, ...] = (
     _copy("ternary Llama, fused", "fused"),
     _copy("HRM-Text as trained (fused layout)", "hrm"),
-    _converted("HRM-Text, split layout", "hrm", "--set", "layout=split"),
+    _converted("HRM-Text, split layout", "hrm", "--converter", "hrm-text", "--set", "layout=split"),
     _copy("three shards with an index", "fused", sharded(3)),
     _copy("torch file (zip)", "fused", _torch_file(legacy=False)),
     _copy("torch file (before 1.6)", "fused", _torch_file(legacy=True)),

@@ -48,13 +48,18 @@ def _hang(thing: Any) -> Any:
     return thing
 
 
-def _shorten(found: list[Any]) -> list[Any]:
-    """Every answer ends after two tokens, and the engine says that this is all."""
-    for output in found:
-        completion = output.outputs[0]
-        completion.token_ids = completion.token_ids[:2]
-        completion.logprobs = completion.logprobs[:2]
-    return found
+def _shorten(reason: str) -> Callable[[list[Any]], list[Any]]:
+    """Every answer ends after two tokens. reason: what the engine gives for it."""
+
+    def change(found: list[Any]) -> list[Any]:
+        for output in found:
+            completion = output.outputs[0]
+            completion.token_ids = completion.token_ids[:2]
+            completion.logprobs = completion.logprobs[:2]
+            completion.finish_reason = reason
+        return found
+
+    return change
 
 
 def _nan(values: Any) -> Any:
@@ -92,7 +97,9 @@ BREAKDOWNS: dict[str, Patch] = {
     "crash in the middle": logits(_later(40, _dies(signal.SIGSEGV))),
     "hang in the middle": logits(_later(20, _hang)),
     "an answer is missing": answers(lambda found: found[:-1]),
-    "answers cut off": answers(_shorten),
+    "requests aborted": answers(_shorten("abort")),
+    "answers cut off, called full": answers(_shorten("length")),
+    "answers cut off, called finished": answers(_shorten("stop")),
     "NaN in the logits": logits(_nan),
     "one token forever": logits(_one_token),
     "random tokens": logits(_random),
@@ -120,7 +127,11 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
     _breakdown("crash in the middle", "fused", r"^engine: killed by SIGSEGV while answering"),
     _breakdown("hang in the middle", "hrm", r"^engine: no result within .* while answering", _TIMEOUT),
     _breakdown("an answer is missing", "fused", r"^engine: .*answer"),
-    _breakdown("answers cut off", "hrm", r"^engine: .*(cut|short|partial)"),
+    _breakdown("requests aborted", "fused", r"^engine: partial output.* ends after 2 tokens: abort"),
+    _breakdown(
+        "answers cut off, called full", "hrm", r"^engine: partial output.* ends after 2 tokens: length"
+    ),
+    _breakdown("answers cut off, called finished", "hrm", r"^engine: partial output.* 2 tokens: stop"),
     _breakdown("NaN in the logits", "fused", r"^(finite|parity\.finite): "),
     _breakdown("one token forever", "fused", r"^(repetition|distinct): "),
     _breakdown("random tokens", "hrm", r"^(parity|distribution|distinct)"),

@@ -268,9 +268,7 @@ WEIGHTS_WRONG: tuple[Fault, ...] = (
     _shapes("the file cut off", "fused", cut(WEIGHTS, 0.7), r"model\.safetensors", "reader"),
     _shapes("a shard cut off", "fused", both(sharded(3), cut(_SHARD, 0.9)), _SHARD, "reader"),
     _shapes("a shard missing", "hrm", both(sharded(3), without(_SHARD)), _SHARD, "reader"),
-    _shapes(
-        "an index that is stale", "fused", both(sharded(3), _stale_index), r"model\.norm\.weight", "reader"
-    ),
+    _shapes("an index that is stale", "fused", both(sharded(3), _stale_index), r"model\.norm\.weight"),
     _shapes("a header with overlapping tensors", "fused", _overlapping, r"layernorm|overlap|bytes", "reader"),
     _shapes("a torch file cut off", "latent", cut("pytorch_model.bin", 0.8), r"pytorch_model\.bin", "reader"),
     _shapes(

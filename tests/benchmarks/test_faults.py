@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.faults import table
+from benchmarks.faults import earlier, table
 from benchmarks.faults.__main__ import FAULTS, main, run
 from benchmarks.faults.behaviour import PATCHES
-from benchmarks.faults.case import Clean, Fault
+from benchmarks.faults.case import Clean, Fault, Outcome
 from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.engine_faults import BREAKDOWNS
 from benchmarks.faults.folder import WEIGHTS, config, weights
@@ -108,6 +110,18 @@ def test_the_exit_code_tells_a_miss(
     monkeypatch.setattr("sys.argv", ["bench-faults", "--only", "embedding scale of another", "--no-engine"])
     assert main() == 1
     assert "0 of 1 faults caught" in capsys.readouterr().out
+
+
+def test_an_earlier_run_fills_in_the_cases_that_were_not_run_again(tmp_path: Path) -> None:
+    lies = [f for f in FAULTS if f.model == "hrm" and f.name in {"layers of a stack", "attention has biases"}]
+    (first, second), _ = run(Bench(tmp_path, engine=False), lies, [], jobs=1)
+    document = tmp_path / "earlier.json"
+    document.write_text(json.dumps(table.document([first, second], [], 1.0)))
+    kept = earlier.read(document, FAULTS, CLEAN)
+    assert [r.alone for r in kept[0]] == [first.alone, second.alone]
+    unseen = replace(first, alone=Outcome(None, ()))
+    results, _ = earlier.merged(FAULTS, CLEAN, kept, ([unseen], []))
+    assert [r.caught is None for r in results] == [True, False]
 
 
 def test_every_fault_of_a_folder_changes_it_and_every_patch_exists(tmp_path: Path) -> None:
