@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format bench-infer bench-shapes bench-convert catalog fuzz clean
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog \
+	bench-infer bench-shapes bench-convert bench-kills bench-faults clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -55,6 +56,15 @@ fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=second
 SEED ?= 1
 bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
+
+bench-convert: setup ## conversions of full-size checkpoints beside cp and torch (ARGS="--rounds 5")
+	@$(BIN)/python -m benchmarks.convert $(ARGS)
+
+bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
+	@$(BIN)/python -m benchmarks.kills $(ARGS)
+
+bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output fuzz-findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -71,6 +71,11 @@ def commands() -> None:
     "--write", is_flag=True, help="Replace config.json by the corrected one; the old one becomes .bak."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the corrected config here instead.")
+@click.option("--learn", is_flag=True, help="Learn the family from transformers when the catalog lacks it.")
+@click.option(
+    "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
+)
+@click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
 @_JSON
 def infer_config(
     checkpoint: Path,
@@ -78,45 +83,79 @@ def infer_config(
     model_type: str | None,
     write: bool,
     output: Path | None,
+    learn: bool,
+    check: bool,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> int:
     """Derive the true config from the weights and compare it with config.json.
 
-    Exit code 0: it agrees (or was written), 1: it differs, 2: no family fits.
+    Exit code 0: it agrees (or was written), 1: it differs (or --check refutes it), 2: no family fits.
     """
     from weightsmith.checkpoint import open_checkpoint
-    from weightsmith.shapes import find_config, infer, write_config
+    from weightsmith.shapes import find_config, infer, proof, write_config
+    from weightsmith.shapes.learn import missing_page
 
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
+    if trust_remote_code and not (learn or check):
+        raise click.UsageError("--trust-remote-code is for --learn and --check; nothing else runs code")
     table = open_checkpoint(checkpoint)
     config = find_config(table, config_file)
-    inference = infer(table, config.data if config else None, model_type)
-    render.show_inference(inference, as_json=as_json)
+    stated = config.data if config else None
+    page = missing_page(model_type, stated or {}, table.root, trust_code=trust_remote_code) if learn else None
+    inference = infer(table, stated, model_type, page)
+    known = inference.verdict != "unknown"
+    proven = proof.check(inference.config, table, trust_code=trust_remote_code) if check and known else None
+    render.show_inference(inference, page, proven, as_json=as_json)
     if inference.verdict == "unknown":
-        render.say(
-            f"error: {checkpoint}: no family of the catalog explains its tensors; name one with --model-type"
-        )
+        nearest = f" (nearest: {inference.nearest[0]})" if inference.nearest else ""
+        what = f"no family of the catalog explains its tensors{nearest}"
+        render.say(f"error: {checkpoint}: {what}; name one with --model-type")
         return FAILED
+    if proven is not None and not proven.holds:
+        if write or output:
+            render.say("nothing was written: --check refutes the corrected config")
+        return BAD
     if write or output:
         render.say(write_config(table, config, inference, output))
         return DONE
     return BAD if inference.verdict == "differs" else DONE
 
 
-@commands.command("inspect")
+class _ValuesAlone(click.Command):
+    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
+
+
+@commands.command("inspect", cls=_ValuesAlone)
 @_CHECKPOINT
-@click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@click.option(
+    "--values",
+    metavar="[=full|sample]",
+    type=click.Choice(["full", "sample"]),
+    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
+)
+@click.option(
+    "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
+)
 @_JSON
-def inspect(checkpoint: Path, values: bool, as_json: bool) -> int:
-    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
+def inspect(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
+
+    Exit code 1: with --hashes, a file is no longer what was written.
+    """
     from weightsmith.checkpoint import open_checkpoint
+    from weightsmith.convert.check import EXTRA, SAME, check_hashes
     from weightsmith.values import inspection
 
+    verdicts = check_hashes(checkpoint) if hashes else None
     table = open_checkpoint(checkpoint)
     found = inspection.inspect(table, values=values, progress=render.progress_bar("reading"))
-    render.show_inspection(found, as_json=as_json)
-    return DONE
+    render.show_inspection(found, verdicts, as_json=as_json)
+    return DONE if all(verdict in (SAME, EXTRA) for _, verdict in verdicts or ()) else BAD
 
 
 @commands.command("diff")
@@ -146,6 +185,9 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
 @click.option(
     "--hash", "hash_name", type=click.Choice(["blake3", "sha256"]), default="blake3", show_default=True
 )
+@click.option(
+    "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
+)
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @_JSON
 def convert(
@@ -157,6 +199,7 @@ def convert(
     max_shard_size: str,
     workers: int | None,
     hash_name: str,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -173,6 +216,7 @@ def convert(
         workers=workers,
         hash_name=hash_name,
         dry_run=dry_run,
+        resume=resume,
         progress=render.progress_bar("converting"),
     )
     render.show_conversion(found, as_json=as_json)
@@ -215,6 +259,14 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
 @click.option(
+    "--engine-timeout",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="An engine that has not answered by then is ended and has failed.",
+)
+@click.option(
     "--latent",
     metavar="DIR",
     type=click.Path(path_type=Path),
@@ -233,6 +285,7 @@ def verify_on_npu(
     save_baseline: Path | None,
     report: Path | None,
     gates: tuple[str, ...],
+    engine_timeout: float,
     latent: Path | None,
     no_cache: bool,
     self_test: bool,
@@ -252,6 +305,7 @@ def verify_on_npu(
         save_baseline=save_baseline,
         report=report,
         gates=_limits(gates),
+        engine_timeout=engine_timeout,
         latent=latent,
         cache=not no_cache,
         command=" ".join(["weightsmith", *sys.argv[1:]]),
@@ -260,6 +314,19 @@ def verify_on_npu(
         result = prove_machine(device, tell) if model is None else verify(model, options, tell)
     render.show_verification(result, as_json=as_json)
     return DONE if result.verdict == "pass" else BAD
+
+
+@commands.command("doctor")
+@_JSON
+def doctor(as_json: bool) -> int:
+    """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
+    from weightsmith.doctor import diagnose, look
+
+    with render.stages() as tell:
+        tell("importing torch and vLLM, each in a process of its own")
+        diagnosis = diagnose(look())
+    render.show_diagnosis(diagnosis, as_json=as_json)
+    return DONE if diagnosis.healthy else BAD
 
 
 if __name__ == "__main__":

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.convert import Conversion
+    from weightsmith.doctor import Diagnosis
     from weightsmith.shapes import FieldReport, Inference
+    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.proof import Proof
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.child import Stage
 
 _MAX_CELL = 28
+_MAX_FOUND = 60
+_MAX_DIFFERENCES = 10
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
 
 
@@ -81,12 +86,26 @@ def _checkpoint_line(summary: Mapping[str, Any]) -> str:
 # infer-config ----------------------------------------------------------------------------------------------
 
 
-def show_inference(inference: Inference, *, as_json: bool) -> None:
-    """The table that the field reports drew by hand: what the weights say, what the config says, and why."""
+def show_inference(
+    inference: Inference, learned: Page | None = None, proof: Proof | None = None, *, as_json: bool
+) -> None:
+    """The table that the field reports drew by hand: what the weights say, what the config says, and why.
+
+    learned: the page that `--learn` made. proof: what `--check` found.
+    """
     if as_json:
-        show_json(inference.document())
+        more: dict[str, Any] = {}
+        if learned is not None:
+            more["learned"] = {"source": learned.source, "unexpressed": dict(learned.unexpressed)}
+        if proof is not None:
+            more["proof"] = proof.document()
+        show_json({**inference.document(), **more})
         return
     _print(_checkpoint_line(inference.checkpoint))
+    if learned is not None:
+        _print(f"page: {learned.model_type}, learned just now from {learned.source}")
+        for name, why in learned.unexpressed.items():
+            _print(f"  not expressed: {name}: {why}")
     architecture = inference.architecture
     if architecture.model_type is None:
         _print("no family of the catalog fits; nearest:")
@@ -108,6 +127,18 @@ def show_inference(inference: Inference, *, as_json: bool) -> None:
     for problem in inference.problems:
         _print(f"problem: {problem.message} [{problem.code}]")
     _print(f"verdict: {_verdict_sentence(inference)}")
+    if proof is not None:
+        _show_proof(proof)
+
+
+def _show_proof(proof: Proof) -> None:
+    built = f"{proof.reference} builds {proof.architecture} from it"
+    if proof.holds:
+        _print(f"proof: {built}: {proof.tensors} tensors, every name and shape as stored")
+        return
+    _print(f"proof: {built}, and {len(proof.differences)} tensors differ:")
+    for difference in proof.differences[:_MAX_DIFFERENCES]:
+        _print(f"  {difference}")
 
 
 def _field_row(field: FieldReport) -> tuple[str, str, str, str, str]:
@@ -141,14 +172,20 @@ def _verdict_sentence(inference: Inference) -> str:
 # inspect ---------------------------------------------------------------------------------------------------
 
 
-def show_inspection(inspection: Inspection, *, as_json: bool) -> None:
-    """The verdicts first, then the tensors with layers and experts folded."""
+def show_inspection(
+    inspection: Inspection, hashes: Sequence[tuple[str, str]] | None = None, *, as_json: bool
+) -> None:
+    """The verdicts first, then the tensors with layers and experts folded. hashes: (file, verdict), when asked for."""
     for problem in inspection.checkpoint.problems:
         say(f"warning: {problem.message} [{problem.code}]")
     if as_json:
-        show_json(inspection.document())
+        told = {} if hashes is None else {"hashes": [{"file": f, "verdict": v} for f, v in hashes]}
+        show_json({**inspection.document(), **told})
         return
     _print(_checkpoint_line(inspection.checkpoint.summary()))
+    if hashes is not None:
+        wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != "same"]
+        _print(f"hashes: {'; '.join(wrong) or f'all {len(hashes)} files are those that were written'}")
     packed = inspection.quantization
     _print(
         "quantization: " + ("none" if packed is None else f"{packed['method']} (from the {packed['source']})")
@@ -164,7 +201,7 @@ def show_inspection(inspection: Inspection, *, as_json: bool) -> None:
         for fault in inspection.survey.damage:
             _print(f"damage: {fault.tensor}: {fault.what}")
         if not inspection.survey.damage:
-            _print("damage: none found")
+            _print("damage: none found" + (" in the sampled rows" if inspection.survey.sampled else ""))
     _print()
     _print(
         _table(
@@ -228,6 +265,8 @@ def _figure(value: float | None) -> str:
 
 def show_conversion(conversion: Conversion, *, as_json: bool) -> None:
     """What was done and why; the reason and the notes go beside the result."""
+    for problem in conversion.problems:
+        say(f"warning: {problem.message} [{problem.code}]")
     say(f"converter: {conversion.converter}, because {conversion.reason}")
     for note in conversion.notes:
         say(f"note: {note}")
@@ -320,3 +359,25 @@ def progress_bar(label: str) -> Callable[[int, int], None]:
             bar.close()
 
     return update
+
+
+# doctor ----------------------------------------------------------------------------------------------------
+
+
+def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    """One row per question, then what to do, in the order in which the layers stand on each other."""
+    if as_json:
+        show_json(diagnosis.document())
+        return
+    marks = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
+    rows = [(c.name, marks[c.verdict], _short(c.found), _short(c.expected)) for c in diagnosis.checks]
+    _print(_table(rows, ["check", "", "found", "expected"]))
+    mended = [check for check in diagnosis.checks if check.fix]
+    if mended:
+        _print()
+    for check in mended:
+        _print(f"{check.name}: {check.fix}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_FOUND else f"{text[: _MAX_FOUND - 1]}…"

@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from tests.values.making import latent_llama, save
+from weightsmith.cli import commands
 from weightsmith.convert import convert
 from weightsmith.convert.check import check_hashes
 from weightsmith.errors import InvalidConfig, MissingInput
@@ -62,3 +64,18 @@ def test_a_broken_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "weightsmith.json").write_text(text)
     with pytest.raises(InvalidConfig):
         check_hashes(tmp_path)
+
+
+def test_inspect_tells_on_the_command_line(output: Path) -> None:
+    """Exit code 0 as long as all is as written, 1 as soon as one byte is not; a file that came later is only named."""
+    runner = CliRunner()
+    (output / "notes.txt").write_text("mine")
+    fresh = runner.invoke(commands, ["inspect", str(output), "--hashes", "--json"], standalone_mode=False)
+    told = {entry["file"]: entry["verdict"] for entry in json.loads(fresh.stdout)["hashes"]}
+    assert (
+        fresh.return_value == 0 and told.pop("notes.txt") == "not listed" and set(told.values()) == {"same"}
+    )
+    with (output / "config.json").open("a") as file:
+        file.write("\n")
+    changed = runner.invoke(commands, ["inspect", str(output), "--hashes"], standalone_mode=False)
+    assert changed.return_value == 1 and "config.json: other size" in changed.stdout

@@ -76,13 +76,18 @@ def test_a_broken_tokenizer_does_not_stop_the_inference(tmp_path: Path, shapes: 
     assert problems(tmp_path, CONFIG) == {}
 
 
-def test_a_head_stored_beside_a_tied_embedding_is_named_but_no_contradiction(
-    tmp_path: Path, shapes: Any
-) -> None:
+def test_a_head_stored_beside_a_tied_embedding_is_named_where_it_differs(tmp_path: Path, shapes: Any) -> None:
     write_headers_only(tmp_path, shapes)
-    inference = infer(open_checkpoint(tmp_path), {**CONFIG, "tie_word_embeddings": True})
+    tied = {**CONFIG, "tie_word_embeddings": True}
+    assert infer(open_checkpoint(tmp_path), tied).problems == ()
+    head = open_checkpoint(tmp_path).tensors["lm_head.weight"]
+    with (tmp_path / head.storage.file).open("r+b") as file:
+        file.seek(head.start + head.nbytes - 1)
+        file.write(b"\x3f")
+    inference = infer(open_checkpoint(tmp_path), tied)
     assert inference.verdict == "agrees"
     assert [p.code for p in inference.problems] == ["tied-head"]
+    assert "its values differ" in inference.problems[0].message
 
 
 def test_an_absent_head_proves_the_tie(tmp_path: Path, shapes: Any) -> None:
@@ -159,3 +164,38 @@ def test_rope_factors_must_be_half_a_head(tmp_path: Path, shapes: Any) -> None:
     rope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0] * 6}
     found = problems(tmp_path, {**CONFIG, "rope_scaling": rope})
     assert "long_factor has 6 entries" in found["list-length"] and "short" not in found["list-length"]
+
+
+def _tokenizer_that_ends_with(folder: Path, name: Any, number: int) -> None:
+    entry = {"id": number, "content": "<|im_end|>", "special": True}
+    tokenizer = {"added_tokens": [entry], "normalizer": None, "model": {"vocab": {"a": 0}}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": name}))
+
+
+@pytest.mark.parametrize("name", ["<|im_end|>", {"content": "<|im_end|>", "lstrip": False}])
+def test_an_end_token_that_the_tokenizer_does_not_mean_is_named(
+    tmp_path: Path, shapes: Any, name: Any
+) -> None:
+    write_headers_only(tmp_path, shapes)
+    _tokenizer_that_ends_with(tmp_path, name, 260)
+    assert "<|im_end|> (260)" in problems(tmp_path, {**CONFIG, "eos_token_id": 72})["end-token"]
+    assert "end-token" not in problems(tmp_path, {**CONFIG, "eos_token_id": [72, 260]})
+    assert "end-token" not in problems(tmp_path, CONFIG)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": 260}))
+    assert "end-token" not in problems(tmp_path, {**CONFIG, "eos_token_id": 72})
+
+
+@pytest.mark.parametrize("broken", ["", "[", '"eos"', '{"eos_token": 7}', '{"eos_token": "<|other|>"}'])
+def test_a_tokenizer_that_names_no_end_is_no_problem(tmp_path: Path, shapes: Any, broken: str) -> None:
+    write_headers_only(tmp_path, shapes)
+    _tokenizer_that_ends_with(tmp_path, "<|im_end|>", 260)
+    (tmp_path / "tokenizer_config.json").write_text(broken)
+    assert "end-token" not in problems(tmp_path, {**CONFIG, "eos_token_id": 72})
+
+
+def test_kinds_of_more_layers_than_there_are_is_named(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    named = problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 3})["list-length"]
+    assert "layer_types has 3 entries where there are 2 layers" in named
+    assert "list-length" not in problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 2})

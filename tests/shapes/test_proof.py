@@ -1,16 +1,21 @@
-"""`--check`: what transformers builds from a config is compared with what is stored, tensor by tensor."""
+"""`--check` and `--learn`: transformers itself, in a child process, is the judge and the teacher."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from tests.checkpoint.headers import write_headers_only
+from tests.shapes.custom_code import write_pebble
 from tests.shapes.reference import reference_shapes
 from tests.shapes.test_crosscheck import CONFIG, SIZES
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.cli import commands
 from weightsmith.errors import EngineFailed
+from weightsmith.shapes import page as page_room
 from weightsmith.shapes.proof import Difference, check
 
 if TYPE_CHECKING:
@@ -20,15 +25,99 @@ if TYPE_CHECKING:
 def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path: Path) -> None:
     write_headers_only(tmp_path, reference_shapes("llama", SIZES))
     checkpoint = open_checkpoint(tmp_path)
-    assert check(CONFIG, checkpoint) == []
-    wrong = check({**CONFIG, "num_hidden_layers": 1, "vocab_size": 301}, checkpoint)
+    proof = check(CONFIG, checkpoint)
+    assert proof.holds and proof.tensors == len(checkpoint.tensors)
+    assert proof.architecture == "LlamaForCausalLM" and proof.reference.startswith("transformers ")
+    wrong = check({**CONFIG, "num_hidden_layers": 1, "vocab_size": 301}, checkpoint).differences
     assert Difference("lm_head.weight", (300, 64), (301, 64)) in wrong
     assert Difference("model.layers.1.mlp.up_proj.weight", (96, 64), None) in wrong
     assert "is stored, the config builds [301, 64]" in str(wrong[0])
     assert len(wrong) == 2 + 9
 
 
+def test_draft_layers_and_old_buffers_are_no_difference(tmp_path: Path) -> None:
+    shapes = dict(reference_shapes("llama", SIZES))
+    draft = {"mtp.0.eh_proj.weight": (64, 128), "model.layers.0.self_attn.rotary_emb.inv_freq": (8,)}
+    write_headers_only(tmp_path, {**shapes, **draft})
+    found = check(CONFIG, open_checkpoint(tmp_path)).differences
+    assert [d.tensor for d in found] in ([], ["model.layers.0.self_attn.rotary_emb.inv_freq"])
+
+
 def test_a_config_that_transformers_does_not_know_is_refused_in_one_line(tmp_path: Path) -> None:
     write_headers_only(tmp_path, {"a.weight": (2, 2)})
     with pytest.raises(EngineFailed, match="no config class for nonsense"):
         check({"model_type": "nonsense"}, open_checkpoint(tmp_path))
+
+
+def test_the_child_never_runs_files_that_lie_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_headers_only(tmp_path, reference_shapes("llama", SIZES))
+    (tmp_path / "torch.py").write_text("raise SystemExit('this file was run')")
+    monkeypatch.chdir(tmp_path)
+    assert check(CONFIG, open_checkpoint(tmp_path)).holds
+
+
+def test_a_corrected_config_is_proven_and_written(tmp_path: Path) -> None:
+    write_headers_only(tmp_path, reference_shapes("llama", SIZES))
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "intermediate_size": 97}))
+    done = CliRunner().invoke(
+        commands, ["infer-config", str(tmp_path), "--check", "--write", "--json"], standalone_mode=False
+    )
+    document = json.loads(done.stdout)
+    assert (done.return_value, document["verdict"], document["proof"]["verdict"]) == (0, "differs", "holds")
+    assert document["proof"]["differences"] == []
+    assert json.loads((tmp_path / "config.json").read_text())["intermediate_size"] == 96
+
+
+def test_a_config_that_the_reference_refutes_is_not_written(tmp_path: Path) -> None:
+    shapes = dict(reference_shapes("llama", SIZES))
+    shapes.pop("model.layers.0.mlp.up_proj.weight")  # a damaged checkpoint: no config explains it
+    write_headers_only(tmp_path, shapes)
+    before = json.dumps({**CONFIG, "intermediate_size": 97})
+    (tmp_path / "config.json").write_text(before)
+    done = CliRunner().invoke(
+        commands, ["infer-config", str(tmp_path), "--check", "--write"], standalone_mode=False
+    )
+    assert (
+        done.return_value == 1 and "1 tensors differ" in done.stdout and "nothing was written" in done.stderr
+    )
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_code_that_travels_with_a_checkpoint_runs_only_when_trusted(tmp_path: Path) -> None:
+    mark = write_pebble(tmp_path, mlp_size=81)
+    with pytest.raises(EngineFailed, match="--trust-remote-code would run it"):
+        CliRunner().invoke(
+            commands,
+            ["infer-config", str(tmp_path), "--learn"],
+            standalone_mode=False,
+            catch_exceptions=False,
+        )
+    assert not mark.exists()
+    trusted = ["infer-config", str(tmp_path), "--learn", "--check", "--trust-remote-code", "--json"]
+    done = CliRunner().invoke(commands, trusted, standalone_mode=False, catch_exceptions=False)
+    assert mark.exists()
+    document = json.loads(done.stdout)
+    assert (done.return_value, document["verdict"]) == (1, "differs")
+    assert document["config"]["mlp_size"] == 80
+    assert document["learned"]["unexpressed"] == {} and document["proof"]["verdict"] == "holds"
+
+
+def test_a_type_that_the_catalog_lacks_is_learned_at_run_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_headers_only(tmp_path, reference_shapes("arcee", {**SIZES, "hidden_act": "relu2"}))
+    without = tuple(t for t in page_room.catalog_types() if t != "arcee")
+    monkeypatch.setattr("weightsmith.shapes.learn.catalog_types", lambda: without)
+    command = ["infer-config", str(tmp_path), "--model-type", "arcee", "--learn", "--json"]
+    done = CliRunner().invoke(commands, command, standalone_mode=False, catch_exceptions=False)
+    document = json.loads(done.stdout)
+    assert (done.return_value, document["verdict"]) == (0, "derived")
+    assert document["learned"]["source"].startswith("transformers ")
+    assert document["config"]["intermediate_size"] == SIZES["intermediate_size"]
+
+
+def test_trust_without_a_reason_is_a_usage_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(commands, ["infer-config", str(tmp_path), "--trust-remote-code"])
+    assert done.exit_code == 2 and "nothing else runs code" in done.output

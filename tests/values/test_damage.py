@@ -37,6 +37,17 @@ def test_nan_and_infinity_are_counted(tmp_path: Path, dtype: torch.dtype) -> Non
     }
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_flipped_exponent_bit_is_named(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = latent_llama(dtype=dtype)
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    tensors[UP].view(bits)[7, 5] ^= 1 << 8 * dtype.itemsize - 2
+    tensors["lm_head.weight"][0, 0] = 65_535.0 if dtype is not torch.bfloat16 else 65_280.0
+    tensors["model.norm.weight"][0] = 1e6
+    assert abs(tensors[UP][7, 5]) > 1e30
+    assert damage(save(tmp_path, tensors)) == {UP: "1 absurdly large (65,536 or more) among 131072 elements"}
+
+
 def test_eight_bit_floats_have_their_own_nan(tmp_path: Path) -> None:
     tensors = {"a.weight": torch.ones(16, 16), "b.weight": torch.ones(16, 16)}
     tensors["a.weight"][0, 0] = tensors["b.weight"][0, 0] = float("nan")

@@ -69,7 +69,7 @@ def engine_run(logprobs: LogprobFile, measured: Mapping[int, Sequence[int]], **s
     return EngineRun(
         prompt_ids=tuple((n, n + 1) for n in measured),
         left_out=(),
-        wrapped=False,
+        wrapped=True,
         texts={n: f"answer {n}" for n in measured},
         runs={name: Run(answers, 1.0) for name in ("batch", "repeat", "shuffled", "alone")},
         measured={n: tuple(tokens) for n, tokens in measured.items()},

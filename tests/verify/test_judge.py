@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,6 +154,14 @@ def test_settings_that_a_prefix_lm_cannot_bear_fail_and_are_named(tmp_path: Path
         assert row.replace("_", " ") in found.detail
         assert judge.settings_check(CAUSAL, "cpu", _run(tmp_path, **{row: True})).verdict == "pass"
     assert judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path, preemptions=2)).verdict == "fail"
+
+
+def test_a_prefix_lm_without_its_condition_tokens_proves_nothing(tmp_path: Path) -> None:
+    bare = replace(_run(tmp_path), wrapped=False)
+    found = judge.settings_check(PREFIX_LM, "cpu", bare)
+    assert found.verdict == "inconclusive"
+    assert "<|quad_end|>" in found.detail
+    assert judge.settings_check(CAUSAL, "cpu", bare).verdict == "pass"
 
 
 def test_an_engine_on_another_device_or_in_another_dtype_fails(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.table import Problem
     from weightsmith.convert.config import ConfigChange
     from weightsmith.convert.protocol import Recipe, Step
 
@@ -33,7 +34,8 @@ class Counts:
 class Conversion:
     """reason: why this converter. bytes_read, bytes_written: of weights. notes: what the user should know.
 
-    left_out: side files that were not copied, and why. dry_run: nothing was written.
+    left_out: side files that were not copied, and why. problems: what was wrong with the source. dry_run: nothing was
+    written.
     """
 
     converter: str
@@ -48,6 +50,7 @@ class Conversion:
     seconds: float
     config_changes: tuple[ConfigChange, ...]
     left_out: Mapping[str, str]
+    problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     dry_run: bool
 

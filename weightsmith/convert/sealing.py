@@ -1,29 +1,22 @@
-"""Makes a written folder durable and provable: synced, opened again; and the source unchanged."""
+"""Makes a written folder durable and provable: opened again; and the source unchanged."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
 
 
 _CHUNK = 1 << 20
-
-
-# Between two rounds: short beside the second that a gigabyte takes, long beside the call.
-_SYNC_PAUSE = 0.1
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -60,31 +53,6 @@ def _facts(checkpoint: Checkpoint) -> dict[str, tuple[object, ...]]:
 
 def _fact(tensor: Tensor) -> tuple[object, ...]:
     return tensor.dtype, tensor.shape, tensor.storage.file, tensor.start
-
-
-@contextmanager
-def syncing(descriptors: Sequence[int]) -> Iterator[None]:
-    """Brings files to the disk while the block still writes them, and wholly at its end.
-
-    The disk then works from the start and not only after the last byte. A failure to write is an OSError,
-    raised at the end of the block at the latest: the kernel tells of it only once.
-    """
-    done = Event()
-
-    def sync_until_done() -> None:
-        while not done.wait(_SYNC_PAUSE):
-            for descriptor in descriptors:
-                os.fdatasync(descriptor)
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(sync_until_done)
-        try:
-            yield
-        finally:
-            done.set()
-        future.result()
-    for descriptor in descriptors:
-        os.fsync(descriptor)
 
 
 def stamps(root: Path, files: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -7,8 +7,10 @@ import mmap
 import re
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.checkpoint import Problem, shared_groups
+from weightsmith.checkpoint import Problem
+from weightsmith.shapes.end_token import end_token
 from weightsmith.shapes.lint import lint
+from weightsmith.shapes.ties import same_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +37,7 @@ def crosscheck(
     problems += _dtype(checkpoint, config)
     generation = _optional_json(checkpoint.root / "generation_config.json")
     problems += lint(config, generation, checkpoint.root, chosen.answer.values, frozenset(stated.page.lists))
+    problems += end_token(config or {}, generation, checkpoint.root)
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
         problems += _special_ids("config.json", config or {}, vocabulary)
@@ -68,16 +71,16 @@ def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
 
 
 def _tied_head(checkpoint: Checkpoint, corrected: Mapping[str, Any], chosen: Fit) -> Iterator[Problem]:
-    """A head that is stored although the config ties it: loaders ignore it, or not."""
+    """A head that is stored although the config ties it, and is not the embedding: loaders ignore it, or not."""
     copies = {p.copy_of: p.text for p in chosen.page.layouts[chosen.layout] if p.copy_of is not None}
     tied = chosen.answer.values.get("tie_word_embeddings")
     for original, copy in copies.items():
         both = original in checkpoint.tensors and copy in checkpoint.tensors
-        if both and tied and not any(copy in group for group in shared_groups(checkpoint)):
-            message = f"{copy} is stored beside {original} although the config ties them; "
-            yield Problem(
-                "tied-head", message + "if their values differ, loaders disagree about which one counts"
+        if both and tied and not same_values(checkpoint, original, copy):
+            message = (
+                f"{copy} is stored beside {original} although the config ties them, and its values differ: "
             )
+            yield Problem("tied-head", message + "loaders disagree about which one counts")
 
 
 def _lists(chosen: Fit, stated: Stated) -> Iterator[Problem]:

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import shared_groups
-from weightsmith.shapes.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.packing import unpack
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.extras import set_aside
 from weightsmith.shapes.matching import NameTable
-from weightsmith.shapes.packed import unpack
-from weightsmith.shapes.page import name_key
+from weightsmith.shapes.page import load_page, name_key
 from weightsmith.shapes.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.recognition import read_as, recognise
-from weightsmith.shapes.reports import FieldReport, draft_rows, report, with_rows
+from weightsmith.shapes.reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
@@ -69,11 +69,15 @@ class Inference:
 
 
 def infer(
-    checkpoint: Checkpoint, config: Mapping[str, Any] | None, model_type: str | None = None
+    checkpoint: Checkpoint,
+    config: Mapping[str, Any] | None,
+    model_type: str | None = None,
+    page: Page | None = None,
 ) -> Inference:
     """What the shapes prove about `config` (None: there is none).
 
-    model_type names the family instead of letting the tensors choose. Raises InvalidPage for an unknown one.
+    model_type names the family instead of letting the tensors choose; page is one that the catalog lacks. Raises
+    InvalidPage for an unknown model_type.
     """
     packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
     extras = set_aside(packing.tensors)
@@ -82,8 +86,8 @@ def infer(
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
     claimed = model_type or lookup(config, "model_type")[1]
-    if model_type:
-        found = read_as(model_type, table, config, shared)
+    if page is not None or model_type:
+        found = read_as(page or load_page(str(model_type)), table, config, shared)
     else:
         found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
     if found.chosen is None:
@@ -133,9 +137,8 @@ def _corrected(
         name = main_dtype(checkpoint)
         return fresh if name is None else {**fresh, "torch_dtype": name}
     corrected = copy.deepcopy(dict(config))
-    for field in fields:
-        if field.changed:
-            assign(corrected, field.name, field.derived)
+    for name, value in edits(config, fields):
+        assign(corrected, name, value)
     corrected.setdefault("architectures", list(page.architectures))
     return corrected
 

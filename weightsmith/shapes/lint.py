@@ -34,6 +34,7 @@ def lint(
     yield from _code_files(config, root)
     yield from _generation(config, generation)
     yield from _rope_lists(config, values, counted)
+    yield from _layer_kinds(config, values, counted)
 
 
 def _code_files(config: Mapping[str, Any], root: Path) -> Iterator[Problem]:
@@ -91,3 +92,14 @@ def _rope_lists(
                     yield Problem(
                         "list-length", f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
                     )
+
+
+def _layer_kinds(
+    config: Mapping[str, Any], values: Mapping[str, Value], counted: frozenset[str]
+) -> Iterator[Problem]:
+    """transformers reads `layer_types` for every family, and refuses a list of another length than the layers."""
+    for prefix in ("", "text_config."):
+        name = f"{prefix}layer_types"
+        stated, layers = lookup(config, name)[1], values.get(f"{prefix}num_hidden_layers")
+        if isinstance(stated, list) and type(layers) is int and len(stated) != layers and name not in counted:
+            yield Problem("list-length", f"{name} has {len(stated)} entries where there are {layers} layers")

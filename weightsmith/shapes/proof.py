@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.packing import unpack
 from weightsmith.errors import EngineFailed
-from weightsmith.shapes.bitsandbytes import small_tensor_reader
-from weightsmith.shapes.packed import unpack
+from weightsmith.shapes.child import ask
+from weightsmith.shapes.extras import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,58 +37,61 @@ class Difference:
         return f"{self.tensor}: {_size(self.stored)} is stored, the config builds {_size(self.built)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was built (by which version, of which class, how many tensors) and where the checkpoint is different."""
+
+    reference: str
+    architecture: str
+    tensors: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences
+
+    def document(self) -> dict[str, Any]:
+        verdict = "holds" if self.holds else "differs"
+        return {"verdict": verdict, **asdict(self)}
+
+
 def _size(shape: tuple[int, ...] | None) -> str:
     return str(list(shape or ()))
 
 
-def check(config: Mapping[str, Any], checkpoint: Checkpoint) -> list[Difference]:
-    """Every name and shape on which the checkpoint and the model that `config` builds differ; empty is the proof.
+def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool = False) -> Proof:
+    """Builds the model that `config` describes and compares every name and shape with what is stored.
 
-    Packed layouts are undone first; a tied copy may be stored or not. Only transformers' own classes are built:
-    code that travels with a checkpoint is never run. Raises EngineFailed when transformers refuses the config,
-    does not know its model_type, or is not installed.
+    Packed layouts are undone first. A tied copy may be stored or not, and draft layers and what the class itself
+    says it skips on loading are no difference. trust_code: the classes that `auto_map` names in the checkpoint's
+    folder are built, which runs that code; otherwise only transformers' own are. Raises EngineFailed when the
+    reference refuses the config, does not know its model_type, or is not installed.
     """
-    answer = _built(config)
-    if "error" in answer:
-        way_out = "check model_type and the refused value; custom code cannot be proven this way"
-        raise EngineFailed("transformers", str(answer["error"]), way_out)
+    auto_map = config.get("auto_map")
+    code = str(checkpoint.root.resolve()) if trust_code and isinstance(auto_map, dict) else None
+    plain = {k: v for k, v in config.items() if k != "quantization_config" and (code or k != "auto_map")}
+    answer = ask("weightsmith.shapes.proof_worker", {"config": plain, "code": code}, CHILD_SECONDS)
+    if "shapes" not in answer:
+        raise _failed(answer, config, trust_code=trust_code)
     built = {name: tuple(shape) for name, shape in answer["shapes"].items()}
     copies = {name: built.get(original) for name, original in answer["copies"].items()}
-    stored = {
-        name: tensor.shape
-        for name, tensor in unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors.items()
-    }
+    kept = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
+    skipped = [re.compile(pattern) for pattern in answer["ignored"]]
     differences = []
-    for name in sorted(stored.keys() | built.keys()):
-        have, want = stored.get(name), built.get(name)
-        if have != want and not (want is None and name in copies and copies[name] == have):
-            differences.append(Difference(name, have, want))
-    return differences
+    for name in sorted(kept.keys() | built.keys()):
+        have, want = kept[name].shape if name in kept else None, built.get(name)
+        if have == want:
+            continue
+        if want is None and (copies.get(name) == have or any(s.search(name) for s in skipped)):
+            continue
+        differences.append(Difference(name, have, want))
+    return Proof(answer["reference"], answer["class"], len(built), tuple(differences))
 
 
-def _built(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The child's answer: {"shapes", "copies"} or {"error"}."""
-    command = [sys.executable, "-m", "weightsmith.shapes.proof_worker"]
-    plain = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
-    quiet = {
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
-    }
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(plain),
-            capture_output=True,
-            text=True,
-            timeout=CHILD_SECONDS,
-            env={**os.environ, **quiet},
-            check=False,
-        )
-        answer = json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"did not build the model within {CHILD_SECONDS} s"}
-    except ValueError:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        return {"error": f"could not build the model ({last[0]})"}
-    return answer if isinstance(answer, dict) else {"error": "gave no answer"}
+def _failed(answer: Mapping[str, Any], config: Mapping[str, Any], *, trust_code: bool) -> EngineFailed:
+    if "missing" in answer:
+        return EngineFailed("--check", f"needs torch and transformers ({answer['missing']})", "install both")
+    way_out = "check model_type and the refused value"
+    if isinstance(config.get("auto_map"), dict) and not trust_code:
+        way_out = "its code travels with the checkpoint: --trust-remote-code would run it"
+    return EngineFailed("transformers", str(answer.get("error", "gave no answer")), way_out)

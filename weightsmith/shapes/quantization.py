@@ -12,7 +12,7 @@ from weightsmith.shapes.reports import FieldReport
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.shapes.packed import Module, Packing
+    from weightsmith.checkpoint.packing import Module, Packing
 
 _FORMATS = {
     "compressed-tensors-packed": "pack-quantized",

@@ -84,10 +84,10 @@ def _nearest(
 
 
 def read_as(
-    model_type: str, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str]
+    page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str]
 ) -> Recognition:
-    """The family that the user names. Raises InvalidPage when the catalog has no such page."""
-    found = _best(load_page(model_type), table, config, shared, exactly=False)
+    """The one family that the user names."""
+    found = _best(page, table, config, shared, exactly=False)
     good = found is not None and (found.explains or found.plausible)
     return Recognition(found if good else None, (), (found,) if found else ())
 

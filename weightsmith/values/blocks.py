@@ -36,6 +36,12 @@ def rows_per_block(tensor: Tensor, block_bytes: int = BLOCK_BYTES) -> int:
     return max(1, block_bytes // row_bytes)
 
 
+def byte_range(tensor: Tensor, start: int, stop: int) -> Tensor:
+    """Bytes start:stop of a contiguous tensor's own bytes, as a U8 vector."""
+    storage = replace(tensor.storage, start=tensor.start + start, nbytes=stop - start)
+    return replace(tensor, dtype="U8", shape=(stop - start,), storage=storage, offset=0, strides=(1,))
+
+
 class BlockReader:
     """Reads blocks of tensors of one checkpoint into a buffer of its own: one per thread."""
 

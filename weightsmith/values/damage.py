@@ -1,4 +1,4 @@
-"""Numbers that no honest training leaves behind: NaN, infinity, dead matrices, tensors without elements."""
+"""Numbers that no honest training leaves behind: NaN, infinity, flipped bits, dead matrices, no elements at all."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Where a float format keeps its specials: magnitude mask, pattern of infinity (None: there is none), first NaN."""
+    """Where a float format keeps its specials: magnitude mask, pattern of infinity (None: there is none), first NaN.
+
+    absurd: pattern of 2^16, the first power of two past float16; None where the format ends before it.
+    """
 
     word: str
     magnitude: int
     infinity: int | None
     nan: int
+    absurd: int | None = None
 
 
 # safetensors names; the fp8 rows follow Micikevicius et al., "FP8 formats for deep learning" (E4M3 has no
 # infinity).
 PATTERNS: dict[str, Pattern] = {
-    "F64": Pattern("u8", (1 << 63) - 1, 0x7FF << 52, (0x7FF << 52) + 1),
-    "F32": Pattern("u4", (1 << 31) - 1, 0xFF << 23, (0xFF << 23) + 1),
+    "F64": Pattern("u8", (1 << 63) - 1, 0x7FF << 52, (0x7FF << 52) + 1, 1023 + 16 << 52),
+    "F32": Pattern("u4", (1 << 31) - 1, 0xFF << 23, (0xFF << 23) + 1, 127 + 16 << 23),
     "F16": Pattern("u2", 0x7FFF, 0x7C00, 0x7C01),
-    "BF16": Pattern("u2", 0x7FFF, 0x7F80, 0x7F81),
+    "BF16": Pattern("u2", 0x7FFF, 0x7F80, 0x7F81, 127 + 16 << 7),
     "F8_E5M2": Pattern("u1", 0x7F, 0x7C, 0x7D),
     "F8_E4M3": Pattern("u1", 0x7F, None, 0x7F),
 }
@@ -54,7 +58,7 @@ class DamageCount:
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor, self._pattern = tensor, PATTERNS[tensor.dtype]
-        self._nan = self._infinite = self._seen = 0
+        self._nan = self._infinite = self._absurd = self._seen = 0
         self._smallest: int | None = None
         self._largest: int | None = None
 
@@ -66,6 +70,9 @@ class DamageCount:
             self._nan += int(np.count_nonzero(magnitudes >= self._pattern.nan))
             if self._pattern.infinity is not None:
                 self._infinite += int(np.count_nonzero(magnitudes == self._pattern.infinity))
+        if self._pattern.absurd is not None and largest >= self._pattern.absurd:
+            finite = magnitudes < (self._pattern.infinity or self._pattern.nan)
+            self._absurd += int(np.count_nonzero(finite & (magnitudes >= self._pattern.absurd)))
         # A tensor that has shown two magnitudes is neither zero nor constant: nothing more to learn there.
         if self._smallest is None or self._smallest == self._largest:
             self._smallest = min(int(bits.min()), self._smallest if self._smallest is not None else 1 << 64)
@@ -80,6 +87,10 @@ class DamageCount:
             faults.append(Damage(name, f"{self._nan} NaN among {scope} elements"))
         if self._infinite:
             faults.append(Damage(name, f"{self._infinite} infinite among {scope} elements"))
+        if self._absurd and self._matrix and name.endswith(".weight"):
+            faults.append(
+                Damage(name, f"{self._absurd} absurdly large (65,536 or more) among {scope} elements")
+            )
         constant = self._smallest is not None and self._smallest == self._largest
         if constant and not self._nan and not self._infinite:
             faults += self._uniform(scope)
@@ -88,13 +99,16 @@ class DamageCount:
     def _uniform(self, scope: str) -> list[Damage]:
         """A matrix of one value was never trained. Biases may be; a norm may be all ones, not all zero."""
         name = self._tensor.name
-        matrix = len(self._tensor.shape) >= 2 and min(self._tensor.shape) > 1
         zero = self._largest == 0
-        if zero and (matrix or _NORM.search(name)):
+        if zero and (self._matrix or _NORM.search(name)):
             return [Damage(name, f"all {scope} elements are zero")]
-        if matrix:
+        if self._matrix:
             return [Damage(name, f"all {scope} elements are equal")]
         return []
+
+    @property
+    def _matrix(self) -> bool:
+        return len(self._tensor.shape) >= 2 and min(self._tensor.shape) > 1
 
 
 def without_elements(tensor: Tensor) -> Damage | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint.packing import packed_modules
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -13,18 +15,6 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.values.survey import Survey
-
-# Tensors that only a packed layout has, by the end of their name, and what writes them.
-_PACKED_NAMES = {
-    ".weight_packed": "compressed-tensors",
-    ".qweight": "gptq or awq",
-    ".weight_scale_inv": "fp8 (blocks)",
-    "_blocks": "mxfp4",
-    ".weight_offset": "modelslim",
-    ".quant_state.bitsandbytes__nf4": "bitsandbytes nf4",
-    ".quant_state.bitsandbytes__fp4": "bitsandbytes fp4",
-    ".SCB": "bitsandbytes int8",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,7 @@ class Inspection:
                 "name": t.name,
                 "dtype": t.dtype,
                 "shape": list(t.shape),
-                "file": t.storage.file,
+                "file": ", ".join(t.files),
                 "bytes": t.nbytes,
             }
             for t in self.checkpoint.tensors.values()
@@ -57,23 +47,31 @@ class Inspection:
 
 
 def inspect(
-    checkpoint: Checkpoint, *, values: bool = False, progress: Callable[[int, int], None] | None = None
+    checkpoint: Checkpoint,
+    *,
+    values: Literal["full", "sample"] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Headers alone, or with `values` every number once. Raises what reading the tensors raises."""
+    """Headers alone, or every number once, or a sample of each tensor. Raises what reading the tensors raises."""
     found = None
-    if values:
+    if values is not None:
         from weightsmith.values.survey import survey
 
-        found = survey(checkpoint, progress=progress)
+        found = survey(checkpoint, sample=values == "sample", progress=progress)
     return Inspection(checkpoint, _quantization(checkpoint), found)
 
 
 def _quantization(checkpoint: Checkpoint) -> Mapping[str, str] | None:
-    """The packed layout that the tensors show, else the one that only the config speaks of."""
-    for ending, method in _PACKED_NAMES.items():
-        tensor = next((name for name in checkpoint.tensors if name.endswith(ending)), None)
-        if tensor is not None:
-            return {"method": method, "source": "tensors", "evidence": tensor}
+    """The layout of most packed modules, else the one that only the config speaks of."""
+    modules = packed_modules(checkpoint)
+    if modules:
+        method, count = Counter(module.method for module in modules).most_common(1)[0]
+        first = next(module.name for module in modules if module.method == method)
+        return {
+            "method": method,
+            "source": "tensors",
+            "evidence": f"{first} and {count - 1} more" if count > 1 else first,
+        }
     stated = _stated(checkpoint)
     return (
         None if stated is None else {"method": stated, "source": "config", "evidence": "quantization_config"}

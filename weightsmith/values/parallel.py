@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
-from threading import Event, Lock
+from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ def default_workers() -> int:
 
 
 def for_each(
-    items: Iterable[Item], new_worker: Callable[[], Callable[[Item], Result]], workers: int
+    items: Iterable[Item],
+    new_worker: Callable[[], Callable[[Item], Result]],
+    workers: int,
+    stopping: Callable[[], object] = lambda: None,
 ) -> list[Result]:
     """[worker(item) for item in items], each thread with a worker of its own; results in the order of the items.
 
     Items are drawn one at a time, so what is in flight is bounded by the number of workers. The first
-    exception (KeyboardInterrupt included) stops all threads after their current item and is raised.
+    exception (KeyboardInterrupt included) stops all threads after their current item and is raised; `stopping`
+    is called then, to wake those that wait for something.
     """
     if workers <= 1:
         work = new_worker()
@@ -49,6 +53,7 @@ def for_each(
                 results[drawn[0]] = work(drawn[1])
             except BaseException:
                 stop.set()
+                stopping()
                 raise
 
     with ThreadPoolExecutor(workers) as pool:
@@ -57,10 +62,51 @@ def for_each(
             wait(futures)
         except BaseException:
             stop.set()
+            stopping()
             raise
     for future in futures:
         future.result()
     return [results[number] for number in sorted(results)]
+
+
+def in_order(
+    items: Iterable[Item],
+    new_worker: Callable[[], Callable[[Item], Result]],
+    take: Callable[[Result], object],
+    workers: int,
+) -> None:
+    """take(worker(item)) for each item: the work side by side, the taking one at a time in the order of the items.
+
+    A result is taken in the thread that made it, which draws its next item afterwards: at most one result per
+    worker waits, and it may lie in the worker's own buffers. Exceptions as in `for_each`.
+    """
+    turn, upcoming, stopped = Condition(), 0, False
+
+    def stop() -> None:
+        nonlocal stopped
+        with turn:
+            stopped = True
+            turn.notify_all()
+
+    def new_turning_worker() -> Callable[[tuple[int, Item]], None]:
+        work = new_worker()
+
+        def work_and_take(numbered: tuple[int, Item]) -> None:
+            nonlocal upcoming
+            number, item = numbered
+            result = work(item)
+            with turn:
+                turn.wait_for(lambda: upcoming == number or stopped)
+            if stopped:
+                return
+            take(result)
+            with turn:
+                upcoming += 1
+                turn.notify_all()
+
+        return work_and_take
+
+    for_each(enumerate(items), new_turning_worker, workers, stop)
 
 
 class Tally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.packing import packed_tensors
 from weightsmith.errors import WeightsmithError
 from weightsmith.values.blocks import BlockReader, grid
 from weightsmith.values.claims import read_claims
@@ -15,7 +16,6 @@ from weightsmith.values.damage import PATTERNS, Damage, DamageCount, without_ele
 from weightsmith.values.floats import FORMATS
 from weightsmith.values.fusion import Fusion, TensorFusion, TernaryTest, judge
 from weightsmith.values.linear import is_linear
-from weightsmith.values.packed import packed_tensors
 from weightsmith.values.parallel import Tally, default_workers, for_each
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ class Survey:
 
     def document(self) -> dict[str, object]:
         """What `inspect --values` adds to the JSON contract."""
-        return {"fusion": self.fusion.document(), "damage": [fault.document() for fault in self.damage]}
+        sampled = {"sampled": True} if self.sampled else {}
+        return {
+            "fusion": self.fusion.document(),
+            "damage": [fault.document() for fault in self.damage],
+            **sampled,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,9 +178,21 @@ def run(
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
     try:
+        need_whole_answers(outcome.result, task["max_tokens"])
         return _read(task, outcome.result, folder, outcome.seconds)
     except (KeyError, TypeError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
+
+
+def need_whole_answers(told: dict[str, Any], max_tokens: int) -> None:
+    """Raises ValueError for an answer that ends neither with an end token nor at the limit: it was cut off."""
+    for run in told["passes"].values():
+        for answer in run["answers"]:
+            tokens, finish = answer["tokens"], answer["finish"]
+            ended = finish == "stop" and tokens and tokens[-1] in told["ends"]
+            if not ended and not (finish == "length" and len(tokens) >= max_tokens):
+                words = f"ends after {len(tokens)} tokens: {finish}"
+                raise ValueError(f"the answer to prompt {answer['prompt']} {words}, with no end token")
 
 
 def _read(task: dict[str, Any], told: dict[str, Any], folder: Path, seconds: float) -> EngineRun:

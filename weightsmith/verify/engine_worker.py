@@ -65,6 +65,7 @@ def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
         "wrapped": wrapped,
         "texts": [[a["prompt"], tokenizer.decode(a["tokens"], skip_special_tokens=True)] for a in first],
         "tokenizer_size": len(tokenizer),
+        "ends": _end_tokens(llm, tokenizer),
         "passes": passes,
         "measured": measured,
         "settings": read_back(llm),
@@ -143,6 +144,17 @@ def together(order: Sequence[int], at_once: int) -> list[list[int]]:
     does not survive (field-notes 7) and which no measurement of speed wants.
     """
     return [list(order[start : start + at_once]) for start in range(0, len(order), at_once)]
+
+
+def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
+    """Every id that may end an answer by itself: the tokenizer's, the config's, the generation config's."""
+    config = llm.llm_engine.vllm_config.model_config
+    stated = (
+        tokenizer.eos_token_id,
+        getattr(config.hf_text_config, "eos_token_id", None),
+        config.try_get_generation_config().get("eos_token_id"),
+    )
+    return sorted({n for one in stated for n in (one if isinstance(one, list) else [one]) if n is not None})
 
 
 def _answer(

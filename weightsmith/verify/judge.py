@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def settings_check(kind: Kind, device: str, run: EngineRun) -> Check:
-    """Whether the engine really runs as this kind of model needs it, as read back from it."""
+    """Whether the engine really runs as this kind of model needs it, as read back from it.
+
+    Without condition tokens a model answers what it was never trained on: nobody can tell right from wrong then.
+    """
     found = run.settings
     faults = []
     if found["dtype"] != "bfloat16":
@@ -37,6 +40,10 @@ def settings_check(kind: Kind, device: str, run: EngineRun) -> Check:
         faults.append(f"{found['preemptions']} preemptions: a resumed request sees its own answer as prompt")
     if faults:
         return Check("settings", "fail", len(faults), 0, "; ".join(faults))
+    if kind.template.before and not run.wrapped:
+        tokens = " ".join(kind.template.before + kind.template.after)
+        words = f"the tokenizer lacks one of {tokens}, so the prompts went in without their condition tokens"
+        return Check("settings", "inconclusive", 1, 0, words)
     return Check("settings", "pass", 0, 0, _settings_words(run))
 
 

@@ -9,6 +9,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.shapes.learn.reference import model_class
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,10 +41,8 @@ def quotients(class_name: str) -> tuple[tuple[str, str], ...]:
 
 @cache
 def _sources(class_name: str) -> tuple[str, ...]:
-    import transformers
-
     sources = []
-    modeling = getattr(transformers, class_name).__module__
+    modeling = model_class(class_name).__module__
     for module in (modeling, modeling.replace(".modeling_", ".configuration_")):
         try:
             sources.append(inspect.getsource(importlib.import_module(module)))

@@ -15,7 +15,7 @@ from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
 from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.rules import grouping_rules, learn_rules
+from weightsmith.shapes.learn.rules import grouping_rules, learn_rules, quotient_rules
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, survey
 
@@ -57,6 +57,7 @@ class _Work:
     rng: random.Random = field(default_factory=lambda: random.Random(20))
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
     nulls: dict[str, Polynomial] = field(default_factory=dict)
+    failed: dict[tuple[str, Role], tuple[object, str]] = field(default_factory=dict)
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
         found = []
@@ -81,7 +82,8 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
-    grouping = grouping_rules(found, [q for a in lab.architectures for q in quotients(a)])
+    divided = [q for a in lab.architectures for q in quotients(a)]
+    grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided)]
     outcome = _prove(work, _page(work, defaults, grouping), started, 0)
     for attempt in range(1, 2 * _ATTEMPTS):
         if not outcome.contradicted or outcome.page is None:
@@ -121,10 +123,17 @@ def _fit(work: _Work, architecture: str) -> Learned:
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
     for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
         lab.check_time()
+        # More rows never make an equation fit that did not; only more fields to read could.
+        known = fitter.movers(role), frozenset(structural), frozenset(work.nulls)
+        before, why = work.failed.get((architecture, role), (None, ""))
+        if before == known:
+            unexpressed[str(role)] = why
+            continue
         try:
             equations[role] = fitter.equation(role)
         except Unexpressed as reason:
             unexpressed[str(role)] = str(reason)
+            work.failed[architecture, role] = known, str(reason)
     rules = null_rules(equations.values())
     if rules.keys() - work.nulls.keys():
         work.nulls |= rules

@@ -68,9 +68,45 @@ def mapping(kind: str) -> Mapping[str, str]:
     return {t: (c if isinstance(c, str) else c[0]) for t, c in names.items()}
 
 
+# Classes that travel with a checkpoint: model type → (config class, model class).
+_adopted: dict[str, tuple[Any, Any]] = {}
+_AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMaskedLM", "AutoModel")
+
+
+def adopt(model_type: str, folder: str, auto_map: Mapping[str, Any]) -> None:
+    """Takes a type's classes from the Python files in `folder`. This runs them: only where the user asked for it.
+
+    Raises Rejected when `auto_map` names no config class or no model class.
+    """
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    named = next((auto_map[name] for name in _AUTO_CLASSES if name in auto_map), None)
+    if named is None or "AutoConfig" not in auto_map:
+        raise Rejected("auto_map names no config class or no language model")
+    try:
+        config = get_class_from_dynamic_module(auto_map["AutoConfig"], folder)
+        _adopted[model_type] = config, get_class_from_dynamic_module(named, folder)
+    except Exception as error:  # whatever the code does when it is imported
+        raise Rejected(_words(error)) from error
+
+
+def model_class(architecture: str) -> Any:
+    import transformers
+
+    own = (model for _, model in _adopted.values() if model.__name__ == architecture)
+    return next(own, None) or getattr(transformers, architecture)
+
+
+def ignored_on_load(architecture: str) -> list[str]:
+    """Patterns of stored tensors that the class itself says it skips when it loads."""
+    return list(model_class(architecture)._keys_to_ignore_on_load_unexpected or ())
+
+
 @cache
 def architectures(model_type: str) -> tuple[str, ...]:
     """Every language-model class of a type, the usual one first."""
+    if model_type in _adopted:
+        return (_adopted[model_type][1].__name__,)
     found = (mapping(kind).get(model_type) for kind in MAPPINGS)
     return tuple(dict.fromkeys(name for name in found if name))
 
@@ -79,6 +115,8 @@ def architectures(model_type: str) -> tuple[str, ...]:
 def config_class(model_type: str) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    if model_type in _adopted:
+        return _adopted[model_type][0]
     try:
         return CONFIG_MAPPING[model_type]
     except KeyError as error:
@@ -98,11 +136,10 @@ def make_config(model_type: str, values: Mapping[str, Value]) -> Any:
 def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Built:
     """The tensors on disk of one model class with one config. Raises Rejected."""
     import torch
-    import transformers
     from transformers.initialization import no_init_weights
 
     try:
-        cls = getattr(transformers, architecture)
+        cls = model_class(architecture)
         text = getattr(config, "sub_configs", {}).get("text_config")
         if text is not None and cls.config_class is text:
             config = config.get_text_config()

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.bitsandbytes import four_bit_shape
+from weightsmith.checkpoint.bitsandbytes import four_bit_shape, small_tensor_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.table import Checkpoint, Tensor
 
 Shape = tuple[int, ...]
 Parts = dict[str, "Tensor"]  # the tensors of one module by their last name
@@ -33,6 +33,11 @@ MARKERS = frozenset(
 _CACHE_SCALES = frozenset({"k_scale", "v_scale", "q_scale"})
 _ONE_LEVEL = (MARKERS - {"absmax", "quant_map", "nested_absmax", "nested_quant_map"}) | {"weight", "bias"}
 _MXFP4 = ("_blocks", "_scales")
+# What the packed numbers themselves are called. bitsandbytes, bitnet and 8-bit formats keep `weight` and change the
+# dtype.
+_NUMBERS = ("weight_packed", "qweight", "packed_weight")
+_WHOLE_NUMBERS = frozenset({"U8", "I8", "I32", "U32", "I16", "U16"})
+_SMALL_FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4", "F6_E2M3", "F6_E3M2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,24 @@ def unpack(tensors: Mapping[str, Tensor], read: Callable[[Tensor], bytes | None]
         if "bias" in parts:
             result[f"{owner}.bias"] = parts["bias"]
     return Packing(result, tuple(modules), tuple(plain))
+
+
+def packed_modules(checkpoint: Checkpoint) -> tuple[Module, ...]:
+    """What is packed in a checkpoint, as far as names and dtypes show its layout."""
+    return unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).modules
+
+
+def packed_tensors(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The tensors of numbers that must be unpacked before use, whatever their layout; in file order."""
+    return tuple(name for name, tensor in checkpoint.tensors.items() if _holds_packed(name, tensor))
+
+
+def _holds_packed(name: str, tensor: Tensor) -> bool:
+    last = name.rpartition(".")[2]
+    if tensor.dtype in _WHOLE_NUMBERS and (last in _NUMBERS or last.endswith("_blocks")):
+        return True
+    small = tensor.dtype in _SMALL_FLOATS or tensor.dtype in _WHOLE_NUMBERS
+    return small and name.endswith("weight") and len(tensor.shape) >= 2
 
 
 def _gather(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Parts], Mapping[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.table import Checkpoint, Tensor
 
 # The JSON has about 150 bytes; more is something else.
 MAX_STATE = 65_536

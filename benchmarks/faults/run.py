@@ -1,0 +1,142 @@
+"""Runs the cases: each in a folder of its own, the cheapest command first, until one names the fault."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from benchmarks.faults import findings, injection, models
+from benchmarks.faults.case import CleanResult, Finding, Outcome, Result
+from benchmarks.faults.command_line import weightsmith
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from benchmarks.faults.case import Clean, Fault, Model
+
+_MODEL = "model"
+_VERIFY = ("verify-on-npu", _MODEL, "--device", "cpu")
+_INFER, _INSPECT = ("infer-config", _MODEL), ("inspect", _MODEL, "--values")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """How one run is made. root: an empty scratch folder. prompts: asked of every model. engine: False leaves
+    verify-on-npu out: seconds instead of minutes, and what only behaviour shows is missed.
+    """
+
+    root: Path
+    prompts: Path = models.PROMPTS
+    engine: bool = True
+    _one_at_a_time: Lock = field(default_factory=Lock)
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    def prepare(self, wanted: Iterable[Model]) -> None:
+        """Makes the sound models and the plugin that patches engines."""
+        self.models.mkdir()
+        injection.install(self.root / "plugin")
+        for model in dict.fromkeys(wanted):
+            models.make(model, self.models)
+
+    def baseline(self, model: Model) -> Path:
+        """What the sound model says, made when it is first wanted. A sound model that fails is the end."""
+        path = self.root / f"{model}.baseline.safetensors"
+        with self._one_at_a_time:
+            if path.exists():
+                return path
+            models.make(model, self.models)
+            step = ("verify-on-npu", model, "--device", "cpu", "--prompts", str(self.prompts))
+            done = weightsmith([*step, "--save-baseline", str(path)], self.models)
+        if done.code:
+            raise RuntimeError(f"no baseline of {model}: {findings.read('verify-on-npu', done)}")
+        return path
+
+    def fault(self, fault: Fault) -> Result:
+        """Without a baseline, then with one where that found nothing and the sound model has one."""
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=self.root) as name:
+            folder = Path(name)
+            shutil.copytree(models.make(fault.model, self.models), folder / _MODEL)
+            if fault.make is not None:
+                fault.make(folder / _MODEL)
+            alone = _until_named(fault, self._said(self._steps(fault), folder, fault))
+            kept = None
+            if alone.caught is None and fault.patch is None:
+                kept = _until_named(fault, self._said(self._steps_with_baseline(fault), folder, fault))
+        return Result(fault, alone, kept, time.monotonic() - started)
+
+    def clean(self, case: Clean) -> CleanResult:
+        """Everything that any command says against a sound model; a converted copy must have its values."""
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=self.root) as name:
+            folder = Path(name)
+            case.make(self.models, folder / _MODEL)
+            steps = (
+                _INFER,
+                _INSPECT,
+                ("convert", _MODEL, "copy", "--converter", "plain"),
+                ("diff", _MODEL, "copy"),
+                *self._verify(),
+            )
+            alarms = tuple(f for said in self._said(steps, folder, None) for f in said)
+        return CleanResult(case, alarms, time.monotonic() - started)
+
+    def _verify(self, *more: str) -> list[tuple[str, ...]]:
+        return [(*_VERIFY, "--prompts", str(self.prompts), *more)] if self.engine else []
+
+    def _steps(self, fault: Fault) -> list[tuple[str, ...]]:
+        """Cheapest first. A conversion that is itself the mistake comes before the long way."""
+        limit = () if fault.engine_timeout is None else ("--engine-timeout", str(fault.engine_timeout))
+        convert = [("convert", _MODEL, "out", *fault.convert)] if fault.convert else []
+        return [_INFER, _INSPECT, *convert, *self._verify(*limit)]
+
+    def _steps_with_baseline(self, fault: Fault) -> list[tuple[str, ...]]:
+        twin = sound_twin(fault.model)
+        if fault.command == "diff":
+            return [("diff", _MODEL, f"../models/{twin}")]
+        return self._verify("--reference", f"../{self.baseline(twin).name}") if self.engine else []
+
+    def _said(
+        self, steps: Iterable[tuple[str, ...]], folder: Path, fault: Fault | None
+    ) -> Iterator[list[Finding]]:
+        """What each command says, lazily: a command is run only when the ones before it were not enough."""
+        environment: Mapping[str, str] = {}
+        if fault is not None and fault.patch is not None:
+            environment = injection.environment(self.root / "plugin", fault.patch)
+        for step in steps:
+            done = weightsmith(step, folder, environment)
+            said = findings.read(_shown(step), done)
+            if done.code and not said:
+                said = [Finding(_shown(step), "reader", f"exit {done.code}", " ".join(done.errors[-1:]))]
+            yield said
+
+
+def sound_twin(model: Model) -> Model:
+    """The sound model whose baseline a faulty one is measured against; the latent one's is its fused self."""
+    return "fused" if model in {"latent", "handed"} else model
+
+
+def _until_named(fault: Fault, said: Iterable[list[Finding]]) -> Outcome:
+    """Takes findings until one names the fault. A problem beside an exit code of 0 counts: it was said."""
+    noticed: list[Finding] = []
+    for found in said:
+        for finding in found:
+            if re.search(fault.names, finding.message):
+                return Outcome(finding, tuple(noticed))
+        noticed += found
+    return Outcome(None, tuple(noticed))
+
+
+def _shown(step: tuple[str, ...]) -> str:
+    """A command line as the table shows it: without folders and what every case has."""
+    own = [word for word in step[2:] if word.startswith("--") and word not in {"--device", "--prompts"}]
+    return " ".join([step[0], *own])

@@ -1,0 +1,156 @@
+"""The fault bench itself: what is no fault is missed, a false alarm is one, a fault counts only when it is named."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.faults import earlier, table
+from benchmarks.faults.__main__ import FAULTS, main, run
+from benchmarks.faults.behaviour import PATCHES
+from benchmarks.faults.case import Clean, Fault, Outcome
+from benchmarks.faults.clean import CLEAN
+from benchmarks.faults.engine_faults import BREAKDOWNS
+from benchmarks.faults.folder import WEIGHTS, config, weights
+from benchmarks.faults.models import TRAINED
+from benchmarks.faults.run import Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from benchmarks.faults.case import CleanResult, Result
+    from benchmarks.faults.folder import Change
+
+HRM_TEXT = TRAINED / "hrm-text"
+
+
+def _fault(make: Change, names: str) -> Fault:
+    return Fault("f", "config", "hrm", names, "infer-config", "shapes", make=make)
+
+
+def _result(tmp_path: Path, fault: Fault) -> Result:
+    (found,), _ = run(Bench(tmp_path, engine=False), [fault], [], jobs=1)
+    return found
+
+
+def _sound(tmp_path: Path, case: Clean) -> CleanResult:
+    _, (found,) = run(Bench(tmp_path, engine=False), [], [case], jobs=1)
+    return found
+
+
+def _not_a_number(tensors: dict[str, Tensor]) -> None:
+    tensors["lm_head.weight"][3, 5] = float("nan")
+
+
+def test_a_lie_is_caught_by_the_first_command_that_names_it(tmp_path: Path) -> None:
+    found = _result(tmp_path, _fault(config(hidden_size=96), r"hidden_size"))
+    assert found.caught is not None
+    assert (found.caught.command, found.caught.witness, found.caught.how) == (
+        "infer-config",
+        "shapes",
+        "exit 1",
+    )
+    assert "hidden_size is 128, not 96" in found.caught.message
+    assert found.as_expected
+
+
+def test_a_fault_that_is_no_fault_is_reported_as_missed(tmp_path: Path) -> None:
+    found = _result(tmp_path, _fault(config(_note="read me"), r"."))
+    assert found.caught is None
+    assert not found.as_expected
+    assert "**missed**" in table.results_table([found])
+    assert "0 of 1 faults caught" in table.totals([found], [])
+
+
+def test_a_fault_that_is_noticed_and_not_named_is_missed(tmp_path: Path) -> None:
+    found = _result(tmp_path, _fault(config(hidden_size=96), r"vocab_size"))
+    assert found.caught is None
+    assert any("hidden_size" in finding.message for finding in found.alone.noticed)
+    assert "noticed, not named" in table.results_table([found])
+
+
+def test_damage_counts_although_inspect_exits_with_zero(tmp_path: Path) -> None:
+    found = _result(tmp_path, _fault(weights(_not_a_number), r"lm_head\.weight 1 NaN"))
+    assert found.caught is not None
+    assert (found.caught.command, found.caught.how) == ("inspect --values", "exit 0, damage")
+
+
+def test_a_sound_model_that_fails_is_a_false_alarm(tmp_path: Path) -> None:
+    def make(models: Path, target: Path) -> None:
+        shutil.copytree(HRM_TEXT, target)
+        weights(_not_a_number)(target)
+
+    found = _sound(tmp_path, Clean("not sound at all", make))
+    assert any("NaN" in alarm.message for alarm in found.alarms)
+    assert "**false alarm**" in table.clean_table([found])
+    assert "1 of 1 sound models raise a false alarm" in table.totals([], [found])
+    assert table.document([], [found], 1.0)["false_alarms"] == 1
+
+
+def test_a_sound_model_raises_none(tmp_path: Path) -> None:
+    found = _sound(tmp_path, next(case for case in CLEAN if "as trained" in case.name))
+    assert not found.alarms
+    assert "0 of 1 sound models" in table.totals([], [found])
+
+
+def test_the_exit_code_tells_a_miss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench-faults", "--only", "layers of a stack", "--no-engine"])
+    assert main() == 0
+    assert "1 of 1 faults caught" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["bench-faults", "--only", "embedding scale of another", "--no-engine"])
+    assert main() == 1
+    assert "0 of 1 faults caught" in capsys.readouterr().out
+
+
+def test_an_earlier_run_fills_in_the_cases_that_were_not_run_again(tmp_path: Path) -> None:
+    lies = [f for f in FAULTS if f.model == "hrm" and f.name in {"layers of a stack", "attention has biases"}]
+    (first, second), _ = run(Bench(tmp_path, engine=False), lies, [], jobs=1)
+    document = tmp_path / "earlier.json"
+    document.write_text(json.dumps(table.document([first, second], [], 1.0)))
+    kept = earlier.read(document, FAULTS, CLEAN)
+    assert [r.alone for r in kept[0]] == [first.alone, second.alone]
+    unseen = replace(first, alone=Outcome(None, ()))
+    results, _ = earlier.merged(FAULTS, CLEAN, kept, ([unseen], []))
+    assert [r.caught is None for r in results] == [True, False]
+
+
+def test_every_fault_of_a_folder_changes_it_and_every_patch_exists(tmp_path: Path) -> None:
+    assert len(FAULTS) >= 40 <= len({(f.name, f.model) for f in FAULTS}) == len(FAULTS)
+    assert len(CLEAN) >= 10
+    assert {f.patch for f in FAULTS if f.patch} == PATCHES.keys() | BREAKDOWNS.keys()
+    assert {f.family for f in FAULTS} == {"config", "weights", "behaviour", "engine"}
+    assert set(Counter(f.model for f in FAULTS)) == {"handed", "latent", "fused", "hrm", "tied"}
+    for fault in FAULTS:
+        re.compile(fault.names)
+        if fault.make is None or fault.model != "hrm":
+            continue
+        folder = tmp_path / "model"
+        shutil.copytree(HRM_TEXT, folder)
+        fault.make(folder)
+        before, after = (
+            {path.name: path.read_bytes() for path in root.iterdir()} for root in (HRM_TEXT, folder)
+        )
+        assert before != after, fault.name
+        shutil.rmtree(folder)
+
+
+@pytest.mark.engine
+def test_a_patch_reaches_the_engine_and_the_files_stay_right(tmp_path: Path) -> None:
+    (fault,) = (f for f in FAULTS if f.patch == "out of memory while loading")
+    (found,), _ = run(Bench(tmp_path), [fault], [], jobs=1)
+    assert found.caught is not None
+    assert found.caught.command == "verify-on-npu"
+    assert "out of device memory while loading the model" in found.caught.message
+    assert not found.alone.noticed
+    sound = tmp_path / "models" / "fused" / WEIGHTS
+    assert sound.stat().st_size > 1_000_000

@@ -1,0 +1,103 @@
+"""A file that is given in any order stands on the disk as it was given, and its hash is that of its bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weightsmith.convert import disk as disks
+from weightsmith.convert.digests import digest
+from weightsmith.convert.disk import BLOCK, WINDOW, Disk
+from weightsmith.convert.stream import Stream, allocate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZES = st.one_of(st.integers(0, 3000), st.sampled_from([BLOCK - 1, BLOCK, BLOCK + 1, 10 * BLOCK]))
+
+
+def give(path: Path, sizes: list[int], order: list[int], hash_name: str) -> str:
+    """Segments of random bytes of these sizes, given in this order; the stream's hash. Checks the bytes."""
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    data = [random.Random(n).randbytes(size) for n, size in enumerate(sizes)]
+    path.unlink(missing_ok=True)
+    allocate(path, sum(sizes))
+    with Disk() as disk:
+        stream = Stream(path, sum(sizes), hash_name, disk)
+        try:
+            for number in order:
+                stream.write(starts[number], np.frombuffer(data[number], np.uint8))
+            found = stream.sealed()
+        finally:
+            stream.close()
+    assert path.read_bytes() == b"".join(data)
+    return found
+
+
+@given(st.lists(SIZES, min_size=1, max_size=12).filter(any).flatmap(
+    lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
+))  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_every_order_gives_the_hash_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[int], list[int]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "stream"
+    assert give(path, *drawn, "sha256") == digest(path, "sha256")
+
+
+@pytest.mark.parametrize("early", [(), (7,), (20, 3, 31)])
+def test_many_windows_and_what_comes_early(tmp_path: Path, early: tuple[int, ...]) -> None:
+    generator = random.Random(1)
+    sizes = [generator.choice([1, 17, 4096, 300_000, WINDOW, 5_000_000]) for _ in range(40)]
+    order = [*range(2), *early, *(n for n in range(2, 40) if n not in early)]
+    assert give(tmp_path / "stream", sizes, order, "blake3") == digest(tmp_path / "stream", "blake3")
+
+
+def test_a_file_system_that_writes_only_through_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses the flag when the file is opened, or the first write of a size that it does not like."""
+    opened, written = os.open, os.pwrite
+
+    def refuse_open(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return opened(path, flags, *rest)
+
+    def refuse_write(descriptor: int, data: memoryview, at: int) -> int:
+        if disks.is_direct(descriptor):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return written(descriptor, data, at)
+
+    sizes = [100, 3 * WINDOW, 70 << 20, 5]
+    for name, refusal in (("open", refuse_open), ("pwrite", refuse_write)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, refusal)
+            found = give(tmp_path / name, sizes, [0, 1, 2, 3], "blake3")
+        assert found == digest(tmp_path / name, "blake3")
+
+
+def test_a_disk_that_fails_is_an_error_and_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        give(tmp_path / "stream", [4 * WINDOW] * 8, list(range(8)), "blake3")
+
+
+def test_a_byte_that_was_never_given_is_no_hash(tmp_path: Path) -> None:
+    allocate(tmp_path / "stream", 4)
+    with Disk() as disk:
+        stream = Stream(tmp_path / "stream", 4, "blake3", disk)
+        stream.write(1, np.frombuffer(b"abc", np.uint8))
+        with pytest.raises(ValueError, match="up to byte 0 of 4"):
+            stream.sealed()
+        stream.close()

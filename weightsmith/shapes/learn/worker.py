@@ -1,0 +1,28 @@
+"""Child process of `learn_page`: learns one family and answers with its page, or with the reason why there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weightsmith.shapes.child import serve
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """model_type. seconds: of computing. code, auto_map: a folder whose own classes are to be learned, or None."""
+    from weightsmith.shapes.learn import learner, reference
+
+    model_type: str = question["model_type"]
+    try:
+        reference.prepare()
+        if question["code"] is not None:
+            reference.adopt(model_type, question["code"], question["auto_map"])
+        outcome = learner.learn(model_type, question["seconds"])
+    except ImportError as error:
+        return {"error": f"learning a page needs torch and transformers ({error})"}
+    except (reference.Rejected, TimeoutError) as error:
+        return {"error": str(error)}
+    return {"page": outcome.page} if outcome.page else {"error": outcome.reason}
+
+
+if __name__ == "__main__":
+    serve(answer)
