@@ -47,6 +47,9 @@ bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, besid
 catalog: setup ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
 	@$(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
 
+bench-convert: setup ## convert and inspect at full size, beside cp and the torch routes (ARGS="--rounds 3 --parts one"; 33 GB of disk)
+	@$(BIN)/python -m benchmarks.convert $(ARGS)
+
 SEED ?= 1
 bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
