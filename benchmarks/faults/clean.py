@@ -29,7 +29,7 @@ def _copy(name: str, model: Model, change: Change | None = None) -> Clean:
     return Clean(name, make)
 
 
-def _converted(name: str, model: Model, *options: str) -> Clean:
+def _converted(name: str, model: Model, *options: str, **environment: str) -> Clean:
     """What `weightsmith convert` makes of it."""
 
     def make(models: Path, target: Path) -> None:
@@ -38,7 +38,7 @@ def _converted(name: str, model: Model, *options: str) -> Clean:
         if done.code:
             raise RuntimeError(f"convert: {' '.join(done.errors[-1:])}")
 
-    return Clean(name, make)
+    return Clean(name, make, environment)
 
 
 def _torch_file(legacy: bool) -> Change:
@@ -85,7 +85,16 @@ def _reordered(folder: Path) -> None:
 CLEAN: tuple[Clean, ...] = (
     _copy("ternary Llama, fused", "fused"),
     _copy("HRM-Text as trained (fused layout)", "hrm"),
-    _converted("HRM-Text, split layout", "hrm", "--converter", "hrm-text", "--set", "layout=split"),
+    # vLLM's own class (0.32) reads the fused layout only; weightsmith's adapter reads both.
+    _converted(
+        "HRM-Text, split layout, served by the adapter",
+        "hrm",
+        "--converter",
+        "hrm-text",
+        "--set",
+        "layout=split",
+        WEIGHTSMITH_HRM_TEXT="adapter",
+    ),
     _copy("three shards with an index", "fused", sharded(3)),
     _copy("torch file (zip)", "fused", _torch_file(legacy=False)),
     _copy("torch file (before 1.6)", "fused", _torch_file(legacy=True)),
