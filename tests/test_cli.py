@@ -133,6 +133,14 @@ def test_inspect_says_latent_and_convert_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / "twice").exists()
 
 
+def test_a_sample_is_enough_for_a_verdict_and_says_that_it_is_one() -> None:
+    full = json.loads(weightsmith("inspect", "--values", LATENT, "--json").stdout)
+    sample = json.loads(weightsmith("inspect", LATENT, "--values=sample", "--json").stdout)
+    assert sample == {**full, "sampled": True}
+    assert "none found in the sampled rows" in weightsmith("inspect", LATENT, "--values=sample").stdout
+    assert weightsmith("inspect", LATENT, "--values=half").returncode == 2
+
+
 def test_diff_tells_equal_from_different(tmp_path: Path) -> None:
     assert weightsmith("convert", LATENT, tmp_path / "plain", "--converter", "plain").returncode == 0
     same = weightsmith("diff", LATENT, tmp_path / "plain", "--json")

@@ -21,9 +21,10 @@ BELOW = {
     "convert": {"checkpoint", "shapes", "values", "converters"},
     "converters": {"checkpoint", "shapes", "values", "convert"},
     "verify": {"checkpoint", "shapes", "values"},
+    "doctor": set(),
     "vllm_plugin": set(),
-    "render": {"checkpoint", "shapes", "values", "convert", "verify"},
-    "cli": {"checkpoint", "shapes", "values", "convert", "verify", "render"},
+    "render": {"checkpoint", "shapes", "values", "convert", "verify", "doctor"},
+    "cli": {"checkpoint", "shapes", "values", "convert", "verify", "doctor", "render"},
 }
 HEAVY = {"torch", "transformers", "vllm", "torch_npu", "vllm_ascend"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -123,14 +123,26 @@ def infer_config(
     return BAD if inference.verdict == "differs" else DONE
 
 
-@commands.command("inspect")
+class _ValuesAlone(click.Command):
+    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
+
+
+@commands.command("inspect", cls=_ValuesAlone)
 @_CHECKPOINT
-@click.option("--values", is_flag=True, help="Read every number: fusion state, group size, damage.")
+@click.option(
+    "--values",
+    metavar="[=full|sample]",
+    type=click.Choice(["full", "sample"]),
+    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
+)
 @click.option(
     "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
 )
 @_JSON
-def inspect(checkpoint: Path, values: bool, hashes: bool, as_json: bool) -> int:
+def inspect(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
     """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
 
     Exit code 1: with --hashes, a file is no longer what was written.
@@ -173,6 +185,9 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
 @click.option(
     "--hash", "hash_name", type=click.Choice(["blake3", "sha256"]), default="blake3", show_default=True
 )
+@click.option(
+    "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
+)
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @_JSON
 def convert(
@@ -184,6 +199,7 @@ def convert(
     max_shard_size: str,
     workers: int | None,
     hash_name: str,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -200,6 +216,7 @@ def convert(
         workers=workers,
         hash_name=hash_name,
         dry_run=dry_run,
+        resume=resume,
         progress=render.progress_bar("converting"),
     )
     render.show_conversion(found, as_json=as_json)
@@ -250,6 +267,13 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
     help="An engine that has not answered by then is ended and has failed.",
 )
 @click.option(
+    "--latent",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
+@click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
 )
 @_JSON
@@ -262,6 +286,8 @@ def verify_on_npu(
     report: Path | None,
     gates: tuple[str, ...],
     engine_timeout: float,
+    latent: Path | None,
+    no_cache: bool,
     self_test: bool,
     as_json: bool,
 ) -> int:
@@ -280,14 +306,27 @@ def verify_on_npu(
         report=report,
         gates=_limits(gates),
         engine_timeout=engine_timeout,
+        latent=latent,
+        cache=not no_cache,
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
-    if model is None:
-        result = prove_machine(device, render.say_progress)
-    else:
-        result = verify(model, options, render.say_progress)
+    with render.stages() as tell:
+        result = prove_machine(device, tell) if model is None else verify(model, options, tell)
     render.show_verification(result, as_json=as_json)
     return DONE if result.verdict == "pass" else BAD
+
+
+@commands.command("doctor")
+@_JSON
+def doctor(as_json: bool) -> int:
+    """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
+    from weightsmith.doctor import diagnose, look
+
+    with render.stages() as tell:
+        tell("importing torch and vLLM, each in a process of its own")
+        diagnosis = diagnose(look())
+    render.show_diagnosis(diagnosis, as_json=as_json)
+    return DONE if diagnosis.healthy else BAD
 
 
 if __name__ == "__main__":

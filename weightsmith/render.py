@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.convert import Conversion
+    from weightsmith.doctor import Diagnosis
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.page import Page
     from weightsmith.shapes.proof import Proof
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
+    from weightsmith.verify.child import Stage
 
 _MAX_CELL = 28
+_MAX_FOUND = 60
 _MAX_DIFFERENCES = 10
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
 
@@ -197,7 +201,7 @@ def show_inspection(
         for fault in inspection.survey.damage:
             _print(f"damage: {fault.tensor}: {fault.what}")
         if not inspection.survey.damage:
-            _print("damage: none found")
+            _print("damage: none found" + (" in the sampled rows" if inspection.survey.sampled else ""))
     _print()
     _print(
         _table(
@@ -312,13 +316,34 @@ def show_verification(result: VerifyResult, *, as_json: bool) -> None:
     _print(f"verdict: {result.verdict}")
 
 
-def say_progress(text: str) -> None:
-    """What is happening, on a terminal only."""
-    if sys.stderr.isatty():
-        say(text)
-
-
 # progress --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stages() -> Iterator[Stage]:
+    """A callback for (what is happening, done, total): a line with its time each, with a bar where there is a total.
+
+    On a terminal only; elsewhere it says nothing.
+    """
+    from tqdm import tqdm
+
+    bar: tqdm[Any] | None = None
+
+    def tell(text: str, done: int = 0, total: int = 0, /) -> None:
+        nonlocal bar
+        if bar is None or bar.desc != text:
+            if bar is not None:
+                bar.close()
+            layout = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}" if total else "{desc} {elapsed}"
+            bar = tqdm(total=total or None, bar_format=layout, disable=None, file=sys.stderr, mininterval=0)
+            bar.set_description_str(text)
+        bar.update(done - bar.n)
+
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def progress_bar(label: str) -> Callable[[int, int], None]:
@@ -334,3 +359,25 @@ def progress_bar(label: str) -> Callable[[int, int], None]:
             bar.close()
 
     return update
+
+
+# doctor ----------------------------------------------------------------------------------------------------
+
+
+def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    """One row per question, then what to do, in the order in which the layers stand on each other."""
+    if as_json:
+        show_json(diagnosis.document())
+        return
+    marks = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
+    rows = [(c.name, marks[c.verdict], _short(c.found), _short(c.expected)) for c in diagnosis.checks]
+    _print(_table(rows, ["check", "", "found", "expected"]))
+    mended = [check for check in diagnosis.checks if check.fix]
+    if mended:
+        _print()
+    for check in mended:
+        _print(f"{check.name}: {check.fix}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_FOUND else f"{text[: _MAX_FOUND - 1]}…"

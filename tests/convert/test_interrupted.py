@@ -15,7 +15,7 @@ import pytest
 from tests.convert.running import is_complete, large_source, leftovers, run, start
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.convert.staging import MARKER
+from weightsmith.convert.leftovers import MARKER
 from weightsmith.errors import CorruptCheckpoint, TargetRefused
 from weightsmith.values.diff import diff
 

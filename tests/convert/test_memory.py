@@ -1,4 +1,4 @@
-"""Memory is bounded by the pieces in flight, not by the size of the checkpoint."""
+"""Memory and open files are bounded by the pieces in flight, not by the size of the checkpoint or its shards."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from safetensors.torch import save_file
+
+from weightsmith.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,3 +47,27 @@ def test_half_a_gigabyte_needs_a_fraction_of_it(tmp_path: Path, order: str) -> N
     command = [sys.executable, "-c", code, str(source), str(tmp_path / "out")]
     peak = int(subprocess.check_output(command, text=True)) / 1024
     assert peak < 200, f"{order}: {peak:.0f} MB resident"
+
+
+def test_hundreds_of_shards_need_few_open_files(tmp_path: Path) -> None:
+    """300 shards on both sides in a process that may open 32 files, with four workers."""
+    source = tmp_path / "source"
+    source.mkdir()
+    tensors = {f"model.layers.{n}.mlp.up_proj.weight": torch.randn(32, 128).bfloat16() for n in range(300)}
+    weight_map = {}
+    for number, (name, tensor) in enumerate(tensors.items(), 1):
+        weight_map[name] = f"model-{number:05d}-of-00300.safetensors"
+        save_file({name: tensor}, source / weight_map[name])
+    (source / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    code = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from weightsmith.checkpoint import open_checkpoint\n"
+        "from weightsmith.convert import convert\nfrom weightsmith.values.survey import survey\n"
+        "import weightsmith.converters, weightsmith.values.inspection\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))\n"
+        "survey(open_checkpoint(Path(sys.argv[1])), workers=4)\n"
+        "convert(Path(sys.argv[1]), Path(sys.argv[2]), converter='ternary', options={'group_size': '128'},\n"
+        "        workers=4, max_shard_size='9KB')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(source), str(tmp_path / "out")], check=True)
+    assert len(open_checkpoint(tmp_path / "out").files) == 300

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.values.making import torch_fuse
+from weightsmith.values.brackets import Halves, bracket_means
 from weightsmith.values.ternary import EPS, NotFiniteError, fuse
 
 LARGEST = {"BF16": 0x7F7F, "F16": 0x7BFF, "F32": 0x7F7FFFFF}  # patterns of the largest finite numbers
@@ -117,6 +118,33 @@ def test_a_weight_of_exactly_half_the_scale_is_zero(bits: np.ndarray) -> None:
     fused = fuse(row.reshape(1, 64), "BF16", "BF16", 64)[0]
     for weight, value in zip(row, fused, strict=True):
         assert (float(value) != 0) == (exactly(weight) > scale / 2)
+
+
+@pytest.mark.parametrize("size", [16, 48, 128, 768, 6144])
+@pytest.mark.parametrize("target", ["BF16", "F16"])
+def test_what_float32_sums_decide_is_what_exact_sums_decide(
+    size: int, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million weights like trained ones, and as many whose groups have few bits, so that ties are common."""
+    generator = np.random.default_rng(size)
+    trained = generator.standard_normal((170, 6144), np.float32) * np.float32(0.02)
+    coarse = generator.integers(-3, 4, (170, 6144)) * np.float32(2.0**-9)
+    rows = np.vstack([trained, coarse]).astype(ml_dtypes.bfloat16)
+    quick = fuse(rows, "BF16", target, size)
+    monkeypatch.setattr("weightsmith.values.ternary.can_bracket", lambda size: False)
+    exact = fuse(rows, "BF16", target, size)
+    assert np.array_equal(quick.view(np.uint16), exact.view(np.uint16))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), size=st.sampled_from([16, 48, 128, 384]))
+def test_the_mean_lies_between_its_bounds(data: st.DataObject, size: int) -> None:
+    row = data.draw(patterns("BF16", size))
+    mean = sum(exactly(abs(w)) for w in row) / size
+    lower, upper = bracket_means(row.view(np.uint16).reshape(1, -1), Halves.for_blocks(size))
+    if mean >= Fraction(EPS) and np.isfinite(upper[0]):
+        assert exactly(lower[0]) <= mean <= exactly(upper[0])
+        assert exactly(upper[0]) - exactly(lower[0]) <= mean / (1 << 16)
 
 
 def test_zeros_are_positive() -> None:

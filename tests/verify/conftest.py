@@ -47,9 +47,8 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verified
         folder = tmp_path_factory.mktemp("verified")
         told: list[str] = []
         chosen = {"report": folder / "report.md", "save_baseline": folder / "baseline.safetensors"} | options
-        result = verify(
-            model, Options(device="cpu", command="weightsmith verify-on-npu M", **chosen), told.append
-        )
+        settings = Options(device="cpu", command="weightsmith verify-on-npu M", **{"cache": False} | chosen)
+        result = verify(model, settings, lambda text, done=0, total=0, /: told.append(text))
         return Verified(result, chosen["report"].read_text(encoding="utf-8"), chosen["save_baseline"], told)
 
     return run
@@ -84,7 +83,8 @@ def causal_hrm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fused(fused_folder: Path, verified: Callable[..., Verified]) -> Verified:
-    return verified(fused_folder)
+    """The converted model, with the latent weights that it was made from as one of its controls."""
+    return verified(fused_folder, latent=TERNARY)
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weightsmith.verify import child
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-
-def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dict[str, Any]:
+def work(job: dict[str, Any], folder: Path, stage: child.Stage) -> dict[str, Any]:
     stage("warming up")
     print("Loading shards: 100% |#####| 1/1 [00:00<00:00, 281.91it/s]")
     match job["do"]:

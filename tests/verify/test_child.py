@@ -45,11 +45,23 @@ def _gone(pids: list[int], within_s: float = 10.0) -> bool:
 
 
 def test_an_answer_comes_back_from_a_folder_of_its_own(tmp_path: Path) -> None:
-    seen: list[str] = []
-    outcome = child.run(MODULE, tmp_path / "c", {"do": "answer", "word": "北京"}, {}, 30.0, seen.append)
+    seen: list[tuple[str, int, int]] = []
+    outcome = child.run(
+        MODULE, tmp_path / "c", {"do": "answer", "word": "北京"}, {}, 30.0, lambda *step: seen.append(step)
+    )
     assert outcome.failure is None
     assert outcome.result == {"said": "北京", "cwd": str(tmp_path / "c"), "tmp": str(tmp_path / "c")}
-    assert seen == ["warming up"]
+    assert seen == [("warming up", 0, 0)]
+
+
+def test_a_child_waits_for_its_job_and_goes_when_none_comes(tmp_path: Path) -> None:
+    with child.started(MODULE, tmp_path / "c", {}) as waiting:
+        time.sleep(1)
+        assert waiting.process.poll() is None
+        assert waiting.run({"do": "answer", "word": "so"}, 30.0).result is not None
+    with child.started(MODULE, tmp_path / "d", {}) as idle:
+        pid = idle.process.pid
+    assert _gone([pid])
 
 
 def test_an_exception_is_told_in_one_line_with_its_stage_and_log(tmp_path: Path) -> None:

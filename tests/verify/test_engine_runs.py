@@ -43,9 +43,22 @@ def test_vllm_and_transformers_agree_as_closely_as_bf16_agrees_with_fp32(fused: 
     assert fused.result.parity["noise_floor"]["kl_ratio_upper"] < 2
 
 
-def test_a_reference_without_one_layer_fails_the_same_gates(fused: Verified) -> None:
-    assert fused.result.parity["controls"]["layer-skipped"]["kl_mean"] > 1e-3
-    assert fused.check("control.layer-skipped").verdict == "pass"
+@pytest.mark.parametrize("control", ["layer-skipped", "wrong-rope-base", "unfused-weights"])
+def test_a_reference_made_wrong_on_purpose_fails_the_same_gates(fused: Verified, control: str) -> None:
+    assert fused.result.parity["controls"][control]["kl_mean"] > 0.05
+    assert fused.check(f"control.{control}").verdict == "pass"
+    assert fused.check(f"control.{control}").value == fused.result.parity["controls"][control]["kl_mean"]
+
+
+def test_the_prefix_lm_is_told_from_one_with_another_rope_base(hrm_text: Verified) -> None:
+    assert set(hrm_text.result.parity["controls"]) == {"causal-prefill", "wrong-rope-base"}
+    assert hrm_text.check("control.wrong-rope-base").verdict == "pass"
+
+
+def test_the_error_is_shared_out_between_bf16_and_the_device(fused: Verified) -> None:
+    noise = fused.result.parity["noise_floor"]
+    assert noise["bf16_share"] + noise["device_share"] == pytest.approx(1)
+    assert "share that is the device's" in fused.report
 
 
 def test_repeats_are_equal_to_the_bit_and_company_changes_nothing(fused: Verified) -> None:
@@ -116,7 +129,7 @@ def test_the_baseline_names_what_was_asked_and_by_which_weights(fused: Verified)
     kept = load(fused.baseline)
     assert len(kept.identity.prompts) == len(kept.tokens) == 32
     assert set(kept.identity.weights) == {"model.safetensors"}
-    assert kept.controls == ("layer-skipped",)
+    assert set(kept.controls) == {"layer-skipped", "wrong-rope-base", "unfused-weights"}
     assert kept.device_logprobs().logprobs(0).shape == (len(kept.tokens[0]), 264)
 
 
@@ -131,6 +144,8 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "parity",
         "prompts",
         "report",
+        "determinism",
+        "seconds",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {
@@ -170,6 +185,8 @@ def test_every_stage_is_told_and_timed(fused: Verified) -> None:
         assert stage.replace("bf", "bfloat16") in stages or stage in stages
     assert fused.result.seconds["whole"] > fused.result.seconds["engine whole"] > 0
     assert fused.result.performance["single_tpot_s"] > 0
+    assert 0 < fused.result.seconds["overhead"] < fused.result.seconds["whole"]
+    assert "Overhead" in fused.report
 
 
 def _scratch() -> set[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weightsmith.verify import engine, engine_worker
+from weightsmith.verify import engine, engine_logprobs, engine_worker
 from weightsmith.verify.engine_settings import read_back
 from weightsmith.verify.kinds import CAUSAL, PREFIX_LM
 
@@ -26,8 +26,8 @@ def test_ranked_entries_become_a_row_by_token_id() -> None:
     flat = SimpleNamespace(
         start_indices=[0, 4], token_ids=[2, 2, 0, 1, 0, 0, 2, 1], logprobs=[-1, -1, -2, -3, -4, -4, -5, -6]
     )
-    ids, values = engine_worker._columns(flat)
-    dense = engine_worker._dense(ids, values, 4)
+    ids, values = engine_logprobs._columns(flat)
+    dense = engine_logprobs._dense(ids, values, 4)
     assert dense[:, :3].tolist() == [[-2, -3, -1], [-4, -6, -5]]
     assert np.isnan(
         dense[:, 3]
@@ -40,7 +40,7 @@ def test_dictionaries_read_like_flat_lists() -> None:
         1: SimpleNamespace(logprob=-3.0, rank=3),
         0: SimpleNamespace(logprob=-2.0, rank=2),
     }
-    ids, values = engine_worker._columns([row])
+    ids, values = engine_logprobs._columns([row])
     assert ids.tolist() == [[2, 2, 0, 1]]
     assert values.tolist() == [[-1.0, -1.0, -2.0, -3.0]]
 

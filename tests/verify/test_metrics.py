@@ -49,7 +49,7 @@ def test_a_distribution_compared_with_itself_differs_in_nothing(p: metrics.Logpr
     assert (found.kl == 0).all()
     assert (found.delta == 0).all()
     assert (found.margin == 0).all()
-    assert (found.same_top == 1).all()
+    assert (found.top_p == found.top_q).all()
     assert (found.top5 == 1).all()
     assert found.pearson == pytest.approx(1.0)
     assert found.cosine == pytest.approx(1.0)
@@ -90,7 +90,7 @@ def test_overlap_counts_shared_favourites() -> None:
 def test_margin_at_a_flip_is_how_much_the_reference_prefers_its_own() -> None:
     p, q = np.log(np.array([[0.6, 0.3, 0.1]])), np.log(np.array([[0.2, 0.7, 0.1]]))
     found = metrics.compare(p, q, np.array([1]))
-    assert found.same_top[0] == 0
+    assert found.top_p[0] != found.top_q[0]
     assert found.margin[0] == pytest.approx(math.log(0.6 / 0.3))
     assert found.delta[0] == pytest.approx(math.log(0.7 / 0.3))
     assert found.delta_p[0] == pytest.approx(0.4)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_each_control_follows_the_right_run_of_its_dtype() -> None:
-    variations, refused = reference.plan(PREFIX_LM, 1_000, 1 << 40)
+    variations, refused = reference.plan(PREFIX_LM, PREFIX_LM.controls, 1_000, 1 << 40)
     assert [(v.name, v.dtype, v.mask) for v in variations] == [
         ("reference", "float32", "prefix"),
         ("causal-prefill", "float32", "causal"),
@@ -26,22 +26,22 @@ def test_each_control_follows_the_right_run_of_its_dtype() -> None:
 
 
 def test_what_does_not_fit_is_refused_with_both_numbers() -> None:
-    variations, refused = reference.plan(CAUSAL, 8_000_000_000, 20_000_000_000)
+    variations, refused = reference.plan(CAUSAL, CAUSAL.controls, 8_000_000_000, 20_000_000_000)
     assert [(v.name, v.dtype) for v in variations] == [
         ("reference", "bfloat16"),
         ("layer-skipped", "bfloat16"),
     ]
     assert refused == {"float32": "needs 33.0 GB of memory and 20.0 GB are free"}
-    assert reference.plan(CAUSAL, 8_000_000_000, 2_000_000_000)[0] == []
+    assert reference.plan(CAUSAL, (), 8_000_000_000, 2_000_000_000)[0] == []
 
 
 def test_nothing_is_refused_on_guesswork() -> None:
-    assert len(reference.plan(CAUSAL, None, None)[0]) == 3
+    assert len(reference.plan(CAUSAL, CAUSAL.controls, None, None)[0]) == 3
 
 
 def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(HRM_TEXT, CAUSAL, run, 1 << 60, tmp_path / "reference", 10.0)
+    found = reference.run(HRM_TEXT, CAUSAL, (), run, 1 << 60, tmp_path / "reference", 10.0)
     assert isinstance(found, child.Failure)
     assert "--reference FILE" in found.what
     assert not (tmp_path / "reference").exists()
@@ -81,6 +81,6 @@ def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> Non
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text('{"model_type": "no_such_model"}')
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(tmp_path / "m", CAUSAL, run, 1, tmp_path / "reference", 120.0)
+    found = reference.run(tmp_path / "m", CAUSAL, (), run, 1, tmp_path / "reference", 120.0)
     assert isinstance(found, child.Failure)
     assert "no causal language model of type 'no_such_model'" in found.what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from weightsmith.checkpoint.names import quoted
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from mmap import mmap
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
@@ -55,12 +56,17 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     return np.dtype(_NUMPY.get(dtype, "u1"))
 
 
+# Checkpoints come in hundreds of shards, and a process may often open 256 files.
+_MOST_OPEN = 16
+
+
 class TensorReader:
-    """Reads the tensors of one checkpoint. Opens a file when first needed; several threads may share it."""
+    """Reads the tensors of one checkpoint. Opens a file when needed, keeps a few; several threads may share it."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._files: dict[str, ByteFile] = {}
+        self._files: dict[str, ByteFile] = {}  # the one used last is last
+        self._readers: dict[str, int] = {}
         self._lock = Lock()
 
     def __enter__(self) -> TensorReader:
@@ -85,21 +91,9 @@ class TensorReader:
         """
         if tensor.pieces:
             return self._joined(tensor, tensor.pieces)
-        file = self._file(tensor)
         dtype = numpy_dtype(tensor.dtype)
-        try:
-            if tensor.contiguous:
-                shape = tensor.shape if BITS[tensor.dtype] >= 8 else (tensor.nbytes,)
-                array = np.empty(shape, dtype)
-                file.read_into(tensor.start, _bytes_of(array))
-            else:
-                flat = np.empty(span(tensor.shape, tensor.strides), dtype)
-                file.read_into(tensor.start, _bytes_of(flat))
-                strides = [stride * dtype.itemsize for stride in tensor.strides]
-                view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-                array = np.array(view, order="C", copy=True)
-        except (MemoryError, ValueError) as error:
-            raise too_big(file.subject, f"tensor {quoted(tensor.name)}", tensor.nbytes) from error
+        with self._open(tensor) as file:
+            array = _read(tensor, dtype, file)
         if tensor.dtype == "BOOL" and array.size and array.view(np.uint8).max() > 1:
             raise CorruptCheckpoint(
                 file.subject,
@@ -140,7 +134,8 @@ class TensorReader:
             raise ValueError(
                 f"{tensor.name}: needs a contiguous tensor and a buffer of {tensor.nbytes} bytes"
             )
-        self._file(tensor).read_into(tensor.start, view)
+        with self._open(tensor) as file:
+            file.read_into(tensor.start, view)
 
     def _joined(self, tensor: Tensor, pieces: Sequence[Tensor]) -> np.ndarray[Any, Any]:
         """Blocks of rows as one array. Memory: twice their bytes."""
@@ -148,22 +143,56 @@ class TensorReader:
             return np.empty((0, *tensor.shape[1:]), numpy_dtype(tensor.dtype))
         return np.concatenate([self.read(piece) for piece in pieces])
 
-    def _file(self, tensor: Tensor) -> ByteFile:
+    @contextmanager
+    def _open(self, tensor: Tensor) -> Iterator[ByteFile]:
+        """The tensor's file, which stays open for the block at least."""
         name = tensor.storage.file
         with self._lock:
-            file = self._files.get(name)
+            file = self._files.pop(name, None)
             if file is None:
-                file = ByteFile(self._checkpoint.root / name, name)
-                stated = self._checkpoint.files[name]
-                if file.size != stated:
-                    file.close()
-                    raise CorruptCheckpoint(
-                        file.subject,
-                        f"the file changed: it has {file.size:,} bytes, not the {stated:,} of before",
-                        "let the download or the writer finish, then try again",
-                    )
-                self._files[name] = file
-            return file
+                self._close_idle(_MOST_OPEN - 1)
+                file = self._opened(name)
+            self._files[name] = file
+            self._readers[name] = self._readers.get(name, 0) + 1
+        try:
+            yield file
+        finally:
+            with self._lock:
+                self._readers[name] -= 1
+
+    def _close_idle(self, most: int) -> None:
+        """Closes files that nobody reads, those used longest ago first, until at most so many are open."""
+        idle = [name for name in self._files if not self._readers[name]]
+        for name in idle[: max(0, len(self._files) - most)]:
+            self._files.pop(name).close()
+
+    def _opened(self, name: str) -> ByteFile:
+        file = ByteFile(self._checkpoint.root / name, name)
+        stated = self._checkpoint.files[name]
+        if file.size != stated:
+            file.close()
+            raise CorruptCheckpoint(
+                file.subject,
+                f"the file changed: it has {file.size:,} bytes, not the {stated:,} of before",
+                "let the download or the writer finish, then try again",
+            )
+        return file
+
+
+def _read(tensor: Tensor, dtype: np.dtype[Any], file: ByteFile) -> np.ndarray[Any, Any]:
+    try:
+        if tensor.contiguous:
+            shape = tensor.shape if BITS[tensor.dtype] >= 8 else (tensor.nbytes,)
+            array = np.empty(shape, dtype)
+            file.read_into(tensor.start, _bytes_of(array))
+            return array
+        flat = np.empty(span(tensor.shape, tensor.strides), dtype)
+        file.read_into(tensor.start, _bytes_of(flat))
+        strides = [stride * dtype.itemsize for stride in tensor.strides]
+        view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+        return np.array(view, order="C", copy=True)
+    except (MemoryError, ValueError) as error:
+        raise too_big(file.subject, f"tensor {quoted(tensor.name)}", tensor.nbytes) from error
 
 
 def _rows_of_pieces(pieces: Sequence[Tensor], start: int, stop: int) -> list[Tensor]:

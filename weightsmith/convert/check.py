@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.convert.digests import HASHES, digest
-from weightsmith.convert.staging import MANIFEST
+from weightsmith.convert.leftovers import MANIFEST
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 

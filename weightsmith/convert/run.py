@@ -12,13 +12,15 @@ from weightsmith.convert.choose import check_options, choose, gather
 from weightsmith.convert.config import apply, compare, encode, true_config
 from weightsmith.convert.digests import check_name, digest, digesting
 from weightsmith.convert.dtype_names import parse_dtype
+from weightsmith.convert.journal import Journal, describe_work, verified
+from weightsmith.convert.leftovers import MANIFEST, MARKER, clear
 from weightsmith.convert.manifest import manifest
 from weightsmith.convert.plan import as_checkpoint, make_plan
 from weightsmith.convert.result import Conversion, count
 from weightsmith.convert.sealing import copy_file, stamps, verify, write_file
 from weightsmith.convert.shards import INDEX, index, parse_size
 from weightsmith.convert.sidefiles import find_side_files
-from weightsmith.convert.staging import MANIFEST, finish, resolve_target, staging
+from weightsmith.convert.staging import finish, resolve_target, staging
 from weightsmith.convert.writer import write_weights
 from weightsmith.errors import CorruptCheckpoint
 from weightsmith.values.parallel import default_workers
@@ -43,14 +45,15 @@ def convert(
     workers: int | None = None,
     hash_name: str = "blake3",
     dry_run: bool = False,
+    resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Writes `target`, a folder that does not exist or is empty, from the checkpoint `source`.
 
     converter: a name, or None to choose by evidence. options: the `--set` pairs. dtype, max_shard_size as
-    written by the user. workers: threads; the bytes written do not depend on it. progress: bytes read, of how
-    many. Raises ConversionRefused, TargetRefused, and what `open_checkpoint` raises; then `target` is as it
-    was before.
+    written by the user. workers: threads; the bytes written do not depend on it. resume: keep what a killed
+    run of the same work has finished. progress: bytes read, of how many. Raises ConversionRefused,
+    TargetRefused, and what `open_checkpoint` raises; then `target` is as it was before.
     """
     began = time.monotonic()
     asked, threads = options or {}, workers or default_workers()
@@ -99,9 +102,19 @@ def convert(
     if dry_run:
         return replace(result, seconds=time.monotonic() - began)
 
-    with staging(real_target) as folder, digesting(checkpoint.root, inputs, hash_name) as source_hashes:
+    orders = [chosen.name, dict(recipe.options), dict(asked), cast_to, limit, hash_name]
+    work = describe_work(plan, orders, before)
+    with (
+        staging(real_target, work if resume else None) as folder,
+        digesting(checkpoint.root, inputs, hash_name) as source_hashes,
+    ):
         # Execute: written, hashed and brought to the disk at the same time. Then open it like a stranger.
-        weights = write_weights(plan, checkpoint, folder, threads, hash_name, progress)
+        done = verified(folder / MARKER, plan, hash_name, threads)
+        journal = Journal(folder / MARKER, work, plan, done)
+        clear(folder, {MARKER, *done})
+        weights = write_weights(
+            plan, checkpoint, folder, threads, hash_name, progress, done, journal.finished
+        )
         verify(folder, table)
 
         # Metadata last: a folder without it is no checkpoint to anybody.
@@ -133,7 +146,10 @@ def convert(
             ),
         )
         finish(folder, real_target)
-    return replace(result, seconds=time.monotonic() - began)
+    resumed = (
+        (f"{len(done)} of {len(plan.files)} weights files were there from a killed run",) if done else ()
+    )
+    return replace(result, seconds=time.monotonic() - began, notes=(*recipe.notes, *resumed))
 
 
 def _inputs(checkpoint: Checkpoint) -> list[str]:

@@ -1,11 +1,10 @@
-"""A folder next to the target that becomes the target in one rename, or vanishes; and what dead runs left."""
+"""A folder next to the target that becomes the target in one rename, or vanishes."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -14,16 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.convert.leftovers import MARKER, STAGING, adopt, clean_leftovers
 from weightsmith.errors import TargetRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
-
-# Present in every staging folder until the moment before its rename: only a folder with it (or with a
-# finished manifest) is ever taken for a leftover of ours.
-MARKER = ".weightsmith-staging"
-MANIFEST = "weightsmith.json"
 
 
 def resolve_target(source: Path, target: Path) -> Path:
@@ -63,20 +58,26 @@ def resolve_target(source: Path, target: Path) -> Path:
 
 
 @contextmanager
-def staging(target: Path) -> Iterator[Path]:
-    """An empty, locked folder next to `target`. Leave the block by `finish` or by an exception that removes it.
+def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
+    """A locked folder next to `target`. Leave the block by `finish` or by an exception that removes it.
 
-    SIGTERM and SIGHUP end the block like Ctrl-C does. Raises TargetRefused when the parent cannot be written
-    or another run is writing the same target.
+    resume: the work whose folder, left by a killed run, is taken over if there is one; else it is a new one with
+    nothing but the marker. SIGTERM and SIGHUP end the block like Ctrl-C does. Raises TargetRefused when the
+    parent cannot be written or another run is writing the same target.
     """
-    clean_leftovers(target)
     made: list[tuple[Path, int]] = []
     with _terminable():
         try:
             with _undisturbed():
-                made.append(_locked_folder(target))
+                adopted = adopt(target, resume) if resume is not None else None
+                if adopted is not None:
+                    made.append(adopted)
+                clean_leftovers(target, adopted[0] if adopted is not None else None)
+                if adopted is None:
+                    made.append(_locked_folder(target))
             folder = made[0][0]
-            (folder / MARKER).write_bytes(b"")
+            if adopted is None:
+                (folder / MARKER).write_bytes(b"")
             yield folder
         except OSError as error:
             raise refusal(target, error) from error
@@ -124,53 +125,13 @@ def refusal(target: Path, error: OSError) -> TargetRefused:
     return TargetRefused(target, f"cannot be written ({_reason(error)})", "check the disk and the path")
 
 
-def clean_leftovers(target: Path) -> list[str]:
-    """Removes staging folders that killed runs for this target left; the names of those removed.
-
-    Only a folder with our name for this target, our marker or manifest, our user and no living owner is
-    removed: the owner holds a lock on its folder that the kernel drops when it dies.
-    """
-    removed = []
-    for path in _stagings(target):
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                if _is_leftover(path, descriptor):
-                    shutil.rmtree(path)
-                    removed.append(path.name)
-            finally:
-                os.close(descriptor)
-    return removed
-
-
-def _stagings(target: Path) -> list[Path]:
-    pattern = re.compile(re.escape(f".{target.name}.weightsmith-") + "[0-9a-f]{8}")
-    try:
-        return [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
-    except OSError:
-        return []
-
-
-def _is_leftover(path: Path, descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise TargetRefused(
-            path, "another conversion to the same target is running", "wait for it or name another folder"
-        ) from error
-    if os.fstat(descriptor).st_uid != os.geteuid():
-        return False
-    names = os.listdir(descriptor)
-    return not names or MARKER in names or MANIFEST in names
-
-
 def _locked_folder(target: Path) -> tuple[Path, int]:
     """A new folder and a descriptor that holds its lock.
 
     A cleaner may remove it between mkdir and flock; a removed folder has no links, so try again.
     """
     while True:
-        folder = target.parent / f".{target.name}.weightsmith-{secrets.token_hex(4)}"
+        folder = target.parent / (STAGING.format(target.name) + secrets.token_hex(4))
         try:
             folder.mkdir(mode=0o777)
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

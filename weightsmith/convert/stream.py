@@ -10,6 +10,7 @@ from weightsmith.convert.digests import new_hasher
 from weightsmith.convert.disk import BLOCK, WINDOW, go_through_cache, is_direct, open_direct, write_all
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -45,8 +46,16 @@ class Stream:
     written both ways. A file is open only from its first byte to its last.
     """
 
-    def __init__(self, path: Path, nbytes: int, hash_name: str, disk: Disk) -> None:
-        self._path, self._nbytes, self._disk = path, nbytes, disk
+    def __init__(
+        self,
+        path: Path,
+        nbytes: int,
+        hash_name: str,
+        disk: Disk,
+        finished: Callable[[str, int, str], None] = lambda file, nbytes, hexdigest: None,
+    ) -> None:
+        """finished: called with name, bytes and hash when the whole file is on the disk, from a thread of it."""
+        self._path, self._nbytes, self._disk, self._finished = path, nbytes, disk, finished
         self._hasher: Hasher = new_hasher(hash_name)
         self._descriptor = -1
         self._next = self._unsynced = 0
@@ -158,4 +167,6 @@ class Stream:
         write_all(self._descriptor, memoryview(rest), self._nbytes - len(rest))
         os.fsync(self._descriptor)
         self.close()
-        return self._hasher.hexdigest()
+        found = self._hasher.hexdigest()
+        self._finished(self._path.name, self._nbytes, found)
+        return found

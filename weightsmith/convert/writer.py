@@ -13,7 +13,7 @@ from weightsmith.values.blocks import BlockReader
 from weightsmith.values.parallel import Tally, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
@@ -27,23 +27,32 @@ def write_weights(
     folder: Path,
     workers: int,
     hash_name: str,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None,
+    done: Mapping[str, str],
+    finished: Callable[[str, int, str], None],
 ) -> dict[str, str]:
     """Fills `folder` with the plan's files, on the disk; file -> hash. Memory: a few pieces per worker.
+
+    done: the files that are there already, with their hashes. finished: called for each of the others with its
+    bytes and its hash when it is whole and on the disk, from a thread of the disk's.
 
     Raises OSError when the target cannot take them, CorruptCheckpoint when the source changes underneath,
     ConversionRefused from a kernel. The same plan gives the same bytes whatever the number of workers.
     """
     for name, layout in plan.files.items():
-        allocate(folder / name, layout.nbytes)
+        if name not in done:
+            allocate(folder / name, layout.nbytes)
     tally = Tally(plan.bytes_read, progress)
+    if done:
+        tally.add(plan.bytes_read - sum(piece.nbytes for piece in pieces(plan, done)))
     with ExitStack() as stack:
         reader = stack.enter_context(TensorReader(source))
         disk = Disk()
         streams: dict[str, Stream] = {}
         for name, layout in plan.files.items():
-            streams[name] = Stream(folder / name, layout.nbytes, hash_name, disk)
-            stack.callback(streams[name].close)
+            if name not in done:
+                streams[name] = Stream(folder / name, layout.nbytes, hash_name, disk, finished)
+                stack.callback(streams[name].close)
         stack.enter_context(disk)  # left first: its threads use the files
 
         def new_worker() -> Callable[[Given | Copy | Piece], tuple[Made, ...]]:
@@ -58,7 +67,8 @@ def write_weights(
 
         def take(made: tuple[Made, ...]) -> None:
             for part in made:
-                streams[part.file].write(part.start, part.data)
+                if part.file not in done:
+                    streams[part.file].write(part.start, part.data)
 
-        in_order(pieces(plan), new_worker, take, workers)
-        return {name: streams[name].sealed() for name in plan.files}
+        in_order(pieces(plan, done), new_worker, take, workers)
+        return {name: done[name] if name in done else streams[name].sealed() for name in plan.files}

@@ -98,7 +98,15 @@ def fit(
         observations = observe(matching.roles, sizes, counted, solved.known, shared)
         narrowed = _narrowed(solved.components)
         groups = decide(matching.roles, observations, solved.known, stated, narrowed, exactly=exactly)
-        answer, facts = explain(matching.roles, facts, solved.known, groups, stated, exactly=exactly)
+        answer, facts = explain(
+            matching.roles,
+            facts,
+            solved.known,
+            groups,
+            stated,
+            lambda values: not prove(matching, values).faults,
+            exactly=exactly,
+        )
     except Contradiction:
         return None
     proof = prove(matching, answer.values)

@@ -40,6 +40,10 @@ class Proof:
     unmatched: tuple[str, ...]
     misfits: tuple[Misfit, ...]
 
+    @property
+    def faults(self) -> int:
+        return len(self.missing) + len(self.unmatched) + len(self.misfits)
+
 
 def prove(matching: Matching, values: Mapping[str, Value]) -> Proof:
     """Compares in time linear in the number of tensors: conditions are tested once per index that they read."""

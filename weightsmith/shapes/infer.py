@@ -15,7 +15,7 @@ from weightsmith.shapes.matching import NameTable
 from weightsmith.shapes.page import load_page, name_key
 from weightsmith.shapes.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.recognition import read_as, recognise
-from weightsmith.shapes.reports import FieldReport, draft_rows, report, with_rows
+from weightsmith.shapes.reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
@@ -137,9 +137,8 @@ def _corrected(
         name = main_dtype(checkpoint)
         return fresh if name is None else {**fresh, "torch_dtype": name}
     corrected = copy.deepcopy(dict(config))
-    for field in fields:
-        if field.changed:
-            assign(corrected, field.name, field.derived)
+    for name, value in edits(config, fields):
+        assign(corrected, name, value)
     corrected.setdefault("architectures", list(page.architectures))
     return corrected
 

@@ -89,7 +89,8 @@ def explain_lists(
             return None
         filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
     own = frozenset(field for field in fields if stated.has(field))
-    return _assembled(fields, filled, lengths, counted, asked, options, own)
+    undeclared = frozenset(fields) - set(stated.page.lists)
+    return _assembled(fields, filled, lengths, counted, asked, options, own, undeclared)
 
 
 def _length(
@@ -202,19 +203,23 @@ def _assembled(
     asked: Mapping[str, Reading],
     options: Mapping[str, Sequence[Value]],
     own: frozenset[str],
+    undeclared: frozenset[str],
 ) -> Lists:
-    """Whole lists from the places; a place that no condition reads keeps what is stated, and makes the list loose."""
+    """Whole lists from the places; a place that no condition reads keeps what is stated, and makes the list loose.
+
+    own: lists that the file has. undeclared: those that may be longer than there are layers.
+    """
     first = {p: v for places, ways in filled for p, v in zip(places, ways[0], strict=True)}
     loose = {field for places, ways in filled if len(ways) > 1 for field, _ in places}
     for field in fields:
         read = {position for name, position in first if name == field}
         # A list of members may hold any number that no layer has.
-        if not asked[field].indexed or read != set(range(lengths[field])):
+        if not asked[field].indexed or read != set(range(lengths[field])) or field in undeclared:
             loose.add(field)
     total = 1
     for _, ways in filled:
         total *= len(ways)
-    choices = [_whole(fields, first, lengths, counted, asked, options, own)]
+    choices = [_whole(fields, first, lengths, counted, asked, options, own, undeclared)]
     if 1 < total <= MAX_LISTS:
         for picked in product(*(ways for _, ways in filled)):
             trial = {
@@ -222,7 +227,7 @@ def _assembled(
                 for (places, _), way in zip(filled, picked, strict=True)
                 for p, v in zip(places, way, strict=True)
             }
-            choices.append(_whole(fields, trial, lengths, counted, asked, options, own))
+            choices.append(_whole(fields, trial, lengths, counted, asked, options, own, undeclared))
     kept = {tuple(sorted((k, str(v)) for k, v in choice.items())): choice for choice in choices}
     return Lists(tuple(kept.values()), frozenset(loose))
 
@@ -235,6 +240,7 @@ def _whole(
     asked: Mapping[str, Reading],
     options: Mapping[str, Sequence[Value]],
     own: frozenset[str],
+    undeclared: frozenset[str],
 ) -> dict[str, Value]:
     whole: dict[str, Value] = {}
     for field in fields:
@@ -249,7 +255,7 @@ def _whole(
             whole[field] = None if stated is None and not value else value
             continue
         fill = next((v for v in options[field] if v is not OTHER), None)
-        whole[field] = tuple(
-            trial.get((field, p), items[p] if p < len(items) else fill) for p in range(lengths[field])
-        )
+        spare = items[lengths[field] :] if field in undeclared else ()
+        read = (trial.get((field, p), items[p] if p < len(items) else fill) for p in range(lengths[field]))
+        whole[field] = (*read, *spare)
     return whole

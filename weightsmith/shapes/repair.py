@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.errors import TargetRefused
+from weightsmith.shapes.reports import edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ def write_config(
     if config is None:
         text = fresh_text(dict(inference.config))
     else:
-        text = corrected_text(config.text, [(change.name, change.derived) for change in inference.changes])
+        text = corrected_text(config.text, edits(config.data, inference.fields))
     target = output or checkpoint.root / "config.json"
     if output is None and config is not None and config.path == target and text == config.text:
         return f"{target}: already right, left untouched"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.facts import Evidence
-from weightsmith.shapes.stated import Stated, freeze
+from weightsmith.shapes.stated import Stated, freeze, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,6 +60,21 @@ def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> lis
     rows = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _list_fields(chosen, stated, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
+
+
+def edits(config: Mapping[str, Any], rows: Iterable[FieldReport]) -> list[tuple[str, Value]]:
+    """(dotted name, new value) for everything that the corrected config has otherwise than the file.
+
+    An object that the file lacks, or has empty, is written whole: half of it would replace the class's own.
+    """
+    rows = list(rows)
+    parents = {row.name: row.name.rpartition(".")[0] for row in rows}
+    made = {p for row in rows if row.changed and (p := parents[row.name]) and not lookup(config, p)[1]}
+    return [
+        (row.name, row.derived)
+        for row in rows
+        if row.changed or (parents[row.name] in made and row.derived is not None)
+    ]
 
 
 def draft_rows(config: Mapping[str, Any] | None, extras: Extras) -> list[FieldReport]:

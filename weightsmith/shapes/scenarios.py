@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.domains import distinct
 from weightsmith.shapes.facts import chosen_facts, solve_facts
 from weightsmith.shapes.lists import assemble
+from weightsmith.shapes.obedience import obey
 from weightsmith.shapes.pools import Pool, choose, from_component, from_group, join
 from weightsmith.shapes.predict import active_variant
 from weightsmith.shapes.propagation import Contradiction
@@ -20,7 +21,7 @@ from weightsmith.shapes.ratios import settle_ratios
 from weightsmith.shapes.structure import Group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.facts import Fact
@@ -62,13 +63,15 @@ def explain(
     base: Mapping[str, Value],
     groups: Sequence[Group],
     stated: Stated,
+    holds: Callable[[Mapping[str, Value]], bool],
     *,
     exactly: bool = False,
 ) -> tuple[Answer, list[Fact]]:
     """The best answer over all scenarios, and the facts that it rests on.
 
-    facts: the equations that hold whatever the flags are; base: what follows from them. exactly: raises
-    Contradiction where no answer explains everything, instead of giving the nearest one.
+    facts: the equations that hold whatever the flags are; base: what follows from them. holds: whether a config
+    predicts every tensor, which rounded equations leave open. exactly: raises Contradiction where no answer
+    explains everything, instead of giving the nearest one.
     """
     scenarios = list(islice(_scenarios(roles, groups, base, stated), MAX_SCENARIOS + 1))
     answers: list[tuple[Answer, list[Fact]]] = []
@@ -81,7 +84,10 @@ def explain(
     if not answers:
         found = _solve_scenario(scenarios[0], roles, facts, stated, strict=False)
         return found or (_settle(scenarios[0], list(facts), stated, strict=False), list(facts))
-    best, its_facts = min(answers, key=lambda pair: pair[0].cost)
+    answers.sort(key=lambda pair: pair[0].cost)
+    best, its_facts = answers[0]
+    if len(answers) > 1:
+        best, its_facts = next((pair for pair in answers if holds(pair[0].values)), answers[0])
     if len(answers) == 1 and len(scenarios) <= MAX_SCENARIOS:
         return best, its_facts
     return _common(best, [a for a, _ in answers], len(scenarios) <= MAX_SCENARIOS, base), its_facts
@@ -191,6 +197,7 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
     cheapest.update((name, (values[name],)) for name in options if name not in cheapest)
     settle_ratios(facts, values, options, cheapest, stated)
     values = complete(stated, values)
+    obey(values, options, cheapest, stated)
     return Answer(values, options, cheapest, partners, cost + stated.list_cost(values))
 
 

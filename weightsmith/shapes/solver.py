@@ -18,7 +18,7 @@ from weightsmith.shapes.propagation import Contradiction, Values, propagate
 __all__ = ["Component", "Contradiction", "Solved", "solve"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.expression import Atom
 
@@ -229,6 +229,7 @@ def _branch(
     """
     bounded: dict[str, int] = {}  # field → the largest that it can be
     windows: dict[str, tuple[int, int]] = {}
+    counted: dict[str, list[int]] = {}  # field → the values whose quotient divides a size
     for row in rows:
         terms = dict(row.terms)
         size = -terms.pop((), 0)
@@ -251,12 +252,15 @@ def _branch(
             window = _floor_window(*next(iter(terms.items())), size)
             if window:
                 windows[window[0]] = window[1]
+        for field, values in _floor_factors(terms, size):
+            counted[field] = sorted(set(values) & set(counted.get(field, values)))
     open_fields = {field for row in rows for field in row.fields()}
     choices = [(flag, [0, 1]) for flag in rules.flags & open_fields]
-    choices += [(field, _divisors(number)) for field, number in common.items() if field not in rules.flags]
+    choices += [(field, divisors_of(number)) for field, number in common.items() if field not in rules.flags]
     choices += [
         (f, list(range(low, high + 1))) for f, (low, high) in windows.items() if high - low < MAX_COUNTED
     ]
+    choices += list(counted.items())
     if not choices:
         choices = [
             (f, list(range(0 if f in rules.zeroable else 1, top + 1)))
@@ -289,7 +293,19 @@ def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str,
     return None
 
 
-def _divisors(number: int) -> list[int]:
+def _floor_factors(terms: Mapping[Monomial, int], size: int) -> Iterator[tuple[str, list[int]]]:
+    """`(n // field) * (…) = size`: the quotient divides the size, so the field is one of those that give such a one."""
+    common = set.intersection(*(set(m) for m in terms))
+    for atom in common if size else ():
+        if not isinstance(atom, Floor):
+            continue
+        whole = atom.numerator.known()
+        match atom.denominator.terms:
+            case (((str(field),), 1),) if whole and whole <= MAX_COUNTED:
+                yield field, [v for v in range(1, whole + 1) if size % (whole // v) == 0]
+
+
+def divisors_of(number: int) -> list[int]:
     """In ascending order, by trial division: sizes are products of small numbers."""
     number = abs(number)
     divisors, prime, rest = [1], 2, number

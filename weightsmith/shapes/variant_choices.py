@@ -84,12 +84,15 @@ def _lists(
     groups = list(dict.fromkeys(signatures[at] for at in sorted(signatures)))
     options = kinds(field, stated.page, reading, counted.get(field))
     assumed = freeze(counted.get(field))
-    first = [assumed] if isinstance(assumed, tuple) and len(assumed) == length else []
+    # A list whose length no count declares may be longer than there are layers.
+    spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
+    first = [assumed] if isinstance(assumed, tuple) and len(assumed) == length + len(spare) else []
     if len(options) ** len(groups) > MAX_WAYS:
         return first or [assumed], False
     fill = options[0] if options else None
     lists: list[Value] = []
     for way in product(options, repeat=len(groups)):
         kind = dict(zip(groups, way, strict=True))
-        lists.append(tuple(kind[signatures[at]] if at in signatures else fill for at in range(length)))
-    return distinct([*first, *lists]), set(signatures) == set(range(length))
+        items = (kind[signatures[at]] if at in signatures else fill for at in range(length))
+        lists.append((*items, *spare))
+    return distinct([*first, *lists]), declared is not None and set(signatures) == set(range(length))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.unsignedinteger[Any]]
 Doubles = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.packing import packed_modules
@@ -47,14 +47,17 @@ class Inspection:
 
 
 def inspect(
-    checkpoint: Checkpoint, *, values: bool = False, progress: Callable[[int, int], None] | None = None
+    checkpoint: Checkpoint,
+    *,
+    values: Literal["full", "sample"] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Headers alone, or with `values` every number once. Raises what reading the tensors raises."""
+    """Headers alone, or every number once, or a sample of each tensor. Raises what reading the tensors raises."""
     found = None
-    if values:
+    if values is not None:
         from weightsmith.values.survey import survey
 
-        found = survey(checkpoint, progress=progress)
+        found = survey(checkpoint, sample=values == "sample", progress=progress)
     return Inspection(checkpoint, _quantization(checkpoint), found)
 
 

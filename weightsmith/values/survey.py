@@ -37,7 +37,12 @@ class Survey:
 
     def document(self) -> dict[str, object]:
         """What `inspect --values` adds to the JSON contract."""
-        return {"fusion": self.fusion.document(), "damage": [fault.document() for fault in self.damage]}
+        sampled = {"sampled": True} if self.sampled else {}
+        return {
+            "fusion": self.fusion.document(),
+            "damage": [fault.document() for fault in self.damage],
+            **sampled,
+        }
 
 
 @dataclass(frozen=True, slots=True)

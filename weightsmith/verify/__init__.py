@@ -3,7 +3,8 @@
 Neither torch, transformers nor vLLM is imported in this process: they run in children (`child.py`).
 """
 
+from weightsmith.verify.options import Options
 from weightsmith.verify.result import Check, VerifyResult
-from weightsmith.verify.run import Options, verify
+from weightsmith.verify.run import verify
 
 __all__ = ["Check", "Options", "VerifyResult", "verify"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.errors import InvalidConfig, MissingInput, TargetRefused, UnknownFormat
 from weightsmith.verify.determinism import parting
+from weightsmith.verify.hashing import file_hash
 from weightsmith.verify.reference import References
 from weightsmith.verify.tokens import LogprobFile
 
@@ -90,8 +91,8 @@ def identify(model: Path, kind: Kind, prompts: Sequence[Prompt], weights: Iterab
     return Identity(
         kind=kind.name,
         prompts=tuple(prompt.text for prompt in prompts),
-        tokenizer={name: _hash(model / name) for name in _TOKENIZER if (model / name).exists()},
-        weights={name: _hash(model / name) for name in weights},
+        tokenizer={name: file_hash(model / name) for name in _TOKENIZER if (model / name).exists()},
+        weights={name: file_hash(model / name) for name in weights},
     )
 
 
@@ -190,9 +191,3 @@ def _read(path: Path, facts: dict[str, Any]) -> Baseline:
         raise UnknownFormat(
             path, f"its metadata lacks {error}", "make it again with --save-baseline"
         ) from error
-
-
-def _hash(path: Path) -> str:
-    from blake3 import blake3
-
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()

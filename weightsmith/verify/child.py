@@ -14,15 +14,17 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 JOB, RESULT, FAILURE, STAGES, LOG = "job.json", "result.json", "failure.json", "stages.jsonl", "log.txt"
 
 # Often enough that a progress line is not felt as late, seldom enough to cost nothing.
 _POLL_SECONDS = 0.1
+# A killed process of the group is gone in milliseconds; what nobody reaps stays a zombie for ever.
+_DYING_SECONDS = 0.5
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 8
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -34,6 +36,12 @@ CALM_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 _EXCEPTION = re.compile(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b(:|$)")
 _DECORATION = re.compile(r"\x1b\[[0-9;]*m|^\(?[\w-]+ pid=\d+\)\s*|^\[rank\d+\]:\s?")
 _PROGRESS_BAR = re.compile(r"\d+%.*\||it/s\]|s/it\]")
+
+
+class Stage(Protocol):
+    """Told what begins, or how far it is: `done` of `total` pieces of work, no total where none is known."""
+
+    def __call__(self, text: str, done: int = 0, total: int = 0, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ def run(
     job: Mapping[str, Any],
     env: Mapping[str, str],
     timeout_s: float,
-    progress: Callable[[str], None] | None = None,
+    progress: Stage | None = None,
 ) -> Outcome:
     """Runs `python -m module folder` in `folder` and reads what it leaves there.
 
@@ -76,9 +84,14 @@ def run(
     directory may hold nothing but our own files, least of all a stranger's model.
     The job goes in as `job.json`; the module's main hands `work` to `serve`, which writes the rest.
     """
+    with started(module, folder, env) as waiting:
+        return waiting.run(job, timeout_s, progress)
+
+
+@contextlib.contextmanager
+def started(module: str, folder: Path, env: Mapping[str, str]) -> Iterator[Waiting]:
+    """A child that is there before its job is, and imports meanwhile. It ends with the block, whatever happens."""
     folder.mkdir()
-    (folder / JOB).write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
-    started = time.monotonic()
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(folder)],
@@ -90,27 +103,56 @@ def run(
             start_new_session=True,
         )
         try:
-            timed_out = _wait(process, folder / STAGES, started + timeout_s, progress)
+            yield Waiting(process, folder)
         finally:
-            _end_group(process)
-    seconds = time.monotonic() - started
-    result = None if timed_out else _read_json(folder / RESULT)
-    if result is not None:
-        return Outcome(result, None, seconds)
-    return Outcome(None, _failure(folder, process.returncode, timeout_s if timed_out else None), seconds)
+            if not (folder / JOB).exists():  # else `Waiting.run` has ended it
+                _end_group(process)
 
 
-def serve(work: Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]]) -> NoReturn:
-    """The child's side: reads the job, runs `work(job, folder, stage)`, leaves a result or a failure, never both."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A child without a job yet. It takes one job only."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def run(self, job: Mapping[str, Any], timeout_s: float, progress: Stage | None = None) -> Outcome:
+        """Hands over the job and waits for the end. seconds: from here on."""
+        began = time.monotonic()
+        try:
+            _write_whole(self.folder / JOB, job)
+            timed_out = _wait(self.process, self.folder / STAGES, began + timeout_s, progress)
+        finally:
+            _end_group(self.process)
+        seconds = time.monotonic() - began
+        result = None if timed_out else _read_json(self.folder / RESULT)
+        if result is not None:
+            return Outcome(result, None, seconds)
+        limit = timeout_s if timed_out else None
+        return Outcome(None, _failure(self.folder, self.process.returncode, limit), seconds)
+
+
+def serve(
+    work: Callable[[dict[str, Any], Path, Stage], dict[str, Any]], prepare: Callable[[], None] | None = None
+) -> NoReturn:
+    """The child's side: reads the job, runs `work(job, folder, stage)`, leaves a result or a failure, never both.
+
+    prepare: what can be done before the job is there.
+    """
     _die_with_parent()
     folder = Path(sys.argv[1])
-    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
 
-    def stage(text: str) -> None:
+    def stage(text: str, done: int = 0, total: int = 0, /) -> None:
         with (folder / STAGES).open("a", encoding="utf-8") as stages:
-            stages.write(json.dumps(text, ensure_ascii=False) + "\n")
+            stages.write(json.dumps([text, done, total], ensure_ascii=False) + "\n")
 
     try:
+        if prepare is not None:
+            stage("importing")
+            prepare()
+        while not (folder / JOB).exists():
+            time.sleep(_POLL_SECONDS / 10)
+        job = json.loads((folder / JOB).read_text(encoding="utf-8"))
         result = work(job, folder, stage)
     except BaseException as error:
         traceback.print_exc()
@@ -119,10 +161,15 @@ def serve(work: Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str
         facts = {"what": what, "unusable": isinstance(error, ImportError)}
         (folder / FAILURE).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
         _leave(1)
-    partial = folder / (RESULT + ".part")
-    partial.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
-    partial.replace(folder / RESULT)
+    _write_whole(folder / RESULT, result)
     _leave(0)
+
+
+def _write_whole(path: Path, document: Mapping[str, Any]) -> None:
+    """Whoever looks for the file finds all of it or nothing."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    partial.replace(path)
 
 
 def last_words(log: str) -> tuple[str, ...]:
@@ -148,17 +195,15 @@ def _environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _wait(
-    process: subprocess.Popen[bytes], stages: Path, deadline: float, progress: Callable[[str], None] | None
-) -> bool:
+def _wait(process: subprocess.Popen[bytes], stages: Path, deadline: float, progress: Stage | None) -> bool:
     """Waits for the end, passing stages on; True when the deadline came first."""
     told = 0
     while True:
         ended = process.poll() is not None
         seen = _stages(stages)
         if progress is not None:
-            for text in seen[told:]:
-                progress(text)
+            for step in seen[told:]:
+                progress(*step)
         told = len(seen)
         if ended:
             return False
@@ -176,11 +221,17 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    # The others die on their own time, and until then may write into the folder that is removed next.
+    deadline = time.monotonic() + _DYING_SECONDS
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(_POLL_SECONDS / 10)
 
 
 def _failure(folder: Path, returncode: int, timeout_s: float | None) -> Failure:
     seen = _stages(folder / STAGES)
-    stage = seen[-1] if seen else "starting"
+    stage = seen[-1][0] if seen else "starting"
     with (folder / LOG).open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
         tail = last_words(log.read().decode("utf-8", "replace"))
@@ -194,11 +245,11 @@ def _failure(folder: Path, returncode: int, timeout_s: float | None) -> Failure:
     return Failure(f"ended with exit status {returncode} and without a result", stage, tail)
 
 
-def _stages(path: Path) -> list[str]:
+def _stages(path: Path) -> list[tuple[str, int, int]]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return [tuple(json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.verify import determinism, health, judge
 from weightsmith.verify.child import Failure
+from weightsmith.verify.cost import overhead
 from weightsmith.verify.result import Check, VerifyResult
 
 if TYPE_CHECKING:
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """The baseline compared with, what identifies this run, and by prompt how many positions are comparable."""
+    """The baseline compared with, what identifies this run, and by prompt how many positions are comparable.
+
+    spread: of the baseline's own distributions.
+    """
 
     baseline: Baseline
     here: Identity
     positions: dict[int, int]
+    spread: Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def conclude(
         judge.settings_check(seen.kind, seen.device.kind, run),
         *judge.text_checks(sanity, limits),
         judge.facts_check(facts, seen.prompts, limits),
-        *(judge.spread_checks(seen.spread, limits) if seen.spread else ()),
+        *_spread_checks(seen, limits),
         *(judge.repetition_check(found, limits) for found in repeated),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
@@ -92,7 +97,7 @@ def conclude(
         command=command,
         performance=_performance(run),
         determinism=tuple(found.document() for found in repeated),
-        seconds={**seconds, **_stages(seen, run)},
+        seconds={**seconds, **_stages(seen, run), **overhead(seconds["whole"], run, _twin(seen))},
     )
 
 
@@ -116,6 +121,12 @@ def _repetitions(run: EngineRun) -> tuple[Repetition, ...]:
     return determinism.repetitions(runs, "batch")
 
 
+def _spread_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:
+    if seen.spread is None:
+        return ()
+    return judge.spread_checks(seen.spread, limits, None if seen.against is None else seen.against.spread)
+
+
 def _baseline_checks(seen: Observed, run: EngineRun) -> tuple[Check, ...]:
     if seen.against is None:
         return ()
@@ -124,10 +135,8 @@ def _baseline_checks(seen: Observed, run: EngineRun) -> tuple[Check, ...]:
 
 def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:
     if seen.parity is not None:
-        refused = (
-            {} if seen.reference is None or isinstance(seen.reference, Failure) else seen.reference.refused
-        )
-        return judge.all_parity_checks(seen.parity, limits, refused)
+        twin = _twin(seen)
+        return judge.all_parity_checks(seen.parity, limits, {} if twin is None else twin.refused)
     if isinstance(seen.reference, Failure):
         return (judge.no_parity(f"no reference: {seen.reference.sentence()}"),)
     return (judge.no_parity(f"no reference was run (--reference {seen.reference_asked})"),)
@@ -137,9 +146,9 @@ def _parity_document(seen: Observed) -> dict[str, Any]:
     if seen.parity is None:
         return {}
     document = {"reference": seen.reference_asked, **seen.parity.document()}
-    if seen.reference is not None and not isinstance(seen.reference, Failure):
-        document["versions"] = seen.reference.versions
-        document["refused"] = seen.reference.refused
+    twin = _twin(seen)
+    if twin is not None:
+        document |= {"versions": twin.versions, "refused": twin.refused, "cached": list(twin.cached)}
     return document
 
 
@@ -174,6 +183,8 @@ def _performance(run: EngineRun) -> dict[str, Any]:
         "engine_s": run.seconds["whole"],
         "peak_memory_bytes": run.peak_bytes,
         "single_tokens_per_s": alone.tokens / alone.seconds,
+        "single_latency_s": alone.seconds / max(1, len(alone.answers)),
+        "kv_cache_tokens": (run.settings.get("kv_blocks") or 0) * (run.settings.get("block_size") or 0),
         "single_ttft_s": _median([a.ttft for a in alone.answers.values()]),
         "single_tpot_s": _median([a.tpot for a in alone.answers.values()]),
         "batch_requests": len(batch.answers),
@@ -201,6 +212,11 @@ def _stages(seen: Observed, run: EngineRun) -> dict[str, float]:
     """Where the time went inside the children."""
     stages = {f"engine {stage}": seconds for stage, seconds in run.seconds.items()}
     stages.update({f"pass {name}": r.seconds for name, r in run.runs.items()})
-    if seen.reference is not None and not isinstance(seen.reference, Failure):
-        stages.update({f"reference {stage}": s for stage, s in seen.reference.seconds.items()})
+    twin = _twin(seen)
+    if twin is not None:
+        stages.update({f"reference {stage}": s for stage, s in twin.seconds.items()})
     return stages
+
+
+def _twin(seen: Observed) -> References | None:
+    return None if isinstance(seen.reference, Failure) else seen.reference

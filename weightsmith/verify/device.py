@@ -76,7 +76,7 @@ def find(
     look = _probe if probe is None else probe
     if asked == "cpu":
         _need_engine(installed, "cpu")
-        return Device("cpu", _cpu_name(), Seen((), installed))
+        return Device("cpu", cpu_name(), Seen((), installed))
     kind: DeviceKind = "cuda" if asked == "cuda" else "npu"
     seen = _look(kind, root, environment, installed, look)
     why_not = _absence(kind, seen)
@@ -186,7 +186,8 @@ def _probe(kind: str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {"error": "the probe answered nothing"}
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as Linux names it, and how many of its cores there are."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.verify import child
 from weightsmith.verify.tokens import Answer, LogprobFile, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from weightsmith.verify.kinds import Kind
@@ -66,7 +66,8 @@ class EngineRun:
     """What the engine said.
 
     prompt_ids: token ids per prompt. left_out: prompts too long for the model. texts: answer per prompt.
-    runs: by pass name. measured: the answers whose log-probabilities lie in `logprobs`. seconds: import, load, whole.
+    runs: by pass name. measured: the answers whose log-probabilities lie in `logprobs`. seconds: import, load,
+    after_load (all that follows it), measuring (the engine's part in the log-probabilities), whole.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -138,13 +139,36 @@ def job(
     }
 
 
+def graphs(device: str, kind: Kind) -> str | None:
+    """Why there is no graph mode to compare eager mode with; None where there is one.
+
+    vLLM 0.32's CPU platform sets the graph mode to NONE and leaves `enforce_eager` to choose inductor or not.
+    """
+    if device == "cpu":
+        return "not compared: vLLM has no graphs on a CPU, the engine runs eager"
+    if kind.mask == "prefix":
+        return "not compared: a prefix-LM runs eager, since graphs of the decode mask its prompt causally"
+    return None
+
+
+def run_eager(
+    task: dict[str, Any], folder: Path, timeout_s: float, progress: child.Stage | None = None
+) -> Run | child.Failure:
+    """The first pass of `task` by a second engine in eager mode: are the first one's graphs to be trusted?"""
+    first = {**task, "eager": True, "entries": 0, "passes": task["passes"][:1]}
+    found = run(first, folder, timeout_s, progress)
+    if isinstance(found, child.Failure):
+        return found
+    return replace(found.runs["batch"], engine_seconds=found.seconds["whole"])
+
+
 def environment(device: str) -> dict[str, str]:
     """Variables of every child that starts an engine on `device`."""
     return _OFFLINE | (_CPU if device == "cpu" else _NPU if device == "npu" else {})
 
 
 def run(
-    task: dict[str, Any], folder: Path, timeout_s: float, progress: Callable[[str], None] | None = None
+    task: dict[str, Any], folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
     settings = environment(task["device"])
@@ -155,7 +179,7 @@ def run(
         return outcome.failure or child.Failure("no result", "unknown")
     try:
         need_whole_answers(outcome.result, task["max_tokens"])
-        return _read(outcome.result, folder, outcome.seconds)
+        return _read(task, outcome.result, folder, outcome.seconds)
     except (KeyError, TypeError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
 
@@ -171,12 +195,14 @@ def need_whole_answers(told: dict[str, Any], max_tokens: int) -> None:
                 raise ValueError(f"the answer to prompt {answer['prompt']} {words}, with no end token")
 
 
-def _read(told: dict[str, Any], folder: Path, seconds: float) -> EngineRun:
+def _read(task: dict[str, Any], told: dict[str, Any], folder: Path, seconds: float) -> EngineRun:
     runs = {name: _read_run(run) for name, run in told["passes"].items()}
     left_out = tuple(told["left_out"])
     expected = len(told["prompt_ids"]) - len(left_out)
     measured = {int(n): tuple(tokens) for n, tokens in told["measured"]["tokens"]}
-    answered = min(len(runs["batch"].answers), len(measured))
+    answered = len(runs["batch"].answers)
+    if task["entries"]:
+        answered = min(answered, len(measured))
     if answered < expected:
         raise ValueError(f"{answered} of {expected} prompts answered")
     logprobs = LogprobFile(folder / _LOGPROBS, told["measured"]["vocabulary"], told["measured"]["partial"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import platform
 from operator import attrgetter
 from typing import Any
 
@@ -82,8 +83,13 @@ def _counters(llm: Any) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
+    import torch
+
     versions: dict[str, str] = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return versions
+    versions["python"] = platform.python_version()
+    # torch_npu sets it to the CANN that it runs on, a CUDA build of torch leaves it out.
+    cann = getattr(torch.version, "cann", None)
+    return versions | ({"CANN": str(cann)} if cann else {})

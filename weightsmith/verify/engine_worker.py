@@ -5,32 +5,24 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 
 from __future__ import annotations
 
-import inspect
 import resource
 import time
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.verify.child import serve
+from weightsmith.verify.engine_logprobs import concurrency, measure
 from weightsmith.verify.engine_settings import read_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from weightsmith.verify.child import Stage
 
-LOGPROBS = "engine.safetensors"
-
-# vLLM 0.32 hands the vocabulary over as Python lists, about 100 bytes an entry with the integers and floats in
-# them (flat_logprobs: four lists of eight-byte references): 4 million entries are 400 MB for a moment.
-_ENTRIES_AT_ONCE = 4_000_000
-# Only when an engine refuses the whole vocabulary: what most deployments allow.
-_TOP_K_FALLBACK = 20
 _BLOCK = 128
 
 
-def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dict[str, Any]:
+def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
     """Loads `job["model"]`, runs every pass of `job["passes"]`, saves log-probabilities, returns the rest.
 
     The result holds, per pass, for each prompt in the order asked: token ids, log-probability of each and
@@ -60,16 +52,12 @@ def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dic
 
     passes: dict[str, Any] = {}
     for run in job["passes"]:
-        stage(f"answering: {run['name']}")
         kept = [n for n in run["order"] if fits[n]]
-        groups = together(kept, _concurrency(llm)) if run["together"] else [[n] for n in kept]
-        passes[run["name"]] = _answer(
-            llm, vllm.SamplingParams, prompts, groups, run["cold"], job["max_tokens"]
-        )
-    stage("measuring log-probabilities")
-    measured = _measure(
-        llm, vllm.SamplingParams, prompts, [n for n, fit in enumerate(fits) if fit], job, folder
-    )
+        groups = together(kept, concurrency(llm)) if run["together"] else [[n] for n in kept]
+        passes[run["name"]] = _answer(llm, prompts, groups, run, job["max_tokens"], stage)
+    asked = [n for n, fit in enumerate(fits) if fit] if job["entries"] else []
+    measured = measure(llm, vllm.SamplingParams, prompts, asked, job, folder, stage)
+    ended = time.perf_counter()
     first = passes[job["passes"][0]["name"]]["answers"]
     return {
         "prompt_ids": prompts,
@@ -81,7 +69,12 @@ def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dic
         "passes": passes,
         "measured": measured,
         "settings": read_back(llm),
-        "seconds": {"import": imported - started, "load": loaded - imported},
+        "seconds": {
+            "import": imported - started,
+            "load": loaded - imported,
+            "measuring": measured["seconds"],
+            "after_load": ended - loaded,
+        },
         "peak_bytes": _peak_bytes(job["device"]),
     }
 
@@ -153,14 +146,6 @@ def together(order: Sequence[int], at_once: int) -> list[list[int]]:
     return [list(order[start : start + at_once]) for start in range(0, len(order), at_once)]
 
 
-def _concurrency(llm: Any) -> int:
-    """How many requests of the full `max_model_len` the KV cache holds at once, at least 1."""
-    config = llm.llm_engine.vllm_config
-    cache, length = config.cache_config, config.model_config.max_model_len
-    known = getattr(cache, "kv_cache_max_concurrency", None)
-    return max(1, int(known or (cache.num_gpu_blocks or 0) * cache.block_size / length))
-
-
 def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
     """Every id that may end an answer by itself: the tokenizer's, the config's, the generation config's."""
     config = llm.llm_engine.vllm_config.model_config
@@ -173,16 +158,24 @@ def _end_tokens(llm: Any, tokenizer: Any) -> list[int]:
 
 
 def _answer(
-    llm: Any, sampling: Any, prompts: list[list[int]], groups: list[list[int]], cold: bool, max_tokens: int
+    llm: Any,
+    prompts: list[list[int]],
+    groups: list[list[int]],
+    run: dict[str, Any],
+    max_tokens: int,
+    stage: Stage,
 ) -> dict[str, Any]:
     """One pass: group after group of prompts, each group as one batch, from a cold or the warm prefix cache."""
+    from vllm import SamplingParams
+
     # Two candidates beside the chosen token are its lead over the runner-up, whichever of them it is.
-    params = sampling(temperature=0.0, max_tokens=max_tokens, logprobs=2, detokenize=False)
-    if cold:
+    params = SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=2, detokenize=False)
+    if run["cold"]:
         llm.reset_prefix_cache()
     started = time.perf_counter()
-    answers = []
+    answers: list[dict[str, Any]] = []
     for group in groups:
+        stage(f"answering: {run['name']}", len(answers), sum(map(len, groups)))
         requests = [{"prompt_token_ids": prompts[n]} for n in group]
         for n, output in zip(group, llm.generate(requests, params, use_tqdm=False), strict=True):
             answers.append({"prompt": n, **_transcript(output)})
@@ -211,82 +204,6 @@ def _transcript(output: Any) -> dict[str, Any]:
         "ttft": first,
         "tpot": decode,
     }
-
-
-def _measure(
-    llm: Any, sampling: Any, prompts: list[list[int]], order: list[int], job: dict[str, Any], folder: Path
-) -> dict[str, Any]:
-    """Greedy answers once more, with the log-probabilities of the whole vocabulary at every position.
-
-    Writes `p<n>.logprobs` float32 [positions, vocabulary]; where the engine gives only its top k,
-    `p<n>.logprobs` [positions, k] and `p<n>.ids` int32 [positions, k]. A large vocabulary gets fewer
-    positions, not fewer entries.
-    """
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    vocabulary = int(llm.llm_engine.vllm_config.model_config.get_vocab_size())
-    positions = max(4, min(job["max_tokens"], job["entries"] // (vocabulary * len(order))))
-    at_once = max(1, min(_concurrency(llm), _ENTRIES_AT_ONCE // (vocabulary * positions)))
-    arrays: dict[str, NDArray[np.generic]] = {}
-    tokens: list[list[Any]] = []
-    k = -1
-    for start in range(0, len(order), at_once):
-        group = order[start : start + at_once]
-        requests = [{"prompt_token_ids": prompts[n]} for n in group]
-        llm.reset_prefix_cache()
-        try:
-            outputs = llm.generate(requests, _full(sampling, positions, k), use_tqdm=False)
-        except Exception:
-            # vLLM 0.32 refuses with VLLMValidationError, earlier ones with ValueError.
-            if start or k != -1:
-                raise
-            k = job["max_logprobs"] if job["max_logprobs"] > 0 else _TOP_K_FALLBACK
-            outputs = llm.generate(requests, _full(sampling, positions, k), use_tqdm=False)
-        for n, output in zip(group, outputs, strict=True):
-            completion = output.outputs[0]
-            tokens.append([n, list(completion.token_ids)])
-            ids, values = _columns(completion.logprobs)
-            if k == -1:
-                arrays[f"p{n}.logprobs"] = _dense(ids, values, vocabulary)
-            else:
-                arrays[f"p{n}.logprobs"] = values[:, 1:].copy()
-                arrays[f"p{n}.ids"] = ids[:, 1:].astype(np.int32)
-        del outputs
-    save_file(arrays, folder / LOGPROBS)
-    return {"tokens": tokens, "vocabulary": vocabulary, "partial": k != -1, "positions": positions}
-
-
-def _full(sampling: Any, positions: int, k: int) -> Any:
-    flat = {"flat_logprobs": True} if "flat_logprobs" in inspect.signature(sampling).parameters else {}
-    return sampling(temperature=0.0, max_tokens=positions, logprobs=k, detokenize=False, **flat)
-
-
-def _columns(logprobs: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Token ids and log-probabilities [positions, entries], the chosen token first, then by rank.
-
-    vLLM's dictionaries drop the second mention of the chosen token; it is put back, so that both forms read alike.
-    """
-    import numpy as np
-
-    if hasattr(logprobs, "start_indices"):
-        positions = len(logprobs.start_indices)
-        ids = np.array(logprobs.token_ids, dtype=np.int64).reshape(positions, -1)
-        return ids, np.array(logprobs.logprobs, dtype=np.float32).reshape(positions, -1)
-    rows = [list(row.items()) for row in logprobs]
-    ranked = [[row[0], *sorted(row, key=lambda item: item[1].rank)] for row in rows]
-    width = min(len(row) for row in ranked)
-    ids = np.array([[token for token, _ in row[:width]] for row in ranked], dtype=np.int64)
-    return ids, np.array([[entry.logprob for _, entry in row[:width]] for row in ranked], dtype=np.float32)
-
-
-def _dense(ids: NDArray[np.int64], values: NDArray[np.float32], vocabulary: int) -> NDArray[np.float32]:
-    """Entries by rank → entries by token id; a token that the engine never named stays NaN and is seen as such."""
-    import numpy as np
-
-    dense = np.full((ids.shape[0], vocabulary), np.nan, dtype=np.float32)
-    np.put_along_axis(dense, ids, values, axis=1)
-    return dense
 
 
 def _peak_bytes(device: str) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import find_config, infer
+from weightsmith.values.survey import survey
 from weightsmith.verify.result import Check
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.shapes import Inference
+    from weightsmith.values.survey import Survey
 
 # How many of a list of faults a sentence names before it counts the rest.
 _NAMED = 4
@@ -25,7 +27,7 @@ class Files:
     """config: the corrected one, so that what follows does not build on a lie. checks: config and weights.
 
     runnable: False where an engine would crash on the files or load them wrongly. weights: file names.
-    summary: the checkpoint in numbers.
+    fusion: the values' word on ternary fusion ("fused", "latent", …). summary: the checkpoint in numbers.
     """
 
     config: Mapping[str, Any]
@@ -34,6 +36,7 @@ class Files:
     parameters: int
     nbytes: int
     weights: tuple[str, ...]
+    fusion: str
     summary: Mapping[str, object]
 
 
@@ -46,13 +49,15 @@ def hear(model: Path) -> Files:
     file = find_config(checkpoint)
     inference = infer(checkpoint, None if file is None else file.data)
     config_check = _config_check(model, inference, configured=file is not None)
+    found = survey(checkpoint, sample=True)
     return Files(
         config=inference.config or ({} if file is None else file.data),
-        checks=(config_check, _weights_check(model, checkpoint)),
+        checks=(config_check, _weights_check(model, checkpoint, found)),
         runnable=config_check.verdict != "fail",
         parameters=checkpoint.parameters,
         nbytes=checkpoint.nbytes,
         weights=tuple(checkpoint.files),
+        fusion=found.fusion.state,
         summary=checkpoint.summary(),
     )
 
@@ -87,11 +92,8 @@ def _lie(field: Any) -> str:
     return f"{said} ({proof.tensor} axis {proof.axis} has {proof.size})"
 
 
-def _weights_check(model: Path, checkpoint: Checkpoint) -> Check:
+def _weights_check(model: Path, checkpoint: Checkpoint, found: Survey) -> Check:
     """The values' word on a sample of every tensor. Latent weights are a claim of fusion that the numbers refute."""
-    from weightsmith.values.survey import survey
-
-    found = survey(checkpoint, sample=True)
     state = found.fusion.state
     faults = [f"{fault.tensor} {fault.what}" for fault in found.damage]
     if faults:

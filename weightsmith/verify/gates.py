@@ -49,6 +49,12 @@ GATES: tuple[Gate, ...] = (
         "untrained or wrongly masked models lie near 1, trained ones under 0.5 (HRM-Text's 'random' answers)",
     ),
     Gate(
+        "flatness_excess",
+        0.02,
+        "mean entropy / log(vocabulary)",
+        "a baseline excuses what it shows itself, up to what bf16 moves an entropy",
+    ),
+    Gate(
         "mass_error",
         1e-2,
         "|log Σ p|",

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine import EngineRun
     from weightsmith.verify.health import Facts, Sanity, Spread
     from weightsmith.verify.kinds import Kind
-    from weightsmith.verify.parity import Control, NoiseFloor, Pair, Parity
+    from weightsmith.verify.noise import NoiseFloor
+    from weightsmith.verify.parity import Control, Pair, Parity
     from weightsmith.verify.prompts import Prompt
     from weightsmith.verify.result import Verdict
 
@@ -76,8 +77,10 @@ def text_checks(sanity: Sanity, limits: Mapping[str, float]) -> tuple[Check, ...
     return tuple(checks)
 
 
-def spread_checks(spread: Spread, limits: Mapping[str, float]) -> tuple[Check, ...]:
-    """Finite, normalised, and not flat."""
+def spread_checks(
+    spread: Spread, limits: Mapping[str, float], baseline: Spread | None = None
+) -> tuple[Check, ...]:
+    """Finite, normalised, and not flat: "the model is just like that" is said by a baseline or by nobody."""
     finite: Verdict = "fail" if spread.nonfinite or not spread.positions else "pass"
     words = f"{spread.nonfinite} NaN or Inf among the log-probabilities of {spread.positions} sound positions"
     checks = [Check("finite", finite, spread.nonfinite, 0, words)]
@@ -87,12 +90,19 @@ def spread_checks(spread: Spread, limits: Mapping[str, float]) -> tuple[Check, .
         normal: Verdict = "pass" if spread.mass_error <= limits["mass_error"] else "fail"
         words = f"probabilities of the vocabulary sum to 1 within |log Σ p| {spread.mass_error:.2g}"
         checks.append(Check("normalised", normal, spread.mass_error, limits["mass_error"], words))
-    flat: Verdict = "pass" if spread.flatness <= limits["flatness"] else "fail"
+    flat = spread.flatness > limits["flatness"]
+    excused = baseline is not None and spread.flatness <= baseline.flatness + limits["flatness_excess"]
     words = (
         f"mean entropy is {spread.flatness:.3f} of a uniform distribution's; "
         f"the favourite has {spread.top_probability:.1%} on average"
     )
-    return (*checks, Check("distribution", flat, round(spread.flatness, 6), limits["flatness"], words))
+    if flat and baseline is not None:
+        as_flat = "as flat: the model is" if excused else "less flat: this run is not as the model is"
+        words += f"; the baseline's is {baseline.flatness:.3f}, {as_flat}"
+    elif flat:
+        words += "; without a baseline that is as flat, it is the run that is wrong"
+    verdict: Verdict = "fail" if flat and not excused else "pass"
+    return (*checks, Check("distribution", verdict, round(spread.flatness, 6), limits["flatness"], words))
 
 
 def repetition_check(found: Repetition, limits: Mapping[str, float]) -> Check:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Mask = Literal["causal", "prefix"]
 
@@ -28,13 +29,16 @@ class Variation:
     """One way to run the reference; a control is the right one with a single thing made wrong.
 
     dtype: "float32" or "bfloat16". mask: who may see whom within the prompt. skip_layer: how deep to drop
-    one decoder layer, 0 to 1, or None for none.
+    one decoder layer, 0 to 1, or None for none. rope_base: whether the rotary positions get another base.
+    weights: a folder whose weights stand in for the model's own, None for its own.
     """
 
     name: str
     dtype: str
     mask: Mask
     skip_layer: float | None = None
+    rope_base: bool = False
+    weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,48 @@ PREFIX_LM = Kind(
     perplexity=False,
     controls=(Variation("causal-prefill", "float32", "causal"),),
 )
+
+
+# Where transformers keeps, or once kept, the base of rotary positions; newer configs nest `rope_theta` in
+# `rope_parameters`, once or per kind of layer, and multimodal ones nest all of it in `text_config`.
+ROPE_BASES = frozenset(
+    {
+        "rope_theta",
+        "global_rope_theta",
+        "local_rope_theta",
+        "rope_local_base_freq",
+        "rotary_emb_base",
+        "rotary_embedding_base",
+    }
+)
+_ROPE_PLACES = ("rope_parameters", "rope_scaling", "text_config")
+
+
+def controls(
+    kind: Kind, config: Mapping[str, Any], latent: Path | None = None, ternary: bool = False
+) -> tuple[tuple[Variation, ...], dict[str, str]]:
+    """The wrong twins for this model, and why others of its kind were not chosen, by name.
+
+    latent: the folder of latent weights that the model's own were fused from. ternary: whether they are fused.
+    """
+    chosen, left_out = list(kind.controls), {}
+    if names_rope_base(config):
+        chosen.append(Variation("wrong-rope-base", "float32", kind.mask, rope_base=True))
+    else:
+        left_out["wrong-rope-base"] = "the config names no base of rotary positions"
+    if latent is not None:
+        chosen.append(Variation("unfused-weights", "float32", kind.mask, weights=str(latent)))
+    elif ternary:
+        left_out["unfused-weights"] = "no latent source of these weights is known; name it with --latent"
+    return tuple(chosen), left_out
+
+
+def names_rope_base(config: Mapping[str, Any]) -> bool:
+    """Whether a config names a rotary base in any of its places."""
+    places = [config.get(name) for name in _ROPE_PLACES]
+    layers = [inner for name in _ROPE_PLACES[:2] for inner in (config.get(name) or {}).values()]
+    here = any(isinstance(config.get(name), int | float) for name in ROPE_BASES)
+    return here or any(names_rope_base(place) for place in (*places, *layers) if isinstance(place, dict))
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:

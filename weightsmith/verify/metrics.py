@@ -26,7 +26,7 @@ class Comparison:
     """P (the reference) against Q at every position, each field [positions].
 
     kl: KL(P‖Q), nats. delta: log q − log p of the chosen token. delta_p: the same of probabilities.
-    chosen_p, chosen_q: log-probability of the chosen token. same_top: 1 where both prefer the same token.
+    chosen_p, chosen_q: log-probability of the chosen token. top_p, top_q: the entry that each prefers.
     margin: how much P prefers its own favourite over Q's, nats, 0 where they agree. top5, top10: share of P's
     favourites that Q has too. pearson, cosine: over the entries.
     """
@@ -36,7 +36,8 @@ class Comparison:
     delta_p: Series
     chosen_p: Series
     chosen_q: Series
-    same_top: Series
+    top_p: Indices
+    top_q: Indices
     margin: Series
     top5: Series
     top10: Series
@@ -55,7 +56,8 @@ def compare(p: Logprobs, q: Logprobs, chosen: Indices) -> Comparison:
         delta_p=np.exp(own_q) - np.exp(own_p),
         chosen_p=own_p,
         chosen_q=own_q,
-        same_top=(favourite_p == favourite_q).astype(np.float64),
+        top_p=favourite_p,
+        top_q=favourite_q,
         margin=at(p, favourite_p) - at(p, favourite_q),
         top5=_shared(ten_p[:, :5], ten_q[:, :5]),
         top10=_shared(ten_p, ten_q),
@@ -69,6 +71,11 @@ def join(parts: Sequence[Comparison]) -> Comparison:
     return Comparison(
         **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Comparison)}
     )
+
+
+def rms(values: Series) -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def at(logprobs: Logprobs, entries: Indices) -> Series:

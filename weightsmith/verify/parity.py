@@ -9,6 +9,7 @@ import numpy as np
 
 from weightsmith.verify import metrics
 from weightsmith.verify.metrics import Comparison, compare
+from weightsmith.verify.noise import NoiseFloor, noise_floor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,18 +26,19 @@ PAIRS = ("R-B", "R-D", "B-D", "F-D")
 
 _CONTROL = "control:"
 
-# Resamples of the prompts for a 95 % bound: its own error is then about 2 % of the spread, and 2,000 means
-# over 32 prompts take 5 ms.
-_RESAMPLES = 2000
-
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A position where the two prefer different tokens. margin: nats by which the true one prefers its own."""
+    """A position where the two prefer different tokens. margin: nats by which the true one prefers its own.
+
+    wanted, got: ids of what the true one and the other prefer; -1 where only the engine's top tokens are known.
+    """
 
     prompt: int
     position: int
     margin: float
+    wanted: int = -1
+    got: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,6 @@ class Pair:
     def worst_prompt(self) -> tuple[int, float]:
         """Number and mean KL of the prompt that is furthest off."""
         return max(((n, f.kl_mean) for n, f in self.prompts.items()), key=lambda item: item[1])
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseFloor:
-    """How much further D is from R than B is. upper: 95 % bound of a bootstrap over prompts."""
-
-    kl_ratio: float
-    kl_ratio_upper: float
-    rms_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +136,9 @@ def measure(
         chosen = _chosen(engine, prompt, tokens)[:count]
         for name, (one, other) in _partners(views).items():
             found.setdefault(name, {})[prompt] = compare(views[one], views[other], chosen)
-    pairs = {name: _pair(name, parts, with_perplexity) for name, parts in found.items()}
+    pairs = {
+        name: _pair(name, parts, with_perplexity, engine.logprobs.partial) for name, parts in found.items()
+    }
     floor = found.get("R-B")
 
     def noise(name: str) -> NoiseFloor | None:
@@ -158,26 +153,6 @@ def measure(
     )
 
 
-def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Comparison]) -> NoiseFloor:
-    """KL(R‖D)/KL(R‖B) and the RMS ratio of Δ log p, with a bootstrap over prompts for the first.
-
-    Over prompts, since one prompt's positions are not independent; their sums are resampled, so that long
-    answers weigh what they weigh in the ratio itself.
-    """
-    prompts = sorted(reference)
-    floor = np.array([reference[n].kl.sum() for n in prompts])
-    moved = np.array([device[n].kl.sum() for n in prompts])
-    tiny = float(np.finfo(np.float64).tiny)
-    draws = np.random.default_rng(0).integers(len(prompts), size=(_RESAMPLES, len(prompts)))
-    ratios = moved[draws].sum(axis=1) / np.maximum(floor[draws].sum(axis=1), tiny)
-    rms_floor = _rms(metrics.join(list(reference.values())).delta)
-    return NoiseFloor(
-        kl_ratio=float(moved.sum() / max(floor.sum(), tiny)),
-        kl_ratio_upper=float(np.quantile(ratios, 0.95)),
-        rms_ratio=float(_rms(metrics.join(list(device.values())).delta) / max(rms_floor, tiny)),
-    )
-
-
 def figures(c: Comparison, with_perplexity: bool) -> Figures:
     """One pair's positions in numbers."""
     return Figures(
@@ -185,10 +160,10 @@ def figures(c: Comparison, with_perplexity: bool) -> Figures:
         kl_mean=float(c.kl.mean()),
         kl_p99=float(np.quantile(c.kl, 0.99)),
         kl_max=float(c.kl.max()),
-        delta_rms=_rms(c.delta),
+        delta_rms=metrics.rms(c.delta),
         delta_max=float(np.abs(c.delta).max()),
-        delta_p_rms=_rms(c.delta_p),
-        top1=float(c.same_top.mean()),
+        delta_p_rms=metrics.rms(c.delta_p),
+        top1=float((c.top_p == c.top_q).mean()),
         top5=float(c.top5.mean()),
         top10=float(c.top10.mean()),
         pearson=float(c.pearson.mean()),
@@ -199,12 +174,17 @@ def figures(c: Comparison, with_perplexity: bool) -> Figures:
     )
 
 
-def _pair(name: str, parts: Mapping[int, Comparison], with_perplexity: bool) -> Pair:
+def _pair(name: str, parts: Mapping[int, Comparison], with_perplexity: bool, partial: bool) -> Pair:
     whole = metrics.join(list(parts.values()))
     flips = [
-        Flip(prompt, int(position), float(c.margin[position]))
+        Flip(
+            prompt,
+            int(at),
+            float(c.margin[at]),
+            *((-1, -1) if partial else (int(c.top_p[at]), int(c.top_q[at]))),
+        )
         for prompt, c in parts.items()
-        for position in np.flatnonzero(c.same_top == 0)
+        for at in np.flatnonzero(c.top_p != c.top_q)
     ]
     return Pair(
         name=name,
@@ -238,10 +218,6 @@ def _chosen(engine: EngineRun, prompt: int, tokens: tuple[int, ...]) -> NDArray[
 def _partners(views: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     partners = {f"{a}-{b}": (a, b) for a, b in (name.split("-") for name in PAIRS) if {a, b} <= views.keys()}
     return partners | {name: (name, "D") for name in views if name.startswith(_CONTROL)}
-
-
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(values**2)))
 
 
 def _pair_document(pair: Pair) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify import child
+from weightsmith.verify import cache, child
 from weightsmith.verify.tokens import LogprobFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Container, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+    from weightsmith.verify.cache import Cache, Subject
     from weightsmith.verify.engine import EngineRun
     from weightsmith.verify.kinds import Kind, Variation
 
@@ -39,7 +43,8 @@ class References:
     """Log-probabilities of the replayed answers.
 
     full: fp32 (R), half: bf16 (B), controls: by name; None or missing where it could not be run, and
-    `refused` says why, by dtype or control.
+    `refused` says why, by dtype or control. seconds: by stage, the child's whole life among them. cached: the
+    variations that were not computed now.
     """
 
     full: LogprobFile | None
@@ -48,56 +53,136 @@ class References:
     refused: dict[str, str]
     seconds: dict[str, float]
     versions: dict[str, str]
+    cached: tuple[str, ...] = ()
 
 
 def plan(
-    kind: Kind, parameters: int | None, free_bytes: int | None
+    kind: Kind,
+    controls: Sequence[Variation],
+    parameters: int | None,
+    free_bytes: int | None,
+    at_hand: Container[str] = (),
 ) -> tuple[list[Variation], dict[str, str]]:
     """The variations that fit the free memory, in the order to run them, and why the others were refused.
 
-    A control alters the loaded model, so it comes after the right run of its dtype: fp32, or bf16 where fp32
-    does not fit. Not knowing the size or the free memory refuses nothing.
+    Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. Not knowing the size
+    or the free memory refuses nothing, and what is `at_hand` (by dtype) need not fit.
     """
     refused: dict[str, str] = {}
     for dtype, size in _BYTES.items():
-        if parameters is None or free_bytes is None:
+        if parameters is None or free_bytes is None or dtype in at_hand:
             continue
         needed = parameters * size + _OVERHEAD_BYTES
         if needed > free_bytes:
             refused[dtype] = f"needs {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free"
     fitting = [dtype for dtype in _BYTES if dtype not in refused]
-    controls = [replace(control, dtype=fitting[0]) for control in kind.controls] if fitting else []
     variations = []
     for dtype in fitting:
-        variations += [kind.reference(dtype), *(c for c in controls if c.dtype == dtype)]
+        wrong = controls if dtype == fitting[0] else ()
+        # Those with weights of their own come last: they load anew.
+        ordered = sorted(wrong, key=lambda control: control.weights is not None)
+        variations += [kind.reference(dtype), *(replace(control, dtype=dtype) for control in ordered)]
     return variations, refused
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where references are kept, and whose they are."""
+
+    cache: Cache
+    subject: Subject
+
+
+def start(folder: Path) -> AbstractContextManager[child.Waiting]:
+    """A child that imports torch and transformers, to be told later what to do."""
+    return child.started(_MODULE, folder, _ENV)
 
 
 def run(
     model: Path,
     kind: Kind,
+    controls: Sequence[Variation],
     engine: EngineRun,
     parameters: int | None,
     folder: Path,
     timeout_s: float,
-    progress: Callable[[str], None] | None = None,
+    progress: child.Stage | None = None,
+    store: Store | None = None,
+    waiting: child.Waiting | None = None,
 ) -> References | child.Failure:
-    """Replays the engine's measured answers in every variation that fits; a failure comes back as a value."""
-    variations, refused = plan(kind, parameters, free_memory())
+    """Replays the engine's measured answers in every variation that fits; a failure comes back as a value.
+
+    With a store, what it holds is taken from there, and what is computed is kept there. waiting: a child that
+    `start` has started under the same folder.
+    """
+    answers = _answers(engine)
+    shelf = _Shelf(store, answers, folder.with_name(f"{folder.name}-cached"))
+    whole, _ = plan(kind, controls, None, None)
+    ready = shelf.fetch(whole)
+    at_hand = {dtype for dtype in _BYTES if all(v in ready for v in whole if v.dtype == dtype)}
+    variations, refused = plan(kind, controls, parameters, free_memory(), at_hand)
     if not variations:
         way_out = "use --reference FILE with a baseline from a larger machine"
         return child.Failure(
             f"{'; '.join(f'{d} {why}' for d, why in refused.items())}; {way_out}", "planning"
         )
-    task = {
-        "model": str(model.resolve()),
-        "variations": [asdict(variation) for variation in variations],
-        "answers": _answers(engine),
-    }
-    outcome = child.run(_MODULE, folder, task, _ENV, timeout_s, progress)
-    if outcome.result is None:
-        return outcome.failure or child.Failure("no result", "unknown")
-    return _read(outcome.result, folder, engine.logprobs.vocabulary, refused)
+    ready |= shelf.fetch([v for v in variations if v not in whole])
+    told: dict[str, Any] = {"done": [], "impossible": {}, "seconds": {}, "versions": cache.versions()}
+    missing = [variation for variation in variations if variation not in ready]
+    started = time.monotonic()
+    if missing:
+        task = {
+            "model": str(model.resolve()),
+            "variations": [asdict(variation) for variation in missing],
+            "answers": answers,
+        }
+        with nullcontext(waiting) if waiting else start(folder) as worker:
+            outcome = worker.run(task, timeout_s, progress)
+        if outcome.result is None:
+            return outcome.failure or child.Failure("no result", "unknown")
+        told = outcome.result
+    done = {(d["name"], d["dtype"]): folder / d["file"] for d in told["done"]}
+    fresh = {v: done[v.name, v.dtype] for v in missing if (v.name, v.dtype) in done}
+    refused |= told["impossible"] | shelf.keep(fresh)
+    taken = [variation for variation in variations if variation in ready]
+    return _references(
+        {
+            v: LogprobFile(path, engine.logprobs.vocabulary)
+            for v, path in (ready | fresh).items()
+            if v in variations
+        },
+        refused,
+        {**told["seconds"], "whole": time.monotonic() - started},
+        told["versions"],
+        tuple(f"{v.name} {v.dtype}" for v in taken),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """The store as one run sees it; without a store it is empty and stays so."""
+
+    store: Store | None
+    answers: list[dict[str, Any]]
+    folder: Path
+
+    def fetch(self, variations: Sequence[Variation]) -> dict[Variation, Path]:
+        if self.store is None:
+            return {}
+        targets = {v: self.folder / f"{v.name}-{v.dtype}.safetensors" for v in variations}
+        return {v: path for v, path in targets.items() if self.store.cache.fetch(self._key(v), path)}
+
+    def keep(self, fresh: Mapping[Variation, Path]) -> dict[str, str]:
+        """Why something could not be kept, under the name that the report has for it."""
+        if self.store is None:
+            return {}
+        reasons = [self.store.cache.keep(self._key(v), path) for v, path in fresh.items()]
+        failed = sorted({reason for reason in reasons if reason is not None})
+        return {"cache": f"not written: {'; '.join(failed)}"} if failed else {}
+
+    def _key(self, variation: Variation) -> str:
+        assert self.store is not None
+        return cache.key(self.store.subject, variation, self.answers)
 
 
 def free_memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -137,13 +222,20 @@ def _answers(engine: EngineRun) -> list[dict[str, Any]]:
     ]
 
 
-def _read(told: dict[str, Any], folder: Path, vocabulary: int, refused: dict[str, str]) -> References:
-    files = {(d["name"], d["dtype"]): LogprobFile(folder / d["file"], vocabulary) for d in told["done"]}
+def _references(
+    files: Mapping[Variation, LogprobFile],
+    refused: dict[str, str],
+    seconds: dict[str, float],
+    versions: dict[str, str],
+    cached: tuple[str, ...],
+) -> References:
+    right = {v.dtype: file for v, file in files.items() if v.name == "reference"}
     return References(
-        full=files.get(("reference", "float32")),
-        half=files.get(("reference", "bfloat16")),
-        controls={name: file for (name, _), file in files.items() if name != "reference"},
-        refused=refused | told["impossible"],
-        seconds=told["seconds"],
-        versions=told["versions"],
+        full=right.get("float32"),
+        half=right.get("bfloat16"),
+        controls={v.name: file for v, file in files.items() if v.name != "reference"},
+        refused=refused,
+        seconds=seconds,
+        versions=versions,
+        cached=cached,
     )

@@ -13,48 +13,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.verify.child import serve
+from weightsmith.verify.reference_controls import NoReference, altered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from weightsmith.verify.child import Stage
 
 
-class NoReference(Exception):
-    """transformers cannot be the reference of this model, and why."""
+def prepare() -> None:
+    """The imports, seconds of them: this child starts while the engine still loads."""
+    import torch
+    import transformers.modeling_utils  # what every model class imports  # noqa: F401
+
+    torch.set_grad_enabled(False)
 
 
-def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dict[str, Any]:
+def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
     """Runs every variation of `job["variations"]`; each writes `<name>-<dtype>.safetensors` into the folder.
 
-    Variations of one dtype share one loading of the model; they arrive sorted by dtype, wrong ones last. A control
-    that cannot be made of this model is told and left out; the right reference failing is the end.
+    Neighbours of equal dtype and weights share one loading of the model. A control that cannot be made of this
+    model is told and left out; the right reference failing is the end.
     """
-    stage("importing transformers")
     import torch
     import transformers
 
-    torch.set_grad_enabled(False)
     _need_native_class(job["model"])
     seconds: dict[str, float] = {}
     done: list[dict[str, Any]] = []
     impossible: dict[str, str] = {}
-    loaded: tuple[str, Any] | None = None
+    model: Any = None
+    in_memory: tuple[str, str] | None = None
     for variation in job["variations"]:
-        name, dtype = variation["name"], variation["dtype"]
-        if loaded is None or loaded[0] != dtype:
-            loaded = None  # the old one goes before the new one comes: the two need not fit together
-            stage(f"loading the reference in {dtype}")
-            started = time.perf_counter()
-            loaded = dtype, _load(job["model"], dtype)
-            seconds[f"load {dtype}"] = time.perf_counter() - started
-        stage(f"replaying the answers: {name} in {dtype}")
-        started = time.perf_counter()
+        name, dtype, weights = variation["name"], variation["dtype"], variation["weights"] or job["model"]
         file = f"{name}-{dtype}.safetensors"
         try:
-            _replay(loaded[1], variation, job["answers"], folder / file)
+            if in_memory != (weights, dtype):
+                model = in_memory = None  # the old one goes before the new one comes: both need not fit
+                stage(f"loading the weights for {name} in {dtype}")
+                started = time.perf_counter()
+                model, in_memory = _load(job["model"], weights, dtype), (weights, dtype)
+                seconds[f"load {name} {dtype}"] = time.perf_counter() - started
+            started = time.perf_counter()
+            _replay(model, variation, job["answers"], folder / file, stage)
         except Exception as error:
             if name == "reference":
                 raise
-            impossible[name] = f"{type(error).__name__}: {error}"
+            impossible[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
         seconds[f"{name} {dtype}"] = time.perf_counter() - started
         done.append({"name": name, "dtype": dtype, "file": file})
@@ -72,13 +75,20 @@ def _need_native_class(model: str) -> None:
         raise NoReference(f"transformers has no causal language model of type {model_type!r}")
 
 
-def _load(model: str, dtype: str) -> Any:
-    """The model on the CPU. Raises NoReference when the files do not fill it: random weights are no reference."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def _load(model: str, weights: str, dtype: str) -> Any:
+    """The model's config filled with the weights of a folder, on the CPU.
 
+    Raises NoReference when the files do not fill it: random weights are no reference.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    if weights != model and hasattr(config, "quantization_config"):
+        del config.quantization_config  # a packed model's source is not packed
     loaded, info = AutoModelForCausalLM.from_pretrained(
-        model,
+        weights,
+        config=config,
         dtype=getattr(torch, dtype),
         local_files_only=True,
         trust_remote_code=False,
@@ -90,16 +100,18 @@ def _load(model: str, dtype: str) -> Any:
     return loaded.eval()
 
 
-def _replay(model: Any, variation: dict[str, Any], answers: list[dict[str, Any]], path: Path) -> None:
+def _replay(
+    model: Any, variation: dict[str, Any], answers: list[dict[str, Any]], path: Path, stage: Stage
+) -> None:
     """Writes `p<n>.logprobs` float32 [positions, vocabulary] for each answer's own positions."""
     from safetensors.torch import save_file
 
-    if variation["skip_layer"] is not None:
-        _skip_layer(model, variation["skip_layer"])
-    tensors = {
-        f"p{answer['prompt']}.logprobs": _positions(model, variation["mask"], answer["ids"], answer["tokens"])
-        for answer in answers
-    }
+    tensors = {}
+    with altered(model, variation):
+        for n, answer in enumerate(answers):
+            stage(f"replaying the answers: {variation['name']} in {variation['dtype']}", n, len(answers))
+            logprobs = _positions(model, variation["mask"], answer["ids"], answer["tokens"])
+            tensors[f"p{answer['prompt']}.logprobs"] = logprobs
     save_file(tensors, path)
 
 
@@ -118,21 +130,5 @@ def _positions(model: Any, mask: str, prompt: list[int], answer: list[int]) -> A
     return torch.log_softmax(logits.float(), dim=-1).contiguous()
 
 
-def _skip_layer(model: Any, depth: float) -> None:
-    """Takes one decoder layer out, in place: the control that a broken weight loader would look like.
-
-    Of several stacks (HRM-Text has two) the first gives one. Raises NoReference when no list has two layers.
-    """
-    from torch.nn import ModuleList
-
-    stacks = [getattr(module, "layers", None) for module in model.get_decoder().modules()]
-    layers = next((s for s in stacks if isinstance(s, ModuleList) and len(s) > 1), None)
-    if layers is None:
-        raise NoReference("the model has no list of decoder layers to drop one from")
-    if model.config.num_hidden_layers == len(layers):
-        model.config.num_hidden_layers -= 1
-    del layers[int(depth * len(layers))]
-
-
 if __name__ == "__main__":
-    serve(work)
+    serve(work, prepare)

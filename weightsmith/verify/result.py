@@ -71,6 +71,8 @@ class VerifyResult:
             "parity": self.parity,
             "prompts": list(self.prompts),
             "report": self.report,
+            "determinism": list(self.determinism),
+            "seconds": self.seconds,
         }
         return {key: json_value(value) for key, value in document.items()}
 

@@ -14,8 +14,6 @@ from weightsmith.verify import selftest_model as tiny
 from weightsmith.verify.result import Check, Verdict, VerifyResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from weightsmith.verify.device import Asked
     from weightsmith.verify.kinds import Mask
 
@@ -34,7 +32,7 @@ WRONG_BEYOND = 0.2
 OPERATOR_WITHIN = 0.05
 
 
-def self_test(asked: Asked = "auto", progress: Callable[[str], None] | None = None) -> VerifyResult:
+def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> VerifyResult:
     """Runs the tiny model in the engine and judges it by its own forward pass, right and with a causal prompt.
 
     Raises MissingDevice or MissingPackage as `verify` does.

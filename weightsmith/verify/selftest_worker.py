@@ -10,11 +10,12 @@ from weightsmith.verify.child import serve
 from weightsmith.verify.engine_settings import read_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+    from weightsmith.verify.child import Stage
 
-def work(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dict[str, Any]:
+
+def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
     """`operators`: question → error (on an NPU); `tokens`, `settings`, `served_by`; rows go to engine.safetensors."""
     operators: dict[str, float] = {}
     if job["device"] == "npu":

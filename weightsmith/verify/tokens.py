@@ -29,10 +29,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Answers by prompt number, and the wall time of all of them in seconds."""
+    """Answers by prompt number, and the wall time of all of them in seconds.
+
+    engine_seconds: the whole life of an engine that was started for this pass alone, else 0.
+    """
 
     answers: dict[int, Answer]
     seconds: float
+    engine_seconds: float = 0.0
 
     @property
     def tokens(self) -> int:

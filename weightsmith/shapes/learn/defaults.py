@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.base import is_int
+from weightsmith.shapes.learn.base import is_field, is_int
 from weightsmith.shapes.learn.conditions import learn_condition
 from weightsmith.shapes.learn.drawing import length_field
 from weightsmith.shapes.learn.equations import fit_value
@@ -34,7 +34,8 @@ def default_rule(found: Survey, name: str, class_default: Value) -> Value:
         rows = _left_out(found, name, _DRAWS)
     seen = {repr(value) for _, value in rows}
     if len(seen) <= 1:
-        return rows[0][1] if rows and is_int(rows[0][1]) and class_default is None else class_default
+        # An inner config that the outer class leaves out has defaults of its own.
+        return rows[0][1] if rows and class_default is None else class_default
     moved = _movers(found, name, rows)
     if all(is_int(value) for _, value in rows):
         fitted = fit_value([(values, int(value)) for values, value in rows], moved[:_MAX_FIELDS])
@@ -52,15 +53,14 @@ def default_rule(found: Survey, name: str, class_default: Value) -> Value:
 def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
     """(all values, value of the field) for configs that do not state the field; no model is built for these."""
     rng = random.Random(name)
+    choices = {**_siblings(found, name), **found.accepted}
     rows: list[tuple[Mapping[str, Value], Value]] = []
     trials: list[dict[str, Value]] = [{}]
     if draws > _FEW:
-        for other, values in found.accepted.items():
+        for other, values in choices.items():
             trials += [{other: item} for item in values[1:] if other != name]
     for _ in range(draws):
-        trials.append(
-            {o: rng.choice(v) for o, v in found.accepted.items() if o != name and rng.random() < 0.5}
-        )
+        trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < 0.5})
     for changes in trials:
         plain = {n: v for n, v in changes.items() if not isinstance(v, list)}
         settings = {n: v for n, v in found.lab.settings(plain).items() if n != name}
@@ -73,14 +73,21 @@ def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, V
     return rows
 
 
+def _siblings(found: Survey, name: str) -> dict[str, list[Value]]:
+    """Numbers beside the field that no shape reads while the field is stated: heads, beside a head width."""
+    prefix = name.rpartition(".")[0]
+    own = {n: v for n, v in found.base.values.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
+
+
 def _movers(found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
     """The fields that moved the default when they alone were changed."""
-    base = rows[0]
+    base, choices = rows[0], {**_siblings(found, name), **found.accepted}
     moved: dict[str, None] = {}
     for values, value in rows[1:]:
         if value == base[1]:
             continue
-        differing = [n for n in found.accepted if n != name and values.get(n) != base[0].get(n)]
+        differing = [n for n in choices if n != name and values.get(n) != base[0].get(n)]
         if len(differing) == 1:
             moved[differing[0]] = None
     return list(moved) or [n for n in found.accepted if n != name][:_MAX_FIELDS]

@@ -22,6 +22,8 @@ Row = tuple[Mapping[str, "Value"], int]
 # 48/1187 * vocab_size is a coincidence of few rows; real coefficients are small, or a padding or class count.
 MAX_COEFFICIENT = 64
 MAX_CONSTANT = 4_096
+# A head width that the class has fixed is a larger factor: where so many different numbers are multiples of it.
+MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
 _TOLERANCE = 1e-7
 
@@ -156,13 +158,29 @@ def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
                     one[a].times(Polynomial.constant(multiple)).plus(Polynomial.constant(divisor - 1)), by
                 )
     for a, b in permutations(fields, 2):
-        yield Floor(one[a].plus(one[b]).plus(Polynomial.constant(1), -1), one[b])
+        yield _up(one[a], one[b])
+    for a, b in permutations(fields, 2):
+        yield from (_up(size, one[b]) for size in _scaled_sizes(one[a], [one[r] for r in fractions]))
     for a, b in combinations(fields, 2):
         for c in fields:
             if c not in (a, b):
                 yield Floor(one[a].times(one[b]), one[c])
         for divisor in (2, 3, 4, 8):
             yield Floor(one[a].times(one[b]), Polynomial.constant(divisor))
+
+
+def _up(size: Polynomial, multiple: Polynomial) -> Floor:
+    """How many multiples it takes to reach a size."""
+    return Floor(size.plus(multiple).plus(Polynomial.constant(1), -1), multiple)
+
+
+def _scaled_sizes(size: Polynomial, ratios: Iterable[Polynomial]) -> Iterator[Polynomial]:
+    """Sizes that are rounded up afterwards: two thirds of a gated width (Llama 2), a ratio of it, or both."""
+    thirds = size.times(Polynomial.constant(2)).floor_divided_by(Polynomial.constant(3))
+    yield thirds
+    for ratio in ratios:
+        for whole in (size, thirds):
+            yield Polynomial.of({(Limit("int", (ratio.times(whole),)),): 1})
 
 
 def _dense(table: Mapping[Monomial, list[int]], target: list[int]) -> Polynomial | None:
@@ -240,8 +258,10 @@ def _checked(
 ) -> Polynomial | None:
     """The rounded coefficients, if they are sane and reproduce every row exactly."""
     whole = [round(float(c)) for c in answer]
+    well_attested = len(monomials) == 1 and len(set(target)) >= _MANY
+    largest = MAX_WIDTH if well_attested else MAX_COEFFICIENT
     for monomial, c in zip(monomials, whole, strict=True):
-        if abs(c) > (MAX_COEFFICIENT if monomial else MAX_CONSTANT):
+        if abs(c) > (largest if monomial else MAX_CONSTANT):
             return None
     for row, number in enumerate(target):
         if sum(c * table[m][row] for m, c in zip(monomials, whole, strict=True)) != number:

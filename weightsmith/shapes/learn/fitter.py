@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.expression import Item, Polynomial
+from weightsmith.shapes.learn.base import is_int
 from weightsmith.shapes.learn.cells import Slots, cube, differ, even, list_items, plain_field
 from weightsmith.shapes.learn.conditions import candidate_tests, learn_condition
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.gates import both, ever, is_gate, split
+from weightsmith.shapes.learn.pieces import in_pieces, moved_within, seeds
 from weightsmith.shapes.learn.sightings import slot_names
 
 if TYPE_CHECKING:
@@ -43,12 +45,14 @@ class Equation:
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """One role in every observation. present: values with indices, and the shape there. distinct: of these, one
-    per shape and observation. absent: values where the role could be and is not. where: the indices seen."""
+    per shape and observation. absent: values where the role could be and is not. where: the indices seen. cells: by
+    observation, what is present at which indices."""
 
     present: list[tuple[Values, Shape]]
     distinct: list[tuple[Values, Shape]]
     absent: list[Values]
     where: list[frozenset[Indices]]
+    cells: list[dict[Indices, tuple[Values, Shape]]]
 
 
 class Unexpressed(Exception):
@@ -69,6 +73,8 @@ class Fitter:
     nulls: Mapping[str, Polynomial] = field(default_factory=dict)
     _narrow: list[Values] = field(default_factory=list)
     _pairs: list[tuple[str, Sighting, Sighting]] = field(default_factory=list)
+    # Per origin, its place among the sightings and those of its children in which single sizes were changed.
+    _families: dict[int, list[int]] = field(default_factory=dict)
     _counts: dict[str, Polynomial | None] = field(default_factory=dict)
     _values: dict[Any, Polynomial | None] = field(default_factory=dict)
     _presence: dict[Any, str | None] = field(default_factory=dict)
@@ -79,6 +85,7 @@ class Fitter:
     def __post_init__(self) -> None:
         by_id = {id(s.observation): s for s in self.sightings}
         siblings: dict[tuple[int, tuple[str, ...]], Sighting] = {}
+        place = {id(s.observation): i for i, s in enumerate(self.sightings)}
         for s in self.sightings:
             own = {n: v for n in self.fields if (v := s.observation.values.get(n, ...)) is not ...}
             for name, rule in self.nulls.items():
@@ -89,6 +96,9 @@ class Fitter:
             if origin is None or not changed:
                 continue
             self._pairs += [(name, origin, s) for name in changed]
+            if all(_is_size(s.observation.values.get(n)) and n not in self.structural for n in changed):
+                at = place[id(origin.observation)]
+                self._families.setdefault(at, [at]).append(place[id(s.observation)])
             # Two values of one field differ from each other by that field alone, too.
             sibling = siblings.get((id(origin), changed))
             if sibling is not None:
@@ -124,7 +134,7 @@ class Fitter:
             variants = (
                 [(single, condition)]
                 if single is not None
-                else self._variants(rows.present, slots, condition, deciding, shape, narrowed)
+                else self._variants(rows.present, rows.cells, slots, condition, deciding, shape, narrowed)
             )
         if variants is None:
             names = sorted(set().union(*moved.values(), ()))
@@ -187,7 +197,7 @@ class Fitter:
 
     def _rows(self, role: Role, slots: Slots) -> _Rows:
         """Raises Unexpressed when an index lies beyond its count."""
-        rows = _Rows([], [], [], [])
+        rows = _Rows([], [], [], [], [])
         names = [name for name, _ in slots]
         for s, own in zip(self.sightings, self._narrow, strict=True):
             seen = s.roles.get(role, {})
@@ -199,6 +209,7 @@ class Fitter:
             if names and even(cells, found):
                 cells = [cell for cell in cells if not cell[-1]]
             known: set[Shape] = set()
+            rows.cells.append({})
             for cell in cells:
                 values = {**own, **dict(zip(names, cell, strict=True))} if names else own
                 shape = found.get(cell)
@@ -206,6 +217,7 @@ class Fitter:
                     rows.absent.append(values)
                     continue
                 rows.present.append((values, shape))
+                rows.cells[-1][cell] = rows.present[-1]
                 if shape not in known:
                     known.add(shape)
                     rows.distinct.append((values, shape))
@@ -222,9 +234,36 @@ class Fitter:
             self._presence[key] = learn_condition(rows, self.structural, counted, known)
         return self._presence[key]
 
+    def _pieced(
+        self,
+        rows: Sequence[tuple[Values, Shape]],
+        cells: Sequence[Mapping[Indices, tuple[Values, Shape]]],
+        slots: Slots,
+        condition: str,
+        deciding: Sequence[str],
+        shape: Callable[[Sequence[tuple[Values, Shape]], bool], tuple[Polynomial, ...] | None],
+        narrowed: Callable[[str], str],
+    ) -> list[Variant] | None:
+        """Shapes told apart by any condition, not by one test alone."""
+        outer = [name for name, _ in slots]
+        counted = {name: plain_field(count) for name, count in slots}
+        fields = list(
+            dict.fromkeys([*self.structural, *(f for f in deciding if f not in counted and is_gate(f, rows))])
+        )
+
+        def fit(seed: Sequence[tuple[Values, Shape]], hard: bool) -> tuple[Polynomial, ...] | None:
+            return self._shape(seed, moved_within(seed), outer, hard, ())
+
+        def test(labelled: Sequence[tuple[Mapping[str, Value], bool]]) -> str | None:
+            return learn_condition(labelled, fields, counted)
+
+        found = in_pieces(rows, seeds(self._families.values(), cells), fit, shape, test)
+        return None if found is None else [(axes, narrowed(t) if t else condition) for axes, t in found]
+
     def _variants(
         self,
         rows: Sequence[tuple[Values, Shape]],
+        cells: Sequence[Mapping[Indices, tuple[Values, Shape]]],
         slots: Slots,
         condition: str,
         deciding: Sequence[str],
@@ -238,6 +277,9 @@ class Fitter:
         gated = self._gated(rows, slots, condition, deciding, shape, narrowed, _MAX_DEPTH, False)
         if gated is not None:
             return gated
+        pieced = self._pieced(rows, cells, slots, condition, deciding, shape, narrowed)
+        if pieced is not None:
+            return pieced
         nullable = [f for f in deciding if any(values.get(f) is None for values, _ in rows)]
         gated = self._gated(rows, slots, condition, nullable, shape, narrowed, 1, True)
         if gated is not None:
@@ -348,3 +390,7 @@ class Fitter:
                 raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
+
+
+def _is_size(value: Value) -> bool:
+    return all(map(is_int, value)) if isinstance(value, list) else is_int(value)

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.survey import Survey
 
 _GROUPS = re.compile(r"key_value|kv")
+_HEADS = re.compile(r"heads$")
 _SMALL = 16
 _MAX_RULES = 16
 # A rule that was never put to the test by different numbers is a coincidence.
 _MIN_SUPPORT = 4
-_MIN_FLAGS, _MIN_BROKEN = 3, 2
+_MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
 
 
 def learn_rules(found: Survey) -> list[str]:
@@ -31,7 +32,9 @@ def learn_rules(found: Survey) -> list[str]:
     accepted = [v for v in accepted if len(v) == len(fields)]
     refused, steps = _refused(found, fields)
     candidates: list[tuple[str, frozenset[int]]] = []
-    for text, names in _candidates(fields, found.base.values, _bounds(found, fields, accepted, refused)):
+    for text, names in _candidates(
+        fields, found.base.values, _bounds(found, fields, accepted, refused, steps)
+    ):
         rule = parse_condition(text)
         try:
             broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
@@ -82,6 +85,27 @@ def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
     return list(dict.fromkeys(rules))
 
 
+def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+    """`b <= a` where the model computes `a // b`, was never built with a quotient of 0, and was refused with one."""
+    rules = []
+    for a, b in quotients:
+        for name, own in found.base.values.items():
+            prefix, _, last = name.rpartition(".")
+            whole = f"{prefix}.{a}" if prefix else a
+            if last != b or not (is_int(own) and is_int(found.base.values.get(whole))):
+                continue
+            built = (o.values for o in found.lab.observations)
+            refused = ({**found.base.values, **settings} for settings, _ in found.lab.refusals)
+            if any(_more(v, name, whole) for v in refused) and not any(_more(v, name, whole) for v in built):
+                rules.append(f"{name} <= {whole}")
+    return list(dict.fromkeys(rules))
+
+
+def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
+    first, second = values.get(a), values.get(b)
+    return isinstance(first, int) and isinstance(second, int) and first > second > 0
+
+
 def _plausible(text: str) -> int:
     """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
     if "head" in text.partition(" % ")[2]:
@@ -98,6 +122,7 @@ def _bounds(
     fields: Sequence[str],
     accepted: Sequence[Mapping[str, int]],
     refused: Sequence[Mapping[str, int]],
+    steps: Sequence[int],
 ) -> list[tuple[str, tuple[str, ...]]]:
     """`a < b` where `b - 1` was built and `b` refused; `a <= b` where `b` was built and `b + 1` refused."""
     bounds: list[tuple[str, tuple[str, ...]]] = []
@@ -107,13 +132,18 @@ def _bounds(
         if is_int(found.base.values[n]) and found.base.values[n] <= _SMALL and n in found.accepted
     ]
     for a, b in permutations(small, 2):
-        built, not_built = ({v[a] - v[b] for v in rows} for rows in (accepted, refused))
         if a.rpartition(".")[0] != b.rpartition(".")[0]:
             continue
+        built, not_built = ({v[a] - v[b] for v in rows} for rows in (accepted, refused))
         if -1 in built and 0 in not_built and max(built) < 0:
             bounds.append((f"{a} < {b}", (a, b)))
-        if 0 in built and 1 in not_built and max(built) <= 0:
+        elif 0 in built and 1 in not_built and max(built) <= 0:
             bounds.append((f"{a} <= {b}", (a, b)))
+        elif max(built) < 0:
+            # No edge was seen because other rules bite before; several refusals of one change each will do.
+            alone = {(v[a], v[b]) for v, n in zip(refused, steps, strict=True) if n == 1 and v[a] >= v[b]}
+            if len(alone) >= _MIN_BEYOND:
+                bounds.append((f"{a} < {b}", (a, b)))
     return bounds
 
 
@@ -133,6 +163,8 @@ def _candidates(
     for a, b in permutations(fields, 2):
         if a.rpartition(".")[0] == b.rpartition(".")[0]:
             yield f"{a} % {b} == 0", (a, b)
+            if a < b and _HEADS.search(a) and _HEADS.search(b):
+                yield f"{a} == {b}", (a, b)
             if (
                 "attention_heads" in b
                 and re.search(r"hidden_size|d_model|n_embd", a)

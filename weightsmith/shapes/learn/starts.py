@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from weightsmith.shapes.expression import Value
 
 _ROPE: dict[str, Value] = {"rope_type": "default", "rope_theta": 10000.0}
-_ROPE_BY_KIND: dict[str, Value] = {"full_attention": _ROPE, "sliding_attention": _ROPE}
+# Sections of 0 fit every head width; the class's own fit heads of 128 channels only.
+_ROPE_SECTIONS: dict[str, Value] = {
+    kind: {**_ROPE, "mrope_section": [0, 0, 0]} for kind in ("full_attention", "sliding_attention")
+}
 _INDEXER: dict[str, Value] = {
     "indexer_budget": 2048,
     "indexer_compress_ratio": 16,
@@ -24,8 +27,8 @@ STARTS: dict[str, dict[str, Value]] = {
     "aya_vision": {"vision_config.num_attention_heads": 16},
     "bert": {"is_decoder": True},
     "chameleon": {"vocabulary_map": {"<image>": 1}},
-    "cohere_compass": {"text_config.rope_parameters": _ROPE_BY_KIND},
-    "cohere_compass_text": {"rope_parameters": _ROPE_BY_KIND},
+    "cohere_compass": {"text_config.rope_parameters": _ROPE_SECTIONS},
+    "cohere_compass_text": {"rope_parameters": _ROPE_SECTIONS},
     "dbrx": {"attn_config.rope_theta": 10000.0},
     "deepseek_ocr2": {
         "text_config.num_hidden_layers": 12,

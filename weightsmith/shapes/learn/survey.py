@@ -22,7 +22,7 @@ _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
 # Zero and null often mean "without": asked whatever else was accepted.
 _SPECIAL = (0, None)
 _MAX_ACCEPTED = 8
-_MAX_BASES = 12
+_MAX_BASES = 16
 _MAX_PARTNERS = 4
 # A count of modules is not raised beyond this: every build would take longer and teach nothing.
 _MAX_COUNT = 12
@@ -57,7 +57,8 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     bases, seen = [base], kinds_of_names(base)
     for observation in list(lab.observations):
         fresh = kinds_of_names(observation) - seen
-        if (fresh or _nulled(observation, base)) and observation.changed and len(bases) < _MAX_BASES:
+        telling = fresh or _nulled(observation, base) or _reshaped(observation, base)
+        if telling and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
             _from_second_base(found, observation, fields)
@@ -78,6 +79,14 @@ def _nulled(observation: Observation, base: Observation) -> bool:
         return False
     (name,) = observation.changed
     return observation.values.get(name) is None and base.values.get(name) is not None
+
+
+def _reshaped(observation: Observation, base: Observation) -> bool:
+    """A flag or a word that changes shapes and no names: other equations hold then."""
+    if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
+        return False
+    value = observation.values.get(observation.changed[0])
+    return isinstance(value, str | bool) and not _alike(observation, base)
 
 
 def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:

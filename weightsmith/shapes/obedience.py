@@ -1,0 +1,67 @@
+"""Fields that no shape of these weights reads, and that the family's rules bind all the same.
+
+Persimmon without its head norms has no tensor of head width, yet the heads must divide the hidden size: the class
+default may be one that cannot be.
+"""
+
+from __future__ import annotations
+
+from math import log2, prod
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.solver import divisors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.shapes.expression import Condition, Value
+    from weightsmith.shapes.stated import Stated
+
+Options = dict[str, tuple["Value", ...]]
+# Small numbers worth trying where a rule compares instead of dividing.
+_SMALL = 17
+
+
+def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
+    """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
+
+    What the file states is left alone, and so is what the weights have their say in.
+    """
+    for rule in stated.page.rules:
+        if _holds(rule, values):
+            continue
+        free = [
+            n for n in sorted(rule.names) if n not in options and not stated.has(n) and _number(values.get(n))
+        ]
+        for name in free:
+            bound = [r for r in stated.page.rules if name in r.names]
+            kept = [
+                v
+                for v in _candidates(rule, name, values)
+                if all(_holds(r, {**values, name: v}) for r in bound)
+            ]
+            if kept:
+                values[name] = min(kept, key=lambda v: (abs(log2(v / max(1, values[name]))), v))
+                options[name], cheapest[name] = tuple(kept), tuple(kept)
+                break
+
+
+def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequence[int]:
+    """Divisors of the numbers that the rule sets beside the field, their products and doubles, and small numbers."""
+    others: list[int] = [values[n] for n in sorted(rule.names - {name}) if _number(values.get(n))]
+    whole = prod(others)
+    found = {*range(1, _SMALL), *divisors_of(whole)}
+    found |= {multiple * number for number in others for multiple in range(1, 9)}
+    return sorted(found)
+
+
+def _number(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
+    """A rule that cannot be computed is not broken."""
+    try:
+        return rule.holds(values)
+    except (KeyError, TypeError, IndexError, ZeroDivisionError):
+        return True

@@ -1,0 +1,35 @@
+"""What the user may choose of a verification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.verify.device import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """reference: "hf" (transformers on the CPU), "none", or a baseline file. max_tokens: of each answer.
+    max_logprobs: log-probabilities at each position, -1 for the whole vocabulary. gates: own limits by gate name.
+    latent: the folder of latent weights that the model's were fused from. cache: whether references may come from the
+    cache and go there. command: the command line, for the report. Timeouts in seconds.
+    """
+
+    device: Asked = "auto"
+    reference: str | Path = "hf"
+    prompts: Path | None = None
+    save_baseline: Path | None = None
+    report: Path | None = None
+    max_tokens: int = 32
+    max_logprobs: int = -1
+    gates: Mapping[str, float] = field(default_factory=dict)
+    latent: Path | None = None
+    cache: bool = True
+    engine_timeout: float = 3600.0
+    reference_timeout: float = 3600.0
+    command: str = ""
