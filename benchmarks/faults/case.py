@@ -46,12 +46,14 @@ class Fault:
 class Clean:
     """A sound model that no command may object to. make: into a folder that is not there yet, from the models.
 
-    environment: variables of every command, where the engine has to be told something.
+    environment: variables of every command, where the engine has to be told something. left_out: tensors that a
+    conversion leaves out on purpose.
     """
 
     name: str
     make: Callable[[Path, Path], None]
     environment: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.faults.folder import Change
 
 
-def _copy(name: str, model: Model, change: Change | None = None) -> Clean:
+def _copy(name: str, model: Model, change: Change | None = None, *left_out: str) -> Clean:
     """A copy, with something about it that is unusual and right."""
 
     def make(models: Path, target: Path) -> None:
@@ -26,7 +26,7 @@ def _copy(name: str, model: Model, change: Change | None = None) -> Clean:
         if change is not None:
             change(target)
 
-    return Clean(name, make)
+    return Clean(name, make, left_out=left_out)
 
 
 def _converted(name: str, model: Model, *options: str, **environment: str) -> Clean:
@@ -101,7 +101,7 @@ CLEAN: tuple[Clean, ...] = (
     _converted("ternary Llama in float32", "fused", "--converter", "plain", "--dtype", "float32"),
     _converted("HRM-Text in float32", "hrm", "--converter", "plain", "--dtype", "float32"),
     _copy("tied, the head left out", "tied"),
-    _copy("tied, the head written too", "tied", _written_head),
+    _copy("tied, the head written too", "tied", _written_head, "lm_head.weight"),
     _converted("packed int4 without loss", "latent", "--set", "pack=int4"),
     _copy("side files of every kind", "fused", _side_files),
     _copy(
