@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 Family = Literal["config", "weights", "behaviour", "engine"]
@@ -44,10 +44,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """A sound model that no command may object to. make: into a folder that is not there yet, from the models."""
+    """A sound model that no command may object to. make: into a folder that is not there yet, from the models.
+
+    environment: variables of every command, where the engine has to be told something. left_out: tensors that a
+    conversion leaves out on purpose.
+    """
 
     name: str
     make: Callable[[Path, Path], None]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

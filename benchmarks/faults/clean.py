@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.faults.folder import Change
 
 
-def _copy(name: str, model: Model, change: Change | None = None) -> Clean:
+def _copy(name: str, model: Model, change: Change | None = None, *left_out: str) -> Clean:
     """A copy, with something about it that is unusual and right."""
 
     def make(models: Path, target: Path) -> None:
@@ -26,10 +26,10 @@ def _copy(name: str, model: Model, change: Change | None = None) -> Clean:
         if change is not None:
             change(target)
 
-    return Clean(name, make)
+    return Clean(name, make, left_out=left_out)
 
 
-def _converted(name: str, model: Model, *options: str) -> Clean:
+def _converted(name: str, model: Model, *options: str, **environment: str) -> Clean:
     """What `weightsmith convert` makes of it."""
 
     def make(models: Path, target: Path) -> None:
@@ -38,7 +38,7 @@ def _converted(name: str, model: Model, *options: str) -> Clean:
         if done.code:
             raise RuntimeError(f"convert: {' '.join(done.errors[-1:])}")
 
-    return Clean(name, make)
+    return Clean(name, make, environment)
 
 
 def _torch_file(legacy: bool) -> Change:
@@ -85,14 +85,23 @@ def _reordered(folder: Path) -> None:
 CLEAN: tuple[Clean, ...] = (
     _copy("ternary Llama, fused", "fused"),
     _copy("HRM-Text as trained (fused layout)", "hrm"),
-    _converted("HRM-Text, split layout", "hrm", "--converter", "hrm-text", "--set", "layout=split"),
+    # vLLM's own class (0.32) reads the fused layout only; weightsmith's adapter reads both.
+    _converted(
+        "HRM-Text, split layout, served by the adapter",
+        "hrm",
+        "--converter",
+        "hrm-text",
+        "--set",
+        "layout=split",
+        WEIGHTSMITH_HRM_TEXT="adapter",
+    ),
     _copy("three shards with an index", "fused", sharded(3)),
     _copy("torch file (zip)", "fused", _torch_file(legacy=False)),
     _copy("torch file (before 1.6)", "fused", _torch_file(legacy=True)),
     _converted("ternary Llama in float32", "fused", "--converter", "plain", "--dtype", "float32"),
     _converted("HRM-Text in float32", "hrm", "--converter", "plain", "--dtype", "float32"),
     _copy("tied, the head left out", "tied"),
-    _copy("tied, the head written too", "tied", _written_head),
+    _copy("tied, the head written too", "tied", _written_head, "lm_head.weight"),
     _converted("packed int4 without loss", "latent", "--set", "pack=int4"),
     _copy("side files of every kind", "fused", _side_files),
     _copy(

@@ -78,12 +78,14 @@ def totals(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
 def _sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
     caught = sum(r.caught is not None for r in results)
     alone = sum(r.alone.caught is not None for r in results)
+    expected = sum(r.as_expected for r in results)
     quiet = sum(r.caught is not None and r.caught.how.startswith("exit 0") for r in results)
     words = []
     if results:
         words.append(
             f"{caught} of {len(results)} faults caught ({caught / len(results):.1%}), {alone} of them without "
-            f"a baseline; {quiet} are said in the document of a command that exits 0."
+            f"a baseline; {quiet} are said in the document of a command that exits 0. {expected} went as the case expects: "
+            "command, witness and need of a baseline."
         )
     if clean:
         alarms = sum(bool(r.alarms) for r in clean)

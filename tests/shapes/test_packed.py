@@ -167,6 +167,24 @@ def test_a_wrong_group_size_is_corrected_and_only_that() -> None:
     assert found.config["quantization_config"] == {**config["quantization_config"], "group_size": GROUP}
 
 
+@pytest.mark.parametrize("intermediate", [512, 256])
+@pytest.mark.parametrize("method", ["compressed-int4", "gptq", "awq"])
+def test_a_module_as_wide_as_one_group_has_that_group(
+    method: str, intermediate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its one scale per row is also one per group of 256, whether wider modules show that group or only the config."""
+    monkeypatch.setattr(f"{__name__}.GROUP", 256)
+    monkeypatch.setitem(SIZES, "intermediate_size", intermediate)
+    weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 256}
+    compressed = {"format": "pack-quantized", "config_groups": {"group_0": {"weights": weights}}}
+    stated = {"quant_method": "compressed-tensors", **compressed}
+    if method != "compressed-int4":
+        stated = {"quant_method": method, "bits": 4, "group_size": 256}
+    found = infer(packed(method), {**CONFIG, **SIZES, "quantization_config": stated})
+    assert (found.verdict, found.changes) == ("agrees", ())
+    assert "quantization-mixed" not in {problem.code for problem in found.problems}
+
+
 def test_what_the_tensors_do_not_prove_is_said() -> None:
     messages = [p.message for p in infer(packed("gptq"), CONFIG).problems if p.code == "quantization"]
     assert messages and "desc_act" in messages[0]

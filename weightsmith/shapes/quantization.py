@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem
@@ -36,11 +37,12 @@ def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> lis
     """Rows for what is missing or wrong in `quantization_config`; empty when the tensors are not packed."""
     if not packing.modules:
         return []
+    stated = (config or {}).get("quantization_config") or (config or {}).get("compression_config")
+    packing = _regrouped(packing, stated)
     kind = _main(packing)
     derived = derived_config(packing)
     if kind == "modelslim" or derived is None:
         return []
-    stated = (config or {}).get("quantization_config") or (config or {}).get("compression_config")
     evidence = _evidence(packing)
     if not isinstance(stated, dict):
         return [FieldReport("quantization_config", None, None, derived, "missing", "weights", (), evidence)]
@@ -70,6 +72,7 @@ def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) ->
                 "quantization", f"the config says {method}, but no tensor is packed: a loader will fail"
             )
         return
+    packing = _regrouped(packing, stated)
     kind = _main(packing)
     several = Counter((m.method, m.bits, m.group) for m in packing.modules)
     if len(several) > 1:
@@ -82,6 +85,27 @@ def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) ->
         )
     if kind in _UNPROVEN and not isinstance(stated, dict):
         yield Problem("quantization", f"packed as {kind}; the tensors do not prove {_UNPROVEN[kind]}")
+
+
+def _regrouped(packing: Packing, stated: Any) -> Packing:
+    """Gives modules that are one group wide their group: their one scale per row is also one scale per group.
+
+    The group is the one that wider modules show; where there are none, the one that the config states.
+    """
+    shown = Counter(m.group for m in packing.modules if m.group > 0)
+    group = shown.most_common(1)[0][0] if shown else _stated_group(stated)
+    modules = (
+        replace(m, group=group) if m.group == -1 and m.shape is not None and m.shape[-1] == group else m
+        for m in packing.modules
+    )
+    return packing if group is None else replace(packing, modules=tuple(modules))
+
+
+def _stated_group(stated: Any) -> int | None:
+    """`group_size` of a quantization_config, at its top (GPTQ, AWQ) or in its first group (compressed-tensors)."""
+    paths = (("group_size",), ("config_groups", "group_0", "weights", "group_size"))
+    found = (_at(stated, path) for path in paths)
+    return next((size for size in found if type(size) is int and size > 0), None)
 
 
 def _main(packing: Packing) -> str:
