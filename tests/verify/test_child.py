@@ -106,7 +106,12 @@ def _start_hanging_parent(tmp_path: Path) -> tuple[subprocess.Popen[bytes], list
         "import sys; from pathlib import Path; from weightsmith.verify import child\n"
         f"child.run({MODULE!r}, Path(sys.argv[1], 'child'), {{'do': 'hang'}}, {{}}, 600.0)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stderr=subprocess.DEVNULL,
+        # A shell that runs the suite in the background hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < 2:
         assert time.monotonic() < deadline

@@ -36,7 +36,13 @@ def test_a_run_that_is_ended_while_the_engine_loads_leaves_nothing(
     command = [sys.executable, "-m", "weightsmith.cli", "verify-on-npu", str(HRM_TEXT), "--device", "cpu"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        [*command, "--no-cache"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--no-cache"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the suite in the background hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not any("loading the model" in s.read_text() for s in tmp_path.glob("*/engine/stages.jsonl")):
