@@ -127,7 +127,6 @@ def one_file(folder: Path, rounds: int) -> None:
         **copying(source, out),
         **converting(source, out),
         **converting(source, out, "--workers", "1", label=", one worker"),
-        **by_torch(source, out),
     }
     report("BitCPM4-CANN-1B shape, one pytorch_model.bin", source, out, commands, PEER, rounds)
     report("its values, latent", source, out, inspecting(source), READ, rounds)
@@ -137,6 +136,13 @@ def one_file(folder: Path, rounds: int) -> None:
     shutil.rmtree(source)
     report("its values, fused", fused / "model", out, inspecting(fused / "model"), READ, rounds)
     shutil.rmtree(fused)
+
+
+def torch_routes(folder: Path, rounds: int) -> None:
+    source, out = write_latent(folder / "latent"), folder / "out"
+    commands = {**copying(source, out), **converting(source, out), **by_torch(source, out)}
+    report("the same, beside torch", source, out, commands, PEER, rounds)
+    shutil.rmtree(source)
 
 
 def sharded(folder: Path, rounds: int) -> None:
@@ -154,7 +160,7 @@ def sparse(folder: Path, rounds: int) -> None:
     shutil.rmtree(source)
 
 
-PARTS = {"one": one_file, "sharded": sharded, "sparse": sparse}
+PARTS = {"one": one_file, "torch": torch_routes, "sharded": sharded, "sparse": sparse}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

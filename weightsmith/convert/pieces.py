@@ -35,6 +35,26 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """Bytes of a source file, from byte `start` on."""
+
+    file: str
+    start: int
+    data: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a piece gives to the output, and what of the source it was made of; valid until its hand's next piece.
+
+    read: None where the source's bytes do not lie together.
+    """
+
+    made: tuple[Made, ...]
+    read: Read | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """Bytes that are known from the plan: a header, or a tensor made of no other."""
 
@@ -71,15 +91,32 @@ class Piece:
 
 def pieces(plan: Plan, done: Collection[str] = ()) -> Iterator[Given | Copy | Piece]:
     """All the work, in the order of the files and of their bytes; but what only goes into the files `done`."""
+    for file, steps in _steps_by_file(plan).items():
+        if file not in done:
+            yield Given(Made(file, 0, _bytes(plan.files[file].header)))
+        for step in steps:
+            if any(plan.file_of[output.name] not in done for output in step.outputs):
+                yield from _of_step(step, file, plan.start(step.outputs[0]))
+
+
+def stretches(plan: Plan) -> Iterator[tuple[str, int, int]]:
+    """(file, start, stop) of the source's bytes in the order in which the pieces read them."""
+    for steps in _steps_by_file(plan).values():
+        for rows in (rows for step in steps for rows in step.inputs):
+            start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
+            stop = rows.tensor.start + (_bits(rows.tensor, rows.stop) + 7) // 8
+            # A strided view has its bytes anywhere: nothing comes before them.
+            yield rows.tensor.storage.file, start if rows.tensor.contiguous else -1, stop
+
+
+def _steps_by_file(plan: Plan) -> dict[str, list[Step]]:
+    """The work that begins in each file, in the order of its bytes."""
     steps: dict[str, list[Step]] = {file: [] for file in plan.files}
     for step in plan.steps:
         steps[plan.file_of[step.outputs[0].name]].append(step)
-    for file, layout in plan.files.items():
-        if file not in done:
-            yield Given(Made(file, 0, _bytes(layout.header)))
-        for step in sorted(steps[file], key=lambda step: plan.start(step.outputs[0])):
-            if any(plan.file_of[output.name] not in done for output in step.outputs):
-                yield from _of_step(step, file, plan.start(step.outputs[0]))
+    for begun in steps.values():
+        begun.sort(key=lambda step: plan.start(step.outputs[0]))
+    return steps
 
 
 def _of_step(step: Step, file: str, start: int) -> Iterator[Given | Copy | Piece]:
@@ -123,20 +160,26 @@ class Hand:
     reader: BlockReader
     companions: BlockReader
 
-    def make(self, piece: Given | Copy | Piece) -> tuple[Made, ...]:
-        """What the piece gives to the output, valid until the next call. Raises what reading and kernels raise."""
+    def do(self, piece: Given | Copy | Piece) -> Done:
+        """Raises what reading and kernels raise."""
         if isinstance(piece, Given):
-            return (piece.made,)
+            return Done((piece.made,))
         if isinstance(piece, Copy):
-            return (Made(piece.file, piece.start, self.reader.block(piece.tensor, 0, piece.nbytes)[:, 0]),)
+            data = self.reader.block(piece.tensor, 0, piece.nbytes)[:, 0]
+            read = Read(piece.tensor.storage.file, piece.tensor.start, data)
+            return Done((Made(piece.file, piece.start, data),), read)
+        return self._compute(piece)
+
+    def _compute(self, piece: Piece) -> Done:
         step, rows, first = piece.step, piece.rows, piece.first_row
         block = self.reader.block(rows.tensor, rows.start, rows.stop)
+        block.flags.writeable = False  # what was read is hashed after the kernel has seen it
         if step.kernel is None:
             arrays: tuple[NDArray[Any], ...] = (np.ascontiguousarray(block),)
         else:
             beside = tuple(self._beside(b, first, len(block)) for b in step.beside)
             arrays = step.kernel((block, *beside), first)
-        return tuple(
+        made = tuple(
             Made(
                 self.plan.file_of[output.name],
                 self.plan.start(output) + first * array.nbytes // len(block),
@@ -144,6 +187,10 @@ class Hand:
             )
             for output, array in zip(step.outputs, arrays, strict=True)
         )
+        if not rows.tensor.contiguous:
+            return Done(made)
+        start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
+        return Done(made, Read(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8)))
 
     def _beside(self, beside: Beside, first_row: int, rows: int) -> NDArray[Any]:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.packing import packed_tensors
+from weightsmith.convert.along import Along, read_in_order
 from weightsmith.convert.choose import check_options, choose, gather
 from weightsmith.convert.config import apply, compare, encode, true_config
 from weightsmith.convert.digests import check_name, digest, digesting
@@ -104,16 +105,21 @@ def convert(
 
     orders = [chosen.name, dict(recipe.options), dict(asked), cast_to, limit, hash_name]
     work = describe_work(plan, orders, before)
+    followed = read_in_order(plan)
+    along = Along(
+        checkpoint.root, {f: size for f, size in checkpoint.files.items() if f in followed}, hash_name
+    )
+    others = [file for file in inputs if file not in followed]
     with (
         staging(real_target, work if resume else None) as folder,
-        digesting(checkpoint.root, inputs, hash_name) as source_hashes,
+        digesting(checkpoint.root, others, hash_name) as other_hashes,
     ):
         # Execute: written, hashed and brought to the disk at the same time. Then open it like a stranger.
         done = verified(folder / MARKER, plan, hash_name, threads)
         journal = Journal(folder / MARKER, work, plan, done)
         clear(folder, {MARKER, *done})
         weights = write_weights(
-            plan, checkpoint, folder, threads, hash_name, progress, done, journal.finished
+            plan, checkpoint, folder, threads, hash_name, progress, done, journal.finished, along.saw
         )
         verify(folder, table)
 
@@ -122,9 +128,8 @@ def convert(
             write_file(folder / name, data)
         for name, path in side.copied.items():
             copy_file(path, folder / name)
-        others = {f: digest(folder / f, hash_name) for f in [*made, *side.copied]}
-        hashes = {**weights, **others}
-        source_hashed = source_hashes.result()
+        hashes = {**weights, **{f: digest(folder / f, hash_name) for f in [*made, *side.copied]}}
+        source_hashed = {**along.digests(), **other_hashes.result()}
         if stamps(checkpoint.root, inputs) != before:
             raise CorruptCheckpoint(
                 source,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.convert.pieces import Copy, Given, Made, Piece
+    from weightsmith.convert.pieces import Copy, Done, Given, Piece, Read
     from weightsmith.convert.plan import Plan
 
 
@@ -30,11 +30,13 @@ def write_weights(
     progress: Callable[[int, int], None] | None,
     done: Mapping[str, str],
     finished: Callable[[str, int, str], None],
+    saw: Callable[[Read], object],
 ) -> dict[str, str]:
     """Fills `folder` with the plan's files, on the disk; file -> hash. Memory: a few pieces per worker.
 
     done: the files that are there already, with their hashes. finished: called for each of the others with its
-    bytes and its hash when it is whole and on the disk, from a thread of the disk's.
+    bytes and its hash when it is whole and on the disk, from a thread of the disk's. saw: called with what was
+    read of the source, where it lies together, in the order of the work and one at a time.
 
     Raises OSError when the target cannot take them, CorruptCheckpoint when the source changes underneath,
     ConversionRefused from a kernel. The same plan gives the same bytes whatever the number of workers.
@@ -55,20 +57,24 @@ def write_weights(
                 stack.callback(streams[name].close)
         stack.enter_context(disk)  # left first: its threads use the files
 
-        def new_worker() -> Callable[[Given | Copy | Piece], tuple[Made, ...]]:
+        def new_worker() -> Callable[[Given | Copy | Piece], Done]:
             hand = Hand(plan, BlockReader(reader, PIECE_BYTES), BlockReader(reader))
 
-            def work(piece: Given | Copy | Piece) -> tuple[Made, ...]:
-                made = hand.make(piece)
+            def work(piece: Given | Copy | Piece) -> Done:
+                made = hand.do(piece)
                 tally.add(piece.nbytes)
                 return made
 
             return work
 
-        def take(made: tuple[Made, ...]) -> None:
-            for part in made:
+        def tell(work: Done) -> None:
+            if work.read is not None:
+                saw(work.read)
+
+        def write(work: Done) -> None:
+            for part in work.made:
                 if part.file not in done:
                     streams[part.file].write(part.start, part.data)
 
-        in_order(pieces(plan, done), new_worker, take, workers)
+        in_order(pieces(plan, done), new_worker, (tell, write), workers)
         return {name: done[name] if name in done else streams[name].sealed() for name in plan.files}

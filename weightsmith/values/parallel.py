@@ -8,7 +8,7 @@ from threading import Condition, Event, Lock
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,15 +72,16 @@ def for_each(
 def in_order(
     items: Iterable[Item],
     new_worker: Callable[[], Callable[[Item], Result]],
-    take: Callable[[Result], object],
+    stages: Sequence[Callable[[Result], object]],
     workers: int,
 ) -> None:
-    """take(worker(item)) for each item: the work side by side, the taking one at a time in the order of the items.
+    """stage(worker(item)) for each item and stage: the work side by side, each stage one item at a time, in order.
 
-    A result is taken in the thread that made it, which draws its next item afterwards: at most one result per
-    worker waits, and it may lie in the worker's own buffers. Exceptions as in `for_each`.
+    A result goes through the stages in the thread that made it, which draws its next item afterwards: at most
+    one result per worker waits, and it may lie in the worker's own buffers. Exceptions as in `for_each`.
     """
-    turn, upcoming, stopped = Condition(), 0, False
+    turn, stopped = Condition(), False
+    upcoming = [0] * len(stages)
 
     def stop() -> None:
         nonlocal stopped
@@ -91,20 +92,21 @@ def in_order(
     def new_turning_worker() -> Callable[[tuple[int, Item]], None]:
         work = new_worker()
 
-        def work_and_take(numbered: tuple[int, Item]) -> None:
-            nonlocal upcoming
+        def work_and_pass_on(numbered: tuple[int, Item]) -> None:
             number, item = numbered
             result = work(item)
-            with turn:
-                turn.wait_for(lambda: upcoming == number or stopped)
-            if stopped:
-                return
-            take(result)
-            with turn:
-                upcoming += 1
-                turn.notify_all()
+            for place, stage in enumerate(stages):
+                with turn:
+                    while upcoming[place] != number and not stopped:
+                        turn.wait()
+                if stopped:
+                    return
+                stage(result)
+                with turn:
+                    upcoming[place] += 1
+                    turn.notify_all()
 
-        return work_and_take
+        return work_and_pass_on
 
     for_each(enumerate(items), new_turning_worker, workers, stop)
 
