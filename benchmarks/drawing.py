@@ -101,8 +101,10 @@ def _settings(page: Page, defaults: Mapping[str, Value], rng: random.Random) -> 
     asked = readings(v.condition for p in patterns for v in p.variants if v.condition)
     counts = {f for p in patterns for slot in p.slots for f in slot.count.fields()}
     drawn: dict[str, Value] = {}
+    # Where a class computes one field once another is stated, stating that other by hand makes no valid config.
+    guards = {computed.when_configured for computed in page.computed.values()}
     for name in shape_bearing(page):
-        if name not in defaults:
+        if name not in defaults or name in guards:
             continue
         value = defaults[name]
         reading = asked.get(name)

@@ -25,6 +25,7 @@ from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor, open_checkpoint
 from weightsmith.shapes import families, infer, recognition
 from weightsmith.shapes import page as page_room
+from weightsmith.shapes.learn.__main__ import read_report
 from weightsmith.shapes.learn.reference import Rejected, mapping, prepare, time_limit
 from weightsmith.shapes.page import catalog_types, load_page
 from weightsmith.shapes.stated import freeze, lookup
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.infer import Inference
     from weightsmith.shapes.page import Page
 
+MAPPINGS = {"causal LM": "causal", "image-text": "image-text", "masked LM": "masked"}
 CONFIGS = 5
 TYPE_SECONDS = 240.0
 # The first case of a type is written to disk and read back, while a sparse file of its size is still a file.
@@ -243,7 +245,7 @@ def main() -> None:
             continue  # their reference implementation is not in transformers
         rows.append(measure_type(family, given.seed, given.configs))
         _show(rows[-1], given.faults)
-    _totals(rows, given.seed)
+    _totals(rows, given.seed, given.catalog or page_room.CATALOG)
     if not (given.types or given.part or given.catalog) and "deepseek_v3" in catalog_types():
         print(f"\n{scale.report()}")
 
@@ -269,45 +271,37 @@ def _show(row: Row, faults: int) -> None:
         print(f"       {fault}", flush=True)
 
 
-def _totals(rows: list[Row], seed: int) -> None:
-    table = []
-    for label, kind in (
-        ("causal LM", "causal"),
-        ("image-text", "image-text"),
-        ("masked LM", "masked"),
-        ("all", None),
-    ):
-        chosen = [r for r in rows if kind is None or r.model_type in mapping(kind)]
-        if not chosen:
-            continue
-        whole = len(mapping(kind)) if kind else "-"
-        times = [t for r in chosen for t in r.times] or [0.0]
-        table.append(
-            (
-                label,
-                f"{sum(r.passes for r in chosen)}/{len(chosen)}",
-                whole,
-                sum(r.unsound for r in chosen),
-                f"{sum(r.recovered for r in chosen)}/{sum(r.removed for r in chosen)}",
-                f"{sum(r.family for r in chosen)}/{sum(r.cases for r in chosen)}",
-                f"{statistics.median(times) * 1000:.1f}",
-                f"{max(times) * 1000:.0f}",
-            )
-        )
-    headers = [
-        "mapping",
-        "pass all three",
-        "types",
-        "unsound",
-        "recovered",
-        "family found",
-        "median ms",
-        "worst ms",
-    ]
+def _totals(rows: list[Row], seed: int, folder: Path) -> None:
+    """Per mapping of transformers: all of its types, how many have a page, how many pass, and what the others lack."""
+    measured = {row.model_type: row for row in rows}
+    report = read_report(folder)
+    table, lacking = [], []
+    for label, kind in MAPPINGS.items():
+        types = list(mapping(kind))
+        chosen = [measured[t] for t in types if t in measured]
+        if chosen:
+            table.append((label, len(types), len(chosen), *_figures(chosen)))
+        lacking += [t for t in types if t not in measured or not measured[t].passes] if chosen else []
+    table.append(("all measured", "-", len(rows), *_figures(rows)))
+    headers = ["mapping", "types", "with a page", "pass all three", "unsound", "recovered", "family found"]
     print(f"\nseed {seed}")
-    print(tabulate(table, headers=headers, disable_numparse=True))
-    failing = [r.model_type for r in rows if not r.passes]
-    print(f"failing: {', '.join(failing) or 'none'}")
+    print(tabulate(table, headers=[*headers, "median ms", "worst ms"], disable_numparse=True))
+    for name in dict.fromkeys(lacking):
+        row = measured.get(name)
+        fault = next(iter(row.faults), "") if row else ""
+        print(f"  {name}: {fault or report.get(name, {}).get('reason') or 'not measured'}"[:200])
+
+
+def _figures(rows: list[Row]) -> tuple[str | int, ...]:
+    times = [t for r in rows for t in r.times] or [0.0]
+    return (
+        sum(r.passes for r in rows),
+        sum(r.unsound for r in rows),
+        f"{sum(r.recovered for r in rows)}/{sum(r.removed for r in rows)}",
+        f"{sum(r.family for r in rows)}/{sum(r.cases for r in rows)}",
+        f"{statistics.median(times) * 1000:.1f}",
+        f"{max(times) * 1000:.0f}",
+    )
 
 
 if __name__ == "__main__":

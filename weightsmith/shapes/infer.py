@@ -6,7 +6,7 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.checkpoint import shared_groups
+from weightsmith.checkpoint import Problem, shared_groups
 from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
 from weightsmith.checkpoint.packing import unpack
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
@@ -14,17 +14,20 @@ from weightsmith.shapes.extras import set_aside
 from weightsmith.shapes.matching import NameTable
 from weightsmith.shapes.page import load_page, name_key
 from weightsmith.shapes.quantization import quantization_problems, quantization_rows
-from weightsmith.shapes.recognition import read_as, recognise
+from weightsmith.shapes.recognition import deciding, read_as, recognise
 from weightsmith.shapes.reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from weightsmith.checkpoint import Checkpoint, Problem
+    from weightsmith.checkpoint import Checkpoint
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.fit import Fit
     from weightsmith.shapes.page import Page
+
+# How many settings are named that would tell two families apart.
+_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,17 @@ def _conclude(
         chosen.missing,
     )
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated), *problems]
+    if alternatives and claimed != page.model_type:
+        found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)
+
+
+def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
+    """Says what would decide between families that the tensors leave open."""
+    differing = deciding((chosen, *alternatives))
+    apart = f", or a setting in which they differ ({', '.join(differing[:_LISTED])}, …)" if differing else ""
+    message = f"no tensor tells {chosen} from {', '.join(alternatives)}: the model_type of its publisher decides{apart}"
+    return Problem("family", message)
 
 
 def _corrected(

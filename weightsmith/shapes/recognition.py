@@ -83,6 +83,16 @@ def _nearest(
     return Recognition(chosen, tuple(sorted(equal)), ranked)
 
 
+def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
+    """What tells families apart that no tensor does: fields whose class defaults differ, or that only some have."""
+    pages = [load_page(t) for t in model_types]
+    defaults = [
+        {**p.unverifiable, **{n: f.expression or f.value for n, f in p.fields.items()}} for p in pages
+    ]
+    names = dict.fromkeys(name for own in defaults for name in own)
+    return tuple(n for n in names if len({repr(own.get(n, ...)) for own in defaults}) > 1)
+
+
 def read_as(
     page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str]
 ) -> Recognition:

@@ -127,6 +127,7 @@ def _slot_tests(
             for value in sorted(items):
                 yield f"{name}[{slot}] == {value!r}", 1.0
                 yield f"{name}[{slot}] != {value!r}", 1.05
+                yield f"{name}[{slot} % len({name})] == {value!r}", 1.3
         else:
             yield f"{slot} in {name}", 1.1
             yield f"{slot} not in {name}", 1.1

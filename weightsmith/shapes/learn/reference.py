@@ -140,9 +140,10 @@ def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Bui
 
     try:
         cls = model_class(architecture)
-        text = getattr(config, "sub_configs", {}).get("text_config")
-        if text is not None and cls.config_class is text:
-            config = config.get_text_config()
+        for name, inner in getattr(config, "sub_configs", {}).items():
+            if cls.config_class is inner:  # a language model that is built from a part of the whole config
+                config = getattr(config, name)
+                break
         with time_limit(seconds), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
             return _on_disk(model)

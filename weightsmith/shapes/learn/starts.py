@@ -23,7 +23,9 @@ _GEMMA4_DRAFT: dict[str, Value] = {
     "text_config.hidden_size_per_layer_input": 0,
     "text_config.vocab_size_per_layer_input": 0,
 }
+_MUSIC: dict[str, Value] = {"text_encoder.model_type": "t5", "audio_encoder.model_type": "encodec"}
 STARTS: dict[str, dict[str, Value]] = {
+    "aria": {"text_config.model_type": "aria_text", "vision_config.model_type": "idefics3_vision"},
     "aya_vision": {"vision_config.num_attention_heads": 16},
     "bert": {"is_decoder": True},
     "chameleon": {"vocabulary_map": {"<image>": 1}},
@@ -44,6 +46,7 @@ STARTS: dict[str, dict[str, Value]] = {
     "emu3": {"vocabulary_map": {"<image>": 1}},
     "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
     "gemma4_assistant": {"text_config.model_type": "gemma4_text", **_GEMMA4_DRAFT},
+    "gemma4_unified": {"text_config.model_type": "gemma4_unified_text"},
     "gemma4_unified_assistant": {"text_config.model_type": "gemma4_unified_text", **_GEMMA4_DRAFT},
     "granite4_vision": {
         "text_config.model_type": "granite",
@@ -56,6 +59,8 @@ STARTS: dict[str, dict[str, Value]] = {
     "idefics3": {"pad_token_id": 0},
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
     "ministral": {"head_dim": 128},
+    "musicgen": {**_MUSIC, "decoder.model_type": "musicgen_decoder"},
+    "musicgen_melody": {**_MUSIC, "decoder.model_type": "musicgen_melody_decoder"},
     "nemotron": {"num_key_value_heads": 8},
     "qwen4_exp": {f"text_config.{name}": value for name, value in _INDEXER.items()},
     "qwen4_exp_text": _INDEXER,

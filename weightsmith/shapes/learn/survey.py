@@ -249,6 +249,7 @@ def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Valu
     if all(isinstance(v, str) for v in value) and len(kinds) > 1:
         options += [[k] * len(value) for k in kinds]
         options += [[kinds[(i + s) % len(kinds)] for i in range(len(value))] for s in range(len(kinds))]
+        options += [value[:-1], [*value, *value[:1]], [*value, *value[:2]]]  # where no count demands a length
     elif all(is_int(v) for v in value):
         options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:]]
         options += [[2 * v if i == j else v for i, v in enumerate(value)] for j in range(min(len(value), 4))]
