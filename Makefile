@@ -53,12 +53,12 @@ fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=second
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install -qq --disable-pip-version-check --no-deps atheris==3.0.0
 	@$(BIN)/python -m tests.fuzz --seconds $(FOR)
 
+bench-convert: setup ## convert and inspect at full size, beside cp and the torch routes (ARGS="--rounds 3 --parts one"; 33 GB of disk)
+	@$(BIN)/python -m benchmarks.convert $(ARGS)
+
 SEED ?= 1
 bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
-
-bench-convert: setup ## conversions of full-size checkpoints beside cp and torch (ARGS="--rounds 5")
-	@$(BIN)/python -m benchmarks.convert $(ARGS)
 
 bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
 	@$(BIN)/python -m benchmarks.kills $(ARGS)

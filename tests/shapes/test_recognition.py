@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.shapes.reference import tensor
-from tests.shapes.test_packed import in_memory
+from tests.shapes.test_packed import CONFIG as LLAMA
+from tests.shapes.test_packed import in_memory, plain
 from weightsmith.shapes import infer, recognition
 from weightsmith.shapes.families import Index, build_index, load_index, rank, twins
 from weightsmith.shapes.learn.base import STARTS
@@ -72,3 +73,12 @@ def test_types_of_the_same_equations_stand_together_under_the_best_known() -> No
     assert sorted(m for first, same in groups.items() for m in (first, *same)) == sorted(TYPES)
     for first, same in groups.items():
         assert all(rank(first) < rank(member) for member in same)
+
+
+def test_a_page_that_cannot_express_a_tensor_is_no_witness_against_the_claimed_family() -> None:
+    shapes = dict(plain())
+    q, k = (f"model.layers.0.self_attn.{part}_proj.weight" for part in "qk")
+    shapes[q], shapes[k] = shapes[k], shapes[q]
+    found = infer(in_memory({name: tensor(name, shape) for name, shape in shapes.items()}), LLAMA)
+    assert found.verdict == "unknown"
+    assert found.nearest[0].startswith(f"llama: 2 tensors have another shape; {q} is [128, 256]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from weightsmith.convert import convert
 from weightsmith.verify import Check, Options, VerifyResult, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 TERNARY, HRM_TEXT = MODELS / "ternary-llama", MODELS / "hrm-text"
@@ -40,7 +41,15 @@ class Verified:
 
 
 @pytest.fixture(scope="session")
-def verified(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verified]:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where this session's verifications keep their temporary files, and nobody else's."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("scratch"))
+    yield Path(tempfile.tempdir)
+    tempfile.tempdir = before
+
+
+@pytest.fixture(scope="session")
+def verified(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verified]:
     """Verifies a folder on the CPU and keeps everything that came of it."""
 
     def run(model: Path, **options: Any) -> Verified:

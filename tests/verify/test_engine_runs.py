@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from weightsmith.verify import engine
 from weightsmith.verify.baseline import load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.verify.conftest import Verified
 
 pytestmark = pytest.mark.engine
@@ -66,6 +68,18 @@ def test_repeats_are_equal_to_the_bit_and_company_changes_nothing(fused: Verifie
     assert set(found) == {"repeat", "warm", "shuffled", "alone"}
     assert found["repeat"]["same_bits"] == found["repeat"]["prompts"] == 32
     assert all(row["same_tokens"] == row["prompts"] for row in found.values())
+
+
+def test_where_there_are_graphs_a_second_engine_answers_eagerly(
+    fused_folder: Path, fused: Verified, verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no graphs on a CPU" in fused.report
+    monkeypatch.setattr(engine, "graphs", lambda device, kind, found: None)
+    both = verified(fused_folder, reference="none", save_baseline=None)
+    assert both.check("determinism.eager").verdict == "pass"
+    (eager,) = [row for row in both.result.determinism if row["name"] == "eager"]
+    assert eager["same_bits"] == eager["prompts"] == 32
+    assert any(text.startswith("engine, eager: loading") for text in both.told)
 
 
 def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:
@@ -146,6 +160,7 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "report",
         "determinism",
         "seconds",
+        "own_limits",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {
@@ -189,13 +204,6 @@ def test_every_stage_is_told_and_timed(fused: Verified) -> None:
     assert "Overhead" in fused.report
 
 
-def _scratch() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("weightsmith-verify-*"))
-
-
-# What an older, killed run left there is not this run's doing.
-_LEFT_BEFORE = _scratch()
-
-
-def test_nothing_is_left_in_the_temporary_folder(fused: Verified) -> None:
-    assert not _scratch() - _LEFT_BEFORE
+def test_nothing_is_left_in_the_temporary_folder(fused: Verified, scratch: Path) -> None:
+    assert fused.result.verdict == "pass"
+    assert list(scratch.iterdir()) == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.verify import engine, engine_logprobs, engine_worker
 from weightsmith.verify.engine_settings import read_back
 from weightsmith.verify.kinds import CAUSAL, PREFIX_LM
@@ -86,3 +88,13 @@ def test_an_engine_that_hides_its_settings_is_read_as_far_as_it_shows_them() -> 
     assert (found["dtype"], found["max_model_len"], found["block_size"]) == ("torch.bfloat16", 128, None)
     assert found["attention_backends"] == []
     assert found["preemptions"] is None
+
+
+def test_eager_mode_is_compared_with_graphs_where_an_engine_has_them(tmp_path: Path) -> None:
+    run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
+    graphs = replace(run, settings={**run.settings, "eager": False})
+    assert engine.graphs("cuda", CAUSAL, graphs) is None
+    assert engine.graphs("npu", CAUSAL, graphs) is None
+    assert "chose to run eager" in str(engine.graphs("npu", CAUSAL, run))
+    assert "prefix-LM" in str(engine.graphs("npu", PREFIX_LM, graphs))
+    assert "no graphs on a CPU" in str(engine.graphs("cpu", CAUSAL, graphs))

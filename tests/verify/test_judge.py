@@ -108,6 +108,18 @@ def test_without_a_control_or_a_noise_floor_nothing_passes(tmp_path: Path) -> No
     assert judge.no_parity("nobody asked").verdict == "inconclusive"
 
 
+def test_flat_logits_fail_unless_a_baseline_is_as_flat() -> None:
+    flat = Spread(100, 0.9, 0.05, 0, 1e-6)
+    alone, as_flat, sharper = (
+        {check.name: check for check in judge.spread_checks(flat, LIMITS, kept)}["distribution"]
+        for kept in (None, Spread(100, 0.89, 0.05, 0, 1e-6), Spread(100, 0.5, 0.4, 0, 1e-6))
+    )
+    assert (alone.verdict, as_flat.verdict, sharper.verdict) == ("fail", "pass", "fail")
+    assert "without a baseline" in alone.detail
+    assert "0.890, as flat" in as_flat.detail
+    assert "0.500, less flat" in sharper.detail
+
+
 def test_noise_that_is_all_rounding_is_not_divided_by_itself(tmp_path: Path) -> None:
     device = greedy_run(tmp_path / "d", {n: noisy(rows, 0.005, seed=n + 50) for n, rows in FULL.items()})
     half = logprob_file(tmp_path / "b", {n: noisy(rows, 0.0005, seed=n) for n, rows in FULL.items()})

@@ -48,6 +48,27 @@ def test_a_device_ten_times_as_noisy_has_a_hundred_times_the_divergence(tmp_path
     assert found.noise.rms_ratio == pytest.approx(10, rel=0.4)
 
 
+@pytest.mark.parametrize(("device", "bf16"), [(0.01, 1.0), (0.005, 1.0), (0.02, 0.25), (0.1, 0.01)])
+def test_the_device_answers_for_what_bf16_alone_would_not_cost(
+    tmp_path: Path, device: float, bf16: float
+) -> None:
+    found = _measured(tmp_path, device_noise=device).noise
+    assert found is not None
+    assert found.bf16_share == pytest.approx(bf16, rel=0.4)
+    assert found.bf16_share + found.device_share == 1
+
+
+def test_a_flip_names_both_tokens(tmp_path: Path) -> None:
+    rows = FULL[0].copy()
+    best, second = np.argsort(rows[5])[[-1, -2]]
+    rows[5, [best, second]] = rows[5, [second, best]]
+    run = greedy_run(tmp_path / "d", {0: rows})
+    full = logprob_file(tmp_path / "r", FULL)
+    (flip,) = parity.measure(run, references(full), with_perplexity=True).pairs["R-D"].flips
+    assert (flip.prompt, flip.position, flip.wanted, flip.got) == (0, 5, best, second)
+    assert flip.margin == pytest.approx(float(FULL[0][5, best] - FULL[0][5, second]), rel=1e-5)
+
+
 def test_all_three_pairs_are_formed_and_cover_every_position(tmp_path: Path) -> None:
     found = _measured(tmp_path, device_noise=0.01)
     assert list(found.pairs) == ["R-B", "R-D", "B-D"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.errors import TargetRefused
-from weightsmith.verify import report
+from weightsmith.verify import gates, report
 from weightsmith.verify.result import Check, VerifyResult, json_value
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ def _result(**parts: Any) -> VerifyResult:
         "prompts": (),
     }
     return VerifyResult(**{**base, **parts})
+
+
+def test_a_limit_of_ones_own_is_said() -> None:
+    limits = gates.limits({"kl_mean": 0.5})
+    text = report.markdown(_result(own_limits=gates.own(limits)))
+    assert "**Own limits**: kl_mean 0.5 instead of 0.05." in text
+    assert "Own limits" not in report.markdown(_result(own_limits=gates.own(gates.limits())))
 
 
 def test_each_line_has_its_own_verdict_and_missing_sections_are_left_out() -> None:

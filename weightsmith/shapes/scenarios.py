@@ -114,7 +114,7 @@ def _scenarios(
     several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
     read = {n for role in several for v in role.pattern.variants if v.condition for n in v.condition.names}
     parts: list[list[tuple[Mapping[str, Value], Group]]] = []
-    completed = {**stated.completed(), **base}
+    completed = {**stated.completed(), **base, **_agreed(groups)}
     for group in groups:
         if not read & set(group.fields):
             first = dict(zip(group.fields, group.explanations[0], strict=True))
@@ -134,6 +134,17 @@ def _scenarios(
     for picked in product(*parts):
         settings = {k: v for values, _ in picked for k, v in values.items()}
         yield _Scenario({**completed, **settings}, tuple(group for _, group in picked))
+
+
+def _agreed(groups: Sequence[Group]) -> dict[str, Value]:
+    """What all explanations of a group say alike: one group's flag may matter only by another group's count."""
+    found: dict[str, Value] = {}
+    for group in groups:
+        for place, field in enumerate(group.fields):
+            values = distinct(combination[place] for combination in group.explanations)
+            if len(values) == 1:
+                found[field] = values[0]
+    return found
 
 
 def _reads(role: Role, fields: set[str]) -> bool:
@@ -203,13 +214,8 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
 
 def _certain(groups: Sequence[Group]) -> dict[str, int]:
     """Numbers that all explanations of a group agree on: the equations may build on them."""
-    found: dict[str, int] = {}
-    for group in groups:
-        for place, field in enumerate(group.fields if group.exact and group.complete else ()):
-            values = distinct(combination[place] for combination in group.explanations)
-            if len(values) == 1 and isinstance(values[0], int):
-                found[field] = values[0]
-    return found
+    agreed = _agreed([group for group in groups if group.exact and group.complete])
+    return {field: value for field, value in agreed.items() if isinstance(value, int)}
 
 
 def complete(stated: Stated, values: Mapping[str, Value]) -> dict[str, Value]:

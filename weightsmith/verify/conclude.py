@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify import determinism, health, judge
+from weightsmith.verify import determinism, gates, health, judge
 from weightsmith.verify.child import Failure
 from weightsmith.verify.cost import overhead
 from weightsmith.verify.result import Check, VerifyResult
@@ -72,6 +72,7 @@ def conclude(
             prompts=tuple({"prompt": p.text, "expect": p.expect, "answer": None} for p in seen.prompts),
             command=command,
             seconds=dict(seconds),
+            own_limits=gates.own(limits),
         )
     facts = health.facts(seen.prompts, run.texts)
     repeated = _repetitions(run)
@@ -97,6 +98,7 @@ def conclude(
         command=command,
         performance=_performance(run),
         determinism=tuple(found.document() for found in repeated),
+        own_limits=gates.own(limits),
         seconds={**seconds, **_stages(seen, run), **overhead(seconds["whole"], run, _twin(seen))},
     )
 
@@ -148,7 +150,12 @@ def _parity_document(seen: Observed) -> dict[str, Any]:
     document = {"reference": seen.reference_asked, **seen.parity.document()}
     twin = _twin(seen)
     if twin is not None:
-        document |= {"versions": twin.versions, "refused": twin.refused, "cached": list(twin.cached)}
+        document |= {
+            "versions": twin.versions,
+            "refused": twin.refused,
+            "cached": list(twin.cached),
+            "cache_fault": twin.cache_fault,
+        }
     return document
 
 

@@ -139,16 +139,16 @@ def job(
     }
 
 
-def graphs(device: str, kind: Kind) -> str | None:
-    """Why there is no graph mode to compare eager mode with; None where there is one.
+def graphs(device: str, kind: Kind, found: EngineRun) -> str | None:
+    """Why there is no graph mode to compare eager mode with; None where the engine found runs one.
 
     vLLM 0.32's CPU platform sets the graph mode to NONE and leaves `enforce_eager` to choose inductor or not.
     """
     if device == "cpu":
-        return "not compared: vLLM has no graphs on a CPU, the engine runs eager"
+        return "not compared: vLLM has no graphs on a CPU and runs eager here"
     if kind.mask == "prefix":
-        return "not compared: a prefix-LM runs eager, since graphs of the decode mask its prompt causally"
-    return None
+        return "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly"
+    return "not compared: the engine chose to run eager" if found.settings["eager"] else None
 
 
 def run_eager(

@@ -114,11 +114,16 @@ GATES: tuple[Gate, ...] = (
 _BY_NAME = MappingProxyType({gate.name: gate for gate in GATES})
 
 
+def own(limits: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Of the limits by gate name, those that are not the gate's: (the user's, the gate's)."""
+    return {gate.name: (limits[gate.name], gate.limit) for gate in GATES if limits[gate.name] != gate.limit}
+
+
 def limits(overrides: Mapping[str, float] | None = None) -> dict[str, float]:
     """Limits by gate name, with the user's own in place. Raises WeightsmithError for a gate that does not exist."""
-    own = dict(overrides or {})
-    unknown = sorted(own.keys() - _BY_NAME.keys())
+    chosen = dict(overrides or {})
+    unknown = sorted(chosen.keys() - _BY_NAME.keys())
     if unknown:
         way_out = f"the gates are {', '.join(_BY_NAME)}"
         raise WeightsmithError("--gate", f"there is no gate {', '.join(unknown)}", way_out)
-    return {name: own.get(name, gate.limit) for name, gate in _BY_NAME.items()}
+    return {name: chosen.get(name, gate.limit) for name, gate in _BY_NAME.items()}

@@ -199,7 +199,8 @@ def all_parity_checks(
     if parity.noise is not None:
         checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
     else:
-        words = f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}"
+        words = f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}; a baseline from "
+        words += "a machine that runs both (--save-baseline there, --reference FILE here) has them"
         checks.append(Check("parity.noise", "inconclusive", None, limits["noise_ratio"], words))
     checks.extend(control_check(name, control, limits) for name, control in parity.controls.items())
     if not parity.controls:

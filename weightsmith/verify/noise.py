@@ -24,15 +24,15 @@ _TINY = float(np.finfo(np.float64).tiny)
 class NoiseFloor:
     """How much further D is from R than B is. upper: 95 % bound of a bootstrap over prompts.
 
-    bf16_share, device_share: of the squared error of the chosen tokens' log-probabilities; they sum to 1, and one is
-    negative where the device's error cancels some of bf16's. None where D is R to the bit.
+    bf16_share, device_share: of D's squared error in the chosen tokens' log-probabilities, what bf16 costs on the CPU
+    too, and what is left for the device; they sum to 1.
     """
 
     kl_ratio: float
     kl_ratio_upper: float
     rms_ratio: float
-    bf16_share: float | None
-    device_share: float | None
+    bf16_share: float
+    device_share: float
 
 
 def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Comparison]) -> NoiseFloor:
@@ -48,20 +48,13 @@ def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Compar
     ratios = moved[draws].sum(axis=1) / np.maximum(floor[draws].sum(axis=1), _TINY)
     by_bf16 = np.concatenate([reference[n].delta for n in prompts])
     by_both = np.concatenate([device[n].delta for n in prompts])
-    share = bf16_share(by_bf16, by_both)
+    own, whole = float(by_bf16 @ by_bf16), float(by_both @ by_both)
+    # Not the part of D's error that runs along B's: rounding in another order is bf16's doing as well.
+    share = 1.0 if whole <= own else own / whole
     return NoiseFloor(
         kl_ratio=float(moved.sum() / max(floor.sum(), _TINY)),
         kl_ratio_upper=float(np.quantile(ratios, 0.95)),
         rms_ratio=float(metrics.rms(by_both) / max(metrics.rms(by_bf16), _TINY)),
         bf16_share=share,
-        device_share=None if share is None else 1 - share,
+        device_share=1 - share,
     )
-
-
-def bf16_share(by_bf16: metrics.Series, by_both: metrics.Series) -> float | None:
-    """Of the squared error, the part that runs along bf16's own: Σ b·d / Σ d², with b = B − R and d = D − R.
-
-    d is b + (D − B), so that Σ d² splits without remainder into this and the device's part.
-    """
-    whole = float(by_both @ by_both)
-    return float(by_bf16 @ by_both) / whole if whole > 0 else None

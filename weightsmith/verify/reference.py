@@ -44,7 +44,7 @@ class References:
 
     full: fp32 (R), half: bf16 (B), controls: by name; None or missing where it could not be run, and
     `refused` says why, by dtype or control. seconds: by stage, the child's whole life among them. cached: the
-    variations that were not computed now.
+    variations that were not computed now. cache_fault: why others could not be kept.
     """
 
     full: LogprobFile | None
@@ -54,6 +54,7 @@ class References:
     seconds: dict[str, float]
     versions: dict[str, str]
     cached: tuple[str, ...] = ()
+    cache_fault: str | None = None
 
 
 def plan(
@@ -143,7 +144,7 @@ def run(
         told = outcome.result
     done = {(d["name"], d["dtype"]): folder / d["file"] for d in told["done"]}
     fresh = {v: done[v.name, v.dtype] for v in missing if (v.name, v.dtype) in done}
-    refused |= told["impossible"] | shelf.keep(fresh)
+    refused |= told["impossible"]
     taken = [variation for variation in variations if variation in ready]
     return _references(
         {
@@ -155,6 +156,7 @@ def run(
         {**told["seconds"], "whole": time.monotonic() - started},
         told["versions"],
         tuple(f"{v.name} {v.dtype}" for v in taken),
+        shelf.keep(fresh),
     )
 
 
@@ -172,13 +174,13 @@ class _Shelf:
         targets = {v: self.folder / f"{v.name}-{v.dtype}.safetensors" for v in variations}
         return {v: path for v, path in targets.items() if self.store.cache.fetch(self._key(v), path)}
 
-    def keep(self, fresh: Mapping[Variation, Path]) -> dict[str, str]:
-        """Why something could not be kept, under the name that the report has for it."""
+    def keep(self, fresh: Mapping[Variation, Path]) -> str | None:
+        """Why something could not be kept."""
         if self.store is None:
-            return {}
+            return None
         reasons = [self.store.cache.keep(self._key(v), path) for v, path in fresh.items()]
         failed = sorted({reason for reason in reasons if reason is not None})
-        return {"cache": f"not written: {'; '.join(failed)}"} if failed else {}
+        return "; ".join(failed) or None
 
     def _key(self, variation: Variation) -> str:
         assert self.store is not None
@@ -228,6 +230,7 @@ def _references(
     seconds: dict[str, float],
     versions: dict[str, str],
     cached: tuple[str, ...],
+    cache_fault: str | None,
 ) -> References:
     right = {v.dtype: file for v, file in files.items() if v.name == "reference"}
     return References(
@@ -238,4 +241,5 @@ def _references(
         seconds=seconds,
         versions=versions,
         cached=cached,
+        cache_fault=cache_fault,
     )

@@ -37,6 +37,8 @@ _FACTS = (
 
 
 _SHARE = "overhead_share"
+# Rows of the engine that have a place of their own in the report.
+_ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 
 
 def write(result: VerifyResult, path: Path) -> VerifyResult:
@@ -87,7 +89,9 @@ def _checks(result: VerifyResult) -> str:
         (check.name, _MARK[check.verdict], number(check.value), number(check.threshold), check.detail)
         for check in result.checks
     ]
-    return table(("check", "verdict", "value", "limit", "detail"), rows)
+    found = table(("check", "verdict", "value", "limit", "detail"), rows)
+    changed = [f"{name} {mine:g} instead of {gate:g}" for name, (mine, gate) in result.own_limits.items()]
+    return f"{found}\n\n**Own limits**: {', '.join(changed)}." if changed else found
 
 
 def _model(result: VerifyResult) -> str:
@@ -117,7 +121,7 @@ def _environment(result: VerifyResult) -> str:
         rows.append(("memory of each", ", ".join(f"{n / 2**30:.1f} GiB" for n in seen["memory"])))
     versions = result.engine.get("versions") or seen["packages"]
     rows += [*versions.items(), *(("warning", text) for text in result.device["warnings"])]
-    rows += [(f"engine: {name}", value) for name, value in result.engine.items() if name != "versions"]
+    rows += [(f"engine: {name}", value) for name, value in result.engine.items() if name not in _ELSEWHERE]
     return table(("component", "value"), rows)
 
 
@@ -146,7 +150,9 @@ def _determinism(result: VerifyResult) -> str:
         )
         for found in result.determinism
     ]
-    return table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
+    found = table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
+    graphs = result.engine.get("eager_and_graphs")
+    return f"{found}\n\nEager mode against graphs: {graphs}." if graphs else found
 
 
 def _performance(result: VerifyResult) -> str:

@@ -32,6 +32,8 @@ def words(result: VerifyResult) -> str:
         )
     if parity.get("cached"):
         text += f"\n\nFrom the cache, computed once for these very bytes and tokens: {', '.join(parity['cached'])}."
+    if parity.get("cache_fault"):
+        text += f"\n\nNot kept in the cache: {parity['cache_fault']}."
     return text
 
 

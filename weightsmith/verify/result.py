@@ -42,7 +42,10 @@ def combine(checks: Iterable[Check]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """All that one run found. The dictionaries hold JSON values only; their keys are the report's rows."""
+    """All that one run found. The dictionaries hold JSON values only; their keys are the report's rows.
+
+    own_limits: by gate, the user's limit and the gate's own.
+    """
 
     model: dict[str, Any]
     device: dict[str, Any]
@@ -55,6 +58,7 @@ class VerifyResult:
     determinism: tuple[dict[str, Any], ...] = ()
     command: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    own_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -73,6 +77,7 @@ class VerifyResult:
             "report": self.report,
             "determinism": list(self.determinism),
             "seconds": self.seconds,
+            "own_limits": self.own_limits,
         }
         return {key: json_value(value) for key, value in document.items()}
 

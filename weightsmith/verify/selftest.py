@@ -12,6 +12,7 @@ from weightsmith.verify import child, engine
 from weightsmith.verify import device as devices
 from weightsmith.verify import selftest_model as tiny
 from weightsmith.verify.result import Check, Verdict, VerifyResult
+from weightsmith.verify.signals import unwound_by_signals
 
 if TYPE_CHECKING:
     from weightsmith.verify.device import Asked
@@ -38,7 +39,7 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
     Raises MissingDevice or MissingPackage as `verify` does.
     """
     device = devices.find(asked)
-    with tempfile.TemporaryDirectory(prefix="weightsmith-selftest-") as scratch:
+    with unwound_by_signals(), tempfile.TemporaryDirectory(prefix="weightsmith-selftest-") as scratch:
         folder = Path(scratch)
         model = tiny.make()
         tiny.save(model, folder / "model")

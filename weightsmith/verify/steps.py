@@ -80,7 +80,7 @@ class Step:
                 way_out = "mend its installation (docs/engines.md)"
                 raise EngineFailed("vllm", found.sentence(), way_out)
             return found
-        why_not = engines.graphs(self.device.kind, self.kind)
+        why_not = engines.graphs(self.device.kind, self.kind, found)
         if why_not is None:
             twin = engines.run_eager(
                 task, folder / "eager", self.options.engine_timeout, self._telling("engine, eager")

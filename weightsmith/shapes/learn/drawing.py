@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.base import is_int
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.lab import Observation
     from weightsmith.shapes.learn.survey import Survey
+
+
+_SMALL = 16
+# The count of a stack of layers, by the names that configs give it.
+_STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
@@ -41,6 +48,28 @@ def draw(
             if rng.random() < 0.4:
                 del changes[name]
     return None
+
+
+def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
+    """Offsets and shares beyond the number of layers: models turn there, and random configs seldom go there."""
+    small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
+    lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
+    for name in small:
+        prefix = name.rpartition(".")[0]
+        near = [
+            c for c in found.accepted if _STACK.search(c) and c.rpartition(".")[0] == prefix and c != name
+        ]
+        for count, size in product(near, (2, 4, 6)):
+            for _ in range(tries):
+                changes: dict[str, Value] = {count: size, name: size + 1}
+                own = [n for n in lists if length_field(found, n) == count]
+                changes |= {n: _random_list(found, rng, n, changes) for n in own}
+                if found.lab.observe(changes) is not None or not own:
+                    break
+
+
+def _is_small(value: Value) -> bool:
+    return value is None or (is_int(value) and 0 <= value <= _SMALL)
 
 
 def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.learn.base import is_field, start
-from weightsmith.shapes.learn.drawing import draw
+from weightsmith.shapes.learn.drawing import draw, overshoot
 from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
 from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
@@ -81,6 +81,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
+    overshoot(found, work.rng)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     divided = [q for a in lab.architectures for q in quotients(a)]
     grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided)]

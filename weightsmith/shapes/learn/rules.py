@@ -95,7 +95,11 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
             if last != b or not (is_int(own) and is_int(found.base.values.get(whole))):
                 continue
             built = (o.values for o in found.lab.observations)
-            refused = ({**found.base.values, **settings} for settings, _ in found.lab.refusals)
+            refused = (
+                {**found.base.values, **settings}
+                for settings, why in found.lab.refusals
+                if why.startswith("ZeroDivisionError")
+            )
             if any(_more(v, name, whole) for v in refused) and not any(_more(v, name, whole) for v in built):
                 rules.append(f"{name} <= {whole}")
     return list(dict.fromkeys(rules))

@@ -1,0 +1,148 @@
+"""What was computed once is not computed again, and what is not the same is."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.verify.conftest import HRM_TEXT
+from tests.verify.handmade import greedy_run, random_logprobs
+from weightsmith.verify import baseline, cache, child, reference
+from weightsmith.verify.cache import Cache, Subject
+from weightsmith.verify.kinds import PREFIX_LM, Variation
+from weightsmith.verify.reference import References, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUBJECT = Subject({"model.safetensors": "a1"}, {"config.json": "b2"}, {"latent.bin": "c3"}, "x86")
+RIGHT = Variation("reference", "float32", "causal")
+UNFUSED = Variation("unfused-weights", "float32", "causal", weights="/somewhere")
+ANSWERS = [{"prompt": 0, "ids": [1, 2], "tokens": [3]}]
+
+
+def _entry(folder: Path, size: int = 100) -> Path:
+    file = folder / f"file-{len(list(folder.iterdir()))}"
+    file.write_bytes(os.urandom(size))
+    return file
+
+
+def test_what_was_kept_comes_back_byte_for_byte(tmp_path: Path) -> None:
+    store, file = Cache(tmp_path / "cache"), _entry(tmp_path)
+    assert not store.fetch("key", tmp_path / "out")
+    assert store.keep("key", file) is None
+    assert store.fetch("key", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == file.read_bytes()
+    assert not store.fetch("other", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_entry_is_thrown_away_and_not_believed(tmp_path: Path) -> None:
+    store = Cache(tmp_path / "cache")
+    store.keep("key", _entry(tmp_path))
+    (entry,) = store.folder.iterdir()
+    entry.write_bytes(b"\0" * 100)
+    assert not store.fetch("key", tmp_path / "out")
+    assert not entry.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    store = Cache(tmp_path / "cache", limit=250)
+    for age, key in enumerate(("old", "older")):
+        store.keep(key, _entry(tmp_path))
+        (entry,) = store.folder.glob(f"{key}-*")
+        os.utime(entry, (1_000 - age, 1_000 - age))
+    assert store.fetch("older", tmp_path / "out")  # used now, and so no longer the older
+    store.keep("new", _entry(tmp_path))
+    assert not list(store.folder.glob("old-*"))
+    assert store.fetch("older", tmp_path / "out")
+    assert store.fetch("new", tmp_path / "out")
+
+
+def test_nothing_larger_than_the_cache_is_kept_and_nothing_partial_stays(tmp_path: Path) -> None:
+    store = Cache(tmp_path / "cache", limit=50)
+    assert "larger" in str(store.keep("key", _entry(tmp_path)))
+    assert not store.folder.exists()
+
+
+def test_a_cache_that_cannot_be_written_gives_its_reason_and_no_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    assert str(tmp_path / "cache") in str(Cache(tmp_path / "cache").keep("key", _entry(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("whose", "variation", "answers"),
+    [
+        (replace(SUBJECT, weights={"model.safetensors": "a2"}), RIGHT, ANSWERS),
+        (replace(SUBJECT, config={"config.json": "b3"}), RIGHT, ANSWERS),
+        (replace(SUBJECT, processor="arm"), RIGHT, ANSWERS),
+        (SUBJECT, replace(RIGHT, dtype="bfloat16"), ANSWERS),
+        (SUBJECT, replace(RIGHT, mask="prefix"), ANSWERS),
+        (SUBJECT, replace(RIGHT, rope_base=True), ANSWERS),
+        (SUBJECT, RIGHT, [{"prompt": 0, "ids": [1, 2], "tokens": [4]}]),
+    ],
+)
+def test_whatever_decides_the_numbers_is_in_the_key(
+    whose: Subject, variation: Variation, answers: list[Mapping[str, Any]]
+) -> None:
+    assert cache.key(whose, variation, answers) != cache.key(SUBJECT, RIGHT, ANSWERS)
+
+
+def test_another_library_is_another_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cache.key(SUBJECT, RIGHT, ANSWERS)
+    monkeypatch.setattr(cache, "versions", lambda: {"torch": "0", "transformers": "0"})
+    assert cache.key(SUBJECT, RIGHT, ANSWERS) != here
+
+
+def test_the_latent_weights_decide_by_their_bytes_and_only_their_own_control() -> None:
+    moved = replace(UNFUSED, weights="/elsewhere")
+    assert cache.key(SUBJECT, moved, ANSWERS) == cache.key(SUBJECT, UNFUSED, ANSWERS)
+    others = replace(SUBJECT, latent={"latent.bin": "c4"})
+    assert cache.key(others, UNFUSED, ANSWERS) != cache.key(SUBJECT, UNFUSED, ANSWERS)
+    assert cache.key(others, RIGHT, ANSWERS) == cache.key(SUBJECT, RIGHT, ANSWERS)
+
+
+def test_the_folder_follows_xdg(tmp_path: Path) -> None:
+    named = cache.default({"XDG_CACHE_HOME": str(tmp_path)})
+    assert named is not None
+    assert named.folder == tmp_path / "weightsmith" / "references"
+    relative = cache.default({"XDG_CACHE_HOME": "here"})
+    assert relative is not None
+    assert relative.folder == Path.home() / ".cache" / "weightsmith" / "references"
+
+
+@pytest.mark.engine
+def test_a_second_run_on_the_same_bytes_starts_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = greedy_run(
+        tmp_path / "d", {0: random_logprobs(0, vocabulary=264), 1: random_logprobs(1, vocabulary=264)}
+    )
+    weights = {"model.safetensors": baseline.file_hash(HRM_TEXT / "model.safetensors")}
+    store = Store(Cache(tmp_path / "cache"), cache.subject(HRM_TEXT, weights, {}, "here"))
+
+    def run(name: str, shelf: Store | None = store) -> References:
+        found = reference.run(
+            HRM_TEXT, PREFIX_LM, PREFIX_LM.controls, engine, 400_000, tmp_path / name, 300.0, None, shelf
+        )
+        assert isinstance(found, References)
+        return found
+
+    assert not store.cache.knows(store.subject)
+    first = run("first")
+    assert first.cached == ()
+    assert store.cache.knows(store.subject)
+    monkeypatch.setattr(reference, "start", lambda folder: nullcontext(child.Waiting))
+    second = run("second")
+    assert second.cached == ("reference float32", "causal-prefill float32", "reference bfloat16")
+    for one, other in ((first.full, second.full), (first.half, second.half)):
+        assert one is not None
+        assert other is not None
+        assert (one.logprobs(1) == other.logprobs(1)).all()
+    assert first.versions == second.versions
