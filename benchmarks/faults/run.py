@@ -40,6 +40,11 @@ class Bench:
     def models(self) -> Path:
         return self.root / "models"
 
+    @property
+    def _own(self) -> dict[str, str]:
+        """Variables of every command: references cached by this run alone are used by this run alone."""
+        return {"XDG_CACHE_HOME": str(self.root / "cache")}
+
     def prepare(self, wanted: Iterable[Model]) -> None:
         """Makes the sound models and the plugin that patches engines."""
         self.models.mkdir()
@@ -55,7 +60,7 @@ class Bench:
                 return path
             models.make(model, self.models)
             step = ("verify-on-npu", model, "--device", "cpu", "--prompts", str(self.prompts))
-            done = weightsmith([*step, "--save-baseline", str(path)], self.models)
+            done = weightsmith([*step, "--save-baseline", str(path)], self.models, self._own)
         if done.code:
             raise RuntimeError(f"no baseline of {model}: {findings.read('verify-on-npu', done)}")
         return path
@@ -68,13 +73,13 @@ class Bench:
             shutil.copytree(models.make(fault.model, self.models), folder / _MODEL)
             if fault.make is not None:
                 fault.make(folder / _MODEL)
-            patched: Mapping[str, str] = {}
+            patched = dict(self._own)
             if fault.patch is not None:
-                patched = injection.environment(self.root / "plugin", fault.patch)
+                patched |= injection.environment(self.root / "plugin", fault.patch)
             alone = _until_named(fault, _said(self._steps(fault), folder, patched))
             kept = None
             if alone.caught is None and fault.patch is None:
-                kept = _until_named(fault, _said(self._steps_with_baseline(fault), folder, {}))
+                kept = _until_named(fault, _said(self._steps_with_baseline(fault), folder, self._own))
         return Result(fault, alone, kept, time.monotonic() - started)
 
     def clean(self, case: Clean) -> CleanResult:
@@ -91,7 +96,7 @@ class Bench:
                 *self._verify(),
             )
             meant = {f"{name} is in one of the two only" for name in case.left_out}
-            said = _said(steps, folder, case.environment)
+            said = _said(steps, folder, {**self._own, **case.environment})
             alarms = tuple(f for found in said for f in found if f.message not in meant)
         return CleanResult(case, alarms, time.monotonic() - started)
 
