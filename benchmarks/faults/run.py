@@ -76,10 +76,12 @@ class Bench:
             patched = dict(self._own)
             if fault.patch is not None:
                 patched |= injection.environment(self.root / "plugin", fault.patch)
-            alone = _until_named(fault, _said(self._steps(fault), folder, patched))
+            alone = until_named(fault, _said(self._steps(fault), folder, patched), alone=True)
             kept = None
             if alone.caught is None and fault.patch is None:
-                kept = _until_named(fault, _said(self._steps_with_baseline(fault), folder, self._own))
+                kept = until_named(
+                    fault, _said(self._steps_with_baseline(fault), folder, self._own), alone=False
+                )
         return Result(fault, alone, kept, time.monotonic() - started)
 
     def clean(self, case: Clean) -> CleanResult:
@@ -133,12 +135,17 @@ def sound_twin(model: Model) -> Model:
     return "fused" if model in {"latent", "handed"} else model
 
 
-def _until_named(fault: Fault, said: Iterable[list[Finding]]) -> Outcome:
+def _by_chance(fault: Fault, finding: Finding) -> bool:
+    """A fault in the files that the reference shares: where the two still differ, it is by rounding, near a limit."""
+    return fault.baseline and finding.message.startswith("parity.")
+
+
+def until_named(fault: Fault, said: Iterable[list[Finding]], *, alone: bool) -> Outcome:
     """Takes findings until one names the fault. A problem beside an exit code of 0 counts: it was said."""
     noticed: list[Finding] = []
     for found in said:
         for finding in found:
-            if re.search(fault.names, finding.message):
+            if re.search(fault.names, finding.message) and not (alone and _by_chance(fault, finding)):
                 return Outcome(finding, tuple(noticed))
         noticed += found
     return Outcome(None, tuple(noticed))
