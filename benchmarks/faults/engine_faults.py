@@ -126,7 +126,7 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
     _breakdown("killed while loading", "hrm", r"^engine: killed by SIGKILL while loading"),
     _breakdown("crash in the middle", "fused", r"^engine: killed by SIGSEGV while answering"),
     _breakdown("hang in the middle", "hrm", r"^engine: no result within .* while answering", _TIMEOUT),
-    _breakdown("an answer is missing", "fused", r"^engine: .*answer"),
+    _breakdown("an answer is missing", "fused", r"^engine: .*11 of 12 requests were answered"),
     _breakdown("requests aborted", "fused", r"^engine: partial output.* ends after 2 tokens: abort"),
     _breakdown(
         "answers cut off, called full", "hrm", r"^engine: partial output.* ends after 2 tokens: length"

@@ -40,6 +40,11 @@ class Bench:
     def models(self) -> Path:
         return self.root / "models"
 
+    @property
+    def _own(self) -> dict[str, str]:
+        """Variables of every command: references cached by this run alone are used by this run alone."""
+        return {"XDG_CACHE_HOME": str(self.root / "cache")}
+
     def prepare(self, wanted: Iterable[Model]) -> None:
         """Makes the sound models and the plugin that patches engines."""
         self.models.mkdir()
@@ -55,7 +60,7 @@ class Bench:
                 return path
             models.make(model, self.models)
             step = ("verify-on-npu", model, "--device", "cpu", "--prompts", str(self.prompts))
-            done = weightsmith([*step, "--save-baseline", str(path)], self.models)
+            done = weightsmith([*step, "--save-baseline", str(path)], self.models, self._own)
         if done.code:
             raise RuntimeError(f"no baseline of {model}: {findings.read('verify-on-npu', done)}")
         return path
@@ -68,13 +73,15 @@ class Bench:
             shutil.copytree(models.make(fault.model, self.models), folder / _MODEL)
             if fault.make is not None:
                 fault.make(folder / _MODEL)
-            patched: Mapping[str, str] = {}
+            patched = dict(self._own)
             if fault.patch is not None:
-                patched = injection.environment(self.root / "plugin", fault.patch)
-            alone = _until_named(fault, _said(self._steps(fault), folder, patched))
+                patched |= injection.environment(self.root / "plugin", fault.patch)
+            alone = until_named(fault, _said(self._steps(fault), folder, patched), alone=True)
             kept = None
             if alone.caught is None and fault.patch is None:
-                kept = _until_named(fault, _said(self._steps_with_baseline(fault), folder, {}))
+                kept = until_named(
+                    fault, _said(self._steps_with_baseline(fault), folder, self._own), alone=False
+                )
         return Result(fault, alone, kept, time.monotonic() - started)
 
     def clean(self, case: Clean) -> CleanResult:
@@ -91,7 +98,7 @@ class Bench:
                 *self._verify(),
             )
             meant = {f"{name} is in one of the two only" for name in case.left_out}
-            said = _said(steps, folder, case.environment)
+            said = _said(steps, folder, {**self._own, **case.environment})
             alarms = tuple(f for found in said for f in found if f.message not in meant)
         return CleanResult(case, alarms, time.monotonic() - started)
 
@@ -128,12 +135,17 @@ def sound_twin(model: Model) -> Model:
     return "fused" if model in {"latent", "handed"} else model
 
 
-def _until_named(fault: Fault, said: Iterable[list[Finding]]) -> Outcome:
+def _by_chance(fault: Fault, finding: Finding) -> bool:
+    """A fault in the files that the reference shares: where the two still differ, it is by rounding, near a limit."""
+    return fault.baseline and finding.message.startswith("parity.")
+
+
+def until_named(fault: Fault, said: Iterable[list[Finding]], *, alone: bool) -> Outcome:
     """Takes findings until one names the fault. A problem beside an exit code of 0 counts: it was said."""
     noticed: list[Finding] = []
     for found in said:
         for finding in found:
-            if re.search(fault.names, finding.message):
+            if re.search(fault.names, finding.message) and not (alone and _by_chance(fault, finding)):
                 return Outcome(finding, tuple(noticed))
         noticed += found
     return Outcome(None, tuple(noticed))

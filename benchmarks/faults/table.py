@@ -84,8 +84,8 @@ def _sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
     if results:
         words.append(
             f"{caught} of {len(results)} faults caught ({caught / len(results):.1%}), {alone} of them without "
-            f"a baseline; {quiet} are said in the document of a command that exits 0. {expected} went as the case "
-            "expects: command, witness and need of a baseline."
+            f"a baseline; {quiet} are said in the document of a command that exits 0. "
+            f"{expected} went as their case expects: command, witness and need of a baseline."
         )
     if clean:
         alarms = sum(bool(r.alarms) for r in clean)

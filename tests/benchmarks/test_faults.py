@@ -14,12 +14,12 @@ import pytest
 from benchmarks.faults import earlier, table
 from benchmarks.faults.__main__ import FAULTS, main, run
 from benchmarks.faults.behaviour import PATCHES
-from benchmarks.faults.case import Clean, Fault, Outcome
+from benchmarks.faults.case import Clean, Fault, Finding, Outcome
 from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.engine_faults import BREAKDOWNS
 from benchmarks.faults.folder import WEIGHTS, config, weights
 from benchmarks.faults.models import TRAINED
-from benchmarks.faults.run import Bench
+from benchmarks.faults.run import Bench, until_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,15 @@ def test_a_fault_that_is_noticed_and_not_named_is_missed(tmp_path: Path) -> None
     assert found.caught is None
     assert any("hidden_size" in finding.message for finding in found.alone.noticed)
     assert "noticed, not named" in table.results_table([found])
+
+
+def test_parity_with_a_reference_that_shares_the_fault_counts_with_a_baseline_only() -> None:
+    luck = Finding("verify-on-npu", "behaviour", "exit 1", "parity.noise: KL(R‖D) is 2.3 × KL(R‖B)")
+    (shared,) = (f for f in FAULTS if f.name == "q and k exchanged in one tensor")
+    (running,) = (f for f in FAULTS if f.name == "no causal mask")
+    assert until_named(shared, [[luck]], alone=True) == Outcome(None, (luck,))
+    assert until_named(shared, [[luck]], alone=False).caught == luck
+    assert until_named(running, [[luck]], alone=True).caught == luck
 
 
 def test_damage_counts_although_inspect_exits_with_zero(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.shapes.reference import tensor
-from tests.shapes.test_packed import in_memory
+from tests.shapes.test_packed import CONFIG as LLAMA
+from tests.shapes.test_packed import in_memory, plain
 from weightsmith.shapes import infer, recognition
 from weightsmith.shapes.families import Index, build_index, load_index, rank, twins
 from weightsmith.shapes.learn.base import STARTS
@@ -126,3 +127,12 @@ def test_the_family_of_a_checkpoint_without_a_config_is_found_at_once() -> None:
         )
         found, spent = done.stdout.split()
         assert found == model_type and float(spent) < 0.15, done.stdout
+
+
+def test_a_page_that_cannot_express_a_tensor_is_no_witness_against_the_claimed_family() -> None:
+    shapes = dict(plain())
+    q, k = (f"model.layers.0.self_attn.{part}_proj.weight" for part in "qk")
+    shapes[q], shapes[k] = shapes[k], shapes[q]
+    found = infer(in_memory({name: tensor(name, shape) for name, shape in shapes.items()}), LLAMA)
+    assert found.verdict == "unknown"
+    assert found.nearest[0].startswith(f"llama: 2 tensors have another shape; {q} is [128, 256]")

@@ -56,6 +56,10 @@ def recognise(
         explained = _best(load_page(name), table, config, shared, exactly=True)
         if explained is not None:
             exact[name], members[name] = explained, (first, *same)
+    if known in whole and known not in exact:
+        # Its names fit and its shapes do not. A page that has no equation for some of these tensors takes them in
+        # any shape, and so is no witness against it.
+        exact = {name: f for name, f in exact.items() if not f.page.unexpressed.keys() & table.by_key.keys()}
     if exact:
         chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
         usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]

@@ -177,7 +177,10 @@ def _answer(
     for group in groups:
         stage(f"answering: {run['name']}", len(answers), sum(map(len, groups)))
         requests = [{"prompt_token_ids": prompts[n]} for n in group]
-        for n, output in zip(group, llm.generate(requests, params, use_tqdm=False), strict=True):
+        outputs = llm.generate(requests, params, use_tqdm=False)
+        if len(outputs) != len(group):
+            raise ValueError(f"{len(outputs)} of {len(group)} requests were answered")
+        for n, output in zip(group, outputs, strict=True):
             answers.append({"prompt": n, **_transcript(output)})
     return {"answers": answers, "seconds": time.perf_counter() - started}
 
