@@ -7,6 +7,8 @@ headers only. Half of the layers are measured beside it: the cost must grow line
 from __future__ import annotations
 
 import json
+import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from tabulate import tabulate
 
 from benchmarks.processes import measure
 from tests.checkpoint.headers import write_safetensors
+from tests.shapes.test_recognition import table
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.shapes.page import load_page
 from weightsmith.shapes.predict import predict
@@ -112,5 +115,37 @@ def report() -> str:
     return tabulate(rows, headers=headers, disable_numparse=True) + "\ngoals: at most 3 s and 400 MB"
 
 
+_FIND = """
+import sys, time
+from pathlib import Path
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.shapes import infer
+table = open_checkpoint(Path(sys.argv[1]))
+start = time.perf_counter()
+found = infer(table, None)
+print(found.architecture.model_type, 1000 * (time.perf_counter() - start))
+"""
+_FAMILIES = ("llama", "qwen3_moe", "deepseek_v3", "gpt2", "bert")
+
+
+def finding() -> str:
+    """Milliseconds from an opened table to the config of a checkpoint that has none: index, pages, solving; a cold
+    process each time."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for model_type in _FAMILIES:
+            path = Path(name, f"{model_type}.safetensors")
+            write_safetensors(path, table(model_type), "BF16")
+            command = [sys.executable, "-c", _FIND, str(path)]
+            told = [subprocess.check_output(command, text=True).split() for _ in range(ROUNDS)]
+            rows.append((model_type, told[0][0], f"{statistics.median(float(t) for _, t in told):.0f}"))
+    headers = ["checkpoint without config", "found", "ms"]
+    return (
+        tabulate(rows, headers=headers, disable_numparse=True)
+        + "\ngoal: at most 150 ms, over the whole catalog"
+    )
+
+
 if __name__ == "__main__":
     print(report())
+    print(finding())

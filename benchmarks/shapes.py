@@ -247,7 +247,7 @@ def main() -> None:
         _show(rows[-1], given.faults)
     _totals(rows, given.seed, given.catalog or page_room.CATALOG)
     if not (given.types or given.part or given.catalog) and "deepseek_v3" in catalog_types():
-        print(f"\n{scale.report()}")
+        print(f"\n{scale.report()}\n\n{scale.finding()}")
 
 
 def _use(folder: Path) -> None:
