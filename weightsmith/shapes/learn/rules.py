@@ -46,7 +46,8 @@ def learn_rules(found: Survey) -> list[str]:
         seen = len({tuple(v[n] for n in names) for v in accepted})
         if min(steps[i] for i in broken) > len(names):
             continue  # nothing that was refused broke this rule alone
-        if (seen >= _MIN_FLAGS and len(broken) >= _MIN_BROKEN) if flags else seen >= _MIN_SUPPORT:
+        enough = _MIN_FLAGS if flags or " == " in text.removesuffix(" == 0") else _MIN_SUPPORT
+        if seen >= enough and (not flags or len(broken) >= _MIN_BROKEN):
             candidates.append((text, broken))
     rules: list[str] = []
     explained: set[int] = set()
