@@ -106,6 +106,14 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
     return list(dict.fromkeys(rules))
 
 
+def positive_rules(found: Survey) -> list[str]:
+    """`a > 0` where 0 alone made the model divide by it."""
+    divided = (settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError"))
+    zero = dict.fromkeys(n for s in divided for n in found.accepted if s.get(n) == 0 and is_int(s.get(n)))
+    alone = [n for n in zero if any(o.values.get(n) == 1 for o in found.lab.observations)]
+    return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
+
+
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
     first, second = values.get(a), values.get(b)
     return isinstance(first, int) and isinstance(second, int) and first > second > 0
