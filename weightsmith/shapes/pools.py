@@ -7,7 +7,7 @@ from math import log2
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.domains import OTHER, distinct
-from weightsmith.shapes.stated import freeze
+from weightsmith.shapes.stated import CHANGE, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -151,7 +151,21 @@ def _price(
     values = {**determined, **way.values}
     guessed = len(way.values) < len(fields) or any(map(_unnamed, way.values.values()))
     cost = stated.cost(fields, values) + stated.list_cost(values) + way.odd
+    cost += CHANGE * _broken(fields, values, stated)
     return guessed, round(cost, 6)
+
+
+def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
+    """Rules that bind the fields to ones that no tensor speaks of, as the file has those."""
+    broken = 0
+    for rule in stated.page.rules:
+        silent = [name for name in rule.names if name not in values]
+        if rule.names & fields and silent and all(map(stated.has, silent)):
+            try:
+                broken += not rule.holds({**values, **{name: stated.value(name) for name in silent}})
+            except (TypeError, ZeroDivisionError):
+                continue
+    return broken
 
 
 def _unnamed(value: Value) -> bool:

@@ -47,7 +47,7 @@ def variant_choices(
             if page_field.expression is not None:
                 values = [v for v in values if v is not None]
             yield field, values, OTHER not in values and not _numeric(values)
-        elif reading.indexed:
+        else:
             values, whole = _lists(field, several, reading, counted, stated)
             yield field, values, whole
 
@@ -56,7 +56,7 @@ def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
     """List fields that decide about the shape of some tensor that is there."""
     several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
     asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
-    return frozenset(field for field, reading in asked.items() if reading.indexed)
+    return frozenset(field for field, reading in asked.items() if reading.listed)
 
 
 def _numeric(values: Sequence[Value]) -> bool:
@@ -86,13 +86,17 @@ def _lists(
     assumed = freeze(counted.get(field))
     # A list whose length no count declares may be longer than there are layers.
     spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
-    first = [assumed] if isinstance(assumed, tuple) and len(assumed) == length + len(spare) else []
+    whole = isinstance(assumed, tuple) and len(assumed) == length + len(spare)
+    first = [assumed] if whole or (reading.members and isinstance(assumed, tuple)) else []
     if len(options) ** len(groups) > MAX_WAYS:
         return first or [assumed], False
     fill = options[0] if options else None
     lists: list[Value] = []
     for way in product(options, repeat=len(groups)):
         kind = dict(zip(groups, way, strict=True))
+        if reading.members and not reading.indexed:  # a list of layer ids
+            lists.append(tuple(at for at in sorted(signatures) if kind[signatures[at]]))
+            continue
         items = (kind[signatures[at]] if at in signatures else fill for at in range(length))
         lists.append((*items, *spare))
     return distinct([*first, *lists]), declared is not None and set(signatures) == set(range(length))

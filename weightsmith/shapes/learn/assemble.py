@@ -170,6 +170,10 @@ def _base(
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
+    try:
+        make_config(found.lab.model_type, base)
+    except Rejected:  # what the learner set beside the page's fields goes only with their values
+        return dict(found.lab.base)
     return base
 
 

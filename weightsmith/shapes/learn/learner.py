@@ -15,7 +15,7 @@ from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
 from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.rules import grouping_rules, learn_rules, quotient_rules
+from weightsmith.shapes.learn.rules import grouping_rules, learn_rules, positive_rules, quotient_rules
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, survey
 
@@ -84,7 +84,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     overshoot(found, work.rng)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     divided = [q for a in lab.architectures for q in quotients(a)]
-    grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided)]
+    grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
     outcome = _prove(work, _page(work, defaults, grouping), started, 0)
     for attempt in range(1, 2 * _ATTEMPTS):
         if not outcome.contradicted or outcome.page is None:

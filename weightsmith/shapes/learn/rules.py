@@ -46,7 +46,8 @@ def learn_rules(found: Survey) -> list[str]:
         seen = len({tuple(v[n] for n in names) for v in accepted})
         if min(steps[i] for i in broken) > len(names):
             continue  # nothing that was refused broke this rule alone
-        if (seen >= _MIN_FLAGS and len(broken) >= _MIN_BROKEN) if flags else seen >= _MIN_SUPPORT:
+        enough = _MIN_FLAGS if flags or " == " in text.removesuffix(" == 0") else _MIN_SUPPORT
+        if seen >= enough and (not flags or len(broken) >= _MIN_BROKEN):
             candidates.append((text, broken))
     rules: list[str] = []
     explained: set[int] = set()
@@ -103,6 +104,14 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
             if any(_more(v, name, whole) for v in refused) and not any(_more(v, name, whole) for v in built):
                 rules.append(f"{name} <= {whole}")
     return list(dict.fromkeys(rules))
+
+
+def positive_rules(found: Survey) -> list[str]:
+    """`a > 0` where 0 alone made the model divide by it."""
+    divided = (settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError"))
+    zero = dict.fromkeys(n for s in divided for n in found.accepted if s.get(n) == 0 and is_int(s.get(n)))
+    alone = [n for n in zero if any(o.values.get(n) == 1 for o in found.lab.observations)]
+    return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
 
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
