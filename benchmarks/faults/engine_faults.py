@@ -7,14 +7,14 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from benchmarks.faults.behaviour import answers, logits, once_loaded
 from benchmarks.faults.case import Fault
+from benchmarks.faults.hooks import answers, logits, once_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.faults.behaviour import Patch
     from benchmarks.faults.case import Model
+    from benchmarks.faults.hooks import Patch
 
 # Long enough for an engine to be built and to begin to answer on a busy machine, short enough to wait for.
 _TIMEOUT = 75.0
