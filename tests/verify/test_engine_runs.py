@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.verify.conftest import TERNARY
+from weightsmith.convert import convert
 from weightsmith.verify import engine
 from weightsmith.verify.baseline import load
 
@@ -137,6 +139,17 @@ def test_latent_weights_are_caught_by_values_facts_and_baseline(latent: Verified
     assert latent.verdicts["facts"] == "inconclusive"
     assert latent.verdicts["baseline.kl_mean"] == "fail"
     assert "other bytes" in latent.check("baseline").detail
+
+
+def test_weights_packed_without_loss_run_as_the_fused_ones_do(
+    tmp_path: Path, fused: Verified, verified: Callable[..., Verified]
+) -> None:
+    convert(TERNARY, tmp_path / "packed", options={"pack": "int4"})
+    packed = verified(tmp_path / "packed", reference=fused.baseline, save_baseline=None)
+    assert packed.result.engine["quantization"] == "compressed-tensors"
+    assert packed.result.verdict == "pass", packed.verdicts
+    assert packed.result.parity["pairs"]["F-D"]["kl_mean"] < 1e-6
+    assert "other bytes" in packed.check("baseline").detail
 
 
 def test_the_baseline_names_what_was_asked_and_by_which_weights(fused: Verified) -> None:
