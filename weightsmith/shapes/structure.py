@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A search that looks at more combinations than this keeps the file's own values and claims nothing.
 MAX_NODES = 60_000
 MAX_EXPLANATIONS = 4_000
+# Settings of the other fields for which the lists that go with them are searched: milliseconds each.
+MAX_FILLINGS = 300
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
 
@@ -162,8 +164,13 @@ def _explain(
     search = _Search(_ordered(scalars, domains, plain), domains, plain, known)
     found: list[tuple[Combination, float]] = []
     loose: set[str] = set()
+    fillings = 0
     for values in search.exact():
         if lists:
+            fillings += 1
+            if fillings > MAX_FILLINGS:
+                search.exhausted = True
+                break
             reading = [seen for seen in group if seen not in plain]
             explained = explain_lists(lists, reading, {**known, **values}, counted, stated, asked)
             if explained is None:
