@@ -159,3 +159,11 @@ def test_rope_factors_must_be_half_a_head(tmp_path: Path, shapes: Any) -> None:
     rope = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [1.0] * 6}
     found = problems(tmp_path, {**CONFIG, "rope_scaling": rope})
     assert "long_factor has 6 entries" in found["list-length"] and "short" not in found["list-length"]
+
+
+def test_an_architecture_of_another_family_is_replaced_and_said(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    found = infer(open_checkpoint(tmp_path), {**CONFIG, "architectures": ["Qwen3ForCausalLM"]})
+    (row,) = (field for field in found.fields if field.name == "architectures")
+    assert (found.verdict, row.status, row.derived) == ("differs", "differs", ["LlamaForCausalLM"])
+    assert found.config["architectures"] == ["LlamaForCausalLM"] and found.config["model_type"] == "llama"
