@@ -281,7 +281,8 @@ def _totals(rows: list[Row], seed: int, folder: Path) -> None:
         chosen = [measured[t] for t in types if t in measured]
         if chosen:
             table.append((label, len(types), len(chosen), *_figures(chosen)))
-        lacking += [t for t in types if t not in measured or not measured[t].passes] if chosen else []
+        pages = catalog_types()
+        lacking += [t for t in types if (t not in pages if t not in measured else not measured[t].passes)]
     table.append(("all measured", "-", len(rows), *_figures(rows)))
     headers = ["mapping", "types", "with a page", "pass all three", "unsound", "recovered", "family found"]
     print(f"\nseed {seed}")

@@ -199,3 +199,11 @@ def test_kinds_of_more_layers_than_there_are_is_named(tmp_path: Path, shapes: An
     named = problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 3})["list-length"]
     assert "layer_types has 3 entries where there are 2 layers" in named
     assert "list-length" not in problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 2})
+
+
+def test_an_architecture_of_another_family_is_replaced_and_said(tmp_path: Path, shapes: Any) -> None:
+    write_headers_only(tmp_path, shapes)
+    found = infer(open_checkpoint(tmp_path), {**CONFIG, "architectures": ["Qwen3ForCausalLM"]})
+    (row,) = (field for field in found.fields if field.name == "architectures")
+    assert (found.verdict, row.status, row.derived) == ("differs", "differs", ["LlamaForCausalLM"])
+    assert found.config["architectures"] == ["LlamaForCausalLM"] and found.config["model_type"] == "llama"

@@ -86,3 +86,11 @@ def test_a_rule_that_a_field_divides_another_spares_the_search() -> None:
     (component,) = found.components
     assert component.complete
     assert {"h": 128, "k": 8} in component.solutions
+
+
+def test_a_size_that_is_rounded_up_leaves_the_values_that_round_to_it() -> None:
+    """qwen3_omni: the audio tower's convolutions halve the mel bins three times, rounding up."""
+    equations = [(parse_polynomial("channels"), 8), (parse_polynomial("channels * ((mels + 7) // 8)"), 48)]
+    (component,) = solve(equations).components
+    assert component.exhaustive
+    assert sorted(s["mels"] for s in component.solutions) == list(range(41, 49))

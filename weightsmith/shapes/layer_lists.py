@@ -90,7 +90,13 @@ def explain_lists(
         filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
     own = frozenset(field for field in fields if stated.has(field))
     undeclared = frozenset(fields) - set(stated.page.lists)
-    return _assembled(fields, filled, lengths, counted, asked, options, own, undeclared)
+    found = _assembled(fields, filled, lengths, counted, asked, options, own, undeclared)
+    kept = _as_stated(fields, counted)
+    whole = {**values, **kept}
+    # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
+    if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.combinations()):
+        return Lists((kept, *(c for c in found.choices if c != kept)), found.loose | undeclared)
+    return found
 
 
 def _length(

@@ -63,10 +63,16 @@ def from_group(group: Group, known: Mapping[str, Value]) -> Pool:
     ways = []
     for combination, odd in zip(group.explanations, group.odd, strict=True):
         values = dict(zip(group.fields, combination, strict=True))
-        if all(known[f] == v for f, v in values.items() if f in known):
+        if all(known[f] == v or _stands_for(f, v, known[f], group) for f, v in values.items() if f in known):
             ways.append(Way({f: v for f, v in values.items() if f not in known}, odd))
     fields = frozenset(group.fields) - set(known)
     return Pool(fields, tuple(ways), group.complete and group.exact, group.loose)
+
+
+def _stands_for(field: str, tried: Value, known: Value, group: Group) -> bool:
+    """A number tried beyond every boundary stands for all of them; whether this one is, the forward proof says."""
+    numbers = (isinstance(v, int) and not isinstance(v, bool) for v in (tried, known))
+    return field in group.loose and all(numbers)
 
 
 def join(pools: Iterable[Pool], stated: Stated) -> list[Pool]:

@@ -279,13 +279,15 @@ def _plain(atoms: Iterable[Atom]) -> list[str]:
 
 
 def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str, tuple[int, int]] | None:
-    """`field // k = q` leaves k values: q*k .. q*k + k - 1; `n // field = q` those above n // (q + 1), up to n // q."""
+    """`(field + c) // k = q` leaves k values from q * k - c on; `n // field = q` those in (n // (q + 1), n // q]."""
     if len(monomial) != 1 or not isinstance(monomial[0], Floor) or size % coefficient:
         return None
     quotient, divisor = size // coefficient, monomial[0].denominator.known()
-    match monomial[0].numerator.terms:
+    added = dict(monomial[0].numerator.terms).get((), 0)
+    match monomial[0].numerator.plus(Polynomial.constant(added), -1).terms:
         case (((str(field),), 1),) if divisor:
-            return field, (max(1, quotient * divisor), quotient * divisor + divisor - 1)
+            least = quotient * divisor - added
+            return field, (max(1, least), least + divisor - 1)
     whole = monomial[0].numerator.known()
     match monomial[0].denominator.terms:
         case (((str(field),), 1),) if whole and quotient > 0:

@@ -231,9 +231,15 @@ def _copies(found: Survey, learned: Sequence[Learned]) -> tuple[dict[str, str], 
 
 
 def defaults_of_class(model_type: str) -> dict[str, Value]:
-    """Every field of a config that states nothing."""
+    """Every field of a config that states nothing but the types of its inner configs.
+
+    An outer class may give an inner config that is left out whole other defaults than that one's own class; a file
+    that states any of it gets the inner class's.
+    """
     try:
-        return flatten(make_config(model_type, {}))
+        plain = flatten(make_config(model_type, {}))
+        inner = {n: v for n, v in plain.items() if n.endswith(".model_type") and v}
+        return flatten(make_config(model_type, inner)) if inner else plain
     except Rejected:
         return {}
 

@@ -35,7 +35,7 @@ def default_rule(found: Survey, name: str, class_default: Value) -> Value:
     seen = {repr(value) for _, value in rows}
     if len(seen) <= 1:
         # An inner config that the outer class leaves out has defaults of its own.
-        return rows[0][1] if rows and class_default is None else class_default
+        return rows[0][1] if rows and (class_default is None or "." in name) else class_default
     moved = _movers(found, name, rows)
     if all(is_int(value) for _, value in rows):
         fitted = fit_value([(values, int(value)) for values, value in rows], moved[:_MAX_FIELDS])
