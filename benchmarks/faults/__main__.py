@@ -135,11 +135,12 @@ _TITLES = {
 }
 _PREFACE = """# Faults, and who catches them
 
-Written by `make bench-faults ARGS="--write-docs"`. Each row is one thing made wrong in a sound, really trained model
-(tests/models; `tied` is trained on the spot), and the first command that names it: `infer-config`, then
-`inspect --values`, then `verify-on-npu --device cpu` in a real vLLM, as processes, cheapest first. A command counts
-only when its message names the fault. What exits 0 counts where the document says it: damage and fusion state of
-`inspect`, problems of `infer-config`. `inconclusive` counts only where its message names the cause.
+Written by `make bench-faults ARGS="--write-docs"`; parts may come of earlier runs (`--earlier FILE`). Each row
+is one thing made wrong in a sound, really trained model (tests/models; `tied` is trained on the spot), and the
+first command that names it: `infer-config`, then `inspect --values`, then `verify-on-npu --device cpu` in a
+real vLLM, as processes, cheapest first. A command counts only when its message names the fault. What exits 0
+counts where the document says it: damage and fusion state of `inspect`, problems of `infer-config`.
+`inconclusive` counts only where its message names the cause.
 
 Config and weight faults lie in the files, so that the reference has them too. Those that no witness can tell from a
 sound model are run a second time against the sound model's own baseline (`--save-baseline`, `--reference FILE`; for
