@@ -173,7 +173,7 @@ def _base(
     try:
         make_config(found.lab.model_type, base)
     except Rejected:  # what the learner set beside the page's fields goes only with their values
-        return dict(found.lab.base)
+        return {n: v for n, v in found.lab.base.items() if n not in found.lab.hidden}
     return base
 
 
