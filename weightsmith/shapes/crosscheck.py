@@ -76,7 +76,7 @@ def _tied_head(checkpoint: Checkpoint, corrected: Mapping[str, Any], chosen: Fit
     tied = chosen.answer.values.get("tie_word_embeddings")
     for original, copy in copies.items():
         both = original in checkpoint.tensors and copy in checkpoint.tensors
-        if both and tied and not same_values(checkpoint, original, copy):
+        if both and tied and same_values(checkpoint, original, copy) is False:
             message = (
                 f"{copy} is stored beside {original} although the config ties them, and its values differ: "
             )

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 24
 
 
-def same_values(checkpoint: Checkpoint, one: str, other: str) -> bool:
-    """Compares the bytes of two tensors in blocks and stops at the first that differs.
+def same_values(checkpoint: Checkpoint, one: str, other: str) -> bool | None:
+    """Compares the bytes of two tensors in blocks and stops at the first that differs; None where there are none yet.
 
     Heads that a config ties are seldom stored, so headers are nearly always enough; where both are there, nobody
-    can say whether that is sound without having looked. Raises what `TensorReader.read` raises.
+    can say whether that is sound without having looked. A conversion's plan is a table without files. Raises what `TensorReader.read` raises.
     """
     from weightsmith.checkpoint.data import TensorReader
 
@@ -25,6 +25,8 @@ def same_values(checkpoint: Checkpoint, one: str, other: str) -> bool:
     a, b = checkpoint.tensors[one], checkpoint.tensors[other]
     if (a.dtype, a.shape) != (b.dtype, b.shape) or not a.elements:
         return False
+    if not all((checkpoint.root / file).is_file() for file in {*a.files, *b.files}):
+        return None
     rows = a.shape[0]
     step = max(1, _BLOCK_BYTES * rows // a.nbytes)
     with TensorReader(checkpoint) as reader:
