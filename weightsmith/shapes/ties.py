@@ -16,7 +16,8 @@ def same_values(checkpoint: Checkpoint, one: str, other: str) -> bool | None:
     """Compares the bytes of two tensors in blocks and stops at the first that differs; None where there are none yet.
 
     Heads that a config ties are seldom stored, so headers are nearly always enough; where both are there, nobody
-    can say whether that is sound without having looked. A conversion's plan is a table without files. Raises what `TensorReader.read` raises.
+    can say whether that is sound without having looked. A conversion's plan is a table without files. Raises what
+    `TensorReader.read` raises.
     """
     from weightsmith.checkpoint.data import TensorReader
 
