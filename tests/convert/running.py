@@ -28,6 +28,11 @@ except WeightsmithError as error:
 """
 
 
+def _heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(
     source: Path, target: Path, converter: str = "plain", setup: str = "", **popen: Any
 ) -> subprocess.Popen[str]:
@@ -35,8 +40,8 @@ def start(
     options = {"group_size": "128"} if converter == "ternary" else {}
     code = _MAIN.format(setup=setup, converter=converter, options=options)
     command = [sys.executable, "-c", code, str(source), str(target)]
-    # A shell that runs the suite in the background hands down an ignored SIGINT.
-    popen.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    # A shell that runs the suite in the background hands down an ignored SIGINT, and nohup an ignored SIGHUP.
+    popen.setdefault("preexec_fn", _heed_signals)
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **popen)
 
 
