@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from weightsmith.convert.dtype_names import CONFIG_NAMES
 from weightsmith.convert.protocol import Output, Recipe, Step, whole
 from weightsmith.errors import ConversionRefused
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from weightsmith.convert.protocol import Evidence
 
 
+# Elements that are cast at once.
+_PART = 1 << 18
+
+
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Each element rounded once, half to even. A finite number that would become infinite is refused."""
@@ -32,15 +38,21 @@ class Cast:
 
     def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
         (block,) = blocks
-        read = FORMATS[self.source]
-        rounded, lost = cast(block.view(array_type(read)), read, FORMATS[self.target])
-        if lost:
-            raise ConversionRefused(
-                self.tensor,
-                f"{lost} of its numbers are too large for {self.target} (rows {first_row} and on)",
-                "choose a dtype with a wider range, such as bfloat16",
-            )
-        return (rounded,)
+        read, write = FORMATS[self.source], FORMATS[self.target]
+        made = np.empty(block.shape, array_type(write))
+        # A part at a time: what is made on the way is several times as wide as the numbers.
+        step = max(1, _PART * len(block) // max(1, block.size))
+        for first in range(0, len(block), step):
+            part = block[first : first + step]
+            rounded, lost = cast(part.view(array_type(read)), read, write)
+            if lost:
+                raise ConversionRefused(
+                    self.tensor,
+                    f"{lost} of its numbers are too large for {self.target} (rows {first_row + first} and on)",
+                    "choose a dtype with a wider range, such as bfloat16",
+                )
+            made[first : first + step] = rounded
+        return (made,)
 
 
 @dataclass(frozen=True, slots=True)

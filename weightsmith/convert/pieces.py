@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from weightsmith.convert.protocol import Beside, Rows, Step
     from weightsmith.values.blocks import BlockReader
 
-# Large enough that drawing it and waiting for its turn cost nothing, small enough that two of them per worker
-# (in and out) are a few megabytes.
-PIECE_BYTES = 2 << 20
+# Of arithmetic: large enough that its steps, and waiting for its turn, cost little beside it. Of a copy: the disk's
+# threads then always have something, and nothing lies long enough to leave a cache. Measured on two cores, 3.2 GB:
+# arithmetic 3.1 s with 2 MiB, 2.9 with 8, 3.0 with 16; copies 2.1 s with 2 MiB, 2.4 with 4 and 8.
+PIECE_BYTES = 8 << 20
+COPY_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +135,8 @@ def _of_step(step: Step, file: str, start: int) -> Iterator[Given | Copy | Piece
 
 def _copies(rows: Rows, file: str, start: int) -> Iterator[Copy]:
     begin, end = _bits(rows.tensor, rows.start) // 8, (_bits(rows.tensor, rows.stop) + 7) // 8
-    for at in range(begin, end, PIECE_BYTES):
-        yield Copy(file, start + at - begin, byte_range(rows.tensor, at, min(at + PIECE_BYTES, end)))
+    for at in range(begin, end, COPY_BYTES):
+        yield Copy(file, start + at - begin, byte_range(rows.tensor, at, min(at + COPY_BYTES, end)))
 
 
 def _rows(step: Step, rows: Rows, first: int) -> Iterator[Piece]:
