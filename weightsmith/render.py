@@ -184,7 +184,9 @@ def show_inspection(
         return
     _print(_checkpoint_line(inspection.checkpoint.summary()))
     if hashes is not None:
-        wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != "same"]
+        from weightsmith.convert.check import SAME
+
+        wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != SAME]
         _print(f"hashes: {'; '.join(wrong) or f'all {len(hashes)} files are those that were written'}")
     packed = inspection.quantization
     _print(

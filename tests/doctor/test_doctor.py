@@ -34,7 +34,6 @@ ATLAS = Machine(
         "transformers": "5.5.4",
     },
     python="3.11.9",
-    machine="aarch64",
     environment=DETERMINISM,
     plugins=("ascend", "weightsmith"),
     torch=GOOD,

@@ -44,7 +44,7 @@ def recognised(model_type: str) -> Architecture:
 
 
 def test_the_index_is_made_from_the_pages_that_are_there() -> None:
-    assert load_index() == build_index(), "run `make catalog` (or python -m weightsmith.shapes.families)"
+    assert load_index() == build_index(), "run `make catalog` (or python -m weightsmith.shapes.learn --index)"
 
 
 @pytest.mark.parametrize("model_type", TYPES)

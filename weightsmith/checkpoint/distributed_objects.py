@@ -67,11 +67,11 @@ class DistributedVocabulary:
         )
 
     def call(self, callee: object, args: tuple[object, ...]) -> object:
-        """A `torch.Size` is its tuple; everything else stays what it would be made of."""
+        """A `torch.Size` is its tuple; everything else stays its name."""
         if not isinstance(callee, Name):
             self._refuse("calls something that is no name")
         if callee.dotted != "torch.Size":
-            return Inert(callee.dotted, args)
+            return Inert(callee.dotted)
         if len(args) != 1 or not isinstance(args[0], (tuple, list)):
             self._refuse("makes a torch.Size from something other than a tuple")
         # Not copied: one list named by thousands of calls would be.

@@ -41,12 +41,12 @@ class Truncated(CorruptCheckpoint):
 
 
 class Inert:
-    """A value that is not made (a numpy scalar, a device): its type's name, and what it would be made of."""
+    """A value that is not made (a numpy scalar, a device): its type's name, and the state that it would get."""
 
-    __slots__ = ("args", "name", "state")
+    __slots__ = ("name", "state")
 
-    def __init__(self, name: str, args: tuple[object, ...] = ()) -> None:
-        self.name, self.args = name, args
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.state: object = None
 
 

@@ -97,8 +97,8 @@ class Checkpoint:
 
     path: as the user gave it. root: the folder that file names are relative to. format: "safetensors",
     "torch-zip", "torch-legacy" (or "mixed"), "torch-distributed". files: name → bytes, in name order. tensors: in
-    file order.
-    index: the index file's name when one was used. metadata: the safetensors `__metadata__` entries.
+    file order. index: the file that says which tensor lies where, when there is one. metadata: the safetensors
+    `__metadata__` entries.
     """
 
     path: Path

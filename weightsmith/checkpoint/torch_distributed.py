@@ -62,7 +62,7 @@ def read_torch_distributed(path: Path, root: Path) -> Checkpoint:
     with ExitStack() as stack:
         files: dict[str, ByteFile] = {}
         for name, described in shapes.items():
-            if not _is(described, TENSOR):
+            if not (isinstance(described, Inert) and described.name == TENSOR):
                 continue  # BytesStorageMetadata: a pickled number or list
             check_name(subject, name)
             dtype, shape, chunks = _described(subject, name, described, places)
@@ -76,7 +76,7 @@ def read_torch_distributed(path: Path, root: Path) -> Checkpoint:
     if not tensors:
         raise CorruptCheckpoint(subject, "describes no tensors", _DAMAGED)
     sizes = {name: files[name].size for name in sorted(files)}
-    return Checkpoint(path, root, "torch-distributed", sizes, tensors, None, {}, ())
+    return Checkpoint(path, root, "torch-distributed", sizes, tensors, METADATA_FILE, {}, ())
 
 
 def _metadata(root: Path) -> tuple[dict[str, object], dict[str, object]]:
@@ -89,19 +89,15 @@ def _metadata(root: Path) -> tuple[dict[str, object], dict[str, object]]:
                 "no honest checkpoint describes so many tensors",
             )
         found, _ = read_pickle(file.read(0, file.size), 0, file.subject, DistributedVocabulary(file.subject))
-        state = found.state if _is(found, METADATA) and isinstance(found, Inert) else None
-        shapes = state.get("state_dict_metadata") if isinstance(state, dict) else None
-        places = state.get("storage_data") if isinstance(state, dict) else None
+        state = _state(found, METADATA)
+        shapes, places = state.get("state_dict_metadata"), state.get("storage_data")
         if not isinstance(shapes, dict) or not isinstance(places, dict):
             raise CorruptCheckpoint(file.subject, "does not describe a distributed checkpoint", _DAMAGED)
         return shapes, places
 
 
-def _is(value: object, name: str) -> bool:
-    return isinstance(value, Inert) and value.name == name
-
-
 def _state(value: object, name: str) -> dict[str, object]:
+    """The fields of a data class; none where it is another."""
     state = value.state if isinstance(value, Inert) and value.name == name else None
     return state if isinstance(state, dict) else {}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile
-from weightsmith.convert.digests import new_hasher
+from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.convert.pieces import stretches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.convert.digests import Hasher
+    from weightsmith.checkpoint.hashing import Hasher
     from weightsmith.convert.pieces import Read
     from weightsmith.convert.plan import Plan
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
-from weightsmith.convert.digests import HASHES, digest
-from weightsmith.convert.leftovers import MANIFEST
+from weightsmith.checkpoint.hashing import HASHES
+from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
+from weightsmith.convert.digests import digest
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from weightsmith.checkpoint.manifest_file import RecordedFile
 
 SAME, CHANGED, SIZE, MISSING, EXTRA = "same", "changed", "other size", "missing", "not listed"
 
@@ -27,33 +30,27 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, st
     if not path.is_file():
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
     name, listed = _read(path)
-    verdicts = [(file, _verdict(folder / file, size, stated, name, threads)) for file, size, stated in listed]
-    known = {file for file, _, _ in listed} | {MANIFEST}
+    verdicts = [(file.name, _verdict(folder / file.name, file, name, threads)) for file in listed]
+    known = {file.name for file in listed} | {MANIFEST}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
     return verdicts + [(file, EXTRA) for file in extra]
 
 
-def _verdict(path: Path, size: int, stated: str, name: str, threads: int | None) -> str:
+def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> str:
     if not path.is_file():
         return MISSING
-    if path.stat().st_size != size:
+    if path.stat().st_size != stated.nbytes:
         return SIZE
-    return SAME if digest(path, name, threads or default_workers()) == stated else CHANGED
+    return SAME if digest(path, name, threads or default_workers()) == stated.digest else CHANGED
 
 
-def _read(path: Path) -> tuple[str, list[tuple[str, int, str]]]:
-    """(hash name, [(file, bytes, hash)]). Raises InvalidConfig; a file name may not lead out of the folder."""
+def _read(path: Path) -> tuple[str, tuple[RecordedFile, ...]]:
+    """(hash name, files). Raises InvalidConfig; a file name may not lead out of the folder."""
     document = read_json_object(path)
-    name, output = document.get("hash"), document.get("output")
-    if name not in HASHES or not isinstance(output, list):
-        raise InvalidConfig(path, "does not name its hash and its output files", "convert again")
-    listed: list[tuple[str, int, str]] = []
-    for entry in output:
-        fields = entry if isinstance(entry, dict) else {}
-        file, size, stated = fields.get("file"), fields.get("bytes"), fields.get("hash")
-        if not (isinstance(file, str) and type(size) is int and isinstance(stated, str)):
-            raise InvalidConfig(path, f"has an entry that is no file: {str(entry)[:80]}", "convert again")
-        if "/" in file or "\\" in file or "\0" in file or file in ("", ".", ".."):
-            raise InvalidConfig(path, f"lists {file!r}, which is no file of this folder", "do not trust it")
-        listed.append((file, size, stated))
-    return str(name), listed
+    name = document.get("hash")
+    if name not in HASHES:
+        raise InvalidConfig(path, "does not name a hash that is known here", "convert again")
+    try:
+        return str(name), recorded_files(document.get("output"))
+    except ValueError as error:
+        raise InvalidConfig(path, str(error), "do not trust it; convert again") from error

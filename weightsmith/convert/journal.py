@@ -8,7 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import weightsmith
-from weightsmith.convert.digests import digest, new_hasher
+from weightsmith.checkpoint.hashing import new_hasher
+from weightsmith.convert.digests import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

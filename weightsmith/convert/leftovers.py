@@ -9,6 +9,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.convert.journal import work_of
 from weightsmith.errors import TargetRefused
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 # Present in every staging folder until the moment before its rename: only a folder with it (or with a
 # finished manifest) is ever taken for a leftover of ours. It is the journal of what is finished.
 MARKER = ".weightsmith-staging"
-MANIFEST = "weightsmith.json"
 
 # Eight hexadecimal digits follow.
 STAGING = ".{}.weightsmith-"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.packing import packed_tensors
 from weightsmith.convert.along import Along, read_in_order
 from weightsmith.convert.choose import check_options, choose, gather
@@ -14,7 +15,7 @@ from weightsmith.convert.config import apply, compare, encode, true_config
 from weightsmith.convert.digests import check_name, digest, digesting
 from weightsmith.convert.dtype_names import parse_dtype
 from weightsmith.convert.journal import Journal, describe_work, verified
-from weightsmith.convert.leftovers import MANIFEST, MARKER, clear
+from weightsmith.convert.leftovers import MARKER, clear
 from weightsmith.convert.manifest import manifest
 from weightsmith.convert.plan import as_checkpoint, make_plan
 from weightsmith.convert.result import Conversion, count

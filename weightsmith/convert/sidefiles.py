@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.manifest_file import MANIFEST
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -20,7 +22,7 @@ _WEIGHTS = re.compile(
     re.IGNORECASE,
 )
 # Written anew, or about another folder than the output.
-_OWN = frozenset({"config.json", "config.json.bak", "weightsmith.json"})
+_OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from weightsmith.convert.digests import new_hasher
+from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.convert.disk import BLOCK, WINDOW, go_through_cache, is_direct, open_direct, write_all
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from weightsmith.convert.digests import Hasher
+    from weightsmith.checkpoint.hashing import Hasher
     from weightsmith.convert.disk import Disk
 
 # Through the page cache the disk is set to work once per so many bytes, and not only by the last fsync.

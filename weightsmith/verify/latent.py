@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint.hashing import HASHES, file_hash
+from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
 from weightsmith.errors import InvalidConfig, MissingInput
-from weightsmith.verify.hashing import file_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
-_MANIFEST = "weightsmith.json"
+    from weightsmith.checkpoint.manifest_file import RecordedFile
+
 # The converter whose source holds latent weights under the very names and shapes of its output.
 _FUSES = "ternary"
 
@@ -28,10 +29,10 @@ class Latent:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """name: of the hash. files: name, bytes, hash."""
+    """hash_name: of the digests. files: what the conversion read."""
 
-    name: str
-    files: tuple[tuple[str, int, str], ...]
+    hash_name: str
+    files: tuple[RecordedFile, ...]
 
 
 def find_latent(model: Path, named: Path | None) -> Latent | None:
@@ -41,7 +42,7 @@ def find_latent(model: Path, named: Path | None) -> Latent | None:
     since the gates say whether it is true. Raises MissingInput or InvalidConfig for a named folder that is none, or
     not what the model was made from.
     """
-    recorded = _recorded(model / _MANIFEST)
+    recorded = _recorded(model / MANIFEST)
     if named is None:
         return None if recorded is None else _beside(model.resolve(), recorded)
     if not named.is_dir():
@@ -50,38 +51,25 @@ def find_latent(model: Path, named: Path | None) -> Latent | None:
         return Latent(named.resolve(), _found(named))
     other = _other(named, recorded)
     if other is not None:
-        fact = f"is not what {model} was converted from: {other} is not the file that {_MANIFEST} records"
+        fact = f"is not what {model} was converted from: {other} is not the file that {MANIFEST} records"
         raise InvalidConfig(named, fact, "name the source of that conversion")
     return Latent(named.resolve(), _hashes(recorded))
 
 
 def _recorded(path: Path) -> _Recorded | None:
-    """What a manifest says of a latent source; None where there is no manifest, or it is no fusion's."""
+    """What a manifest says of a latent source; None where there is none, or one that is not to be trusted."""
     if not path.is_file():
         return None
     document = read_json_object(path)
-    source, name = document.get("source"), document.get("hash")
-    fuses = document.get("converter") == _FUSES and name in {"blake3", "sha256"}
-    files = [_entry(row) for row in source] if fuses and isinstance(source, list) else [None]
-    sound = tuple(entry for entry in files if entry is not None)
-    if len(sound) < len(files):
+    name = document.get("hash")
+    if document.get("converter") != _FUSES or name not in HASHES:
+        return None
+    try:
+        files = recorded_files(document.get("source"))
+    except ValueError:
         return None
     # The source's own config may be the one that the conversion corrected: it is not asked for.
-    return _Recorded(str(name), tuple(entry for entry in sound if entry[0] != "config.json"))
-
-
-def _entry(row: object) -> tuple[str, int, str] | None:
-    """One file's record; None when it is none, or leads out of its folder."""
-    if not isinstance(row, dict):
-        return None
-    file, size, stated = row.get("file"), row.get("bytes"), row.get("hash")
-    if not (isinstance(file, str) and isinstance(size, int) and isinstance(stated, str)):
-        return None
-    return None if _leads_out(file) else (file, size, stated)
-
-
-def _leads_out(name: str) -> bool:
-    return name in {"", ".", ".."} or bool(set(name) & set("/\\\0"))
+    return _Recorded(str(name), tuple(file for file in files if file.name != "config.json"))
 
 
 def _beside(model: Path, recorded: _Recorded) -> Latent | None:
@@ -97,14 +85,15 @@ def _beside(model: Path, recorded: _Recorded) -> Latent | None:
 
 def _other(folder: Path, recorded: _Recorded) -> str | None:
     """The first file that is missing or other than recorded; sizes first, since they cost nothing."""
-    for file, size, _ in recorded.files:
-        if not (folder / file).is_file() or (folder / file).stat().st_size != size:
-            return file
-    return next((f for f, _, h in recorded.files if file_hash(folder / f, recorded.name) != h), None)
+    for file in recorded.files:
+        if not (folder / file.name).is_file() or (folder / file.name).stat().st_size != file.nbytes:
+            return file.name
+    changed = (f for f in recorded.files if file_hash(folder / f.name, recorded.hash_name) != f.digest)
+    return next((file.name for file in changed), None)
 
 
 def _hashes(recorded: _Recorded) -> dict[str, str]:
-    return {file: f"{recorded.name}:{stated}" for file, _, stated in recorded.files}
+    return {file.name: f"{recorded.hash_name}:{file.digest}" for file in recorded.files}
 
 
 def _found(folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.installed import versions
 from weightsmith.verify import cache, child
 from weightsmith.verify.tokens import LogprobFile
 
@@ -128,7 +129,12 @@ def run(
             f"{'; '.join(f'{d} {why}' for d, why in refused.items())}; {way_out}", "planning"
         )
     ready |= shelf.fetch([v for v in variations if v not in whole])
-    told: dict[str, Any] = {"done": [], "impossible": {}, "seconds": {}, "versions": cache.versions()}
+    told: dict[str, Any] = {
+        "done": [],
+        "impossible": {},
+        "seconds": {},
+        "versions": versions(cache.LIBRARIES),
+    }
     missing = [variation for variation in variations if variation not in ready]
     started = time.monotonic()
     if missing:

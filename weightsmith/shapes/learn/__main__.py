@@ -22,6 +22,9 @@ MAPPING_ORDER = ("causal", "image-text", "masked")
 
 def main() -> int:
     options = _options()
+    if options.index:
+        write_index()
+        return 0
     types = options.only or _all_types(options.mapping)
     folder = Path(options.folder)
     known = read_report(folder)
@@ -54,6 +57,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="TYPE", help="learn these types and leave the others")
+    parser.add_argument("--index", action="store_true", help="only make the index of names anew")
     parser.add_argument("--mapping", nargs="+", choices=MAPPING_ORDER, default=MAPPING_ORDER)
     parser.add_argument("--resume", action="store_true", help="skip the types that were learned whole")
     parser.add_argument("--processes", type=int, default=2)

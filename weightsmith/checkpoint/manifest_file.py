@@ -1,0 +1,36 @@
+"""The files that a weightsmith.json records, as anybody reads them who must not trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weightsmith.checkpoint.names import quoted
+
+# Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
+MANIFEST = "weightsmith.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """name: in the manifest's folder, or in the source's. digest: hexadecimal, by the hash that the manifest names."""
+
+    name: str
+    nbytes: int
+    digest: str
+
+
+def recorded_files(rows: object) -> tuple[RecordedFile, ...]:
+    """The entries of `source` or `output`. Raises ValueError, in words, where one is no file or leads elsewhere."""
+    if not isinstance(rows, list):
+        raise ValueError("does not list its files")
+    return tuple(map(_recorded, rows))
+
+
+def _recorded(row: object) -> RecordedFile:
+    fields = row if isinstance(row, dict) else {}
+    name, nbytes, digest = fields.get("file"), fields.get("bytes"), fields.get("hash")
+    if not (isinstance(name, str) and type(nbytes) is int and isinstance(digest, str)):
+        raise ValueError(f"has an entry that is no file: {quoted(str(row)[:80])}")
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise ValueError(f"lists {quoted(name)}, which is no file of this folder")
+    return RecordedFile(name, nbytes, digest)
