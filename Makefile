@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog \
-	bench-infer bench-shapes bench-convert bench-kills bench-faults clean
+	bench-infer bench-shapes bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 2
 
 bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+bench-reference: setup ## the reference layer by layer, beside the whole model in memory (12 GB; ARGS="--layers 4" for less)
+	@$(BIN)/python -m benchmarks.reference $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output fuzz-findings

@@ -129,7 +129,15 @@ def test_a_second_run_on_the_same_bytes_starts_no_process(
 
     def run(name: str, shelf: Store | None = store) -> References:
         found = reference.run(
-            HRM_TEXT, PREFIX_LM, PREFIX_LM.controls, engine, 400_000, tmp_path / name, 300.0, None, shelf
+            HRM_TEXT,
+            PREFIX_LM,
+            PREFIX_LM.controls,
+            engine,
+            (400_000, 70_000),
+            tmp_path / name,
+            300.0,
+            None,
+            shelf,
         )
         assert isinstance(found, References)
         return found

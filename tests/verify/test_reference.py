@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,38 +11,60 @@ from tests.verify.conftest import HRM_TEXT
 from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.verify import child, reference
 from weightsmith.verify.kinds import CAUSAL, PREFIX_LM, kind_of
+from weightsmith.verify.reference import Room
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_each_control_follows_the_right_run_of_its_dtype() -> None:
-    variations, refused = reference.plan(PREFIX_LM, PREFIX_LM.controls, 1_000, 1 << 40)
-    assert [(v.name, v.dtype, v.mask) for v in variations] == [
+    found = reference.plan(PREFIX_LM, PREFIX_LM.controls, Room(1_000, 100, 1 << 40, layers=False))
+    assert [(v.name, v.dtype, v.mask) for v in found.variations] == [
         ("reference", "float32", "prefix"),
         ("causal-prefill", "float32", "causal"),
         ("reference", "bfloat16", "prefix"),
     ]
-    assert refused == {}
+    assert found.refused == found.layer_by_layer == {}
 
 
-def test_what_does_not_fit_is_refused_with_both_numbers() -> None:
-    variations, refused = reference.plan(CAUSAL, CAUSAL.controls, 8_000_000_000, 20_000_000_000)
-    assert [(v.name, v.dtype) for v in variations] == [
+EIGHT_BILLION = Room(8_000_000_000, 600_000_000, 20_000_000_000, layers=True)
+
+
+def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
+    found = reference.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION)
+    assert [(v.name, v.dtype) for v in found.variations] == [
+        ("reference", "float32"),
+        ("layer-skipped", "float32"),
+        ("reference", "bfloat16"),
+    ]
+    assert found.layer_by_layer == {"float32": "whole it needs 33.0 GB of memory and 20.0 GB are free"}
+    assert found.refused == {}
+
+
+def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
+    found = reference.plan(CAUSAL, CAUSAL.controls, replace(EIGHT_BILLION, layers=False))
+    assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "bfloat16"),
         ("layer-skipped", "bfloat16"),
     ]
-    assert refused == {"float32": "needs 33.0 GB of memory and 20.0 GB are free"}
-    assert reference.plan(CAUSAL, (), 8_000_000_000, 2_000_000_000)[0] == []
+    why = "needs 33.0 GB of memory and 20.0 GB are free (layer by layer it needs 5.8 GB: pip install accelerate)"
+    assert found.refused == {"float32": why}
+
+
+def test_a_layer_that_does_not_fit_is_refused_with_all_three_numbers() -> None:
+    found = reference.plan(CAUSAL, (), replace(EIGHT_BILLION, free=3_000_000_000))
+    assert found.variations == ()
+    why = "needs 33.0 GB of memory, layer by layer still 5.8 GB, and 3.0 GB are free"
+    assert found.refused["float32"] == why
 
 
 def test_nothing_is_refused_on_guesswork() -> None:
-    assert len(reference.plan(CAUSAL, CAUSAL.controls, None, None)[0]) == 3
+    assert len(reference.plan(CAUSAL, CAUSAL.controls).variations) == 3
 
 
 def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(HRM_TEXT, CAUSAL, (), run, 1 << 60, tmp_path / "reference", 10.0)
+    found = reference.run(HRM_TEXT, CAUSAL, (), run, (1 << 60, 1 << 50), tmp_path / "reference", 10.0)
     assert isinstance(found, child.Failure)
     assert "--reference FILE" in found.what
     assert not (tmp_path / "reference").exists()
@@ -81,6 +104,6 @@ def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> Non
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text('{"model_type": "no_such_model"}')
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(tmp_path / "m", CAUSAL, (), run, 1, tmp_path / "reference", 120.0)
+    found = reference.run(tmp_path / "m", CAUSAL, (), run, (1, 1), tmp_path / "reference", 120.0)
     assert isinstance(found, child.Failure)
     assert "no causal language model of type 'no_such_model'" in found.what

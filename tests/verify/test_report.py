@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.errors import TargetRefused
-from weightsmith.verify import gates, report
+from weightsmith.verify import gates, report, report_parity
 from weightsmith.verify.result import Check, VerifyResult, json_value
 
 if TYPE_CHECKING:
@@ -72,3 +72,9 @@ def test_what_is_not_finite_becomes_null_in_the_document() -> None:
     document = json.loads(json.dumps(result.document(), allow_nan=False))
     assert document["parity"]["pairs"]["B-D"] == {"kl_mean": None, "flips": [None, [1, 2]]}
     assert json_value({1: (True, None)}) == {"1": [True, None]}
+
+
+def test_the_words_before_the_figures_say_what_was_replayed_layer_by_layer() -> None:
+    why = "whole it needs 33.0 GB of memory and 20.0 GB are free"
+    told = report_parity.words(_result(parity={"partial": False, "layer_by_layer": {"float32": why}}))
+    assert f"float32 was replayed layer by layer: {why}." in told

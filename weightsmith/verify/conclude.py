@@ -153,6 +153,7 @@ def _parity_document(seen: Observed) -> dict[str, Any]:
         document |= {
             "versions": twin.versions,
             "refused": twin.refused,
+            "layer_by_layer": dict(twin.layer_by_layer),
             "cached": list(twin.cached),
             "cache_fault": twin.cache_fault,
         }

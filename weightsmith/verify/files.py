@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +30,14 @@ class Files:
 
     runnable: False where an engine would crash on the files or load them wrongly. weights: file names.
     fusion: the values' word on ternary fusion ("fused", "latent", …). summary: the checkpoint in numbers.
+    largest_layer: parameters of the largest layer, or of a tensor outside them that is larger.
     """
 
     config: Mapping[str, Any]
     checks: tuple[Check, ...]
     runnable: bool
     parameters: int
+    largest_layer: int
     nbytes: int
     weights: tuple[str, ...]
     fusion: str
@@ -55,11 +59,21 @@ def hear(model: Path) -> Files:
         checks=(config_check, _weights_check(model, checkpoint, found)),
         runnable=config_check.verdict != "fail",
         parameters=checkpoint.parameters,
+        largest_layer=_largest_layer(checkpoint),
         nbytes=checkpoint.nbytes,
         weights=tuple(checkpoint.files),
         fusion=found.fusion.state,
         summary=checkpoint.summary(),
     )
+
+
+def _largest_layer(checkpoint: Checkpoint) -> int:
+    """A layer: the tensors whose names are the same up to their first number."""
+    layers: Counter[str] = Counter()
+    for name, tensor in checkpoint.tensors.items():
+        numbered = re.match(r".*?\.\d+(?=\.)", name)
+        layers[numbered[0] if numbered else name] += tensor.elements
+    return max(layers.values(), default=0)
 
 
 def _config_check(model: Path, inference: Inference, configured: bool) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 _MODULE = "weightsmith.verify.reference_worker"
 _BYTES = {"float32": 4, "bfloat16": 2}
 
-# Beside the weights: torch and transformers themselves 0.6 GB, and room for one prompt's activations (measured
+# Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
 # on a 0.4 M-parameter model: 0.55 GB resident).
 _OVERHEAD_BYTES = 1_000_000_000
+# Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
+_LAYER_LOADER = "accelerate"
 
 _ENV = {
     "HF_HUB_OFFLINE": "1",
@@ -45,7 +47,8 @@ class References:
 
     full: fp32 (R), half: bf16 (B), controls: by name; None or missing where it could not be run, and
     `refused` says why, by dtype or control. seconds: by stage, the child's whole life among them. cached: the
-    variations that were not computed now. cache_fault: why others could not be kept.
+    variations that were not computed now. cache_fault: why others could not be kept. layer_by_layer: dtype → why its
+    weights were not in memory all at once.
     """
 
     full: LogprobFile | None
@@ -56,35 +59,68 @@ class References:
     versions: dict[str, str]
     cached: tuple[str, ...] = ()
     cache_fault: str | None = None
+    layer_by_layer: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """variations: in the order to run them. layer_by_layer, refused: dtype → why it is not run whole, or not at all."""
+
+    variations: tuple[Variation, ...]
+    layer_by_layer: Mapping[str, str]
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """parameters: of the model. largest: of its largest layer. free: bytes. layers: whether layer by layer is there."""
+
+    parameters: int
+    largest: int
+    free: int
+    layers: bool
 
 
 def plan(
-    kind: Kind,
-    controls: Sequence[Variation],
-    parameters: int | None,
-    free_bytes: int | None,
-    at_hand: Container[str] = (),
-) -> tuple[list[Variation], dict[str, str]]:
-    """The variations that fit the free memory, in the order to run them, and why the others were refused.
+    kind: Kind, controls: Sequence[Variation], room: Room | None = None, at_hand: Container[str] = ()
+) -> Plan:
+    """What fits the free memory: whole where that is possible, else layer by layer, else not.
 
-    Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. Not knowing the size
-    or the free memory refuses nothing, and what is `at_hand` (by dtype) need not fit.
+    Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. No room known
+    refuses nothing, and what is `at_hand` (by dtype) need not fit.
     """
+    layered: dict[str, str] = {}
     refused: dict[str, str] = {}
     for dtype, size in _BYTES.items():
-        if parameters is None or free_bytes is None or dtype in at_hand:
+        if room is None or dtype in at_hand:
             continue
-        needed = parameters * size + _OVERHEAD_BYTES
-        if needed > free_bytes:
-            refused[dtype] = f"needs {needed / 1e9:.1f} GB of memory and {free_bytes / 1e9:.1f} GB are free"
+        whole = room.parameters * size + _OVERHEAD_BYTES
+        # The layer itself, and once more what the loader holds of it.
+        one_layer = 2 * room.largest * size + _OVERHEAD_BYTES
+        free = f"{room.free / 1e9:.1f} GB are free"
+        if whole <= room.free:
+            continue
+        if one_layer > room.free:
+            refused[dtype] = (
+                f"needs {_gb(whole)} of memory, layer by layer still {_gb(one_layer)}, and {free}"
+            )
+        elif not room.layers:
+            way_out = f"layer by layer it needs {_gb(one_layer)}: pip install {_LAYER_LOADER}"
+            refused[dtype] = f"needs {_gb(whole)} of memory and {free} ({way_out})"
+        else:
+            layered[dtype] = f"whole it needs {_gb(whole)} of memory and {free}"
     fitting = [dtype for dtype in _BYTES if dtype not in refused]
-    variations = []
+    variations: list[Variation] = []
     for dtype in fitting:
         wrong = controls if dtype == fitting[0] else ()
         # Those with weights of their own come last: they load anew.
         ordered = sorted(wrong, key=lambda control: control.weights is not None)
         variations += [kind.reference(dtype), *(replace(control, dtype=dtype) for control in ordered)]
-    return variations, refused
+    return Plan(tuple(variations), layered, refused)
+
+
+def _gb(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.1f} GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +141,7 @@ def run(
     kind: Kind,
     controls: Sequence[Variation],
     engine: EngineRun,
-    parameters: int | None,
+    size: tuple[int, int],
     folder: Path,
     timeout_s: float,
     progress: child.Stage | None = None,
@@ -114,15 +150,16 @@ def run(
 ) -> References | child.Failure:
     """Replays the engine's measured answers in every variation that fits; a failure comes back as a value.
 
-    With a store, what it holds is taken from there, and what is computed is kept there. waiting: a child that
-    `start` has started under the same folder.
+    size: parameters of the model, and of its largest layer. With a store, what it holds is taken from there, and what
+    is computed is kept there. waiting: a child that `start` has started under the same folder.
     """
     answers = _answers(engine)
     shelf = _Shelf(store, answers, folder.with_name(f"{folder.name}-cached"))
-    whole, _ = plan(kind, controls, None, None)
+    whole = plan(kind, controls).variations
     ready = shelf.fetch(whole)
     at_hand = {dtype for dtype in _BYTES if all(v in ready for v in whole if v.dtype == dtype)}
-    variations, refused = plan(kind, controls, parameters, free_memory(), at_hand)
+    planned = plan(kind, controls, _room(*size), at_hand)
+    variations, refused = planned.variations, dict(planned.refused)
     if not variations:
         way_out = "use --reference FILE with a baseline from a larger machine"
         return child.Failure(
@@ -142,6 +179,7 @@ def run(
             "model": str(model.resolve()),
             "variations": [asdict(variation) for variation in missing],
             "answers": answers,
+            "layer_by_layer": sorted(planned.layer_by_layer),
         }
         with nullcontext(waiting) if waiting else start(folder) as worker:
             outcome = worker.run(task, timeout_s, progress)
@@ -152,6 +190,7 @@ def run(
     fresh = {v: done[v.name, v.dtype] for v in missing if (v.name, v.dtype) in done}
     refused |= told["impossible"]
     taken = [variation for variation in variations if variation in ready]
+    computed = {variation.dtype for variation in missing}
     return _references(
         {
             v: LogprobFile(path, engine.logprobs.vocabulary)
@@ -163,6 +202,7 @@ def run(
         told["versions"],
         tuple(f"{v.name} {v.dtype}" for v in taken),
         shelf.keep(fresh),
+        {dtype: why for dtype, why in planned.layer_by_layer.items() if dtype in computed},
     )
 
 
@@ -191,6 +231,14 @@ class _Shelf:
     def _key(self, variation: Variation) -> str:
         assert self.store is not None
         return cache.key(self.store.subject, variation, self.answers)
+
+
+def _room(parameters: int, largest: int) -> Room | None:
+    """None where nobody can say how much memory is free."""
+    free = free_memory()
+    if free is None:
+        return None
+    return Room(parameters, largest, free, layers=bool(versions((_LAYER_LOADER,))))
 
 
 def free_memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -237,6 +285,7 @@ def _references(
     versions: dict[str, str],
     cached: tuple[str, ...],
     cache_fault: str | None,
+    layer_by_layer: Mapping[str, str],
 ) -> References:
     right = {v.dtype: file for v, file in files.items() if v.name == "reference"}
     return References(
@@ -248,4 +297,5 @@ def _references(
         versions=versions,
         cached=cached,
         cache_fault=cache_fault,
+        layer_by_layer=layer_by_layer,
     )

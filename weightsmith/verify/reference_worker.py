@@ -9,14 +9,20 @@ from __future__ import annotations
 import inspect
 import json
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.verify.child import serve
 from weightsmith.verify.reference_controls import NoReference, altered
+from weightsmith.verify.reference_layers import on_disk, placement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from weightsmith.verify.child import Stage
+    from weightsmith.verify.reference_layers import OnDisk
 
 
 def prepare() -> None:
@@ -30,8 +36,9 @@ def prepare() -> None:
 def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
     """Runs every variation of `job["variations"]`; each writes `<name>-<dtype>.safetensors` into the folder.
 
-    Neighbours of equal dtype and weights share one loading of the model. A control that cannot be made of this
-    model is told and left out; the right reference failing is the end.
+    Those in a dtype of `job["layer_by_layer"]` run with one layer's weights in memory at a time. Neighbours of equal
+    dtype and weights share one loading of the model. A control that cannot be made of this model is told and left
+    out; the right reference failing is the end.
     """
     import torch
     import transformers
@@ -50,7 +57,8 @@ def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
                 model = in_memory = None  # the old one goes before the new one comes: both need not fit
                 stage(f"loading the weights for {name} in {dtype}")
                 started = time.perf_counter()
-                model, in_memory = _load(job["model"], weights, dtype), (weights, dtype)
+                offload = folder / f"{name}-{dtype}" if dtype in job["layer_by_layer"] else None
+                model, in_memory = _load(job["model"], weights, dtype, offload), (weights, dtype)
                 seconds[f"load {name} {dtype}"] = time.perf_counter() - started
             started = time.perf_counter()
             _replay(model, variation, job["answers"], folder / file, stage)
@@ -75,9 +83,26 @@ def _need_native_class(model: str) -> None:
         raise NoReference(f"transformers has no causal language model of type {model_type!r}")
 
 
-def _load(model: str, weights: str, dtype: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A model in memory."""
+
+    model: Any
+
+    def outputs(self, passes: Sequence[Callable[[], Any]], tell: Callable[[int, int], None]) -> list[Any]:
+        """What the forward passes return, in their order. tell: told how many are done, of how many."""
+        found: list[Any] = []
+        for one in passes:
+            tell(len(found), len(passes))
+            found.append(one())
+        return found
+
+
+def _load(model: str, weights: str, dtype: str, offload: Path | None) -> _Whole | OnDisk:
     """The model's config filled with the weights of a folder, on the CPU.
 
+    offload: a folder for weights that do not lie in the checkpoint as the model holds them (merged experts, a
+    `.bin`); with it only what lies above the layers is loaded, by accelerate. None loads the whole model.
     Raises NoReference when the files do not fill it: random weights are no reference.
     """
     import torch
@@ -86,6 +111,11 @@ def _load(model: str, weights: str, dtype: str) -> Any:
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     if weights != model and hasattr(config, "quantization_config"):
         del config.quantization_config  # a packed model's source is not packed
+    places: dict[str, Any] = {}
+    if offload is not None:
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config)
+        places = {"device_map": placement(empty), "offload_folder": str(offload)}
     loaded, info = AutoModelForCausalLM.from_pretrained(
         weights,
         config=config,
@@ -93,26 +123,31 @@ def _load(model: str, weights: str, dtype: str) -> Any:
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
+        **places,
     )
     absent = sorted(map(str, info["missing_keys"]))
     if absent:
         raise NoReference(f"{len(absent)} tensors are not in the files, {absent[0]} first")
-    return loaded.eval()
+    return _Whole(loaded.eval()) if offload is None else on_disk(loaded.eval())
 
 
 def _replay(
-    model: Any, variation: dict[str, Any], answers: list[dict[str, Any]], path: Path, stage: Stage
+    loaded: _Whole | OnDisk,
+    variation: dict[str, Any],
+    answers: list[dict[str, Any]],
+    path: Path,
+    stage: Stage,
 ) -> None:
     """Writes `p<n>.logprobs` float32 [positions, vocabulary] for each answer's own positions."""
     from safetensors.torch import save_file
 
-    tensors = {}
+    how = "" if isinstance(loaded, _Whole) else ", layer by layer"
+    tell = partial(stage, f"replaying the answers{how}: {variation['name']} in {variation['dtype']}")
+    model, mask = loaded.model, variation["mask"]
+    passes = [partial(_positions, model, mask, answer["ids"], answer["tokens"]) for answer in answers]
     with altered(model, variation):
-        for n, answer in enumerate(answers):
-            stage(f"replaying the answers: {variation['name']} in {variation['dtype']}", n, len(answers))
-            logprobs = _positions(model, variation["mask"], answer["ids"], answer["tokens"])
-            tensors[f"p{answer['prompt']}.logprobs"] = logprobs
-    save_file(tensors, path)
+        found = loaded.outputs(passes, tell)
+    save_file({f"p{a['prompt']}.logprobs": one for a, one in zip(answers, found, strict=True)}, path)
 
 
 def _positions(model: Any, mask: str, prompt: list[int], answer: list[int]) -> Any:

@@ -32,6 +32,8 @@ def words(result: VerifyResult) -> str:
         )
     if parity.get("cached"):
         text += f"\n\nFrom the cache, computed once for these very bytes and tokens: {', '.join(parity['cached'])}."
+    for dtype, why in parity.get("layer_by_layer", {}).items():
+        text += f"\n\n{dtype} was replayed layer by layer: {why}."
     if parity.get("cache_fault"):
         text += f"\n\nNot kept in the cache: {parity['cache_fault']}."
     return text
