@@ -10,7 +10,7 @@ import pytest
 
 from tests.verify.conftest import TERNARY
 from weightsmith.convert import convert
-from weightsmith.verify import engine
+from weightsmith.verify import child, engine
 from weightsmith.verify.baseline import load
 
 if TYPE_CHECKING:
@@ -82,6 +82,20 @@ def test_where_there_are_graphs_a_second_engine_answers_eagerly(
     (eager,) = [row for row in both.result.determinism if row["name"] == "eager"]
     assert eager["same_bits"] == eager["prompts"] == 32
     assert any(text.startswith("engine, eager: loading") for text in both.told)
+
+
+def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
+    fused_folder: Path, verified: Callable[..., Verified], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "graphs", lambda device, kind, found: None)
+    crashed = child.Failure("killed by SIGKILL", "loading")
+    monkeypatch.setattr(engine, "run_eager", lambda *_: crashed)
+    found = verified(fused_folder, reference="none", save_baseline=None)
+    check = found.check("determinism.eager")
+    assert (check.verdict, check.detail) == (
+        "inconclusive",
+        "no answers in eager mode: killed by SIGKILL while loading",
+    )
 
 
 def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:

@@ -85,6 +85,7 @@ def conclude(
         judge.facts_check(facts, seen.prompts, limits),
         *_spread_checks(seen, limits),
         *(judge.repetition_check(found, limits) for found in repeated),
+        *(judge.no_repetition(name, why) for name, why in run.failed.items()),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.verify import child
@@ -69,7 +69,8 @@ class EngineRun:
 
     prompt_ids: token ids per prompt. left_out: prompts too long for the model. texts: answer per prompt.
     runs: by pass name. measured: the answers whose log-probabilities lie in `logprobs`. seconds: import, load,
-    after_load (all that follows it), measuring (the engine's part in the log-probabilities), whole.
+    after_load (all that follows it), measuring (the engine's part in the log-probabilities), whole. failed: passes
+    that gave nothing, with the reason.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -82,6 +83,7 @@ class EngineRun:
     settings: dict[str, Any]
     seconds: dict[str, float]
     peak_bytes: int
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:

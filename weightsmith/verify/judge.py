@@ -105,6 +105,11 @@ def spread_checks(
     return (*checks, Check("distribution", verdict, round(spread.flatness, 6), limits["flatness"], words))
 
 
+def no_repetition(name: str, why: str) -> Check:
+    """A pass that gave nothing proves nothing, and what it was to prove is open."""
+    return Check(f"determinism.{name}", "inconclusive", None, None, f"no answers {why}")
+
+
 def repetition_check(found: Repetition, limits: Mapping[str, float]) -> Check:
     """An equal batch must repeat itself; other company may part ways, but only where two tokens nearly tie."""
     if not found.prompts:

@@ -85,9 +85,9 @@ class Step:
             twin = engines.run_eager(
                 task, folder / "eager", self.options.engine_timeout, self._telling("engine, eager")
             )
-            if not isinstance(twin, Failure):
-                return replace(found, runs={**found.runs, "eager": twin})
-            why_not = f"not compared: the engine in eager mode gave no answers ({twin.sentence()})"
+            if isinstance(twin, Failure):
+                return replace(found, failed={"eager": f"in eager mode: {twin.sentence()}"})
+            return replace(found, runs={**found.runs, "eager": twin})
         return replace(found, settings={**found.settings, "eager_and_graphs": why_not})
 
     def reference_ahead(self, folder: Path, here: Identity | None) -> AbstractContextManager[Waiting | None]:
