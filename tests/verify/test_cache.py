@@ -14,6 +14,7 @@ from tests.verify.conftest import HRM_TEXT
 from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.verify import baseline, cache, child, reference
 from weightsmith.verify.cache import Cache, Subject
+from weightsmith.verify.files import Size
 from weightsmith.verify.kinds import PREFIX_LM, Variation
 from weightsmith.verify.reference import References, Store
 
@@ -133,7 +134,7 @@ def test_a_second_run_on_the_same_bytes_starts_no_process(
             PREFIX_LM,
             PREFIX_LM.controls,
             engine,
-            (400_000, 70_000),
+            Size(400_000, 70_000),
             tmp_path / name,
             300.0,
             None,

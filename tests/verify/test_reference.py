@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.verify.conftest import HRM_TEXT
+from tests.verify.conftest import HRM_TEXT, TERNARY
 from tests.verify.handmade import greedy_run, random_logprobs
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.convert import convert
 from weightsmith.verify import child, reference
+from weightsmith.verify.files import Size, hear
 from weightsmith.verify.kinds import CAUSAL, PREFIX_LM, kind_of
-from weightsmith.verify.reference import Room
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_each_control_follows_the_right_run_of_its_dtype() -> None:
-    found = reference.plan(PREFIX_LM, PREFIX_LM.controls, Room(1_000, 100, 1 << 40, layers=False))
+    found = reference.plan(PREFIX_LM, PREFIX_LM.controls, Size(1_000, 100), 1 << 40)
     assert [(v.name, v.dtype, v.mask) for v in found.variations] == [
         ("reference", "float32", "prefix"),
         ("causal-prefill", "float32", "causal"),
@@ -27,11 +29,11 @@ def test_each_control_follows_the_right_run_of_its_dtype() -> None:
     assert found.refused == found.layer_by_layer == {}
 
 
-EIGHT_BILLION = Room(8_000_000_000, 600_000_000, 20_000_000_000, layers=True)
+EIGHT_BILLION = Size(8_000_000_000, 600_000_000)
 
 
 def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
-    found = reference.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION)
+    found = reference.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000)
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "float32"),
         ("layer-skipped", "float32"),
@@ -42,7 +44,7 @@ def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
 
 
 def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
-    found = reference.plan(CAUSAL, CAUSAL.controls, replace(EIGHT_BILLION, layers=False))
+    found = reference.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, layer_loader=False)
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "bfloat16"),
         ("layer-skipped", "bfloat16"),
@@ -51,8 +53,14 @@ def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
     assert found.refused == {"float32": why}
 
 
+def test_packed_weights_are_refused_with_the_command_that_unpacks_them() -> None:
+    found = reference.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
+    assert [variation.dtype for variation in found.variations] == ["bfloat16"]
+    assert "weightsmith convert --converter unpack" in found.refused["float32"]
+
+
 def test_a_layer_that_does_not_fit_is_refused_with_all_three_numbers() -> None:
-    found = reference.plan(CAUSAL, (), replace(EIGHT_BILLION, free=3_000_000_000))
+    found = reference.plan(CAUSAL, (), EIGHT_BILLION, 3_000_000_000)
     assert found.variations == ()
     why = "needs 33.0 GB of memory, layer by layer still 5.8 GB, and 3.0 GB are free"
     assert found.refused["float32"] == why
@@ -64,7 +72,7 @@ def test_nothing_is_refused_on_guesswork() -> None:
 
 def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(HRM_TEXT, CAUSAL, (), run, (1 << 60, 1 << 50), tmp_path / "reference", 10.0)
+    found = reference.run(HRM_TEXT, CAUSAL, (), run, Size(1 << 60, 1 << 50), tmp_path / "reference", 10.0)
     assert isinstance(found, child.Failure)
     assert "--reference FILE" in found.what
     assert not (tmp_path / "reference").exists()
@@ -104,6 +112,18 @@ def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> Non
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text('{"model_type": "no_such_model"}')
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(tmp_path / "m", CAUSAL, (), run, (1, 1), tmp_path / "reference", 120.0)
+    found = reference.run(tmp_path / "m", CAUSAL, (), run, Size(1, 1), tmp_path / "reference", 120.0)
     assert isinstance(found, child.Failure)
     assert "no causal language model of type 'no_such_model'" in found.what
+
+
+def test_packed_weights_count_as_what_they_stand_for(tmp_path: Path) -> None:
+    convert(TERNARY, tmp_path / "plain")
+    convert(TERNARY, tmp_path / "packed", options={"pack": "int4"})
+    plain, packed = (hear(tmp_path / name).size for name in ("plain", "packed"))
+    assert packed == replace(plain, packed=True)
+    layers = {"model.layers.0": 0}
+    for name, tensor in open_checkpoint(tmp_path / "plain").tensors.items():
+        if name.startswith("model.layers.0."):
+            layers["model.layers.0"] += tensor.elements
+    assert plain.largest_layer == layers["model.layers.0"]

@@ -13,6 +13,7 @@ from tests.verify.conftest import HRM_TEXT
 from tests.verify.handmade import greedy_run, random_logprobs
 from tests.verify.test_reference_controls import ROTARY, SIZES
 from weightsmith.verify import reference, reference_worker
+from weightsmith.verify.files import Size
 from weightsmith.verify.kinds import PREFIX_LM, Variation
 from weightsmith.verify.reference_layers import OnDisk, on_disk, placement, stations
 
@@ -161,7 +162,7 @@ def test_a_reference_that_does_not_fit_whole_is_run_so_and_says_so(
     engine = greedy_run(tmp_path / "d", {0: random_logprobs(0, vocabulary=264)})
 
     def run(name: str) -> References:
-        found = reference.run(HRM_TEXT, PREFIX_LM, (), engine, (10**9, 10**6), tmp_path / name, 300.0)
+        found = reference.run(HRM_TEXT, PREFIX_LM, (), engine, Size(10**9, 10**6), tmp_path / name, 300.0)
         assert isinstance(found, reference.References)
         return found
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
+from weightsmith.checkpoint.packing import unpack
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.survey import survey
 from weightsmith.verify.result import Check
@@ -20,8 +22,18 @@ if TYPE_CHECKING:
     from weightsmith.shapes import Inference
     from weightsmith.values.survey import Survey
 
+_LAYER = re.compile(r".*?\.\d+(?=\.)")
 # How many of a list of faults a sentence names before it counts the rest.
 _NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """In parameters, packed ones as what they stand for. largest_layer: or a tensor outside of layers, when larger."""
+
+    parameters: int
+    largest_layer: int
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +42,12 @@ class Files:
 
     runnable: False where an engine would crash on the files or load them wrongly. weights: file names.
     fusion: the values' word on ternary fusion ("fused", "latent", …). summary: the checkpoint in numbers.
-    largest_layer: parameters of the largest layer, or of a tensor outside them that is larger.
     """
 
     config: Mapping[str, Any]
     checks: tuple[Check, ...]
     runnable: bool
-    parameters: int
-    largest_layer: int
+    size: Size
     nbytes: int
     weights: tuple[str, ...]
     fusion: str
@@ -58,8 +68,7 @@ def hear(model: Path) -> Files:
         config=inference.config or ({} if file is None else file.data),
         checks=(config_check, _weights_check(model, checkpoint, found)),
         runnable=config_check.verdict != "fail",
-        parameters=checkpoint.parameters,
-        largest_layer=_largest_layer(checkpoint),
+        size=_size(checkpoint),
         nbytes=checkpoint.nbytes,
         weights=tuple(checkpoint.files),
         fusion=found.fusion.state,
@@ -67,13 +76,14 @@ def hear(model: Path) -> Files:
     )
 
 
-def _largest_layer(checkpoint: Checkpoint) -> int:
+def _size(checkpoint: Checkpoint) -> Size:
     """A layer: the tensors whose names are the same up to their first number."""
+    unpacked = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
     layers: Counter[str] = Counter()
-    for name, tensor in checkpoint.tensors.items():
-        numbered = re.match(r".*?\.\d+(?=\.)", name)
+    for name, tensor in unpacked.tensors.items():
+        numbered = _LAYER.match(name)
         layers[numbered[0] if numbered else name] += tensor.elements
-    return max(layers.values(), default=0)
+    return Size(layers.total(), max(layers.values(), default=0), bool(unpacked.modules))
 
 
 def _config_check(model: Path, inference: Inference, configured: bool) -> Check:

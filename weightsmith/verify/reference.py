@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from weightsmith.verify.cache import Cache, Subject
     from weightsmith.verify.engine import EngineRun
+    from weightsmith.verify.files import Size
     from weightsmith.verify.kinds import Kind, Variation
 
 _MODULE = "weightsmith.verify.reference_worker"
@@ -29,6 +30,7 @@ _BYTES = {"float32": 4, "bfloat16": 2}
 _OVERHEAD_BYTES = 1_000_000_000
 # Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
 _LAYER_LOADER = "accelerate"
+_UNPACK = "packed weights run whole only; `weightsmith convert --converter unpack` makes a copy that need not"
 
 _ENV = {
     "HF_HUB_OFFLINE": "1",
@@ -71,44 +73,39 @@ class Plan:
     refused: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """parameters: of the model. largest: of its largest layer. free: bytes. layers: whether layer by layer is there."""
-
-    parameters: int
-    largest: int
-    free: int
-    layers: bool
-
-
 def plan(
-    kind: Kind, controls: Sequence[Variation], room: Room | None = None, at_hand: Container[str] = ()
+    kind: Kind,
+    controls: Sequence[Variation],
+    size: Size | None = None,
+    free_bytes: int | None = None,
+    at_hand: Container[str] = (),
+    layer_loader: bool = True,
 ) -> Plan:
-    """What fits the free memory: whole where that is possible, else layer by layer, else not.
+    """What fits the free memory: whole where that is possible, else layer by layer, else not at all.
 
-    Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. No room known
-    refuses nothing, and what is `at_hand` (by dtype) need not fit.
+    Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. Not knowing the size
+    or the free memory refuses nothing, and what is `at_hand` (by dtype) need not fit.
     """
     layered: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for dtype, size in _BYTES.items():
-        if room is None or dtype in at_hand:
+    for dtype, width in _BYTES.items():
+        if size is None or free_bytes is None or dtype in at_hand:
             continue
-        whole = room.parameters * size + _OVERHEAD_BYTES
+        whole = size.parameters * width + _OVERHEAD_BYTES
         # The layer itself, and once more what the loader holds of it.
-        one_layer = 2 * room.largest * size + _OVERHEAD_BYTES
-        free = f"{room.free / 1e9:.1f} GB are free"
-        if whole <= room.free:
+        one_layer = 2 * size.largest_layer * width + _OVERHEAD_BYTES
+        needs, free = f"needs {_gb(whole)} of memory", f"{_gb(free_bytes)} are free"
+        if whole <= free_bytes:
             continue
-        if one_layer > room.free:
-            refused[dtype] = (
-                f"needs {_gb(whole)} of memory, layer by layer still {_gb(one_layer)}, and {free}"
-            )
-        elif not room.layers:
-            way_out = f"layer by layer it needs {_gb(one_layer)}: pip install {_LAYER_LOADER}"
-            refused[dtype] = f"needs {_gb(whole)} of memory and {free} ({way_out})"
+        if one_layer > free_bytes:
+            refused[dtype] = f"{needs}, layer by layer still {_gb(one_layer)}, and {free}"
+        elif size.packed:
+            refused[dtype] = f"{needs} and {free} ({_UNPACK})"
+        elif not layer_loader:
+            install = f"layer by layer it needs {_gb(one_layer)}: pip install {_LAYER_LOADER}"
+            refused[dtype] = f"{needs} and {free} ({install})"
         else:
-            layered[dtype] = f"whole it needs {_gb(whole)} of memory and {free}"
+            layered[dtype] = f"whole it {needs} and {free}"
     fitting = [dtype for dtype in _BYTES if dtype not in refused]
     variations: list[Variation] = []
     for dtype in fitting:
@@ -141,7 +138,7 @@ def run(
     kind: Kind,
     controls: Sequence[Variation],
     engine: EngineRun,
-    size: tuple[int, int],
+    size: Size,
     folder: Path,
     timeout_s: float,
     progress: child.Stage | None = None,
@@ -150,15 +147,16 @@ def run(
 ) -> References | child.Failure:
     """Replays the engine's measured answers in every variation that fits; a failure comes back as a value.
 
-    size: parameters of the model, and of its largest layer. With a store, what it holds is taken from there, and what
-    is computed is kept there. waiting: a child that `start` has started under the same folder.
+    With a store, what it holds is taken from there, and what is computed is kept there. waiting: a child that
+    `start` has started under the same folder.
     """
     answers = _answers(engine)
     shelf = _Shelf(store, answers, folder.with_name(f"{folder.name}-cached"))
     whole = plan(kind, controls).variations
     ready = shelf.fetch(whole)
     at_hand = {dtype for dtype in _BYTES if all(v in ready for v in whole if v.dtype == dtype)}
-    planned = plan(kind, controls, _room(*size), at_hand)
+    loader = bool(versions((_LAYER_LOADER,)))
+    planned = plan(kind, controls, size, free_memory(), at_hand, loader)
     variations, refused = planned.variations, dict(planned.refused)
     if not variations:
         way_out = "use --reference FILE with a baseline from a larger machine"
@@ -231,14 +229,6 @@ class _Shelf:
     def _key(self, variation: Variation) -> str:
         assert self.store is not None
         return cache.key(self.store.subject, variation, self.answers)
-
-
-def _room(parameters: int, largest: int) -> Room | None:
-    """None where nobody can say how much memory is free."""
-    free = free_memory()
-    if free is None:
-        return None
-    return Room(parameters, largest, free, layers=bool(versions((_LAYER_LOADER,))))
 
 
 def free_memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:

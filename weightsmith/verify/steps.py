@@ -140,7 +140,7 @@ class Step:
             self.kind,
             wrong,
             run,
-            (self.files.parameters, self.files.largest_layer),
+            self.files.size,
             folder,
             self.options.reference_timeout,
             self._telling("reference"),
