@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsmith.verify import child
+from weightsmith.verify.serving import serve
 
 
 def work(job: dict[str, Any], folder: Path, stage: child.Stage) -> dict[str, Any]:
@@ -40,4 +41,4 @@ def work(job: dict[str, Any], folder: Path, stage: child.Stage) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    child.serve(work)
+    serve(work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -11,23 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 JOB, RESULT, FAILURE, STAGES, LOG = "job.json", "result.json", "failure.json", "stages.jsonl", "log.txt"
 
 # Often enough that a progress line is not felt as late, seldom enough to cost nothing.
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 # A killed process of the group is gone in milliseconds; what nobody reaps stays a zombie for ever.
 _DYING_SECONDS = 0.5
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 8
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # For children that compute on the CPU. OpenMP threads that spin while they wait for one another starve each other
 # when anything else wants the cores: one verification took 139 s so, 18 s with this (2 cores, load 4).
@@ -82,7 +79,7 @@ def run(
 
     The folder is made and must be new: with `-m` Python imports from the working directory first, so that
     directory may hold nothing but our own files, least of all a stranger's model.
-    The job goes in as `job.json`; the module's main hands `work` to `serve`, which writes the rest.
+    The job goes in as `job.json`; the module's main hands `work` to `serving.serve`, which writes the rest.
     """
     with started(module, folder, env) as waiting:
         return waiting.run(job, timeout_s, progress)
@@ -120,7 +117,7 @@ class Waiting:
         """Hands over the job and waits for the end. seconds: from here on."""
         began = time.monotonic()
         try:
-            _write_whole(self.folder / JOB, job)
+            write_whole(self.folder / JOB, job)
             timed_out = _wait(self.process, self.folder / STAGES, began + timeout_s, progress)
         finally:
             _end_group(self.process)
@@ -132,40 +129,7 @@ class Waiting:
         return Outcome(None, _failure(self.folder, self.process.returncode, limit), seconds)
 
 
-def serve(
-    work: Callable[[dict[str, Any], Path, Stage], dict[str, Any]], prepare: Callable[[], None] | None = None
-) -> NoReturn:
-    """The child's side: reads the job, runs `work(job, folder, stage)`, leaves a result or a failure, never both.
-
-    prepare: what can be done before the job is there.
-    """
-    _die_with_parent()
-    folder = Path(sys.argv[1])
-
-    def stage(text: str, done: int = 0, total: int = 0, /) -> None:
-        with (folder / STAGES).open("a", encoding="utf-8") as stages:
-            stages.write(json.dumps([text, done, total], ensure_ascii=False) + "\n")
-
-    try:
-        if prepare is not None:
-            stage("importing")
-            prepare()
-        while not (folder / JOB).exists():
-            time.sleep(_POLL_SECONDS / 10)
-        job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        result = work(job, folder, stage)
-    except BaseException as error:
-        traceback.print_exc()
-        reason = str(error).strip().splitlines()
-        what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
-        facts = {"what": what, "unusable": isinstance(error, ImportError)}
-        (folder / FAILURE).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
-        _leave(1)
-    _write_whole(folder / RESULT, result)
-    _leave(0)
-
-
-def _write_whole(path: Path, document: Mapping[str, Any]) -> None:
+def write_whole(path: Path, document: Mapping[str, Any]) -> None:
     """Whoever looks for the file finds all of it or nothing."""
     partial = path.with_name(path.name + ".part")
     partial.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
@@ -210,7 +174,7 @@ def _wait(process: subprocess.Popen[bytes], stages: Path, deadline: float, progr
         if time.monotonic() > deadline:
             return True
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_POLL_SECONDS)
+            process.wait(POLL_SECONDS)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -226,7 +190,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         while time.monotonic() < deadline:
             os.killpg(process.pid, 0)
-            time.sleep(_POLL_SECONDS / 10)
+            time.sleep(POLL_SECONDS / 10)
 
 
 def _failure(folder: Path, returncode: int, timeout_s: float | None) -> Failure:
@@ -259,16 +223,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _leave(status: int) -> NoReturn:
-    """Ends this process at once: what an engine does at interpreter exit may hang, and all that matters is written."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _die_with_parent() -> None:
-    """Asks Linux to kill this process when its parent goes, even by SIGKILL; elsewhere nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify.child import serve
+from weightsmith.verify.serving import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify.child import serve
 from weightsmith.verify.engine_logprobs import concurrency, measure
 from weightsmith.verify.engine_settings import read_back
+from weightsmith.verify.serving import serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

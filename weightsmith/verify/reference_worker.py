@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify.child import serve
 from weightsmith.verify.reference_controls import NoReference, altered
 from weightsmith.verify.reference_layers import on_disk, placement
+from weightsmith.verify.serving import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.verify.child import serve
 from weightsmith.verify.engine_settings import read_back
+from weightsmith.verify.serving import serve
 
 if TYPE_CHECKING:
     from pathlib import Path
