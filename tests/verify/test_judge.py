@@ -105,7 +105,9 @@ def test_without_a_control_or_a_noise_floor_nothing_passes(tmp_path: Path) -> No
     device = greedy_run(tmp_path / "d2", FULL)
     only_full = parity.measure(device, references(logprob_file(tmp_path / "r2", FULL)), with_perplexity=True)
     assert _verdicts(judge.all_parity_checks(only_full, LIMITS))["parity.noise"] == "inconclusive"
-    assert judge.no_parity("nobody asked").verdict == "inconclusive"
+    check = judge.no_parity("nobody asked")
+    assert check.verdict == "inconclusive"
+    assert "--reference FILE" in check.detail
 
 
 def test_flat_logits_fail_unless_a_baseline_is_as_flat() -> None:

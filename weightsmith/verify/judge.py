@@ -230,9 +230,9 @@ def baseline_check(baseline: Baseline, here: Identity, compared: Mapping[int, in
 
 
 def no_parity(why: str) -> Check:
-    return Check(
-        "parity", "inconclusive", None, None, f"{why}; without one nobody knows that the numbers are right"
-    )
+    words = f"{why}; without one nobody knows that the numbers are right. A baseline of a machine that has one serves: "
+    words += "--save-baseline FILE there, --reference FILE here"
+    return Check("parity", "inconclusive", None, None, words)
 
 
 def _at_most(name: str, share: float, limit: float, words: str, answers: int) -> Check:

@@ -159,10 +159,7 @@ def run(
     planned = plan(kind, controls, size, free_memory(), at_hand, loader)
     variations, refused = planned.variations, dict(planned.refused)
     if not variations:
-        way_out = "use --reference FILE with a baseline from a larger machine"
-        return child.Failure(
-            f"{'; '.join(f'{d} {why}' for d, why in refused.items())}; {way_out}", "planning"
-        )
+        return child.Failure("; ".join(f"{dtype} {why}" for dtype, why in refused.items()), "planning")
     ready |= shelf.fetch([v for v in variations if v not in whole])
     told: dict[str, Any] = {
         "done": [],

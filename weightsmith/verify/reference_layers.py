@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
-def placement(model: Any) -> dict[str, str]:
+def placement(empty: Any) -> dict[str, str]:
     """What `from_pretrained` is to leave on disk (the stations) and to load (what lies above them), by name.
 
-    model: of the same config, on the meta device.
+    empty: a model of the same config, on the meta device.
     """
-    names = stations(model)
-    above = [name for name in model.state_dict() if not any(name.startswith(f"{s}.") for s in names)]
-    return dict.fromkeys(names, "disk") | dict.fromkeys(above, "cpu")
+    found = stations(empty)
+    above = [name for name in empty.state_dict() if not any(name.startswith(f"{s}.") for s in found)]
+    # transformers 5.5 leaves nothing on disk unless there is something beside it: where nothing lies above, the
+    # smallest station (a norm) is loaded.
+    beside = above or [min(found, key=lambda name: sum(p.numel() for p in found[name].parameters()))]
+    return dict.fromkeys(found, "disk") | dict.fromkeys(beside, "cpu")
 
 
 def stations(model: Any) -> dict[str, Any]:
@@ -54,11 +57,13 @@ class OnDisk:
     """A model whose stations hold no weights. weights: full name of a parameter → its tensor, read at that moment.
 
     stations: as they are called in `weights`; a control may leave one out, and the names after it stay.
+    tied: parameter → those that are one with it, itself among them; not all of them need be in `weights`.
     """
 
     model: Any
     stations: Mapping[str, Any]
     weights: Mapping[str, Any]
+    tied: Mapping[str, Sequence[str]]
 
     def outputs(self, passes: Sequence[Callable[[], Any]], tell: Callable[[int, int], None]) -> list[Any]:
         """What the forward passes return, in their order. tell: told how many stations they have seen, of how many."""
@@ -89,13 +94,17 @@ class OnDisk:
         """A station with its weights in memory, for as long as the block lasts."""
         station = self.stations[name]
         empty = {inner: t for inner, t in station.state_dict(keep_vars=True).items() if t.is_meta}
-        read = {inner: self.weights[f"{name}.{inner}"] for inner in empty}
+        read = {inner: self._read(f"{name}.{inner}") for inner in empty}
         station.load_state_dict(read, strict=False, assign=True)
         del read
         try:
             yield
         finally:
             station.load_state_dict(empty, strict=False, assign=True)
+
+    def _read(self, name: str) -> Any:
+        stored = next((one for one in self.tied[name] if one in self.weights), name)
+        return self.weights[stored]
 
     @contextmanager
     def _turnstiles(self) -> Iterator[None]:
@@ -109,8 +118,8 @@ class OnDisk:
                 del station.forward  # the instance's; the class's own comes to light again
 
 
-def on_disk(model: Any) -> OnDisk:
-    """A model that transformers and accelerate have loaded with our `placement`, in our hands from here on.
+def on_disk(model: Any, empty: Any) -> OnDisk:
+    """A model that transformers and accelerate have loaded with our `placement(empty)`, in our hands from here on.
 
     Accelerate's own hooks read a layer anew for every answer; of its work only the index of the weights is kept.
     """
@@ -119,7 +128,16 @@ def on_disk(model: Any) -> OnDisk:
     maps = [getattr(getattr(module, "_hf_hook", None), "weights_map", None) for module in model.modules()]
     weights = next(found.dataset for found in maps if found is not None)
     remove_hook_from_submodules(model)
-    return OnDisk(model, stations(model), weights)
+    return OnDisk(model, stations(model), weights, _tied(empty))
+
+
+def _tied(empty: Any) -> dict[str, list[str]]:
+    """Parameter → all that are one object with it. Asked of an empty model: hooks part them on a loaded one."""
+    groups: dict[int, list[str]] = {}
+    parameters = empty.state_dict(keep_vars=True)
+    for name, parameter in parameters.items():
+        groups.setdefault(id(parameter), []).append(name)
+    return {name: groups[id(parameter)] for name, parameter in parameters.items()}
 
 
 class _Dismissed(BaseException):

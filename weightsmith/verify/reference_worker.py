@@ -75,12 +75,13 @@ def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
 
 def _need_native_class(model: str) -> None:
     """Raises NoReference where transformers has no class of its own: code beside the weights is never run."""
+    from transformers import __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     model_type = json.loads((Path(model) / "config.json").read_text(encoding="utf-8-sig")).get("model_type")
     if model_type not in CONFIG_MAPPING or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise NoReference(f"transformers has no causal language model of type {model_type!r}")
+        raise NoReference(f"transformers {__version__} has no causal language model of type {model_type!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def _load(model: str, weights: str, dtype: str, offload: Path | None) -> _Whole 
     if weights != model and hasattr(config, "quantization_config"):
         del config.quantization_config  # a packed model's source is not packed
     places: dict[str, Any] = {}
+    empty = None
     if offload is not None:
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config)
@@ -128,7 +130,7 @@ def _load(model: str, weights: str, dtype: str, offload: Path | None) -> _Whole 
     absent = sorted(map(str, info["missing_keys"]))
     if absent:
         raise NoReference(f"{len(absent)} tensors are not in the files, {absent[0]} first")
-    return _Whole(loaded.eval()) if offload is None else on_disk(loaded.eval())
+    return _Whole(loaded.eval()) if empty is None else on_disk(loaded.eval(), empty)
 
 
 def _replay(
