@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -28,16 +29,26 @@ def environment(request: pytest.FixtureRequest) -> Environment:
     return chosen
 
 
+WEIGHTSMITH = Path(sys.executable).with_name("weightsmith")
+
+
 @pytest.fixture(scope="session")
 def split_model() -> Path:
     """The same model with every projection in a tensor of its own."""
     folder = MATRIX / "hrm-text-split"
     if not folder.exists():
         options = ["--converter", "hrm-text", "--set", "layout=split"]
-        subprocess.run(
-            [Path(sys.executable).with_name("weightsmith"), "convert", MODEL, folder, *options], check=True
-        )
+        subprocess.run([WEIGHTSMITH, "convert", MODEL, folder, *options], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the newest vLLM and transformers say of the model."""
+    file = tmp_path_factory.mktemp("baseline") / "hrm-text.safetensors"
+    command = [WEIGHTSMITH, "verify-on-npu", MODEL, "--device", "cpu", "--save-baseline", file]
+    subprocess.run(command, check=True, capture_output=True)
+    return file
 
 
 def engine_cell(
@@ -88,6 +99,33 @@ def test_the_engine_with_the_adapter_answers_like_transformers(
     assert not cell.facts["prefix_caching"]
     assert cell.facts["max_num_batched_tokens"] >= reference.job["max_model_len"]
     assert cell.facts["preemptions"] == 0
+
+
+def test_a_baseline_proves_it_where_transformers_lacks_the_model(
+    environment: Environment, baseline: Path
+) -> None:
+    """As on an Ascend image: the whole command, whose reference can only come from another machine."""
+    command = [
+        environment.python.with_name("weightsmith"),
+        "verify-on-npu",
+        MODEL,
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    with_baseline = subprocess.run(
+        [*command, "--reference", baseline],
+        env=environment.variables(ascend=False),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    document = json.loads(with_baseline.stdout)
+    assert (with_baseline.returncode, document["verdict"]) == (0, "pass")
+    details = {check["name"]: check["detail"] for check in document["checks"]}
+    assert "the weights are the same bytes" in details["baseline"]
+    assert "as it must" in details["control.causal-prefill"]
+    assert document["engine"]["versions"]["transformers"] < "5.9"
 
 
 @pytest.mark.parametrize("who", ["adapter", "native"])
