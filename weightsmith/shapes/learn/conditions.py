@@ -181,6 +181,7 @@ def _arithmetic(slot: str, count: str | None, numbers: Sequence[str]) -> Iterato
         if count and name != count:
             yield f"{slot} < {count} - {name}", 1.5
             yield f"{slot} <= {count} - {name}", 1.9
+            yield f"({slot} + 1) % max({count} // {name}, 1) == 0", 2.0
         for other in numbers:
             if other not in (name, count) and name != count:
                 yield f"({slot} - {other}) % {name} == 0", 1.9

@@ -126,11 +126,12 @@ def _with_extra(
 def _powers(
     atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int], sizes: Iterable[int]
 ) -> Polynomial | None:
-    monomials = [m for degree in range(4) for m in combinations_with_replacement(atoms, degree)]
+    """The fourth degree only where one product is the whole: width * merge ** 2 * frames."""
+    monomials = [m for degree in range(5) for m in combinations_with_replacement(atoms, degree)]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
     for terms in sizes:
-        few = dict(list(table.items())[:_MAX_MONOMIALS]) if terms > 2 else table
-        found = _sparse(few, target, terms)
+        few = {m: column for m, column in table.items() if len(m) < 4 or terms == 1}
+        found = _sparse(dict(list(few.items())[:_MAX_MONOMIALS]) if terms > 2 else few, target, terms)
         if found is not None:
             return found
     return None
@@ -146,6 +147,9 @@ def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
                 yield Limit("int", (one[a].times(one[ratio]),))
     for a, b in permutations(fields, 2):
         yield Floor(one[a], one[b])
+    for a, b in permutations(fields, 2):  # every second channel of a head: rotary frequencies
+        share = one[a].floor_divided_by(one[b])
+        yield Floor(share.plus(Polynomial.constant(1)), Polynomial.constant(2))
     for a, b in combinations(fields, 2):
         yield Limit("min", (one[a], one[b]))
         yield Limit("max", (one[a], one[b]))
