@@ -210,7 +210,8 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
         cost += stated.cost(pool.fields, values) + decision.way.odd
     assemble(values, options, stated)
     cheapest.update((name, (values[name],)) for name in options if name not in cheapest)
-    settle_ratios(facts, values, options, cheapest, stated)
+    settled = settle_ratios(facts, values, options, cheapest, stated)
+    cost += stated.cost(settled, values)
     broken = broken_rules(stated.page, values)
     values = complete(stated, values)
     obey(values, options, cheapest, stated)
