@@ -36,6 +36,7 @@ class Survey:
     """base: the first observation. accepted: per field that matters, values that build (the base's own first).
 
     words: per field, the strings that the implementation compares it with. counts: fields that number modules.
+    replaced: fields of which the class turns 0 into another number.
     """
 
     lab: Lab
@@ -45,6 +46,7 @@ class Survey:
     counts: set[str] = field(default_factory=set)
     refused: dict[str, None] = field(default_factory=dict)
     moves: list[dict[str, Value]] = field(default_factory=list)
+    replaced: dict[str, None] = field(default_factory=dict)
 
     def candidates(self) -> dict[str, Value]:
         return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
@@ -238,6 +240,8 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             continue
         if value == 0 and value is not False and names(tried) == before:
             found.lab.forget(tried)  # `x or other`: zero that removes nothing stands for something else
+            if tried.values.get(name) != 0:
+                found.replaced[name] = None
             continue
         new += 1
         if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
