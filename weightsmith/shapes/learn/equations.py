@@ -146,6 +146,8 @@ def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
                 yield Limit("int", (one[a].times(one[ratio]),))
     for a, b in permutations(fields, 2):
         yield Floor(one[a], one[b])
+    for a, b in permutations(fields, 2):
+        yield Limit("max", (one[a].floor_divided_by(one[b]), Polynomial.constant(1)))
     for a, b in combinations(fields, 2):
         yield Limit("min", (one[a], one[b]))
         yield Limit("max", (one[a], one[b]))

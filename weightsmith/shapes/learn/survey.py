@@ -88,11 +88,17 @@ def _nulled(observation: Observation, base: Observation) -> bool:
 
 
 def _reshaped(observation: Observation, base: Observation) -> bool:
-    """A flag or a word that changes shapes and no names: other equations hold then."""
+    """A flag, a word or a number of axes that changes shapes and no names: other equations hold then."""
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
-    return isinstance(value, str | bool) and not _alike(observation, base)
+    word = isinstance(value, str | bool) and not _alike(observation, base)
+    return word or _axes(observation) != _axes(base)
+
+
+def _axes(observation: Observation) -> list[int]:
+    """How many axes each tensor has."""
+    return [len(table[name]) for table in observation.tables.values() for name in sorted(table)]
 
 
 def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
