@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.expression import Condition, Value
+    from weightsmith.shapes.page import Page
     from weightsmith.shapes.stated import Stated
 
 Options = dict[str, tuple["Value", ...]]
@@ -44,6 +45,11 @@ def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: 
                 values[name] = min(kept, key=lambda v: (abs(log2(v / max(1, values[name]))), v))
                 options[name], cheapest[name] = tuple(kept), tuple(kept)
                 break
+
+
+def broken_rules(page: Page, values: Mapping[str, Value]) -> int:
+    """How many rules do not hold, of those all of whose fields have a value."""
+    return sum(not _holds(rule, values) for rule in page.rules)
 
 
 def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequence[int]:

@@ -66,6 +66,13 @@ def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
                 changes |= {n: _random_list(found, rng, n, changes) for n in own}
                 if found.lab.observe(changes) is not None or not own:
                     break
+            turned = {n: not v[0] for n, v in found.accepted.items() if isinstance(v[0], bool) and len(v) > 1}
+            for flags in (
+                turned,
+                *({n: v} for n, v in turned.items()),
+            ):  # what a flag adds may turn there, too
+                if found.lab.observe({**changes, **flags}) is not None:
+                    break
 
 
 def _is_small(value: Value) -> bool:

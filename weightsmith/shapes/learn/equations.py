@@ -150,6 +150,8 @@ def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
     for a, b in permutations(fields, 2):  # every second channel of a head: rotary frequencies
         share = one[a].floor_divided_by(one[b])
         yield Floor(share.plus(Polynomial.constant(1)), Polynomial.constant(2))
+    for a, b in permutations(fields, 2):
+        yield Limit("max", (one[a].floor_divided_by(one[b]), Polynomial.constant(1)))
     for a, b in combinations(fields, 2):
         yield Limit("min", (one[a], one[b]))
         yield Limit("max", (one[a], one[b]))

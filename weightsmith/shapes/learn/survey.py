@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.base import is_field, is_int
 from weightsmith.shapes.learn.drawing import draw
 from weightsmith.shapes.learn.lab import kinds_of_names, names
+from weightsmith.shapes.page import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
 _SPECIAL = (0, None)
 _MAX_ACCEPTED = 8
 _MAX_BASES = 16
+# Of observations that show no new tensors, only more shapes of known ones, the first few.
+_MAX_MIXED = 3
 _MAX_PARTNERS = 4
 # A count of modules is not raised beyond this: every build would take longer and teach nothing.
 _MAX_COUNT = 12
@@ -33,6 +36,7 @@ class Survey:
     """base: the first observation. accepted: per field that matters, values that build (the base's own first).
 
     words: per field, the strings that the implementation compares it with. counts: fields that number modules.
+    replaced: fields of which the class turns 0 into another number.
     """
 
     lab: Lab
@@ -42,6 +46,7 @@ class Survey:
     counts: set[str] = field(default_factory=set)
     refused: dict[str, None] = field(default_factory=dict)
     moves: list[dict[str, Value]] = field(default_factory=list)
+    replaced: dict[str, None] = field(default_factory=dict)
 
     def candidates(self) -> dict[str, Value]:
         return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
@@ -62,6 +67,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
             seen |= kinds_of_names(observation)
             bases.append(observation)
             _from_second_base(found, observation, fields)
+    _from_mixed_bases(found, bases, fields)
     rng = random.Random(0)
     for _ in range(3):  # what a field decides may show only once others have changed
         drawn = draw(found, rng, structure_only=True)
@@ -82,24 +88,66 @@ def _nulled(observation: Observation, base: Observation) -> bool:
 
 
 def _reshaped(observation: Observation, base: Observation) -> bool:
-    """A flag or a word that changes shapes and no names: other equations hold then."""
+    """A flag, a word or a number of axes that changes shapes and no names: other equations hold then."""
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
-    return isinstance(value, str | bool) and not _alike(observation, base)
+    word = isinstance(value, str | bool) and not _alike(observation, base)
+    return word or _axes(observation) != _axes(base)
+
+
+def _axes(observation: Observation) -> list[int]:
+    """How many axes each tensor has."""
+    return [len(table[name]) for table in observation.tables.values() for name in sorted(table)]
 
 
 def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
     rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
     new = _sensitive(found, origin, rest)
     for name in (*new, *found.accepted):
-        if isinstance(origin.values.get(name), int) and (
+        if isinstance(origin.values.get(name), int | float) and (
             name not in origin.changed or is_int(origin.values[name])
         ):
             _probe(found, origin, name, limit=3 if name in found.accepted else _MAX_ACCEPTED)
 
     for move in found.moves:
         found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
+
+
+def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mapping[str, Value]) -> None:
+    """From observations in which one kind of tensor has more shapes than in any base: other equations hold there.
+
+    A flag that matters only there may give other fields a say in turn.
+    """
+    seen = set().union(*map(_varieties, bases))
+    mixed = 0
+    for observation in list(found.lab.observations):
+        fresh = _varieties(observation) - seen
+        if not fresh or not observation.changed or mixed >= _MAX_MIXED:
+            continue
+        mixed += 1
+        seen |= fresh
+        known, before = set(found.accepted), len(found.lab.observations)
+        _from_second_base(found, observation, fields)
+        for flagged in found.lab.observations[before:]:
+            if len(flagged.changed) == 1 and _is_new_flag(flagged, known):
+                rest = {n: v for n, v in fields.items() if n not in found.accepted}
+                for name in _sensitive(found, flagged, rest):
+                    _probe(found, flagged, name)
+
+
+def _varieties(observation: Observation) -> set[tuple[str, int]]:
+    """(digit-free name, 1 … in how many shapes it is there)."""
+    shapes: dict[str, set[tuple[int, ...]]] = {}
+    for table in observation.tables.values():
+        for name, shape in table.items():
+            shapes.setdefault(name_key(name), set()).add(shape)
+    return {(key, number + 1) for key, found in shapes.items() for number in range(len(found))}
+
+
+def _is_new_flag(observation: Observation, known: set[str]) -> bool:
+    (name,) = observation.changed
+    return name not in known and isinstance(observation.values.get(name), bool)
 
 
 def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
@@ -198,6 +246,8 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             continue
         if value == 0 and value is not False and names(tried) == before:
             found.lab.forget(tried)  # `x or other`: zero that removes nothing stands for something else
+            if tried.values.get(name) != 0:
+                found.replaced[name] = None
             continue
         new += 1
         if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
