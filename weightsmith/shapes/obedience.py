@@ -32,7 +32,7 @@ def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: 
         if _holds(rule, values):
             continue
         free = [
-            n for n in sorted(rule.names) if n not in options and not stated.has(n) and _number(values.get(n))
+            n for n in sorted(rule.names) if n not in options and not stated.has(n) and _whole(values.get(n))
         ]
         for name in free:
             bound = [r for r in stated.page.rules if name in r.names]
@@ -61,8 +61,13 @@ def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequ
     return sorted(found)
 
 
+def _whole(value: Value) -> bool:
+    """A number; 0 where a default became nothing: 8 channels over 16 heads."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _number(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return _whole(value) and value > 0
 
 
 def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:

@@ -18,6 +18,7 @@ from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.rules import grouping_rules, learn_rules, positive_rules, quotient_rules
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, survey
+from weightsmith.shapes.learn.trials import challenge, probe_refused, share_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12
 _ROUNDS = 6
+# Rules that a build refutes give way to others, this often.
+_TRIALS = 4
 # What refutes a page in its proof is learned from, and the page is proven again on other configs.
 _ATTEMPTS = 3
 # A page stands when it reproduces this many configs that it has never seen.
@@ -58,6 +61,7 @@ class _Work:
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
     nulls: dict[str, Polynomial] = field(default_factory=dict)
     failed: dict[tuple[str, Role], tuple[object, str]] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
         found = []
@@ -78,6 +82,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     for architecture in lab.architectures:
         hints |= words(architecture)
     found = survey(lab, base, hints)
+    probe_refused(found)
     work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
@@ -85,6 +90,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     divided = [q for a in lab.architectures for q in quotients(a)]
     grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
+    grouping += share_rules(found)
     outcome = _prove(work, _page(work, defaults, grouping), started, 0)
     for attempt in range(1, 2 * _ATTEMPTS):
         if not outcome.contradicted or outcome.page is None:
@@ -101,8 +107,8 @@ def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -
     """Fits, tries to refute the result with random configs, and fits again with what refuted it."""
     found, page = work.found, {}
     for _ in range(_ROUNDS):
+        rules = list(dict.fromkeys([*_tried_rules(work), *grouping]))
         learned = [_fit(work, architecture) for architecture in found.lab.architectures]
-        rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
         page = assemble(found, learned, rules, defaults, work.nulls)
         before = len(found.lab.observations)
         fresh = [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
@@ -110,6 +116,15 @@ def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -
         if not wrong and len(found.lab.observations) > before:
             break
     return page
+
+
+def _tried_rules(work: _Work) -> list[str]:
+    """Rules that stand: those that a build refutes give way to others, which are tried in turn."""
+    for _ in range(_TRIALS):
+        rules = learn_rules(work.found)
+        if not challenge(work.found, rules, work.tried):
+            break
+    return learn_rules(work.found)
 
 
 def _fit(work: _Work, architecture: str) -> Learned:

@@ -151,9 +151,11 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
 
 def positive_rules(found: Survey) -> list[str]:
     """`a > 0` where 0 alone made the model divide by it, or the class makes another number of it."""
+    base = found.lab.base
     divided = (settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError"))
-    zero = dict.fromkeys(n for s in divided for n in found.accepted if s.get(n) == 0 and is_int(s.get(n)))
-    alone = [n for n in zero if any(o.values.get(n) == 1 for o in found.lab.observations)]
+    changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
+    single = (next(iter(c.items())) for c in changed if len(c) == 1)
+    alone = list(dict.fromkeys(n for n, v in single if v == 0 and is_int(v)))
     alone += [n for n in found.replaced if n not in alone]
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
@@ -236,11 +238,13 @@ def _candidates(
                 yield f"({a} // {b}) % 2 == 0", (a, b)
     for a in fields:
         yield f"{a} % 2 == 0", (a,)
-    sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
-    for a, b in combinations(sizes, 2):
-        for c in sizes:
-            if c not in (a, b):
-                yield f"{a} * {b} % {c} == 0", (a, b, c)
-        for c, d in combinations(sizes, 2):
-            if len({a, b, c, d}) == 4:
-                yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+    for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
+        own = [f for f in fields if f.rpartition(".")[0] == prefix]
+        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+        for a, b in combinations(sizes, 2):
+            for c in sizes:
+                if c not in (a, b):
+                    yield f"{a} * {b} % {c} == 0", (a, b, c)
+            for c, d in combinations(sizes, 2):
+                if len({a, b, c, d}) == 4:
+                    yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
