@@ -25,7 +25,8 @@ MAX_CONSTANT = 4_096
 # A head width that the class has fixed is a larger factor: where so many different numbers are multiples of it.
 MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
-_TOLERANCE = 1e-7
+# Of the items of lists, the first few take part in floors and limits.
+_MAX_ITEMS = 6
 
 
 def fit_value(
@@ -40,6 +41,8 @@ def fit_value(
         return Polynomial.constant(target[0]) if rows else None
     plain: list[Atom] = [*sorted(fields), *items]
     columns = {atom: column for atom in plain if (column := _column(atom, rows)) is not None}
+    if _torn(rows, fields, columns):
+        return None
     atoms = [atom for atom in columns if len(set(columns[atom])) > 1]
     found = _multilinear(atoms, columns, target) if atoms else None
     if found is not None or not hard:
@@ -47,7 +50,15 @@ def fit_value(
     found = _powers(atoms, columns, target, (1, 2)) if atoms else None
     if found is not None:
         return found
-    for extra in _extra_atoms([n for n in fields if _varies(n, rows)], rows):
+    listed = [item for item in items if isinstance(item, str) and item in atoms]
+    found = _grid(listed, target, rows)
+    if found is not None:
+        return found
+    # Of fields alone first, then of items of lists, too.
+    single = [n for n in fields if _varies(n, rows)]
+    for extra in dict.fromkeys(
+        (*_extra_atoms(single, rows), *_extra_atoms([*single, *listed[:_MAX_ITEMS]], rows))
+    ):
         column = _column(extra, rows)
         if column is None or len(set(column)) == 1:
             continue
@@ -57,6 +68,37 @@ def fit_value(
             return found
         del columns[extra]
     return _powers(atoms, columns, target, (3,)) if atoms else None
+
+
+def _torn(rows: Sequence[Row], fields: Iterable[str], columns: Mapping[Atom, list[int]]) -> bool:
+    """Whether two rows differ in their number and in nothing that an equation could read."""
+    others = [name for name in fields if name not in columns]
+    seen: dict[object, int] = {}
+    for place, (values, number) in enumerate(rows):
+        read = *(column[place] for column in columns.values()), *(repr(values.get(name)) for name in others)
+        if seen.setdefault(read, number) != number:
+            return True
+    return False
+
+
+def _grid(items: Sequence[str], target: list[int], rows: Sequence[Row]) -> Polynomial | None:
+    """`(sizes[0] // steps[0]) * (sizes[1] // steps[1])`, and a few more: the patches of an image with two sides."""
+    owners = [
+        item.removesuffix("[0]") for item in items if item.endswith("[0]") and f"{item[:-3]}[1]" in items
+    ]
+    for sizes, steps in permutations(owners, 2):
+        sides = [
+            Floor(Polynomial.of({(f"{sizes}[{i}]",): 1}), Polynomial.of({(f"{steps}[{i}]",): 1}))
+            for i in range(2)
+        ]
+        found = [column for side in sides if (column := _column(side, rows)) is not None]
+        if len(found) == len(sides):
+            patches = [a * b for a, b in zip(*found, strict=True)]
+            table: dict[Monomial, list[int]] = {tuple(sides): patches, (): [1] * len(target)}
+            fitted = _sparse(table, target, 1) or _sparse(table, target, 2)
+            if fitted is not None:
+                return fitted
+    return None
 
 
 def _varies(name: str, rows: Iterable[Row]) -> bool:
@@ -248,13 +290,14 @@ def _sparse(
     return min(found, key=_complexity, default=None)
 
 
-def _complexity(polynomial: Polynomial) -> tuple[int, int, int, str]:
+def _complexity(polynomial: Polynomial) -> tuple[int, int, int, int, str]:
     degrees = sum(len(m) for m, _ in polynomial.terms)
     constants = any(m == () for m, _ in polynomial.terms)
     return (
         len(polynomial.terms) + constants,
         degrees,
         sum(abs(c) for _, c in polynomial.terms),
+        len(polynomial.fields()),
         str(polynomial),
     )
 
