@@ -36,7 +36,7 @@ class Survey:
     """base: the first observation. accepted: per field that matters, values that build (the base's own first).
 
     words: per field, the strings that the implementation compares it with. counts: fields that number modules.
-    replaced: fields of which the class turns 0 into another number.
+    replaced: fields of which the class turns 0 into another number, or that cut a model in two when they are 0.
     """
 
     lab: Lab
@@ -249,11 +249,25 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             if tried.values.get(name) != 0:
                 found.replaced[name] = None
             continue
+        if value == 0 and name in found.counts and _cuts(tried, origin):
+            found.lab.forget(tried)
+            found.replaced[name] = None
+            continue
         new += 1
         if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
             found.counts.add(name)
         if value not in accepted or any(type(value) is not type(a) for a in accepted if a == value):
             accepted.append(value)
+
+
+def _cuts(tried: Observation, origin: Observation) -> bool:
+    """Whether a count of 0 leaves nothing new and another shape: what stood between two layers led from one to the
+    other, and without it no forward pass could run."""
+    return names(tried) < names(origin) and any(
+        shape != origin.tables[architecture][name]
+        for architecture, table in tried.tables.items()
+        for name, shape in table.items()
+    )
 
 
 def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = False) -> list[Value]:
