@@ -56,13 +56,15 @@ def list_items(
     items: list[Item | str] = []
     outer = list(outer)
     for name in moved:
-        lists = [v for values, _ in rows if isinstance(v := values.get(name), list)]
-        if len(lists) < len(rows):
+        # The rows of one observation share their lists.
+        own = {id(value): value for values, _ in rows if (value := values.get(name)) is not None}
+        lists = [value for value in own.values() if isinstance(value, list)]
+        if len(lists) < len(own) or any(values.get(name) is None for values, _ in rows):
             continue
         items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
         items.append(f"len({name})")
         items += [f"{name}[{i}]" for i in range(min(min(map(len, lists), default=0), 6))]
-        if all(isinstance(item, int) for own in lists for item in own):
+        if all(isinstance(item, int) for sizes in lists for item in sizes):
             items += _from_the_end(name, outer)
     return items
 

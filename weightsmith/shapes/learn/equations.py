@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, combinations_with_replacement, permutations
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import Floor, Limit, Polynomial
+from weightsmith.shapes.expression import Floor, Item, Limit, Polynomial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +25,8 @@ MAX_CONSTANT = 4_096
 # A head width that the class has fixed is a larger factor: where so many different numbers are multiples of it.
 MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
+# So many rows often show already that no equation can tell them apart.
+_SAMPLE = 100
 # Of the items of lists, the first few take part in floors and limits.
 _MAX_ITEMS = 6
 
@@ -40,6 +42,9 @@ def fit_value(
     if not rows or len(set(target)) == 1:
         return Polynomial.constant(target[0]) if rows else None
     plain: list[Atom] = [*sorted(fields), *items]
+    sample = rows[:_SAMPLE]
+    if len(rows) > 2 * _SAMPLE and _torn(sample, fields, {a: c for a in plain if (c := _column(a, sample))}):
+        return None
     columns = {atom: column for atom in plain if (column := _column(atom, rows)) is not None}
     if _torn(rows, fields, columns):
         return None
@@ -112,6 +117,8 @@ def _column(atom: Atom, rows: Iterable[Row]) -> list[int] | None:
     for values, _ in rows:
         if isinstance(atom, str) and isinstance(values.get(atom), float) and values[atom] % 1:
             return None
+        if isinstance(atom, Item) and (atom.index.substitute(values).known() or 0) < 0:
+            return None  # an item before the first is not the last one
         try:
             number = polynomial.substitute(values).known()
         except ZeroDivisionError:

@@ -81,6 +81,9 @@ class Fitter:
     _role_ends: float = float("inf")
     _equations: dict[str, Equation] = field(default_factory=dict)
     _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
+    _texts: dict[int, str] = field(default_factory=dict)
+    # The axis that failed last is tried first: most tests that could tell shapes apart fail at the same one.
+    _suspect: int = 0
 
     def __post_init__(self) -> None:
         by_id = {id(s.observation): s for s in self.sightings}
@@ -331,16 +334,18 @@ class Fitter:
     ) -> tuple[Polynomial, ...] | None:
         if len({len(shape) for _, shape in rows}) != 1:
             return None
-        axes = []
-        for axis in range(len(rows[0][1])):
+        count = len(rows[0][1])
+        axes: dict[int, Polynomial] = {}
+        for axis in sorted(range(count), key=lambda axis: axis != self._suspect):
             numbers = [(values, shape[axis]) for values, shape in rows]
             fitted = self._familiar(numbers, twin, hard)
             if fitted is None:
                 fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
+                self._suspect = axis
                 return None
-            axes.append(fitted)
-        return tuple(axes)
+            axes[axis] = fitted
+        return tuple(axes[axis] for axis in range(count))
 
     def _familiar(
         self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial], others_too: bool
@@ -369,6 +374,14 @@ class Fitter:
                             moved.setdefault(axis, set()).add(changed)
         return moved
 
+    def _text(self, value: Value) -> object:
+        """What stands for a value where rows are compared: a list is the same object in all rows of an observation."""
+        if not isinstance(value, list):
+            return value if type(value) is int else repr(value)
+        if id(value) not in self._texts:
+            self._texts[id(value)] = repr(value)
+        return self._texts[id(value)]
+
     def _fit(
         self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
     ) -> Polynomial | None:
@@ -380,10 +393,12 @@ class Fitter:
             *owners,
             *(slot for item in items if isinstance(item, Item) for slot in item.index.fields()),
         }
-        narrow: dict[str, tuple[Values, int]] = {}
+        order = sorted(wanted)
+        narrow: dict[object, tuple[Values, int]] = {}
         for values, number in rows:
-            small = {n: values[n] for n in wanted if n in values}
-            narrow.setdefault(repr((sorted(small.items()), number)), (small, number))
+            told = number, *(self._text(values[n]) if n in values else ... for n in order)
+            if told not in narrow:
+                narrow[told] = {n: values[n] for n in order if n in values}, number
         key = (frozenset(narrow), tuple(fields), hard)
         if key not in self._values:
             if time.process_time() > self._role_ends:

@@ -233,6 +233,7 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
     """All candidate values of one field, until enough of them were accepted."""
     own: Value = origin.values.get(name)
     accepted = found.accepted.setdefault(name, [own])
+    limit += len(own) // 2 if isinstance(own, list) else 0  # each item has its say
     new = 0
     before = names(origin)
     usual = alternatives(found, name, own, all_of_them=True)
@@ -315,9 +316,9 @@ def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Valu
         options += [[kinds[(i + s) % len(kinds)] for i in range(len(value))] for s in range(len(kinds))]
         options += [value[:-1], [*value, *value[:1]], [*value, *value[:2]]]  # where no count demands a length
     elif all(is_int(v) for v in value):
-        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:]]
+        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:], value[::-1]]
         options += [[2 * v if i == j else v for i, v in enumerate(value)] for j in range(min(len(value), 4))]
-        options += [value[::-1], [*value, value[-1] if value else 1]]
+        options += [[*value, value[-1] if value else 1]]
     elif all(isinstance(v, bool) for v in value):
         options += [[True] * len(value), [False] * len(value), [i % 2 == 0 for i in range(len(value))]]
     return [o for o in options if o != value]
