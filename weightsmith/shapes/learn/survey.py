@@ -216,6 +216,35 @@ def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) ->
                     if new not in accepted:
                         accepted.append(new)
                 found.moves.append(both)
+        _with_settings(found, origin, name)
+
+
+def _with_settings(found: Survey, origin: Observation, name: str) -> None:
+    """A number that the lists of a dict beside it must add up to: a head width, and the sections of its rotation."""
+    own = origin.values.get(name)
+    if not isinstance(own, int) or isinstance(own, bool):
+        return
+    beside = [
+        (other, value)
+        for other, value in origin.values.items()
+        if isinstance(value, dict) and other.rpartition(".")[0] == name.rpartition(".")[0]
+    ]
+    for other, settings in beside:
+        for factor, divisor in ((2, 1), (1, 2), (3, 1), (3, 2), (4, 1)):
+            scaled = {key: _scaled(value, factor, divisor) for key, value in settings.items()}
+            if scaled == settings or own * factor % divisor:
+                continue
+            both: dict[str, Value] = {name: own * factor // divisor, other: scaled}
+            tried = found.lab.observe({**changes_of(origin, found), **both}, origin, (name,))
+            if tried is not None and not _alike(tried, origin):
+                found.moves.append(both)
+                accepted = found.accepted.setdefault(name, [own])
+                accepted += [v for v in (both[name],) if v not in accepted]
+
+
+def _scaled(value: Value, factor: int, divisor: int) -> Value:
+    sizes = isinstance(value, list) and value and all(is_int(item) for item in value)
+    return [item * factor // divisor for item in value] if sizes else value
 
 
 def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
@@ -291,7 +320,9 @@ def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = Fal
             value - 1,
             5 * value,
         ]
-        return [*scaled, value + value // 4, value + 16] if all_of_them else [scaled[0], scaled[4], scaled[3]]
+        # Far multiples and parts come last: a number of heads that divides a width has few others.
+        far = [value + value // 4, value + 16, 4 * value, value // 4]
+        return [*scaled, *far] if all_of_them else [scaled[0], scaled[4], scaled[3]]
     if isinstance(value, float):
         return [2 * value, value / 2, 1.0, 2.0, 0.5] if all_of_them else [2 * value or 0.5, value / 2 or 1.0]
     if isinstance(value, str):
