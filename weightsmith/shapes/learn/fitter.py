@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import Item, Polynomial
+from weightsmith.shapes.expression import Item, Polynomial, parse_condition
 from weightsmith.shapes.learn.base import is_int
 from weightsmith.shapes.learn.cells import Slots, cube, differ, even, list_items, plain_field
 from weightsmith.shapes.learn.conditions import candidate_tests, learn_condition
@@ -18,7 +18,7 @@ from weightsmith.shapes.learn.sightings import slot_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.expression import Value
+    from weightsmith.shapes.expression import Condition, Value
     from weightsmith.shapes.learn.sightings import Indices, Role, Sighting
 
 Shape = tuple[int, ...]
@@ -144,9 +144,38 @@ class Fitter:
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
-        self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
-        self._equations[str(role)] = Equation(role, slots, tuple(variants))
-        return self._equations[str(role)]
+        self._keep(found := Equation(role, slots, tuple(variants)))
+        return found
+
+    def still(self, equation: Equation) -> bool:
+        """Whether an equation that was found on fewer sightings explains these, too."""
+        role = equation.role
+        if self._slots(role) != equation.slots:
+            return False
+        rows = self._rows(role, equation.slots)
+        tests = [parse_condition(text) if text else None for _, text in equation.variants]
+
+        def shape_at(values: Values) -> tuple[Polynomial, ...] | None:
+            found = (
+                axes for (axes, _), test in zip(equation.variants, tests, strict=True) if _met(test, values)
+            )
+            return next(found, None)
+
+        if any(shape_at(values) is not None for values in rows.absent):
+            return False
+        for values, shape in rows.present:
+            axes = shape_at(values)
+            if axes is None or tuple(axis.substitute(values).known() for axis in axes) != shape:
+                return False
+        if rows.absent and len(tests) == 1:
+            self._presence.setdefault((equation.slots, tuple(rows.where)), equation.variants[0][1])
+        self._keep(equation)
+        return True
+
+    def _keep(self, equation: Equation) -> None:
+        text = str(equation.role)
+        self._twins[text] = tuple(dict.fromkeys(axis for shape, _ in equation.variants for axis in shape))
+        self._equations[text] = equation
 
     def movers(self, role: Role) -> frozenset[str]:
         """Every field that alone was seen to change a shape of the role, or how far its indices run."""
@@ -405,6 +434,13 @@ class Fitter:
                 raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
+
+
+def _met(test: Condition | None, values: Values) -> bool:
+    try:
+        return test is None or test.holds(values)
+    except (KeyError, TypeError, IndexError, ZeroDivisionError):
+        return False
 
 
 def _is_size(value: Value) -> bool:

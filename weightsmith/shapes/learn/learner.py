@@ -62,6 +62,7 @@ class _Work:
     nulls: dict[str, Polynomial] = field(default_factory=dict)
     failed: dict[tuple[str, Role], tuple[object, str]] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
+    found_before: dict[tuple[str, Role], Equation] = field(default_factory=dict)
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
         found = []
@@ -146,7 +147,9 @@ def _fit(work: _Work, architecture: str) -> Learned:
             unexpressed[str(role)] = why
             continue
         try:
-            equations[role] = fitter.equation(role)
+            last = work.found_before.get((architecture, role))
+            equations[role] = last if last and fitter.still(last) else fitter.equation(role)
+            work.found_before[architecture, role] = equations[role]
         except Unexpressed as reason:
             unexpressed[str(role)] = str(reason)
             work.failed[architecture, role] = known, str(reason)

@@ -146,7 +146,7 @@ def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Bui
                 break
         with time_limit(seconds), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
-            _check_kernels(model)
+            check_kernels(model)
             return _on_disk(model)
     except Rejected:
         raise
@@ -158,7 +158,7 @@ def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Bui
 _KERNEL_AXES = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}
 
 
-def _check_kernels(model: Any) -> None:
+def check_kernels(model: Any) -> None:
     """A patch size with an item too many builds a convolution that no forward pass could run. Raises Rejected."""
     for module in model.modules():
         axes = _KERNEL_AXES.get(type(module).__name__)
