@@ -104,12 +104,9 @@ def share_rules(found: Survey) -> list[str]:
 
 
 def _divided_by(found: Survey) -> list[str]:
-    """Numbers of heads that must not be 0 because the model divides by them."""
-    divided = [
-        settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError: integer")
-    ]
+    """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
     numbers = [n for n, v in found.base.values.items() if is_int(v) and is_field(n) and _HEADS.search(n)]
-    return [n for n in numbers if any(s.get(n) == 0 for s in divided)]
+    return [n for n in numbers if _vanishes(found, {n: 0})]
 
 
 def _vanishes(found: Survey, changes: Mapping[str, Value]) -> bool:
