@@ -184,7 +184,10 @@ def _solve_greedily(
 
 
 def _flags(page: Page) -> frozenset[str]:
-    return frozenset(name for name, field in page.fields.items() if isinstance(field.value, bool))
+    single = {name for name, field in page.fields.items() if isinstance(field.value, bool)}
+    lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, list | tuple))
+    items = {f"{n}[{i}]" for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
+    return frozenset(single | items)
 
 
 def _typed(solved: Solved, flags: frozenset[str]) -> Solved:

@@ -352,6 +352,7 @@ def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Valu
         options += [[*value, value[-1] if value else 1]]
     elif all(isinstance(v, bool) for v in value):
         options += [[True] * len(value), [False] * len(value), [i % 2 == 0 for i in range(len(value))]]
+        options += [[v != (i == j) for i, v in enumerate(value)] for j in range(min(len(value), 4))]
     return [o for o in options if o != value]
 
 
