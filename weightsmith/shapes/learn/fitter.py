@@ -59,6 +59,14 @@ class Unexpressed(Exception):
     """No equation of the language fits; the text says what is not understood."""
 
 
+class Uncounted(Unexpressed):
+    """No equation says how many there are of a container."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__(f"no equation found for how many {container}# there are")
+        self.container = container
+
+
 @dataclass(slots=True)
 class Fitter:
     """Fits the roles of one model class; equal questions are answered once.
@@ -173,7 +181,7 @@ class Fitter:
         for depth, container in enumerate(role.containers):
             count = self._count(container, names[:depth])
             if count is None:
-                raise Unexpressed(f"no equation found for how many {container}# there are")
+                raise Uncounted(container)
             slots.append((names[depth], count))
         return tuple(slots)
 

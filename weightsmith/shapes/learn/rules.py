@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _GROUPS = re.compile(r"key_value|kv")
 _HEADS = re.compile(r"heads$")
+_ARITHMETIC = ("ZeroDivisionError", "ValueError: math domain error")
 _SMALL = 16
 _MAX_RULES = 16
 # A rule that was never put to the test by different numbers is a coincidence.
@@ -150,10 +151,10 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
 
 
 def positive_rules(found: Survey) -> list[str]:
-    """`a > 0` where 0 alone made the model divide by it, or the class makes another number of it."""
-    divided = (settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError"))
+    """`a > 0` where no arithmetic takes a 0, or the class makes another number of it."""
+    divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
     zero = dict.fromkeys(n for s in divided for n in found.accepted if s.get(n) == 0 and is_int(s.get(n)))
-    alone = [n for n in zero if any(o.values.get(n) == 1 for o in found.lab.observations)]
+    alone = [n for n in zero if any(o.values.get(n) in (1, 2) for o in found.lab.observations)]
     alone += [n for n in found.replaced if n not in alone]
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
