@@ -15,7 +15,13 @@ from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
 from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.rules import grouping_rules, learn_rules, positive_rules, quotient_rules
+from weightsmith.shapes.learn.rules import (
+    companion_rules,
+    grouping_rules,
+    learn_rules,
+    positive_rules,
+    quotient_rules,
+)
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, changes_of, from_second_base, survey
 
@@ -54,7 +60,8 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Work:
-    """What grows from round to round. visited: observations from which roles were surveyed that nothing had moved."""
+    """What grows from round to round. visited: observations from which roles were surveyed that nothing had moved.
+    spelled: containers whose digits are names: the places of a few convolutions among their activations."""
 
     found: Survey
     roles: dict[str, Roles]
@@ -63,10 +70,21 @@ class _Work:
     nulls: dict[str, Polynomial] = field(default_factory=dict)
     failed: dict[tuple[str, Role], tuple[tuple[frozenset[str], ...], str]] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
+    spelled: set[str] = field(default_factory=set)
 
     def spell_out(self, architecture: str, containers: Sequence[str]) -> None:
-        for container in containers:
-            self.roles[architecture].spell_out(container)
+        self.spelled |= set(containers)
+        self._read_names(architecture, self.roles[architecture].slotted - self.spelled)
+
+    def learn_roles(self) -> None:
+        """Which digits are indices, once more with what was observed since."""
+        for architecture, known in list(self.roles.items()):
+            found = Roles.learned(self.found.lab.observations, architecture).slotted - self.spelled
+            if not found <= known.slotted:
+                self._read_names(architecture, known.slotted | found)
+
+    def _read_names(self, architecture: str, slotted: set[str]) -> None:
+        self.roles[architecture] = Roles(slotted)
         self.sighted = {key: s for key, s in self.sighted.items() if key[0] != architecture}
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
@@ -95,6 +113,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     divided = [q for a in lab.architectures for q in quotients(a)]
     grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
+    grouping += companion_rules(found)
     outcome = _prove(work, _page(work, defaults, grouping), started, 0)
     for attempt in range(1, 2 * _ATTEMPTS):
         if not outcome.contradicted or outcome.page is None:
@@ -139,6 +158,8 @@ def _revisit(work: _Work) -> bool:
             nearest = min(seen, key=lambda o: len(changes_of(o, work.found)))
             work.visited.add(id(nearest))
             from_second_base(work.found, nearest, work.found.candidates())
+    if len(work.visited) > before:
+        work.learn_roles()
     return len(work.visited) > before
 
 

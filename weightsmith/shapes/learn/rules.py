@@ -159,6 +159,33 @@ def positive_rules(found: Survey) -> list[str]:
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
 
+def companion_rules(found: Survey) -> list[str]:
+    """`(a is None) == (b is None)` where the reference takes either without the other for a mistake.
+
+    Asked of the fields that are refused as null by other than their type, all of one sub-config together.
+    """
+    base, refused = found.lab.base, found.lab.refusals
+    alone = {
+        name: None
+        for settings, why in refused
+        for name in _nulled(settings, base)
+        if len(_nulled(settings, base)) == 1 and "Field" not in why.partition(":")[0]
+    }
+    rules = []
+    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in alone):
+        group = sorted(name for name in alone if name.rpartition(".")[0] == prefix)
+        if len(group) > 1 and found.lab.observe(dict.fromkeys(group)) is not None:
+            rules += [f"({group[0]} is None) == ({other} is None)" for other in group[1:]]
+    return rules
+
+
+def _nulled(settings: Mapping[str, Value], base: Mapping[str, Value]) -> list[str]:
+    """The fields that are null here and a number in the base, where nothing else differs."""
+    changed = [name for name, value in settings.items() if base.get(name, ...) != value]
+    null = [name for name in changed if settings[name] is None and is_int(base.get(name))]
+    return null if len(null) == len(changed) else []
+
+
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
     first, second = values.get(a), values.get(b)
     return isinstance(first, int) and isinstance(second, int) and first > second > 0

@@ -110,11 +110,6 @@ class Roles:
             self._parsed[name] = Role(tuple(literals)), tuple(indices)
         return self._parsed[name]
 
-    def spell_out(self, container: str) -> None:
-        """Takes the digits behind `container` for names: the places of a few convolutions among their activations."""
-        self.slotted.discard(container)
-        self._parsed.clear()
-
     def sight(self, observation: Observation, architecture: str) -> Sighting:
         roles: dict[Role, dict[Indices, tuple[int, ...]]] = {}
         sizes: dict[str, dict[Indices, int]] = {}
