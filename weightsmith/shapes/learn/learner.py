@@ -113,7 +113,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     divided = [q for a in lab.architectures for q in quotients(a)]
     grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
-    grouping += companion_rules(found)
+    grouping += companion_rules(found, defaults)
     outcome = _prove(work, _page(work, defaults, grouping), started, 0)
     for attempt in range(1, 2 * _ATTEMPTS):
         if not outcome.contradicted or outcome.page is None:

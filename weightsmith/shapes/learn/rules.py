@@ -159,31 +159,21 @@ def positive_rules(found: Survey) -> list[str]:
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
 
-def companion_rules(found: Survey) -> list[str]:
-    """`(a is None) == (b is None)` where the reference takes either without the other for a mistake.
+def companion_rules(found: Survey, defaults: Mapping[str, Value]) -> list[str]:
+    """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
 
-    Asked of the fields that are refused as null by other than their type, all of one sub-config together.
+    Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
     """
-    base, refused = found.lab.base, found.lab.refusals
-    alone = {
-        name: None
-        for settings, why in refused
-        for name in _nulled(settings, base)
-        if len(_nulled(settings, base)) == 1 and "Field" not in why.partition(":")[0]
-    }
+    lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
+    optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
     rules = []
-    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in alone):
-        group = sorted(name for name in alone if name.rpartition(".")[0] == prefix)
-        if len(group) > 1 and found.lab.observe(dict.fromkeys(group)) is not None:
-            rules += [f"({group[0]} is None) == ({other} is None)" for other in group[1:]]
+    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
+        group = [name for name in optional if name.rpartition(".")[0] == prefix]
+        bound = [name for name in group if found.lab.observe({name: None}) is None]
+        together: dict[str, Value] = dict.fromkeys(bound)
+        if len(bound) > 1 and any(found.lab.observe({**together, **kinds}) for kinds in ({}, *lists)):
+            rules += [f"({bound[0]} is None) == ({other} is None)" for other in bound[1:]]
     return rules
-
-
-def _nulled(settings: Mapping[str, Value], base: Mapping[str, Value]) -> list[str]:
-    """The fields that are null here and a number in the base, where nothing else differs."""
-    changed = [name for name, value in settings.items() if base.get(name, ...) != value]
-    null = [name for name in changed if settings[name] is None and is_int(base.get(name))]
-    return null if len(null) == len(changed) else []
 
 
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
