@@ -149,9 +149,28 @@ class Fitter:
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
-        self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
-        self._equations[str(role)] = Equation(role, slots, tuple(variants))
-        return self._equations[str(role)]
+        found = Equation(role, slots, tuple(variants))
+        self.adopt(found)
+        return found
+
+    def adopt(self, equation: Equation) -> None:
+        """Takes an equation that was found before for one of this fitter's own."""
+        self._twins[str(equation.role)] = _axes_of(equation)
+        self._equations[str(equation.role)] = equation
+
+    def holds(self, equation: Equation, places: Iterable[int]) -> bool:
+        """Whether it gives exactly the role's tensors in the sightings at these places."""
+        names = [name for name, _ in equation.slots]
+        for place in places:
+            own, seen = self._narrow[place], self.sightings[place].roles.get(equation.role, {})
+            given = {}
+            for cell in cube(equation.slots, own):
+                shape = _shape_at(equation, {**own, **dict(zip(names, cell, strict=True))})
+                if shape is not None:
+                    given[cell] = shape
+            if given != seen:
+                return False
+        return True
 
     def movers(self, role: Role) -> frozenset[str]:
         """Every field that alone was seen to change a shape of the role, or how far its indices run."""
@@ -398,6 +417,21 @@ class Fitter:
                 raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
+
+
+def _axes_of(equation: Equation) -> tuple[Polynomial, ...]:
+    return tuple(dict.fromkeys(axis for shape, _ in equation.variants for axis in shape))
+
+
+def _shape_at(equation: Equation, values: Values) -> tuple[int | None, ...] | None:
+    """The shape of the first variant whose test holds; None when there is none."""
+    for shape, test in equation.variants:
+        if not test or ever(test, [values]):
+            try:
+                return tuple(axis.substitute(values).known() for axis in shape)
+            except (TypeError, ZeroDivisionError):
+                return (None,)
+    return None
 
 
 def _is_size(value: Value) -> bool:

@@ -60,8 +60,12 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Work:
-    """What grows from round to round. visited: observations from which roles were surveyed that nothing had moved.
-    spelled: containers whose digits are names: the places of a few convolutions among their activations."""
+    """What grows from round to round.
+
+    kept: equations, and the observations that each is known to explain. visited: observations from which roles were
+    surveyed that nothing had moved. spelled: containers whose digits are names: the places of a few convolutions
+    among their activations.
+    """
 
     found: Survey
     roles: dict[str, Roles]
@@ -69,6 +73,7 @@ class _Work:
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
     nulls: dict[str, Polynomial] = field(default_factory=dict)
     failed: dict[tuple[str, Role], tuple[tuple[frozenset[str], ...], str]] = field(default_factory=dict)
+    kept: dict[tuple[str, Role], tuple[Equation, set[int]]] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
     spelled: set[str] = field(default_factory=set)
 
@@ -186,8 +191,16 @@ def _fit(work: _Work, architecture: str) -> Learned:
         if before == known:
             unexpressed[str(role)] = why
             continue
+        equation, proven = work.kept.get((architecture, role), (None, set()))
+        fresh = [i for i, s in enumerate(sightings) if id(s.observation) not in proven]
+        if equation is not None and fitter.holds(equation, fresh):
+            fitter.adopt(equation)
+            equations[role] = equation
+            proven |= {id(s.observation) for s in sightings}
+            continue
         try:
             equations[role] = fitter.equation(role)
+            work.kept[architecture, role] = equations[role], {id(s.observation) for s in sightings}
         except Unexpressed as reason:
             if isinstance(reason, Uncounted):
                 uncounted[reason.container] = None
@@ -200,6 +213,7 @@ def _fit(work: _Work, architecture: str) -> Learned:
     rules = null_rules(equations.values())
     if rules.keys() - work.nulls.keys():
         work.nulls |= rules
+        work.kept.clear()
         return _fit(work, architecture)
     return Learned(architecture, work.roles[architecture], equations, unexpressed)
 
