@@ -10,6 +10,7 @@ from math import log2, prod
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.solver import divisors_of
+from weightsmith.shapes.stated import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,13 +27,15 @@ _SMALL = 17
 def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
     """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
 
-    What the file states is left alone, and so is what the weights have their say in.
+    What the file states is left alone, a null too, and so is what the weights have their say in.
     """
     for rule in stated.page.rules:
         if _holds(rule, values):
             continue
         free = [
-            n for n in sorted(rule.names) if n not in options and not stated.has(n) and _open(values.get(n))
+            n
+            for n in sorted(rule.names)
+            if n not in options and not lookup(stated.config, n)[0] and _open(values.get(n))
         ]
         for name in free:
             bound = [r for r in stated.page.rules if name in r.names]
