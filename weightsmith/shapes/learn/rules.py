@@ -257,8 +257,12 @@ def _candidates(
     sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
     for a, b in combinations(sizes, 2):
         for c in sizes:
-            if c not in (a, b):
+            if c not in (a, b) and _of_one_config(a, b, c):
                 yield f"{a} * {b} % {c} == 0", (a, b, c)
         for c, d in combinations(sizes, 2):
-            if len({a, b, c, d}) == 4:
+            if len({a, b, c, d}) == 4 and _of_one_config(a, b, c, d):
                 yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+
+
+def _of_one_config(*names: str) -> bool:
+    return len({name.rpartition(".")[0] for name in names}) == 1
