@@ -179,3 +179,22 @@ def test_a_share_that_is_rounded_up_is_given_as_it_is_stated_or_as_it_must_be(
     bare = best_fit(page, shapes, {})
     assert bare.explains
     assert rebuilt(bare) == shapes
+
+
+def test_a_flag_that_presence_and_a_list_decide_together_is_corrected() -> None:
+    """Gemma 4's whole layers keep their value projections: keys are not values, whatever the file says."""
+    page = load_page("gemma4_unified_assistant")
+    kinds = ["sliding_attention", "full_attention", "sliding_attention", *["full_attention"] * 4]
+    config = {**Stated(None, page).completed(), "tie_word_embeddings": True, "use_ordered_embeddings": False}
+    sizes = {"hidden_size": 8, "num_hidden_layers": 7, "num_attention_heads": 16, "num_key_value_heads": 3}
+    sizes |= {"head_dim": 96, "intermediate_size": 32, "vocab_size": 192, "num_kv_shared_layers": 2}
+    flags = {"attention_bias": False, "attention_k_eq_v": False, "use_double_wide_mlp": True}
+    text = {**sizes, **flags, "global_head_dim": 512, "layer_types": kinds}
+    true = {"backbone_hidden_size": 32, "tie_word_embeddings": True, "text_config": text}
+    values = {**config, "backbone_hidden_size": 32, **{f"text_config.{n}": v for n, v in text.items()}}
+    shapes = predict(page.layouts[""], values)
+    lied = {**true, "text_config": {**text, "attention_k_eq_v": True, "num_key_value_heads": 1}}
+    found = best_fit(page, shapes, lied)
+    assert found.explains
+    assert found.answer.values["text_config.attention_k_eq_v"] is False
+    assert len(found.answer.options["text_config.attention_k_eq_v"]) != 1
