@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,14 +15,16 @@ from weightsmith.shapes.learn import learn_page
 from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
 from weightsmith.shapes.learn.equations import fit_value
-from weightsmith.shapes.learn.lab import Observation
+from weightsmith.shapes.learn.lab import Lab, Observation
+from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
+from weightsmith.shapes.learn.survey import Survey
 from weightsmith.shapes.learn.wording import say, say_axis
 from weightsmith.shapes.learn.writing import text_of
 from weightsmith.shapes.page import Page, parse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 FIELDS = ("hidden", "heads", "kv", "dim")
 
@@ -49,6 +52,7 @@ def rows(text: str, count: int = 40, fields: tuple[str, ...] = FIELDS, top: int 
         "(hidden + 15) // 16",
         "hidden * heads ** 2 * kv",
         "(hidden // heads + 1) // 2",
+        "dim * max(heads // kv, 1)",
     ],
 )
 def test_an_equation_is_found_exactly(text: str) -> None:
@@ -230,3 +234,58 @@ def test_a_written_page_reads_back_as_it_was() -> None:
     }
     assert json.loads(text_of(page)) == page
     assert parse_page(json.loads(text_of(page))).model_type == "x"
+
+
+def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]) -> Survey:
+    """What a reference with this validator would have shown for single changes and pairs of them."""
+    first = Observation(base, base, {}, {}, None, ())
+    lab = StandIn("x", ("X",), dict(base), observations=[first], validator=validator)
+    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in base.items()}
+    found = Survey(lab, first, {}, tried)
+    for name, values in found.accepted.items():
+        for value in values:
+            lab.observe({name: value})
+    rng = random.Random(1)
+    for _ in range(80):
+        lab.observe({name: rng.choice(values) for name, values in found.accepted.items()})
+    return found
+
+
+@dataclass(slots=True)
+class StandIn(Lab):
+    """A lab that asks a function instead of building."""
+
+    validator: Callable[[Mapping[str, Any]], str] = lambda values: ""
+
+    def observe(self, changes: Any, origin: Any = None, changed: tuple[str, ...] = ()) -> Observation | None:
+        values = self.settings(changes)
+        why = self.validator(values)
+        if why:
+            self.refusals.append((values, why))
+            return None
+        self.observations.append(Observation(values, values, {}, {}, origin, changed))
+        return self.observations[-1]
+
+
+def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
+    """An odd head width also breaks many divisibilities of products; two complaints are two rules."""
+
+    def validator(values: Mapping[str, Any]) -> str:
+        if None in values.values():
+            return "Field expected int"
+        if values["head_dim"] % 2:
+            return f"RoPE requires an even width, got {values['head_dim']}"
+        return "hidden must be divisible" if values["hidden_size"] % values["num_attention_heads"] else ""
+
+    base = {"hidden_size": 768, "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64}
+    rules = learn_rules(surveyed(base, validator))
+    assert set(rules) == {"head_dim % 2 == 0", "hidden_size % num_attention_heads == 0"}
+
+
+def test_numbers_that_must_be_null_together_are_companions() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        return "missing fields" if (values["budget"] is None) != (values["index_heads"] is None) else ""
+
+    found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
+    defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
+    assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]

@@ -10,6 +10,7 @@ from math import log2, prod
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.solver import divisors_of
+from weightsmith.shapes.stated import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,13 +27,15 @@ _SMALL = 17
 def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
     """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
 
-    What the file states is left alone, and so is what the weights have their say in.
+    What the file states is left alone, a null too, and so is what the weights have their say in.
     """
     for rule in stated.page.rules:
         if _holds(rule, values):
             continue
         free = [
-            n for n in sorted(rule.names) if n not in options and not stated.has(n) and _whole(values.get(n))
+            n
+            for n in sorted(rule.names)
+            if n not in options and not lookup(stated.config, n)[0] and _open(values.get(n))
         ]
         for name in free:
             bound = [r for r in stated.page.rules if name in r.names]
@@ -42,7 +45,10 @@ def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: 
                 if all(_holds(r, {**values, name: v}) for r in bound)
             ]
             if kept:
-                values[name] = min(kept, key=lambda v: (abs(log2(v / max(1, values[name]))), v))
+                # A number that must be there although the default is null: like what it is bound to.
+                numbers: list[int] = [values[n] for n in rule.names if _number(values.get(n))]
+                near: int = values[name] or max(numbers, default=1)
+                values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
                 options[name], cheapest[name] = tuple(kept), tuple(kept)
                 break
 
@@ -59,6 +65,10 @@ def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequ
     found = {*range(1, _SMALL), *divisors_of(whole)}
     found |= {multiple * number for number in others for multiple in range(1, 9)}
     return sorted(found)
+
+
+def _open(value: Value) -> bool:
+    return value is None or _whole(value)
 
 
 def _whole(value: Value) -> bool:

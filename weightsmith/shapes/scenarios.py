@@ -90,11 +90,36 @@ def explain(
     valid = [pair for pair in answers if not pair[0].broken]
     answers = sorted(valid or answers, key=lambda pair: pair[0].cost)
     best, its_facts = answers[0]
-    if len(answers) > 1:
-        best, its_facts = next((pair for pair in answers if holds(pair[0].values)), answers[0])
+    if len(answers) > 1 or any(group.loose for group in groups):
+        right = next((pair for pair in answers if holds(pair[0].values)), None)
+        best, its_facts = right or _mended(answers, holds, stated) or answers[0]
+        answers = [(best, its_facts), *(pair for pair in answers if pair[0] is not best)]
     if len(answers) == 1 and len(scenarios) <= MAX_SCENARIOS:
         return best, its_facts
     return _common(best, [a for a, _ in answers], len(scenarios) <= MAX_SCENARIOS, base), its_facts
+
+
+def _mended(
+    answers: Sequence[tuple[Answer, list[Fact]]],
+    holds: Callable[[Mapping[str, Value]], bool],
+    stated: Stated,
+) -> tuple[Answer, list[Fact]] | None:
+    """The first answer that explains everything once one flag is turned.
+
+    A list that shapes decide is left to them, and what presence says of it together with a flag is then only proven.
+    """
+    for answer, facts in answers:
+        for name, value in answer.values.items():
+            field = stated.page.fields.get(name)
+            if field is None or not isinstance(value, bool):
+                continue
+            turned = {**answer.values, name: not value}
+            if holds(turned):
+                open_options = {**answer.options, name: ()}
+                certain = {**answer.cheapest, name: (not value,)}
+                cost = answer.cost + stated.cost([name], turned) - stated.cost([name], answer.values)
+                return Answer(turned, open_options, certain, answer.partners, cost, answer.broken), facts
+    return None
 
 
 def _solve_scenario(

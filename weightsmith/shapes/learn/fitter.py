@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import Item, Polynomial, parse_condition
+from weightsmith.shapes.expression import Item, Polynomial
 from weightsmith.shapes.learn.base import is_int
 from weightsmith.shapes.learn.cells import Slots, cube, differ, even, list_items, plain_field
 from weightsmith.shapes.learn.conditions import candidate_tests, learn_condition
@@ -18,7 +18,7 @@ from weightsmith.shapes.learn.sightings import slot_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.expression import Condition, Value
+    from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.sightings import Indices, Role, Sighting
 
 Shape = tuple[int, ...]
@@ -57,6 +57,14 @@ class _Rows:
 
 class Unexpressed(Exception):
     """No equation of the language fits; the text says what is not understood."""
+
+
+class Uncounted(Unexpressed):
+    """No equation says how many there are of a container."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__(f"no equation found for how many {container}# there are")
+        self.container = container
 
 
 @dataclass(slots=True)
@@ -144,38 +152,28 @@ class Fitter:
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
-        self._keep(found := Equation(role, slots, tuple(variants)))
+        found = Equation(role, slots, tuple(variants))
+        self.adopt(found)
         return found
 
-    def still(self, equation: Equation) -> bool:
-        """Whether an equation that was found on fewer sightings explains these, too."""
-        role = equation.role
-        if self._slots(role) != equation.slots:
-            return False
-        rows = self._rows(role, equation.slots)
-        tests = [parse_condition(text) if text else None for _, text in equation.variants]
+    def adopt(self, equation: Equation) -> None:
+        """Takes an equation that was found before for one of this fitter's own."""
+        self._twins[str(equation.role)] = _axes_of(equation)
+        self._equations[str(equation.role)] = equation
 
-        def shape_at(values: Values) -> tuple[Polynomial, ...] | None:
-            found = (
-                axes for (axes, _), test in zip(equation.variants, tests, strict=True) if _met(test, values)
-            )
-            return next(found, None)
-
-        if any(shape_at(values) is not None for values in rows.absent):
-            return False
-        for values, shape in rows.present:
-            axes = shape_at(values)
-            if axes is None or tuple(axis.substitute(values).known() for axis in axes) != shape:
+    def holds(self, equation: Equation, places: Iterable[int]) -> bool:
+        """Whether it gives exactly the role's tensors in the sightings at these places."""
+        names = [name for name, _ in equation.slots]
+        for place in places:
+            own, seen = self._narrow[place], self.sightings[place].roles.get(equation.role, {})
+            given = {}
+            for cell in cube(equation.slots, own):
+                shape = _shape_at(equation, {**own, **dict(zip(names, cell, strict=True))})
+                if shape is not None:
+                    given[cell] = shape
+            if given != seen:
                 return False
-        if rows.absent and len(tests) == 1:
-            self._presence.setdefault((equation.slots, tuple(rows.where)), equation.variants[0][1])
-        self._keep(equation)
         return True
-
-    def _keep(self, equation: Equation) -> None:
-        text = str(equation.role)
-        self._twins[text] = tuple(dict.fromkeys(axis for shape, _ in equation.variants for axis in shape))
-        self._equations[text] = equation
 
     def movers(self, role: Role) -> frozenset[str]:
         """Every field that alone was seen to change a shape of the role, or how far its indices run."""
@@ -205,7 +203,7 @@ class Fitter:
         for depth, container in enumerate(role.containers):
             count = self._count(container, names[:depth])
             if count is None:
-                raise Unexpressed(f"no equation found for how many {container}# there are")
+                raise Uncounted(container)
             slots.append((names[depth], count))
         return tuple(slots)
 
@@ -436,11 +434,19 @@ class Fitter:
         return self._values[key]
 
 
-def _met(test: Condition | None, values: Values) -> bool:
-    try:
-        return test is None or test.holds(values)
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
-        return False
+def _axes_of(equation: Equation) -> tuple[Polynomial, ...]:
+    return tuple(dict.fromkeys(axis for shape, _ in equation.variants for axis in shape))
+
+
+def _shape_at(equation: Equation, values: Values) -> tuple[int | None, ...] | None:
+    """The shape of the first variant whose test holds; None when there is none."""
+    for shape, test in equation.variants:
+        if not test or ever(test, [values]):
+            try:
+                return tuple(axis.substitute(values).known() for axis in shape)
+            except (TypeError, ZeroDivisionError):
+                return (None,)
+    return None
 
 
 def _is_size(value: Value) -> bool:

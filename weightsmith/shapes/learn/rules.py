@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _GROUPS = re.compile(r"key_value|kv")
 _HEADS = re.compile(r"heads$")
+_ARITHMETIC = ("ZeroDivisionError", "ValueError: math domain error")
 _SMALL = 16
 _MAX_RULES = 16
 # A rule that was never put to the test by different numbers is a coincidence.
@@ -150,14 +151,31 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
 
 
 def positive_rules(found: Survey) -> list[str]:
-    """`a > 0` where 0 alone made the model divide by it, or the class makes another number of it."""
+    """`a > 0` where no arithmetic takes a 0 alone, or the class makes another number of it."""
     base = found.lab.base
-    divided = (settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError"))
+    divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
     changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
     single = (next(iter(c.items())) for c in changed if len(c) == 1)
     alone = list(dict.fromkeys(n for n, v in single if v == 0 and is_int(v)))
     alone += [n for n in found.replaced if n not in alone]
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
+
+
+def companion_rules(found: Survey, defaults: Mapping[str, Value]) -> list[str]:
+    """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
+
+    Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
+    """
+    lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
+    optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
+    rules = []
+    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
+        group = [name for name in optional if name.rpartition(".")[0] == prefix]
+        bound = [name for name in group if found.lab.observe({name: None}) is None]
+        together: dict[str, Value] = dict.fromkeys(bound)
+        if len(bound) > 1 and any(found.lab.observe({**together, **kinds}) for kinds in ({}, *lists)):
+            rules += [f"({bound[0]} is None) == ({other} is None)" for other in bound[1:]]
+    return rules
 
 
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:

@@ -66,7 +66,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
         if telling and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
-            _from_second_base(found, observation, fields)
+            from_second_base(found, observation, fields)
     _from_mixed_bases(found, bases, fields)
     rng = random.Random(0)
     for _ in range(3):  # what a field decides may show only once others have changed
@@ -101,7 +101,8 @@ def _axes(observation: Observation) -> list[int]:
     return [len(table[name]) for table in observation.tables.values() for name in sorted(table)]
 
 
-def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+def from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+    """Single changes from an observation that shows what the base does not."""
     rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
     new = _sensitive(found, origin, rest)
     for name in (*new, *found.accepted):
@@ -128,7 +129,7 @@ def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mappi
         mixed += 1
         seen |= fresh
         known, before = set(found.accepted), len(found.lab.observations)
-        _from_second_base(found, observation, fields)
+        from_second_base(found, observation, fields)
         for flagged in found.lab.observations[before:]:
             if len(flagged.changed) == 1 and _is_new_flag(flagged, known):
                 rest = {n: v for n, v in fields.items() if n not in found.accepted}
@@ -197,6 +198,9 @@ def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) ->
     for name in list(found.refused):
         if len(found.accepted.get(name, ())) > 2:
             continue
+        if _moves_alone(found, origin, name):
+            _probe(found, origin, name)
+            continue
         own, partners = fields.get(name), 0
         for other, value in fields.items():
             if (
@@ -245,6 +249,15 @@ def _with_settings(found: Survey, origin: Observation, name: str) -> None:
 def _scaled(value: Value, factor: int, divisor: int) -> Value:
     sizes = isinstance(value, list) and value and all(is_int(item) for item in value)
     return [item * factor // divisor for item in value] if sizes else value
+
+
+def _moves_alone(found: Survey, origin: Observation, name: str) -> bool:
+    """Whether some other value is taken after all, and moves a tensor: the first ones asked may all have been odd."""
+    for value in alternatives(found, name, origin.values.get(name), all_of_them=True):
+        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
+        if tried is not None and not _alike(tried, origin):
+            return True
+    return False
 
 
 def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
