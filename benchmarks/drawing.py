@@ -77,11 +77,19 @@ def draw(page: Page, rng: random.Random) -> Case | None:
         case = attempt(settings)
         if case:
             return case
-    return _accepted(attempt, settings, builds) or attempt({})
+
+    def runnable(settings: Mapping[str, Value]) -> Case | None:
+        return attempt(settings) if _obeys(page, {**defaults, **settings}) else None
+
+    return _accepted(runnable, settings, builds) or attempt({})
 
 
 def _accepted(attempt: Any, settings: dict[str, Value], builds: list[int]) -> Case | None:
-    """As many of the settings as build together, found by halving."""
+    """As many of the settings as build together, found by halving.
+
+    Parts of settings that were drawn as multiples of each other are multiples no more: 16 heads over 12 key-value
+    heads build, and cannot run a forward pass.
+    """
     kept: dict[str, Value] = {}
     case: Case | None = None
     queue = [list(settings.items())]
@@ -150,6 +158,14 @@ def _obey(page: Page, drawn: dict[str, Value], defaults: Mapping[str, Value], rn
                 drawn[field] = by * rng.choice([1, 2, 3, 4, 8])
             elif divisor in drawn:
                 drawn[divisor] = rng.choice([d for d in range(1, by + 1) if number % d == 0])
+
+
+def _obeys(page: Page, values: Mapping[str, Value]) -> bool:
+    for multiple, divisor in page.divisors:
+        number, by = multiple.substitute(values).known(), values.get(divisor)
+        if isinstance(number, int) and isinstance(by, int) and by and number % by:
+            return False
+    return True
 
 
 def _lists(

@@ -139,3 +139,62 @@ def test_a_boundary_beyond_the_last_layer_is_never_claimed() -> None:
     found = best_fit(page, shapes, config)
     assert len(found.answer.options["first_k_dense_replace"]) != 1
     assert found.answer.values["first_k_dense_replace"] == 9
+
+
+def test_joined_convolutions_are_read_as_published_and_as_saved() -> None:
+    """OLMo hybrid: the published parts have the widths of their projections, the saved ones a third each."""
+    page = load_page("olmo_hybrid")
+    config = {
+        **Stated(None, page).completed(),
+        "num_hidden_layers": 4,
+        "layer_types": ["linear_attention"] * 4,
+    }
+    config |= {"layer_types": [*config["layer_types"][:3], "full_attention"], "linear_conv_kernel_dim": 6}
+    for layout in page.layouts:
+        shapes = predict(page.layouts[layout], config)
+        found = best_fit(page, shapes, {**config, "linear_conv_kernel_dim": 4})
+        assert (found.layout, found.answer.options["linear_conv_kernel_dim"]) == (layout, (6,))
+        assert found.explains
+
+
+def test_shapes_that_a_refused_config_would_have_are_read_otherwise() -> None:
+    """GPT-BigCode with one head has the same shapes with and without multi_query, which cross-attention forbids."""
+    page = load_page("gpt_bigcode")
+    config = {**Stated(None, page).completed(), "n_head": 1, "n_embd": 48, "n_layer": 2, "n_positions": 32}
+    config |= {"multi_query": False, "add_cross_attention": True}
+    found = best_fit(page, predict(page.layouts[""], config), {})
+    assert found.explains
+    assert found.answer.values["multi_query"] is False
+
+
+@pytest.mark.parametrize(("multiple", "share"), [(64, 2.667), (40, 2.667), (64, 1.5)])
+def test_a_share_that_is_rounded_up_is_given_as_it_is_stated_or_as_it_must_be(
+    multiple: int, share: float
+) -> None:
+    page = load_page("xlstm")
+    config = {**Stated(None, page).completed(), "hidden_size": 96, "num_heads": 4, "num_blocks": 2}
+    config |= {"ffn_round_up_to_multiple_of": multiple, "ffn_proj_factor": share}
+    shapes = predict(page.layouts[""], config)
+    assert best_fit(page, shapes, config).answer.cost == 0
+    bare = best_fit(page, shapes, {})
+    assert bare.explains
+    assert rebuilt(bare) == shapes
+
+
+def test_a_flag_that_presence_and_a_list_decide_together_is_corrected() -> None:
+    """Gemma 4's whole layers keep their value projections: keys are not values, whatever the file says."""
+    page = load_page("gemma4_unified_assistant")
+    kinds = ["sliding_attention", "full_attention", "sliding_attention", *["full_attention"] * 4]
+    config = {**Stated(None, page).completed(), "tie_word_embeddings": True, "use_ordered_embeddings": False}
+    sizes = {"hidden_size": 8, "num_hidden_layers": 7, "num_attention_heads": 16, "num_key_value_heads": 3}
+    sizes |= {"head_dim": 96, "intermediate_size": 32, "vocab_size": 192, "num_kv_shared_layers": 2}
+    flags = {"attention_bias": False, "attention_k_eq_v": False, "use_double_wide_mlp": True}
+    text = {**sizes, **flags, "global_head_dim": 512, "layer_types": kinds}
+    true = {"backbone_hidden_size": 32, "tie_word_embeddings": True, "text_config": text}
+    values = {**config, "backbone_hidden_size": 32, **{f"text_config.{n}": v for n, v in text.items()}}
+    shapes = predict(page.layouts[""], values)
+    lied = {**true, "text_config": {**text, "attention_k_eq_v": True, "num_key_value_heads": 1}}
+    found = best_fit(page, shapes, lied)
+    assert found.explains
+    assert found.answer.values["text_config.attention_k_eq_v"] is False
+    assert len(found.answer.options["text_config.attention_k_eq_v"]) != 1

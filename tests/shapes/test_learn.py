@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -11,13 +12,19 @@ from hypothesis import strategies as st
 
 from weightsmith.shapes.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.learn import learn_page
+from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
 from weightsmith.shapes.learn.equations import fit_value
-from weightsmith.shapes.learn.lab import Observation
+from weightsmith.shapes.learn.lab import Lab, Observation
+from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
+from weightsmith.shapes.learn.survey import Survey
 from weightsmith.shapes.learn.wording import say, say_axis
 from weightsmith.shapes.learn.writing import text_of
 from weightsmith.shapes.page import Page, parse_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 FIELDS = ("hidden", "heads", "kv", "dim")
 
@@ -43,6 +50,9 @@ def rows(text: str, count: int = 40, fields: tuple[str, ...] = FIELDS, top: int 
         "hidden * hidden + 2 * hidden",
         "(hidden // dim) ** 2 + 1",
         "(hidden + 15) // 16",
+        "hidden * heads ** 2 * kv",
+        "(hidden // heads + 1) // 2",
+        "dim * max(heads // kv, 1)",
     ],
 )
 def test_an_equation_is_found_exactly(text: str) -> None:
@@ -62,6 +72,57 @@ def test_an_item_of_a_list_is_found() -> None:
     item = Item("widths", Polynomial.of({("layer",): 1}))
     found = fit_value(examples, [], [item, "len(widths)"])
     assert found is not None and say(found) == "2 * widths[layer]"
+
+
+def drawn_lists(number: Callable[[list[int], int], int]) -> tuple[list[Any], list[Any]]:
+    """Rows of a number that is read off a list of sizes, and all items that an equation may read."""
+    rng = random.Random(2)
+    examples: list[Any] = []
+    for _ in range(60):
+        sizes = [rng.randrange(9, 99) for _ in range(rng.randrange(2, 6))]
+        level = rng.randrange(1, len(sizes))
+        examples.append(({"sizes": sizes, "level": level}, number(sizes, level)))
+    return examples, list_items(["sizes"], examples, ["level"])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (lambda sizes, level: sizes[-1], "sizes[len(sizes) - 1]"),
+        (lambda sizes, level: sizes[level - 1], "sizes[level - 1]"),
+        (lambda sizes, level: sizes[len(sizes) - 1 - level], "sizes[len(sizes) - level - 1]"),
+        (lambda sizes, level: sizes[len(sizes) - level], "sizes[len(sizes) - level]"),
+    ],
+)
+def test_a_list_is_read_from_its_end_and_one_item_before(
+    number: Callable[[list[int], int], int], text: str
+) -> None:
+    examples, items = drawn_lists(number)
+    found = fit_value(examples, [], items)
+    assert found is not None and say(found) == text
+
+
+def test_the_patches_of_an_image_with_two_sides_are_found() -> None:
+    rng = random.Random(3)
+    examples = []
+    for _ in range(30):
+        image, patch = [rng.randrange(200, 900) for _ in "hw"], [rng.randrange(9, 40) for _ in "hw"]
+        patches = (image[0] // patch[0]) * (image[1] // patch[1])
+        examples.append(({"image": image, "patch": patch}, patches + 1))
+    found = fit_value(examples, [], list_items(["image", "patch"], examples, []))
+    assert found is not None and say(found) == "(image[0] // patch[0]) * (image[1] // patch[1]) + 1"
+
+
+def test_a_kernel_with_an_axis_too_many_is_refused() -> None:
+    import torch
+
+    from weightsmith.shapes.learn.reference import Rejected, check_kernels
+
+    with torch.device("meta"):
+        fine, odd = torch.nn.Conv2d(3, 8, (14, 14)), torch.nn.Conv2d(3, 8, (14, 14, 14))
+    check_kernels(fine)
+    with pytest.raises(Rejected, match="kernel has 5 axes"):
+        check_kernels(odd)
 
 
 def test_odd_coefficients_are_refused() -> None:
@@ -113,6 +174,7 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
         ("layer in chosen", {"chosen": [[0], [1, 3], [2], []]}),
         ("rank is not None", {"rank": [None, 8, 16]}),
         ("layer < count - shared", {"shared": range(3)}),
+        ("(layer + 1) % max(count // added, 1) == 0", {"added": range(1, 6)}),
         (
             "layer >= dense and layer % period == 0 and bias",
             {"dense": range(3), "period": (1, 2, 3), "bias": [True, False]},
@@ -172,3 +234,58 @@ def test_a_written_page_reads_back_as_it_was() -> None:
     }
     assert json.loads(text_of(page)) == page
     assert parse_page(json.loads(text_of(page))).model_type == "x"
+
+
+def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]) -> Survey:
+    """What a reference with this validator would have shown for single changes and pairs of them."""
+    first = Observation(base, base, {}, {}, None, ())
+    lab = StandIn("x", ("X",), dict(base), observations=[first], validator=validator)
+    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in base.items()}
+    found = Survey(lab, first, {}, tried)
+    for name, values in found.accepted.items():
+        for value in values:
+            lab.observe({name: value})
+    rng = random.Random(1)
+    for _ in range(80):
+        lab.observe({name: rng.choice(values) for name, values in found.accepted.items()})
+    return found
+
+
+@dataclass(slots=True)
+class StandIn(Lab):
+    """A lab that asks a function instead of building."""
+
+    validator: Callable[[Mapping[str, Any]], str] = lambda values: ""
+
+    def observe(self, changes: Any, origin: Any = None, changed: tuple[str, ...] = ()) -> Observation | None:
+        values = self.settings(changes)
+        why = self.validator(values)
+        if why:
+            self.refusals.append((values, why))
+            return None
+        self.observations.append(Observation(values, values, {}, {}, origin, changed))
+        return self.observations[-1]
+
+
+def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
+    """An odd head width also breaks many divisibilities of products; two complaints are two rules."""
+
+    def validator(values: Mapping[str, Any]) -> str:
+        if None in values.values():
+            return "Field expected int"
+        if values["head_dim"] % 2:
+            return f"RoPE requires an even width, got {values['head_dim']}"
+        return "hidden must be divisible" if values["hidden_size"] % values["num_attention_heads"] else ""
+
+    base = {"hidden_size": 768, "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64}
+    rules = learn_rules(surveyed(base, validator))
+    assert set(rules) == {"head_dim % 2 == 0", "hidden_size % num_attention_heads == 0"}
+
+
+def test_numbers_that_must_be_null_together_are_companions() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        return "missing fields" if (values["budget"] is None) != (values["index_heads"] is None) else ""
+
+    found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
+    defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
+    assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]

@@ -42,7 +42,7 @@ def domain(
 
     assumed: what a loader would take. numbers: what else the field may be compared with (known fields).
     """
-    default = page.fields[field].value
+    default, computed = page.fields[field].value, page.fields[field].expression is not None
     if isinstance(default, bool) or isinstance(assumed, bool):
         return distinct([v for v in (assumed, default) if v is not None] + [False, True])
     constants = [c for c in reading.constants if not isinstance(c, bool)]
@@ -53,9 +53,9 @@ def domain(
         rest = list(choices) if choices else [*words, OTHER]
         return distinct([*own, *([None] if reading.optional else []), *rest])
     values: list[Value] = [assumed]
-    if reading.optional or default is None:
-        values.append(None)
-    values.append(default)
+    if reading.optional or (default is None and not computed):
+        values.append(None)  # where a default is computed, null stands for that one
+    values += [default] if not computed else []
     concerned = [seen for seen in group if field in seen.fields()]
     edge = max((size for seen in concerned for size in seen.sizes), default=0)
     near = {c + step for c in (*constants, *numbers) if isinstance(c, int) for step in (-1, 0, 1)}

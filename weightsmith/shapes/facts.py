@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.expression import Limit
+from weightsmith.shapes.expression import Floor, Limit
 from weightsmith.shapes.predict import active_variant
 from weightsmith.shapes.propagation import Contradiction, consistent
 from weightsmith.shapes.solver import Solved, solve
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.shapes.expression import Polynomial, Value
+    from weightsmith.shapes.expression import Atom, Polynomial, Value
     from weightsmith.shapes.matching import Role
     from weightsmith.shapes.page import Divisors, Page, Variant
 
@@ -184,7 +184,10 @@ def _solve_greedily(
 
 
 def _flags(page: Page) -> frozenset[str]:
-    return frozenset(name for name, field in page.fields.items() if isinstance(field.value, bool))
+    single = {name for name, field in page.fields.items() if isinstance(field.value, bool)}
+    lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, list | tuple))
+    items = {f"{n}[{i}]" for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
+    return frozenset(single | items)
 
 
 def _typed(solved: Solved, flags: frozenset[str]) -> Solved:
@@ -204,11 +207,16 @@ def _typed(solved: Solved, flags: frozenset[str]) -> Solved:
 
 def rounds(polynomial: Polynomial) -> bool:
     """Whether a product with a fraction in it is rounded somewhere in the equation."""
-    return any(
-        isinstance(atom, Limit) and (atom.function == "int" or any(map(rounds, atom.arguments)))
-        for monomial, _ in polynomial.terms
-        for atom in monomial
-    )
+    return any(_rounded(atom) for monomial, _ in polynomial.terms for atom in monomial)
+
+
+def _rounded(atom: Atom) -> bool:
+    match atom:
+        case Limit(function=function, arguments=arguments):
+            return function == "int" or any(map(rounds, arguments))
+        case Floor(numerator=numerator, denominator=denominator):
+            return rounds(numerator) or rounds(denominator)
+    return False
 
 
 def _whole_numbers(hints: Mapping[str, Value] | None) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.facts import Evidence, count_facts, plain_facts, solve_facts
 from weightsmith.shapes.forwards import Misfit, prove
+from weightsmith.shapes.lists import whole_lists
 from weightsmith.shapes.matching import match
 from weightsmith.shapes.observations import observe
 from weightsmith.shapes.page import name_key
@@ -94,14 +95,15 @@ def fit(
     try:
         solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
         sizes = {fact.polynomial: fact.size for fact in counts}
-        counted = {**stated.completed(), **solved.known}
-        observations = observe(matching.roles, sizes, counted, solved.known, shared)
+        known = {**solved.known, **whole_lists(solved.known)}
+        counted = {**stated.completed(), **known}
+        observations = observe(matching.roles, sizes, counted, known, shared)
         narrowed = _narrowed(solved.components)
-        groups = decide(matching.roles, observations, solved.known, stated, narrowed, exactly=exactly)
+        groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
         answer, facts = explain(
             matching.roles,
             facts,
-            solved.known,
+            known,
             groups,
             stated,
             lambda values: not prove(matching, values).faults,

@@ -37,6 +37,17 @@ def assemble(values: dict[str, Value], options: Options, stated: Stated) -> None
         options[owner] = (tuple(found),) if certain else ()
 
 
+def whole_lists(known: Mapping[str, Value]) -> dict[str, Value]:
+    """Lists whose length and items are all known: tests may read them then, wherever they ask."""
+    found: dict[str, Value] = {}
+    for name, length in known.items():
+        owner = name.removeprefix("len(").removesuffix(")")
+        items = [known.get(f"{owner}[{place}]") for place in range(length)] if owner != name else []
+        if items and None not in items:
+            found[owner] = tuple(items)
+    return found
+
+
 def _length(
     owner: str,
     places: Mapping[int, str],

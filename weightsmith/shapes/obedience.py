@@ -10,11 +10,13 @@ from math import log2, prod
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.solver import divisors_of
+from weightsmith.shapes.stated import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.expression import Condition, Value
+    from weightsmith.shapes.page import Page
     from weightsmith.shapes.stated import Stated
 
 Options = dict[str, tuple["Value", ...]]
@@ -25,13 +27,15 @@ _SMALL = 17
 def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
     """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
 
-    What the file states is left alone, and so is what the weights have their say in.
+    What the file states is left alone, a null too, and so is what the weights have their say in.
     """
     for rule in stated.page.rules:
         if _holds(rule, values):
             continue
         free = [
-            n for n in sorted(rule.names) if n not in options and not stated.has(n) and _number(values.get(n))
+            n
+            for n in sorted(rule.names)
+            if n not in options and not lookup(stated.config, n)[0] and _open(values.get(n))
         ]
         for name in free:
             bound = [r for r in stated.page.rules if name in r.names]
@@ -41,9 +45,17 @@ def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: 
                 if all(_holds(r, {**values, name: v}) for r in bound)
             ]
             if kept:
-                values[name] = min(kept, key=lambda v: (abs(log2(v / max(1, values[name]))), v))
+                # A number that must be there although the default is null: like what it is bound to.
+                numbers: list[int] = [values[n] for n in rule.names if _number(values.get(n))]
+                near: int = values[name] or max(numbers, default=1)
+                values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
                 options[name], cheapest[name] = tuple(kept), tuple(kept)
                 break
+
+
+def broken_rules(page: Page, values: Mapping[str, Value]) -> int:
+    """How many rules do not hold, of those all of whose fields have a value."""
+    return sum(not _holds(rule, values) for rule in page.rules)
 
 
 def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequence[int]:
@@ -55,8 +67,17 @@ def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequ
     return sorted(found)
 
 
+def _open(value: Value) -> bool:
+    return value is None or _whole(value)
+
+
+def _whole(value: Value) -> bool:
+    """A number; 0 where a default became nothing: 8 channels over 16 heads."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _number(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return _whole(value) and value > 0
 
 
 def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:

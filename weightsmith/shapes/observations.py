@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.stated import ADDITION, ODDITY
 
@@ -57,6 +57,20 @@ class Observation:
         actual = combination in self.present
         return self.expected(combination, values) == actual or (self.copy and actual)
 
+    def refuted(self, values: Mapping[str, Value], lists: Iterable[str]) -> bool:
+        """Whether `values` alone rule out what was seen, whatever the lists hold."""
+        if self.counts and any((count.substitute(values).known() or 0) < 1 for count in self.counts):
+            return bool(self.present)
+        unread = {**values, **dict.fromkeys(lists, _UNREAD)}
+        for combination in self.combinations():
+            environment = {**unread, **dict(zip(self.names, combination, strict=True))}
+            outcomes = {_outcome(condition, environment) for condition in self.conditions}
+            expected = True if True in outcomes else None if None in outcomes else False
+            actual = combination in self.present
+            if expected is not None and expected != actual and not (self.copy and actual):
+                return True
+        return False
+
     def unexplained(self, values: Mapping[str, Value]) -> int:
         """How many index combinations have a tensor that `values` do not predict, or lack one that they do."""
         return sum(not self.explained(combination, values) for combination in self.combinations())
@@ -70,6 +84,30 @@ class Observation:
             return 0.0
         price = ODDITY if stated else ODDITY + ADDITION
         return price * (self.expected(next(iter(self.present)), values) == self.shared)
+
+
+class _Unread(Exception):
+    """A condition asks what a list holds."""
+
+
+class _UnreadList:
+    """Stands for a list that is not known yet."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise _Unread
+
+    __getitem__ = __contains__ = __len__ = __bool__ = __iter__ = _refuse
+
+
+_UNREAD = _UnreadList()
+
+
+def _outcome(condition: Condition, environment: Mapping[str, Value]) -> bool | None:
+    """None where it depends on a list that is not known."""
+    try:
+        return _holds(condition, environment)
+    except _Unread:
+        return None
 
 
 def _holds(condition: Condition, environment: Mapping[str, Value]) -> bool:

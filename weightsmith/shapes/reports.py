@@ -58,6 +58,7 @@ def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> lis
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell."""
     page = chosen.page
     rows = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
+    rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
@@ -140,6 +141,18 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     return FieldReport(name, configured, default, derived, status, None, candidates, evidence)
 
 
+def _bound_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
+    """What no shape depends on and a rule binds to what the weights say: the class default may not go with these."""
+    rows = []
+    for name, default in chosen.page.unverifiable.items():
+        derived = thaw(chosen.answer.values.get(name))
+        candidates = chosen.answer.options.get(name, ())
+        if candidates and not stated.has(name) and freeze(derived) != freeze(default):
+            listed = tuple(sorted(candidates, key=_ordinal)[:_MAX_CANDIDATES])
+            rows.append(FieldReport(name, None, default, derived, "ambiguous", None, listed))
+    return rows
+
+
 def _ordinal(value: Value) -> tuple[str, Value]:
     """Numbers by size, anything else by its text; None, flags, words and lists do not compare."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -182,7 +195,8 @@ def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldRep
 def _unverifiable_fields(config: Mapping[str, Any] | None, page: Page, listed: set[str]) -> list[FieldReport]:
     """What no shape depends on: the file's own values, or the class defaults when there is no file."""
     if config is None:
-        return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in page.unverifiable.items()]
+        silent = {n: v for n, v in page.unverifiable.items() if n not in listed}
+        return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in silent.items()]
     names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
     return [
         FieldReport(n, config[n], page.unverifiable.get(n), config[n], "unverifiable", None)

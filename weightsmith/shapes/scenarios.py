@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.domains import distinct
 from weightsmith.shapes.facts import chosen_facts, solve_facts
 from weightsmith.shapes.lists import assemble
-from weightsmith.shapes.obedience import obey
+from weightsmith.shapes.obedience import broken_rules, obey
 from weightsmith.shapes.pools import Pool, choose, from_component, from_group, join
 from weightsmith.shapes.predict import active_variant
 from weightsmith.shapes.propagation import Contradiction
@@ -40,6 +40,7 @@ class Answer:
     could not all be found; a field without an entry is one that no equation of these weights mentions.
     cheapest: what is left of the options when as much of the stated config as possible is kept. partners: per
     field, the others that it was decided together with. cost: the corrections that the stated config needs.
+    broken: rules of the family that contradict what the weights say.
     """
 
     values: Mapping[str, Value]
@@ -47,6 +48,7 @@ class Answer:
     cheapest: Mapping[str, tuple[Value, ...]]
     partners: Mapping[str, frozenset[str]]
     cost: float
+    broken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,40 @@ def explain(
     if not answers:
         found = _solve_scenario(scenarios[0], roles, facts, stated, strict=False)
         return found or (_settle(scenarios[0], list(facts), stated, strict=False), list(facts))
-    answers.sort(key=lambda pair: pair[0].cost)
+    # What the reference implementation refuses is no reading of the weights while there is another one.
+    valid = [pair for pair in answers if not pair[0].broken]
+    answers = sorted(valid or answers, key=lambda pair: pair[0].cost)
     best, its_facts = answers[0]
-    if len(answers) > 1:
-        best, its_facts = next((pair for pair in answers if holds(pair[0].values)), answers[0])
+    if len(answers) > 1 or any(group.loose for group in groups):
+        right = next((pair for pair in answers if holds(pair[0].values)), None)
+        best, its_facts = right or _mended(answers, holds, stated) or answers[0]
+        answers = [(best, its_facts), *(pair for pair in answers if pair[0] is not best)]
     if len(answers) == 1 and len(scenarios) <= MAX_SCENARIOS:
         return best, its_facts
     return _common(best, [a for a, _ in answers], len(scenarios) <= MAX_SCENARIOS, base), its_facts
+
+
+def _mended(
+    answers: Sequence[tuple[Answer, list[Fact]]],
+    holds: Callable[[Mapping[str, Value]], bool],
+    stated: Stated,
+) -> tuple[Answer, list[Fact]] | None:
+    """The first answer that explains everything once one flag is turned.
+
+    A list that shapes decide is left to them, and what presence says of it together with a flag is then only proven.
+    """
+    for answer, facts in answers:
+        for name, value in answer.values.items():
+            field = stated.page.fields.get(name)
+            if field is None or not isinstance(value, bool):
+                continue
+            turned = {**answer.values, name: not value}
+            if holds(turned):
+                open_options = {**answer.options, name: ()}
+                certain = {**answer.cheapest, name: (not value,)}
+                cost = answer.cost + stated.cost([name], turned) - stated.cost([name], answer.values)
+                return Answer(turned, open_options, certain, answer.partners, cost, answer.broken), facts
+    return None
 
 
 def _solve_scenario(
@@ -206,10 +235,12 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
         cost += stated.cost(pool.fields, values) + decision.way.odd
     assemble(values, options, stated)
     cheapest.update((name, (values[name],)) for name in options if name not in cheapest)
-    settle_ratios(facts, values, options, cheapest, stated)
+    settled = settle_ratios(facts, values, options, cheapest, stated)
+    cost += stated.cost(settled, values)
+    broken = broken_rules(stated.page, values)
     values = complete(stated, values)
     obey(values, options, cheapest, stated)
-    return Answer(values, options, cheapest, partners, cost + stated.list_cost(values))
+    return Answer(values, options, cheapest, partners, cost + stated.list_cost(values), broken)
 
 
 def _certain(groups: Sequence[Group]) -> dict[str, int]:
@@ -243,4 +274,4 @@ def _common(best: Answer, answers: Sequence[Answer], all_tried: bool, base: Mapp
     tied = [a for a in answers if a.cost == best.cost]
     for field in cheapest:
         cheapest[field] = tuple(distinct(v for a in tied for v in a.cheapest.get(field, ())))
-    return Answer(best.values, options, cheapest, best.partners, best.cost)
+    return Answer(best.values, options, cheapest, best.partners, best.cost, best.broken)

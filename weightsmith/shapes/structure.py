@@ -161,7 +161,7 @@ def _explain(
     scalars = [field for field in fields if field not in lists]
     domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
     plain = [seen for seen in group if not seen.fields() & set(lists)]
-    search = _Search(_ordered(scalars, domains, plain), domains, plain, known)
+    search = _Search(_ordered(scalars, domains, tuple(group)), domains, tuple(group), known, frozenset(lists))
     found: list[tuple[Combination, float]] = []
     loose: set[str] = set()
     fillings = 0
@@ -244,7 +244,10 @@ def _ordered(
 
 
 class _Search:
-    """Depth-first over the fields' values; a condition prunes as soon as all that it reads is chosen."""
+    """Depth-first over the fields' values; a condition prunes as soon as all that it reads is chosen.
+
+    lists: read by some conditions and not searched here; those prune where the other fields suffice.
+    """
 
     def __init__(
         self,
@@ -252,9 +255,10 @@ class _Search:
         domains: Mapping[str, Sequence[Value]],
         group: Sequence[Observation],
         known: Mapping[str, Value],
+        lists: frozenset[str] = frozenset(),
     ) -> None:
         self.exhausted = False
-        self._order, self._domains, self._known = order, domains, known
+        self._order, self._domains, self._known, self._lists = order, domains, known, lists
         self._nodes = 0
         self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
         # Per depth, the observations that become decidable with the field chosen there.
@@ -293,7 +297,10 @@ class _Search:
         key = number, tuple((type(values[f]), values[f]) for f in fields)
         if key not in self._memory:
             environment = {**self._known, **values}
-            self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
+            if seen.fields() & self._lists:
+                self._memory[key] = not seen.refuted(environment, self._lists)
+            else:
+                self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
         return self._memory[key]
 
 

@@ -170,11 +170,16 @@ def _base(
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
-    try:
-        make_config(found.lab.model_type, base)
-    except Rejected:  # what the learner set beside the page's fields goes only with their values
-        return {n: v for n, v in found.lab.base.items() if n not in found.lab.hidden}
-    return base
+    stated = {n: v for n, v in found.lab.base.items() if n not in found.lab.hidden}
+    # What the learner set beside the page's fields may go only with fields that are null by default, or with all.
+    nulls = {n: v for n, v in stated.items() if n in class_defaults and class_defaults[n] is None}
+    for some in (base, {**base, **nulls}):
+        try:
+            make_config(found.lab.model_type, some)
+        except Rejected:
+            continue
+        return some
+    return stated
 
 
 def _lists(found: Survey, fields: Mapping[str, Value]) -> dict[str, str]:

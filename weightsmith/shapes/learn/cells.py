@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.shapes.expression import Item, Polynomial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.sightings import Indices
@@ -54,14 +54,30 @@ def list_items(
 ) -> list[Item | str]:
     """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
     items: list[Item | str] = []
+    outer = list(outer)
     for name in moved:
-        lists = [v for values, _ in rows if isinstance(v := values.get(name), list)]
-        if len(lists) < len(rows):
+        # The rows of one observation share their lists.
+        own = {id(value): value for values, _ in rows if (value := values.get(name)) is not None}
+        lists = [value for value in own.values() if isinstance(value, list)]
+        if len(lists) < len(own) or any(values.get(name) is None for values, _ in rows):
             continue
         items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
         items.append(f"len({name})")
         items += [f"{name}[{i}]" for i in range(min(min(map(len, lists), default=0), 6))]
+        if all(isinstance(item, int) for sizes in lists for item in sizes):
+            items += _from_the_end(name, outer)
     return items
+
+
+def _from_the_end(name: str, outer: Iterable[str]) -> Iterator[Item]:
+    """The last size, the one before a slot's own, and both for a slot that counts down, as decoders do."""
+    one, length = Polynomial.constant(1), Polynomial.of({(f"len({name})",): 1})
+    yield Item(name, length.plus(one, -1))
+    for slot in outer:
+        at = Polynomial.of({(slot,): 1})
+        yield Item(name, at.plus(one, -1))
+        yield Item(name, length.plus(one, -1).plus(at, -1))
+        yield Item(name, length.plus(at, -1))
 
 
 def plain_field(count: Polynomial) -> str | None:

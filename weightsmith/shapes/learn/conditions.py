@@ -131,6 +131,8 @@ def _slot_tests(
         else:
             yield f"{slot} in {name}", 1.1
             yield f"{slot} not in {name}", 1.1
+            if all(isinstance(v, int) for v in items.values()):
+                yield from _steps(name, slot)
             yield f"{name}[{slot}]", 1.2
             yield f"not {name}[{slot}]", 1.2
             for value in list(items.values())[:_MAX_CONSTANTS]:
@@ -153,6 +155,12 @@ def _slot_tests(
         for rest in range(period):
             yield f"{slot} % {period} == {rest}", 3.0
             yield f"{slot} % {period} != {rest}", 3.0
+
+
+def _steps(name: str, slot: str) -> Iterator[tuple[str, float]]:
+    """Where a list of sizes changes from one index to the next, forwards (from 1 on) and backwards."""
+    yield f"{name}[{slot}] != ({name}[{slot} - 1] if {slot} > 0 else 1)", 1.5
+    yield f"{slot} > 0 and {name}[len({name}) - 1 - {slot}] != {name}[len({name}) - {slot}]", 1.6
 
 
 def is_small(value: Value) -> bool:
@@ -181,6 +189,7 @@ def _arithmetic(slot: str, count: str | None, numbers: Sequence[str]) -> Iterato
         if count and name != count:
             yield f"{slot} < {count} - {name}", 1.5
             yield f"{slot} <= {count} - {name}", 1.9
+            yield f"({slot} + 1) % max({count} // {name}, 1) == 0", 2.0
         for other in numbers:
             if other not in (name, count) and name != count:
                 yield f"({slot} - {other}) % {name} == 0", 1.9

@@ -59,6 +59,7 @@ def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, V
     if draws > _FEW:
         for other, values in choices.items():
             trials += [{other: item} for item in values[1:] if other != name]
+        trials += [move for move in found.moves if name not in move]
     for _ in range(draws):
         trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < 0.5})
     for changes in trials:
@@ -88,8 +89,9 @@ def _movers(found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], 
         if value == base[1]:
             continue
         differing = [n for n in choices if n != name and values.get(n) != base[0].get(n)]
-        if len(differing) == 1:
-            moved[differing[0]] = None
+        # Some fields change only in company: heads and key-value heads that must be equal.
+        if len(differing) == 1 or any(set(differing) == set(move) for move in found.moves):
+            moved |= dict.fromkeys(differing)
     return list(moved) or [n for n in found.accepted if n != name][:_MAX_FIELDS]
 
 

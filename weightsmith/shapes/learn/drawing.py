@@ -11,7 +11,7 @@ from weightsmith.shapes.learn.lab import names
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.lab import Observation
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _SMALL = 16
+_THRESHOLD = re.compile(r"([\w.]+) (?:<=|>=|<|>) (\d+)\b")
 # The count of a stack of layers, by the names that configs give it.
 _STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
@@ -66,6 +67,28 @@ def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
                 changes |= {n: _random_list(found, rng, n, changes) for n in own}
                 if found.lab.observe(changes) is not None or not own:
                     break
+            turned = {n: not v[0] for n, v in found.accepted.items() if isinstance(v[0], bool) and len(v) > 1}
+            for flags in (
+                turned,
+                *({n: v} for n, v in turned.items()),
+            ):  # what a flag adds may turn there, too
+                if found.lab.observe({**changes, **flags}) is not None:
+                    break
+
+
+def edges(found: Survey, conditions: Iterable[str]) -> list[Observation]:
+    """Configs at the thresholds that conditions name, where these lie between numbers that were tried."""
+    built = []
+    for name, number in dict.fromkeys(pair for text in conditions for pair in _THRESHOLD.findall(text)):
+        seen = sorted({v for v in found.accepted.get(name, ()) if is_int(v)})
+        if not seen or seen[-1] > 2 * _SMALL + 2:
+            continue
+        above = next((v for v in seen if v > int(number)), seen[-1])
+        for value in range(int(number), above):
+            if value not in seen and (tried := found.lab.observe({name: value}, found.base, (name,))):
+                built.append(tried)
+                found.accepted[name].append(value)
+    return built
 
 
 def _is_small(value: Value) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, combinations_with_replacement, permutations
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import Floor, Limit, Polynomial
+from weightsmith.shapes.expression import Floor, Item, Limit, Polynomial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +25,10 @@ MAX_CONSTANT = 4_096
 # A head width that the class has fixed is a larger factor: where so many different numbers are multiples of it.
 MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
-_TOLERANCE = 1e-7
+# So many rows often show already that no equation can tell them apart.
+_SAMPLE = 100
+# Of the items of lists, the first few take part in floors and limits.
+_MAX_ITEMS = 6
 
 
 def fit_value(
@@ -39,7 +42,12 @@ def fit_value(
     if not rows or len(set(target)) == 1:
         return Polynomial.constant(target[0]) if rows else None
     plain: list[Atom] = [*sorted(fields), *items]
+    sample = rows[:_SAMPLE]
+    if len(rows) > 2 * _SAMPLE and _torn(sample, fields, {a: c for a in plain if (c := _column(a, sample))}):
+        return None
     columns = {atom: column for atom in plain if (column := _column(atom, rows)) is not None}
+    if _torn(rows, fields, columns):
+        return None
     atoms = [atom for atom in columns if len(set(columns[atom])) > 1]
     found = _multilinear(atoms, columns, target) if atoms else None
     if found is not None or not hard:
@@ -47,7 +55,15 @@ def fit_value(
     found = _powers(atoms, columns, target, (1, 2)) if atoms else None
     if found is not None:
         return found
-    for extra in _extra_atoms([n for n in fields if _varies(n, rows)], rows):
+    listed = [item for item in items if isinstance(item, str) and item in atoms]
+    found = _grid(listed, target, rows)
+    if found is not None:
+        return found
+    # Of fields alone first, then of items of lists, too.
+    single = [n for n in fields if _varies(n, rows)]
+    for extra in dict.fromkeys(
+        (*_extra_atoms(single, rows), *_extra_atoms([*single, *listed[:_MAX_ITEMS]], rows))
+    ):
         column = _column(extra, rows)
         if column is None or len(set(column)) == 1:
             continue
@@ -57,6 +73,37 @@ def fit_value(
             return found
         del columns[extra]
     return _powers(atoms, columns, target, (3,)) if atoms else None
+
+
+def _torn(rows: Sequence[Row], fields: Iterable[str], columns: Mapping[Atom, list[int]]) -> bool:
+    """Whether two rows differ in their number and in nothing that an equation could read."""
+    others = [name for name in fields if name not in columns]
+    seen: dict[object, int] = {}
+    for place, (values, number) in enumerate(rows):
+        read = *(column[place] for column in columns.values()), *(repr(values.get(name)) for name in others)
+        if seen.setdefault(read, number) != number:
+            return True
+    return False
+
+
+def _grid(items: Sequence[str], target: list[int], rows: Sequence[Row]) -> Polynomial | None:
+    """`(sizes[0] // steps[0]) * (sizes[1] // steps[1])`, and a few more: the patches of an image with two sides."""
+    owners = [
+        item.removesuffix("[0]") for item in items if item.endswith("[0]") and f"{item[:-3]}[1]" in items
+    ]
+    for sizes, steps in permutations(owners, 2):
+        sides = [
+            Floor(Polynomial.of({(f"{sizes}[{i}]",): 1}), Polynomial.of({(f"{steps}[{i}]",): 1}))
+            for i in range(2)
+        ]
+        found = [column for side in sides if (column := _column(side, rows)) is not None]
+        if len(found) == len(sides):
+            patches = [a * b for a, b in zip(*found, strict=True)]
+            table: dict[Monomial, list[int]] = {tuple(sides): patches, (): [1] * len(target)}
+            fitted = _sparse(table, target, 1) or _sparse(table, target, 2)
+            if fitted is not None:
+                return fitted
+    return None
 
 
 def _varies(name: str, rows: Iterable[Row]) -> bool:
@@ -70,6 +117,8 @@ def _column(atom: Atom, rows: Iterable[Row]) -> list[int] | None:
     for values, _ in rows:
         if isinstance(atom, str) and isinstance(values.get(atom), float) and values[atom] % 1:
             return None
+        if isinstance(atom, Item) and (atom.index.substitute(values).known() or 0) < 0:
+            return None  # an item before the first is not the last one
         try:
             number = polynomial.substitute(values).known()
         except ZeroDivisionError:
@@ -126,11 +175,12 @@ def _with_extra(
 def _powers(
     atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int], sizes: Iterable[int]
 ) -> Polynomial | None:
-    monomials = [m for degree in range(4) for m in combinations_with_replacement(atoms, degree)]
+    """The fourth degree only where one product is the whole: width * merge ** 2 * frames."""
+    monomials = [m for degree in range(5) for m in combinations_with_replacement(atoms, degree)]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
     for terms in sizes:
-        few = dict(list(table.items())[:_MAX_MONOMIALS]) if terms > 2 else table
-        found = _sparse(few, target, terms)
+        few = {m: column for m, column in table.items() if len(m) < 4 or terms == 1}
+        found = _sparse(dict(list(few.items())[:_MAX_MONOMIALS]) if terms > 2 else few, target, terms)
         if found is not None:
             return found
     return None
@@ -146,6 +196,11 @@ def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
                 yield Limit("int", (one[a].times(one[ratio]),))
     for a, b in permutations(fields, 2):
         yield Floor(one[a], one[b])
+    for a, b in permutations(fields, 2):  # every second channel of a head: rotary frequencies
+        share = one[a].floor_divided_by(one[b])
+        yield Floor(share.plus(Polynomial.constant(1)), Polynomial.constant(2))
+    for a, b in permutations(fields, 2):
+        yield Limit("max", (one[a].floor_divided_by(one[b]), Polynomial.constant(1)))
     for a, b in combinations(fields, 2):
         yield Limit("min", (one[a], one[b]))
         yield Limit("max", (one[a], one[b]))
@@ -242,13 +297,14 @@ def _sparse(
     return min(found, key=_complexity, default=None)
 
 
-def _complexity(polynomial: Polynomial) -> tuple[int, int, int, str]:
+def _complexity(polynomial: Polynomial) -> tuple[int, int, int, int, str]:
     degrees = sum(len(m) for m, _ in polynomial.terms)
     constants = any(m == () for m, _ in polynomial.terms)
     return (
         len(polynomial.terms) + constants,
         degrees,
         sum(abs(c) for _, c in polynomial.terms),
+        len(polynomial.fields()),
         str(polynomial),
     )
 

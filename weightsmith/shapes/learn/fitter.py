@@ -59,6 +59,14 @@ class Unexpressed(Exception):
     """No equation of the language fits; the text says what is not understood."""
 
 
+class Uncounted(Unexpressed):
+    """No equation says how many there are of a container."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__(f"no equation found for how many {container}# there are")
+        self.container = container
+
+
 @dataclass(slots=True)
 class Fitter:
     """Fits the roles of one model class; equal questions are answered once.
@@ -81,6 +89,9 @@ class Fitter:
     _role_ends: float = float("inf")
     _equations: dict[str, Equation] = field(default_factory=dict)
     _twins: dict[str, tuple[Polynomial, ...]] = field(default_factory=dict)
+    _texts: dict[int, str] = field(default_factory=dict)
+    # The axis that failed last is tried first: most tests that could tell shapes apart fail at the same one.
+    _suspect: int = 0
 
     def __post_init__(self) -> None:
         by_id = {id(s.observation): s for s in self.sightings}
@@ -141,9 +152,28 @@ class Fitter:
             raise Unexpressed(
                 f"no equation found for its shape, moved by {', '.join(names) or 'nothing seen'}"
             )
-        self._twins[str(role)] = tuple(dict.fromkeys(axis for shape, _ in variants for axis in shape))
-        self._equations[str(role)] = Equation(role, slots, tuple(variants))
-        return self._equations[str(role)]
+        found = Equation(role, slots, tuple(variants))
+        self.adopt(found)
+        return found
+
+    def adopt(self, equation: Equation) -> None:
+        """Takes an equation that was found before for one of this fitter's own."""
+        self._twins[str(equation.role)] = _axes_of(equation)
+        self._equations[str(equation.role)] = equation
+
+    def holds(self, equation: Equation, places: Iterable[int]) -> bool:
+        """Whether it gives exactly the role's tensors in the sightings at these places."""
+        names = [name for name, _ in equation.slots]
+        for place in places:
+            own, seen = self._narrow[place], self.sightings[place].roles.get(equation.role, {})
+            given = {}
+            for cell in cube(equation.slots, own):
+                shape = _shape_at(equation, {**own, **dict(zip(names, cell, strict=True))})
+                if shape is not None:
+                    given[cell] = shape
+            if given != seen:
+                return False
+        return True
 
     def movers(self, role: Role) -> frozenset[str]:
         """Every field that alone was seen to change a shape of the role, or how far its indices run."""
@@ -173,7 +203,7 @@ class Fitter:
         for depth, container in enumerate(role.containers):
             count = self._count(container, names[:depth])
             if count is None:
-                raise Unexpressed(f"no equation found for how many {container}# there are")
+                raise Uncounted(container)
             slots.append((names[depth], count))
         return tuple(slots)
 
@@ -331,16 +361,18 @@ class Fitter:
     ) -> tuple[Polynomial, ...] | None:
         if len({len(shape) for _, shape in rows}) != 1:
             return None
-        axes = []
-        for axis in range(len(rows[0][1])):
+        count = len(rows[0][1])
+        axes: dict[int, Polynomial] = {}
+        for axis in sorted(range(count), key=lambda axis: axis != self._suspect):
             numbers = [(values, shape[axis]) for values, shape in rows]
             fitted = self._familiar(numbers, twin, hard)
             if fitted is None:
                 fitted = self._fit(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
+                self._suspect = axis
                 return None
-            axes.append(fitted)
-        return tuple(axes)
+            axes[axis] = fitted
+        return tuple(axes[axis] for axis in range(count))
 
     def _familiar(
         self, rows: Sequence[tuple[Values, int]], twin: Sequence[Polynomial], others_too: bool
@@ -369,6 +401,14 @@ class Fitter:
                             moved.setdefault(axis, set()).add(changed)
         return moved
 
+    def _text(self, value: Value) -> object:
+        """What stands for a value where rows are compared: a list is the same object in all rows of an observation."""
+        if not isinstance(value, list):
+            return value if type(value) is int else repr(value)
+        if id(value) not in self._texts:
+            self._texts[id(value)] = repr(value)
+        return self._texts[id(value)]
+
     def _fit(
         self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
     ) -> Polynomial | None:
@@ -380,16 +420,33 @@ class Fitter:
             *owners,
             *(slot for item in items if isinstance(item, Item) for slot in item.index.fields()),
         }
-        narrow: dict[str, tuple[Values, int]] = {}
+        order = sorted(wanted)
+        narrow: dict[object, tuple[Values, int]] = {}
         for values, number in rows:
-            small = {n: values[n] for n in wanted if n in values}
-            narrow.setdefault(repr((sorted(small.items()), number)), (small, number))
+            told = number, *(self._text(values[n]) if n in values else ... for n in order)
+            if told not in narrow:
+                narrow[told] = {n: values[n] for n in order if n in values}, number
         key = (frozenset(narrow), tuple(fields), hard)
         if key not in self._values:
             if time.process_time() > self._role_ends:
                 raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
             self._values[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._values[key]
+
+
+def _axes_of(equation: Equation) -> tuple[Polynomial, ...]:
+    return tuple(dict.fromkeys(axis for shape, _ in equation.variants for axis in shape))
+
+
+def _shape_at(equation: Equation, values: Values) -> tuple[int | None, ...] | None:
+    """The shape of the first variant whose test holds; None when there is none."""
+    for shape, test in equation.variants:
+        if not test or ever(test, [values]):
+            try:
+                return tuple(axis.substitute(values).known() for axis in shape)
+            except (TypeError, ZeroDivisionError):
+                return (None,)
+    return None
 
 
 def _is_size(value: Value) -> bool:

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.learn.base import is_field, start
-from weightsmith.shapes.learn.drawing import draw, overshoot
-from weightsmith.shapes.learn.fitter import Fitter, Unexpressed
+from weightsmith.shapes.learn.drawing import draw, edges, overshoot
+from weightsmith.shapes.learn.fitter import Fitter, Uncounted, Unexpressed
 from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
 from weightsmith.shapes.learn.nulls import null_rules
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.rules import grouping_rules, learn_rules, positive_rules, quotient_rules
+from weightsmith.shapes.learn.rules import (
+    companion_rules,
+    grouping_rules,
+    learn_rules,
+    positive_rules,
+    quotient_rules,
+)
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
-from weightsmith.shapes.learn.survey import Survey, survey
+from weightsmith.shapes.learn.survey import Survey, changes_of, from_second_base, survey
+from weightsmith.shapes.learn.trials import challenge, probe_refused, share_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +36,14 @@ if TYPE_CHECKING:
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12
 _ROUNDS = 6
+# Rules that a build refutes give way to others, this often.
+_TRIALS = 4
 # What refutes a page in its proof is learned from, and the page is proven again on other configs.
 _ATTEMPTS = 3
+# Roles that nothing moved are surveyed from where they were seen, so many times.
+_MAX_VISITS = 4
+# Containers that nothing counts are spelled out up to this size, and up to so many kinds of tensors.
+_HANDFUL, _FEW_KINDS = 24, 4
 # A page stands when it reproduces this many configs that it has never seen.
 PROOFS = 10
 
@@ -50,14 +63,38 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Work:
-    """What grows from round to round."""
+    """What grows from round to round.
+
+    kept: equations, and the observations that each is known to explain. visited: observations from which roles were
+    surveyed that nothing had moved. spelled: containers whose digits are names: the places of a few convolutions
+    among their activations. tried: rules that stood a trial.
+    """
 
     found: Survey
     roles: dict[str, Roles]
     rng: random.Random = field(default_factory=lambda: random.Random(20))
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
     nulls: dict[str, Polynomial] = field(default_factory=dict)
-    failed: dict[tuple[str, Role], tuple[object, str]] = field(default_factory=dict)
+    failed: dict[tuple[str, Role], tuple[tuple[frozenset[str], ...], str]] = field(default_factory=dict)
+    kept: dict[tuple[str, Role], tuple[Equation, set[int]]] = field(default_factory=dict)
+    visited: set[int] = field(default_factory=set)
+    spelled: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
+
+    def spell_out(self, architecture: str, containers: Sequence[str]) -> None:
+        self.spelled |= set(containers)
+        self._read_names(architecture, self.roles[architecture].slotted - self.spelled)
+
+    def learn_roles(self) -> None:
+        """Which digits are indices, once more with what was observed since."""
+        for architecture, known in list(self.roles.items()):
+            found = Roles.learned(self.found.lab.observations, architecture).slotted - self.spelled
+            if not found <= known.slotted:
+                self._read_names(architecture, known.slotted | found)
+
+    def _read_names(self, architecture: str, slotted: set[str]) -> None:
+        self.roles[architecture] = Roles(slotted)
+        self.sighted = {key: s for key, s in self.sighted.items() if key[0] != architecture}
 
     def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
         found = []
@@ -78,6 +115,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     for architecture in lab.architectures:
         hints |= words(architecture)
     found = survey(lab, base, hints)
+    probe_refused(found)
     work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
@@ -85,6 +123,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     divided = [q for a in lab.architectures for q in quotients(a)]
     grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
+    grouping += [*share_rules(found), *companion_rules(found, defaults)]
     outcome = _prove(work, _page(work, defaults, grouping), started, 0)
     for attempt in range(1, 2 * _ATTEMPTS):
         if not outcome.contradicted or outcome.page is None:
@@ -101,15 +140,49 @@ def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -
     """Fits, tries to refute the result with random configs, and fits again with what refuted it."""
     found, page = work.found, {}
     for _ in range(_ROUNDS):
+        _try_rules(work)
         learned = [_fit(work, architecture) for architecture in found.lab.architectures]
+        if _revisit(work):
+            learned = [_fit(work, architecture) for architecture in found.lab.architectures]
         rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
         page = assemble(found, learned, rules, defaults, work.nulls)
         before = len(found.lab.observations)
-        fresh = [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
+        fresh: list[Observation | None] = [*edges(found, _conditions(learned))]
+        fresh += [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
         wrong = [o for o in fresh if o is not None and contradictions(page, o)]
         if not wrong and len(found.lab.observations) > before:
             break
     return page
+
+
+def _try_rules(work: _Work) -> None:
+    """Builds what the rules forbid: those that it refutes give way to others, which are tried in turn."""
+    for _ in range(_TRIALS):
+        if not challenge(work.found, learn_rules(work.found), work.tried):
+            break
+
+
+def _revisit(work: _Work) -> bool:
+    """Surveys where roles were seen that no single change ever moved, a few times in all; says whether it did."""
+    before = len(work.visited)
+    for (architecture, role), ((movers, *_), _) in list(work.failed.items()):
+        seen = [
+            s.observation
+            for s in work.sightings(architecture, work.found.lab.observations)
+            if role in s.roles
+        ]
+        fresh = not movers and seen and not any(id(o) in work.visited for o in seen)
+        if fresh and len(work.visited) < _MAX_VISITS:
+            nearest = min(seen, key=lambda o: len(changes_of(o, work.found)))
+            work.visited.add(id(nearest))
+            from_second_base(work.found, nearest, work.found.candidates())
+    if len(work.visited) > before:
+        work.learn_roles()
+    return len(work.visited) > before
+
+
+def _conditions(learned: Sequence[Learned]) -> list[str]:
+    return [test for part in learned for e in part.equations.values() for _, test in e.variants if test]
 
 
 def _fit(work: _Work, architecture: str) -> Learned:
@@ -121,25 +194,53 @@ def _fit(work: _Work, architecture: str) -> Learned:
     fitter = Fitter(sightings, fields, structural, work.nulls)
     equations: dict[Role, Equation] = {}
     unexpressed: dict[str, str] = {}
+    uncounted: dict[str, None] = {}
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
     for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
         lab.check_time()
         # More rows never make an equation fit that did not; only more fields to read could.
         known = fitter.movers(role), frozenset(structural), frozenset(work.nulls)
-        before, why = work.failed.get((architecture, role), (None, ""))
+        before, why = work.failed.get((architecture, role), ((), ""))
         if before == known:
             unexpressed[str(role)] = why
             continue
+        equation, proven = work.kept.get((architecture, role), (None, set()))
+        fresh = [i for i, s in enumerate(sightings) if id(s.observation) not in proven]
+        if equation is not None and fitter.holds(equation, fresh):
+            fitter.adopt(equation)
+            equations[role] = equation
+            proven |= {id(s.observation) for s in sightings}
+            continue
         try:
             equations[role] = fitter.equation(role)
+            work.kept[architecture, role] = equations[role], {id(s.observation) for s in sightings}
         except Unexpressed as reason:
+            if isinstance(reason, Uncounted):
+                uncounted[reason.container] = None
             unexpressed[str(role)] = str(reason)
             work.failed[architecture, role] = known, str(reason)
+    small = [c for c in uncounted if _is_handful(c, sightings)]
+    if small:
+        work.spell_out(architecture, small)
+        return _fit(work, architecture)
     rules = null_rules(equations.values())
     if rules.keys() - work.nulls.keys():
         work.nulls |= rules
+        work.kept.clear()
         return _fit(work, architecture)
     return Learned(architecture, work.roles[architecture], equations, unexpressed)
+
+
+def _is_handful(container: str, sightings: Sequence[Sighting]) -> bool:
+    """Few things of a few kinds, in no other container: they can be named one by one."""
+    sizes = [size for s in sightings for size in s.sizes.get(container, {}).values()]
+    roles = {role for s in sightings for role in s.roles if container in role.containers}
+    return (
+        "#" not in container
+        and max(sizes, default=0) <= _HANDFUL
+        and all(len(role.containers) == 1 for role in roles)
+        and len(roles) <= _FEW_KINDS
+    )
 
 
 def _fields(found: Survey) -> list[str]:

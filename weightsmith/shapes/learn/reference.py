@@ -146,9 +146,24 @@ def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Bui
                 break
         with time_limit(seconds), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
+            check_kernels(model)
             return _on_disk(model)
+    except Rejected:
+        raise
     except Exception as error:
         raise Rejected(_words(error)) from error
+
+
+# The axes of a kernel: output and input channels, then those that it slides along.
+_KERNEL_AXES = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}
+
+
+def check_kernels(model: Any) -> None:
+    """A patch size with an item too many builds a convolution that no forward pass could run. Raises Rejected."""
+    for module in model.modules():
+        axes = _KERNEL_AXES.get(type(module).__name__)
+        if axes is not None and module.weight.dim() != axes:
+            raise Rejected(f"a {type(module).__name__} whose kernel has {module.weight.dim()} axes")
 
 
 def _on_disk(model: Any) -> Built:

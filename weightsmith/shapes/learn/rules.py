@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 _GROUPS = re.compile(r"key_value|kv")
 _HEADS = re.compile(r"heads$")
+_ARITHMETIC = ("ZeroDivisionError", "ValueError: math domain error")
 _SMALL = 16
 _MAX_RULES = 16
 # A rule that was never put to the test by different numbers is a coincidence.
 _MIN_SUPPORT = 4
 _MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
+_FEW_FIELDS = 2
 
 
 def learn_rules(found: Survey) -> list[str]:
@@ -31,7 +34,7 @@ def learn_rules(found: Survey) -> list[str]:
     accepted = [_numbers(o.values, fields) for o in lab.observations]
     accepted = [v for v in accepted if len(v) == len(fields)]
     refused, steps = _refused(found, fields)
-    candidates: list[tuple[str, frozenset[int]]] = []
+    candidates: list[_Candidate] = []
     for text, names in _candidates(
         fields, found.base.values, _bounds(found, fields, accepted, refused, steps)
     ):
@@ -48,27 +51,68 @@ def learn_rules(found: Survey) -> list[str]:
             continue  # nothing that was refused broke this rule alone
         enough = _MIN_FLAGS if flags or " == " in text.removesuffix(" == 0") else _MIN_SUPPORT
         if seen >= enough and (not flags or len(broken) >= _MIN_BROKEN):
-            candidates.append((text, broken))
-    rules: list[str] = []
-    explained: set[int] = set()
-    while candidates and len(rules) < _MAX_RULES:
-        text, broken = max(candidates, key=lambda c: (len(c[1] - explained), _plausible(c[0]), -len(c[0])))
-        if not broken - explained:
+            candidates.append(_Candidate(text, len(names), broken))
+    return _chosen(candidates, _complaints(found, fields))
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """broken: the refusals that the rule would explain. reads: how many fields it binds."""
+
+    text: str
+    reads: int
+    broken: frozenset[int]
+
+
+def _chosen(candidates: Sequence[_Candidate], complaints: Sequence[frozenset[int]]) -> list[str]:
+    """The simplest rule behind every complaint that one explains whole, then the fewest that explain the rest.
+
+    Products of several fields explain any few refusals by chance: only a whole complaint speaks for one.
+    """
+    chosen: dict[str, _Candidate] = {}
+    for complaint in sorted(complaints, key=len, reverse=True):
+        whole = [c for c in candidates if complaint <= c.broken]
+        if whole and not any(complaint <= c.broken for c in chosen.values()):
+            best = min(whole, key=lambda c: (c.reads, -_plausible(c.text), -len(c.broken), len(c.text)))
+            chosen[best.text] = best
+    explained = frozenset[int]().union(*(c.broken for c in chosen.values()))
+    left = [c for c in candidates if c.reads <= _FEW_FIELDS]
+    while left and len(chosen) < _MAX_RULES:
+        best = max(left, key=lambda c: (len(c.broken - explained), _plausible(c.text), -len(c.text)))
+        if not best.broken - explained:
             break
-        rules.append(text)
-        explained |= broken
-    return rules
+        chosen[best.text] = best
+        explained |= best.broken
+    return list(chosen)
+
+
+def _complaints(found: Survey, fields: Sequence[str]) -> list[frozenset[int]]:
+    """The refusals by what the reference says of them, numbers left out: one check in its code, as a rule."""
+    rows: dict[str, set[int]] = {}
+    for place, why in enumerate(_reasons(found, fields)):
+        rows.setdefault(re.sub(r"\d+", "#", why), set()).add(place)
+    return [frozenset(places) for places in rows.values() if len(places) >= _MIN_BEYOND]
 
 
 def _refused(found: Survey, fields: Sequence[str]) -> tuple[list[dict[str, int]], list[int]]:
     """What was refused, and by how many settings each differs from the base."""
-    rows, steps = [], []
-    for settings, _ in found.lab.refusals:
+    kept = _refusals(found, fields)
+    rows = [_numbers({**found.base.values, **settings}, fields) for settings, _ in kept]
+    return rows, [sum(found.lab.base.get(n) != v for n, v in settings.items()) for settings, _ in kept]
+
+
+def _reasons(found: Survey, fields: Sequence[str]) -> list[str]:
+    return [why for _, why in _refusals(found, fields)]
+
+
+def _refusals(found: Survey, fields: Sequence[str]) -> list[tuple[Mapping[str, Value], str]]:
+    """Those in which every field is a number, and none that matters is 0."""
+    kept = []
+    for settings, why in found.lab.refusals:
         values = _numbers({**found.base.values, **settings}, fields)
         if len(values) == len(fields) and all(values[n] > 0 for n in found.accepted if is_int(values.get(n))):
-            rows.append(values)
-            steps.append(sum(found.lab.base.get(n) != v for n, v in settings.items()))
-    return rows, steps
+            kept.append((settings, why))
+    return kept
 
 
 def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
@@ -107,11 +151,31 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
 
 
 def positive_rules(found: Survey) -> list[str]:
-    """`a > 0` where 0 alone made the model divide by it."""
-    divided = (settings for settings, why in found.lab.refusals if why.startswith("ZeroDivisionError"))
-    zero = dict.fromkeys(n for s in divided for n in found.accepted if s.get(n) == 0 and is_int(s.get(n)))
-    alone = [n for n in zero if any(o.values.get(n) == 1 for o in found.lab.observations)]
+    """`a > 0` where no arithmetic takes a 0 alone, or the class makes another number of it."""
+    base = found.lab.base
+    divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
+    changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
+    single = (next(iter(c.items())) for c in changed if len(c) == 1)
+    alone = list(dict.fromkeys(n for n, v in single if v == 0 and is_int(v)))
+    alone += [n for n in found.replaced if n not in alone]
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
+
+
+def companion_rules(found: Survey, defaults: Mapping[str, Value]) -> list[str]:
+    """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
+
+    Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
+    """
+    lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
+    optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
+    rules = []
+    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
+        group = [name for name in optional if name.rpartition(".")[0] == prefix]
+        bound = [name for name in group if found.lab.observe({name: None}) is None]
+        together: dict[str, Value] = dict.fromkeys(bound)
+        if len(bound) > 1 and any(found.lab.observe({**together, **kinds}) for kinds in ({}, *lists)):
+            rules += [f"({bound[0]} is None) == ({other} is None)" for other in bound[1:]]
+    return rules
 
 
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
@@ -157,6 +221,12 @@ def _bounds(
             alone = {(v[a], v[b]) for v, n in zip(refused, steps, strict=True) if n == 1 and v[a] >= v[b]}
             if len(alone) >= _MIN_BEYOND:
                 bounds.append((f"{a} < {b}", (a, b)))
+        alike = {v[a] for v in refused if v[a] == v[b]}
+        if a < b and {-1, 1} <= built and 0 not in built and len(alike) >= _MIN_BEYOND:
+            bounds.append((f"{a} != {b}", (a, b)))
+        beyond, not_beyond = ({v[a] - 2 * v[b] for v in rows} for rows in (accepted, refused))
+        if -1 in beyond and 0 in not_beyond and max(beyond) < 0:
+            bounds.append((f"{a} < 2 * {b}", (a, b)))
     return bounds
 
 
@@ -186,11 +256,13 @@ def _candidates(
                 yield f"({a} // {b}) % 2 == 0", (a, b)
     for a in fields:
         yield f"{a} % 2 == 0", (a,)
-    sizes = [f for f in fields if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
-    for a, b in combinations(sizes, 2):
-        for c in sizes:
-            if c not in (a, b):
-                yield f"{a} * {b} % {c} == 0", (a, b, c)
-        for c, d in combinations(sizes, 2):
-            if len({a, b, c, d}) == 4:
-                yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+    for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
+        own = [f for f in fields if f.rpartition(".")[0] == prefix]
+        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+        for a, b in combinations(sizes, 2):
+            for c in sizes:
+                if c not in (a, b):
+                    yield f"{a} * {b} % {c} == 0", (a, b, c)
+            for c, d in combinations(sizes, 2):
+                if len({a, b, c, d}) == 4:
+                    yield f"{a} * {b} == {c} * {d}", (a, b, c, d)

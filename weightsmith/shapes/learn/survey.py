@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.base import is_field, is_int
 from weightsmith.shapes.learn.drawing import draw
 from weightsmith.shapes.learn.lab import kinds_of_names, names
+from weightsmith.shapes.page import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
 _SPECIAL = (0, None)
 _MAX_ACCEPTED = 8
 _MAX_BASES = 16
+# Of observations that show no new tensors, only more shapes of known ones, the first few.
+_MAX_MIXED = 3
 _MAX_PARTNERS = 4
 # A count of modules is not raised beyond this: every build would take longer and teach nothing.
 _MAX_COUNT = 12
@@ -33,6 +36,7 @@ class Survey:
     """base: the first observation. accepted: per field that matters, values that build (the base's own first).
 
     words: per field, the strings that the implementation compares it with. counts: fields that number modules.
+    replaced: fields of which the class turns 0 into another number, or that cut a model in two when they are 0.
     """
 
     lab: Lab
@@ -42,6 +46,7 @@ class Survey:
     counts: set[str] = field(default_factory=set)
     refused: dict[str, None] = field(default_factory=dict)
     moves: list[dict[str, Value]] = field(default_factory=list)
+    replaced: dict[str, None] = field(default_factory=dict)
 
     def candidates(self) -> dict[str, Value]:
         return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
@@ -61,7 +66,8 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
         if telling and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
-            _from_second_base(found, observation, fields)
+            from_second_base(found, observation, fields)
+    _from_mixed_bases(found, bases, fields)
     rng = random.Random(0)
     for _ in range(3):  # what a field decides may show only once others have changed
         drawn = draw(found, rng, structure_only=True)
@@ -82,24 +88,67 @@ def _nulled(observation: Observation, base: Observation) -> bool:
 
 
 def _reshaped(observation: Observation, base: Observation) -> bool:
-    """A flag or a word that changes shapes and no names: other equations hold then."""
+    """A flag, a word or a number of axes that changes shapes and no names: other equations hold then."""
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
-    return isinstance(value, str | bool) and not _alike(observation, base)
+    word = isinstance(value, str | bool) and not _alike(observation, base)
+    return word or _axes(observation) != _axes(base)
 
 
-def _from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+def _axes(observation: Observation) -> list[int]:
+    """How many axes each tensor has."""
+    return [len(table[name]) for table in observation.tables.values() for name in sorted(table)]
+
+
+def from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+    """Single changes from an observation that shows what the base does not."""
     rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
     new = _sensitive(found, origin, rest)
     for name in (*new, *found.accepted):
-        if isinstance(origin.values.get(name), int) and (
+        if isinstance(origin.values.get(name), int | float) and (
             name not in origin.changed or is_int(origin.values[name])
         ):
             _probe(found, origin, name, limit=3 if name in found.accepted else _MAX_ACCEPTED)
 
     for move in found.moves:
         found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
+
+
+def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mapping[str, Value]) -> None:
+    """From observations in which one kind of tensor has more shapes than in any base: other equations hold there.
+
+    A flag that matters only there may give other fields a say in turn.
+    """
+    seen = set().union(*map(_varieties, bases))
+    mixed = 0
+    for observation in list(found.lab.observations):
+        fresh = _varieties(observation) - seen
+        if not fresh or not observation.changed or mixed >= _MAX_MIXED:
+            continue
+        mixed += 1
+        seen |= fresh
+        known, before = set(found.accepted), len(found.lab.observations)
+        from_second_base(found, observation, fields)
+        for flagged in found.lab.observations[before:]:
+            if len(flagged.changed) == 1 and _is_new_flag(flagged, known):
+                rest = {n: v for n, v in fields.items() if n not in found.accepted}
+                for name in _sensitive(found, flagged, rest):
+                    _probe(found, flagged, name)
+
+
+def _varieties(observation: Observation) -> set[tuple[str, int]]:
+    """(digit-free name, 1 … in how many shapes it is there)."""
+    shapes: dict[str, set[tuple[int, ...]]] = {}
+    for table in observation.tables.values():
+        for name, shape in table.items():
+            shapes.setdefault(name_key(name), set()).add(shape)
+    return {(key, number + 1) for key, found in shapes.items() for number in range(len(found))}
+
+
+def _is_new_flag(observation: Observation, known: set[str]) -> bool:
+    (name,) = observation.changed
+    return name not in known and isinstance(observation.values.get(name), bool)
 
 
 def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
@@ -149,6 +198,9 @@ def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) ->
     for name in list(found.refused):
         if len(found.accepted.get(name, ())) > 2:
             continue
+        if _moves_alone(found, origin, name):
+            _probe(found, origin, name)
+            continue
         own, partners = fields.get(name), 0
         for other, value in fields.items():
             if (
@@ -168,6 +220,44 @@ def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) ->
                     if new not in accepted:
                         accepted.append(new)
                 found.moves.append(both)
+        _with_settings(found, origin, name)
+
+
+def _with_settings(found: Survey, origin: Observation, name: str) -> None:
+    """A number that the lists of a dict beside it must add up to: a head width, and the sections of its rotation."""
+    own = origin.values.get(name)
+    if not isinstance(own, int) or isinstance(own, bool):
+        return
+    beside = [
+        (other, value)
+        for other, value in origin.values.items()
+        if isinstance(value, dict) and other.rpartition(".")[0] == name.rpartition(".")[0]
+    ]
+    for other, settings in beside:
+        for factor, divisor in ((2, 1), (1, 2), (3, 1), (3, 2), (4, 1)):
+            scaled = {key: _scaled(value, factor, divisor) for key, value in settings.items()}
+            if scaled == settings or own * factor % divisor:
+                continue
+            both: dict[str, Value] = {name: own * factor // divisor, other: scaled}
+            tried = found.lab.observe({**changes_of(origin, found), **both}, origin, (name,))
+            if tried is not None and not _alike(tried, origin):
+                found.moves.append(both)
+                accepted = found.accepted.setdefault(name, [own])
+                accepted += [v for v in (both[name],) if v not in accepted]
+
+
+def _scaled(value: Value, factor: int, divisor: int) -> Value:
+    sizes = isinstance(value, list) and value and all(is_int(item) for item in value)
+    return [item * factor // divisor for item in value] if sizes else value
+
+
+def _moves_alone(found: Survey, origin: Observation, name: str) -> bool:
+    """Whether some other value is taken after all, and moves a tensor: the first ones asked may all have been odd."""
+    for value in alternatives(found, name, origin.values.get(name), all_of_them=True):
+        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
+        if tried is not None and not _alike(tried, origin):
+            return True
+    return False
 
 
 def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
@@ -185,6 +275,7 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
     """All candidate values of one field, until enough of them were accepted."""
     own: Value = origin.values.get(name)
     accepted = found.accepted.setdefault(name, [own])
+    limit += len(own) // 2 if isinstance(own, list) else 0  # each item has its say
     new = 0
     before = names(origin)
     usual = alternatives(found, name, own, all_of_them=True)
@@ -198,12 +289,28 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             continue
         if value == 0 and value is not False and names(tried) == before:
             found.lab.forget(tried)  # `x or other`: zero that removes nothing stands for something else
+            if tried.values.get(name) != 0:
+                found.replaced[name] = None
+            continue
+        if value == 0 and name in found.counts and _cuts(tried, origin):
+            found.lab.forget(tried)
+            found.replaced[name] = None
             continue
         new += 1
         if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
             found.counts.add(name)
         if value not in accepted or any(type(value) is not type(a) for a in accepted if a == value):
             accepted.append(value)
+
+
+def _cuts(tried: Observation, origin: Observation) -> bool:
+    """Whether a count of 0 leaves nothing new and another shape: what stood between two layers led from one to the
+    other, and without it no forward pass could run."""
+    return names(tried) < names(origin) and any(
+        shape != origin.tables[architecture][name]
+        for architecture, table in tried.tables.items()
+        for name, shape in table.items()
+    )
 
 
 def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = False) -> list[Value]:
@@ -226,7 +333,9 @@ def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = Fal
             value - 1,
             5 * value,
         ]
-        return [*scaled, value + value // 4, value + 16] if all_of_them else [scaled[0], scaled[4], scaled[3]]
+        # Far multiples and parts come last: a number of heads that divides a width has few others.
+        far = [value + value // 4, value + 16, 4 * value, value // 4]
+        return [*scaled, *far] if all_of_them else [scaled[0], scaled[4], scaled[3]]
     if isinstance(value, float):
         return [2 * value, value / 2, 1.0, 2.0, 0.5] if all_of_them else [2 * value or 0.5, value / 2 or 1.0]
     if isinstance(value, str):
@@ -251,11 +360,12 @@ def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Valu
         options += [[kinds[(i + s) % len(kinds)] for i in range(len(value))] for s in range(len(kinds))]
         options += [value[:-1], [*value, *value[:1]], [*value, *value[:2]]]  # where no count demands a length
     elif all(is_int(v) for v in value):
-        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:]]
+        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:], value[::-1]]
         options += [[2 * v if i == j else v for i, v in enumerate(value)] for j in range(min(len(value), 4))]
-        options += [value[::-1], [*value, value[-1] if value else 1]]
+        options += [[*value, value[-1] if value else 1]]
     elif all(isinstance(v, bool) for v in value):
         options += [[True] * len(value), [False] * len(value), [i % 2 == 0 for i in range(len(value))]]
+        options += [[v != (i == j) for i, v in enumerate(value)] for j in range(min(len(value), 4))]
     return [o for o in options if o != value]
 
 
