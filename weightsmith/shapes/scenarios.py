@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Sets of equations that are tried; beyond it nothing is claimed of the fields that they share.
 MAX_SCENARIOS = 64
+# Answers, the cheapest first, in which flags are turned when they do not explain everything.
+MAX_MENDED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +93,44 @@ def explain(
     answers = sorted(valid or answers, key=lambda pair: pair[0].cost)
     best, its_facts = answers[0]
     if len(answers) > 1 or any(group.loose for group in groups):
-        right = next((pair for pair in answers if holds(pair[0].values)), None)
-        best, its_facts = right or _mended(answers, holds, stated) or answers[0]
+        best, its_facts = _right(answers, holds, stated) or answers[0]
         answers = [(best, its_facts), *(pair for pair in answers if pair[0] is not best)]
     if len(answers) == 1 and len(scenarios) <= MAX_SCENARIOS:
         return best, its_facts
     return _common(best, [a for a, _ in answers], len(scenarios) <= MAX_SCENARIOS, base), its_facts
 
 
-def _mended(
+def _right(
     answers: Sequence[tuple[Answer, list[Fact]]],
     holds: Callable[[Mapping[str, Value]], bool],
     stated: Stated,
 ) -> tuple[Answer, list[Fact]] | None:
-    """The first answer that explains everything once one flag is turned.
+    """The cheapest answer that explains everything, as it is or with one flag turned. answers: cheapest first."""
+    best: tuple[Answer, list[Fact]] | None = None
+    for place, (answer, facts) in enumerate(answers):
+        if best is not None and best[0].cost <= answer.cost:
+            break
+        right: Answer | None = answer
+        if not holds(answer.values):
+            right = _mended(answer, holds, stated) if place < MAX_MENDED else None
+        if right is not None and (best is None or right.cost < best[0].cost):
+            best = right, facts
+    return best
+
+
+def _mended(answer: Answer, holds: Callable[[Mapping[str, Value]], bool], stated: Stated) -> Answer | None:
+    """The answer with the one flag turned that makes it explain everything.
 
     A list that shapes decide is left to them, and what presence says of it together with a flag is then only proven.
     """
-    for answer, facts in answers:
-        for name, value in answer.values.items():
-            field = stated.page.fields.get(name)
-            if field is None or not isinstance(value, bool):
-                continue
-            turned = {**answer.values, name: not value}
-            if holds(turned):
-                open_options = {**answer.options, name: ()}
-                certain = {**answer.cheapest, name: (not value,)}
-                cost = answer.cost + stated.cost([name], turned) - stated.cost([name], answer.values)
-                return Answer(turned, open_options, certain, answer.partners, cost, answer.broken), facts
+    for name, value in answer.values.items():
+        if name not in stated.page.fields or not isinstance(value, bool):
+            continue
+        turned = {**answer.values, name: not value}
+        if holds(turned):
+            options, cheapest = {**answer.options, name: ()}, {**answer.cheapest, name: (not value,)}
+            cost = answer.cost + stated.cost([name], turned) - stated.cost([name], answer.values)
+            return Answer(turned, options, cheapest, answer.partners, cost, answer.broken)
     return None
 
 
