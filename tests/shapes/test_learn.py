@@ -19,6 +19,7 @@ from weightsmith.shapes.learn.lab import Lab, Observation
 from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
 from weightsmith.shapes.learn.survey import Survey
+from weightsmith.shapes.learn.trials import probe_parity
 from weightsmith.shapes.learn.wording import say, say_axis
 from weightsmith.shapes.learn.writing import text_of
 from weightsmith.shapes.page import Page, parse_page
@@ -280,6 +281,32 @@ def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
     base = {"hidden_size": 768, "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64}
     rules = learn_rules(surveyed(base, validator))
     assert set(rules) == {"head_dim % 2 == 0", "hidden_size % num_attention_heads == 0"}
+
+
+def even_width(values: Mapping[str, Any]) -> str:
+    return "RoPE requires an even width" if (values["head_dim"] or 1) % 2 else ""
+
+
+def test_a_field_that_is_0_from_the_start_hides_no_rule() -> None:
+    base = {"num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64, "first_dense": 0}
+    assert learn_rules(surveyed(base, even_width)) == ["head_dim % 2 == 0"]
+
+
+def test_where_only_even_numbers_were_accepted_more_odd_ones_are_asked() -> None:
+    first = {"head_dim": 128, "hidden_size": 96}
+    lab = StandIn(
+        "x",
+        ("X",),
+        dict(first),
+        observations=[Observation(first, first, {}, {}, None, ())],
+        validator=even_width,
+    )
+    found = Survey(lab, lab.observations[0], {}, {"head_dim": [128, 256, 64, 192], "hidden_size": [96, 97]})
+    for value in (256, 64, 192):
+        lab.observe({"head_dim": value})
+    assert learn_rules(found) == []
+    probe_parity(found)
+    assert learn_rules(found) == ["head_dim % 2 == 0"]
 
 
 def test_numbers_that_must_be_null_together_are_companions() -> None:

@@ -24,7 +24,7 @@ from weightsmith.shapes.learn.rules import (
 )
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, changes_of, from_second_base, survey
-from weightsmith.shapes.learn.trials import challenge, probe_refused, share_rules
+from weightsmith.shapes.learn.trials import challenge, probe_parity, probe_refused, share_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +116,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
         hints |= words(architecture)
     found = survey(lab, base, hints)
     probe_refused(found)
+    probe_parity(found)
     work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)

@@ -106,11 +106,13 @@ def _reasons(found: Survey, fields: Sequence[str]) -> list[str]:
 
 
 def _refusals(found: Survey, fields: Sequence[str]) -> list[tuple[Mapping[str, Value], str]]:
-    """Those in which every field is a number, and none that matters is 0."""
+    """Those in which every field is a number, and none that matters became 0."""
+    base = found.base.values
+    matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
     kept = []
     for settings, why in found.lab.refusals:
-        values = _numbers({**found.base.values, **settings}, fields)
-        if len(values) == len(fields) and all(values[n] > 0 for n in found.accepted if is_int(values.get(n))):
+        values = _numbers({**base, **settings}, fields)
+        if len(values) == len(fields) and all(values[n] > 0 for n in matter if n in values):
             kept.append((settings, why))
     return kept
 

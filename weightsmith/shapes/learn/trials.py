@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # So many configs that break a rule, and nothing else that is known, have to be refused.
 _CHALLENGES, _DRAWS = 4, 60
 _HEADS = re.compile(r"heads?$")
+_WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
+_ODD = (3, 5, 7, 9)
 
 
 def probe_refused(found: Survey) -> None:
@@ -31,6 +33,23 @@ def probe_refused(found: Survey) -> None:
             tried = found.lab.observe({name: value}, base, (name,))
             if tried is not None and value == 0 and tried.values.get(name) != 0:
                 found.replaced[name] = None
+
+
+def probe_parity(found: Survey) -> None:
+    """Odd numbers where only even ones were accepted, and odd widths per head: a refusal or two may be chance."""
+    base = found.base.values
+    for name, accepted in found.accepted.items():
+        numbers = [v for v in accepted if is_int(v)]
+        if len(numbers) < _CHALLENGES or name in found.counts or any(v % 2 for v in numbers):
+            continue
+        for value in (max(numbers) + odd for odd in _ODD):
+            found.lab.observe({name: value}, found.base, (name,))
+    for heads in (n for n in found.accepted if _HEADS.search(n) and is_int(base.get(n)) and base[n] > 0):
+        for width in (n for n in found.accepted if _WIDTH.search(n) and is_int(base.get(n))):
+            same = width.rpartition(".")[0] == heads.rpartition(".")[0]
+            if same and base[width] % base[heads] == 0:
+                for odd in _ODD:
+                    found.lab.observe({width: base[heads] * odd}, found.base, (width,))
 
 
 def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
