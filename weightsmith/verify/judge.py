@@ -200,7 +200,7 @@ def all_parity_checks(
     if "F-D" in parity.pairs:
         checks.extend(parity_checks(parity.pairs["F-D"], limits, "baseline"))
     if not checks:
-        return (no_parity("no position could be compared"),)
+        return (no_parity("no position could be compared with a reference"),)
     if parity.noise is not None:
         checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
     else:

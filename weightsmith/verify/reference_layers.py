@@ -2,8 +2,9 @@
 
 All answers go through the model abreast. Each forward pass runs in a thread of its own and stops before every
 station (a decoder layer, the embedding, the head). When all of them stand before one, its weights are read, the
-outputs of all are computed, and the weights go. So a replay reads the checkpoint once, however many answers there are;
-and since every pass computes what it would have computed alone, its numbers are those of the whole model.
+outputs of all are computed, and the weights go. So a layer is read once for all answers, each time that the model
+comes to it (once in a replay, unless it is recurrent); and since every pass computes what it would have computed
+alone, the numbers are those of the whole model.
 """
 
 from __future__ import annotations

@@ -28,12 +28,13 @@ _FEW_FIELDS = 2
 
 
 def learn_rules(found: Survey) -> list[str]:
-    """Tests that hold in everything that was built and fail in something that was not, fewest first."""
+    """Tests that hold in everything that was built and fail in something that was not."""
     lab = found.lab
     fields = [n for n, v in found.base.values.items() if is_field(n) and isinstance(v, int) and n in lab.base]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
     accepted = [v for v in accepted if len(v) == len(fields)]
-    refused, steps = _refused(found, fields)
+    refusals = _refusals(found, fields)
+    refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
     candidates: list[_Candidate] = []
     for text, names in _candidates(
         fields, found.base.values, _bounds(found, fields, accepted, refused, steps)
@@ -52,7 +53,16 @@ def learn_rules(found: Survey) -> list[str]:
         enough = _MIN_FLAGS if flags or " == " in text.removesuffix(" == 0") else _MIN_SUPPORT
         if seen >= enough and (not flags or len(broken) >= _MIN_BROKEN):
             candidates.append(_Candidate(text, len(names), broken))
-    return _chosen(candidates, _complaints(found, fields))
+    return _chosen(candidates, _complaints(refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """values: of all fields. steps: by how many settings it differs from the base. why: the reference's words."""
+
+    values: dict[str, int]
+    steps: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +96,15 @@ def _chosen(candidates: Sequence[_Candidate], complaints: Sequence[frozenset[int
     return list(chosen)
 
 
-def _complaints(found: Survey, fields: Sequence[str]) -> list[frozenset[int]]:
+def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
     """The refusals by what the reference says of them, numbers left out: one check in its code, as a rule."""
     rows: dict[str, set[int]] = {}
-    for place, why in enumerate(_reasons(found, fields)):
-        rows.setdefault(re.sub(r"\d+", "#", why), set()).add(place)
+    for place, refusal in enumerate(refusals):
+        rows.setdefault(re.sub(r"\d+", "#", refusal.why), set()).add(place)
     return [frozenset(places) for places in rows.values() if len(places) >= _MIN_BEYOND]
 
 
-def _refused(found: Survey, fields: Sequence[str]) -> tuple[list[dict[str, int]], list[int]]:
-    """What was refused, and by how many settings each differs from the base."""
-    kept = _refusals(found, fields)
-    rows = [_numbers({**found.base.values, **settings}, fields) for settings, _ in kept]
-    return rows, [sum(found.lab.base.get(n) != v for n, v in settings.items()) for settings, _ in kept]
-
-
-def _reasons(found: Survey, fields: Sequence[str]) -> list[str]:
-    return [why for _, why in _refusals(found, fields)]
-
-
-def _refusals(found: Survey, fields: Sequence[str]) -> list[tuple[Mapping[str, Value], str]]:
+def _refusals(found: Survey, fields: Sequence[str]) -> list[_Refusal]:
     """Those in which every field is a number, and none that matters became 0."""
     base = found.base.values
     matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
@@ -113,7 +112,8 @@ def _refusals(found: Survey, fields: Sequence[str]) -> list[tuple[Mapping[str, V
     for settings, why in found.lab.refusals:
         values = _numbers({**base, **settings}, fields)
         if len(values) == len(fields) and all(values[n] > 0 for n in matter if n in values):
-            kept.append((settings, why))
+            steps = sum(found.lab.base.get(n) != v for n, v in settings.items())
+            kept.append(_Refusal(values, steps, why))
     return kept
 
 
