@@ -75,6 +75,17 @@ def test_an_item_of_a_list_is_found() -> None:
     assert found is not None and say(found) == "2 * widths[layer]"
 
 
+def test_a_share_of_a_width_needs_no_test_of_the_ratio() -> None:
+    widths = [[96, 256], [128, 384], [160, 512], [129, 640], [200, 768]]
+    examples = [
+        ({"widths": own, "ratio": ratio}, int(own[0] * ratio))
+        for own in widths
+        for ratio in (4.0, 1.0, 0.5, 2.3)
+    ]
+    found = fit_value(examples, ["ratio"], ["widths[0]", "widths[1]"], hard=False)
+    assert found is not None and say(found) == "int(ratio * widths[0])"
+
+
 def drawn_lists(number: Callable[[list[int], int], int]) -> tuple[list[Any], list[Any]]:
     """Rows of a number that is read off a list of sizes, and all items that an equation may read."""
     rng = random.Random(2)
