@@ -208,11 +208,14 @@ def _fractions(fields: Sequence[str], rows: Sequence[Row]) -> list[str]:
 
 
 def _shares(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
-    """`int(width * ratio)` of the fields."""
+    """`int(width * ratio)` of the fields; two thirds of it in eights, as gated layers have (DINOv2)."""
+    three, eight = Polynomial.constant(3), Polynomial.constant(8)
     for ratio in _fractions(fields, rows):
         for a in fields:
             if a != ratio:
-                yield Limit("int", (Polynomial.of({(a,): 1}).times(Polynomial.of({(ratio,): 1})),))
+                share = Limit("int", (Polynomial.of({(a,): 1}).times(Polynomial.of({(ratio,): 1})),))
+                yield share
+                yield _up(Polynomial.of({(share,): 2}).floor_divided_by(three), eight)
 
 
 def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
