@@ -75,6 +75,28 @@ def test_an_item_of_a_list_is_found() -> None:
     assert found is not None and say(found) == "2 * widths[layer]"
 
 
+def test_a_share_of_a_width_needs_no_test_of_the_ratio() -> None:
+    widths = [[96, 256], [128, 384], [160, 512], [129, 640], [200, 768]]
+    examples = [
+        ({"widths": own, "ratio": ratio}, int(own[0] * ratio))
+        for own in widths
+        for ratio in (4.0, 1.0, 0.5, 2.3)
+    ]
+    found = fit_value(examples, ["ratio"], ["widths[0]", "widths[1]"], hard=False)
+    assert found is not None and say(found) == "int(ratio * widths[0])"
+
+
+def test_two_thirds_of_a_share_in_eights_are_found() -> None:
+    rng = random.Random(4)
+    examples = [
+        ({"width": width, "ratio": ratio}, (int(int(width * ratio) * 2 / 3) + 7) // 8 * 8)
+        for width in rng.sample(range(64, 2048), 12)
+        for ratio in (4.0, 2.0, 0.5)
+    ]
+    found = fit_value(examples, ["width", "ratio"], hard=False)
+    assert found is not None and say(found) == "8 * ((((2 * int(ratio * width)) // 3) + 7) // 8)"
+
+
 def drawn_lists(number: Callable[[list[int], int], int]) -> tuple[list[Any], list[Any]]:
     """Rows of a number that is read off a list of sizes, and all items that an equation may read."""
     rng = random.Random(2)
@@ -124,6 +146,18 @@ def test_a_kernel_with_an_axis_too_many_is_refused() -> None:
     check_kernels(fine)
     with pytest.raises(Rejected, match="kernel has 5 axes"):
         check_kernels(odd)
+
+
+def test_a_stack_that_is_written_as_vectors_is_refused() -> None:
+    import torch
+
+    from weightsmith.shapes.learn.reference import Rejected, check_parts
+
+    stack, embedding = torch.zeros(2, 1, 8), torch.zeros(9, 8)
+    parts = {f"experts.{i}.up_proj.weight": torch.zeros(1, 8) for i in range(2)}
+    check_parts({"experts.up_proj": stack, "embed": embedding}, {**parts, "embed": embedding})
+    with pytest.raises(Rejected, match="written as vectors"):
+        check_parts({"experts.up_proj": stack}, {name: part.squeeze() for name, part in parts.items()})
 
 
 def test_odd_coefficients_are_refused() -> None:

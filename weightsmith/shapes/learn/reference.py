@@ -192,6 +192,17 @@ def check_kernels(model: Any) -> None:
             raise Rejected(f"a {type(module).__name__} whose kernel has {module.weight.dim()} axes")
 
 
+def check_parts(kept: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Of a stack of matrices with one row or column each, transformers writes vectors, which it cannot load again.
+
+    Raises Rejected.
+    """
+    before = sum(t.numel() for name, t in kept.items() if name not in stored and t.dim() > 1)
+    after = sum(t.numel() for name, t in stored.items() if name not in kept and t.dim() > 1)
+    if after < before:
+        raise Rejected("a stack of matrices that is written as vectors")
+
+
 def _on_disk(model: Any) -> Built:
     from transformers.core_model_loading import revert_weight_conversion
 
@@ -206,6 +217,7 @@ def _on_disk(model: Any) -> Built:
             tied[name] = first
     kept = {name: tensor for name, tensor in state.items() if name not in tied}
     stored = revert_weight_conversion(model, kept)
+    check_parts(kept, stored)
     copies = {}
     for name, source in tied.items():
         pair = [list(revert_weight_conversion(model, {n: state[n]})) for n in (name, source)]
