@@ -261,7 +261,8 @@ def nested(values: Mapping[str, Value]) -> dict[str, Any]:
         branch = tree
         for part in path:
             branch = branch.setdefault(part, {})
-        branch[last] = value
+        # A copy: settings inside it are added to the tree, not to the caller's dict.
+        branch[last] = dict(value) if isinstance(value, dict) else value
     return tree
 
 
