@@ -74,8 +74,10 @@ def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, V
         for other, values in choices.items():
             trials += [{other: item} for item in values[1:] if other != name]
         trials += [move for move in found.moves if name not in move]
-    for _ in range(draws):
-        trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < 0.5})
+    for i in range(draws):
+        # Where few have to tell, every other one changes almost everything: the one field that counts, too.
+        share = 0.9 if draws <= _FEW and i % 2 else 0.5
+        trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < share})
     for changes in trials:
         plain = {n: v for n, v in changes.items() if not isinstance(v, list)}
         settings = {n: v for n, v in found.lab.settings(plain).items() if n != name}

@@ -52,6 +52,8 @@ class Lab:
     deadline: float = float("inf")
     builds: int = 0
     _seen: dict[str, Observation | None] = field(default_factory=dict)
+    # Fields of which a 0 ran into the time limit of a build: a loop that never ends does not end elsewhere, either.
+    _endless: set[str] = field(default_factory=set)
 
     def settings(self, changes: Settings) -> dict[str, Value]:
         full = {**self.base, **changes}
@@ -68,12 +70,17 @@ class Lab:
         self.check_time()
         full = self.settings(changes)
         key = repr(sorted(full.items()))
+        zeroed = {name for name in changed if type(full.get(name)) is int and not full[name]}
+        if key not in self._seen and zeroed & self._endless:
+            self._seen[key] = None
         if key not in self._seen:
             try:
                 self._seen[key] = self._build(full, origin, changed)
             except Rejected as refusal:
                 self._seen[key] = None
                 self.refusals.append((full, str(refusal)))
+                if len(changed) == len(zeroed) and str(refusal).startswith("TimeoutError"):
+                    self._endless |= zeroed
             else:
                 self.observations.append(self._seen[key])  # type: ignore[arg-type]
         known = self._seen[key]
