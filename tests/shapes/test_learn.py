@@ -241,7 +241,8 @@ def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]
     """What a reference with this validator would have shown for single changes and pairs of them."""
     first = Observation(base, base, {}, {}, None, ())
     lab = StandIn("x", ("X",), dict(base), observations=[first], validator=validator)
-    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in base.items()}
+    sizes = {n: v for n, v in base.items() if isinstance(v, int)}
+    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in sizes.items()}
     found = Survey(lab, first, {}, tried)
     for name, values in found.accepted.items():
         for value in values:
@@ -316,3 +317,18 @@ def test_numbers_that_must_be_null_together_are_companions() -> None:
     found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
     defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
     assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]
+
+
+def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        parts = values["rope"]["parts"]
+        return (
+            f"{parts} must be half of {values['width']}" if sum(parts) != (values["width"] or 0) // 2 else ""
+        )
+
+    rope = {"theta": 1.0, "parts": [24, 20, 20]}
+    found = surveyed({"width": 128, "rope": rope, "hidden_size": 96}, validator)
+    for factor in (2, 3, 4):
+        scaled = {**rope, "parts": [factor * part for part in rope["parts"]]}
+        found.lab.observe({"width": 128 * factor, "rope": scaled})
+    assert learn_rules(found) == ["sum(rope['parts']) == width // 2"]

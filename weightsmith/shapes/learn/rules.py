@@ -30,7 +30,8 @@ _FEW_FIELDS = 2
 def learn_rules(found: Survey) -> list[str]:
     """Tests that hold in everything that was built and fail in something that was not."""
     lab = found.lab
-    fields = [n for n, v in found.base.values.items() if is_field(n) and isinstance(v, int) and n in lab.base]
+    own = {n: v for n, v in found.base.values.items() if is_field(n)}
+    fields = [n for n, v in own.items() if (isinstance(v, int) and n in lab.base) or _number_lists(v)]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
     accepted = [v for v in accepted if len(v) == len(fields)]
     refusals = _refusals(found, fields)
@@ -44,10 +45,10 @@ def learn_rules(found: Survey) -> list[str]:
             broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
             if not broken or not all(rule.holds(values) for values in accepted):
                 continue
-        except ZeroDivisionError:
+        except (KeyError, ZeroDivisionError):
             continue
         flags = all(isinstance(found.base.values[n], bool) for n in names)
-        seen = len({tuple(v[n] for n in names) for v in accepted})
+        seen = len({repr([v[n] for n in names]) for v in accepted})
         if min(steps[i] for i in broken) > len(names):
             continue  # nothing that was refused broke this rule alone
         enough = _MIN_FLAGS if flags or " == " in text.removesuffix(" == 0") else _MIN_SUPPORT
@@ -60,7 +61,7 @@ def learn_rules(found: Survey) -> list[str]:
 class _Refusal:
     """values: of all fields. steps: by how many settings it differs from the base. why: the reference's words."""
 
-    values: dict[str, int]
+    values: dict[str, Value]
     steps: int
     why: str
 
@@ -192,8 +193,14 @@ def _plausible(text: str) -> int:
     return 1 if "*" in text else 2
 
 
-def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, int]:
-    return {n: values[n] for n in fields if isinstance(values.get(n), int)}
+def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, Value]:
+    return {n: v for n in fields if isinstance(v := values.get(n), int | dict)}
+
+
+def _number_lists(value: Value) -> list[str]:
+    """The keys of an object of settings under which there are lists of sizes: the sections of a rotation."""
+    items = value.items() if isinstance(value, dict) else ()
+    return [k for k, sizes in items if isinstance(sizes, list) and sizes and all(map(is_int, sizes))]
 
 
 def _bounds(
@@ -258,6 +265,7 @@ def _candidates(
                 yield f"({a} // {b}) % 2 == 0", (a, b)
     for a in fields:
         yield f"{a} % 2 == 0", (a,)
+    yield from _sums(names, base)
     for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
         own = [f for f in fields if f.rpartition(".")[0] == prefix]
         sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
@@ -268,3 +276,11 @@ def _candidates(
             for c, d in combinations(sizes, 2):
                 if len({a, b, c, d}) == 4:
                     yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+
+
+def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A size that the parts listed in an object beside it must add up to, or half of it."""
+    for owner, key in ((n, key) for n in names for key in _number_lists(base[n])):
+        for a in (n for n in names if is_int(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]):
+            yield f"sum({owner}[{key!r}]) == {a}", (owner, a)
+            yield f"sum({owner}[{key!r}]) == {a} // 2", (owner, a)
