@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightsmith.shapes.expression import Item, Polynomial, parse_condition, parse_polynomial
+from weightsmith.shapes.learn import base as starting
 from weightsmith.shapes.learn import learn_page
 from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
@@ -286,7 +287,8 @@ def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]
     """What a reference with this validator would have shown for single changes and pairs of them."""
     first = Observation(base, base, {}, {}, None, ())
     lab = StandIn("x", ("X",), dict(base), observations=[first], validator=validator)
-    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in base.items()}
+    sizes = {n: v for n, v in base.items() if isinstance(v, int)}
+    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in sizes.items()}
     found = Survey(lab, first, {}, tried)
     for name, values in found.accepted.items():
         for value in values:
@@ -390,3 +392,40 @@ def test_numbers_that_must_be_null_together_are_companions() -> None:
     found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
     defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
     assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]
+
+
+def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        parts = values["rope"]["parts"]
+        return (
+            f"{parts} must be half of {values['width']}" if sum(parts) != (values["width"] or 0) // 2 else ""
+        )
+
+    rope = {"theta": 1.0, "parts": [24, 20, 20]}
+    found = surveyed({"width": 128, "rope": rope, "hidden_size": 96}, validator)
+    for factor in (2, 3, 4):
+        scaled = {**rope, "parts": [factor * part for part in rope["parts"]]}
+        found.lab.observe({"width": 128 * factor, "rope": scaled})
+    assert learn_rules(found) == ["sum(rope['parts']) == width // 2"]
+
+
+def test_an_even_width_per_head_is_learned_though_toys_are_excused() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        hidden, heads = values["hidden_size"] or 0, values["num_attention_heads"] or 7
+        if hidden % heads:
+            return "hidden must be divisible"
+        return "RoPE requires an even width" if hidden // heads % 2 and hidden // heads > 4 else ""
+
+    found = surveyed({"hidden_size": 768, "num_attention_heads": 12}, validator)
+    for width in (36, 60, 84, 108):
+        found.lab.observe({"hidden_size": width})
+    even = "(hidden_size // num_attention_heads) % 2 == 0 or hidden_size // num_attention_heads <= 3"
+    assert set(learn_rules(found)) == {"hidden_size % num_attention_heads == 0", even}
+
+
+def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """deepseek_ocr2's head_dim is hidden // heads whatever a file says."""
+    monkeypatch.setattr(starting, "make_config", lambda model_type, values: values)
+    monkeypatch.setattr(starting, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
+    lab = Lab("x", ("X",), {"hidden_size": 768, "heads": 12, "head_dim": 64})
+    assert starting.computed(lab) == ["head_dim"]

@@ -93,7 +93,7 @@ def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, V
 def _siblings(found: Survey, name: str) -> dict[str, list[Value]]:
     """Numbers beside the field that no shape reads while the field is stated: heads, beside a head width."""
     prefix = name.rpartition(".")[0]
-    own = {n: v for n, v in found.base.values.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
     return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
 
 
