@@ -80,7 +80,7 @@ def test_the_child_never_runs_files_that_lie_where_the_user_stands(
 
 
 @pytest.mark.skipif(not TIMM.is_dir(), reason="`make test` installs timm beside the environment")
-@pytest.mark.parametrize("model_type", ["fast_vlm", "gemma3n"])
+@pytest.mark.parametrize("model_type", ["fast_vlm", "gemma3n", "perception_lm"])
 def test_towers_that_timm_builds_are_proven_beside_a_torchvision_that_does_not_load(
     model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
