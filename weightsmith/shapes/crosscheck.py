@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.end_token import end_token
 from weightsmith.shapes.lint import lint
+from weightsmith.shapes.predict import predict
 from weightsmith.shapes.ties import same_values
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def crosscheck(
     stated: Stated,
 ) -> list[Problem]:
     """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder."""
-    problems = [*_tensors(checkpoint, chosen), *_tied_head(checkpoint, corrected, chosen)]
+    problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, corrected, chosen)]
     problems += _lists(chosen, stated)
     problems += _dtype(checkpoint, config)
     generation = _optional_json(checkpoint.root / "generation_config.json")
@@ -67,6 +68,21 @@ def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
     if empty:
         yield Problem(
             "empty-tensors", f"{_some(empty)}: no elements (ZeRO-3 leaves these when saved unsharded)"
+        )
+
+
+def _head(chosen: Fit) -> Iterator[Problem]:
+    """What lies beside the body of a model, where that was saved alone: an engine that generates needs it."""
+    if chosen.spelling is None or not chosen.spelling.stem:
+        return
+    stem, page = chosen.spelling.stem, chosen.page
+    beside = tuple(p for p in page.layouts[chosen.layout] if p.required and not p.text.startswith(stem))
+    absent = tuple(predict(beside, chosen.answer.values))
+    if absent:
+        classes = " or ".join(page.architectures)
+        yield Problem(
+            "missing-tensors",
+            f"{_some(absent)}: absent; only the body of {classes} is stored, under names without {stem!r}",
         )
 
 

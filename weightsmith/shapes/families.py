@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.facts import zeroable_fields
 from weightsmith.shapes.fit import by_default
 from weightsmith.shapes.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.spellings import Spelling
 from weightsmith.shapes.stated import Stated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from weightsmith.shapes.page import Page, Pattern
 
@@ -37,25 +38,30 @@ class Index:
     """families: (model type, signature); equal signatures have equal equations. always, maybe: name → families.
 
     `always` lists families whose checkpoints all have the name, `maybe` those where it depends on the config, and
-    `usual` those of the latter whose class defaults have it.
+    `usual` those of the latter whose class defaults have it. spellings: all that any page has.
     """
 
     families: tuple[tuple[str, str], ...]
     always: Mapping[str, tuple[int, ...]]
     maybe: Mapping[str, tuple[int, ...]]
     usual: Mapping[str, tuple[int, ...]]
+    spellings: tuple[Spelling, ...]
     digest: str
 
+    def knows(self, names: Collection[str]) -> bool:
+        """Whether most of the names are of some family."""
+        return 2 * sum(name in self.always or name in self.maybe for name in names) > len(names)
 
-def candidates(names: Iterable[str], index: Index) -> dict[str, tuple[int, int]]:
+
+def candidates(names: Iterable[str], index: Index, stem: str = "") -> dict[str, tuple[int, int]]:
     """Model types that could explain the digit-free `names`, the best first, and what speaks against each.
 
     (names that are not the family's or that it never lacks, names that its class defaults have and that are
-    absent). The first is 0 where the family may explain all names.
+    absent). The first is 0 where the family may explain all names. stem: only names that begin so are expected.
     """
     present = set(names)
     matched: dict[int, int] = {}
-    lacking, unusual = _counts(index, index.always), _counts(index, index.usual)
+    lacking, unusual = _counts(index, index.always, stem), _counts(index, index.usual, stem)
     for name in present:
         for family in index.always.get(name, ()):
             matched[family] = matched.get(family, 0) + 1
@@ -92,11 +98,12 @@ def rank(model_type: str) -> tuple[int, str]:
     return known, model_type
 
 
-def _counts(index: Index, names: Mapping[str, tuple[int, ...]]) -> list[int]:
+def _counts(index: Index, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
     counts = [0] * len(index.families)
-    for families in names.values():
-        for family in families:
-            counts[family] += 1
+    for name, families in names.items():
+        if name.startswith(stem):
+            for family in families:
+                counts[family] += 1
     return counts
 
 
@@ -108,6 +115,7 @@ def load_index() -> Index:
         {name: tuple(families) for name, families in data["always"].items()},
         {name: tuple(families) for name, families in data["maybe"].items()},
         {name: tuple(families) for name, families in data["usual"].items()},
+        tuple(map(Spelling.of, data["spellings"])),
         data["digest"],
     )
 
@@ -118,9 +126,11 @@ def build_index() -> Index:
     always: dict[str, list[int]] = {}
     maybe: dict[str, list[int]] = {}
     usual: dict[str, list[int]] = {}
+    spellings: dict[Spelling, None] = {}
     for model_type in catalog_types():
         page = load_page(model_type)
         defaults = Stated(None, page).completed()
+        spellings |= dict.fromkeys(page.spellings)
         for patterns in page.layouts.values():
             certain, possible = _names(patterns, zeroable_fields(page))
             possible |= set(page.unexpressed)
@@ -137,6 +147,7 @@ def build_index() -> Index:
         {name: tuple(always[name]) for name in sorted(always)},
         {name: tuple(maybe[name]) for name in sorted(maybe)},
         {name: tuple(usual[name]) for name in sorted(usual)},
+        tuple(spellings),
         catalog_digest(),
     )
 
@@ -178,6 +189,7 @@ def write_index() -> None:
     lines = [
         '{"digest": ' + json.dumps(index.digest) + ",",
         '"families": ' + json.dumps(index.families) + ",",
+        '"spellings": ' + json.dumps([dict(s.rewrites) for s in index.spellings]) + ",",
         '"always": {\n' + _rows(index.always) + "\n},",
         '"maybe": {\n' + _rows(index.maybe) + "\n},",
         '"usual": {\n' + _rows(index.usual) + "\n}}",

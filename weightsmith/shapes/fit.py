@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.matching import Matching, NameTable, Role
     from weightsmith.shapes.page import Page, Pattern
     from weightsmith.shapes.solver import Component
+    from weightsmith.shapes.spellings import Spelling
 
 __all__ = ["Answer", "Evidence", "Fit", "Misfit", "fit"]
 
@@ -41,11 +42,12 @@ class Fit:
 
     empty_roles: parts of the page that these weights do not have; unusual: those of them that the class's own
     defaults would have. A page with many optional parts contains poorer families, so of two pages that explain
-    the weights the one with fewer of these is meant.
+    the weights the one with fewer of these is meant. spelling: how the names on disk were read, None as they are.
     """
 
     page: Page
     layout: str
+    spelling: Spelling | None
     answer: Answer
     evidence: Mapping[str, tuple[Evidence, ...]]
     absent_roles: tuple[str, ...]
@@ -81,13 +83,19 @@ def fit(
     shared: frozenset[str],
     *,
     exactly: bool = False,
+    spelling: Spelling | None = None,
 ) -> Fit | None:
     """The best explanation that `page` has for the tensors of `table`.
 
     shared: names of tensors that share their bytes. exactly: None, and soon, where the page cannot explain
-    every tensor; otherwise always a Fit.
+    every tensor; otherwise always a Fit. spelling: how the names are read; of a body that was saved alone nothing
+    else is expected.
     """
-    matching = match(page.layouts[layout], table)
+    patterns = page.layouts[layout]
+    if spelling is not None:
+        table = table.read(spelling)
+        patterns = tuple(p for p in patterns if p.text.startswith(spelling.stem))
+    matching = match(patterns, table)
     if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
         return None
     counts = list(count_facts(matching.roles))
@@ -112,12 +120,18 @@ def fit(
     except Contradiction:
         return None
     proof = prove(matching, answer.values)
-    found = _as_fit(page, layout, matching, answer, proof, facts)
+    found = _as_fit(page, layout, spelling, matching, answer, proof, facts)
     return found if found.explains or not exactly else None
 
 
 def _as_fit(
-    page: Page, layout: str, matching: Matching, answer: Answer, proof: Proof, facts: Iterable[Fact]
+    page: Page,
+    layout: str,
+    spelling: Spelling | None,
+    matching: Matching,
+    answer: Answer,
+    proof: Proof,
+    facts: Iterable[Fact],
 ) -> Fit:
     missing = set(proof.missing)
     absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
@@ -127,10 +141,11 @@ def _as_fit(
     return Fit(
         page=page,
         layout=layout,
+        spelling=spelling,
         answer=answer,
         evidence=_evidence(facts, matching.roles, page),
         absent_roles=tuple(p.text for p in absent if p.name((0,) * len(p.slots)) in missing),
-        missing=proof.missing,
+        missing=tuple(map(spelling.write, proof.missing)) if spelling else proof.missing,
         unmatched=left,
         misfits=proof.misfits,
         matched=sum(len(role.tensors) for role in matching.roles),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.shapes.page import Pattern
+    from weightsmith.shapes.spellings import Spelling
 
 Indices = tuple[int, ...]
 _DIGITS = re.compile(r"[0-9]+")
@@ -34,6 +35,13 @@ class NameTable:
             keys.setdefault(key, {})[numbers] = tensor
             count += 1
         return NameTable(keys, count)
+
+    def read(self, spelling: Spelling) -> NameTable:
+        """The same tensors under the names that the page has for them."""
+        keys: dict[str, dict[tuple[str, ...], Tensor]] = {}
+        for key, tensors in self.by_key.items():
+            keys.setdefault(spelling.read(key), {}).update(tensors)
+        return NameTable(keys, self.size)
 
 
 @dataclass(frozen=True)

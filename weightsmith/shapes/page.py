@@ -25,6 +25,7 @@ from weightsmith.shapes.expression import (
     parse_condition,
     parse_polynomial,
 )
+from weightsmith.shapes.spellings import Spelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -113,7 +114,8 @@ class Page:
     rules: what every valid config obeys. lists: config lists whose length the fields determine. unverifiable:
     fields that no shape depends on, with their class defaults. choices: every value that the implementation
     accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
-    unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why.
+    unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why. spellings:
+    other names that checkpoints of the family have for the same tensors.
     """
 
     model_type: str
@@ -129,6 +131,7 @@ class Page:
     choices: Mapping[str, tuple[Value, ...]]
     base: Mapping[str, Value]
     unexpressed: Mapping[str, str]
+    spellings: tuple[Spelling, ...]
 
     @property
     def divisors(self) -> Divisors:
@@ -180,6 +183,7 @@ def parse_page(data: Mapping[str, Any]) -> Page:
         choices={name: tuple(values) for name, values in data.get("choices", {}).items()},
         base=dict(data.get("base", {})),
         unexpressed=dict(data.get("unexpressed", {})),
+        spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
     )
     _check_names(page)
     return page

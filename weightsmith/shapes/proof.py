@@ -11,11 +11,14 @@ from weightsmith.checkpoint.packing import unpack
 from weightsmith.errors import EngineFailed
 from weightsmith.shapes.child import ask
 from weightsmith.shapes.extras import set_aside
+from weightsmith.shapes.page import catalog_types, load_page
+from weightsmith.shapes.spellings import best
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Set
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.shapes.spellings import Spelling
 
 # The largest models build on the meta device in half a minute.
 CHILD_SECONDS = 600
@@ -62,10 +65,10 @@ def _size(shape: tuple[int, ...] | None) -> str:
 def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool = False) -> Proof:
     """Builds the model that `config` describes and compares every name and shape with what is stored.
 
-    Packed layouts are undone first. A tied copy may be stored or not, and draft layers and what the class itself
-    says it skips on loading are no difference. trust_code: the classes that `auto_map` names in the checkpoint's
-    folder are built, which runs that code; otherwise only transformers' own are. Raises EngineFailed when the
-    reference refuses the config, does not know its model_type, or is not installed.
+    Packed layouts are undone first, names are read in the family's spellings. A tied copy may be stored or not, and
+    draft layers and what the class itself says it skips on loading are no difference. trust_code: the classes that
+    `auto_map` names in the checkpoint's folder are built, which runs that code; otherwise only transformers' own are.
+    Raises EngineFailed when the reference refuses the config, does not know its model_type, or is not installed.
     """
     auto_map = config.get("auto_map")
     code = str(checkpoint.root.resolve()) if trust_code and isinstance(auto_map, dict) else None
@@ -75,7 +78,11 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
         raise _failed(answer, config, trust_code=trust_code)
     built = {name: tuple(shape) for name, shape in answer["shapes"].items()}
     copies = {name: built.get(original) for name, original in answer["copies"].items()}
-    kept = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
+    stored = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
+    spelling = _spelling(config, stored, built.keys())
+    kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
+    if spelling is not None:  # of a body that was saved alone the head is no difference
+        built = {name: shape for name, shape in built.items() if name.startswith(spelling.stem)}
     skipped = [re.compile(pattern) for pattern in answer["ignored"]]
     differences = []
     for name in sorted(kept.keys() | built.keys()):
@@ -86,6 +93,12 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
             continue
         differences.append(Difference(name, have, want))
     return Proof(answer["reference"], answer["class"], len(built), tuple(differences))
+
+
+def _spelling(config: Mapping[str, Any], names: Collection[str], built: Set[str]) -> Spelling | None:
+    model_type = config.get("model_type")
+    known = model_type in catalog_types()
+    return best(load_page(str(model_type)).spellings, names, built) if known else None
 
 
 def _failed(answer: Mapping[str, Any], config: Mapping[str, Any], *, trust_code: bool) -> EngineFailed:

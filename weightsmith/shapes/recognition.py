@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.shapes.families import candidates, load_index, rank, twins
 from weightsmith.shapes.fit import Fit, fit
 from weightsmith.shapes.page import catalog_types, load_page
+from weightsmith.shapes.spellings import best
 from weightsmith.shapes.stated import Stated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from weightsmith.shapes.families import Index
     from weightsmith.shapes.matching import NameTable
     from weightsmith.shapes.page import Page
 
@@ -39,7 +41,7 @@ def recognise(
 ) -> Recognition:
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
     index = load_index()
-    found = candidates(table.by_key, index)
+    found = _candidates(table, index, claimed)
     # Of a richer family whose usual parts are all absent nothing but the frame is there: nobody means it.
     least = min((unusual for misses, unusual in found.values() if not misses), default=0)
     whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
@@ -66,6 +68,22 @@ def recognise(
         equal = {member for name in usual for member in members[name]}
         return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
     return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
+
+
+def _candidates(table: NameTable, index: Index, claimed: str | None) -> dict[str, tuple[int, int]]:
+    """As `families.candidates`; in other spellings, too, where the names as they are speak for none, or another."""
+    found = candidates(table.by_key, index)
+    known = claimed if claimed in catalog_types() else None
+    whole = {name for name, (misses, _) in found.items() if not misses}
+    if known in whole or (whole and known is None):
+        return found
+    for spelling in index.spellings:
+        if spelling.applies(table.by_key):
+            names = {spelling.read(key) for key in table.by_key}
+            if index.knows(names):
+                for name, against in candidates(names, index, spelling.stem).items():
+                    found[name] = min(found.get(name, against), against)
+    return {name: found[name] for name in sorted(found, key=lambda t: (found[t], rank(t)))}
 
 
 def _nearest(
@@ -114,9 +132,14 @@ def _best(
     *,
     exactly: bool,
 ) -> Fit | None:
-    """The page's best layout."""
+    """The page's best layout, the names read as most of them are the page's."""
     stated = Stated(config, page)
-    fits = (fit(page, layout, table, stated, shared, exactly=exactly) for layout in page.layouts)
+    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
+    spelling = best(page.spellings, table.by_key, known)
+    fits = (
+        fit(page, layout, table, stated, shared, exactly=exactly, spelling=spelling)
+        for layout in page.layouts
+    )
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 
 

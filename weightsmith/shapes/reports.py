@@ -57,7 +57,7 @@ class FieldReport:
 def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell."""
     page = chosen.page
-    rows = [*_family_fields(config, page), *(_field(name, chosen, stated) for name in page.fields)]
+    rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
@@ -95,17 +95,21 @@ def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[Fiel
     return [row for row in rows if row.name not in names] + added
 
 
-def _family_fields(config: Mapping[str, Any] | None, page: Page) -> list[FieldReport]:
-    """model_type and architectures, where the file has them wrong: engines choose their code by these."""
+def _family_fields(config: Mapping[str, Any] | None, chosen: Fit) -> list[FieldReport]:
+    """model_type and architectures, where the file has them wrong: engines choose their code by these.
+
+    A body that was saved alone is of a class of its own, which the page does not name.
+    """
     if config is None:
         return []
-    rows = []
+    rows, page = [], chosen.page
+    alone = chosen.spelling is not None and chosen.spelling.stem
     stated_type, stated_classes = config.get("model_type"), config.get("architectures")
     if stated_type != page.model_type:
         status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
     known = isinstance(stated_classes, list) and set(stated_classes) & set(page.architectures)
-    if page.architectures and not known:
+    if page.architectures and not known and not (alone and stated_classes):
         status = "differs" if stated_classes else "missing"
         basis = "weights" if rows else "weights+config"
         rows.append(

@@ -54,6 +54,7 @@ def assemble(
     rules: Sequence[str],
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
+    spellings: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """The page; classes of one type that store different tensors become its layouts."""
     tables = {
@@ -81,6 +82,7 @@ def assemble(
         "copies": copies,
         "tensors": shared,
         "optional": {n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
+        "spellings": list(spellings),
     }
     if any(table != shared for table in tables.values()):
         page["layouts"] = {

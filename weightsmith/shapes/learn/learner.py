@@ -15,6 +15,8 @@ from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
 from weightsmith.shapes.learn.nulls import counted_nulls, null_rules
 from weightsmith.shapes.learn.prove import contradictions
+from weightsmith.shapes.learn.published import published
+from weightsmith.shapes.learn.reference import make_config
 from weightsmith.shapes.learn.rules import (
     companion_rules,
     grouping_rules,
@@ -67,7 +69,7 @@ class _Work:
 
     kept: equations, and the observations that each is known to explain. visited: observations from which roles were
     surveyed that nothing had moved. spelled: containers whose digits are names: the places of a few convolutions
-    among their activations. tried: rules that stood a trial.
+    among their activations. tried: rules that stood a trial. spellings: other names that the tensors may have.
     """
 
     found: Survey
@@ -80,6 +82,7 @@ class _Work:
     visited: set[int] = field(default_factory=set)
     spelled: set[str] = field(default_factory=set)
     tried: set[str] = field(default_factory=set)
+    spellings: Sequence[Mapping[str, str]] = ()
 
     def spell_out(self, architecture: str, containers: Sequence[str]) -> None:
         self.spelled |= set(containers)
@@ -118,7 +121,9 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)
-    work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures}, nulls=nulls)
+    spellings = published(lab.architectures, make_config(model_type, lab.base))
+    roles = {a: Roles.learned(lab.observations, a) for a in lab.architectures}
+    work = _Work(found, roles, nulls=nulls, spellings=spellings)
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
     overshoot(found, work.rng)
@@ -147,7 +152,7 @@ def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -
         if _revisit(work):
             learned = [_fit(work, architecture) for architecture in found.lab.architectures]
         rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
-        page = assemble(found, learned, rules, defaults, work.nulls)
+        page = assemble(found, learned, rules, defaults, work.nulls, work.spellings)
         before = len(found.lab.observations)
         fresh: list[Observation | None] = [*edges(found, _conditions(learned))]
         fresh += [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]

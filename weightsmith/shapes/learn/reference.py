@@ -162,6 +162,16 @@ def make_config(model_type: str, values: Mapping[str, Value]) -> Any:
 
 def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Built:
     """The tensors on disk of one model class with one config. Raises Rejected."""
+    try:
+        return _on_disk(model_on_meta(architecture, config, seconds))
+    except Rejected:
+        raise
+    except Exception as error:
+        raise Rejected(_words(error)) from error
+
+
+def model_on_meta(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Any:
+    """A model without data. Raises Rejected."""
     import torch
     from transformers.initialization import no_init_weights
 
@@ -174,7 +184,7 @@ def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Bui
         with time_limit(seconds), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
             check_kernels(model)
-            return _on_disk(model)
+            return model
     except Rejected:
         raise
     except Exception as error:

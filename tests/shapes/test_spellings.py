@@ -1,0 +1,181 @@
+"""Published names: checkpoints are read under every name that loaders take, and nothing else changes."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.shapes import in_memory
+from tests.checkpoint.headers import write_headers_only
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.shapes import infer
+from weightsmith.shapes.learn import reference
+from weightsmith.shapes.learn.published import published
+from weightsmith.shapes.page import catalog_types, load_page
+from weightsmith.shapes.predict import predict
+from weightsmith.shapes.proof import check
+from weightsmith.shapes.spellings import Spelling, best, spelled
+from weightsmith.shapes.stated import Stated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.shapes.page import Page
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "vocab_size": 300,
+    "intermediate_size": 96,
+}
+HEADS: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+LLAVA: dict[str, Any] = {
+    "model_type": "llava",
+    "architectures": ["LlavaForConditionalGeneration"],
+    "text_config": {"model_type": "llama", **SMALL, **HEADS},
+    "vision_config": {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    },
+}
+
+
+def shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    reference.prepare()
+    made = reference.config_class(config["model_type"]).from_dict(config)
+    return reference.build(config["architectures"][0], made).shapes
+
+
+def test_transformers_itself_loads_the_names_that_llava_was_published_under(tmp_path: Path) -> None:
+    """The claim behind the spelling: not one tensor is missing, none is left over, and Weightsmith agrees."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    LlavaForConditionalGeneration(LlavaConfig(**LLAVA)).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    written = load_file(file)
+    (spelling,) = load_page("llava").spellings
+    renamed = {spelling.write(name): tensor for name, tensor in written.items()}
+    assert "vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight" in renamed
+    save_file(renamed, file, {"format": "pt"})
+    model, info = LlavaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    vision = dict(model.named_parameters())["model.vision_tower.encoder.layers.1.mlp.fc1.weight"]
+    assert torch.equal(vision, written["vision_tower.encoder.layers.1.mlp.fc1.weight"])
+    checkpoint = open_checkpoint(tmp_path)
+    assert infer(checkpoint, LLAVA).verdict == "agrees"
+    assert check(LLAVA, checkpoint).holds
+    wrong = {**LLAVA, "vision_config": {**LLAVA["vision_config"], "hidden_size": 40}}
+    found = infer(checkpoint, wrong)
+    assert [(f.name, f.derived) for f in found.changes] == [("vision_config.hidden_size", 32)]
+    assert not check(wrong, checkpoint).holds
+
+
+@pytest.mark.parametrize(
+    ("config", "stem", "absent"),
+    [
+        (
+            {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 300},
+            "transformer.",
+            (),
+        ),
+        ({"model_type": "qwen3", **SMALL, **HEADS}, "model.", ("lm_head.weight",)),
+    ],
+)
+def test_a_body_that_was_saved_alone_is_its_family_and_the_head_that_it_lacks_is_named(
+    config: dict[str, Any], stem: str, absent: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = {**config, "architectures": list(load_page(config["model_type"]).architectures[:1])}
+    shapes = shapes_of(config)
+    body = {name.removeprefix(stem): shape for name, shape in shapes.items() if name.startswith(stem)}
+    write_headers_only(tmp_path, body)
+    checkpoint = open_checkpoint(tmp_path)
+    found = infer(checkpoint, config)
+    assert found.verdict == "agrees" and found.architecture.model_type == config["model_type"]
+    lacking = [p.message for p in found.problems if p.code == "missing-tensors"]
+    assert len(lacking) == len(absent) and all(name in lacking[0] for name in absent)
+    assert check(config, checkpoint).holds
+    own_class = {**config, "architectures": [f"{config['model_type'].upper()}Model"]}
+    assert not [f for f in infer(checkpoint, own_class).changes if f.name == "architectures"]
+    lost = next(name for name in body if name.endswith("weight") and ".1." in name)
+    damaged = infer(in_memory({n: s for n, s in body.items() if n != lost}), config)
+    assert damaged.verdict != "agrees" and lost in damaged.architecture.missing_tensors
+
+
+def test_norms_of_the_first_bert_have_the_names_of_their_day() -> None:
+    config = {"model_type": "bert", "architectures": ["BertForMaskedLM"], **SMALL, "num_attention_heads": 4}
+    shapes = shapes_of(config)
+    spelling = next(s for s in load_page("bert").spellings if not s.stem)
+    old = {spelling.write(name): shape for name, shape in shapes.items()}
+    assert "bert.embeddings.LayerNorm.gamma" in old
+    found = infer(in_memory(old), {**config, "hidden_size": 60})
+    assert [(f.name, f.derived) for f in found.changes] == [("hidden_size", 64)]
+    assert infer(in_memory(old), None).architecture.model_type == "bert"
+
+
+def spelled_types() -> list[str]:
+    return [t for t in catalog_types() if load_page(t).spellings]
+
+
+def small_values(page: Page) -> dict[str, Any]:
+    """Class defaults, with few layers and experts: names are what is asked here."""
+    values = Stated(None, page).completed()
+    patterns = next(iter(page.layouts.values()))
+    counts = {
+        f for p in patterns for slot in p.slots for f in slot.count.fields() - {s.name for s in p.slots}
+    }
+    return {**values, **{n: 2 for n in counts if type(values.get(n)) is int and values[n] > 4}}
+
+
+@pytest.mark.parametrize("model_type", random.Random(5).sample(spelled_types(), 30))
+def test_every_spelling_reads_back_as_the_page_writes_it(model_type: str) -> None:
+    page = load_page(model_type)
+    for patterns in page.layouts.values():
+        names = predict(patterns, small_values(page))
+        for spelling in page.spellings:
+            own = [name for name in names if name.startswith(spelling.stem)]
+            disk = [spelling.write(name) for name in own]
+            if disk == own:
+                continue  # this layout has nothing that is spelled otherwise
+            assert [spelling.read(name) for name in disk] == own
+            chosen = best(page.spellings, disk, names.keys())
+            assert chosen is not None and [chosen.read(name) for name in disk] == own
+
+
+def test_pages_have_the_spellings_of_the_installed_transformers() -> None:
+    reference.prepare()
+    for model_type in ("llava", "gpt2", "bert", "deepseek_vl", "qwen3_5_text", "mllama"):
+        page = load_page(model_type)
+        found = published(page.architectures, reference.make_config(model_type, page.base))
+        assert tuple(map(Spelling.of, found)) == page.spellings, f"{model_type}: run `make catalog`"
+
+
+PARTS = st.sampled_from(["a", "b", "c", "d"])
+
+
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=3), min_size=1, max_size=6), PARTS, PARTS)
+def test_a_prefix_that_was_dropped_is_found_and_explains_every_name(
+    tails: list[list[str]], owner: str, dropped: str
+) -> None:
+    ours = [f"{owner}.{'.'.join(tail)}" for tail in tails]
+    disk = [f"{owner}.{dropped}.{'.'.join(tail)}" for tail in tails]
+    found = spelled(zip(disk, ours, strict=True))
+    assert found is None or [found.read(name) for name in disk] == ours
+    if all(tail[0] != dropped for tail in tails):
+        assert found is not None and found.rewrites == ((f"{owner}.{dropped}.", f"{owner}."),)
+
+
+def test_names_that_no_one_rewrite_explains_have_no_spelling() -> None:
+    assert spelled([("a.x", "a.x")]) is None
+    assert spelled([("a.b.x", "a.x"), ("a.b.y", "c.y")]) is None
+    assert spelled([("a.0.b.x", "a.0.x"), ("a.1.b.x", "a.1.x")]) is None
