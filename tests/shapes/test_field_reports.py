@@ -11,6 +11,7 @@ from tests.checkpoint.headers import write_headers_only
 from tests.shapes.reference import reference_shapes
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import Inference, infer
+from weightsmith.shapes.page import parse_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,3 +211,33 @@ def test_the_document_is_json_with_the_contracts_keys(bitcpm: Path) -> None:
     assert set(document["fields"][-1]["evidence"][0] if document["fields"][-1]["evidence"] else {}) <= {
         "tensor", "axis", "size", "equation",
     }  # fmt: skip
+
+
+PARTS = {
+    "model_type": "parts",
+    "fields": {"hidden_size": 64, "heads": 16, "width": 128},
+    "unverifiable": {"rope": {"theta": 1.0, "parts": [24, 20, 20]}},
+    "rules": ["sum(rope['parts']) == width // 2"],
+    "tensors": {"q": "heads * width, hidden_size"},
+}
+
+
+def parts_of(folder: Path, rows_of_q: int, config: dict[str, Any] | None) -> dict[str, tuple[Any, Any, str]]:
+    write_headers_only(folder, {"q": (rows_of_q, 64)})
+    found = infer(open_checkpoint(folder), config, page=parse_page(PARTS))
+    return {f.name: (f.configured, f.derived, f.status) for f in found.fields}
+
+
+def test_a_size_is_chosen_that_its_stated_parts_add_up_to(tmp_path: Path) -> None:
+    """16 heads of 64 would be fewer corrections, were it not for the parts."""
+    found = parts_of(tmp_path, 1024, {"model_type": "parts", "rope": PARTS["unverifiable"]["rope"]})
+    assert (found["heads"][1], found["width"][1]) == (8, 128)
+
+
+@pytest.mark.parametrize("config", [None, {"model_type": "parts", "rope": PARTS["unverifiable"]["rope"]}])
+def test_parts_follow_a_size_that_cannot_be_their_sum(tmp_path: Path, config: dict[str, Any] | None) -> None:
+    found = parts_of(tmp_path, 13 * 32, config)
+    parts = found["rope"][1]
+    assert parts["theta"] == 1.0
+    assert sum(parts["parts"]) == found["width"][1] // 2
+    assert found["rope"][2] == ("differs" if config else "ambiguous")

@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightsmith.shapes.expression import Item, Polynomial, parse_condition, parse_polynomial
+from weightsmith.shapes.learn import base as starting
 from weightsmith.shapes.learn import learn_page
 from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
+from weightsmith.shapes.learn.defaults import default_rule
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.lab import Lab, Observation
+from weightsmith.shapes.learn.nulls import counted_nulls
+from weightsmith.shapes.learn.reference import Rejected, check_kernels
 from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
 from weightsmith.shapes.learn.survey import Survey
@@ -146,10 +150,18 @@ def test_the_patches_of_an_image_with_two_sides_are_found() -> None:
     assert found is not None and say(found) == "(image[0] // patch[0]) * (image[1] // patch[1]) + 1"
 
 
+def test_a_patch_size_that_the_model_has_fixed_is_found_and_never_guessed() -> None:
+    images = [[448, 448], [896, 896], [449, 449], [896, 448], [448, 896]]
+    examples: list[Any] = [({"image": image}, (image[0] // 14) * (image[1] // 14) + 1) for image in images]
+    found = fit_value(examples, [], list_items(["image"], examples, []))
+    assert found is not None and say(found) == "(image[0] // 14) * (image[1] // 14) + 1"
+    images = [[30, 30], [60, 60], [31, 47], [45, 61]]  # steps of 14 and of 15 give the same patches
+    vague: list[Any] = [({"image": image}, (image[0] // 15) * (image[1] // 15)) for image in images]
+    assert fit_value(vague, [], list_items(["image"], vague, [])) is None
+
+
 def test_a_kernel_with_an_axis_too_many_is_refused() -> None:
     import torch
-
-    from weightsmith.shapes.learn.reference import Rejected, check_kernels
 
     with torch.device("meta"):
         fine, odd = torch.nn.Conv2d(3, 8, (14, 14)), torch.nn.Conv2d(3, 8, (14, 14, 14))
@@ -285,7 +297,8 @@ def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]
     """What a reference with this validator would have shown for single changes and pairs of them."""
     first = Observation(base, base, {}, {}, None, ())
     lab = StandIn("x", ("X",), dict(base), observations=[first], validator=validator)
-    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in base.items()}
+    sizes = {n: v for n, v in base.items() if isinstance(v, int)}
+    tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in sizes.items()}
     found = Survey(lab, first, {}, tried)
     for name, values in found.accepted.items():
         for value in values:
@@ -298,18 +311,16 @@ def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]
 
 @dataclass(slots=True)
 class StandIn(Lab):
-    """A lab that asks a function instead of building."""
+    """A lab that asks functions instead of building."""
 
     validator: Callable[[Mapping[str, Any]], str] = lambda values: ""
+    tensors: Callable[[Mapping[str, Any]], dict[str, tuple[int, ...]]] = lambda values: {}
 
-    def observe(self, changes: Any, origin: Any = None, changed: tuple[str, ...] = ()) -> Observation | None:
-        values = self.settings(changes)
-        why = self.validator(values)
+    def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> Observation:
+        why = self.validator(full)
         if why:
-            self.refusals.append((values, why))
-            return None
-        self.observations.append(Observation(values, values, {}, {}, origin, changed))
-        return self.observations[-1]
+            raise Rejected(why)
+        return Observation(full, full, {"X": self.tensors(full)}, {"X": {}}, origin, changed)
 
 
 def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
@@ -353,6 +364,37 @@ def test_where_only_even_numbers_were_accepted_more_odd_ones_are_asked() -> None
     assert learn_rules(found) == ["head_dim % 2 == 0"]
 
 
+def tower(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """A library's own model: 24 blocks and a norm, unless it is told otherwise."""
+    depth = values.get("depth") or 24
+    norm = {"norm.weight": (8,)} if values.get("normed", True) else {}
+    return {f"blocks.{i}.weight": (8, 8) for i in range(depth)} | norm
+
+
+def test_a_number_that_the_model_itself_has_for_null_is_found() -> None:
+    base = {"depth": 4, "normed": False}
+    lab = StandIn("x", ("X",), dict(base), tensors=tower)
+    first = lab.observe({})
+    assert first is not None
+    lab.observe({"depth": None}, first, ("depth",))
+    assert counted_nulls(Survey(lab, first, {}, counts={"depth"})) == {"depth": Polynomial.constant(24)}
+    lab.tensors = lambda values: {} if values["depth"] is None else tower(values)  # null: no blocks at all
+    lab._seen.clear()
+    lab.observations.clear()
+    lab.observe({"depth": None}, first, ("depth",))
+    assert counted_nulls(Survey(lab, first, {}, counts={"depth"})) == {}
+
+
+def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_out() -> None:
+    lab = StandIn("llama", ("X",), {"normed": False}, tensors=tower)
+    first = lab.observe({})
+    assert first is not None
+    found = Survey(lab, first, {}, {"normed": [False, True]})
+    assert default_rule(found, "normed", None) is True
+    found.accepted["normed"] = [False]
+    assert default_rule(found, "normed", None) is None
+
+
 def test_numbers_that_must_be_null_together_are_companions() -> None:
     def validator(values: Mapping[str, Any]) -> str:
         return "missing fields" if (values["budget"] is None) != (values["index_heads"] is None) else ""
@@ -360,3 +402,40 @@ def test_numbers_that_must_be_null_together_are_companions() -> None:
     found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
     defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
     assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]
+
+
+def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        parts = values["rope"]["parts"]
+        return (
+            f"{parts} must be half of {values['width']}" if sum(parts) != (values["width"] or 0) // 2 else ""
+        )
+
+    rope = {"theta": 1.0, "parts": [24, 20, 20]}
+    found = surveyed({"width": 128, "rope": rope, "hidden_size": 96}, validator)
+    for factor in (2, 3, 4):
+        scaled = {**rope, "parts": [factor * part for part in rope["parts"]]}
+        found.lab.observe({"width": 128 * factor, "rope": scaled})
+    assert learn_rules(found) == ["sum(rope['parts']) == width // 2"]
+
+
+def test_an_even_width_per_head_is_learned_though_toys_are_excused() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        hidden, heads = values["hidden_size"] or 0, values["num_attention_heads"] or 7
+        if hidden % heads:
+            return "hidden must be divisible"
+        return "RoPE requires an even width" if hidden // heads % 2 and hidden // heads > 4 else ""
+
+    found = surveyed({"hidden_size": 768, "num_attention_heads": 12}, validator)
+    for width in (36, 60, 84, 108):
+        found.lab.observe({"hidden_size": width})
+    even = "(hidden_size // num_attention_heads) % 2 == 0 or hidden_size // num_attention_heads <= 3"
+    assert set(learn_rules(found)) == {"hidden_size % num_attention_heads == 0", even}
+
+
+def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """deepseek_ocr2's head_dim is hidden // heads whatever a file says."""
+    monkeypatch.setattr(starting, "make_config", lambda model_type, values: values)
+    monkeypatch.setattr(starting, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
+    lab = Lab("x", ("X",), {"hidden_size": 768, "heads": 12, "head_dim": 64})
+    assert starting.computed(lab) == ["head_dim"]

@@ -14,7 +14,7 @@ from weightsmith.shapes.solver import Contradiction, Solved, solve
 FIELDS = ("h", "k", "d", "n")
 TEMPLATES = (
     "h * d", "k * d", "n", "(h + 2 * k) * d", "h * (d + n)", "h + k", "d + n", "h * n", "3 * h * d", "2 * n * k",
-    "k * n + n", "d", "h // 2", "h * (n // h)",
+    "k * n + n", "d", "h // 2", "h * (n // h)", "(h // 2) * (k // 2)", "n * (d // 2)",
 )  # fmt: skip
 
 
@@ -94,3 +94,17 @@ def test_a_size_that_is_rounded_up_leaves_the_values_that_round_to_it() -> None:
     (component,) = solve(equations).components
     assert component.exhaustive
     assert sorted(s["mels"] for s in component.solutions) == list(range(41, 49))
+
+
+def test_the_two_sides_of_a_patch_grid_are_every_pair_that_gives_its_size() -> None:
+    (component,) = solved({"(h // 4) * (k // 2)": 6}).components
+    assert component.exhaustive
+    sides = {(s["h"], s["k"]) for s in component.solutions}
+    assert sides == {(h, k) for h in range(1, 40) for k in range(1, 40) if (h // 4) * (k // 2) == 6}
+
+
+def test_a_grid_with_more_pairs_than_a_search_takes_claims_nothing_and_finds_the_stated_sides() -> None:
+    equations = [(parse_polynomial("(h // 16) * (k // 16)"), 64 * 64)]
+    (component,) = solve(equations, hints={"h": 1024, "k": 1024}).components
+    assert not component.exhaustive
+    assert {"h": 1024, "k": 1024} in component.solutions

@@ -1,7 +1,7 @@
 """The conditions of a page, and the defaults that it computes: Python's own syntax, read but never executed.
 
 Any form outside the few below is refused: and/or/not, comparisons, arithmetic, `in`, indexing, `len min max int
-range`, `a if c else b`, and lists, written out or as `[… for slot in range(n)]`.
+range sum`, `a if c else b`, and lists, written out or as `[… for slot in range(n)]`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: lambda a, b: a // b,
     ast.Mod: lambda a, b: a % b,
 }
-_FUNCTIONS: dict[str, Callable[..., Any]] = {"len": len, "min": min, "max": max, "int": int, "range": range}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (len, min, max, int, range, sum)
+}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: lambda a, b: a == b,
     ast.NotEq: lambda a, b: a != b,

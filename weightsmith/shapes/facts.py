@@ -220,7 +220,11 @@ def _rounded(atom: Atom) -> bool:
 
 
 def _whole_numbers(hints: Mapping[str, Value] | None) -> dict[str, int]:
-    return {k: v for k, v in (hints or {}).items() if isinstance(v, int) and not isinstance(v, bool)}
+    """The numbers, those in lists by their places."""
+    named = dict(hints or {})
+    listed = ((k, v) for k, v in named.items() if isinstance(v, list | tuple))
+    named |= {f"{k}[{i}]": item for k, items in listed for i, item in enumerate(items)}
+    return {k: v for k, v in named.items() if isinstance(v, int) and not isinstance(v, bool)}
 
 
 def zeroable_fields(page: Page) -> frozenset[str]:

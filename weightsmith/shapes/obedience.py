@@ -27,7 +27,8 @@ _SMALL = 17
 def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
     """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
 
-    What the file states is left alone, a null too, and so is what the weights have their say in.
+    What the file states is left alone, a null too, and so is what the weights have their say in: only parts that must
+    add up to it follow.
     """
     for rule in stated.page.rules:
         if _holds(rule, values):
@@ -51,6 +52,34 @@ def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: 
                 values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
                 options[name], cheapest[name] = tuple(kept), tuple(kept)
                 break
+        if not _holds(rule, values):
+            _scale_parts(rule, values, options, cheapest, stated)
+
+
+def _scale_parts(
+    rule: Condition, values: dict[str, Value], options: Options, cheapest: Options, stated: Stated
+) -> None:
+    """Parts that must add up to a number go with it, in proportion; those of the file, too, where weights tell it."""
+    bound = [r for r in stated.page.rules if rule.names & r.names]
+    objects = [n for n in sorted(rule.names) if isinstance(values.get(n), dict)]
+    numbers: list[int] = [values[n] for n in sorted(rule.names) if _number(values.get(n))]
+    told = rule.names - set(objects) <= options.keys()
+    for name in (n for n in objects if told or not lookup(stated.config, n)[0]):
+        for key, parts in values[name].items():
+            for whole in (w for number in numbers for w in (number, number // 2)):
+                kept = {name: {**values[name], key: _in_proportion(parts, whole)}}
+                if all(_holds(r, {**values, **kept}) for r in bound):
+                    values |= kept
+                    options[name] = cheapest[name] = (kept[name],)
+                    return
+
+
+def _in_proportion(parts: Value, whole: int) -> Value:
+    """Lists of sizes only; what rounding leaves over goes to the first."""
+    if not (isinstance(parts, list) and parts and all(map(_whole, parts)) and sum(parts)):
+        return parts
+    scaled = [part * whole // sum(parts) for part in parts]
+    return [scaled[0] + whole - sum(scaled), *scaled[1:]]
 
 
 def broken_rules(page: Page, values: Mapping[str, Value]) -> int:

@@ -162,14 +162,19 @@ def _price(
 
 
 def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
-    """Rules that bind the fields to ones that no tensor speaks of, as the file has those."""
+    """Rules that bind the fields to ones that no tensor speaks of, as the file has those.
+
+    Numbers that the file leaves out may still be chosen to obey; objects of settings are taken as the class has them,
+    and weigh double: they are several numbers at once, and nothing in the weights speaks against them.
+    """
     broken = 0
     for rule in stated.page.rules:
-        silent = [name for name in rule.names if name not in values]
-        if rule.names & fields and silent and all(map(stated.has, silent)):
+        silent = {n: stated.assumed(n, values) for n in rule.names if n not in values}
+        objects = [n for n, v in silent.items() if isinstance(v, dict)]
+        if rule.names & fields and silent and all(stated.has(n) or n in objects for n in silent):
             try:
-                broken += not rule.holds({**values, **{name: stated.value(name) for name in silent}})
-            except (TypeError, ZeroDivisionError):
+                broken += (not rule.holds({**values, **silent})) * (2 if objects else 1)
+            except (KeyError, TypeError, ZeroDivisionError):
                 continue
     return broken
 

@@ -150,6 +150,8 @@ def _bound_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
         if candidates and not stated.has(name) and freeze(derived) != freeze(default):
             listed = tuple(sorted(candidates, key=_ordinal)[:_MAX_CANDIDATES])
             rows.append(FieldReport(name, None, default, derived, "ambiguous", None, listed))
+        elif candidates and stated.has(name) and freeze(derived) != freeze(stated.value(name)):
+            rows.append(FieldReport(name, stated.value(name), None, derived, "differs", "weights+config"))
     return rows
 
 

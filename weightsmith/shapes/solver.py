@@ -253,7 +253,9 @@ def _branch(
             if window:
                 windows[window[0]] = window[1]
         for field, values in _floor_factors(terms, size):
-            counted[field] = sorted(set(values) & set(counted.get(field, values)))
+            both = set(values) & set(counted.get(field, values))
+            # Of two sides of a grid there are more than a search takes: the likely ones first.
+            counted[field] = sorted(both, key=lambda v: (abs(v - rules.hints.get(field, v)), v))
     open_fields = {field for row in rows for field in row.fields()}
     choices = [(flag, [0, 1]) for flag in rules.flags & open_fields]
     choices += [(field, divisors_of(number)) for field, number in common.items() if field not in rules.flags]
@@ -283,11 +285,11 @@ def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str,
     if len(monomial) != 1 or not isinstance(monomial[0], Floor) or size % coefficient:
         return None
     quotient, divisor = size // coefficient, monomial[0].denominator.known()
-    added = dict(monomial[0].numerator.terms).get((), 0)
-    match monomial[0].numerator.plus(Polynomial.constant(added), -1).terms:
-        case (((str(field),), 1),) if divisor:
-            least = quotient * divisor - added
-            return field, (max(1, least), least + divisor - 1)
+    shifted = _shifted(monomial[0].numerator)
+    if shifted and divisor:
+        field, added = shifted
+        least = quotient * divisor - added
+        return field, (max(1, least), least + divisor - 1)
     whole = monomial[0].numerator.known()
     match monomial[0].denominator.terms:
         case (((str(field),), 1),) if whole and quotient > 0:
@@ -295,16 +297,31 @@ def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str,
     return None
 
 
+def _shifted(polynomial: Polynomial) -> tuple[str, int] | None:
+    """(field, c) of `field + c`."""
+    added = dict(polynomial.terms).get((), 0)
+    match polynomial.plus(Polynomial.constant(added), -1).terms:
+        case (((str(field),), 1),):
+            return field, added
+    return None
+
+
 def _floor_factors(terms: Mapping[Monomial, int], size: int) -> Iterator[tuple[str, list[int]]]:
-    """`(n // field) * (…) = size`: the quotient divides the size, so the field is one of those that give such a one."""
+    """`(n // field) * (…) = size`, or `(field // k) * (…)`: the quotient divides the size, which leaves the field those
+    values that give such a one."""
     common = set.intersection(*(set(m) for m in terms))
     for atom in common if size else ():
         if not isinstance(atom, Floor):
             continue
-        whole = atom.numerator.known()
+        whole, divisor = atom.numerator.known(), atom.denominator.known()
         match atom.denominator.terms:
             case (((str(field),), 1),) if whole and whole <= MAX_COUNTED:
                 yield field, [v for v in range(1, whole + 1) if size % (whole // v) == 0]
+        shifted = _shifted(atom.numerator)
+        if shifted and divisor and divisor > 0:
+            least = [quotient * divisor - shifted[1] for quotient in divisors_of(size)]
+            if len(least) * divisor <= MAX_COUNTED:
+                yield shifted[0], [v for low in least for v in range(max(1, low), low + divisor)]
 
 
 def divisors_of(number: int) -> list[int]:

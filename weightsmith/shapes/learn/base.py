@@ -52,6 +52,8 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation
     first = _explicit(lab, first)
     # An inner config that is left out whole may be refused in parts: its layers are fewer only now.
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    for name in computed(lab):
+        del lab.base[name]
     first = _separate(lab, first)
     lab.observations.clear()
     lab.refusals.clear()
@@ -150,6 +152,25 @@ def _explicit(lab: Lab, first: Observation) -> Observation:
         n: v for n, v in first.values.items() if n not in lab.base and isinstance(v, int) and is_field(n)
     }
     return _accept(lab, first, stated)
+
+
+def computed(lab: Lab) -> list[str]:
+    """Numbers that the class makes anew whatever a config states: what is said of them there would be no fact."""
+    return [
+        name
+        for name, value in lab.base.items()
+        if is_int(value)
+        and is_field(name)
+        and all(_made_anew(lab, name, other) for other in (2 * value + 2, value + 1, value // 2))
+    ]
+
+
+def _made_anew(lab: Lab, name: str, other: int) -> bool:
+    try:
+        values = flatten(make_config(lab.model_type, lab.settings({name: other})))
+    except Rejected:
+        return False
+    return bool(values.get(name) == lab.base[name] != other)
 
 
 def _accept(lab: Lab, first: Observation, stated: dict[str, Value]) -> Observation:

@@ -30,6 +30,8 @@ class NoRule(Exception):
 def default_rule(found: Survey, name: str, class_default: Value) -> Value:
     """The class default, or "= expression". Raises NoRule."""
     rows = _left_out(found, name, _FEW)
+    if not rows and class_default is None:
+        return _inside(found, name)
     if len({repr(value) for _, value in rows}) > 1:
         rows = _left_out(found, name, _DRAWS)
     seen = {repr(value) for _, value in rows}
@@ -48,6 +50,18 @@ def default_rule(found: Survey, name: str, class_default: Value) -> Value:
         if test:
             return f"= {test}"
     raise NoRule(f"its default follows {', '.join(moved)}")
+
+
+def _inside(found: Survey, name: str) -> Value:
+    """What a model takes for a setting that its config does not hold: the value that builds the same tensors."""
+    without = found.lab.without(name)
+    if without is None or name in without.values:
+        return None
+    for value in found.accepted.get(name, ()):
+        stated = found.lab.observe({name: value}, found.base, (name,))
+        if stated is not None and stated.tables == without.tables and stated.copies == without.copies:
+            return value
+    return None
 
 
 def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
@@ -79,7 +93,7 @@ def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, V
 def _siblings(found: Survey, name: str) -> dict[str, list[Value]]:
     """Numbers beside the field that no shape reads while the field is stated: heads, beside a head width."""
     prefix = name.rpartition(".")[0]
-    own = {n: v for n, v in found.base.values.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
     return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
 
 

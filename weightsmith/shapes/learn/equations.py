@@ -27,6 +27,8 @@ MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
 # So many rows often show already that no equation can tell them apart.
 _SAMPLE = 100
+# Sides of square patches, in pixels, that a model may have fixed.
+_PATCHES = range(4, 65)
 # Of the items of lists, the first few take part in floors and limits.
 _MAX_ITEMS = 6
 
@@ -108,19 +110,34 @@ def _grid(items: Sequence[str], target: list[int], rows: Sequence[Row]) -> Polyn
     owners = [
         item.removesuffix("[0]") for item in items if item.endswith("[0]") and f"{item[:-3]}[1]" in items
     ]
+    side = {f"{owner}[{i}]": Polynomial.of({(f"{owner}[{i}]",): 1}) for owner in owners for i in range(2)}
     for sizes, steps in permutations(owners, 2):
-        sides = [
-            Floor(Polynomial.of({(f"{sizes}[{i}]",): 1}), Polynomial.of({(f"{steps}[{i}]",): 1}))
-            for i in range(2)
-        ]
-        found = [column for side in sides if (column := _column(side, rows)) is not None]
-        if len(found) == len(sides):
-            patches = [a * b for a, b in zip(*found, strict=True)]
-            table: dict[Monomial, list[int]] = {tuple(sides): patches, (): [1] * len(target)}
-            fitted = _sparse(table, target, 1) or _sparse(table, target, 2)
-            if fitted is not None:
-                return fitted
+        sides = [Floor(side[f"{sizes}[{i}]"], side[f"{steps}[{i}]"]) for i in range(2)]
+        fitted = _patches(sides, target, rows)
+        if fitted is not None:
+            return fitted
+    for sizes in owners:  # the step is the model's own: only one that alone explains the rows is taken
+        fits = []
+        for step in map(Polynomial.constant, _PATCHES):
+            sides = [Floor(side[f"{sizes}[{i}]"], step) for i in range(2)]
+            fitted = _patches(sides, target, rows)
+            if fitted is not None and (tuple(sides), 1) in fitted.terms:  # a position for every patch
+                fits.append(fitted)
+        if len(fits) == 1:
+            return fits[0]
     return None
+
+
+def _patches(sides: Sequence[Floor], target: list[int], rows: Sequence[Row]) -> Polynomial | None:
+    """A multiple of the product of the two sides, and a constant beside it."""
+    found = [column for side in sides if (column := _column(side, rows)) is not None]
+    if len(found) < len(sides):
+        return None
+    table: dict[Monomial, list[int]] = {
+        tuple(sides): [a * b for a, b in zip(*found, strict=True)],
+        (): [1] * len(target),
+    }
+    return _sparse(table, target, 1) or _sparse(table, target, 2)
 
 
 def _varies(name: str, rows: Iterable[Row]) -> bool:

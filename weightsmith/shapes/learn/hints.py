@@ -83,7 +83,7 @@ def _compared(node: ast.AST) -> Iterator[tuple[str, str]]:
                 for constant in ast.walk(inner.slice):
                     if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
                         yield node.target.id, constant.value
-    elif isinstance(node, ast.Dict) and all(isinstance(v, ast.Name) for v in node.values):
+    elif isinstance(node, ast.Dict) and all(_is_module(v) for v in node.values):
         for key in node.keys:  # {"attention": AttentionLayer, "mamba": MambaLayer}
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 yield "layer_type", key.value
@@ -94,6 +94,11 @@ def _compared(node: ast.AST) -> Iterator[tuple[str, str]]:
                 for side in (inner.body, inner.orelse):
                     if isinstance(side, ast.Constant) and isinstance(side.value, str):
                         yield "layer_types", side.value
+
+
+def _is_module(node: ast.AST) -> bool:
+    """Sub-configs stand in dicts of classes, too, and are no kinds of layers."""
+    return isinstance(node, ast.Name) and not node.id.endswith("Config")
 
 
 def _last_name(node: ast.AST) -> str | None:

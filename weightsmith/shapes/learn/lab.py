@@ -88,6 +88,14 @@ class Lab:
             known.origin, known.changed = origin, changed  # drawn before, understood now
         return known
 
+    def without(self, name: str) -> Observation | None:
+        """The base with one setting left out; not remembered, as only what is stated can be learned from."""
+        self.check_time()
+        try:
+            return self._build({n: v for n, v in self.settings({}).items() if n != name}, None, ())
+        except Rejected:
+            return None
+
     def forget(self, observation: Observation) -> None:
         """Leaves an observation out of what is learned from."""
         self.observations = [o for o in self.observations if o is not observation]

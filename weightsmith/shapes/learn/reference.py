@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -51,6 +53,28 @@ def prepare() -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    if all(importlib.util.find_spec(name) for name in ("timm", "torchvision")):
+        _declare_vision_operators()
+
+
+def _declare_vision_operators() -> None:
+    """Lets torchvision be imported whose compiled operators do not load: one for CUDA, say, beside a torch for CPU.
+
+    timm, which builds the vision towers of some types, imports it for its transforms of images. Its own import
+    fails on those two operators alone, as it registers their shapes without asking whether they are there
+    (torchvision 0.29, _meta_registrations.py). Models that are built without data call neither: declared is enough.
+    """
+    import torch
+
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+        _declared.append(operators)
+        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
 
 
 def version() -> str:
@@ -68,6 +92,8 @@ def mapping(kind: str) -> Mapping[str, str]:
     return {t: (c if isinstance(c, str) else c[0]) for t, c in names.items()}
 
 
+# A declaration lives as long as the library object that made it.
+_declared: list[Any] = []
 # Classes that travel with a checkpoint: model type → (config class, model class).
 _adopted: dict[str, tuple[Any, Any]] = {}
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMaskedLM", "AutoModel")
@@ -235,7 +261,8 @@ def nested(values: Mapping[str, Value]) -> dict[str, Any]:
         branch = tree
         for part in path:
             branch = branch.setdefault(part, {})
-        branch[last] = value
+        # A copy: settings inside it are added to the tree, not to the caller's dict.
+        branch[last] = dict(value) if isinstance(value, dict) else value
     return tree
 
 
@@ -260,5 +287,6 @@ def _flat(data: Mapping[str, Value], config: Any, prefix: str = "") -> Iterator[
 
 
 def _settings(data: Mapping[Any, Value]) -> bool:
-    """Numbers under names: {"compressed_sparse_attention": 4}."""
-    return all(isinstance(k, str) and k.isidentifier() and isinstance(v, int) for k, v in data.items())
+    """Values under names, one a whole number at least: {"embed_dim": 1024, "img_size": [448, 448]}."""
+    named = all(isinstance(k, str) and k.isidentifier() and not isinstance(v, dict) for k, v in data.items())
+    return named and any(isinstance(v, int) for v in data.values())

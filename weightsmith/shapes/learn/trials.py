@@ -73,7 +73,9 @@ def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
 def _breaking(found: Survey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
     """A few settings of the rule's fields that break it and keep the others."""
     base, rng = found.base.values, random.Random(rule.text)
-    options = {n: _options(found, n) for n in sorted(rule.names) if n in base}
+    options = {
+        n: _options(found, n) for n in sorted(rule.names) if n in base and not isinstance(base[n], dict)
+    }
     seen: set[str] = set()
     for _ in range(_DRAWS):
         if len(seen) >= _CHALLENGES:
