@@ -25,7 +25,14 @@ from weightsmith.shapes.stated import Stated
 
 # `make test` puts it there; not among the packages of the environment (see the Makefile).
 TIMM = Path(sys.prefix) / "timm"
-PERCEPTION = {"depth": 3, "embed_dim": 64, "img_size": [28, 42], "use_post_transformer_norm": False}
+PERCEPTION = {
+    "depth": 3,
+    "embed_dim": 64,
+    "global_pool": "",
+    "img_size": [28, 42],
+    "init_values": 0.1,
+    "use_post_transformer_norm": False,
+}
 TOWERS: dict[str, dict[str, Any]] = {
     "fast_vlm": {
         "vision_config": {

@@ -68,13 +68,14 @@ def _declare_vision_operators() -> None:
 
     try:
         importlib.import_module("torchvision")
-    except RuntimeError:
-        operators = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
-        _declared.append(operators)
+    except Exception as error:  # whatever else ails it is for timm to say, where it is asked for
         for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
+        if "torchvision::nms does not exist" in str(error):
+            operators = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+            _declared.append(operators)
 
 
 def version() -> str:
