@@ -54,6 +54,17 @@ def test_products_are_written_as_products() -> None:
     assert parse_polynomial("(heads + 2 * kv) * dim") == parse_polynomial("dim * heads + 2 * dim * kv")
 
 
+@pytest.mark.parametrize("ratio", [1, 1.0, 0.5, 0.3, 0.1, 0.25, 2.0])
+def test_a_quotient_by_a_fraction_is_rounded_as_python_rounds_it(ratio: float) -> None:
+    polynomial = parse_polynomial("width * int(1 / ratio) ** 2")
+    assert polynomial.fields() == {"width", "ratio"}
+    assert polynomial.substitute({"width": 7}).fields() == {"ratio"}
+    assert polynomial.substitute({"width": 7, "ratio": ratio}).known() == 7 * int(1 / ratio) ** 2
+    assert str(parse_polynomial(str(polynomial))) == str(polynomial)
+    with pytest.raises(InvalidPage):
+        parse_polynomial("1 / ratio")
+
+
 @pytest.mark.parametrize(
     "text",
     [

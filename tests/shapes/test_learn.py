@@ -90,6 +90,16 @@ def test_a_share_of_a_width_needs_no_test_of_the_ratio() -> None:
     assert found is not None and say(found) == "int(ratio * widths[0])"
 
 
+def test_a_fold_of_an_image_is_found() -> None:
+    examples = [
+        ({"width": width, "ratio": ratio}, width * int(1 / ratio) ** 2)
+        for width in (96, 128, 160, 129, 200)
+        for ratio in (0.5, 1.0, 0.25)
+    ]
+    found = fit_value(examples, ["width", "ratio"], hard=False)
+    assert found is not None and say(found) == "width * int(1 / ratio) * int(1 / ratio)"
+
+
 def test_two_thirds_of_a_share_in_eights_are_found() -> None:
     rng = random.Random(4)
     examples = [

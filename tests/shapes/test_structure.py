@@ -117,3 +117,21 @@ def test_a_list_longer_than_the_layers_is_never_claimed(layers: int) -> None:
     truth = {**draw(random.Random(2)), "layers": layers, "first": 0, "only": [1]}
     options = solve(page, predict(page.layouts[""], truth), None).answer.options
     assert len(options["first"]) != 1 or options["first"] == (0,)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.25, 1.0, 1 / 3])
+def test_how_far_an_image_is_folded_is_proposed_and_never_claimed(ratio: float) -> None:
+    page = parse_page(
+        {
+            "model_type": "made-up",
+            "fields": {"width": 64, "out": 32, "ratio": 0.5},
+            "tensors": {"norm": "width", "fold": "out, width * int(1 / ratio) ** 2"},
+        }
+    )
+    truth = {"width": 96, "out": 48, "ratio": ratio}
+    shapes = predict(page.layouts[""], truth)
+    assert solve(page, shapes, truth).answer.values == truth
+    for config in (None, {**truth, "ratio": 0.125}, {"out": 48}):
+        found = solve(page, shapes, config)
+        assert predict(page.layouts[""], found.answer.values) == shapes
+        assert len(found.answer.options["ratio"]) != 1

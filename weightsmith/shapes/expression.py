@@ -39,7 +39,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`min(a, b)`, `max(a, b)`, or `int(a)`: a product with a fraction in it, rounded towards zero."""
+    """`min(a, b)`, `max(a, b)`, or rounded to 0: `int(a)`, a product with a fraction in it, and `int(a / b)`."""
 
     function: str
     arguments: tuple[Polynomial, ...]
@@ -162,6 +162,9 @@ def _atom_value(atom: Atom, values: Mapping[str, Value]) -> int | Atom:
         case Limit(function="int", arguments=(product,)):
             exact = _exact(product, values)
             return atom if exact is None else int(exact)
+        case Limit(function="int", arguments=(over, under)):
+            exact, divisor = _exact(over, values), _exact(under, values)
+            return int(exact / divisor) if exact is not None and divisor else atom
         case Limit(function=function, arguments=arguments):
             parts = tuple(argument.substitute(values) for argument in arguments)
             numbers = [number for part in parts if (number := part.known()) is not None]
@@ -207,13 +210,15 @@ def _atom_text(atom: Atom) -> str:
             return f"(({atom.numerator}) // ({atom.denominator}))"
         case Item():
             return f"{atom.owner}[{atom.index}]"
+        case Limit(function="int", arguments=(over, under)):
+            return f"int(({over}) / ({under}))"
         case Limit():
             return f"{atom.function}({', '.join(map(str, atom.arguments))})"
 
 
 @cache
 def parse_polynomial(text: str) -> Polynomial:
-    """Raises InvalidPage when the text is not made of + - * // ** n, min max int len [], integers, fields."""
+    """Raises InvalidPage when the text is not made of + - * // ** n, min max int( / ) len [], integers, fields."""
     return _polynomial(syntax(text), text)
 
 
@@ -232,6 +237,9 @@ def _polynomial(node: ast.expr, text: str) -> Polynomial:
             return Polynomial.of({(Item(listed, position) if known is None else f"{listed}[{known}]",): 1})
         case ast.Call(func=ast.Name(id="len"), args=[argument], keywords=[]) if field_name(argument):
             return Polynomial.of({(f"len({field_name(argument)})",): 1})
+        case ast.Call(func=ast.Name(id="int"), args=[ast.BinOp(op=ast.Div()) as quotient], keywords=[]):
+            sides = _polynomial(quotient.left, text), _polynomial(quotient.right, text)
+            return Polynomial.of({(Limit("int", sides),): 1})
         case ast.Call(func=ast.Name(id="min" | "max" | "int" as function), args=arguments, keywords=[]):
             if len(arguments) == (1 if function == "int" else 2):
                 parts = tuple(_polynomial(argument, text) for argument in arguments)

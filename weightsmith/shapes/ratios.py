@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_CHANGED = 2
 # Settings that are tried for the products of one group of fields.
 MAX_TRIED = 20_000
+# An image is folded so many times at most: the fraction under a 1 is one of as many.
+MAX_FOLDS = 16
 # Far enough out for the rounding not to matter.
 _FAR = 1_000_000
 
@@ -105,6 +107,8 @@ def _candidates(field: str, rows: Sequence[Fact], values: Mapping[str, Value], s
             continue
         # One step of regula falsi is exact for a product: f(1) is the factor beside the fraction.
         factor = _at(row.polynomial, {**values, field: _FAR})
+        if factor == 0 and not whole:
+            found += [1 / folds for folds in range(1, MAX_FOLDS + 1)]
         exact = row.size * _FAR / factor if factor else 0.0
         near = (row.size + 0.5) * _FAR / factor if factor else 0.0
         found += [round(exact), round(near)] if whole else [round(exact, d) for d in range(7)] + [near, exact]

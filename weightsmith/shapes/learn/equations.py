@@ -225,9 +225,11 @@ def _fractions(fields: Sequence[str], rows: Sequence[Row]) -> list[str]:
 
 
 def _shares(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
-    """`int(width * ratio)` of the fields; two thirds of it in eights, as gated layers have (DINOv2)."""
-    three, eight = Polynomial.constant(3), Polynomial.constant(8)
+    """`int(width * ratio)` of the fields; two thirds of it in eights, as gated layers have (DINOv2); `int(1 / ratio)`,
+    by how much an image is folded."""
+    one, three, eight = map(Polynomial.constant, (1, 3, 8))
     for ratio in _fractions(fields, rows):
+        yield Limit("int", (one, Polynomial.of({(ratio,): 1})))
         for a in fields:
             if a != ratio:
                 share = Limit("int", (Polynomial.of({(a,): 1}).times(Polynomial.of({(ratio,): 1})),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from weightsmith.shapes.learn.lab import kinds_of_names, names
 from weightsmith.shapes.page import name_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.lab import Lab, Observation
@@ -69,14 +70,38 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
             from_second_base(found, observation, fields)
     _from_mixed_bases(found, bases, fields)
     rng = random.Random(0)
-    for _ in range(3):  # what a field decides may show only once others have changed
-        drawn = draw(found, rng, structure_only=True)
-        if drawn is not None:
+    others = [*_patchy(found)]
+    for i in range(len(others) + 3):  # what a field decides may show only once others have changed
+        other = others[i] if i < len(others) else draw(found, rng, structure_only=True)
+        if other is not None:
             rest = {n: v for n, v in fields.items() if n not in found.accepted}
-            for name in _sensitive(found, drawn, rest):
+            for name in _sensitive(found, other, rest):
                 _probe(found, base, name)
-                _probe(found, drawn, name)
+                _probe(found, other, name)
     return found
+
+
+def _patchy(found: Survey) -> Iterator[Observation]:
+    """Per number that gave tensors to some layers, or took them from some, the first config that shows it: a flag may
+    concern these layers alone."""
+    known: set[str] = set()
+    for observation in found.lab.observations:
+        single = observation.origin is found.base and len(observation.changed) == 1
+        if (
+            single
+            and observation.changed[0] not in known
+            and is_int(observation.values.get(observation.changed[0]))
+        ):
+            before, after = names(found.base), names(observation)
+            if before != after and _places(before) == _places(after):
+                known.add(observation.changed[0])
+                yield observation
+
+
+def _places(tensors: set[str]) -> set[tuple[str, int]]:
+    """Every container with each index in it: `model.layers.3`."""
+    found = (re.match(r"(\D+)(\d+)", name) for name in tensors)
+    return {(place[1], int(place[2])) for place in found if place}
 
 
 def _nulled(observation: Observation, base: Observation) -> bool:

@@ -123,6 +123,8 @@ def say_atom(atom: Atom) -> str:
             return f"({_factor(over)} // {_factor(under)})"
         case Item(owner=owner, index=index):
             return f"{owner}[{say(index)}]"
+        case Limit(function="int", arguments=(over, under)):
+            return f"int({_factor(over)} / {_factor(under)})"
         case Limit(function=function, arguments=arguments):
             return f"{function}({', '.join(map(say, arguments))})"
     return atom
