@@ -82,8 +82,8 @@ def decide(
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
-        if field in listed:  # presence has its say in it too
-            values = distinct([*listed[field], *values])
+        if field in listed:  # presence has its say in it too, after the shapes: they leave fewer lists
+            values = distinct([*values, *listed[field]])
             values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
         loose = frozenset() if complete or field in candidates else frozenset({field})
         groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
