@@ -25,6 +25,9 @@ MAX_NODES = 60_000
 MAX_EXPLANATIONS = 4_000
 # Settings of the other fields for which the lists that go with them are searched: milliseconds each.
 MAX_FILLINGS = 300
+# A head with its bias, and an embedding of either side, are easily stored though tied; a whole second model is
+# less likely than a wrong flag.
+FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
 
@@ -183,7 +186,8 @@ def _explain(
             whole = {**values, **choice}
             odd = sum(
                 seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
-                for seen in group
+                * (3 if roles > FEW_COPIES else 1)
+                for seen, roles in group.items()
                 if seen.copy
             )
             found.append((tuple(whole[field] for field in fields), odd))
