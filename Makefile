@@ -21,10 +21,18 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# timm builds the vision towers of three types. It lies beside the packages of the environment and not among them: the
+# torchvision that it imports is published for CUDA, and transformers and vLLM would try to import it, too.
+TIMM := $(VENV)/timm
+$(TIMM)/.ready: $(READY)
+	@rm -rf $(TIMM)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(TIMM) timm==1.0.31 torchvision==0.29.2
+	@touch $@
+
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
 	@$(BIN)/python docs/demo.py
 
-test: setup ## the whole test suite, real vLLM included
+test: setup $(TIMM)/.ready ## the whole test suite, real vLLM included
 	@$(BIN)/python -m pytest -q
 
 test-fast: setup ## the suite without the tests that start an engine
@@ -45,8 +53,8 @@ format: setup ## let ruff mend what it can
 bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
 	@$(BIN)/python -m benchmarks.infer
 
-catalog: setup ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
-	@$(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
+catalog: setup $(TIMM)/.ready ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
+	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
 
 FOR ?= 60
 fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=seconds for each), and how many were tried
@@ -57,8 +65,8 @@ bench-convert: setup ## convert and inspect at full size, beside cp and the torc
 	@$(BIN)/python -m benchmarks.convert $(ARGS)
 
 SEED ?= 1
-bench-shapes: setup ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
-	@$(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
+bench-shapes: setup $(TIMM)/.ready ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
+	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
 
 bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
 	@$(BIN)/python -m benchmarks.kills $(ARGS)

@@ -15,8 +15,11 @@ from weightsmith.shapes.learn import base as starting
 from weightsmith.shapes.learn import learn_page
 from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
+from weightsmith.shapes.learn.defaults import default_rule
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.lab import Lab, Observation
+from weightsmith.shapes.learn.nulls import counted_nulls
+from weightsmith.shapes.learn.reference import Rejected, check_kernels
 from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
 from weightsmith.shapes.learn.survey import Survey
@@ -76,6 +79,28 @@ def test_an_item_of_a_list_is_found() -> None:
     assert found is not None and say(found) == "2 * widths[layer]"
 
 
+def test_a_share_of_a_width_needs_no_test_of_the_ratio() -> None:
+    widths = [[96, 256], [128, 384], [160, 512], [129, 640], [200, 768]]
+    examples = [
+        ({"widths": own, "ratio": ratio}, int(own[0] * ratio))
+        for own in widths
+        for ratio in (4.0, 1.0, 0.5, 2.3)
+    ]
+    found = fit_value(examples, ["ratio"], ["widths[0]", "widths[1]"], hard=False)
+    assert found is not None and say(found) == "int(ratio * widths[0])"
+
+
+def test_two_thirds_of_a_share_in_eights_are_found() -> None:
+    rng = random.Random(4)
+    examples = [
+        ({"width": width, "ratio": ratio}, (int(int(width * ratio) * 2 / 3) + 7) // 8 * 8)
+        for width in rng.sample(range(64, 2048), 12)
+        for ratio in (4.0, 2.0, 0.5)
+    ]
+    found = fit_value(examples, ["width", "ratio"], hard=False)
+    assert found is not None and say(found) == "8 * ((((2 * int(ratio * width)) // 3) + 7) // 8)"
+
+
 def drawn_lists(number: Callable[[list[int], int], int]) -> tuple[list[Any], list[Any]]:
     """Rows of a number that is read off a list of sizes, and all items that an equation may read."""
     rng = random.Random(2)
@@ -115,16 +140,36 @@ def test_the_patches_of_an_image_with_two_sides_are_found() -> None:
     assert found is not None and say(found) == "(image[0] // patch[0]) * (image[1] // patch[1]) + 1"
 
 
+def test_a_patch_size_that_the_model_has_fixed_is_found_and_never_guessed() -> None:
+    images = [[448, 448], [896, 896], [449, 449], [896, 448], [448, 896]]
+    examples: list[Any] = [({"image": image}, (image[0] // 14) * (image[1] // 14) + 1) for image in images]
+    found = fit_value(examples, [], list_items(["image"], examples, []))
+    assert found is not None and say(found) == "(image[0] // 14) * (image[1] // 14) + 1"
+    images = [[30, 30], [60, 60], [31, 47], [45, 61]]  # steps of 14 and of 15 give the same patches
+    vague: list[Any] = [({"image": image}, (image[0] // 15) * (image[1] // 15)) for image in images]
+    assert fit_value(vague, [], list_items(["image"], vague, [])) is None
+
+
 def test_a_kernel_with_an_axis_too_many_is_refused() -> None:
     import torch
-
-    from weightsmith.shapes.learn.reference import Rejected, check_kernels
 
     with torch.device("meta"):
         fine, odd = torch.nn.Conv2d(3, 8, (14, 14)), torch.nn.Conv2d(3, 8, (14, 14, 14))
     check_kernels(fine)
     with pytest.raises(Rejected, match="kernel has 5 axes"):
         check_kernels(odd)
+
+
+def test_a_stack_that_is_written_as_vectors_is_refused() -> None:
+    import torch
+
+    from weightsmith.shapes.learn.reference import Rejected, check_parts
+
+    stack, embedding = torch.zeros(2, 1, 8), torch.zeros(9, 8)
+    parts = {f"experts.{i}.up_proj.weight": torch.zeros(1, 8) for i in range(2)}
+    check_parts({"experts.up_proj": stack, "embed": embedding}, {**parts, "embed": embedding})
+    with pytest.raises(Rejected, match="written as vectors"):
+        check_parts({"experts.up_proj": stack}, {name: part.squeeze() for name, part in parts.items()})
 
 
 def test_odd_coefficients_are_refused() -> None:
@@ -256,18 +301,16 @@ def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]
 
 @dataclass(slots=True)
 class StandIn(Lab):
-    """A lab that asks a function instead of building."""
+    """A lab that asks functions instead of building."""
 
     validator: Callable[[Mapping[str, Any]], str] = lambda values: ""
+    tensors: Callable[[Mapping[str, Any]], dict[str, tuple[int, ...]]] = lambda values: {}
 
-    def observe(self, changes: Any, origin: Any = None, changed: tuple[str, ...] = ()) -> Observation | None:
-        values = self.settings(changes)
-        why = self.validator(values)
+    def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> Observation:
+        why = self.validator(full)
         if why:
-            self.refusals.append((values, why))
-            return None
-        self.observations.append(Observation(values, values, {}, {}, origin, changed))
-        return self.observations[-1]
+            raise Rejected(why)
+        return Observation(full, full, {"X": self.tensors(full)}, {"X": {}}, origin, changed)
 
 
 def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
@@ -309,6 +352,37 @@ def test_where_only_even_numbers_were_accepted_more_odd_ones_are_asked() -> None
     assert learn_rules(found) == []
     probe_parity(found)
     assert learn_rules(found) == ["head_dim % 2 == 0"]
+
+
+def tower(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """A library's own model: 24 blocks and a norm, unless it is told otherwise."""
+    depth = values.get("depth") or 24
+    norm = {"norm.weight": (8,)} if values.get("normed", True) else {}
+    return {f"blocks.{i}.weight": (8, 8) for i in range(depth)} | norm
+
+
+def test_a_number_that_the_model_itself_has_for_null_is_found() -> None:
+    base = {"depth": 4, "normed": False}
+    lab = StandIn("x", ("X",), dict(base), tensors=tower)
+    first = lab.observe({})
+    assert first is not None
+    lab.observe({"depth": None}, first, ("depth",))
+    assert counted_nulls(Survey(lab, first, {}, counts={"depth"})) == {"depth": Polynomial.constant(24)}
+    lab.tensors = lambda values: {} if values["depth"] is None else tower(values)  # null: no blocks at all
+    lab._seen.clear()
+    lab.observations.clear()
+    lab.observe({"depth": None}, first, ("depth",))
+    assert counted_nulls(Survey(lab, first, {}, counts={"depth"})) == {}
+
+
+def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_out() -> None:
+    lab = StandIn("llama", ("X",), {"normed": False}, tensors=tower)
+    first = lab.observe({})
+    assert first is not None
+    found = Survey(lab, first, {}, {"normed": [False, True]})
+    assert default_rule(found, "normed", None) is True
+    found.accepted["normed"] = [False]
+    assert default_rule(found, "normed", None) is None
 
 
 def test_numbers_that_must_be_null_together_are_companions() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,10 +18,36 @@ from weightsmith.checkpoint import open_checkpoint
 from weightsmith.cli import commands
 from weightsmith.errors import EngineFailed
 from weightsmith.shapes import page as page_room
+from weightsmith.shapes.page import load_page
+from weightsmith.shapes.predict import predict
 from weightsmith.shapes.proof import Difference, check
+from weightsmith.shapes.stated import Stated
 
-if TYPE_CHECKING:
-    from pathlib import Path
+# `make test` puts it there; not among the packages of the environment (see the Makefile).
+TIMM = Path(sys.prefix) / "timm"
+PERCEPTION = {
+    "depth": 3,
+    "embed_dim": 64,
+    "global_pool": "",
+    "img_size": [28, 42],
+    "init_values": 0.1,
+    "use_post_transformer_norm": False,
+}
+TOWERS: dict[str, dict[str, Any]] = {
+    "fast_vlm": {
+        "vision_config": {
+            "architecture": "fastvit_mci3",
+            "hidden_size": 3072,
+            "model_args": {"inference_mode": True},
+        },
+        "text_config": {"model_type": "qwen2", "num_hidden_layers": 2},
+    },
+    "gemma3n": {"text_config": {"num_hidden_layers": 20, "num_kv_shared_layers": 5}},
+    "perception_lm": {
+        "vision_config": {"architecture": "vit_pe_core_large_patch14_336", "model_args": PERCEPTION},
+        "text_config": {"model_type": "llama", "num_hidden_layers": 2},
+    },
+}
 
 
 def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path: Path) -> None:
@@ -56,6 +84,25 @@ def test_the_child_never_runs_files_that_lie_where_the_user_stands(
     (tmp_path / "torch.py").write_text("raise SystemExit('this file was run')")
     monkeypatch.chdir(tmp_path)
     assert check(CONFIG, open_checkpoint(tmp_path)).holds
+
+
+@pytest.mark.skipif(not TIMM.is_dir(), reason="`make test` installs timm beside the environment")
+@pytest.mark.parametrize("model_type", ["fast_vlm", "gemma3n", "perception_lm"])
+def test_towers_that_timm_builds_are_proven_beside_a_torchvision_that_does_not_load(
+    model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"model_type": model_type, **TOWERS[model_type]}
+    page = load_page(model_type)
+    stated = Stated(config, page).completed()
+    write_headers_only(tmp_path, predict(next(iter(page.layouts.values())), stated))
+    monkeypatch.setenv("PYTHONPATH", str(TIMM))
+    assert check(config, open_checkpoint(tmp_path)).differences == ()
+
+
+def test_a_tower_of_timm_without_timm_is_refused_by_name(tmp_path: Path) -> None:
+    write_headers_only(tmp_path, {"a.weight": (2, 2)})
+    with pytest.raises(EngineFailed, match="requires the timm library"):
+        check({"model_type": "perception_lm", **TOWERS["perception_lm"]}, open_checkpoint(tmp_path))
 
 
 def test_a_corrected_config_is_proven_and_written(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def main() -> int:
         return 0
     types = options.only or _all_types(options.mapping)
     folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
     known = read_report(folder)
     if options.resume:
         types = [t for t in types if not _learned(known.get(t))]

@@ -50,6 +50,8 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation
     first = _first(lab, default)
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
     first = _explicit(lab, first)
+    # An inner config that is left out whole may be refused in parts: its layers are fewer only now.
+    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
     for name in computed(lab):
         del lab.base[name]
     first = _separate(lab, first)

@@ -11,7 +11,7 @@ from weightsmith.shapes.learn.lab import names
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.shapes.expression import Value
     from weightsmith.shapes.learn.lab import Observation
@@ -106,11 +106,21 @@ def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[
     )
     count = length_field(found, name)
     if count is None or not items or not isinstance(own, list):
-        return rng.choice(options)
+        return _mixed(rng, options)
     length = changes.get(count, found.base.values[count])
     if not is_int(length):
         return own
     return [rng.choice(items) for _ in range(length)]
+
+
+def _mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
+    """One of the lists; numbers and flags, as often, place by place from those of its length: two places that were
+    only ever changed together look like one."""
+    whole = rng.choice(options)
+    if not all(isinstance(item, int) for item in whole) or rng.random() < 0.5:
+        return whole
+    alike = [option for option in options if len(option) == len(whole)]
+    return [rng.choice(alike)[place] for place in range(len(whole))]
 
 
 def length_field(found: Survey, name: str) -> str | None:

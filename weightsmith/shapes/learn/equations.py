@@ -27,6 +27,8 @@ MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
 # So many rows often show already that no equation can tell them apart.
 _SAMPLE = 100
+# Sides of square patches, in pixels, that a model may have fixed.
+_PATCHES = range(4, 65)
 # Of the items of lists, the first few take part in floors and limits.
 _MAX_ITEMS = 6
 
@@ -50,29 +52,46 @@ def fit_value(
         return None
     atoms = [atom for atom in columns if len(set(columns[atom])) > 1]
     found = _multilinear(atoms, columns, target) if atoms else None
+    if found is not None:
+        return found
+    # Of fields alone first, then of items of lists, too.
+    single = [n for n in fields if _varies(n, rows)]
+    listed = [item for item in items if isinstance(item, str) and item in atoms]
+    choices = (single, [*single, *listed[:_MAX_ITEMS]])
+    # A share of a width is a product, too; without it, a test would part the whole shares from the others.
+    shares = (share for some in choices for share in _shares(some, rows))
+    found = _with_any(shares, atoms, columns, target, rows)
     if found is not None or not hard:
         return found
     found = _powers(atoms, columns, target, (1, 2)) if atoms else None
     if found is not None:
         return found
-    listed = [item for item in items if isinstance(item, str) and item in atoms]
     found = _grid(listed, target, rows)
     if found is not None:
         return found
-    # Of fields alone first, then of items of lists, too.
-    single = [n for n in fields if _varies(n, rows)]
-    for extra in dict.fromkeys(
-        (*_extra_atoms(single, rows), *_extra_atoms([*single, *listed[:_MAX_ITEMS]], rows))
-    ):
+    extras = (extra for some in choices for extra in _extra_atoms(some, rows))
+    found = _with_any(extras, atoms, columns, target, rows)
+    if found is not None:
+        return found
+    return _powers(atoms, columns, target, (3,)) if atoms else None
+
+
+def _with_any(
+    extras: Iterable[Atom],
+    atoms: Sequence[Atom],
+    columns: Mapping[Atom, list[int]],
+    target: list[int],
+    rows: Sequence[Row],
+) -> Polynomial | None:
+    """The first of the further atoms that completes an equation."""
+    for extra in dict.fromkeys(extras):
         column = _column(extra, rows)
         if column is None or len(set(column)) == 1:
             continue
-        columns[extra] = column
-        found = _with_extra(extra, atoms, columns, target)
+        found = _with_extra(extra, atoms, {**columns, extra: column}, target)
         if found is not None:
             return found
-        del columns[extra]
-    return _powers(atoms, columns, target, (3,)) if atoms else None
+    return None
 
 
 def _torn(rows: Sequence[Row], fields: Iterable[str], columns: Mapping[Atom, list[int]]) -> bool:
@@ -91,19 +110,34 @@ def _grid(items: Sequence[str], target: list[int], rows: Sequence[Row]) -> Polyn
     owners = [
         item.removesuffix("[0]") for item in items if item.endswith("[0]") and f"{item[:-3]}[1]" in items
     ]
+    side = {f"{owner}[{i}]": Polynomial.of({(f"{owner}[{i}]",): 1}) for owner in owners for i in range(2)}
     for sizes, steps in permutations(owners, 2):
-        sides = [
-            Floor(Polynomial.of({(f"{sizes}[{i}]",): 1}), Polynomial.of({(f"{steps}[{i}]",): 1}))
-            for i in range(2)
-        ]
-        found = [column for side in sides if (column := _column(side, rows)) is not None]
-        if len(found) == len(sides):
-            patches = [a * b for a, b in zip(*found, strict=True)]
-            table: dict[Monomial, list[int]] = {tuple(sides): patches, (): [1] * len(target)}
-            fitted = _sparse(table, target, 1) or _sparse(table, target, 2)
-            if fitted is not None:
-                return fitted
+        sides = [Floor(side[f"{sizes}[{i}]"], side[f"{steps}[{i}]"]) for i in range(2)]
+        fitted = _patches(sides, target, rows)
+        if fitted is not None:
+            return fitted
+    for sizes in owners:  # the step is the model's own: only one that alone explains the rows is taken
+        fits = []
+        for step in map(Polynomial.constant, _PATCHES):
+            sides = [Floor(side[f"{sizes}[{i}]"], step) for i in range(2)]
+            fitted = _patches(sides, target, rows)
+            if fitted is not None and (tuple(sides), 1) in fitted.terms:  # a position for every patch
+                fits.append(fitted)
+        if len(fits) == 1:
+            return fits[0]
     return None
+
+
+def _patches(sides: Sequence[Floor], target: list[int], rows: Sequence[Row]) -> Polynomial | None:
+    """A multiple of the product of the two sides, and a constant beside it."""
+    found = [column for side in sides if (column := _column(side, rows)) is not None]
+    if len(found) < len(sides):
+        return None
+    table: dict[Monomial, list[int]] = {
+        tuple(sides): [a * b for a, b in zip(*found, strict=True)],
+        (): [1] * len(target),
+    }
+    return _sparse(table, target, 1) or _sparse(table, target, 2)
 
 
 def _varies(name: str, rows: Iterable[Row]) -> bool:
@@ -186,14 +220,25 @@ def _powers(
     return None
 
 
+def _fractions(fields: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    return [n for n in fields if any(isinstance(v.get(n), float) for v, _ in rows)]
+
+
+def _shares(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
+    """`int(width * ratio)` of the fields; two thirds of it in eights, as gated layers have (DINOv2)."""
+    three, eight = Polynomial.constant(3), Polynomial.constant(8)
+    for ratio in _fractions(fields, rows):
+        for a in fields:
+            if a != ratio:
+                share = Limit("int", (Polynomial.of({(a,): 1}).times(Polynomial.of({(ratio,): 1})),))
+                yield share
+                yield _up(Polynomial.of({(share,): 2}).floor_divided_by(three), eight)
+
+
 def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
     """The quotients, ceilings and limits of the fields, likely ones first."""
     one = {name: Polynomial.of({(name,): 1}) for name in fields}
-    fractions = [n for n in fields if any(isinstance(v.get(n), float) for v, _ in rows)]
-    for ratio in fractions:
-        for a in fields:
-            if a != ratio:
-                yield Limit("int", (one[a].times(one[ratio]),))
+    fractions = _fractions(fields, rows)
     for a, b in permutations(fields, 2):
         yield Floor(one[a], one[b])
     for a, b in permutations(fields, 2):  # every second channel of a head: rotary frequencies

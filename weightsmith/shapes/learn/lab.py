@@ -52,6 +52,8 @@ class Lab:
     deadline: float = float("inf")
     builds: int = 0
     _seen: dict[str, Observation | None] = field(default_factory=dict)
+    # Fields of which a 0 ran into the time limit of a build: a loop that never ends does not end elsewhere, either.
+    _endless: set[str] = field(default_factory=set)
 
     def settings(self, changes: Settings) -> dict[str, Value]:
         full = {**self.base, **changes}
@@ -68,18 +70,31 @@ class Lab:
         self.check_time()
         full = self.settings(changes)
         key = repr(sorted(full.items()))
+        zeroed = {name for name in changed if type(full.get(name)) is int and not full[name]}
+        if key not in self._seen and zeroed & self._endless:
+            self._seen[key] = None
         if key not in self._seen:
             try:
                 self._seen[key] = self._build(full, origin, changed)
             except Rejected as refusal:
                 self._seen[key] = None
                 self.refusals.append((full, str(refusal)))
+                if len(changed) == len(zeroed) and str(refusal).startswith("TimeoutError"):
+                    self._endless |= zeroed
             else:
                 self.observations.append(self._seen[key])  # type: ignore[arg-type]
         known = self._seen[key]
         if known is not None and changed and not known.changed and known is not origin:
             known.origin, known.changed = origin, changed  # drawn before, understood now
         return known
+
+    def without(self, name: str) -> Observation | None:
+        """The base with one setting left out; not remembered, as only what is stated can be learned from."""
+        self.check_time()
+        try:
+            return self._build({n: v for n, v in self.settings({}).items() if n != name}, None, ())
+        except Rejected:
+            return None
 
     def forget(self, observation: Observation) -> None:
         """Leaves an observation out of what is learned from."""

@@ -13,7 +13,7 @@ from weightsmith.shapes.learn.drawing import draw, edges, overshoot
 from weightsmith.shapes.learn.fitter import Fitter, Uncounted, Unexpressed
 from weightsmith.shapes.learn.hints import quotients, words
 from weightsmith.shapes.learn.lab import names
-from weightsmith.shapes.learn.nulls import null_rules
+from weightsmith.shapes.learn.nulls import counted_nulls, null_rules
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.rules import (
     companion_rules,
@@ -117,7 +117,8 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     found = survey(lab, base, hints)
     probe_refused(found)
     probe_parity(found)
-    work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures})
+    nulls = counted_nulls(found)
+    work = _Work(found, {a: Roles.learned(lab.observations, a) for a in lab.architectures}, nulls=nulls)
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
     overshoot(found, work.rng)

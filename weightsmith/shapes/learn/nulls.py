@@ -1,4 +1,4 @@
-"""Fields that are null in a config and computed inside the model: gpt2's `n_inner` is then `4 * n_embd`."""
+"""Fields that are null in a config and known inside the model: gpt2's `n_inner` is then `4 * n_embd`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.expression import Polynomial
+from weightsmith.shapes.learn.lab import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from weightsmith.shapes.learn.fitter import Equation
+    from weightsmith.shapes.learn.survey import Survey
 
+_INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
 _NULL = re.compile(r"([\w.]+) is (not )?None")
+
+
+def counted_nulls(found: Survey) -> dict[str, Polynomial]:
+    """Counts for which the model has a number of its own when they are null: that many build the same tensors."""
+    rules: dict[str, Polynomial] = {}
+    for name in sorted(found.counts):
+        for null in [
+            o for o in found.lab.observations if o.changed == (name,) and o.values.get(name) is None
+        ]:
+            if null.origin is not found.base:
+                continue
+            fresh = names(null) ^ names(found.base)
+            likely = {int(index) + 1 for tensor in fresh for index in _INDEX.findall(tensor)}
+            number = max(likely, default=0)
+            stated = found.lab.observe({name: number}, found.base, (name,)) if number else None
+            if stated is not None and stated.tables == null.tables and stated.copies == null.copies:
+                rules[name] = Polynomial.constant(number)
+    return rules
 
 
 def null_rules(equations: Iterable[Equation]) -> dict[str, Polynomial]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -51,6 +53,29 @@ def prepare() -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    if all(importlib.util.find_spec(name) for name in ("timm", "torchvision")):
+        _declare_vision_operators()
+
+
+def _declare_vision_operators() -> None:
+    """Lets torchvision be imported whose compiled operators do not load: one for CUDA, say, beside a torch for CPU.
+
+    timm, which builds the vision towers of some types, imports it for its transforms of images. Its own import
+    fails on those two operators alone, as it registers their shapes without asking whether they are there
+    (torchvision 0.29, _meta_registrations.py). Models that are built without data call neither: declared is enough.
+    """
+    import torch
+
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # whatever else ails it is for timm to say, where it is asked for
+        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        if "torchvision::nms does not exist" in str(error):
+            operators = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                operators.define(f"{name}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+            _declared.append(operators)
 
 
 def version() -> str:
@@ -68,6 +93,8 @@ def mapping(kind: str) -> Mapping[str, str]:
     return {t: (c if isinstance(c, str) else c[0]) for t, c in names.items()}
 
 
+# A declaration lives as long as the library object that made it.
+_declared: list[Any] = []
 # Classes that travel with a checkpoint: model type → (config class, model class).
 _adopted: dict[str, tuple[Any, Any]] = {}
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMaskedLM", "AutoModel")
@@ -166,6 +193,17 @@ def check_kernels(model: Any) -> None:
             raise Rejected(f"a {type(module).__name__} whose kernel has {module.weight.dim()} axes")
 
 
+def check_parts(kept: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Of a stack of matrices with one row or column each, transformers writes vectors, which it cannot load again.
+
+    Raises Rejected.
+    """
+    before = sum(t.numel() for name, t in kept.items() if name not in stored and t.dim() > 1)
+    after = sum(t.numel() for name, t in stored.items() if name not in kept and t.dim() > 1)
+    if after < before:
+        raise Rejected("a stack of matrices that is written as vectors")
+
+
 def _on_disk(model: Any) -> Built:
     from transformers.core_model_loading import revert_weight_conversion
 
@@ -180,6 +218,7 @@ def _on_disk(model: Any) -> Built:
             tied[name] = first
     kept = {name: tensor for name, tensor in state.items() if name not in tied}
     stored = revert_weight_conversion(model, kept)
+    check_parts(kept, stored)
     copies = {}
     for name, source in tied.items():
         pair = [list(revert_weight_conversion(model, {n: state[n]})) for n in (name, source)]
@@ -223,7 +262,8 @@ def nested(values: Mapping[str, Value]) -> dict[str, Any]:
         branch = tree
         for part in path:
             branch = branch.setdefault(part, {})
-        branch[last] = value
+        # A copy: settings inside it are added to the tree, not to the caller's dict.
+        branch[last] = dict(value) if isinstance(value, dict) else value
     return tree
 
 
@@ -248,5 +288,6 @@ def _flat(data: Mapping[str, Value], config: Any, prefix: str = "") -> Iterator[
 
 
 def _settings(data: Mapping[Any, Value]) -> bool:
-    """Numbers under names: {"compressed_sparse_attention": 4}."""
-    return all(isinstance(k, str) and k.isidentifier() and isinstance(v, int) for k, v in data.items())
+    """Values under names, one a whole number at least: {"embed_dim": 1024, "img_size": [448, 448]}."""
+    named = all(isinstance(k, str) and k.isidentifier() and not isinstance(v, dict) for k, v in data.items())
+    return named and any(isinstance(v, int) for v in data.values())

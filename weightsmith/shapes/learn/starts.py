@@ -45,6 +45,15 @@ STARTS: dict[str, dict[str, Value]] = {
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 8},
     "emu3": {"vocabulary_map": {"<image>": 1}},
     "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
+    # The class's own tower, stated: a config that says anything about it is given another one by default.
+    "fast_vlm": {
+        "vision_config.model_type": "timm_wrapper",
+        "vision_config.architecture": "fastvit_mci3",
+        "vision_config.do_pooling": True,
+        "vision_config.global_pool": "avg",
+        "vision_config.hidden_size": 3072,
+        "vision_config.model_args.inference_mode": True,
+    },
     "gemma4_assistant": {"text_config.model_type": "gemma4_text", **_GEMMA4_DRAFT},
     "gemma4_unified": {"text_config.model_type": "gemma4_unified_text"},
     "gemma4_unified_assistant": {"text_config.model_type": "gemma4_unified_text", **_GEMMA4_DRAFT},
@@ -62,6 +71,17 @@ STARTS: dict[str, dict[str, Value]] = {
     "musicgen": {**_MUSIC, "decoder.model_type": "musicgen_decoder"},
     "musicgen_melody": {**_MUSIC, "decoder.model_type": "musicgen_melody_decoder"},
     "nemotron": {"num_key_value_heads": 8},
+    # What its published checkpoints state; the class's own default names a tower without that argument.
+    "perception_lm": {
+        "vision_config.architecture": "vit_pe_core_large_patch14_336",
+        "vision_config.model_args.depth": 23,
+        "vision_config.model_args.embed_dim": 1024,
+        "vision_config.model_args.global_pool": "",
+        "vision_config.model_args.img_size": [448, 448],
+        "vision_config.model_args.init_values": 0.1,
+        "vision_config.model_args.ref_feat_shape": [32, 32],
+        "vision_config.model_args.use_post_transformer_norm": False,
+    },
     "qwen4_exp": {f"text_config.{name}": value for name, value in _INDEXER.items()},
     "qwen4_exp_text": _INDEXER,
     "reformer": {"is_decoder": True},
