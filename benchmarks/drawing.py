@@ -184,15 +184,24 @@ def _lists(
         if kinds and length:
             drawn[name] = [rng.choice(kinds) for _ in range(length)]
         elif reading and reading.members and length is None:
-            top = next(
-                (v for n, v in values.items() if n.endswith("num_hidden_layers") and isinstance(v, int)), 2
-            )
+            top = _layers_beside(name, values)
             drawn[name] = sorted(rng.sample(range(top), k=rng.randrange(0, top)))
         elif items and all(isinstance(i, int) for i in items):
             drawn[name] = [
                 i * rng.choice([1, 2, 3]) for i in (list(items) * (length or 1))[: length or len(items)]
             ]
     return drawn
+
+
+def _layers_beside(name: str, values: Mapping[str, Value]) -> int:
+    """How many layers a list of layers can name: those of its own stack.
+
+    The count of another sub-config would name layers that are not there: deepseek_vl_hybrid builds with such a list,
+    and its forward pass asks for the hidden states of a layer that it does not have.
+    """
+    counts = {n: v for n, v in values.items() if n.endswith("num_hidden_layers") and isinstance(v, int)}
+    own = f"{name.rpartition('.')[0]}.num_hidden_layers".lstrip(".")
+    return counts.get(own, next(iter(counts.values()), 2))
 
 
 def without_fields(page: Page, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tests.shapes.reference import reference_shapes
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import Inference, infer
 from weightsmith.shapes.page import parse_page
+from weightsmith.shapes.reports import FieldReport, edits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -241,3 +242,13 @@ def test_parts_follow_a_size_that_cannot_be_their_sum(tmp_path: Path, config: di
     assert parts["theta"] == 1.0
     assert sum(parts["parts"]) == found["width"][1] // 2
     assert found["rope"][2] == ("differs" if config else "ambiguous")
+
+
+def test_an_empty_object_is_written_whole() -> None:
+    """A class that is given {} fills nothing in: deepseek_v4 asks its compression rates for both kinds of layers."""
+    rows = [
+        FieldReport("rates.near", None, 4, 4, "agrees", "weights"),
+        FieldReport("rates.far", None, 128, 128, "unverifiable", None),
+    ]
+    assert edits({"rates": {}}, rows) == [("rates.near", 4), ("rates.far", 128)]
+    assert edits({"rates": {"near": 4}}, rows) == edits({}, rows) == []

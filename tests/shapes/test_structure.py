@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.shapes.reference import table_of
 from weightsmith.shapes.fit import Fit, fit
-from weightsmith.shapes.page import Page, parse_page
+from weightsmith.shapes.page import Page, load_page, parse_page
 from weightsmith.shapes.predict import predict
 from weightsmith.shapes.stated import Stated
 
@@ -135,3 +135,45 @@ def test_how_far_an_image_is_folded_is_proposed_and_never_claimed(ratio: float) 
         found = solve(page, shapes, config)
         assert predict(page.layouts[""], found.answer.values) == shapes
         assert len(found.answer.options["ratio"]) != 1
+
+
+def test_lists_that_the_shapes_leave_come_before_those_that_presence_leaves() -> None:
+    """gemma4_text: presence alone leaves more lists than are tried, and the true one was not among the first."""
+    full, sliding = "full_attention", "sliding_attention"
+    truth = {
+        "hidden_size": 120,
+        "num_hidden_layers": 7,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 48,
+        "intermediate_size": 48,
+        "vocab_size": 48,
+        "hidden_size_per_layer_input": 4,
+        "num_kv_shared_layers": 2,
+        "vocab_size_per_layer_input": 120,
+        "layer_types": [full, full, sliding, full, full, sliding, full],
+        "tie_word_embeddings": False,
+    }
+    page = load_page("gemma4_text")
+    shapes = predict(page.layouts[""], {**Stated(None, page).completed(), **truth})
+    found = solve(page, shapes, {"model_type": "gemma4_text"})
+    assert predict(page.layouts[""], found.answer.values) == shapes
+
+
+def test_a_tied_head_may_be_stored_but_not_a_tied_copy_of_a_whole_model() -> None:
+    parts = "abcdef"
+    page = parse_page(
+        {
+            "model_type": "twins",
+            "fields": {"width": 8, "tie_word_embeddings": True},
+            "copies": {f"twin.{part}": part for part in parts},
+            "tensors": dict.fromkeys(parts, "width")
+            | {f"twin.{part}": "width if not tie_word_embeddings" for part in parts},
+        }
+    )
+    tied = {"model_type": "twins", "width": 8, "tie_word_embeddings": True}
+    stored = {name: (8,) for part in parts for name in (part, f"twin.{part}")}
+    assert solve(page, stored, tied).answer.values["tie_word_embeddings"] is False
+    spare = {"twin.b", "twin.c", "twin.d", "twin.e", "twin.f"}
+    one_head = {name: shape for name, shape in stored.items() if name not in spare}
+    assert solve(page, one_head, tied).answer.values["tie_word_embeddings"] is True

@@ -70,7 +70,8 @@ def edits(config: Mapping[str, Any], rows: Iterable[FieldReport]) -> list[tuple[
     """
     rows = list(rows)
     parents = {row.name: row.name.rpartition(".")[0] for row in rows}
-    made = {p for row in rows if row.changed and (p := parents[row.name]) and not lookup(config, p)[1]}
+    made = {p for row in rows if (p := parents[row.name]) and not lookup(config, p)[1] and row.changed}
+    made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
     return [
         (row.name, row.derived)
         for row in rows

@@ -25,6 +25,9 @@ MAX_NODES = 60_000
 MAX_EXPLANATIONS = 4_000
 # Settings of the other fields for which the lists that go with them are searched: milliseconds each.
 MAX_FILLINGS = 300
+# A head with its bias, and an embedding of either side, are easily stored though tied; a whole second model is
+# less likely than a wrong flag.
+FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
 
@@ -82,8 +85,8 @@ def decide(
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
-        if field in listed:  # presence has its say in it too
-            values = distinct([*listed[field], *values])
+        if field in listed:  # presence has its say in it too, after the shapes: they leave fewer lists
+            values = distinct([*values, *listed[field]])
             values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
         loose = frozenset() if complete or field in candidates else frozenset({field})
         groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
@@ -183,7 +186,8 @@ def _explain(
             whole = {**values, **choice}
             odd = sum(
                 seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
-                for seen in group
+                * (3 if roles > FEW_COPIES else 1)
+                for seen, roles in group.items()
                 if seen.copy
             )
             found.append((tuple(whole[field] for field in fields), odd))
