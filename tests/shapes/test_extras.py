@@ -1,8 +1,10 @@
-"""Draft layers ride along with a checkpoint without being counted as layers of the model."""
+"""What rides along with a checkpoint without being part of the model: draft layers, buffers of older versions."""
 
 from __future__ import annotations
 
-from tests.shapes.reference import tensor
+import pytest
+
+from tests.shapes.reference import reference_shapes, tensor
 from tests.shapes.test_packed import CONFIG, SIZES, in_memory, plain
 from weightsmith.shapes import infer
 from weightsmith.shapes.extras import set_aside
@@ -21,6 +23,32 @@ def test_a_draft_layer_is_no_layer_of_the_model() -> None:
         "num_hidden_layers": 2,
         "num_nextn_predict_layers": 1,
     }
+
+
+LAYERS = ("num_hidden_layers", "hidden_size")
+OLD = {
+    "gpt2": ("transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"),
+    "gpt_neox": ("gpt_neox.layers.{}.attention.bias", "gpt_neox.layers.{}.attention.rotary_emb.inv_freq"),
+    "llama": ("model.layers.{}.self_attn.rotary_emb.inv_freq",),
+    "qwen2": ("model.layers.{}.self_attn.rotary_emb.inv_freq",),
+}
+
+
+@pytest.mark.parametrize("model_type", OLD)
+def test_buffers_of_older_versions_say_nothing_against_a_family(model_type: str) -> None:
+    """Llama 2 was published with rotary frequencies, GPT-2 with its causal mask: loaders skip both."""
+    names = ("n_head", "n_layer", "n_embd") if model_type == "gpt2" else ("num_attention_heads", *LAYERS)
+    sizes = {"vocab_size": 300, **dict(zip(names, (4, 2, 64), strict=True))}
+    config = {"model_type": model_type, **sizes}
+    shapes = dict(reference_shapes(model_type, sizes))
+    for text in OLD[model_type]:
+        shape = (8,) if text.endswith("inv_freq") else (1, 1, 1024, 1024) if text.endswith(".bias") else ()
+        shapes |= {text.format(layer): shape for layer in range(2)}
+    checkpoint = in_memory({name: tensor(name, shape) for name, shape in shapes.items()})
+    found = infer(checkpoint, config)
+    assert found.architecture.model_type == model_type and not found.architecture.unmatched_tensors
+    assert not [f.name for f in found.changes if f.name != "architectures"]
+    assert infer(checkpoint, None).architecture.model_type == model_type
 
 
 def test_a_plain_table_is_left_as_it_is() -> None:

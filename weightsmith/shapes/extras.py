@@ -1,7 +1,8 @@
-"""Tensors that ride along with a model without being part of it: draft layers for multi-token prediction.
+"""Tensors that ride along with a model without being part of it: draft layers, and buffers that loaders make anew.
 
-DeepSeek-V3 and its kin store them as one more decoder layer (index `num_hidden_layers`) that has `eh_proj` and
-`enorm` beside the usual tensors; Qwen3-Next and others under a prefix of their own. The model classes skip them.
+DeepSeek-V3 and its kin store layers for multi-token prediction as one more decoder layer (index `num_hidden_layers`)
+that has `eh_proj` and `enorm` beside the usual tensors; Qwen3-Next and others under a prefix of their own. Older
+versions of transformers saved masks, positions and rotary frequencies. The model classes skip all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
 
 _MARK = re.compile(r"(.*\blayers\.)([0-9]+)\.(?:eh_proj|enorm|hnorm|shared_head)\b")
+_BUFFER = re.compile(
+    r"(?:^|\.)(?:rotary_emb\.inv_freq|attn\.causal_mask|embeddings\.position_ids"
+    r"|(?:attn|attention|attn\.attention)\.(?:bias|masked_bias))$"
+)
 _PREFIX = re.compile(r"(?:model\.)?mtp(?:_layers|_block|_predictors)?\.")
 
 
@@ -26,6 +31,11 @@ class Extras:
     tensors: Mapping[str, Tensor]
     names: tuple[str, ...]
     layers: int
+
+
+def is_buffer(name: str) -> bool:
+    """Whether loaders take no notice of a tensor (or digit-free name) that a page does not explain."""
+    return _BUFFER.search(name) is not None
 
 
 def set_aside(tensors: Mapping[str, Tensor]) -> Extras:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.extras import is_buffer
 from weightsmith.shapes.facts import zeroable_fields
 from weightsmith.shapes.fit import by_default
 from weightsmith.shapes.page import CATALOG, catalog_types, load_page
@@ -59,7 +60,7 @@ def candidates(names: Iterable[str], index: Index, stem: str = "") -> dict[str, 
     (names that are not the family's or that it never lacks, names that its class defaults have and that are
     absent). The first is 0 where the family may explain all names. stem: only names that begin so are expected.
     """
-    present = set(names)
+    present = {name for name in names if name in index.always or not is_buffer(name)}
     matched: dict[int, int] = {}
     lacking, unusual = _counts(index, index.always, stem), _counts(index, index.usual, stem)
     for name in present:

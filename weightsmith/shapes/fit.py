@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.extras import is_buffer
 from weightsmith.shapes.facts import Evidence, count_facts, plain_facts, solve_facts
 from weightsmith.shapes.forwards import Misfit, prove
 from weightsmith.shapes.lists import whole_lists
@@ -164,8 +165,8 @@ def by_default(pattern: Pattern, defaults: Mapping[str, Value]) -> bool:
 
 
 def _expected_leftover(name: str, page: Page) -> bool:
-    """Tensors that the page says it cannot express are the family's own, though no equation explains them."""
-    return bool(page.unexpressed) and name_key(name) in page.unexpressed
+    """What loaders skip; and what the page says it cannot express: the family's own, though no equation explains it."""
+    return is_buffer(name) or (bool(page.unexpressed) and name_key(name) in page.unexpressed)
 
 
 def _narrowed(components: Iterable[Component]) -> dict[str, tuple[Value, ...]]:

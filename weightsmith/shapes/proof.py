@@ -10,7 +10,7 @@ from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
 from weightsmith.checkpoint.packing import unpack
 from weightsmith.errors import EngineFailed
 from weightsmith.shapes.child import ask
-from weightsmith.shapes.extras import set_aside
+from weightsmith.shapes.extras import is_buffer, set_aside
 from weightsmith.shapes.page import catalog_types, load_page
 from weightsmith.shapes.spellings import best
 
@@ -89,7 +89,8 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
         have, want = kept[name].shape if name in kept else None, built.get(name)
         if have == want:
             continue
-        if want is None and (copies.get(name) == have or any(s.search(name) for s in skipped)):
+        aside = copies.get(name) == have or is_buffer(name) or any(s.search(name) for s in skipped)
+        if want is None and aside:
             continue
         differences.append(Difference(name, have, want))
     return Proof(answer["reference"], answer["class"], len(built), tuple(differences))
