@@ -111,7 +111,10 @@ def infer_config(
     if inference.verdict == "unknown":
         nearest = f" (nearest: {inference.nearest[0]})" if inference.nearest else ""
         what = f"no family of the catalog explains its tensors{nearest}"
-        render.say(f"error: {checkpoint}: {what}; name one with --model-type")
+        way_out = next(
+            (p.message for p in inference.problems if p.code == "adapter"), "name one with --model-type"
+        )
+        render.say(f"error: {checkpoint}: {what}; {way_out}")
         return FAILED
     if proven is not None and not proven.holds:
         if write or output:

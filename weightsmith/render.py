@@ -108,7 +108,7 @@ def show_inference(
             _print(f"  not expressed: {name}: {why}")
     architecture = inference.architecture
     if architecture.model_type is None:
-        _print("no family of the catalog fits; nearest:")
+        _print("no family of the catalog fits" + ("; nearest:" if inference.nearest else ""))
         for line in inference.nearest:
             _print(f"  {line}")
         return

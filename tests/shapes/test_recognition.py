@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,18 @@ def test_a_family_is_found_from_its_tensors_or_named_among_the_alternatives(mode
     assert model_type in (found.model_type, *found.alternatives)
 
 
+def test_other_spellings_are_tried_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = load_index()
+    body = {
+        n.removeprefix("model."): tensor(n, s) for n, s in table("qwen3").items() if n.startswith("model.")
+    }
+    checkpoint = in_memory(body)
+    for spellings in (index.spellings, index.spellings[::-1]):
+        turned = replace(index, spellings=spellings)
+        monkeypatch.setattr(recognition, "load_index", lambda turned=turned: turned)
+        assert infer(checkpoint, None).architecture.model_type == "qwen3"
+
+
 def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {t: recognised(t) for t in TYPES}
     index = load_index()
@@ -61,9 +74,8 @@ def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.Mo
     def turned(names: Any) -> dict[str, tuple[int, ...]]:
         return {name: tuple(last - f for f in families) for name, families in reversed(list(names.items()))}
 
-    other = Index(
-        index.families[::-1], turned(index.always), turned(index.maybe), turned(index.usual), index.digest
-    )
+    names = (turned(index.always), turned(index.maybe), turned(index.usual))
+    other = Index(index.families[::-1], *names, index.spellings[::-1], index.digest)
     monkeypatch.setattr(recognition, "load_index", lambda: other)
     after = {t: recognised(t) for t in TYPES}
     assert after == before

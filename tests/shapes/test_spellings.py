@@ -6,12 +6,14 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.shapes import in_memory
 from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.cli import commands
 from weightsmith.shapes import infer
 from weightsmith.shapes.learn import reference
 from weightsmith.shapes.learn.published import published
@@ -121,6 +123,26 @@ def test_norms_of_the_first_bert_have_the_names_of_their_day() -> None:
     found = infer(in_memory(old), {**config, "hidden_size": 60})
     assert [(f.name, f.derived) for f in found.changes] == [("hidden_size", 64)]
     assert infer(in_memory(old), None).architecture.model_type == "bert"
+
+
+def test_what_training_puts_before_every_name_is_read_through_and_said() -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **SMALL, **HEADS}
+    shapes = shapes_of(config)
+    for prefix in ("module.", "_orig_mod.", "module._orig_mod."):
+        found = infer(in_memory({prefix + name: shape for name, shape in shapes.items()}), config)
+        assert found.verdict == "agrees" and found.architecture.model_type == "llama"
+        assert [p.code for p in found.problems] == ["wrapper-prefix"] and repr(prefix) in found.problems[
+            0
+        ].message
+    assert not infer(in_memory(shapes), config).problems
+
+
+def test_an_adapter_is_no_model_and_the_way_out_is_named(tmp_path: Path) -> None:
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    write_headers_only(tmp_path, {name.format("A"): (8, 64), name.format("B"): (64, 8)})
+    done = CliRunner().invoke(commands, ["infer-config", str(tmp_path)], standalone_mode=False)
+    assert done.return_value == 2
+    assert "merge them into its base" in done.output.strip().splitlines()[-1]
 
 
 def spelled_types() -> list[str]:

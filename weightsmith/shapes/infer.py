@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from weightsmith.shapes.page import load_page, name_key
 from weightsmith.shapes.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.recognition import deciding, read_as, recognise
 from weightsmith.shapes.reports import FieldReport, draft_rows, edits, report, with_rows
+from weightsmith.shapes.spellings import Spelling, wrapper
 from weightsmith.shapes.stated import Stated, lookup
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 # How many settings are named that would tell two families apart.
 _LISTED = 5
+_ADAPTER = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ def infer(
     packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
     extras = set_aside(packing.tensors)
     table = NameTable.of(extras.tensors.values())
+    prefix = wrapper(table.by_key)
+    if prefix:
+        table = table.read(Spelling(((prefix, ""),)))
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
@@ -97,6 +103,8 @@ def infer(
         return _unknown(checkpoint, config, found.nearest)
     rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
     problems = list(quantization_problems(config, packing))
+    if prefix:
+        problems.append(_wrapped(prefix))
     return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
 
 
@@ -128,6 +136,13 @@ def _conclude(
     if alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)
+
+
+def _wrapped(prefix: str) -> Problem:
+    return Problem(
+        "wrapper-prefix",
+        f"every name begins with {prefix!r}, as training wraps a model; loaders know none of them so",
+    )
 
 
 def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
@@ -167,6 +182,11 @@ def assign(config: dict[str, Any], name: str, value: Value) -> None:
 def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Iterable[Fit]) -> Inference:
     """No family explains the tensors: say which come nearest and what speaks against each."""
     ranked = list(fits)
+    problems = list(checkpoint.problems)
+    if any(_ADAPTER.search(name) for name in checkpoint.tensors):
+        problems.append(
+            Problem("adapter", "LoRA matrices of an adapter, no model: merge them into its base first")
+        )
     nearest = tuple(f"{f.page.model_type}: {_objection(f)}" for f in ranked)
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()
@@ -174,7 +194,7 @@ def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Ite
         None, tuple((config or {}).get("architectures") or ()), "tensors", (), unmatched, missing
     )
     return Inference(
-        checkpoint.summary(), architecture, "unknown", (), checkpoint.problems, dict(config or {}), nearest
+        checkpoint.summary(), architecture, "unknown", (), tuple(problems), dict(config or {}), nearest
     )
 
 
