@@ -16,13 +16,14 @@ from weightsmith.shapes.learn import learn_page
 from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
 from weightsmith.shapes.learn.defaults import default_rule
+from weightsmith.shapes.learn.drawing import mixed
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.lab import Lab, Observation
 from weightsmith.shapes.learn.nulls import counted_nulls
 from weightsmith.shapes.learn.reference import Rejected, check_kernels
 from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
-from weightsmith.shapes.learn.survey import Survey
+from weightsmith.shapes.learn.survey import Survey, patchy
 from weightsmith.shapes.learn.trials import probe_parity
 from weightsmith.shapes.learn.wording import say, say_axis
 from weightsmith.shapes.learn.writing import text_of
@@ -439,3 +440,41 @@ def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.Mo
     monkeypatch.setattr(starting, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
     lab = Lab("x", ("X",), {"hidden_size": 768, "heads": 12, "head_dim": 64})
     assert starting.computed(lab) == ["head_dim"]
+
+
+def test_places_of_a_list_are_drawn_apart() -> None:
+    """Items that were only ever changed together look like one."""
+    options: list[Any] = [[1, 2, 3], [10, 20, 30], [1, 2, 3, 3]]
+    drawn = [mixed(random.Random(seed), options) for seed in range(60)]
+    assert [1, 20, 3] in drawn and [10, 2, 30] in drawn and [1, 2, 3, 3] in drawn
+    assert all(
+        item in (place, 10 * place) for own in drawn for place, item in zip((1, 2, 3), own, strict=False)
+    )
+    words: list[Any] = [["full", "full"], ["linear", "linear"]]
+    assert all(mixed(random.Random(seed), words) in words for seed in range(20))
+
+
+def test_a_0_that_never_ends_is_built_once() -> None:
+    class Slow(Lab):
+        def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> Observation:
+            self.builds += 1
+            if not full["patch"]:
+                raise Rejected("TimeoutError: took too long")
+            return Observation(full, full, {}, {}, origin, changed)
+
+    lab = Slow("x", ("X",), {"patch": 16, "layers": 4})
+    base = lab.observe({})
+    for layers in (4, 6, 8):
+        assert lab.observe({"layers": layers, "patch": 0}, base, ("patch",)) is None
+    assert lab.builds == 2 and len(lab.refusals) == 1
+    assert lab.observe({"patch": 8}, base, ("patch",)) is not None
+
+
+def test_what_a_number_takes_from_some_layers_is_looked_at() -> None:
+    names = [f"layers.{i}.{part}.weight" for i in range(3) for part in ("k", "mlp")]
+    base = seen(names, shared=0, layers=3)
+    fewer = seen(names[:4], base, layers=2)
+    shared = seen([n for n in names if n != "layers.2.k.weight"], base, shared=1)
+    again = seen([n for n in names if n not in ("layers.2.k.weight", "layers.1.k.weight")], base, shared=2)
+    lab = Lab("x", ("X",), observations=[base, fewer, shared, again])
+    assert list(patchy(Survey(lab, base, {}))) == [shared]

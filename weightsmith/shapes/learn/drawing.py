@@ -106,14 +106,14 @@ def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[
     )
     count = length_field(found, name)
     if count is None or not items or not isinstance(own, list):
-        return _mixed(rng, options)
+        return mixed(rng, options)
     length = changes.get(count, found.base.values[count])
     if not is_int(length):
         return own
     return [rng.choice(items) for _ in range(length)]
 
 
-def _mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
+def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
     """One of the lists; numbers and flags, as often, place by place from those of its length: two places that were
     only ever changed together look like one."""
     whole = rng.choice(options)

@@ -70,7 +70,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
             from_second_base(found, observation, fields)
     _from_mixed_bases(found, bases, fields)
     rng = random.Random(0)
-    others = [*_patchy(found)]
+    others = [*patchy(found)]
     for i in range(len(others) + 3):  # what a field decides may show only once others have changed
         other = others[i] if i < len(others) else draw(found, rng, structure_only=True)
         if other is not None:
@@ -81,7 +81,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     return found
 
 
-def _patchy(found: Survey) -> Iterator[Observation]:
+def patchy(found: Survey) -> Iterator[Observation]:
     """Per number that gave tensors to some layers, or took them from some, the first config that shows it: a flag may
     concern these layers alone."""
     known: set[str] = set()
