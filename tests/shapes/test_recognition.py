@@ -56,10 +56,8 @@ def test_a_family_is_found_from_its_tensors_or_named_among_the_alternatives(mode
 
 def test_other_spellings_are_tried_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     index = load_index()
-    body = {
-        n.removeprefix("model."): tensor(n, s) for n, s in table("qwen3").items() if n.startswith("model.")
-    }
-    checkpoint = in_memory(body)
+    names = {name.removeprefix("model."): name for name in table("qwen3") if name.startswith("model.")}
+    checkpoint = in_memory({short: tensor(short, table("qwen3")[name]) for short, name in names.items()})
     for spellings in (index.spellings, index.spellings[::-1]):
         turned = replace(index, spellings=spellings)
         monkeypatch.setattr(recognition, "load_index", lambda turned=turned: turned)
