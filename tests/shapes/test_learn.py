@@ -429,3 +429,13 @@ def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.Mo
     monkeypatch.setattr(starting, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
     lab = Lab("x", ("X",), {"hidden_size": 768, "heads": 12, "head_dim": 64})
     assert starting.computed(lab) == ["head_dim"]
+
+
+def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        return f"expecting no rotation, but got {values['rope_dim']}" if values["rope_dim"] else ""
+
+    found = surveyed({"rope_dim": 0, "head_dim": 64, "hidden_size": 768}, validator)
+    for width in range(1, 9):
+        found.lab.observe({"rope_dim": width})
+    assert learn_rules(found) == []
