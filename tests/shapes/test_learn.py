@@ -478,3 +478,13 @@ def test_what_a_number_takes_from_some_layers_is_looked_at() -> None:
     again = seen([n for n in names if n not in ("layers.2.k.weight", "layers.1.k.weight")], base, shared=2)
     lab = Lab("x", ("X",), observations=[base, fewer, shared, again])
     assert list(patchy(Survey(lab, base, {}))) == [shared]
+
+
+def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
+    def validator(values: Mapping[str, Any]) -> str:
+        return f"expecting no rotation, but got {values['rope_dim']}" if values["rope_dim"] else ""
+
+    found = surveyed({"rope_dim": 0, "head_dim": 64, "hidden_size": 768}, validator)
+    for width in range(1, 9):
+        found.lab.observe({"rope_dim": width})
+    assert learn_rules(found) == []

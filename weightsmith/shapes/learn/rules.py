@@ -40,7 +40,11 @@ def learn_rules(found: Survey) -> list[str]:
     refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
     candidates: list[_Candidate] = []
     measured = [*_bounds(found, fields, accepted, refused, steps), *_even_shares(fields, accepted)]
+    # Every number divides 0: what was never built with another value says nothing about those beside it.
+    nothing = {n for n in fields if is_int(found.base.values[n]) and not any(v[n] for v in accepted)}
     for text, names in _candidates(fields, found.base.values, measured):
+        if nothing.intersection(names):
+            continue
         rule = parse_condition(text)
         try:
             broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
