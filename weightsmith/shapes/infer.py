@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.checkpoint import Problem, shared_groups
 from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
 from weightsmith.checkpoint.packing import unpack
+from weightsmith.shapes.aliases import canonical
 from weightsmith.shapes.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.extras import set_aside
 from weightsmith.shapes.matching import NameTable
@@ -18,13 +19,12 @@ from weightsmith.shapes.quantization import quantization_problems, quantization_
 from weightsmith.shapes.recognition import deciding, read_as, recognise
 from weightsmith.shapes.reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.spellings import Spelling, wrapper
-from weightsmith.shapes.stated import Stated, lookup
+from weightsmith.shapes.stated import Stated, assign, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.shapes.expression import Value
     from weightsmith.shapes.fit import Fit
     from weightsmith.shapes.page import Page
 
@@ -117,7 +117,7 @@ def _conclude(
     alternatives: tuple[str, ...],
     claimed: str | None,
 ) -> Inference:
-    page, stated = chosen.page, Stated(config, chosen.page)
+    page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
     fields = with_rows(report(config, chosen, stated), rows)
     corrected = _corrected(config, page, fields, checkpoint)
     if config is None:
@@ -169,14 +169,6 @@ def _corrected(
         assign(corrected, name, value)
     corrected.setdefault("architectures", list(page.architectures))
     return corrected
-
-
-def assign(config: dict[str, Any], name: str, value: Value) -> None:
-    """Sets a dotted name, making the objects on the way."""
-    *path, last = name.split(".")
-    for part in path:
-        config = config.setdefault(part, {})
-    config[last] = value
 
 
 def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Iterable[Fit]) -> Inference:

@@ -115,7 +115,8 @@ class Page:
     fields that no shape depends on, with their class defaults. choices: every value that the implementation
     accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
     unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why. spellings:
-    other names that checkpoints of the family have for the same tensors.
+    other names that checkpoints of the family have for the same tensors; aliases: that configs have for the same
+    fields.
     """
 
     model_type: str
@@ -132,6 +133,7 @@ class Page:
     base: Mapping[str, Value]
     unexpressed: Mapping[str, str]
     spellings: tuple[Spelling, ...]
+    aliases: Mapping[str, str]
 
     @property
     def divisors(self) -> Divisors:
@@ -184,6 +186,7 @@ def parse_page(data: Mapping[str, Any]) -> Page:
         base=dict(data.get("base", {})),
         unexpressed=dict(data.get("unexpressed", {})),
         spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
+        aliases=dict(data.get("aliases", {})),
     )
     _check_names(page)
     return page

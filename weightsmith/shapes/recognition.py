@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.shapes.aliases import canonical
 from weightsmith.shapes.families import candidates, load_index, rank, twins
 from weightsmith.shapes.fit import Fit, fit
 from weightsmith.shapes.page import catalog_types, load_page
@@ -133,7 +134,7 @@ def _best(
     exactly: bool,
 ) -> Fit | None:
     """The page's best layout, the names read as most of them are the page's."""
-    stated = Stated(config, page)
+    stated = Stated(canonical(config, page), page)
     known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
     spelling = best(page.spellings, table.by_key, known)
     fits = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.shapes.aliases import place
 from weightsmith.shapes.facts import Evidence
 from weightsmith.shapes.stated import Stated, freeze, lookup
 
@@ -55,11 +56,16 @@ class FieldReport:
 
 
 def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
-    """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell."""
+    """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell.
+
+    config: the file as it is, and its names in the rows. stated: the same as its class reads it.
+    """
     page = chosen.page
     rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
+    if page.aliases:
+        rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 

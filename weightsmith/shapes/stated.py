@@ -115,3 +115,11 @@ def lookup(config: Mapping[str, Any] | None, name: str) -> tuple[bool, Any]:
             return False, None
         value = value[part]
     return True, value
+
+
+def assign(config: dict[str, Any], name: str, value: Value) -> None:
+    """Sets a dotted name, making the objects on the way."""
+    *path, last = name.split(".")
+    for part in path:
+        config = config.setdefault(part, {})
+    config[last] = value

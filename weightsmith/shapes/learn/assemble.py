@@ -12,6 +12,7 @@ from weightsmith.shapes.learn.drawing import length_field
 from weightsmith.shapes.learn.fitter import Equation
 from weightsmith.shapes.learn.reference import Rejected, flatten, make_config, version
 from weightsmith.shapes.learn.survey import list_kinds
+from weightsmith.shapes.learn.synonyms import synonyms
 from weightsmith.shapes.learn.wording import report_order, say, say_axis
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def assemble(
     lists = _lists(found, fields)
     spoken_of = {*fields, *_unverifiable(class_defaults, fields)}
     rules = [rule for rule in rules if parse_condition(rule).names <= spoken_of]
+    ruled = [name for rule in rules for name in sorted(parse_condition(rule).names)]
     page: dict[str, Any] = {
         "model_type": found.lab.model_type,
         "architectures": [part.architecture for part in learned],
@@ -83,6 +85,7 @@ def assemble(
         "tensors": shared,
         "optional": {n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
         "spellings": list(spellings),
+        "aliases": synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled))),
     }
     if any(table != shared for table in tables.values()):
         page["layouts"] = {

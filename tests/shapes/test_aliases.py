@@ -1,0 +1,107 @@
+"""Settings under other names: a flat config is read, reported and corrected as it stands in the file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.shapes import in_memory
+from tests.checkpoint.headers import write_headers_only
+from weightsmith.cli import commands
+from weightsmith.shapes import infer
+from weightsmith.shapes.aliases import canonical, place
+from weightsmith.shapes.learn import reference
+from weightsmith.shapes.learn.synonyms import synonyms
+from weightsmith.shapes.page import load_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# As Qwen2.5-VL was published, but for its size: the text model's settings stand at the top.
+FLAT: dict[str, Any] = {
+    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "model_type": "qwen2_5_vl",
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": False,
+    "vision_config": {
+        "depth": 2,
+        "fullatt_block_indexes": [1],
+        "hidden_size": 32,
+        "in_chans": 3,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 112,
+    },
+    "vocab_size": 300,
+}
+
+
+def built(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    reference.prepare()
+    made = reference.config_class(config["model_type"]).from_dict(json.loads(json.dumps(config)))
+    return reference.build(config["architectures"][0], made).shapes
+
+
+def test_a_flat_config_agrees_and_is_corrected_where_it_stands() -> None:
+    shapes = built(FLAT)
+    assert infer(in_memory(shapes), FLAT).verdict == "agrees"
+    found = infer(in_memory(shapes), {**FLAT, "hidden_size": 80, "num_hidden_layers": 3})
+    changed = {f.name: (f.configured, f.derived) for f in found.changes}
+    assert changed == {"hidden_size": (80, 64), "num_hidden_layers": (3, 2)}
+    assert "text_config" not in found.config and built(dict(found.config)) == shapes
+    fewer = {name: value for name, value in FLAT.items() if name != "vocab_size"}
+    found = infer(in_memory(shapes), fewer)
+    assert found.config["vocab_size"] == 300 and built(dict(found.config)) == shapes
+
+
+def test_a_flat_file_keeps_its_bytes_but_for_the_wrong_value(tmp_path: Path) -> None:
+    write_headers_only(tmp_path, built(FLAT))
+    text = json.dumps(FLAT, indent=4)
+    (tmp_path / "config.json").write_text(text.replace('"hidden_size": 64', '"hidden_size": 2560', 1))
+    done = CliRunner().invoke(
+        commands, ["infer-config", str(tmp_path), "--check", "--write"], standalone_mode=False
+    )
+    assert done.return_value == 0, done.output
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_what_stands_beside_a_nested_object_is_not_read_into_it() -> None:
+    """transformers takes the object as it is, then: a size at the top is not the text model's."""
+    shapes = built(FLAT)
+    page = load_page("qwen2_5_vl")
+    nested = {**FLAT, "text_config": {"hidden_size": 64, "num_hidden_layers": 2}}
+    assert canonical(nested, page) is nested
+    assert place(nested, page, "text_config.hidden_size") == "text_config.hidden_size"
+    found = infer(in_memory(shapes), nested)
+    assert "text_config.intermediate_size" in {f.name for f in found.changes}
+    assert built(dict(found.config)) == shapes
+
+
+def test_the_class_attributes_own_names_are_taken() -> None:
+    sizes = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 300}
+    own = {**sizes, "n_embd": 64, "n_layer": 2, "n_head": 4}
+    usual = {**sizes, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shapes = built(own)
+    assert built(usual) == shapes
+    assert infer(in_memory(shapes), usual).verdict == infer(in_memory(shapes), own).verdict == "agrees"
+    (change,) = infer(in_memory(shapes), {**usual, "hidden_size": 60}).changes
+    assert (change.name, change.derived) == ("hidden_size", 64)
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "gpt2", "llava", "mixtral"])
+def test_pages_have_the_aliases_of_the_installed_transformers(model_type: str) -> None:
+    reference.prepare()
+    page = load_page(model_type)
+    names = dict.fromkeys((*page.fields, *(name for rule in page.rules for name in sorted(rule.names))))
+    assert synonyms(model_type, names) == page.aliases, "run `make catalog`"
