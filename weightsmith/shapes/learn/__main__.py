@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mapping", nargs="+", choices=MAPPING_ORDER, default=MAPPING_ORDER)
     parser.add_argument("--resume", action="store_true", help="skip the types that were learned whole")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=300.0, help="limit per type")
+    parser.add_argument("--seconds", type=float, default=900.0, help="limit per type")
     parser.add_argument("--folder", default=str(CATALOG))
     return parser.parse_args()
 
