@@ -32,6 +32,18 @@ def test_a_config_drawn_at_random_agrees_is_derived_and_is_repaired(
     assert row.passes and not row.unsound, (what, row.faults)
 
 
+def test_what_only_a_rule_leaves_is_no_claim_of_the_weights() -> None:
+    """No attention layer is stored, so no tensor knows of heads; a rule and the default of key-value heads leave 8."""
+    prepare()
+    page = load_page("jamba")
+    small = {"hidden_size": 8, "num_attention_heads": 120, "num_hidden_layers": 3, "vocab_size": 300}
+    shapes = build(page.architectures[0], make_config("jamba", {**page.base, **small})).shapes
+    assert not any("self_attn" in name for name in shapes)
+    found = infer(in_memory(shapes), None)
+    heads = {f.name: f.basis for f in found.fields}["num_attention_heads"]
+    assert found.architecture.model_type == "jamba" and heads != "weights"
+
+
 def test_what_a_rule_binds_is_stated_where_the_default_would_be_refused() -> None:
     """12 heads, BERT's default, do not divide a hidden size of 80; no tensor has the heads in its shape."""
     prepare()

@@ -51,6 +51,8 @@ def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: 
                 near: int = values[name] or max(numbers, default=1)
                 values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
                 options[name], cheapest[name] = tuple(kept), tuple(kept)
+                if len(kept) == 1 and name in stated.page.fields:
+                    options[name] = ()  # what the rule binds it to may be a default itself: nothing is proven
                 break
         if not _holds(rule, values):
             _scale_parts(rule, values, options, cheapest, stated)
