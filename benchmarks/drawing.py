@@ -205,8 +205,14 @@ def _layers_beside(name: str, values: Mapping[str, Value]) -> int:
 
 
 def without_fields(page: Page, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with every shape-bearing field removed."""
+    """The config with every shape-bearing field removed; with it what transformers 5 writes of these per layer.
+
+    `per_layer_config` repeats sizes of single layers, made from the fields: left in, it would tell them, and overrule
+    every other answer that explains the tensors as well (which of two kinds of layers is called sliding).
+    """
     stripped = json.loads(json.dumps(config))
+    for part in (stripped, *(inner for inner in stripped.values() if isinstance(inner, dict))):
+        part.pop("per_layer_config", None)
     for name in shape_bearing(page):
         *path, last = name.split(".")
         owner: Any = stripped

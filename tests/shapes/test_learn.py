@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from weightsmith.shapes.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.learn import base as starting
 from weightsmith.shapes.learn import learn_page
+from weightsmith.shapes.learn.__main__ import says_less
 from weightsmith.shapes.learn.cells import list_items
 from weightsmith.shapes.learn.conditions import learn_condition
 from weightsmith.shapes.learn.defaults import default_rule
@@ -20,10 +22,10 @@ from weightsmith.shapes.learn.drawing import mixed
 from weightsmith.shapes.learn.equations import fit_value
 from weightsmith.shapes.learn.lab import Lab, Observation
 from weightsmith.shapes.learn.nulls import counted_nulls
-from weightsmith.shapes.learn.reference import Rejected, check_kernels
+from weightsmith.shapes.learn.reference import Rejected, check_kernels, version
 from weightsmith.shapes.learn.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.sightings import Roles, slot_names
-from weightsmith.shapes.learn.survey import Survey, patchy
+from weightsmith.shapes.learn.survey import Survey, patchy, reshaped
 from weightsmith.shapes.learn.trials import probe_parity
 from weightsmith.shapes.learn.wording import say, say_axis
 from weightsmith.shapes.learn.writing import text_of
@@ -31,6 +33,7 @@ from weightsmith.shapes.page import Page, parse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 FIELDS = ("hidden", "heads", "kv", "dim")
 
@@ -488,3 +491,26 @@ def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
     for width in range(1, 9):
         found.lab.observe({"rope_dim": width})
     assert learn_rules(found) == []
+
+
+def test_a_page_that_says_more_is_not_replaced(tmp_path: Path) -> None:
+    there = {"model_type": "x", "source": version(), "fields": {}, "tensors": {}, "unexpressed": {"a": "why"}}
+    (tmp_path / "x.json").write_text(json.dumps(there))
+    worse, same = {**there, "unexpressed": {"a": "why", "b": "why"}}, dict(there)
+    assert says_less(tmp_path, "x", worse) and says_less(tmp_path, "x", None)
+    assert not says_less(tmp_path, "x", same) and not says_less(tmp_path, "y", None)
+    (tmp_path / "x.json").write_text(json.dumps({**there, "source": "transformers 4.57.6"}))
+    assert not says_less(tmp_path, "x", worse), "a page of another version is no measure"
+
+
+def test_a_list_of_words_that_changes_shapes_alone_is_surveyed_from() -> None:
+    """step3p7: how many heads its sliding layers have shows only where there are any."""
+    names = ["layers.0.g", "layers.1.g"]
+    base = Observation(
+        {}, {"kinds": ["full", "full"]}, {"X": dict.fromkeys(names, (64,))}, {"X": {}}, None, ()
+    )
+    tables = {"X": dict.fromkeys(names, (96,))}
+    sliding = Observation({}, {"kinds": ["sliding"] * 2}, tables, {"X": {}}, base, ("kinds",))
+    assert reshaped(sliding, base)
+    sizes = Observation({}, {"kinds": [3, 4]}, tables, {"X": {}}, base, ("kinds",))
+    assert not reshaped(sizes, base)

@@ -37,13 +37,16 @@ def main() -> int:
     with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=20) as pool:
         for row, page in pool.imap_unordered(learn_one, work):
             done += 1
-            if page is not None:
-                write_page(folder, row["model_type"], page)
-            elif not options.only:
-                (folder / f"{row['model_type']}.json").unlink(missing_ok=True)
-            known[row["model_type"]] = row
-            _write_report(folder, known)
             state = row["reason"] or (f"{row['unexpressed']} unexpressed" if row["unexpressed"] else "ok")
+            if says_less(folder, row["model_type"], page):
+                state = f"{state}; the page that is there says more and stays"
+            else:
+                if page is not None:
+                    write_page(folder, row["model_type"], page)
+                elif not options.only:
+                    (folder / f"{row['model_type']}.json").unlink(missing_ok=True)
+                known[row["model_type"]] = row
+                _write_report(folder, known)
             passed = time.monotonic() - started
             sys.stderr.write(
                 f"{done}/{len(work)} {passed:.0f}s {row['model_type']} {row['seconds']}s {state}\n"
@@ -85,6 +88,19 @@ def _by_hand(folder: Path, model_type: str) -> bool:
     except FileNotFoundError:
         return False
     return bool(page.get("custom_code")) or bool(page.get("by_hand"))
+
+
+def says_less(folder: Path, model_type: str, page: dict[str, Any] | None) -> bool:
+    """Whether the page that is there, of the same version of the reference, leaves less unexpressed."""
+    from weightsmith.shapes.learn import reference
+
+    try:
+        there = json.loads((folder / f"{model_type}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    if there.get("source") != reference.version():
+        return False
+    return page is None or len(page.get("unexpressed", ())) > len(there.get("unexpressed", ()))
 
 
 def read_report(folder: Path) -> dict[str, dict[str, Any]]:

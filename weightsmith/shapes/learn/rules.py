@@ -35,7 +35,9 @@ def learn_rules(found: Survey) -> list[str]:
     own = {n: v for n, v in found.base.values.items() if is_field(n)}
     fields = [n for n, v in own.items() if (isinstance(v, int) and n in lab.base) or _number_lists(v)]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
-    accepted = [v for v in accepted if len(v) == len(fields)]
+    # Of no layers none is checked: what built without any refutes no rule about them.
+    counted = [n for n in found.counts if is_int(found.base.values.get(n)) and found.base.values[n] > 0]
+    accepted = [v for v in accepted if len(v) == len(fields) and all(v.get(n) != 0 for n in counted)]
     refusals = _refusals(found, fields)
     refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
     candidates: list[_Candidate] = []

@@ -63,7 +63,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     bases, seen = [base], kinds_of_names(base)
     for observation in list(lab.observations):
         fresh = kinds_of_names(observation) - seen
-        telling = fresh or _nulled(observation, base) or _reshaped(observation, base)
+        telling = fresh or _nulled(observation, base) or reshaped(observation, base)
         if telling and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
@@ -112,12 +112,13 @@ def _nulled(observation: Observation, base: Observation) -> bool:
     return observation.values.get(name) is None and base.values.get(name) is not None
 
 
-def _reshaped(observation: Observation, base: Observation) -> bool:
-    """A flag, a word or a number of axes that changes shapes and no names: other equations hold then."""
+def reshaped(observation: Observation, base: Observation) -> bool:
+    """A flag, a word, a list of words or a number of axes that changes shapes and no names: other equations hold."""
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
-    word = isinstance(value, str | bool) and not _alike(observation, base)
+    said = value[0] if isinstance(value, list) and value else value
+    word = isinstance(said, str | bool) and not _alike(observation, base)
     return word or _axes(observation) != _axes(base)
 
 
