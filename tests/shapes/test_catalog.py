@@ -76,7 +76,14 @@ def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
         if time.monotonic() > limit:
             break
         page = page_data(model_type)
-        for observation in fresh_configs(page, f"{SEED}/{model_type}"):
+        try:
+            drawn = fresh_configs(page, f"{SEED}/{model_type}")
+        except reference.Rejected as why:
+            assert "requires the timm library" in str(why), (
+                model_type
+            )  # test_proof.py builds those beside timm
+            continue
+        for observation in drawn:
             wrong = contradictions(page, observation)
             first = dict(list(wrong.items())[:3])
             assert not wrong, f"{model_type}: {len(wrong)}, such as {first}; `make catalog` learns it anew"
