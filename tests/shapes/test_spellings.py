@@ -16,11 +16,11 @@ from weightsmith.checkpoint import open_checkpoint
 from weightsmith.cli import commands
 from weightsmith.shapes import infer
 from weightsmith.shapes.learn import reference
-from weightsmith.shapes.learn.published import published
+from weightsmith.shapes.learn.published import published, spelled
 from weightsmith.shapes.page import catalog_types, load_page
 from weightsmith.shapes.predict import predict
 from weightsmith.shapes.proof import check
-from weightsmith.shapes.spellings import Spelling, best, spelled
+from weightsmith.shapes.spellings import Spelling, best
 from weightsmith.shapes.stated import Stated
 
 if TYPE_CHECKING:
@@ -180,6 +180,20 @@ def test_pages_have_the_spellings_of_the_installed_transformers() -> None:
         page = load_page(model_type)
         found = published(page.architectures, reference.make_config(model_type, page.base))
         assert tuple(map(Spelling.of, found)) == page.spellings, f"{model_type}: run `make catalog`"
+
+
+def test_a_version_whose_renaming_differs_costs_a_page_its_spellings_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """transformers 5.5 has no PrefixChange."""
+    from transformers import core_model_loading
+
+    reference.prepare()
+    config = reference.make_config("gpt2", {})
+    monkeypatch.delattr(core_model_loading, "PrefixChange")
+    assert published(("GPT2LMHeadModel",), config) == [{"": "transformer."}]
+    monkeypatch.delattr(core_model_loading, "dot_natural_key")
+    assert published(("GPT2LMHeadModel",), config) == []
 
 
 PARTS = st.sampled_from(["a", "b", "c", "d"])

@@ -41,13 +41,7 @@ class Spelling:
 
     def write(self, name: str) -> str:
         """The name on disk for one of the page's: what `read` undoes."""
-        for disk, ours in self.rewrites:
-            if ours.startswith("."):
-                if name.endswith(ours):
-                    name = name.removesuffix(ours) + disk
-            elif name.startswith(ours):
-                name = disk + name.removeprefix(ours)
-        return name
+        return Spelling(tuple((ours, disk) for disk, ours in self.rewrites)).read(name)
 
     def applies(self, names: Collection[str]) -> bool:
         """Whether the names look so: each part is there, and a body's stem is nowhere."""
@@ -84,31 +78,3 @@ def best(spellings: Iterable[Spelling], names: Collection[str], known: Set[str])
             if hits > most:
                 found, most = spelling, hits
     return found
-
-
-def spelled(pairs: Iterable[tuple[str, str]]) -> Spelling | None:
-    """The rewrites behind (name on disk, the page's name) pairs; None where none explain all of them."""
-    pairs = list(pairs)
-    rewrites: dict[str, str] = {}
-    for disk, ours in pairs:
-        if disk != ours and Spelling.of(rewrites).read(disk) != ours:
-            part, own = _difference(disk.split("."), ours.split("."))
-            if rewrites.setdefault(part, own) != own:
-                return None
-    found = Spelling.of(rewrites)
-    digits = any(character.isdigit() for pair in found.rewrites for part in pair for character in part)
-    return (
-        found if rewrites and not digits and all(found.read(disk) == ours for disk, ours in pairs) else None
-    )
-
-
-def _difference(disk: list[str], ours: list[str]) -> tuple[str, str]:
-    """Beginnings that end where the names begin to agree for good, or ends, where only the last part differs."""
-    if disk[:-1] == ours[:-1]:
-        return f".{'.'.join(disk[-2:])}", f".{'.'.join(ours[-2:])}"
-    alike = next(i for i in range(len(disk) + 1) if disk[: i + 1] != ours[: i + 1])
-    same, most = 0, min(len(disk), len(ours)) - alike
-    while same < most and disk[-1 - same] == ours[-1 - same]:
-        same += 1
-    left = [".".join([*parts[: len(parts) - same], ""]).removeprefix(".") for parts in (disk, ours)]
-    return left[0], left[1]

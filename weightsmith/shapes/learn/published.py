@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.learn.reference import Rejected, model_on_meta
-from weightsmith.shapes.spellings import spelled
+from weightsmith.shapes.learn.reference import model_on_meta
+from weightsmith.shapes.spellings import Spelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,20 +22,21 @@ def published(architectures: Iterable[str], config: Any) -> list[dict[str, str]]
     for architecture in architectures:
         try:
             found += _of_model(model_on_meta(architecture, config))
-        except Rejected:
+        except Exception:  # another version's renaming may differ: a page without spellings is still a page
             continue
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
 def _of_model(model: Any) -> list[dict[str, str]]:
+    from transformers import core_model_loading
     from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import PrefixChange
 
+    prefixes = getattr(core_model_loading, "PrefixChange", ())  # not in the first versions 5
     written = _names(model, None)
     current = get_model_conversion_mapping(model, add_legacy=False)
     legacy = get_model_conversion_mapping(model, add_legacy=True)
     found = []
-    for conversions in (current, [c for c in legacy if not isinstance(c, PrefixChange)]):
+    for conversions in (current, [c for c in legacy if not isinstance(c, prefixes)]):
         names = _names(model, conversions)
         spelling = spelled(zip(names, written, strict=True)) if len(names) == len(written) else None
         if spelling is not None:
@@ -59,3 +60,31 @@ def _names(model: Any, conversions: list[Any] | None) -> list[str]:
     finally:
         if conversions is not None:
             del model._weight_conversions
+
+
+def spelled(pairs: Iterable[tuple[str, str]]) -> Spelling | None:
+    """The rewrites behind (name on disk, the page's name) pairs; None where none explain all of them."""
+    pairs = list(pairs)
+    rewrites: dict[str, str] = {}
+    for disk, ours in pairs:
+        if disk != ours and Spelling.of(rewrites).read(disk) != ours:
+            part, own = _difference(disk.split("."), ours.split("."))
+            if rewrites.setdefault(part, own) != own:
+                return None
+    found = Spelling.of(rewrites)
+    digits = any(character.isdigit() for pair in found.rewrites for part in pair for character in part)
+    return (
+        found if rewrites and not digits and all(found.read(disk) == ours for disk, ours in pairs) else None
+    )
+
+
+def _difference(disk: list[str], ours: list[str]) -> tuple[str, str]:
+    """Beginnings that end where the names begin to agree for good, or ends, where only the last part differs."""
+    if disk[:-1] == ours[:-1]:
+        return f".{'.'.join(disk[-2:])}", f".{'.'.join(ours[-2:])}"
+    alike = next(i for i in range(len(disk) + 1) if disk[: i + 1] != ours[: i + 1])
+    same, most = 0, min(len(disk), len(ours)) - alike
+    while same < most and disk[-1 - same] == ours[-1 - same]:
+        same += 1
+    left = [".".join([*parts[: len(parts) - same], ""]).removeprefix(".") for parts in (disk, ours)]
+    return left[0], left[1]
