@@ -250,5 +250,11 @@ def test_an_empty_object_is_written_whole() -> None:
         FieldReport("rates.near", None, 4, 4, "agrees", "weights"),
         FieldReport("rates.far", None, 128, 128, "unverifiable", None),
     ]
-    assert edits({"rates": {}}, rows) == [("rates.near", 4), ("rates.far", 128)]
-    assert edits({"rates": {"near": 4}}, rows) == edits({}, rows) == []
+    wrong = FieldReport("hidden_size", 80, None, 64, "differs", "weights")
+    assert edits({"rates": {}}, [wrong, *rows]) == [
+        ("hidden_size", 64),
+        ("rates.near", 4),
+        ("rates.far", 128),
+    ]
+    assert edits({"rates": {"near": 4}}, [wrong, *rows]) == edits({}, [wrong, *rows]) == [("hidden_size", 64)]
+    assert edits({"rates": {}}, rows) == [], "a config that agrees is left as it is"

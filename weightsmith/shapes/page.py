@@ -74,7 +74,7 @@ class Pattern:
     @property
     def key(self) -> str:
         """The name with every index and digit run as `#`: what a tensor's name is looked up by."""
-        return name_key("0".join(self.literals))
+        return text_key(self.text)
 
     def name(self, indices: tuple[int, ...]) -> str:
         pieces = [self.literals[0]]
@@ -144,6 +144,11 @@ class Page:
 
 def name_key(name: str) -> str:
     return _DIGITS.sub("#", name)
+
+
+def text_key(text: str) -> str:
+    """The digit-free name of the tensors that a pattern stands for."""
+    return name_key(_SLOT.sub("0", text))
 
 
 @cache

@@ -77,7 +77,8 @@ def edits(config: Mapping[str, Any], rows: Iterable[FieldReport]) -> list[tuple[
     rows = list(rows)
     parents = {row.name: row.name.rpartition(".")[0] for row in rows}
     made = {p for row in rows if (p := parents[row.name]) and not lookup(config, p)[1] and row.changed}
-    made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
+    if any(row.changed for row in rows):  # a config that agrees is left as it is
+        made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
     return [
         (row.name, row.derived)
         for row in rows

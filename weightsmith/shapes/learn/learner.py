@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from weightsmith.shapes.learn.rules import (
 from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
 from weightsmith.shapes.learn.survey import Survey, changes_of, from_second_base, survey
 from weightsmith.shapes.learn.trials import challenge, probe_parity, probe_refused, share_rules
-from weightsmith.shapes.page import name_key
+from weightsmith.shapes.page import text_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +47,6 @@ _ATTEMPTS = 3
 _MAX_VISITS = 4
 # Containers that nothing counts are spelled out up to this size, and up to so many kinds of tensors.
 _HANDFUL, _FEW_KINDS = 24, 4
-_SLOT = re.compile(r"\{[^{}]*\}")
 # A page stands when it reproduces this many configs that it has never seen.
 PROOFS = 10
 
@@ -322,7 +320,7 @@ def without(page: dict[str, Any], wrong: dict[str, str]) -> dict[str, Any]:
         page["layouts"] = {
             a: {n: s for n, s in t.items() if n not in wrong} for a, t in page["layouts"].items()
         }
-    said = {name_key(_SLOT.sub("#", name)): why for name, why in wrong.items()}
+    said = {text_key(name): why for name, why in wrong.items()}
     page["unexpressed"] = {**page.get("unexpressed", {}), **said}
     return page
 
