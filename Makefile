@@ -6,14 +6,14 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog \
-	bench-infer bench-shapes bench-convert bench-kills bench-faults bench-reference clean
+	house bench-infer bench-shapes bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with vLLM for CPU, transformers and weightsmith itself (pinned in constraints.txt)
 
-$(READY): constraints.txt pyproject.toml
+$(READY): constraints.txt pyproject.toml setup.py
 	@echo "setting up $(VENV): about two minutes, once"
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH; name a Python 3.11 with PYTHON=..."; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,9 @@ lint: setup ## ruff (lint and format) and mypy
 format: setup ## let ruff mend what it can
 	@$(BIN)/ruff check --fix . || true
 	@$(BIN)/ruff format .
+
+house: setup ## import arrows and circles between rooms, Any, broad except, long functions (ARGS=another checkout)
+	@$(BIN)/python -m benchmarks.house $(ARGS)
 
 bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
 	@$(BIN)/python -m benchmarks.infer

@@ -7,18 +7,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.learn.base import STARTS
-from weightsmith.shapes.learn.reference import Rejected, build, config_class, flatten, make_config
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.readings import readings
-from weightsmith.shapes.stated import freeze, lookup
+from weightsmith.shapes.given.config import freeze, lookup
+from weightsmith.shapes.learn.probe.starting_config import STARTS
+from weightsmith.shapes.page.condition_uses import readings
+from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.reference.meta_models import Rejected, build, config_class, flatten, make_config
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.shapes.expression import Value
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.page import Page
 
 _MOVED = re.compile(r"moved by ([\w., -]+)")
 MAX_BUILDS = 40

@@ -13,9 +13,9 @@ import numpy as np
 
 from tests.shapes.reference import reference_shapes
 from tests.shapes.test_field_reports import BITCPM, BITCPM_LIES
-from weightsmith.convert.header import lay_out
+from weightsmith.convert.plan.header import lay_out
+from weightsmith.convert.plan.shards import index, split
 from weightsmith.convert.protocol import Output
-from weightsmith.convert.shards import index, split
 
 if TYPE_CHECKING:
     from pathlib import Path

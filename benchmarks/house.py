@@ -1,4 +1,4 @@
-"""The house in figures: import arrows and circles, `Any`, broad `except`, long functions. `python -m benchmarks.house [ROOT]`."""
+"""The house in figures: import arrows and circles, `Any`, broad `except`, long functions (`make house`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 LONG = 40  # lines of a function, its signature included
-PACKAGES = {"weightsmith": "weightsmith", "converters": "weightsmith.converters"}  # folder -> how it is imported
+PACKAGES = {
+    "weightsmith": "weightsmith",
+    "converters": "weightsmith.converters",
+}  # folder -> how it is imported
 
 
 def modules(root: Path) -> dict[str, Path]:

@@ -44,7 +44,7 @@ def main() -> None:
 
         figures = measure(
             {
-                how: [sys.executable, "-m", "weightsmith.verify.reference_worker", str(folder)]
+                how: [sys.executable, "-m", "weightsmith.verify.reference.worker", str(folder)]
                 for how, folder in folders.items()
             },
             asked.rounds,

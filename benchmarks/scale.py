@@ -20,8 +20,8 @@ from benchmarks.processes import measure
 from tests.checkpoint.headers import write_safetensors
 from tests.shapes.test_recognition import table
 from weightsmith.checkpoint.dtypes import BITS
-from weightsmith.shapes.page import load_page
-from weightsmith.shapes.predict import predict
+from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.page.predict import predict
 
 ROUNDS = 3
 SHARDS = 163

@@ -23,19 +23,21 @@ from benchmarks import scale
 from benchmarks.drawing import corrupted, draw, reference, without_fields
 from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor, open_checkpoint
-from weightsmith.shapes import families, infer, recognition
-from weightsmith.shapes import page as page_room
+from weightsmith.shapes import infer
+from weightsmith.shapes.family import candidates as families
+from weightsmith.shapes.family import recognition
+from weightsmith.shapes.given.config import freeze, lookup
 from weightsmith.shapes.learn.__main__ import read_report
-from weightsmith.shapes.learn.reference import Rejected, mapping, prepare, time_limit
-from weightsmith.shapes.page import catalog_types, load_page
-from weightsmith.shapes.stated import freeze, lookup
+from weightsmith.shapes.page import page as page_room
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.reference.meta_models import Rejected, mapping, prepare, time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benchmarks.drawing import Case
     from weightsmith.shapes.infer import Inference
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.page.page import Page
 
 MAPPINGS = {"causal LM": "causal", "image-text": "image-text", "masked LM": "masked"}
 CONFIGS = 5

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weightsmith.convert.dtype_names import CONFIG_NAMES
+from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
 from weightsmith.convert.protocol import REMOVED, Output, Step
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.codes import NotTernaryError, pack, ternary_codes

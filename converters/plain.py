@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weightsmith.convert.dtype_names import CONFIG_NAMES
+from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
 from weightsmith.convert.protocol import Output, Recipe, Step, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import grid

@@ -13,7 +13,7 @@ from weightsmith import __version__, render
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
-    from weightsmith.verify.device import Asked
+    from weightsmith.verify.engine.device import Asked
 
 # Rooms are imported inside the commands: `weightsmith --help` needs neither numpy nor torch.
 
@@ -93,8 +93,9 @@ def infer_config(
     Exit code 0: it agrees (or was written), 1: it differs (or --check refutes it), 2: no family fits.
     """
     from weightsmith.checkpoint import open_checkpoint
-    from weightsmith.shapes import find_config, infer, proof, write_config
+    from weightsmith.shapes import find_config, infer, write_config
     from weightsmith.shapes.learn import missing_page
+    from weightsmith.shapes.reference import proof
 
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
@@ -151,7 +152,7 @@ def inspect(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: 
     Exit code 1: with --hashes, a file is no longer what was written.
     """
     from weightsmith.checkpoint import open_checkpoint
-    from weightsmith.convert.check import EXTRA, SAME, check_hashes
+    from weightsmith.convert.finish.hash_check import EXTRA, SAME, check_hashes
     from weightsmith.values import inspection
 
     verdicts = check_hashes(checkpoint) if hashes else None
@@ -296,7 +297,7 @@ def verify_on_npu(
 ) -> int:
     """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
     from weightsmith.verify import Options, verify
-    from weightsmith.verify.selftest import self_test as prove_machine
+    from weightsmith.verify.selftest.selftest import self_test as prove_machine
 
     if self_test == (model is not None):
         raise click.UsageError("name a MODEL, or --self-test and none")
@@ -323,7 +324,7 @@ def verify_on_npu(
 @_JSON
 def doctor(as_json: bool) -> int:
     """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
-    from weightsmith.doctor import diagnose, look
+    from weightsmith.machine import diagnose, look
 
     with render.stages() as tell:
         tell("importing torch and vLLM, each in a process of its own")

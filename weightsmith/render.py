@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.convert import Conversion
-    from weightsmith.doctor import Diagnosis
+    from weightsmith.machine import Diagnosis
+    from weightsmith.process.child import Stage
     from weightsmith.shapes import FieldReport, Inference
-    from weightsmith.shapes.page import Page
-    from weightsmith.shapes.proof import Proof
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.reference.proof import Proof
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
-    from weightsmith.verify.child import Stage
 
 _MAX_CELL = 28
 _MAX_FOUND = 60
@@ -184,7 +184,7 @@ def show_inspection(
         return
     _print(_checkpoint_line(inspection.checkpoint.summary()))
     if hashes is not None:
-        from weightsmith.convert.check import SAME
+        from weightsmith.convert.finish.hash_check import SAME
 
         wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != SAME]
         _print(f"hashes: {'; '.join(wrong) or f'all {len(hashes)} files are those that were written'}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PROGRAM = Path(sys.executable).with_name("weightsmith")
-# The engine computes on cores that others want as well (weightsmith.verify.child has the measurement).
+# The engine computes on cores that others want as well (weightsmith.process.child has the measurement).
 _CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 

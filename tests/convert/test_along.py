@@ -16,11 +16,11 @@ from weightsmith.converters.plain import plain_recipe
 from tests.values.making import save_bin
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.convert.along import Along, read_in_order
-from weightsmith.convert.choose import gather
-from weightsmith.convert.digests import digest
-from weightsmith.convert.pieces import Read
-from weightsmith.convert.plan import make_plan
+from weightsmith.convert.finish.digests import digest
+from weightsmith.convert.plan.choose import gather
+from weightsmith.convert.plan.output_plan import make_plan
+from weightsmith.convert.stream.along import Along, read_in_order
+from weightsmith.convert.stream.pieces import Read
 from weightsmith.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:

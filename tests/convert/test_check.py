@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tests.values.making import latent_llama, save
 from weightsmith.cli import commands
 from weightsmith.convert import convert
-from weightsmith.convert.check import check_hashes
+from weightsmith.convert.finish.hash_check import check_hashes
 from weightsmith.errors import InvalidConfig, MissingInput
 
 if TYPE_CHECKING:

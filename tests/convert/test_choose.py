@@ -14,7 +14,7 @@ import torch
 from tests.values.making import QUANTIZER, latent_llama, save
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.convert.choose import built_in, choose, gather
+from weightsmith.convert.plan.choose import built_in, choose, gather
 from weightsmith.errors import ConversionRefused
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_two_converters_that_both_recognise_it_are_not_guessed_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both: tuple[Converter, ...] = (*built_in(), Eager(), Eager("eager-too"))
-    monkeypatch.setattr("weightsmith.convert.choose.built_in", lambda: both)
+    monkeypatch.setattr("weightsmith.convert.plan.choose.built_in", lambda: both)
     evidence = gather(open_checkpoint(save(tmp_path / "source", latent_llama())))
     with pytest.raises(ConversionRefused, match=r"eager and eager-too both.*--converter"):
         choose(evidence, None)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from weightsmith.convert import convert
-from weightsmith.convert.header import lay_out
+from weightsmith.convert.plan.header import lay_out
+from weightsmith.convert.plan.shards import index, parse_size, split
 from weightsmith.convert.protocol import Output
-from weightsmith.convert.shards import index, parse_size, split
 from weightsmith.errors import ConversionRefused
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from tests.convert.running import is_complete, large_source, leftovers, run, start
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.convert.leftovers import MARKER
+from weightsmith.convert.finish.leftovers import MARKER
 from weightsmith.errors import CorruptCheckpoint, TargetRefused
 from weightsmith.values.diff import diff
 
@@ -70,11 +70,11 @@ def _staging_seen(target: Path, process: subprocess.Popen[str]) -> float:
 POINTS = {
     "before the weights": ("weightsmith.convert.run", "write_weights"),
     "before reading back": ("weightsmith.convert.run", "verify"),
-    "before the last sync": ("weightsmith.convert.stream", "Stream._seal"),
+    "before the last sync": ("weightsmith.convert.stream.ordered_file", "Stream._seal"),
     "before the metadata": ("weightsmith.convert.run", "write_file"),
     "before the manifest": ("weightsmith.convert.run", "manifest"),
     "before finishing": ("weightsmith.convert.run", "finish"),
-    "between marker and rename": ("weightsmith.convert.staging", "_fsync_folder"),
+    "between marker and rename": ("weightsmith.convert.finish.staging", "_fsync_folder"),
 }
 
 
@@ -180,7 +180,7 @@ def test_a_source_changed_meanwhile_is_noticed(
 
 def test_a_disk_that_lies_is_noticed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A header that does not arrive as written must not pass the reading back."""
-    monkeypatch.setattr("weightsmith.convert.disk.os.pwrite", lambda descriptor, data, at: len(data))
+    monkeypatch.setattr("weightsmith.convert.stream.disk.os.pwrite", lambda descriptor, data, at: len(data))
     with pytest.raises(CorruptCheckpoint, match="does not read back"):
         convert(source, tmp_path / "out", converter="ternary", options={"group_size": "128"})
     assert os.listdir(tmp_path) == []  # noqa: PTH208

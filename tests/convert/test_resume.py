@@ -12,7 +12,7 @@ import pytest
 
 from tests.convert.running import large_source, leftovers, start
 from weightsmith.convert import convert
-from weightsmith.convert.leftovers import MARKER
+from weightsmith.convert.finish.leftovers import MARKER
 from weightsmith.errors import TargetRefused
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightsmith.convert import disk as disks
-from weightsmith.convert.digests import digest
-from weightsmith.convert.disk import BLOCK, WINDOW, Disk
-from weightsmith.convert.stream import Stream, allocate
+from weightsmith.convert.finish.digests import digest
+from weightsmith.convert.stream import disk as disks
+from weightsmith.convert.stream.disk import BLOCK, WINDOW, Disk
+from weightsmith.convert.stream.ordered_file import Stream, allocate
 
 if TYPE_CHECKING:
     from pathlib import Path

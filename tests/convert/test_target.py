@@ -13,7 +13,7 @@ import pytest
 
 from tests.convert.running import is_complete, large_source, leftovers, run
 from weightsmith.convert import convert
-from weightsmith.convert.digests import digest
+from weightsmith.convert.finish.digests import digest
 from weightsmith.errors import ConversionRefused, MissingInput, TargetRefused
 
 

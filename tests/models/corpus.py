@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weightsmith.verify.prompts import BUILT_IN
+from weightsmith.verify.inputs.prompts import BUILT_IN
 
 
 class Fact(NamedTuple):

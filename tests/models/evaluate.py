@@ -20,7 +20,7 @@ from train_ternary_llama import FOLDER as TERNARY_LLAMA
 from train_ternary_llama import GROUP_SIZE, TRUE_CONFIG, quantizer_module
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from weightsmith.verify.prompts import BUILT_IN
+from weightsmith.verify.inputs.prompts import BUILT_IN
 
 LONGEST_ANSWER = 40  # tokens
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightsmith.shapes.page import Page, parse_page
+from weightsmith.shapes.page.page import Page, parse_page
 
 _LAYER = "model.layers.{layer:num_hidden_layers}."
 _HEAD_RULE = "hidden_size % num_attention_heads == 0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weightsmith.checkpoint import Storage, Tensor
-from weightsmith.shapes.matching import NameTable
+from weightsmith.shapes.given.roles import NameTable
 
 
 def reference_shapes(model_type: str, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -12,10 +12,10 @@ from benchmarks.shapes import in_memory
 from tests.checkpoint.headers import write_headers_only
 from weightsmith.cli import commands
 from weightsmith.shapes import infer
-from weightsmith.shapes.aliases import canonical, place
-from weightsmith.shapes.learn import reference
-from weightsmith.shapes.learn.synonyms import synonyms
-from weightsmith.shapes.page import load_page
+from weightsmith.shapes.family.other_names import canonical, place
+from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.reference import meta_models
+from weightsmith.shapes.reference.synonyms import synonyms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,9 +48,9 @@ FLAT: dict[str, Any] = {
 
 
 def built(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    reference.prepare()
-    made = reference.config_class(config["model_type"]).from_dict(json.loads(json.dumps(config)))
-    return reference.build(config["architectures"][0], made).shapes
+    meta_models.prepare()
+    made = meta_models.config_class(config["model_type"]).from_dict(json.loads(json.dumps(config)))
+    return meta_models.build(config["architectures"][0], made).shapes
 
 
 def test_a_flat_config_agrees_and_is_corrected_where_it_stands() -> None:
@@ -101,7 +101,7 @@ def test_the_class_attributes_own_names_are_taken() -> None:
 
 @pytest.mark.parametrize("model_type", ["qwen2_5_vl", "gpt2", "llava", "mixtral"])
 def test_pages_have_the_aliases_of_the_installed_transformers(model_type: str) -> None:
-    reference.prepare()
+    meta_models.prepare()
     page = load_page(model_type)
     names = dict.fromkeys((*page.fields, *(name for rule in page.rules for name in sorted(rule.names))))
     assert synonyms(model_type, names) == page.aliases, "run `make catalog`"

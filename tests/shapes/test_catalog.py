@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from weightsmith.shapes.learn import learner, reference
+from weightsmith.shapes.learn import learner
 from weightsmith.shapes.learn.__main__ import read_report
-from weightsmith.shapes.learn.base import is_int, start
-from weightsmith.shapes.learn.drawing import draw
-from weightsmith.shapes.learn.lab import Lab, Observation
+from weightsmith.shapes.learn.probe.builder import Lab, Observation
+from weightsmith.shapes.learn.probe.drawing import draw
+from weightsmith.shapes.learn.probe.starting_config import is_int, start
+from weightsmith.shapes.learn.probe.survey import Survey
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.survey import Survey
-from weightsmith.shapes.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.reference import meta_models
 
 # Another sample, or a longer one: WEIGHTSMITH_SAMPLE="seed/seconds".
 SEED, _, SECONDS = os.environ.get("WEIGHTSMITH_SAMPLE", "1/45").partition("/")
@@ -68,7 +69,7 @@ def test_every_page_parses(model_type: str) -> None:
 
 def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
     """Bounded by time, not by number: as many types as fit, in an order that the seed decides."""
-    reference.prepare()
+    meta_models.prepare()
     types = learned_types()
     random.Random(SEED).shuffle(types)
     limit, compared = time.monotonic() + float(SECONDS), 0
@@ -78,7 +79,7 @@ def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
         page = page_data(model_type)
         try:
             drawn = fresh_configs(page, f"{SEED}/{model_type}")
-        except reference.Rejected as why:
+        except meta_models.Rejected as why:
             assert "requires the timm library" in str(why), (
                 model_type
             )  # test_proof.py builds those beside timm
@@ -93,11 +94,11 @@ def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
 
 def test_the_installed_transformers_is_the_one_that_the_pages_were_learned_from() -> None:
     versions = {page_data(t)["source"] for t in learned_types()}
-    assert versions == {reference.version()}, "run `make catalog`"
+    assert versions == {meta_models.version()}, "run `make catalog`"
 
 
 def test_a_page_that_drifted_is_contradicted() -> None:
-    reference.prepare()
+    meta_models.prepare()
     page = page_data("llama")
     (observation, *_) = fresh_configs(page, "drift")
     assert not contradictions(page, observation)
@@ -109,22 +110,22 @@ def test_a_page_that_drifted_is_contradicted() -> None:
 
 
 def test_every_type_of_the_mappings_has_a_page_or_a_reason() -> None:
-    reference.prepare()
+    meta_models.prepare()
     report, pages = read_report(CATALOG), set(catalog_types())
     for kind in ("causal", "image-text", "masked"):
-        for model_type in reference.mapping(kind):
+        for model_type in meta_models.mapping(kind):
             row = report.get(model_type)
             assert model_type in pages or (row is not None and row["reason"]), model_type
 
 
 def test_learning_stops_at_its_limit() -> None:
-    reference.prepare()
+    meta_models.prepare()
     with pytest.raises(TimeoutError):
         learner.learn("llama", seconds=0.0)
 
 
 def test_a_config_without_elements_is_refused() -> None:
-    reference.prepare()
+    meta_models.prepare()
     lab = Lab("llama", ("LlamaForCausalLM",))
     assert lab.observe({"vocab_size": 0, "num_hidden_layers": 1}) is None
     assert lab.refusals

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightsmith.errors import InvalidPage
-from weightsmith.shapes.expression import parse_condition, parse_polynomial
-from weightsmith.shapes.page import parse_page
+from weightsmith.shapes.page.expression import parse_condition, parse_polynomial
+from weightsmith.shapes.page.page import parse_page
 
 FIELDS = ["a", "b", "c", "text_config.d"]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.shapes.reference import reference_shapes, tensor
 from tests.shapes.test_packed import CONFIG, SIZES, in_memory, plain
 from weightsmith.shapes import infer
-from weightsmith.shapes.extras import set_aside
+from weightsmith.shapes.given.draft_layers import set_aside
 
 
 def test_a_draft_layer_is_no_layer_of_the_model() -> None:

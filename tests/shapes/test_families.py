@@ -9,10 +9,10 @@ import pytest
 
 from tests.shapes.handmade import HANDMADE
 from tests.shapes.reference import reference_shapes, table_of
-from weightsmith.shapes.fit import Fit, fit
-from weightsmith.shapes.page import Page, load_page
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.stated import Stated
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.page import Page, load_page
+from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.solve.fit import Fit, fit
 
 # Written by hand first: `draw` knows their fields. The learned pages have tests of their own (test_catalog.py).
 NATIVE = ("llama", "qwen2", "qwen3", "hrm_text")

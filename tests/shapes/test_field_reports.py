@@ -11,8 +11,8 @@ from tests.checkpoint.headers import write_headers_only
 from tests.shapes.reference import reference_shapes
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import Inference, infer
-from weightsmith.shapes.page import parse_page
-from weightsmith.shapes.reports import FieldReport, edits
+from weightsmith.shapes.field_reports import FieldReport, edits
+from weightsmith.shapes.page.page import parse_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,25 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightsmith.shapes.expression import Item, Polynomial, parse_condition, parse_polynomial
-from weightsmith.shapes.learn import base as starting
 from weightsmith.shapes.learn import learn_page
 from weightsmith.shapes.learn.__main__ import says_less
-from weightsmith.shapes.learn.cells import list_items
-from weightsmith.shapes.learn.conditions import learn_condition
-from weightsmith.shapes.learn.defaults import default_rule
-from weightsmith.shapes.learn.drawing import mixed
-from weightsmith.shapes.learn.equations import fit_value
-from weightsmith.shapes.learn.lab import Lab, Observation
-from weightsmith.shapes.learn.nulls import counted_nulls
-from weightsmith.shapes.learn.reference import Rejected, check_kernels, version
-from weightsmith.shapes.learn.rules import companion_rules, learn_rules
-from weightsmith.shapes.learn.sightings import Roles, slot_names
-from weightsmith.shapes.learn.survey import Survey, patchy, reshaped
-from weightsmith.shapes.learn.trials import probe_parity
-from weightsmith.shapes.learn.wording import say, say_axis
-from weightsmith.shapes.learn.writing import text_of
-from weightsmith.shapes.page import Page, parse_page
+from weightsmith.shapes.learn.fit.conditions import learn_condition
+from weightsmith.shapes.learn.fit.index_space import list_items
+from weightsmith.shapes.learn.fit.null_defaults import counted_nulls
+from weightsmith.shapes.learn.fit.polynomials import fit_value
+from weightsmith.shapes.learn.fit.rules import companion_rules, learn_rules
+from weightsmith.shapes.learn.fit.sightings import Roles, slot_names
+from weightsmith.shapes.learn.probe import starting_config as starting
+from weightsmith.shapes.learn.probe.builder import Lab, Observation
+from weightsmith.shapes.learn.probe.drawing import mixed
+from weightsmith.shapes.learn.probe.rule_trials import probe_parity
+from weightsmith.shapes.learn.probe.survey import Survey, patchy, reshaped
+from weightsmith.shapes.learn.write.defaults import default_rule
+from weightsmith.shapes.learn.write.formatting import say, say_axis
+from weightsmith.shapes.learn.write.page_file import text_of
+from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
+from weightsmith.shapes.page.page import Page, parse_page
+from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -177,7 +177,7 @@ def test_a_kernel_with_an_axis_too_many_is_refused() -> None:
 def test_a_stack_that_is_written_as_vectors_is_refused() -> None:
     import torch
 
-    from weightsmith.shapes.learn.reference import Rejected, check_parts
+    from weightsmith.shapes.reference.meta_models import Rejected, check_parts
 
     stack, embedding = torch.zeros(2, 1, 8), torch.zeros(9, 8)
     parts = {f"experts.{i}.up_proj.weight": torch.zeros(1, 8) for i in range(2)}

@@ -12,8 +12,8 @@ import pytest
 from tests.shapes.reference import tensor
 from weightsmith.checkpoint import Checkpoint, Tensor
 from weightsmith.shapes import infer
-from weightsmith.shapes.page import load_page
-from weightsmith.shapes.predict import predict
+from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.page.predict import predict
 
 SIZES = {
     "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,

@@ -17,11 +17,11 @@ from tests.shapes.test_crosscheck import CONFIG, SIZES
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.cli import commands
 from weightsmith.errors import EngineFailed
-from weightsmith.shapes import page as page_room
-from weightsmith.shapes.page import load_page
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.proof import Difference, check
-from weightsmith.shapes.stated import Stated
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page import page as page_room
+from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.reference.proof import Difference, check
 
 # `make test` puts it there; not among the packages of the environment (see the Makefile).
 TIMM = Path(sys.prefix) / "timm"

@@ -7,8 +7,8 @@ import pytest
 from benchmarks.drawing import reference
 from benchmarks.shapes import in_memory, measure_type
 from weightsmith.shapes import infer
-from weightsmith.shapes.learn.reference import build, make_config, prepare
-from weightsmith.shapes.page import load_page
+from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.reference.meta_models import build, make_config, prepare
 
 # Each seed draws a config that is read wrongly when the named part of the reading is left out.
 DRAWN = [

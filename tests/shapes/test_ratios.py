@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.shapes.reference import table_of
-from weightsmith.shapes.fit import fit
-from weightsmith.shapes.page import parse_page
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.stated import Stated
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.page import parse_page
+from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.solve.fit import fit
 
 PAGE = parse_page(
     {

@@ -11,13 +11,14 @@ import pytest
 from tests.shapes.reference import tensor
 from tests.shapes.test_packed import CONFIG as LLAMA
 from tests.shapes.test_packed import in_memory, plain
-from weightsmith.shapes import infer, recognition
-from weightsmith.shapes.families import Index, build_index, load_index, rank, twins
-from weightsmith.shapes.learn.base import STARTS
-from weightsmith.shapes.page import catalog_types, load_page
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.recognition import deciding
-from weightsmith.shapes.stated import Stated
+from weightsmith.shapes import infer
+from weightsmith.shapes.family import recognition
+from weightsmith.shapes.family.candidates import Index, build_index, load_index, rank, twins
+from weightsmith.shapes.family.recognition import deciding
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.learn.probe.starting_config import STARTS
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
     from weightsmith.shapes.infer import Architecture

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightsmith.shapes.expression import parse_polynomial
-from weightsmith.shapes.solver import Contradiction, Solved, solve
+from weightsmith.shapes.page.expression import parse_polynomial
+from weightsmith.shapes.solve.solver import Contradiction, Solved, solve
 
 FIELDS = ("h", "k", "d", "n")
 TEMPLATES = (

@@ -15,18 +15,18 @@ from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.cli import commands
 from weightsmith.shapes import infer
-from weightsmith.shapes.learn import reference
-from weightsmith.shapes.learn.published import published, spelled
-from weightsmith.shapes.page import catalog_types, load_page
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.proof import check
-from weightsmith.shapes.spellings import Spelling, best
-from weightsmith.shapes.stated import Stated
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.page.spellings import Spelling, best
+from weightsmith.shapes.reference import meta_models
+from weightsmith.shapes.reference.proof import check
+from weightsmith.shapes.reference.published import published, spelled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.page.page import Page
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -52,9 +52,9 @@ LLAVA: dict[str, Any] = {
 
 
 def shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    reference.prepare()
-    made = reference.config_class(config["model_type"]).from_dict(config)
-    return reference.build(config["architectures"][0], made).shapes
+    meta_models.prepare()
+    made = meta_models.config_class(config["model_type"]).from_dict(config)
+    return meta_models.build(config["architectures"][0], made).shapes
 
 
 def test_transformers_itself_loads_the_names_that_llava_was_published_under(tmp_path: Path) -> None:
@@ -175,10 +175,10 @@ def test_every_spelling_reads_back_as_the_page_writes_it(model_type: str) -> Non
 
 
 def test_pages_have_the_spellings_of_the_installed_transformers() -> None:
-    reference.prepare()
+    meta_models.prepare()
     for model_type in ("llava", "gpt2", "bert", "deepseek_vl", "qwen3_5_text", "mllama"):
         page = load_page(model_type)
-        found = published(page.architectures, reference.make_config(model_type, page.base))
+        found = published(page.architectures, meta_models.make_config(model_type, page.base))
         assert tuple(map(Spelling.of, found)) == page.spellings, f"{model_type}: run `make catalog`"
 
 
@@ -188,8 +188,8 @@ def test_a_version_whose_renaming_differs_costs_a_page_its_spellings_only(
     """transformers 5.5 has no PrefixChange."""
     from transformers import core_model_loading
 
-    reference.prepare()
-    config = reference.make_config("gpt2", {})
+    meta_models.prepare()
+    config = meta_models.make_config("gpt2", {})
     monkeypatch.delattr(core_model_loading, "PrefixChange")
     assert published(("GPT2LMHeadModel",), config) == [{"": "transformer."}]
     monkeypatch.delattr(core_model_loading, "dot_natural_key")

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shapes.reference import table_of
-from weightsmith.shapes.fit import Fit, fit
-from weightsmith.shapes.page import Page, load_page, parse_page
-from weightsmith.shapes.predict import predict
-from weightsmith.shapes.stated import Stated
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.page import Page, load_page, parse_page
+from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.solve.fit import Fit, fit
 
 FIELDS: dict[str, Any] = {
     "layers": 4, "first": 1, "step": 1, "kinds": None, "only": [], "bias": False, "gated": False, "rank": None,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from weightsmith.verify.engine import EngineRun
-from weightsmith.verify.reference import References
-from weightsmith.verify.tokens import Answer, LogprobFile, Run
+from weightsmith.verify.engine.engine import EngineRun
+from weightsmith.verify.inputs.tokens import Answer, LogprobFile, Run
+from weightsmith.verify.reference.replay import References
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

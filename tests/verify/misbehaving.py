@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from weightsmith.verify import child
-from weightsmith.verify.serving import serve
+from weightsmith.process import child
+from weightsmith.process.serving import serve
 
 
 def work(job: dict[str, Any], folder: Path, stage: child.Stage) -> dict[str, Any]:

@@ -12,11 +12,13 @@ import pytest
 
 from tests.verify.conftest import HRM_TEXT
 from tests.verify.handmade import greedy_run, random_logprobs
-from weightsmith.verify import baseline, cache, child, reference
-from weightsmith.verify.cache import Cache, Subject
-from weightsmith.verify.files import Size
-from weightsmith.verify.kinds import PREFIX_LM, Variation
-from weightsmith.verify.reference import References, Store
+from weightsmith.process import child
+from weightsmith.verify.inputs.files import Size
+from weightsmith.verify.inputs.kinds import PREFIX_LM, Variation
+from weightsmith.verify.measure import baseline
+from weightsmith.verify.reference import cache, replay
+from weightsmith.verify.reference.cache import Cache, Subject
+from weightsmith.verify.reference.replay import References, Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +131,7 @@ def test_a_second_run_on_the_same_bytes_starts_no_process(
     store = Store(Cache(tmp_path / "cache"), cache.subject(HRM_TEXT, weights, {}, "here"))
 
     def run(name: str, shelf: Store | None = store) -> References:
-        found = reference.run(
+        found = replay.run(
             HRM_TEXT,
             PREFIX_LM,
             PREFIX_LM.controls,
@@ -147,7 +149,7 @@ def test_a_second_run_on_the_same_bytes_starts_no_process(
     first = run("first")
     assert first.cached == ()
     assert store.cache.knows(store.subject)
-    monkeypatch.setattr(reference, "start", lambda folder: nullcontext(child.Waiting))
+    monkeypatch.setattr(replay, "start", lambda folder: nullcontext(child.Waiting))
     second = run("second")
     assert second.cached == ("reference float32", "causal-prefill float32", "reference bfloat16")
     for one, other in ((first.full, second.full), (first.half, second.half)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.verify.handmade import greedy_run, random_logprobs, references
-from weightsmith.verify.cost import overhead
+from weightsmith.verify.measure.cost import overhead
 
 if TYPE_CHECKING:
     from pathlib import Path

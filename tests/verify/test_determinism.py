@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.verify.handmade import answer
-from weightsmith.verify import determinism
-from weightsmith.verify.tokens import Run
+from weightsmith.verify.inputs.tokens import Run
+from weightsmith.verify.measure import determinism
 
 
 def test_equal_passes_have_the_same_tokens_and_bits() -> None:

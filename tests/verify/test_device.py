@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.errors import MissingDevice, MissingPackage
-from weightsmith.verify import device
+from weightsmith.verify.engine import device
 
 if TYPE_CHECKING:
     from pathlib import Path

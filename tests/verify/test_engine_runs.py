@@ -10,8 +10,9 @@ import pytest
 
 from tests.verify.conftest import TERNARY
 from weightsmith.convert import convert
-from weightsmith.verify import child, engine
-from weightsmith.verify.baseline import load
+from weightsmith.process import child
+from weightsmith.verify.engine import engine
+from weightsmith.verify.measure.baseline import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tests.verify.handmade import greedy_run, random_logprobs
-from weightsmith.verify import engine, engine_logprobs, engine_worker
-from weightsmith.verify.engine_settings import read_back
-from weightsmith.verify.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.engine import engine, logprobs, worker
+from weightsmith.verify.engine.read_back import read_back
+from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 
 
 def _job(kind: Any, device: str = "cpu", nbytes: int = 1) -> dict[str, Any]:
@@ -20,16 +20,16 @@ def _job(kind: Any, device: str = "cpu", nbytes: int = 1) -> dict[str, Any]:
 
 
 def test_batches_are_as_large_as_the_cache_and_lose_nobody() -> None:
-    assert engine_worker.together([3, 1, 2], 32) == [[3, 1, 2]]
-    assert engine_worker.together(range(7), 3) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert worker.together([3, 1, 2], 32) == [[3, 1, 2]]
+    assert worker.together(range(7), 3) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_ranked_entries_become_a_row_by_token_id() -> None:
     flat = SimpleNamespace(
         start_indices=[0, 4], token_ids=[2, 2, 0, 1, 0, 0, 2, 1], logprobs=[-1, -1, -2, -3, -4, -4, -5, -6]
     )
-    ids, values = engine_logprobs._columns(flat)
-    dense = engine_logprobs._dense(ids, values, 4)
+    ids, values = logprobs._columns(flat)
+    dense = logprobs._dense(ids, values, 4)
     assert dense[:, :3].tolist() == [[-2, -3, -1], [-4, -6, -5]]
     assert np.isnan(
         dense[:, 3]
@@ -42,20 +42,20 @@ def test_dictionaries_read_like_flat_lists() -> None:
         1: SimpleNamespace(logprob=-3.0, rank=3),
         0: SimpleNamespace(logprob=-2.0, rank=2),
     }
-    ids, values = engine_logprobs._columns([row])
+    ids, values = logprobs._columns([row])
     assert ids.tolist() == [[2, 2, 0, 1]]
     assert values.tolist() == [[-1.0, -1.0, -2.0, -3.0]]
 
 
 def test_a_prefix_lm_is_asked_for_whole_prompts_and_no_cache() -> None:
-    arguments = engine_worker._arguments(_job(PREFIX_LM), longest=309)
+    arguments = worker._arguments(_job(PREFIX_LM), longest=309)
     assert arguments["enable_chunked_prefill"] is arguments["enable_prefix_caching"] is False
     assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"] == 384
     assert arguments["trust_remote_code"] is False
 
 
 def test_a_causal_model_keeps_the_engines_own_defaults() -> None:
-    arguments = engine_worker._arguments(_job(CAUSAL), longest=1020)
+    arguments = worker._arguments(_job(CAUSAL), longest=1020)
     assert (
         not {"enable_chunked_prefill", "enable_prefix_caching", "max_num_batched_tokens"} & arguments.keys()
     )
@@ -63,9 +63,9 @@ def test_a_causal_model_keeps_the_engines_own_defaults() -> None:
 
 
 def test_an_npu_gets_blocks_that_its_attention_takes_and_a_prefix_lm_no_graphs() -> None:
-    assert engine_worker._arguments(_job(PREFIX_LM, "npu"), 10)["block_size"] == 128
-    assert engine_worker._arguments(_job(PREFIX_LM, "npu"), 10)["enforce_eager"] is True
-    assert engine_worker._arguments(_job(CAUSAL, "npu"), 10)["enforce_eager"] is False
+    assert worker._arguments(_job(PREFIX_LM, "npu"), 10)["block_size"] == 128
+    assert worker._arguments(_job(PREFIX_LM, "npu"), 10)["enforce_eager"] is True
+    assert worker._arguments(_job(CAUSAL, "npu"), 10)["enforce_eager"] is False
 
 
 def test_without_a_prefix_cache_no_warm_pass_is_run() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.verify.handmade import log_softmax, logprob_file, random_logprobs
-from weightsmith.verify import health
-from weightsmith.verify.prompts import Prompt
+from weightsmith.verify.inputs.prompts import Prompt
+from weightsmith.verify.measure import health
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,17 +17,18 @@ from tests.verify.handmade import (
     references,
 )
 from weightsmith.errors import WeightsmithError
-from weightsmith.verify import gates, judge, parity
-from weightsmith.verify.determinism import Repetition
-from weightsmith.verify.health import Facts, Sanity, Spread
-from weightsmith.verify.kinds import CAUSAL, PREFIX_LM
-from weightsmith.verify.prompts import Prompt
+from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.inputs.prompts import Prompt
+from weightsmith.verify.judge import gates, verdicts
+from weightsmith.verify.measure import parity
+from weightsmith.verify.measure.determinism import Repetition
+from weightsmith.verify.measure.health import Facts, Sanity, Spread
 from weightsmith.verify.result import Check, combine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from weightsmith.verify.engine import EngineRun
+    from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.result import Verdict
 
 LIMITS = gates.limits()
@@ -54,7 +55,7 @@ def _measured(folder: Path, noise: float, control_noise: float | None = 3.0) -> 
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "expected"),
+    ("seen", "expected"),
     [
         (("pass", "pass"), "pass"),
         (("pass", "inconclusive"), "inconclusive"),
@@ -62,24 +63,24 @@ def _measured(folder: Path, noise: float, control_noise: float | None = 3.0) -> 
         ((), "inconclusive"),
     ],
 )
-def test_the_whole_is_as_good_as_its_worst_check(verdicts: tuple[Any, ...], expected: str) -> None:
-    assert combine(map(_check, verdicts)) == expected
+def test_the_whole_is_as_good_as_its_worst_check(seen: tuple[Any, ...], expected: str) -> None:
+    assert combine(map(_check, seen)) == expected
 
 
 def test_under_half_of_the_facts_is_inconclusive_and_never_pass_or_fail() -> None:
     prompts = [Prompt(str(n), "x") for n in range(10)]
-    assert judge.facts_check(Facts(10, (0, 1, 2, 3, 4, 5)), prompts, LIMITS).verdict == "inconclusive"
-    assert judge.facts_check(Facts(10, (0, 1, 2, 3, 4)), prompts, LIMITS).verdict == "pass"
-    assert judge.facts_check(Facts(0, ()), prompts, LIMITS).verdict == "inconclusive"
+    assert verdicts.facts_check(Facts(10, (0, 1, 2, 3, 4, 5)), prompts, LIMITS).verdict == "inconclusive"
+    assert verdicts.facts_check(Facts(10, (0, 1, 2, 3, 4)), prompts, LIMITS).verdict == "pass"
+    assert verdicts.facts_check(Facts(0, ()), prompts, LIMITS).verdict == "inconclusive"
 
 
 def test_a_device_like_bf16_passes_every_parity_check(tmp_path: Path) -> None:
-    checks = judge.all_parity_checks(_measured(tmp_path, 0.01), LIMITS)
+    checks = verdicts.all_parity_checks(_measured(tmp_path, 0.01), LIMITS)
     assert set(_verdicts(checks).values()) == {"pass"}
 
 
 def test_a_device_far_from_bf16_fails_each_parity_check_by_itself(tmp_path: Path) -> None:
-    found = _verdicts(judge.all_parity_checks(_measured(tmp_path, 3.0), LIMITS))
+    found = _verdicts(verdicts.all_parity_checks(_measured(tmp_path, 3.0), LIMITS))
     failed = {name for name, verdict in found.items() if verdict == "fail"}
     assert failed == {"parity.kl_mean", "parity.kl_prompt", "parity.kl_max", "parity.tokens", "parity.noise"}
 
@@ -89,23 +90,23 @@ def test_a_fault_in_one_prompt_does_not_drown_in_the_mean(tmp_path: Path) -> Non
     device = {n: noisy(rows, 2.0 if n == 24 else 0.001, seed=n) for n, rows in many.items()}
     twin = references(half=logprob_file(tmp_path / "b", many))
     pair = parity.measure(greedy_run(tmp_path / "d", device), twin, with_perplexity=True).pairs["B-D"]
-    found = _verdicts(judge.parity_checks(pair, LIMITS))
+    found = _verdicts(verdicts.parity_checks(pair, LIMITS))
     assert found["parity.kl_mean"] == "pass"
     assert found["parity.kl_prompt"] == "fail"
 
 
 def test_a_control_that_passes_the_gates_makes_the_verdict_inconclusive(tmp_path: Path) -> None:
-    blind = judge.all_parity_checks(_measured(tmp_path, 0.001, control_noise=0.002), LIMITS)
+    blind = verdicts.all_parity_checks(_measured(tmp_path, 0.001, control_noise=0.002), LIMITS)
     assert _verdicts(blind)["control.wrong"] == "inconclusive"
     assert combine(blind) == "inconclusive"
 
 
 def test_without_a_control_or_a_noise_floor_nothing_passes(tmp_path: Path) -> None:
-    assert combine(judge.all_parity_checks(_measured(tmp_path, 0.001, None), LIMITS)) == "inconclusive"
+    assert combine(verdicts.all_parity_checks(_measured(tmp_path, 0.001, None), LIMITS)) == "inconclusive"
     device = greedy_run(tmp_path / "d2", FULL)
     only_full = parity.measure(device, references(logprob_file(tmp_path / "r2", FULL)), with_perplexity=True)
-    assert _verdicts(judge.all_parity_checks(only_full, LIMITS))["parity.noise"] == "inconclusive"
-    check = judge.no_parity("nobody asked")
+    assert _verdicts(verdicts.all_parity_checks(only_full, LIMITS))["parity.noise"] == "inconclusive"
+    check = verdicts.no_parity("nobody asked")
     assert check.verdict == "inconclusive"
     assert "--reference FILE" in check.detail
 
@@ -113,7 +114,7 @@ def test_without_a_control_or_a_noise_floor_nothing_passes(tmp_path: Path) -> No
 def test_flat_logits_fail_unless_a_baseline_is_as_flat() -> None:
     flat = Spread(100, 0.9, 0.05, 0, 1e-6)
     alone, as_flat, sharper = (
-        {check.name: check for check in judge.spread_checks(flat, LIMITS, kept)}["distribution"]
+        {check.name: check for check in verdicts.spread_checks(flat, LIMITS, kept)}["distribution"]
         for kept in (None, Spread(100, 0.89, 0.05, 0, 1e-6), Spread(100, 0.5, 0.4, 0, 1e-6))
     )
     assert (alone.verdict, as_flat.verdict, sharper.verdict) == ("fail", "pass", "fail")
@@ -128,7 +129,7 @@ def test_noise_that_is_all_rounding_is_not_divided_by_itself(tmp_path: Path) -> 
     twin = references(logprob_file(tmp_path / "r", FULL), half)
     found = parity.measure(device, twin, with_perplexity=True)
     assert found.noise is not None
-    check = judge.noise_check(found.noise, found.pairs["R-D"], LIMITS)
+    check = verdicts.noise_check(found.noise, found.pairs["R-D"], LIMITS)
     assert check.verdict == "pass"
     assert isinstance(check.value, float)
     assert check.value > 2
@@ -141,7 +142,7 @@ def test_nan_fails_parity_whatever_the_rest_says(tmp_path: Path) -> None:
     pair = parity.measure(
         run, references(half=logprob_file(tmp_path / "b", FULL)), with_perplexity=True
     ).pairs["B-D"]
-    assert _verdicts(judge.parity_checks(pair, LIMITS)) == {"parity.finite": "fail"}
+    assert _verdicts(verdicts.parity_checks(pair, LIMITS)) == {"parity.finite": "fail"}
 
 
 def _run(tmp_path: Path, **settings: Any) -> EngineRun:
@@ -149,26 +150,26 @@ def _run(tmp_path: Path, **settings: Any) -> EngineRun:
 
 
 def test_settings_that_a_prefix_lm_cannot_bear_fail_and_are_named(tmp_path: Path) -> None:
-    assert judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path)).verdict == "pass"
+    assert verdicts.settings_check(PREFIX_LM, "cpu", _run(tmp_path)).verdict == "pass"
     for row in ("chunked_prefill", "prefix_caching"):
-        found = judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path, **{row: True}))
+        found = verdicts.settings_check(PREFIX_LM, "cpu", _run(tmp_path, **{row: True}))
         assert found.verdict == "fail"
         assert row.replace("_", " ") in found.detail
-        assert judge.settings_check(CAUSAL, "cpu", _run(tmp_path, **{row: True})).verdict == "pass"
-    assert judge.settings_check(PREFIX_LM, "cpu", _run(tmp_path, preemptions=2)).verdict == "fail"
+        assert verdicts.settings_check(CAUSAL, "cpu", _run(tmp_path, **{row: True})).verdict == "pass"
+    assert verdicts.settings_check(PREFIX_LM, "cpu", _run(tmp_path, preemptions=2)).verdict == "fail"
 
 
 def test_a_prefix_lm_without_its_condition_tokens_proves_nothing(tmp_path: Path) -> None:
     bare = replace(_run(tmp_path), wrapped=False)
-    found = judge.settings_check(PREFIX_LM, "cpu", bare)
+    found = verdicts.settings_check(PREFIX_LM, "cpu", bare)
     assert found.verdict == "inconclusive"
     assert "<|quad_end|>" in found.detail
-    assert judge.settings_check(CAUSAL, "cpu", bare).verdict == "pass"
+    assert verdicts.settings_check(CAUSAL, "cpu", bare).verdict == "pass"
 
 
 def test_an_engine_on_another_device_or_in_another_dtype_fails(tmp_path: Path) -> None:
-    assert judge.settings_check(CAUSAL, "npu", _run(tmp_path)).verdict == "fail"
-    assert judge.settings_check(CAUSAL, "cpu", _run(tmp_path, dtype="float16")).verdict == "fail"
+    assert verdicts.settings_check(CAUSAL, "npu", _run(tmp_path)).verdict == "fail"
+    assert verdicts.settings_check(CAUSAL, "cpu", _run(tmp_path, dtype="float16")).verdict == "fail"
 
 
 def _repetition(name: str, **facts: Any) -> Repetition:
@@ -177,34 +178,36 @@ def _repetition(name: str, **facts: Any) -> Repetition:
 
 
 def test_the_same_batch_twice_may_not_differ_at_all() -> None:
-    assert judge.repetition_check(_repetition("repeat"), LIMITS).verdict == "pass"
+    assert verdicts.repetition_check(_repetition("repeat"), LIMITS).verdict == "pass"
     parted = _repetition("repeat", same_tokens=3, parted={2: 5}, lead_max=0.01)
-    assert judge.repetition_check(parted, LIMITS).verdict == "fail"
-    assert judge.repetition_check(_repetition("repeat", delta_max=0.001), LIMITS).verdict == "fail"
+    assert verdicts.repetition_check(parted, LIMITS).verdict == "fail"
+    assert verdicts.repetition_check(_repetition("repeat", delta_max=0.001), LIMITS).verdict == "fail"
 
 
 def test_other_company_may_part_only_where_two_tokens_nearly_tie() -> None:
     tied = _repetition("alone", same_tokens=3, parted={2: 5}, lead_max=0.1, delta_max=0.01)
-    assert judge.repetition_check(tied, LIMITS).verdict == "pass"
+    assert verdicts.repetition_check(tied, LIMITS).verdict == "pass"
     clear = _repetition("alone", same_tokens=3, parted={2: 5}, lead_max=2.0)
-    assert judge.repetition_check(clear, LIMITS).verdict == "fail"
-    assert judge.repetition_check(_repetition("alone", prompts=0), LIMITS).verdict == "inconclusive"
+    assert verdicts.repetition_check(clear, LIMITS).verdict == "fail"
+    assert verdicts.repetition_check(_repetition("alone", prompts=0), LIMITS).verdict == "inconclusive"
 
 
 def test_flat_unnormalised_or_broken_distributions_fail_each_by_name() -> None:
     sound = Spread(100, 0.2, 0.8, 0, 1e-6)
-    assert set(_verdicts(judge.spread_checks(sound, LIMITS)).values()) == {"pass"}
-    assert _verdicts(judge.spread_checks(Spread(100, 0.99, 0.01, 0, 1e-6), LIMITS))["distribution"] == "fail"
-    assert _verdicts(judge.spread_checks(Spread(100, 0.2, 0.8, 0, 0.3), LIMITS))["normalised"] == "fail"
-    assert _verdicts(judge.spread_checks(Spread(100, 0.2, 0.8, 7, 1e-6), LIMITS))["finite"] == "fail"
-    assert _verdicts(judge.spread_checks(Spread(0, 1.0, 0.0, 7, None), LIMITS)) == {"finite": "fail"}
+    assert set(_verdicts(verdicts.spread_checks(sound, LIMITS)).values()) == {"pass"}
+    assert (
+        _verdicts(verdicts.spread_checks(Spread(100, 0.99, 0.01, 0, 1e-6), LIMITS))["distribution"] == "fail"
+    )
+    assert _verdicts(verdicts.spread_checks(Spread(100, 0.2, 0.8, 0, 0.3), LIMITS))["normalised"] == "fail"
+    assert _verdicts(verdicts.spread_checks(Spread(100, 0.2, 0.8, 7, 1e-6), LIMITS))["finite"] == "fail"
+    assert _verdicts(verdicts.spread_checks(Spread(0, 1.0, 0.0, 7, None), LIMITS)) == {"finite": "fail"}
 
 
 def test_loops_garbage_and_one_answer_to_everything_fail() -> None:
-    assert set(_verdicts(judge.text_checks(Sanity(10, 0.1, 0.1, 0.2, 0.0), LIMITS)).values()) == {"pass"}
-    bad = _verdicts(judge.text_checks(Sanity(10, 0.9, 0.9, 0.9, 0.0), LIMITS))
+    assert set(_verdicts(verdicts.text_checks(Sanity(10, 0.1, 0.1, 0.2, 0.0), LIMITS)).values()) == {"pass"}
+    bad = _verdicts(verdicts.text_checks(Sanity(10, 0.9, 0.9, 0.9, 0.0), LIMITS))
     assert bad == {"repetition": "fail", "readable": "fail", "distinct": "fail"}
-    assert "distinct" not in _verdicts(judge.text_checks(Sanity(1, 0.0, 0.0, 1.0, 0.0), LIMITS))
+    assert "distinct" not in _verdicts(verdicts.text_checks(Sanity(1, 0.0, 0.0, 1.0, 0.0), LIMITS))
 
 
 def test_a_gate_can_be_overridden_by_name_and_only_by_a_name_that_exists() -> None:

@@ -11,8 +11,8 @@ import pytest
 from tests.verify.conftest import HRM_TEXT, TERNARY
 from weightsmith.convert import convert
 from weightsmith.errors import InvalidConfig, MissingInput
-from weightsmith.verify.kinds import CAUSAL, controls, names_rope_base
-from weightsmith.verify.latent import find_latent
+from weightsmith.verify.inputs.kinds import CAUSAL, controls, names_rope_base
+from weightsmith.verify.inputs.latent import find_latent
 
 if TYPE_CHECKING:
     from pathlib import Path

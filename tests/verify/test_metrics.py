@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.verify.handmade import log_softmax, noisy, random_logprobs
-from weightsmith.verify import metrics
+from weightsmith.verify.measure import metrics
 
 # A quarter, three quarters; and a half, a half.
 P = np.log(np.array([[0.25, 0.75]]))

@@ -15,7 +15,7 @@ from tests.verify.handmade import (
     random_logprobs,
     references,
 )
-from weightsmith.verify import parity
+from weightsmith.verify.measure import parity
 
 if TYPE_CHECKING:
     from pathlib import Path

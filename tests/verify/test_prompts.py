@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from weightsmith.errors import InvalidConfig, MissingInput
-from weightsmith.verify.prompts import BUILT_IN, Prompt, load_prompts
+from weightsmith.verify.inputs.prompts import BUILT_IN, Prompt, load_prompts
 
 if TYPE_CHECKING:
     from pathlib import Path

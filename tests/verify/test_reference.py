@@ -12,16 +12,17 @@ from tests.verify.conftest import HRM_TEXT, TERNARY
 from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.verify import child, reference
-from weightsmith.verify.files import Size, hear
-from weightsmith.verify.kinds import CAUSAL, PREFIX_LM, kind_of
+from weightsmith.process import child
+from weightsmith.verify.inputs.files import Size, hear
+from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM, kind_of
+from weightsmith.verify.reference import replay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_each_control_follows_the_right_run_of_its_dtype() -> None:
-    found = reference.plan(PREFIX_LM, PREFIX_LM.controls, Size(1_000, 100), 1 << 40)
+    found = replay.plan(PREFIX_LM, PREFIX_LM.controls, Size(1_000, 100), 1 << 40)
     assert [(v.name, v.dtype, v.mask) for v in found.variations] == [
         ("reference", "float32", "prefix"),
         ("causal-prefill", "float32", "causal"),
@@ -34,7 +35,7 @@ EIGHT_BILLION = Size(8_000_000_000, 600_000_000)
 
 
 def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
-    found = reference.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000)
+    found = replay.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000)
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "float32"),
         ("layer-skipped", "float32"),
@@ -45,7 +46,7 @@ def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
 
 
 def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
-    found = reference.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, layer_loader=False)
+    found = replay.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, layer_loader=False)
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "bfloat16"),
         ("layer-skipped", "bfloat16"),
@@ -55,25 +56,25 @@ def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
 
 
 def test_packed_weights_are_refused_with_the_command_that_unpacks_them() -> None:
-    found = reference.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
+    found = replay.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
     assert [variation.dtype for variation in found.variations] == ["bfloat16"]
     assert "weightsmith convert --converter unpack" in found.refused["float32"]
 
 
 def test_a_layer_that_does_not_fit_is_refused_with_all_three_numbers() -> None:
-    found = reference.plan(CAUSAL, (), EIGHT_BILLION, 3_000_000_000)
+    found = replay.plan(CAUSAL, (), EIGHT_BILLION, 3_000_000_000)
     assert found.variations == ()
     why = "needs 33.0 GB of memory, layer by layer still 5.8 GB, and 3.0 GB are free"
     assert found.refused["float32"] == why
 
 
 def test_nothing_is_refused_on_guesswork() -> None:
-    assert len(reference.plan(CAUSAL, CAUSAL.controls).variations) == 3
+    assert len(replay.plan(CAUSAL, CAUSAL.controls).variations) == 3
 
 
 def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(HRM_TEXT, CAUSAL, (), run, Size(1 << 60, 1 << 50), tmp_path / "reference", 10.0)
+    found = replay.run(HRM_TEXT, CAUSAL, (), run, Size(1 << 60, 1 << 50), tmp_path / "reference", 10.0)
     assert isinstance(found, child.Failure)
     assert "layer by layer still" in found.what
     assert not (tmp_path / "reference").exists()
@@ -81,7 +82,7 @@ def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
 
 def test_free_memory_is_the_lesser_of_machine_and_container(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    1000 kB\n")
-    assert reference.free_memory(tmp_path / "meminfo", tmp_path / "none") == 1000 * 1024
+    assert replay.free_memory(tmp_path / "meminfo", tmp_path / "none") == 1000 * 1024
     group = tmp_path / "cgroup"
     group.mkdir()
     for name, text in (
@@ -90,9 +91,9 @@ def test_free_memory_is_the_lesser_of_machine_and_container(tmp_path: Path) -> N
         ("memory.stat", "anon 1\ninactive_file 50000\n"),
     ):
         (group / name).write_text(text)
-    assert reference.free_memory(tmp_path / "meminfo", group) == 250_000
+    assert replay.free_memory(tmp_path / "meminfo", group) == 250_000
     (group / "memory.max").write_text("max\n")
-    assert reference.free_memory(tmp_path / "meminfo", group) == 1000 * 1024
+    assert replay.free_memory(tmp_path / "meminfo", group) == 1000 * 1024
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> Non
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text('{"model_type": "no_such_model"}')
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = reference.run(tmp_path / "m", CAUSAL, (), run, Size(1, 1), tmp_path / "reference", 120.0)
+    found = replay.run(tmp_path / "m", CAUSAL, (), run, Size(1, 1), tmp_path / "reference", 120.0)
     assert isinstance(found, child.Failure)
     assert (
         f"transformers {version('transformers')} has no causal language model of type 'no_such_model'"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from weightsmith.verify.reference_controls import NoReference, altered
+from weightsmith.verify.reference.controls import NoReference, altered
 
 pytestmark = pytest.mark.engine  # it imports torch and transformers, as the reference's child does
 

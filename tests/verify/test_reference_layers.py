@@ -12,15 +12,15 @@ import pytest
 from tests.verify.conftest import HRM_TEXT
 from tests.verify.handmade import greedy_run, random_logprobs
 from tests.verify.test_reference_controls import ROTARY, SIZES
-from weightsmith.verify import reference, reference_worker
-from weightsmith.verify.files import Size
-from weightsmith.verify.kinds import PREFIX_LM, Variation
-from weightsmith.verify.reference_layers import OnDisk, on_disk, placement, stations
+from weightsmith.verify.inputs.files import Size
+from weightsmith.verify.inputs.kinds import PREFIX_LM, Variation
+from weightsmith.verify.reference import replay, worker
+from weightsmith.verify.reference.layers import OnDisk, on_disk, placement, stations
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from weightsmith.verify.reference import References
+    from weightsmith.verify.reference.replay import References
 
 pytestmark = pytest.mark.engine  # it imports torch and transformers, as the reference's child does
 
@@ -71,7 +71,7 @@ def _replayed(
         "layer_by_layer": ["float32", "bfloat16"] if layered else [],
     }
     with torch.no_grad():
-        told = reference_worker.work(job, folder, lambda *_: None)
+        told = worker.work(job, folder, lambda *_: None)
     return {(one["name"], one["dtype"]): load_file(folder / one["file"]) for one in told["done"]}
 
 
@@ -166,12 +166,12 @@ def test_a_reference_that_does_not_fit_whole_is_run_so_and_says_so(
     engine = greedy_run(tmp_path / "d", {0: random_logprobs(0, vocabulary=264)})
 
     def run(name: str) -> References:
-        found = reference.run(HRM_TEXT, PREFIX_LM, (), engine, Size(10**9, 10**6), tmp_path / name, 300.0)
-        assert isinstance(found, reference.References)
+        found = replay.run(HRM_TEXT, PREFIX_LM, (), engine, Size(10**9, 10**6), tmp_path / name, 300.0)
+        assert isinstance(found, replay.References)
         return found
 
     whole = run("whole")
-    monkeypatch.setattr(reference, "free_memory", lambda: 4_000_000_000)
+    monkeypatch.setattr(replay, "free_memory", lambda: 4_000_000_000)
     layered = run("layered")
     assert whole.layer_by_layer == {}
     assert layered.layer_by_layer == {"float32": "whole it needs 5.0 GB of memory and 4.0 GB are free"}

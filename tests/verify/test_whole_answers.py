@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from weightsmith.verify.engine import need_whole_answers
+from weightsmith.verify.engine.engine import need_whole_answers
 
 END = 7
 

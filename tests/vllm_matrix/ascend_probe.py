@@ -99,7 +99,7 @@ def main(job_file: str, out: str) -> None:
     from safetensors.torch import save_file
     from vllm.platforms import current_platform
 
-    from weightsmith.verify.selftest_operators import probe_operators
+    from weightsmith.verify.selftest.operators import probe_operators
     from weightsmith.vllm_plugin.ascend_attention import honours_causal
 
     arrays: dict[str, Any] = {}

@@ -82,8 +82,8 @@ def make_reference(folder: Path) -> Reference:
     """The job of all cells: the built-in prompts of `verify-on-npu`, wrapped as HRM-Text wants them."""
     from transformers import AutoTokenizer
 
-    from weightsmith.verify.kinds import PREFIX_LM
-    from weightsmith.verify.prompts import BUILT_IN
+    from weightsmith.verify.inputs.kinds import PREFIX_LM
+    from weightsmith.verify.inputs.prompts import BUILT_IN
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     before, after = "".join(PREFIX_LM.template.before), "".join(PREFIX_LM.template.after)

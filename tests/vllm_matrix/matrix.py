@@ -13,7 +13,7 @@ import pytest
 from cells import DIFFERENT, MODEL, SAME, Cell, Reference, run_probe
 from environment import ENVIRONMENTS, MATRIX, Environment, prepare
 
-from weightsmith.verify.selftest import OPERATOR_WITHIN
+from weightsmith.verify.selftest.selftest import OPERATOR_WITHIN
 
 if TYPE_CHECKING:
     import numpy as np

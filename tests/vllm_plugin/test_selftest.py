@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from weightsmith.verify import selftest_model as tiny
-from weightsmith.verify.selftest import operator_checks, parity_checks, prompts
+from weightsmith.verify.selftest import tiny_model as tiny
+from weightsmith.verify.selftest.selftest import operator_checks, parity_checks, prompts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_an_operator_that_returns_nan_fails() -> None:
 
 @pytest.mark.engine
 def test_the_self_test_passes_here() -> None:
-    from weightsmith.verify.selftest import self_test
+    from weightsmith.verify.selftest.selftest import self_test
 
     result = self_test("cpu")
     assert result.verdict == "pass", result.checks

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.manifest_file import MANIFEST
-from weightsmith.checkpoint.packing import packed_tensors
-from weightsmith.convert.along import Along, read_in_order
-from weightsmith.convert.choose import check_options, choose, gather
-from weightsmith.convert.config import apply, compare, encode, true_config
-from weightsmith.convert.digests import check_name, digest, digesting
-from weightsmith.convert.dtype_names import parse_dtype
-from weightsmith.convert.journal import Journal, describe_work, verified
-from weightsmith.convert.leftovers import MARKER, clear
-from weightsmith.convert.manifest import manifest
-from weightsmith.convert.plan import as_checkpoint, make_plan
-from weightsmith.convert.result import Conversion, count
-from weightsmith.convert.sealing import copy_file, stamps, verify, write_file
-from weightsmith.convert.shards import INDEX, index, parse_size
-from weightsmith.convert.sidefiles import find_side_files
-from weightsmith.convert.staging import finish, resolve_target, staging
-from weightsmith.convert.writer import write_weights
+from weightsmith.convert.conversion import Conversion, count
+from weightsmith.convert.finish.digests import check_name, digest, digesting
+from weightsmith.convert.finish.journal import Journal, describe_work, verified
+from weightsmith.convert.finish.leftovers import MARKER, clear
+from weightsmith.convert.finish.manifest import manifest
+from weightsmith.convert.finish.sealing import copy_file, stamps, verify, write_file
+from weightsmith.convert.finish.staging import finish, resolve_target, staging
+from weightsmith.convert.plan.choose import check_options, choose, gather
+from weightsmith.convert.plan.dtype_names import parse_dtype
+from weightsmith.convert.plan.output_config import apply, compare, encode, true_config
+from weightsmith.convert.plan.output_plan import as_checkpoint, make_plan
+from weightsmith.convert.plan.shards import INDEX, index, parse_size
+from weightsmith.convert.plan.side_files import find_side_files
+from weightsmith.convert.stream.along import Along, read_in_order
+from weightsmith.convert.stream.writer import write_weights
 from weightsmith.errors import CorruptCheckpoint
+from weightsmith.schemes.packed import packed_tensors
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """WITNESS 1: what the tensors' names and shapes prove about the configuration. Never imports torch or numpy."""
 
+from weightsmith.shapes.field_reports import FieldReport
 from weightsmith.shapes.infer import Inference, infer
 from weightsmith.shapes.repair import ConfigFile, find_config, write_config
-from weightsmith.shapes.reports import FieldReport
 
 __all__ = ["ConfigFile", "FieldReport", "Inference", "find_config", "infer", "write_config"]

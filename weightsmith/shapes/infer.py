@@ -8,25 +8,25 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, shared_groups
-from weightsmith.checkpoint.bitsandbytes import small_tensor_reader
-from weightsmith.checkpoint.packing import unpack
-from weightsmith.shapes.aliases import canonical
-from weightsmith.shapes.crosscheck import crosscheck, main_dtype
-from weightsmith.shapes.extras import set_aside
-from weightsmith.shapes.matching import NameTable
-from weightsmith.shapes.page import load_page, name_key
-from weightsmith.shapes.quantization import quantization_problems, quantization_rows
-from weightsmith.shapes.recognition import deciding, read_as, recognise
-from weightsmith.shapes.reports import FieldReport, draft_rows, edits, report, with_rows
-from weightsmith.shapes.spellings import Spelling, wrapper
-from weightsmith.shapes.stated import Stated, assign, lookup
+from weightsmith.schemes.bitsandbytes import small_tensor_reader
+from weightsmith.schemes.packed import unpack
+from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
+from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
+from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.recognition import deciding, read_as, recognise
+from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, report, with_rows
+from weightsmith.shapes.given.config import Stated, assign, lookup
+from weightsmith.shapes.given.draft_layers import set_aside
+from weightsmith.shapes.given.roles import NameTable
+from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.page.spellings import Spelling, wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.shapes.fit import Fit
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.solve.fit import Fit
 
 # How many settings are named that would tell two families apart.
 _LISTED = 5

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.errors import TargetRefused
-from weightsmith.shapes.reports import edits
+from weightsmith.shapes.field_reports import edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

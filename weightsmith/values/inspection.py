@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightsmith.checkpoint import read_json_object
-from weightsmith.checkpoint.packing import packed_modules
 from weightsmith.errors import WeightsmithError
+from weightsmith.schemes.packed import packed_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

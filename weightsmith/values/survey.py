@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.dtypes import BITS
-from weightsmith.checkpoint.packing import packed_tensors
 from weightsmith.errors import WeightsmithError
+from weightsmith.schemes.packed import packed_tensors
 from weightsmith.values.blocks import BlockReader, grid
 from weightsmith.values.claims import read_claims
 from weightsmith.values.damage import PATTERNS, Damage, DamageCount, without_elements

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.verify.device import Asked
+    from weightsmith.verify.engine.device import Asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,30 +8,31 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed
-from weightsmith.verify import baseline, cache, health, parity, reference
-from weightsmith.verify import device as devices
-from weightsmith.verify import engine as engines
-from weightsmith.verify.child import Failure
-from weightsmith.verify.conclude import Against, Observed
-from weightsmith.verify.kinds import controls
-from weightsmith.verify.reference import Store
+from weightsmith.process.child import Failure
+from weightsmith.verify.engine import device as devices
+from weightsmith.verify.engine import engine as engines
+from weightsmith.verify.inputs.kinds import controls
+from weightsmith.verify.judge.conclude import Against, Observed
+from weightsmith.verify.measure import baseline, health, parity
+from weightsmith.verify.reference import cache, replay
+from weightsmith.verify.reference.replay import Store
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from weightsmith.verify.baseline import Baseline, Identity
-    from weightsmith.verify.child import Stage, Waiting
-    from weightsmith.verify.device import Device
-    from weightsmith.verify.engine import EngineRun
-    from weightsmith.verify.files import Files
-    from weightsmith.verify.health import Spread
-    from weightsmith.verify.kinds import Kind
-    from weightsmith.verify.latent import Latent
+    from weightsmith.process.child import Stage, Waiting
+    from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.inputs.files import Files
+    from weightsmith.verify.inputs.kinds import Kind
+    from weightsmith.verify.inputs.latent import Latent
+    from weightsmith.verify.inputs.prompts import Prompt
+    from weightsmith.verify.measure.baseline import Baseline, Identity
+    from weightsmith.verify.measure.health import Spread
+    from weightsmith.verify.measure.parity import Parity
     from weightsmith.verify.options import Options
-    from weightsmith.verify.parity import Parity
-    from weightsmith.verify.prompts import Prompt
-    from weightsmith.verify.reference import References
+    from weightsmith.verify.reference.replay import References
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Step:
         known = (store := self._store(here)) is not None and store.cache.knows(store.subject)
         if known or not self.files.runnable or self.options.reference != "hf":
             return nullcontext()
-        return reference.start(folder)
+        return replay.start(folder)
 
     def compare(
         self,
@@ -135,7 +136,7 @@ class Step:
         wrong, left_out = controls(
             self.kind, self.files.config, None if latent is None else latent.folder, ternary
         )
-        found = reference.run(
+        found = replay.run(
             self.model,
             self.kind,
             wrong,

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.errors import EngineFailed, InvalidConfig
-from weightsmith.shapes.child import ask
-from weightsmith.shapes.page import catalog_types, parse_page
+from weightsmith.shapes.page.page import catalog_types, parse_page
+from weightsmith.shapes.reference.child import ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.page.page import Page
 
 # Of computing; the child gets twice that of wall time before it is given up.
 SECONDS = 300.0

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from weightsmith.shapes.families import write_index
+from weightsmith.shapes.family.candidates import write_index
 from weightsmith.shapes.learn.task import learn_one
-from weightsmith.shapes.learn.writing import write_page
-from weightsmith.shapes.page import CATALOG
+from weightsmith.shapes.learn.write.page_file import write_page
+from weightsmith.shapes.page.page import CATALOG
 
 # A report beside the pages, not one of them: catalog_types() lists *.json only.
 REPORT = "REPORT.jsonl"
@@ -71,10 +71,10 @@ def _options() -> argparse.Namespace:
 
 
 def _all_types(mappings: list[str]) -> list[str]:
-    from weightsmith.shapes.learn import reference
+    from weightsmith.shapes.reference import meta_models
 
-    reference.prepare()
-    return list(dict.fromkeys(t for kind in mappings for t in reference.mapping(kind)))
+    meta_models.prepare()
+    return list(dict.fromkeys(t for kind in mappings for t in meta_models.mapping(kind)))
 
 
 def _learned(row: dict[str, Any] | None) -> bool:
@@ -92,13 +92,13 @@ def _by_hand(folder: Path, model_type: str) -> bool:
 
 def says_less(folder: Path, model_type: str, page: dict[str, Any] | None) -> bool:
     """Whether the page that is there, of the same version of the reference, leaves less unexpressed."""
-    from weightsmith.shapes.learn import reference
+    from weightsmith.shapes.reference import meta_models
 
     try:
         there = json.loads((folder / f"{model_type}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
-    if there.get("source") != reference.version():
+    if there.get("source") != meta_models.version():
         return False
     return page is None or len(page.get("unexpressed", ())) > len(there.get("unexpressed", ()))
 

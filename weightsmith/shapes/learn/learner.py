@@ -7,34 +7,34 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.learn.assemble import Learned, assemble, defaults_of_class
-from weightsmith.shapes.learn.base import is_field, start
-from weightsmith.shapes.learn.drawing import draw, edges, overshoot
-from weightsmith.shapes.learn.fitter import Fitter, Uncounted, Unexpressed
-from weightsmith.shapes.learn.hints import quotients, words
-from weightsmith.shapes.learn.lab import names
-from weightsmith.shapes.learn.nulls import counted_nulls, null_rules
-from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.published import published
-from weightsmith.shapes.learn.reference import make_config
-from weightsmith.shapes.learn.rules import (
+from weightsmith.shapes.learn.fit.fitter import Fitter, Uncounted, Unexpressed
+from weightsmith.shapes.learn.fit.null_defaults import counted_nulls, null_rules
+from weightsmith.shapes.learn.fit.rules import (
     companion_rules,
     grouping_rules,
     learn_rules,
     positive_rules,
     quotient_rules,
 )
-from weightsmith.shapes.learn.sightings import Role, Roles, Sighting
-from weightsmith.shapes.learn.survey import Survey, changes_of, from_second_base, survey
-from weightsmith.shapes.learn.trials import challenge, probe_parity, probe_refused, share_rules
-from weightsmith.shapes.page import text_key
+from weightsmith.shapes.learn.fit.sightings import Role, Roles, Sighting
+from weightsmith.shapes.learn.probe.builder import names
+from weightsmith.shapes.learn.probe.drawing import draw, edges, overshoot
+from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
+from weightsmith.shapes.learn.probe.starting_config import is_field, start
+from weightsmith.shapes.learn.probe.survey import Survey, changes_of, from_second_base, survey
+from weightsmith.shapes.learn.prove import contradictions
+from weightsmith.shapes.learn.write.assemble import Learned, assemble, defaults_of_class
+from weightsmith.shapes.page.page import text_key
+from weightsmith.shapes.reference.meta_models import make_config
+from weightsmith.shapes.reference.published import published
+from weightsmith.shapes.reference.source_words import quotients, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.expression import Polynomial, Value
-    from weightsmith.shapes.learn.fitter import Equation
-    from weightsmith.shapes.learn.lab import Observation
+    from weightsmith.shapes.learn.fit.fitter import Equation
+    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.page.expression import Polynomial, Value
 
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12

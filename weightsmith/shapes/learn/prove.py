@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.expression import evaluate_default
-from weightsmith.shapes.page import parse_page
-from weightsmith.shapes.predict import predict
+from weightsmith.shapes.page.expression import evaluate_default
+from weightsmith.shapes.page.page import parse_page
+from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from weightsmith.shapes.expression import Value
-    from weightsmith.shapes.learn.lab import Observation
-    from weightsmith.shapes.page import Page
+    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.page import Page
 
 
 def contradictions(data: dict[str, Any], observation: Observation) -> dict[str, str]:

@@ -6,19 +6,20 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from weightsmith.shapes.learn.writing import text_of
+from weightsmith.shapes.learn.write.page_file import text_of
 
 
 def learn_one(task: tuple[str, float]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    from weightsmith.shapes.learn import learner, reference
+    from weightsmith.shapes.learn import learner
+    from weightsmith.shapes.reference import meta_models
 
-    reference.prepare()
+    meta_models.prepare()
     model_type, seconds = task
     row: dict[str, Any] = {"model_type": model_type, "reason": "", "unexpressed": 0, "seconds": 0.0}
     started = time.monotonic()
     try:
         outcome = learner.learn(model_type, seconds)
-    except (reference.Rejected, TimeoutError) as error:
+    except (meta_models.Rejected, TimeoutError) as error:
         return {**row, "reason": str(error), "seconds": round(time.monotonic() - started, 1)}, None
     except Exception as error:  # one type must not stop the others; the report carries it
         return {**row, "reason": f"learner failed: {type(error).__name__}: {error}"[:300]}, None

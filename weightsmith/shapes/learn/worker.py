@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightsmith.shapes.child import serve
+from weightsmith.shapes.reference.child import serve
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """model_type. seconds: of computing. code, auto_map: a folder whose own classes are to be learned, or None."""
-    from weightsmith.shapes.learn import learner, reference
+    from weightsmith.shapes.learn import learner
+    from weightsmith.shapes.reference import meta_models
 
     model_type: str = question["model_type"]
     try:
-        reference.prepare()
+        meta_models.prepare()
         if question["code"] is not None:
-            reference.adopt(model_type, question["code"], question["auto_map"])
+            meta_models.adopt(model_type, question["code"], question["auto_map"])
         outcome = learner.learn(model_type, question["seconds"])
     except ImportError as error:
         return {"error": f"learning a page needs torch and transformers ({error})"}
-    except (reference.Rejected, TimeoutError) as error:
+    except (meta_models.Rejected, TimeoutError) as error:
         return {"error": str(error)}
     return {"page": outcome.page} if outcome.page else {"error": outcome.reason}
 

@@ -1,0 +1,1 @@
+"""What will be written, from headers alone: converter, config, side files, every offset."""

@@ -1,0 +1,117 @@
+"""The whole output before any data is read: every file, header and offset; and the checks on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint import Checkpoint, Storage, Tensor
+from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.layout import row_major
+from weightsmith.convert.plan.header import Layout, lay_out, size_of
+from weightsmith.convert.plan.shards import SINGLE_FILE, split
+from weightsmith.errors import ConversionRefused
+from weightsmith.values.blocks import grid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.convert.protocol import Output, Recipe, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """steps: the work. files: name -> layout, in shard order. file_of: tensor -> file. shards: file -> tensors."""
+
+    steps: tuple[Step, ...]
+    shards: Mapping[str, tuple[Output, ...]]
+    files: Mapping[str, Layout]
+    file_of: Mapping[str, str]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights files."""
+        return sum(layout.nbytes for layout in self.files.values())
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of source tensors that the steps read."""
+        stacked = sum(_rows_bytes(r.tensor, r.stop - r.start) for s in self.steps for r in s.inputs)
+        return stacked + sum(companion.tensor.nbytes for s in self.steps for companion in s.beside)
+
+    def start(self, output: Output) -> int:
+        """Absolute byte of the tensor's first element in its file."""
+        return self.files[self.file_of[output.name]].starts[output.name]
+
+
+def make_plan(recipe: Recipe, max_shard_size: int) -> Plan:
+    """Names, shapes and row counts are checked here. Raises ConversionRefused."""
+    outputs = [output for step in recipe.steps for output in step.outputs]
+    _validate(recipe, outputs)
+    shards = {file: tuple(held) for file, held in split(outputs, max_shard_size).items()}
+    files = {file: lay_out(held) for file, held in shards.items()}
+    file_of = {output.name: file for file, held in shards.items() for output in held}
+    return Plan(recipe.steps, shards, files, file_of)
+
+
+def _validate(recipe: Recipe, outputs: list[Output]) -> None:
+    if not outputs:
+        raise ConversionRefused(
+            SINGLE_FILE, "nothing would be written", "check the source with `weightsmith inspect`"
+        )
+    names = [output.name for output in outputs]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConversionRefused(twice, "would be written twice", "rename one of the source tensors")
+    for step in recipe.steps:
+        _validate_step(step)
+
+
+def _validate_step(step: Step) -> None:
+    """The rows that come in are the rows that go out; a plain copy also keeps every byte."""
+    for output in step.outputs:
+        if not _holds(step, output):
+            raise ConversionRefused(
+                output.name,
+                f"its shape {list(output.shape)} does not hold the {step.rows} rows that make it",
+                "report this as a fault of the converter",
+            )
+    for companion in step.beside:
+        if -(-step.rows // companion.each) != grid(companion.tensor)[0]:
+            raise ConversionRefused(
+                companion.tensor.name,
+                f"its shape {list(companion.tensor.shape)} does not go with the {step.rows} rows of "
+                f"{step.inputs[0].tensor.name}",
+                "the checkpoint is damaged or of another layout",
+            )
+
+
+def _holds(step: Step, output: Output) -> bool:
+    if step.data is not None:
+        return not step.inputs and len(step.outputs) == 1 and len(step.data) == size_of(output)
+    if step.kernel is None:
+        held = sum(_rows_bytes(part.tensor, part.stop - part.start) for part in step.inputs)
+        return held == size_of(output) and len(step.outputs) == 1
+    rows = prod(output.shape[:-1]) if len(output.shape) > 1 else prod(output.shape)
+    if step.together == 1:
+        return rows == step.rows
+    return step.rows % step.together == 0 and rows % max(1, step.rows // step.together) == 0
+
+
+def _rows_bytes(tensor: Tensor, rows: int) -> int:
+    return (rows * grid(tensor)[1] * BITS[tensor.dtype] + 7) // 8
+
+
+def as_checkpoint(plan: Plan, source: Checkpoint, target: Path) -> Checkpoint:
+    """The table that opening the finished output must give, with the source's folder for side files."""
+    tensors: dict[str, Tensor] = {}
+    for file, outputs in plan.shards.items():
+        starts = plan.files[file].starts
+        for output in sorted(outputs, key=lambda o: starts[o.name]):
+            storage = Storage(file, starts[output.name], size_of(output))
+            strides = row_major(output.shape)
+            tensors[output.name] = Tensor(output.name, output.dtype, output.shape, storage, 0, strides)
+    sizes = {file: layout.nbytes for file, layout in plan.files.items()}
+    return Checkpoint(target, source.root, "safetensors", sizes, tensors, None, {"format": "pt"}, ())

@@ -1,0 +1,70 @@
+"""Which tensor goes into which file, by the Hugging Face rules, and the index that says so."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from weightsmith.convert.plan.header import size_of
+from weightsmith.errors import ConversionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.convert.protocol import Output
+
+SINGLE_FILE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+# Decimal units as in huggingface_hub's parse_size_to_int; binary ones because people write them.
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20,
+          "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+
+def parse_size(text: str) -> int:
+    """ "5GB" -> 5_000_000_000. Raises ConversionRefused for anything but a positive number with a unit."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match and match[2].upper() in _UNITS else 0
+    if size < 1:
+        raise ConversionRefused(
+            "--max-shard-size", f"{text!r} is no size", "write it like 5GB, 500MB or 2GiB"
+        )
+    return size
+
+
+def split(outputs: Sequence[Output], max_shard_size: int) -> dict[str, list[Output]]:
+    """File name -> tensors, in the order given.
+
+    As huggingface_hub's split_torch_state_dict_into_shards: a tensor larger than the limit gets a file of its
+    own, any other opens a new file when it does not fit into the current one.
+    """
+    shards: list[list[Output]] = []
+    current: list[Output] = []
+    filled = 0
+    for output in outputs:
+        size = size_of(output)
+        if size > max_shard_size:
+            shards.append([output])
+            continue
+        if current and filled + size > max_shard_size:
+            shards.append(current)
+            current, filled = [], 0
+        current.append(output)
+        filled += size
+    if current:
+        shards.append(current)
+    if len(shards) == 1:
+        return {SINGLE_FILE: shards[0]}
+    count = len(shards)
+    return {f"model-{n:05d}-of-{count:05d}.safetensors": shard for n, shard in enumerate(shards, 1)}
+
+
+def index(shards: Mapping[str, Sequence[Output]]) -> bytes | None:
+    """The bytes of the index file; None for a single file, which has none."""
+    if len(shards) == 1:
+        return None
+    weight_map = {output.name: file for file, outputs in shards.items() for output in outputs}
+    total = sum(size_of(output) for outputs in shards.values() for output in outputs)
+    document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

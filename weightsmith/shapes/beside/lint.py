@@ -1,0 +1,105 @@
+"""Faults of a config that no shape decides: code files that are absent, side files that disagree, RoPE lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.checkpoint import Problem
+from weightsmith.shapes.given.config import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from weightsmith.shapes.page.expression import Value
+
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_FACTORS = ("short_factor", "long_factor")
+
+
+def lint(
+    config: Mapping[str, Any] | None,
+    generation: Mapping[str, Any],
+    root: Path,
+    values: Mapping[str, Value],
+    counted: frozenset[str],
+) -> Iterator[Problem]:
+    """Problems of `config` beside its sizes.
+
+    generation: generation_config.json, empty when absent. root: the checkpoint's folder. values: the derived
+    fields. counted: lists whose length the family's page checks already.
+    """
+    if config is None:
+        return
+    yield from _code_files(config, root)
+    yield from _generation(config, generation)
+    yield from _rope_lists(config, values, counted)
+    yield from _layer_kinds(config, values, counted)
+
+
+def _code_files(config: Mapping[str, Any], root: Path) -> Iterator[Problem]:
+    """`auto_map` names modules that must lie beside the weights, unless another repository is named."""
+    named = config.get("auto_map")
+    for targets in named.values() if isinstance(named, dict) else ():
+        for target in targets if isinstance(targets, list) else [targets]:
+            if not isinstance(target, str) or "--" in target or "." not in target:
+                continue
+            file = target.rpartition(".")[0].replace(".", "/") + ".py"
+            if not _is_file(root / file):
+                yield Problem("auto-map", f"auto_map names {target}, but {file} is not in the folder")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
+
+
+def _generation(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Iterator[Problem]:
+    """Generation may stop at more tokens than the config knows, not at others."""
+    text = config.get("text_config")
+    for key in _TOKENS:
+        own = config.get(key, text.get(key) if isinstance(text, dict) else None)
+        mine, theirs = _ids(own), _ids(generation.get(key))
+        if mine and theirs and not mine <= theirs:
+            yield Problem(
+                "generation-config",
+                f"{key} is {own} in config.json and {generation[key]} in generation_config.json",
+            )
+
+
+def _ids(value: Value) -> set[int]:
+    return {v for v in (value if isinstance(value, list) else [value]) if type(v) is int}
+
+
+def _rope_lists(
+    config: Mapping[str, Any], values: Mapping[str, Value], counted: frozenset[str]
+) -> Iterator[Problem]:
+    """LongRoPE has one factor per pair of rotated channels of a head."""
+    for prefix in ("", "text_config."):
+        head, share = values.get(f"{prefix}head_dim"), lookup(config, f"{prefix}partial_rotary_factor")[1]
+        hidden, heads = values.get(f"{prefix}hidden_size"), values.get(f"{prefix}num_attention_heads")
+        if not head and isinstance(hidden, int) and isinstance(heads, int) and heads:
+            head = hidden // heads
+        if not isinstance(head, int):
+            continue
+        pairs = int(head * (share if isinstance(share, int | float) else 1)) // 2
+        for owner in ("rope_scaling", "rope_parameters"):
+            for name in (f"{prefix}{owner}.{factor}" for factor in _FACTORS):
+                stated = lookup(config, name)[1]
+                if isinstance(stated, list) and len(stated) != pairs and name not in counted:
+                    yield Problem(
+                        "list-length", f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
+                    )
+
+
+def _layer_kinds(
+    config: Mapping[str, Any], values: Mapping[str, Value], counted: frozenset[str]
+) -> Iterator[Problem]:
+    """transformers reads `layer_types` for every family, and refuses a list of another length than the layers."""
+    for prefix in ("", "text_config."):
+        name = f"{prefix}layer_types"
+        stated, layers = lookup(config, name)[1], values.get(f"{prefix}num_hidden_layers")
+        if isinstance(stated, list) and type(layers) is int and len(stated) != layers and name not in counted:
+            yield Problem("list-length", f"{name} has {len(stated)} entries where there are {layers} layers")

@@ -1,0 +1,210 @@
+"""`quantization_config` from the tensors: the method, bits and group size as far as they are proven, and no further."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.checkpoint import Problem
+from weightsmith.shapes.field_reports import FieldReport
+from weightsmith.shapes.solve.equations import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from weightsmith.schemes.packed import Module, Packing
+
+_FORMATS = {
+    "compressed-tensors-packed": "pack-quantized",
+    "compressed-tensors-nvfp4": "nvfp4-pack-quantized",
+    "compressed-tensors-int8": "int-quantized",
+    "compressed-tensors-fp8": "float-quantized",
+}
+# What the method leaves to data or to the run time: no name or shape shows it.
+_UNPROVEN = {
+    "gptq": "desc_act and sym",
+    "awq": "version (gemm or gemv)",
+    "compressed-tensors-packed": "how activations are quantized",
+    "compressed-tensors-int8": "how activations are quantized",
+    "compressed-tensors-fp8": "how activations are quantized",
+    "bitsandbytes-nf4": "bnb_4bit_compute_dtype",
+    "modelslim": "the scheme itself: see quant_model_description.json",
+}
+
+
+def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> list[FieldReport]:
+    """Rows for what is missing or wrong in `quantization_config`; empty when the tensors are not packed."""
+    if not packing.modules:
+        return []
+    stated = (config or {}).get("quantization_config") or (config or {}).get("compression_config")
+    packing = _regrouped(packing, stated)
+    kind = _main(packing)
+    derived = derived_config(packing)
+    if kind == "modelslim" or derived is None:
+        return []
+    evidence = _evidence(packing)
+    if not isinstance(stated, dict):
+        return [FieldReport("quantization_config", None, None, derived, "missing", "weights", (), evidence)]
+    rows = []
+    for path, value in _proven(kind, derived):
+        found = _at(stated, path)
+        name = ".".join(("quantization_config", *path))
+        if found is None and path[-1] not in ("quant_method", "bits"):
+            continue  # the method's own default may be meant
+        status = "agrees" if found == value else "missing" if found is None else "differs"
+        rows.append(FieldReport(name, found, None, value, status, "weights", (), evidence))
+    return rows
+
+
+def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) -> Iterator[Problem]:
+    """What cannot be said or does not fit together."""
+    stated = (config or {}).get("quantization_config")
+    if not packing.modules:
+        if isinstance(stated, dict) and stated.get("quant_method") not in (
+            None,
+            "bitsandbytes",
+            "fp8",
+            "torchao",
+        ):
+            method = stated["quant_method"]
+            yield Problem(
+                "quantization", f"the config says {method}, but no tensor is packed: a loader will fail"
+            )
+        return
+    packing = _regrouped(packing, stated)
+    kind = _main(packing)
+    several = Counter((m.method, m.bits, m.group) for m in packing.modules)
+    if len(several) > 1:
+        mixed = "; ".join(f"{n} of {m}, {b} bits, group {g}" for (m, b, g), n in several.most_common(4))
+        yield Problem("quantization-mixed", f"modules are packed in different ways: {mixed}")
+    lost = [m.name for m in packing.modules if m.shape is None]
+    if lost:
+        yield Problem(
+            "quantization", f"{len(lost)} packed modules do not tell their shape, such as {lost[0]}"
+        )
+    if kind in _UNPROVEN and not isinstance(stated, dict):
+        yield Problem("quantization", f"packed as {kind}; the tensors do not prove {_UNPROVEN[kind]}")
+
+
+def _regrouped(packing: Packing, stated: Any) -> Packing:
+    """Gives modules that are one group wide their group: their one scale per row is also one scale per group.
+
+    The group is the one that wider modules show; where there are none, the one that the config states.
+    """
+    shown = Counter(m.group for m in packing.modules if m.group > 0)
+    group = shown.most_common(1)[0][0] if shown else _stated_group(stated)
+    modules = (
+        replace(m, group=group) if m.group == -1 and m.shape is not None and m.shape[-1] == group else m
+        for m in packing.modules
+    )
+    return packing if group is None else replace(packing, modules=tuple(modules))
+
+
+def _stated_group(stated: Any) -> int | None:
+    """`group_size` of a quantization_config, at its top (GPTQ, AWQ) or in its first group (compressed-tensors)."""
+    paths = (("group_size",), ("config_groups", "group_0", "weights", "group_size"))
+    found = (_at(stated, path) for path in paths)
+    return next((size for size in found if type(size) is int and size > 0), None)
+
+
+def _main(packing: Packing) -> str:
+    return Counter(module.method for module in packing.modules).most_common(1)[0][0]
+
+
+def _typical(packing: Packing) -> Module:
+    """A module packed the way most are."""
+    kind = Counter((m.method, m.bits, m.group) for m in packing.modules).most_common(1)[0][0]
+    return next(m for m in packing.modules if (m.method, m.bits, m.group) == kind)
+
+
+def derived_config(packing: Packing) -> dict[str, Any] | None:
+    """What a loader needs to read these tensors; None where it reads another file for that."""
+    typical = _typical(packing)
+    spared = _spared(packing)
+    match typical.method:
+        case "gptq":
+            return {"quant_method": "gptq", "bits": typical.bits, "group_size": typical.group}
+        case "awq":
+            return {
+                "quant_method": "awq", "bits": typical.bits, "group_size": typical.group,
+                "zero_point": True, "version": "gemm",
+            }  # fmt: skip
+        case "fp8-block":
+            static = "input_scale" in typical.parts or "activation_scale" in typical.parts
+            return {
+                "quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [typical.group, typical.group],
+                "activation_scheme": "static" if static else "dynamic", "modules_to_not_convert": spared,
+            }  # fmt: skip
+        case "bitsandbytes-nf4" | "bitsandbytes-fp4":
+            return {
+                "quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False,
+                "bnb_4bit_quant_type": typical.method[-3:],
+                "bnb_4bit_use_double_quant": "nested_absmax" in typical.parts,
+            }  # fmt: skip
+        case "bitsandbytes-int8":
+            return {"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": True}
+        case "mxfp4" | "bitnet" as method:
+            return {"quant_method": method, "modules_to_not_convert": spared}
+        case "modelslim":
+            return None
+    return _compressed(typical, spared)
+
+
+def _compressed(typical: Module, spared: list[str]) -> dict[str, Any]:
+    strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "group")
+    weights = {
+        "num_bits": typical.bits,
+        "type": "float" if typical.method.endswith(("fp8", "nvfp4")) else "int",
+        "symmetric": "weight_zero_point" not in typical.parts,
+        "strategy": "tensor_group" if typical.method.endswith("nvfp4") else strategy,
+        "group_size": typical.group if typical.group > 0 else None,
+    }
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": _FORMATS[typical.method],
+        "quantization_status": "compressed",
+        "ignore": spared,
+        "config_groups": {"group_0": group},
+    }
+
+
+def _spared(packing: Packing) -> list[str]:
+    """Linear modules that were left unpacked; embeddings and norms are never packed, so they need no mention."""
+    names = (name.removesuffix(".weight") for name in packing.plain)
+    return [n for n in names if not any(word in n.lower() for word in ("embed", "norm", "wte", "wpe"))]
+
+
+def _proven(kind: str, derived: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield ("quant_method",), derived["quant_method"]
+    keys = {
+        "gptq": ("bits", "group_size"),
+        "awq": ("bits", "group_size"),
+        "fp8-block": ("weight_block_size",),
+        "bitsandbytes-nf4": ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"),
+        "bitsandbytes-fp4": ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"),
+        "bitsandbytes-int8": ("load_in_8bit",),
+    }
+    for key in keys.get(kind, ()):
+        yield (key,), derived[key]
+    if kind in _FORMATS:
+        yield ("format",), derived["format"]
+        weights = derived["config_groups"]["group_0"]["weights"]
+        for key in ("num_bits", "type", "strategy", "group_size"):
+            yield ("config_groups", "group_0", "weights", key), weights[key]
+
+
+def _at(stated: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    found: Any = stated
+    for part in path:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found
+
+
+def _evidence(packing: Packing) -> tuple[Evidence, ...]:
+    typical = _typical(packing)
+    parts = ", ".join(sorted(typical.parts))
+    return (Evidence(typical.name, None, None, f"{typical.method}: {parts}"),)

@@ -1,0 +1,202 @@
+"""Which families a checkpoint could be of, from its digit-free names alone: an index over the whole catalog.
+
+The index is generated (`make catalog`, or `python -m weightsmith.shapes.learn --index` after pages were changed by
+hand) and committed, so that finding the family of a checkpoint reads one small file and then only the pages that
+could explain it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.given.draft_layers import is_buffer
+from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.page.spellings import Spelling
+from weightsmith.shapes.solve.equations import zeroable_fields
+from weightsmith.shapes.solve.fit import by_default
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from weightsmith.shapes.page.page import Page, Pattern
+
+INDEX = Path(__file__).parent / "families.json"
+# Where no tensor decides, the family that others were built after stands for them.
+WELL_KNOWN = (
+    "llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "deepseek_v3", "mixtral", "phi3", "gemma2", "gemma3_text",
+    "gpt2", "gpt_neox", "olmo2", "bert", "roberta", "t5", "bart", "mamba", "llava", "qwen2_vl", "qwen2_5_vl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """families: (model type, signature); equal signatures have equal equations. always, maybe: name → families.
+
+    `always` lists families whose checkpoints all have the name, `maybe` those where it depends on the config, and
+    `usual` those of the latter whose class defaults have it. spellings: all that any page has.
+    """
+
+    families: tuple[tuple[str, str], ...]
+    always: Mapping[str, tuple[int, ...]]
+    maybe: Mapping[str, tuple[int, ...]]
+    usual: Mapping[str, tuple[int, ...]]
+    spellings: tuple[Spelling, ...]
+    digest: str
+
+    def knows(self, names: Collection[str]) -> bool:
+        """Whether most of the names are of some family."""
+        return 2 * sum(name in self.always or name in self.maybe for name in names) > len(names)
+
+
+def candidates(names: Iterable[str], index: Index, stem: str = "") -> dict[str, tuple[int, int]]:
+    """Model types that could explain the digit-free `names`, the best first, and what speaks against each.
+
+    (names that are not the family's or that it never lacks, names that its class defaults have and that are
+    absent). The first is 0 where the family may explain all names. stem: only names that begin so are expected.
+    """
+    present = {name for name in names if name in index.always or not is_buffer(name)}
+    matched: dict[int, int] = {}
+    lacking, unusual = _counts(index, index.always, stem), _counts(index, index.usual, stem)
+    for name in present:
+        for family in index.always.get(name, ()):
+            matched[family] = matched.get(family, 0) + 1
+            lacking[family] -= 1
+        for family in index.maybe.get(name, ()):
+            matched[family] = matched.get(family, 0) + 1
+        for family in index.usual.get(name, ()):
+            unusual[family] -= 1
+    best: dict[str, tuple[int, int]] = {}
+    for family, hits in matched.items():
+        model_type = index.families[family][0]
+        misses = len(present) - hits + lacking[family]
+        if 2 * hits >= misses:
+            found = misses, unusual[family]
+            best[model_type] = min(best.get(model_type, found), found)
+    return {t: best[t] for t in sorted(best, key=lambda t: (best[t], rank(t)))}
+
+
+def twins(model_types: Iterable[str], index: Index) -> dict[str, tuple[str, ...]]:
+    """The types, those with the same equations under the one that stands for them."""
+    signatures: dict[str, tuple[str, ...]] = {}
+    for model_type, signature in index.families:
+        signatures[model_type] = (*signatures.get(model_type, ()), signature)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for model_type in model_types:
+        groups.setdefault(signatures.get(model_type, (model_type,)), []).append(model_type)
+    ordered = (sorted(group, key=rank) for group in groups.values())
+    return {group[0]: tuple(group[1:]) for group in ordered}
+
+
+def rank(model_type: str) -> tuple[int, str]:
+    """An order that does not depend on the catalog: the well-known first, then by name."""
+    known = WELL_KNOWN.index(model_type) if model_type in WELL_KNOWN else len(WELL_KNOWN)
+    return known, model_type
+
+
+def _counts(index: Index, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
+    counts = [0] * len(index.families)
+    for name, families in names.items():
+        if name.startswith(stem):
+            for family in families:
+                counts[family] += 1
+    return counts
+
+
+@cache
+def load_index() -> Index:
+    data = json.loads(INDEX.read_text(encoding="utf-8"))
+    return Index(
+        tuple((t, s) for t, s in data["families"]),
+        {name: tuple(families) for name, families in data["always"].items()},
+        {name: tuple(families) for name, families in data["maybe"].items()},
+        {name: tuple(families) for name, families in data["usual"].items()},
+        tuple(map(Spelling.of, data["spellings"])),
+        data["digest"],
+    )
+
+
+def build_index() -> Index:
+    """Reads every page of the catalog."""
+    families: list[tuple[str, str]] = []
+    always: dict[str, list[int]] = {}
+    maybe: dict[str, list[int]] = {}
+    usual: dict[str, list[int]] = {}
+    spellings: dict[Spelling, None] = {}
+    for model_type in catalog_types():
+        page = load_page(model_type)
+        defaults = Stated(None, page).completed()
+        spellings |= dict.fromkeys(page.spellings)
+        for patterns in page.layouts.values():
+            certain, possible = _names(patterns, zeroable_fields(page))
+            possible |= set(page.unexpressed)
+            for name in sorted(certain):
+                always.setdefault(name, []).append(len(families))
+            for name in sorted(possible - certain):
+                maybe.setdefault(name, []).append(len(families))
+            expected = {p.key for p in patterns if p.required and not p.copy_of and by_default(p, defaults)}
+            for name in sorted(expected - certain):
+                usual.setdefault(name, []).append(len(families))
+            families.append((model_type, _signature(page, patterns)))
+    return Index(
+        tuple(families),
+        {name: tuple(always[name]) for name in sorted(always)},
+        {name: tuple(maybe[name]) for name in sorted(maybe)},
+        {name: tuple(usual[name]) for name in sorted(usual)},
+        tuple(spellings),
+        catalog_digest(),
+    )
+
+
+def _names(patterns: Iterable[Pattern], zeroable: frozenset[str]) -> tuple[set[str], set[str]]:
+    """(names that every checkpoint has, names that some have). An index that may run over nothing is no certainty."""
+    certain: set[str] = set()
+    possible: set[str] = set()
+    for pattern in patterns:
+        possible.add(pattern.key)
+        always = any(variant.condition is None for variant in pattern.variants)
+        empty = any(slot.count.fields() & zeroable for slot in pattern.slots)
+        if pattern.required and always and len(pattern.slots) < 2 and not empty:
+            certain.add(pattern.key)
+    return certain, possible
+
+
+def _signature(page: Page, patterns: Iterable[Pattern]) -> str:
+    """Equal for families whose tensors have the same names, equations and conditions, whatever their defaults are."""
+    lines = [
+        f"{p.text} {p.required} {[(v.texts, v.condition and v.condition.text) for v in p.variants]}"
+        for p in patterns
+    ]
+    return _hash("\n".join(sorted(lines)) + ("custom" if page.custom_code else ""))
+
+
+def catalog_digest() -> str:
+    """Changes whenever a page does: the index says which catalog it was made from."""
+    texts = (f"{t} {(CATALOG / f'{t}.json').read_text(encoding='utf-8')}" for t in catalog_types())
+    return _hash("\n".join(texts))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_index() -> None:
+    index = build_index()
+    lines = [
+        '{"digest": ' + json.dumps(index.digest) + ",",
+        '"families": ' + json.dumps(index.families) + ",",
+        '"spellings": ' + json.dumps([dict(s.rewrites) for s in index.spellings]) + ",",
+        '"always": {\n' + _rows(index.always) + "\n},",
+        '"maybe": {\n' + _rows(index.maybe) + "\n},",
+        '"usual": {\n' + _rows(index.usual) + "\n}}",
+    ]
+    INDEX.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rows(names: Mapping[str, tuple[int, ...]]) -> str:
+    return ",\n".join(f"{json.dumps(name)}: {json.dumps(families)}" for name, families in names.items())

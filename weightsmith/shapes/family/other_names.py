@@ -1,0 +1,58 @@
+"""Other names for the same settings: a flat config where the class nests, `hidden_size` where it says `n_embd`.
+
+Config classes of transformers take both. The first Qwen2-VL configs state the text model's sizes at the top, and the
+class puts them into a `text_config` that the file does not have. A page lists such names; the file's own are read,
+reported and corrected, wherever they stand.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.given.config import assign, lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.shapes.page.page import Page
+
+
+def canonical(config: Mapping[str, Any] | None, page: Page) -> Mapping[str, Any] | None:
+    """The config as its class reads it: every setting under the page's name."""
+    moved = _moved(config, page)
+    if config is None or not moved:
+        return config
+    whole = copy.deepcopy(dict(config))
+    for field, alias in moved.items():
+        assign(whole, field, lookup(config, alias)[1])
+    return whole
+
+
+def place(config: Mapping[str, Any] | None, page: Page, field: str) -> str:
+    """Where the file has a field; one that it lacks goes where its like are."""
+    moved = _moved(config, page)
+    if field in moved:
+        return moved[field]
+    parent = _parent(field)
+    flat = parent and any(_parent(other) == parent != _parent(alias) for other, alias in moved.items())
+    usual = (alias for alias, name in page.aliases.items() if name == field and _parent(alias) != parent)
+    return next(usual, field) if flat else field
+
+
+def _moved(config: Mapping[str, Any] | None, page: Page) -> dict[str, str]:
+    """Field → the alias that the file states instead. Nothing beside an object is read as if it stood in it."""
+    return {
+        field: alias
+        for alias, field in page.aliases.items()
+        if lookup(config, alias)[0] and not lookup(config, field)[0] and _is_open(config, field, alias)
+    }
+
+
+def _is_open(config: Mapping[str, Any] | None, field: str, alias: str) -> bool:
+    parent = _parent(field)
+    return parent == _parent(alias) or not lookup(config, parent)[0]
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -1,0 +1,154 @@
+"""Which family a checkpoint is of: the claimed one while it explains the tensors, else the one that does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.family.candidates import candidates, load_index, rank, twins
+from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.spellings import best
+from weightsmith.shapes.solve.fit import Fit, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from weightsmith.shapes.family.candidates import Index
+    from weightsmith.shapes.given.roles import NameTable
+    from weightsmith.shapes.page.page import Page
+
+# Tensors times families that are tried on one checkpoint: of a huge one, fewer alternatives are looked for.
+MAX_FITTED = 300_000
+# When no family explains everything, so many near ones are measured.
+NEAREST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """chosen: the family, None when none is plausible. alternatives: families that no tensor tells from it.
+
+    nearest: the closest fits, the best first, for saying why none is good enough.
+    """
+
+    chosen: Fit | None
+    alternatives: tuple[str, ...]
+    nearest: tuple[Fit, ...]
+
+
+def recognise(
+    table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str], claimed: str | None
+) -> Recognition:
+    """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
+    index = load_index()
+    found = _candidates(table, index, claimed)
+    # Of a richer family whose usual parts are all absent nothing but the frame is there: nobody means it.
+    least = min((unusual for misses, unusual in found.values() if not misses), default=0)
+    whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
+    known = claimed if claimed in catalog_types() else None
+    groups = twins([known, *(t for t in whole if t != known)] if known else whole, index)
+    exact: dict[str, Fit] = {}
+    members: dict[str, tuple[str, ...]] = {}
+    budget = MAX_FITTED
+    for first, same in sorted(groups.items(), key=lambda g: (known not in (g[0], *g[1]), rank(g[0]))):
+        name = known if known in (first, *same) and known else first
+        if budget < 0 and exact:
+            break
+        budget -= table.size
+        explained = _best(load_page(name), table, config, shared, exactly=True)
+        if explained is not None:
+            exact[name], members[name] = explained, (first, *same)
+    if known in whole and known not in exact:
+        # Its names fit and its shapes do not. A page that has no equation for some of these tensors takes them in
+        # any shape, and so is no witness against it.
+        exact = {name: f for name, f in exact.items() if not f.page.unexpressed.keys() & table.by_key.keys()}
+    if exact:
+        chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
+        usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
+        equal = {member for name in usual for member in members[name]}
+        return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
+    return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
+
+
+def _candidates(table: NameTable, index: Index, claimed: str | None) -> dict[str, tuple[int, int]]:
+    """As `families.candidates`; in other spellings, too, where the names as they are speak for none, or another."""
+    found = candidates(table.by_key, index)
+    known = claimed if claimed in catalog_types() else None
+    whole = {name for name, (misses, _) in found.items() if not misses}
+    if known in whole or (whole and known is None):
+        return found
+    for spelling in index.spellings:
+        if spelling.applies(table.by_key):
+            names = {spelling.read(key) for key in table.by_key}
+            if index.knows(names):
+                for name, against in candidates(names, index, spelling.stem).items():
+                    found[name] = min(found.get(name, against), against)
+    return {name: found[name] for name in sorted(found, key=lambda t: (found[t], rank(t)))}
+
+
+def _nearest(
+    known: str | None,
+    others: Iterable[str],
+    table: NameTable,
+    config: Mapping[str, Any] | None,
+    shared: frozenset[str],
+) -> Recognition:
+    """No family explains everything: the claimed one if it is plausible, else the nearest that is."""
+    names = [known, *others] if known else list(others)
+    fits = [f for name in names if (f := _best(load_page(name), table, config, shared, exactly=False))]
+    ranked = tuple(sorted(fits, key=_preference))
+    own = next((f for f in ranked if f.page.model_type == known), None)
+    chosen = own if own is not None and own.plausible else next(iter(ranked), None)
+    if chosen is None or not chosen.plausible:
+        return Recognition(None, (), ranked)
+    equal = (f.page.model_type for f in ranked if f.distance[0] == chosen.distance[0] and f is not chosen)
+    return Recognition(chosen, tuple(sorted(equal)), ranked)
+
+
+def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
+    """What tells families apart that no tensor does: fields whose class defaults differ, or that only some have."""
+    pages = [load_page(t) for t in model_types]
+    defaults = [
+        {**p.unverifiable, **{n: f.expression or f.value for n, f in p.fields.items()}} for p in pages
+    ]
+    names = dict.fromkeys(name for own in defaults for name in own)
+    return tuple(n for n in names if len({repr(own.get(n, ...)) for own in defaults}) > 1)
+
+
+def read_as(
+    page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str]
+) -> Recognition:
+    """The one family that the user names."""
+    found = _best(page, table, config, shared, exactly=False)
+    good = found is not None and (found.explains or found.plausible)
+    return Recognition(found if good else None, (), (found,) if found else ())
+
+
+def _best(
+    page: Page,
+    table: NameTable,
+    config: Mapping[str, Any] | None,
+    shared: frozenset[str],
+    *,
+    exactly: bool,
+) -> Fit | None:
+    """The page's best layout, the names read as most of them are the page's."""
+    stated = Stated(canonical(config, page), page)
+    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
+    spelling = best(page.spellings, table.by_key, known)
+    fits = (
+        fit(page, layout, table, stated, shared, exactly=exactly, spelling=spelling)
+        for layout in page.layouts
+    )
+    return min((f for f in fits if f), key=lambda f: f.distance, default=None)
+
+
+def _preference(found: Fit) -> tuple[int, int, bool, int, int, str]:
+    """Of two that explain as much: the one whose usual parts are there, that needs no code of its own, is known.
+
+    A page with optional parts contains poorer families; the poorer family's own page has fewer unused parts.
+    """
+    page = found.page
+    known, name = rank(page.model_type)
+    return found.distance[0], found.unusual, page.custom_code, known, found.empty_roles, name

@@ -1,0 +1,303 @@
+"""What every valid config obeys: the divisibility and order that explain why the reference refused some."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.page.expression import parse_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.page.expression import Value
+
+_GROUPS = re.compile(r"key_value|kv")
+_HEADS = re.compile(r"heads$")
+_ARITHMETIC = ("ZeroDivisionError", "ValueError: math domain error")
+_SMALL = 16
+_MAX_RULES = 16
+# Widths per head up to this occur in the fixtures of tests only: a reference may let odd ones of them pass.
+_TOY = 4
+# A rule that was never put to the test by different numbers is a coincidence.
+_MIN_SUPPORT = 4
+_MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
+_FEW_FIELDS = 2
+
+
+def learn_rules(found: Survey) -> list[str]:
+    """Tests that hold in everything that was built and fail in something that was not."""
+    lab = found.lab
+    own = {n: v for n, v in found.base.values.items() if is_field(n)}
+    fields = [n for n, v in own.items() if (isinstance(v, int) and n in lab.base) or _number_lists(v)]
+    accepted = [_numbers(o.values, fields) for o in lab.observations]
+    # Of no layers none is checked: what built without any refutes no rule about them.
+    counted = [n for n in found.counts if is_int(found.base.values.get(n)) and found.base.values[n] > 0]
+    accepted = [v for v in accepted if len(v) == len(fields) and all(v.get(n) != 0 for n in counted)]
+    refusals = _refusals(found, fields)
+    refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
+    candidates: list[_Candidate] = []
+    measured = [*_bounds(found, fields, accepted, refused, steps), *_even_shares(fields, accepted)]
+    # Every number divides 0: what was never built with another value says nothing about those beside it.
+    nothing = {n for n in fields if is_int(found.base.values[n]) and not any(v[n] for v in accepted)}
+    for text, names in _candidates(fields, found.base.values, measured):
+        if nothing.intersection(names):
+            continue
+        rule = parse_condition(text)
+        try:
+            broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
+            if not broken or not all(rule.holds(values) for values in accepted):
+                continue
+        except (KeyError, ZeroDivisionError):
+            continue
+        flags = all(isinstance(found.base.values[n], bool) for n in names)
+        seen = len({repr([v[n] for n in names]) for v in accepted})
+        if min(steps[i] for i in broken) > len(names):
+            continue  # nothing that was refused broke this rule alone
+        enough = _MIN_FLAGS if flags or " == " in text.removesuffix(" == 0") else _MIN_SUPPORT
+        if seen >= enough and (not flags or len(broken) >= _MIN_BROKEN):
+            candidates.append(_Candidate(text, len(names), broken))
+    return _chosen(candidates, _complaints(refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """values: of all fields. steps: by how many settings it differs from the base. why: the reference's words."""
+
+    values: dict[str, Value]
+    steps: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """broken: the refusals that the rule would explain. reads: how many fields it binds."""
+
+    text: str
+    reads: int
+    broken: frozenset[int]
+
+
+def _chosen(candidates: Sequence[_Candidate], complaints: Sequence[frozenset[int]]) -> list[str]:
+    """The simplest rule behind every complaint that one explains whole, then the fewest that explain the rest.
+
+    Products of several fields explain any few refusals by chance: only a whole complaint speaks for one.
+    """
+    chosen: dict[str, _Candidate] = {}
+    for complaint in sorted(complaints, key=len, reverse=True):
+        whole = [c for c in candidates if complaint <= c.broken]
+        if whole and not any(complaint <= c.broken for c in chosen.values()):
+            best = min(whole, key=lambda c: (c.reads, -_plausible(c.text), -len(c.broken), len(c.text)))
+            chosen[best.text] = best
+    explained = frozenset[int]().union(*(c.broken for c in chosen.values()))
+    left = [c for c in candidates if c.reads <= _FEW_FIELDS]
+    while left and len(chosen) < _MAX_RULES:
+        best = max(left, key=lambda c: (len(c.broken - explained), _plausible(c.text), -len(c.text)))
+        if not best.broken - explained:
+            break
+        chosen[best.text] = best
+        explained |= best.broken
+    return list(chosen)
+
+
+def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
+    """The refusals by what the reference says of them, numbers left out: one check in its code, as a rule."""
+    rows: dict[str, set[int]] = {}
+    for place, refusal in enumerate(refusals):
+        rows.setdefault(re.sub(r"\d+", "#", refusal.why), set()).add(place)
+    return [frozenset(places) for places in rows.values() if len(places) >= _MIN_BEYOND]
+
+
+def _refusals(found: Survey, fields: Sequence[str]) -> list[_Refusal]:
+    """Those in which every field is a number, and none that matters became 0."""
+    base = found.base.values
+    matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
+    kept = []
+    for settings, why in found.lab.refusals:
+        values = _numbers({**base, **settings}, fields)
+        if len(values) == len(fields) and all(values[n] > 0 for n in matter if n in values):
+            steps = sum(found.lab.base.get(n) != v for n, v in settings.items())
+            kept.append(_Refusal(values, steps, why))
+    return kept
+
+
+def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+    """Key-value heads divide the heads: no constructor checks it, and a model that breaks it cannot run.
+
+    quotients: (a, b) where the model's source computes `a // b` from its config.
+    """
+    rules = []
+    for a, b in quotients:
+        for name in found.accepted:
+            prefix, _, last = name.rpartition(".")
+            whole = f"{prefix}.{a}" if prefix else a
+            if last == b and _GROUPS.search(b) and whole in found.accepted:
+                rules.append(f"{whole} % {name} == 0")
+    return list(dict.fromkeys(rules))
+
+
+def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+    """`b <= a` where the model computes `a // b`, was never built with a quotient of 0, and was refused with one."""
+    rules = []
+    for a, b in quotients:
+        for name, own in found.base.values.items():
+            prefix, _, last = name.rpartition(".")
+            whole = f"{prefix}.{a}" if prefix else a
+            if last != b or not (is_int(own) and is_int(found.base.values.get(whole))):
+                continue
+            built = (o.values for o in found.lab.observations)
+            refused = (
+                {**found.base.values, **settings}
+                for settings, why in found.lab.refusals
+                if why.startswith("ZeroDivisionError")
+            )
+            if any(_more(v, name, whole) for v in refused) and not any(_more(v, name, whole) for v in built):
+                rules.append(f"{name} <= {whole}")
+    return list(dict.fromkeys(rules))
+
+
+def positive_rules(found: Survey) -> list[str]:
+    """`a > 0` where no arithmetic takes a 0 alone, or the class makes another number of it."""
+    base = found.lab.base
+    divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
+    changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
+    single = (next(iter(c.items())) for c in changed if len(c) == 1)
+    alone = list(dict.fromkeys(n for n, v in single if v == 0 and is_int(v)))
+    alone += [n for n in found.replaced if n not in alone]
+    return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
+
+
+def companion_rules(found: Survey, defaults: Mapping[str, Value]) -> list[str]:
+    """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
+
+    Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
+    """
+    lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
+    optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
+    rules = []
+    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
+        group = [name for name in optional if name.rpartition(".")[0] == prefix]
+        bound = [name for name in group if found.lab.observe({name: None}) is None]
+        together: dict[str, Value] = dict.fromkeys(bound)
+        if len(bound) > 1 and any(found.lab.observe({**together, **kinds}) for kinds in ({}, *lists)):
+            rules += [f"({bound[0]} is None) == ({other} is None)" for other in bound[1:]]
+    return rules
+
+
+def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
+    first, second = values.get(a), values.get(b)
+    return isinstance(first, int) and isinstance(second, int) and first > second > 0
+
+
+def _plausible(text: str) -> int:
+    """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
+    if "head" in text.partition(" % ")[2]:
+        return 3
+    return 1 if "*" in text else 2
+
+
+def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, Value]:
+    return {n: v for n in fields if isinstance(v := values.get(n), int | dict)}
+
+
+def _number_lists(value: Value) -> list[str]:
+    """The keys of an object of settings under which there are lists of sizes: the sections of a rotation."""
+    items = value.items() if isinstance(value, dict) else ()
+    return [k for k, sizes in items if isinstance(sizes, list) and sizes and all(map(is_int, sizes))]
+
+
+def _bounds(
+    found: Survey,
+    fields: Sequence[str],
+    accepted: Sequence[Mapping[str, int]],
+    refused: Sequence[Mapping[str, int]],
+    steps: Sequence[int],
+) -> list[tuple[str, tuple[str, ...]]]:
+    """`a < b` where `b - 1` was built and `b` refused; `a <= b` where `b` was built and `b + 1` refused."""
+    bounds: list[tuple[str, tuple[str, ...]]] = []
+    small = [
+        n
+        for n in fields
+        if is_int(found.base.values[n]) and found.base.values[n] <= _SMALL and n in found.accepted
+    ]
+    for a, b in permutations(small, 2):
+        if a.rpartition(".")[0] != b.rpartition(".")[0]:
+            continue
+        built, not_built = ({v[a] - v[b] for v in rows} for rows in (accepted, refused))
+        if -1 in built and 0 in not_built and max(built) < 0:
+            bounds.append((f"{a} < {b}", (a, b)))
+        elif 0 in built and 1 in not_built and max(built) <= 0:
+            bounds.append((f"{a} <= {b}", (a, b)))
+        elif max(built) < 0:
+            # No edge was seen because other rules bite before; several refusals of one change each will do.
+            alone = {(v[a], v[b]) for v, n in zip(refused, steps, strict=True) if n == 1 and v[a] >= v[b]}
+            if len(alone) >= _MIN_BEYOND:
+                bounds.append((f"{a} < {b}", (a, b)))
+        alike = {v[a] for v in refused if v[a] == v[b]}
+        if a < b and {-1, 1} <= built and 0 not in built and len(alike) >= _MIN_BEYOND:
+            bounds.append((f"{a} != {b}", (a, b)))
+        beyond, not_beyond = ({v[a] - 2 * v[b] for v in rows} for rows in (accepted, refused))
+        if -1 in beyond and 0 in not_beyond and max(beyond) < 0:
+            bounds.append((f"{a} < 2 * {b}", (a, b)))
+    return bounds
+
+
+def _even_shares(
+    fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """An even width per head where no field states it; the smallest odd ones may be excused (toys of one channel)."""
+    for a, b in permutations(fields, 2):
+        prefix = a.rpartition(".")[0]
+        wide = re.search(r"hidden_size|d_model|n_embd", a) and "attention_heads" in b
+        if not wide or b.rpartition(".")[0] != prefix or f"{prefix}.head_dim".lstrip(".") in fields:
+            continue
+        odd = {v[a] // v[b] for v in accepted if v[b] and v[a] // v[b] % 2}
+        if not odd:
+            yield f"({a} // {b}) % 2 == 0", (a, b)
+        elif max(odd) <= _TOY:
+            yield f"({a} // {b}) % 2 == 0 or {a} // {b} <= {max(odd)}", (a, b)
+
+
+def _candidates(
+    names: Sequence[str], base: Mapping[str, Value], bounds: Iterable[tuple[str, tuple[str, ...]]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(rule, the fields that it reads); only fields of one sub-config bind each other."""
+    yield from bounds
+    fields = [n for n in names if is_int(base[n])]
+    flags = [n for n in names if isinstance(base[n], bool)]
+    for a, b in permutations(flags, 2):
+        if a.rpartition(".")[0] == b.rpartition(".")[0]:
+            yield f"{a} or not {b}", (a, b)
+            if a < b:
+                yield f"not ({a} and {b})", (a, b)
+                yield f"{a} or {b}", (a, b)
+    for a, b in permutations(fields, 2):
+        if a.rpartition(".")[0] == b.rpartition(".")[0]:
+            yield f"{a} % {b} == 0", (a, b)
+            if a < b and _HEADS.search(a) and _HEADS.search(b):
+                yield f"{a} == {b}", (a, b)
+    for a in fields:
+        yield f"{a} % 2 == 0", (a,)
+    yield from _sums(names, base)
+    for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
+        own = [f for f in fields if f.rpartition(".")[0] == prefix]
+        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+        for a, b in combinations(sizes, 2):
+            for c in sizes:
+                if c not in (a, b):
+                    yield f"{a} * {b} % {c} == 0", (a, b, c)
+            for c, d in combinations(sizes, 2):
+                if len({a, b, c, d}) == 4:
+                    yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+
+
+def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A size that the parts listed in an object beside it must add up to, or half of it."""
+    for owner, key in ((n, key) for n in names for key in _number_lists(base[n])):
+        for a in (n for n in names if is_int(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]):
+            yield f"sum({owner}[{key!r}]) == {a}", (owner, a)
+            yield f"sum({owner}[{key!r}]) == {a} // 2", (owner, a)

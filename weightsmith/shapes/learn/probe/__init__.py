@@ -1,0 +1,1 @@
+"""Builds models with changed configs and keeps what came out."""

@@ -1,0 +1,142 @@
+"""Random configs that the reference accepts: what fits are tried on and pages are proven with."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.probe.builder import names
+from weightsmith.shapes.learn.probe.starting_config import is_int
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.page.expression import Value
+
+
+_SMALL = 16
+_THRESHOLD = re.compile(r"([\w.]+) (?:<=|>=|<|>) (\d+)\b")
+# The count of a stack of layers, by the names that configs give it.
+_STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
+
+
+def draw(
+    found: Survey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
+) -> Observation | None:
+    """A random config that the reference accepts: what it refuses is moved back to the base, half at a time."""
+    base = found.base
+    before = names(base)
+    changes: dict[str, Value] = {}
+    structural = {n for o in found.lab.observations for n in o.changed if names(o) != before}
+    for name, values in found.accepted.items():
+        if (structure_only and name not in structural) or rng.random() < 0.15:
+            continue
+        changes[name] = rng.choice(values)
+    for move in found.moves:
+        if rng.random() < 0.3:
+            changes |= move
+    for name in [n for n, v in changes.items() if isinstance(v, list)]:
+        changes[name] = _random_list(found, rng, name, changes)
+    for _ in range(tries):
+        tried = found.lab.observe(changes)
+        if tried is not None:
+            return tried
+        for name in list(changes):
+            if rng.random() < 0.4:
+                del changes[name]
+    return None
+
+
+def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
+    """Offsets and shares beyond the number of layers: models turn there, and random configs seldom go there."""
+    small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
+    lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
+    for name in small:
+        prefix = name.rpartition(".")[0]
+        near = [
+            c for c in found.accepted if _STACK.search(c) and c.rpartition(".")[0] == prefix and c != name
+        ]
+        for count, size in product(near, (2, 4, 6)):
+            for _ in range(tries):
+                changes: dict[str, Value] = {count: size, name: size + 1}
+                own = [n for n in lists if length_field(found, n) == count]
+                changes |= {n: _random_list(found, rng, n, changes) for n in own}
+                if found.lab.observe(changes) is not None or not own:
+                    break
+            turned = {n: not v[0] for n, v in found.accepted.items() if isinstance(v[0], bool) and len(v) > 1}
+            for flags in (
+                turned,
+                *({n: v} for n, v in turned.items()),
+            ):  # what a flag adds may turn there, too
+                if found.lab.observe({**changes, **flags}) is not None:
+                    break
+
+
+def edges(found: Survey, conditions: Iterable[str]) -> list[Observation]:
+    """Configs at the thresholds that conditions name, where these lie between numbers that were tried."""
+    built = []
+    for name, number in dict.fromkeys(pair for text in conditions for pair in _THRESHOLD.findall(text)):
+        seen = sorted({v for v in found.accepted.get(name, ()) if is_int(v)})
+        if not seen or seen[-1] > 2 * _SMALL + 2:
+            continue
+        above = next((v for v in seen if v > int(number)), seen[-1])
+        for value in range(int(number), above):
+            if value not in seen and (tried := found.lab.observe({name: value}, found.base, (name,))):
+                built.append(tried)
+                found.accepted[name].append(value)
+    return built
+
+
+def _is_small(value: Value) -> bool:
+    return value is None or (is_int(value) and 0 <= value <= _SMALL)
+
+
+def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
+    """A list of the length that the changed count asks for, its items drawn from what was accepted."""
+    own = found.base.values[name]
+    options = [v for v in found.accepted[name] if isinstance(v, list)]
+    items = (
+        list(dict.fromkeys(i for v in options for i in v))
+        if all(not isinstance(i, list) for v in options for i in v)
+        else []
+    )
+    count = length_field(found, name)
+    if count is None or not items or not isinstance(own, list):
+        return mixed(rng, options)
+    length = changes.get(count, found.base.values[count])
+    if not is_int(length):
+        return own
+    return [rng.choice(items) for _ in range(length)]
+
+
+def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
+    """One of the lists; numbers and flags, as often, place by place from those of its length: two places that were
+    only ever changed together look like one."""
+    whole = rng.choice(options)
+    if not all(isinstance(item, int) for item in whole) or rng.random() < 0.5:
+        return whole
+    alike = [option for option in options if len(option) == len(whole)]
+    return [rng.choice(alike)[place] for place in range(len(whole))]
+
+
+def length_field(found: Survey, name: str) -> str | None:
+    """The count that a list's length follows: equal to it wherever the class made the list by itself."""
+    if name in found.lab.followers:
+        return found.lab.followers[name][0]
+    prefix = name.rpartition(".")[0]
+    candidates = []
+    for count in found.counts:
+        if count.rpartition(".")[0] != prefix:
+            continue
+        own = [
+            o
+            for o in found.lab.observations
+            if isinstance(o.values.get(name), list) and name not in o.settings
+        ]
+        if own and all(len(o.values[name]) == o.values.get(count) for o in own):
+            candidates.append(count)
+    return candidates[0] if candidates else None

@@ -1,0 +1,143 @@
+"""Builds that put rules to the test: a rule that was only ever seen to hold may be a coincidence, or missing."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.survey import alternatives
+from weightsmith.shapes.page.expression import parse_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.page.expression import Condition, Value
+
+# So many configs that break a rule, and nothing else that is known, have to be refused.
+_CHALLENGES, _DRAWS = 4, 60
+_HEADS = re.compile(r"heads?$")
+_WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
+_ODD = (3, 5, 7, 9)
+
+
+def probe_refused(found: Survey) -> None:
+    """More values of numbers that no tensor reads and the reference judges all the same: head widths, for one."""
+    base = found.base
+    for name in found.refused:
+        if name in found.accepted or not is_int(base.values.get(name)) or not is_field(name):
+            continue
+        for value in [*alternatives(found, name, base.values[name], all_of_them=True), 0]:
+            tried = found.lab.observe({name: value}, base, (name,))
+            if tried is not None and value == 0 and tried.values.get(name) != 0:
+                found.replaced[name] = None
+
+
+def probe_parity(found: Survey) -> None:
+    """Odd numbers where only even ones were accepted, and odd widths per head: a refusal or two may be chance."""
+    base = found.base.values
+    for name, accepted in found.accepted.items():
+        numbers = [v for v in accepted if is_int(v)]
+        if len(numbers) < _CHALLENGES or name in found.counts or any(v % 2 for v in numbers):
+            continue
+        for value in (max(numbers) + odd for odd in _ODD):
+            found.lab.observe({name: value}, found.base, (name,))
+    for heads in (n for n in found.accepted if _HEADS.search(n) and is_int(base.get(n)) and base[n] > 0):
+        for width in (n for n in found.accepted if _WIDTH.search(n) and is_int(base.get(n))):
+            same = width.rpartition(".")[0] == heads.rpartition(".")[0]
+            if same and base[width] % base[heads] == 0:
+                for odd in _ODD:
+                    found.lab.observe({width: base[heads] * odd}, found.base, (width,))
+
+
+def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
+    """Builds configs that break one rule each; whether one of them was accepted, so that its rule does not hold.
+
+    asked: rules that stood their trial before.
+    """
+    before = len(found.lab.observations)
+    parsed = {text: parse_condition(text) for text in rules}
+    for text, rule in parsed.items():
+        if text in asked:
+            continue
+        asked.add(text)
+        others = [other for name, other in parsed.items() if name != text]
+        for changes in _breaking(found, rule, others):
+            if found.lab.observe(changes) is not None:
+                break
+    return len(found.lab.observations) > before
+
+
+def _breaking(found: Survey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
+    """A few settings of the rule's fields that break it and keep the others."""
+    base, rng = found.base.values, random.Random(rule.text)
+    options = {
+        n: _options(found, n) for n in sorted(rule.names) if n in base and not isinstance(base[n], dict)
+    }
+    seen: set[str] = set()
+    for _ in range(_DRAWS):
+        if len(seen) >= _CHALLENGES:
+            return
+        changes = {n: rng.choice(values) for n, values in options.items() if rng.random() < 0.7}
+        values = {**base, **changes}
+        key = repr(sorted(changes.items()))
+        if key not in seen and not _holds(rule, values) and all(_holds(other, values) for other in others):
+            seen.add(key)
+            yield changes
+
+
+def _options(found: Survey, name: str) -> list[Value]:
+    own = found.base.values[name]
+    tried = [*found.accepted.get(name, ()), *alternatives(found, name, own, all_of_them=True)]
+    if isinstance(own, bool):
+        return [v for v in tried if isinstance(v, bool)]
+    return [v for v in tried if is_int(v) and v > 0 and (name not in found.counts or v <= 2 * own)]
+
+
+def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
+    try:
+        return rule.holds(values)
+    except (KeyError, TypeError, ZeroDivisionError):
+        return True
+
+
+def share_rules(found: Survey) -> list[str]:
+    """`heads <= width` where the model computes `width // heads` and cannot do with nothing.
+
+    Tried: as many heads as the width has channels, or half of them, which builds, and one more, which does not.
+    """
+    rules = []
+    for heads in _divided_by(found):
+        prefix = heads.rpartition(".")[0]
+        for width, values in found.accepted.items():
+            own = values[0]
+            if width == heads or width.rpartition(".")[0] != prefix or width in found.counts:
+                continue
+            if not is_int(own) or own <= found.base.values[heads]:
+                continue
+            fits = any(found.lab.observe({heads: number}) is not None for number in (own, own // 2))
+            edge = not _vanishes(found, {heads: own}) and _vanishes(found, {heads: own + 1})
+            if fits and edge and not _overtaken(found, heads, width):
+                rules.append(f"{heads} <= {width}")
+    return rules
+
+
+def _divided_by(found: Survey) -> list[str]:
+    """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
+    numbers = [n for n, v in found.base.values.items() if is_int(v) and is_field(n) and _HEADS.search(n)]
+    return [n for n in numbers if _vanishes(found, {n: 0})]
+
+
+def _vanishes(found: Survey, changes: Mapping[str, Value]) -> bool:
+    """Whether the reference refuses the changes because something became 0."""
+    if found.lab.observe(changes) is not None:
+        return False
+    full = found.lab.settings(changes)
+    return any(why.startswith("ZeroDivisionError") for s, why in found.lab.refusals if s == full)
+
+
+def _overtaken(found: Survey, heads: str, width: str) -> bool:
+    pairs = [(o.values.get(heads), o.values.get(width)) for o in found.lab.observations]
+    return any(isinstance(a, int) and isinstance(b, int) and a > b for a, b in pairs)

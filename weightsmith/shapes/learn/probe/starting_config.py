@@ -1,0 +1,208 @@
+"""Where learning starts: a config that builds, has few layers and experts, and states every size by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.probe.builder import Lab, kinds_of_names, names
+from weightsmith.shapes.reference.meta_models import Rejected, architectures, flatten, make_config
+from weightsmith.shapes.reference.source_words import hidden_fields
+from weightsmith.shapes.reference.starting_values import STARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.page.expression import Value
+
+# What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
+_ASIDE = re.compile(
+    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type|is_encoder_decoder"
+    r"|_name_or_path|name_or_path|return_dict|output_\w+|use_cache|quantization_config|auto_map|num_labels"
+    r"|\w*token_ids?|\w*token_index|chunk_size_feed_forward|attn_implementation|_attn_implementation"
+    r"|\w*dropout\w*|initializer_range|\w*_eps|\w*epsilon|task_specific_params|per_layer_config)$"
+)
+_LAYERS = re.compile(r"(layer|block|depth|stage)s?(_|$)")
+_EXPERTS = re.compile(r"expert")
+
+
+def is_field(name: str) -> bool:
+    return not _ASIDE.search(name)
+
+
+def is_int(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation]:
+    """A lab with a small base, and its observation. Raises Rejected when nothing builds."""
+    given = STARTS.get(model_type, {})
+    lab = Lab(model_type, only or architectures(model_type))
+    if not lab.architectures:
+        raise Rejected("not in any language-model mapping of transformers")
+    config = make_config(model_type, given)
+    default = flatten(config)
+    lab.hidden = {n: v for n, v in hidden_fields(config).items() if n not in default}
+    lab.base = dict(given)
+    _with_inner_types(lab, default)
+    _with_special_ids(lab, default)
+    first = _first(lab, default)
+    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    first = _explicit(lab, first)
+    # An inner config that is left out whole may be refused in parts: its layers are fewer only now.
+    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    for name in computed(lab):
+        del lab.base[name]
+    first = _separate(lab, first)
+    lab.observations.clear()
+    lab.refusals.clear()
+    lab._seen.clear()
+    again = lab.observe({})
+    assert again is not None, first
+    return lab, again
+
+
+def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
+    """Some classes make a config object of an inner dict only when it names its type (aria)."""
+    inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
+    if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
+        lab.base.update(inner)
+
+
+def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:
+    """Padding ids index the embedding: 0 lies in every vocabulary that will be tried."""
+    for name, value in default.items():
+        if name.endswith("pad_token_id") and is_int(value) and value > 0:
+            lab.base.setdefault(name, 0)
+
+
+def _first(lab: Lab, default: Mapping[str, Value]) -> Observation:
+    """The class defaults, each class by itself when not all of them build."""
+    smaller = {
+        n: 4 for n, v in default.items() if is_int(v) and is_field(n) and v > 8 and _is_count(n, _LAYERS)
+    }
+    for changes in ({}, smaller):
+        observation = lab.observe(changes)
+        if observation is not None:
+            lab.base.update(changes)
+            return observation
+    whole = lab.architectures
+    for architecture in whole:
+        lab.architectures, lab._seen = (architecture,), {}
+        observation = lab.observe({})
+        if observation is not None:
+            return observation
+    raise Rejected(lab.refusals[0][1])
+
+
+def _is_count(name: str, hint: re.Pattern[str]) -> bool:
+    last = name.rsplit(".", 1)[-1]
+    return bool(hint.search(last)) and not re.search(r"tok|top|group|size|dim|freq|step|period|offset", last)
+
+
+def _shrink(lab: Lab, first: Observation, hints: Iterable[re.Pattern[str]]) -> Observation:
+    """Fewer experts, then fewer layers, as long as every kind of tensor is still there."""
+    for hint in hints:
+        counts = [n for n, v in first.values.items() if is_field(n) and is_int(v) and v > 4]
+        for name in counts:
+            if not _is_count(name, hint):
+                continue
+            for small in (4, 5, 6, 8, 10, 12, 16):
+                if small >= first.values[name]:
+                    break
+                tried = _resized(lab, first, name, small)
+                if (
+                    tried
+                    and len(names(tried)) < len(names(first))
+                    and (kinds_of_names(tried) == kinds_of_names(first))
+                ):
+                    lab.base[name] = small
+                    first = tried
+                    break
+                if tried and names(tried) == names(first):
+                    break
+    return first
+
+
+def _resized(lab: Lab, first: Observation, name: str, small: int) -> Observation | None:
+    """The base with another count; lists of the count's length go with it when the class does not see to that."""
+    tried = lab.observe({name: small})
+    if tried is not None:
+        return tried
+    count = first.values[name]
+    lists = {
+        n: (name, tuple(v))
+        for n, v in first.values.items()
+        if isinstance(v, list) and len(v) == count and n not in lab.followers and is_field(n)
+    }
+    if not lists:
+        return None
+    lab.followers.update(lists)
+    tried = lab.observe({name: small})
+    if tried is None:
+        for listed in lists:
+            del lab.followers[listed]
+    return tried
+
+
+def _explicit(lab: Lab, first: Observation) -> Observation:
+    """States every int and flag, so that no field follows another one unseen."""
+    stated = {
+        n: v for n, v in first.values.items() if n not in lab.base and isinstance(v, int) and is_field(n)
+    }
+    return _accept(lab, first, stated)
+
+
+def computed(lab: Lab) -> list[str]:
+    """Numbers that the class makes anew whatever a config states: what is said of them there would be no fact."""
+    return [
+        name
+        for name, value in lab.base.items()
+        if is_int(value)
+        and is_field(name)
+        and all(_made_anew(lab, name, other) for other in (2 * value + 2, value + 1, value // 2))
+    ]
+
+
+def _made_anew(lab: Lab, name: str, other: int) -> bool:
+    try:
+        values = flatten(make_config(lab.model_type, lab.settings({name: other})))
+    except Rejected:
+        return False
+    return bool(values.get(name) == lab.base[name] != other)
+
+
+def _accept(lab: Lab, first: Observation, stated: dict[str, Value]) -> Observation:
+    """Takes as many of the settings as leave tensors and values as they are, halving where they do not."""
+    if not stated:
+        return first
+    tried = lab.observe(stated)
+    same = tried is not None and tried.tables == first.tables
+    if same and all(tried.values.get(n) == v for n, v in stated.items()):  # type: ignore[union-attr]
+        lab.base.update(stated)
+        return tried  # type: ignore[return-value]
+    if len(stated) == 1:
+        return first
+    items = list(stated.items())
+    for half in (items[: len(items) // 2], items[len(items) // 2 :]):
+        first = _accept(lab, first, dict(half))
+    return first
+
+
+def _separate(lab: Lab, first: Observation) -> Observation:
+    """Moves sizes that coincide apart: equal numbers hide comparisons between fields, and minima."""
+    for name in list(lab.base):
+        value = lab.base[name]
+        taken = {v for n, v in lab.base.items() if n != name and is_int(v) and is_field(n)}
+        if not is_int(value) or not is_field(name) or value < 16 or value not in taken:
+            continue
+        for other in (3 * value, 2 * value, 5 * value, 6 * value, value // 2, 7 * value, value + 2):
+            if other in taken:
+                continue
+            tried = lab.observe({name: other})
+            if tried is not None and kinds_of_names(tried) == kinds_of_names(first):
+                lab.base[name] = other
+                first = tried
+                break
+    return first

@@ -1,0 +1,1 @@
+"""Puts what was learned together as a page."""

@@ -1,0 +1,257 @@
+"""Puts what was learned together as a page: the JSON object that docs/families.md describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.learn.fit.fitter import Equation
+from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.survey import list_kinds
+from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
+from weightsmith.shapes.learn.write.formatting import report_order, say, say_axis
+from weightsmith.shapes.page.expression import parse_condition
+from weightsmith.shapes.reference.meta_models import Rejected, flatten, make_config, version
+from weightsmith.shapes.reference.synonyms import synonyms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.learn.fit.sightings import Role, Roles
+    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.page.expression import Polynomial, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """One model class: equations by role, what is not expressed, and how names become roles."""
+
+    architecture: str
+    roles: Roles
+    equations: Mapping[Role, Equation]
+    unexpressed: Mapping[str, str]
+
+
+def name_text(equation: Equation) -> str:
+    """The role's name with its slots: `model.layers.{layer:num_hidden_layers}.mlp.up_proj.weight`."""
+    text = equation.role.literals[0]
+    for (slot, count), literal in zip(equation.slots, equation.role.literals[1:], strict=True):
+        text += "{" + f"{slot}:{say_axis(count)}" + "}" + literal
+    return text
+
+
+def shape_text(equation: Equation) -> str | list[str]:
+    variants = []
+    for shape, condition in equation.variants:
+        axes = ", ".join(map(say_axis, shape))
+        variants.append(f"{axes} if {condition}" if condition else axes)
+    return variants[0] if len(variants) == 1 else variants
+
+
+def assemble(
+    found: Survey,
+    learned: Sequence[Learned],
+    rules: Sequence[str],
+    class_defaults: Mapping[str, Value],
+    nulls: Mapping[str, Polynomial],
+    spellings: Sequence[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """The page; classes of one type that store different tensors become its layouts."""
+    tables = {
+        part.architecture: {name_text(e): shape_text(e) for e in part.equations.values()} for part in learned
+    }
+    first = next(iter(tables.values()))
+    shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
+    used = _used_fields(learned)
+    fields, unexpressed = _fields(found, used, class_defaults, nulls)
+    unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
+    copies, optional = _copies(found, learned)
+    lists = _lists(found, fields)
+    spoken_of = {*fields, *_unverifiable(class_defaults, fields)}
+    rules = [rule for rule in rules if parse_condition(rule).names <= spoken_of]
+    ruled = [name for rule in rules for name in sorted(parse_condition(rule).names)]
+    page: dict[str, Any] = {
+        "model_type": found.lab.model_type,
+        "architectures": [part.architecture for part in learned],
+        "source": version(),
+        "fields": fields,
+        "unverifiable": _unverifiable(class_defaults, fields),
+        "rules": rules,
+        "choices": _choices(found, fields),
+        "base": _base(found, fields, class_defaults),
+        "lists": lists,
+        "copies": copies,
+        "tensors": shared,
+        "optional": {n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
+        "spellings": list(spellings),
+        "aliases": synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled))),
+    }
+    if any(table != shared for table in tables.values()):
+        page["layouts"] = {
+            a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()
+        }
+    page["unexpressed"] = unexpressed
+    return {
+        k: v
+        for k, v in page.items()
+        if v or k in ("model_type", "architectures", "source", "fields", "tensors")
+    }
+
+
+def _used_fields(learned: Iterable[Learned]) -> set[str]:
+    names: set[str] = set()
+    for part in learned:
+        for equation in part.equations.values():
+            slots = {slot for slot, _ in equation.slots}
+            for _, count in equation.slots:
+                names |= count.fields() - slots
+            for shape, condition in equation.variants:
+                for axis in shape:
+                    names |= axis.fields() - slots
+                if condition:
+                    names |= parse_condition(condition).names - slots
+    return {name.removeprefix("len(").removesuffix(")").partition("[")[0] for name in names}
+
+
+def _fields(
+    found: Survey,
+    used: set[str],
+    class_defaults: Mapping[str, Value],
+    nulls: Mapping[str, Polynomial],
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """Defaults may read fields that no shape reads by itself: these are fields then too."""
+    defaults: dict[str, Value] = {}
+    unexpressed: dict[str, str] = {}
+    waiting = sorted(used)
+    while waiting:
+        name = waiting.pop()
+        if name in defaults:
+            continue
+        own = class_defaults.get(name)
+        try:
+            stands_for = nulls.get(name) if own is None else None
+            defaults[name] = f"= {say_axis(stands_for)}" if stands_for else default_rule(found, name, own)
+        except NoRule as reason:
+            defaults[name], unexpressed[name] = own, str(reason)
+        if isinstance(defaults[name], str) and defaults[name].startswith("="):
+            waiting += parse_condition(defaults[name][1:].strip()).names & set(found.base.values)
+    flags = {n: not is_int(found.base.values.get(n, 0)) for n in defaults}
+    return {n: defaults[n] for n in report_order(defaults, flags)}, unexpressed
+
+
+def _unverifiable(class_defaults: Mapping[str, Value], fields: Mapping[str, Value]) -> dict[str, Value]:
+    kept = {}
+    for name, value in class_defaults.items():
+        last = name.rsplit(".", 1)[-1]
+        aside = not is_field(name) and not last.endswith(("_eps", "epsilon", "initializer_range"))
+        if name not in fields and not aside and not name.startswith("_"):
+            kept[name] = value
+    return kept
+
+
+def _choices(found: Survey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
+    """Only what the reference was seen to build."""
+    choices = {}
+    for name in fields:
+        seen = [o.values.get(name) for o in found.lab.observations]
+        words = [v for v in seen if isinstance(v, str)]
+        for listed in seen:
+            if isinstance(listed, list):
+                words += [v for v in listed if isinstance(v, str)]
+        if words:
+            own = found.base.values.get(name)
+            order = [*(list_kinds(found, name, own) if isinstance(own, list) else []), *words]
+            choices[name] = list(dict.fromkeys(w for w in order if w in words))
+    return choices
+
+
+def _base(
+    found: Survey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
+) -> dict[str, Value]:
+    """What a small config needs beside the page's fields: whatever the learner itself had to set."""
+    base = {}
+    for name, value in found.lab.base.items():
+        usual = name in class_defaults and class_defaults[name] == value
+        if name not in fields and (not usual or name.endswith(".model_type")):
+            base[name] = value
+    stated = {n: v for n, v in found.lab.base.items() if n not in found.lab.hidden}
+    # What the learner set beside the page's fields may go only with fields that are null by default, or with all.
+    nulls = {n: v for n, v in stated.items() if n in class_defaults and class_defaults[n] is None}
+    for some in (base, {**base, **nulls}):
+        try:
+            make_config(found.lab.model_type, some)
+        except Rejected:
+            continue
+        return some
+    return stated
+
+
+def _lists(found: Survey, fields: Mapping[str, Value]) -> dict[str, str]:
+    """Lists whose length follows a count, whether shapes depend on their items or not."""
+    lists = {}
+    for name, value in found.base.values.items():
+        if isinstance(value, list) and value and is_field(name):
+            count = length_field(found, name)
+            if count in fields and name.rsplit(".", 1)[-1] != "architectures":
+                lists[name] = str(count)
+    dims = [n for n in fields if n.rsplit(".", 1)[-1] == "head_dim"]
+    for dim in dims:
+        prefix = dim.removesuffix("head_dim")
+        rope = found.base.values.get(f"{prefix}rope_parameters")
+        if isinstance(rope, dict) and "partial_rotary_factor" not in rope and "rope_type" in rope:
+            for key in ("rope_scaling", "rope_parameters"):
+                for factor in ("short_factor", "long_factor"):
+                    lists[f"{prefix}{key}.{factor}"] = f"{dim} // 2"
+    return lists
+
+
+def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[str, str]:
+    """Checkpoints from before transformers 4.32 hold the rotary frequencies of every layer."""
+    half = lists.get("rope_parameters.short_factor")
+    ends = ".self_attn.q_proj.weight"
+    return {
+        n.removesuffix(ends) + ".self_attn.rotary_emb.inv_freq": half
+        for n in tensors
+        if half and n.endswith(ends)
+    }
+
+
+def _copies(found: Survey, learned: Sequence[Learned]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own."""
+    copies: dict[str, str] = {}
+    optional: dict[str, Any] = {}
+    for part in learned:
+        pairs = {
+            (target, source)
+            for o in found.lab.observations
+            for target, source in o.copies[part.architecture].items()
+        }
+        for target, source in sorted(pairs):
+            role, _ = part.roles.parse(target)
+            origin, _ = part.roles.parse(source)
+            equation, twin = part.equations.get(role), part.equations.get(origin)
+            if equation is not None:
+                copies[name_text(equation)] = name_text(twin) if twin else source
+            elif twin is not None and len(role.literals) == len(origin.literals):
+                alone = Equation(role, twin.slots, twin.variants)
+                copies[name_text(alone)] = name_text(twin)
+                optional[name_text(alone)] = shape_text(alone)
+    return copies, optional
+
+
+def defaults_of_class(model_type: str) -> dict[str, Value]:
+    """Every field of a config that states nothing but the types of its inner configs.
+
+    An outer class may give an inner config that is left out whole other defaults than that one's own class; a file
+    that states any of it gets the inner class's.
+    """
+    try:
+        plain = flatten(make_config(model_type, {}))
+        inner = {n: v for n, v in plain.items() if n.endswith(".model_type") and v}
+        return flatten(make_config(model_type, inner)) if inner else plain
+    except Rejected:
+        return {}
+
+
+__all__ = ["Learned", "assemble", "defaults_of_class", "name_text", "say", "shape_text"]

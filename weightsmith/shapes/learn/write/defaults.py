@@ -1,0 +1,147 @@
+"""What a field is when a config leaves it out: a constant, or an expression of other fields."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.fit.conditions import learn_condition
+from weightsmith.shapes.learn.fit.polynomials import fit_value
+from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.write.formatting import say_axis
+from weightsmith.shapes.reference.meta_models import Rejected, flatten, make_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.page.expression import Value
+
+# Few draws show whether a default moves at all; only then it is worth many.
+_FEW, _DRAWS = 10, 60
+_MAX_FIELDS = 6
+
+
+class NoRule(Exception):
+    """The default follows other fields in a way that no expression of the language says."""
+
+
+def default_rule(found: Survey, name: str, class_default: Value) -> Value:
+    """The class default, or "= expression". Raises NoRule."""
+    rows = _left_out(found, name, _FEW)
+    if not rows and class_default is None:
+        return _inside(found, name)
+    if len({repr(value) for _, value in rows}) > 1:
+        rows = _left_out(found, name, _DRAWS)
+    seen = {repr(value) for _, value in rows}
+    if len(seen) <= 1:
+        # An inner config that the outer class leaves out has defaults of its own.
+        return rows[0][1] if rows and (class_default is None or "." in name) else class_default
+    moved = _movers(found, name, rows)
+    if all(is_int(value) for _, value in rows):
+        fitted = fit_value([(values, int(value)) for values, value in rows], moved[:_MAX_FIELDS])
+        if fitted is not None:
+            return f"= {say_axis(fitted)}"
+    if all(isinstance(value, list) for _, value in rows):
+        return _list_rule(found, name, rows, moved)
+    if all(isinstance(value, bool) for _, value in rows):
+        test = learn_condition([(values, bool(value)) for values, value in rows], moved, {})
+        if test:
+            return f"= {test}"
+    raise NoRule(f"its default follows {', '.join(moved)}")
+
+
+def _inside(found: Survey, name: str) -> Value:
+    """What a model takes for a setting that its config does not hold: the value that builds the same tensors."""
+    without = found.lab.without(name)
+    if without is None or name in without.values:
+        return None
+    for value in found.accepted.get(name, ()):
+        stated = found.lab.observe({name: value}, found.base, (name,))
+        if stated is not None and stated.tables == without.tables and stated.copies == without.copies:
+            return value
+    return None
+
+
+def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
+    """(all values, value of the field) for configs that do not state the field; no model is built for these."""
+    rng = random.Random(name)
+    choices = {**_siblings(found, name), **found.accepted}
+    rows: list[tuple[Mapping[str, Value], Value]] = []
+    trials: list[dict[str, Value]] = [{}]
+    if draws > _FEW:
+        for other, values in choices.items():
+            trials += [{other: item} for item in values[1:] if other != name]
+        trials += [move for move in found.moves if name not in move]
+    for i in range(draws):
+        # Where few have to tell, every other one changes almost everything: the one field that counts, too.
+        share = 0.9 if draws <= _FEW and i % 2 else 0.5
+        trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < share})
+    for changes in trials:
+        plain = {n: v for n, v in changes.items() if not isinstance(v, list)}
+        settings = {n: v for n, v in found.lab.settings(plain).items() if n != name}
+        try:
+            resolved = flatten(make_config(found.lab.model_type, settings))
+        except Rejected:
+            continue
+        if name in resolved:
+            rows.append((resolved, resolved[name]))
+    return rows
+
+
+def _siblings(found: Survey, name: str) -> dict[str, list[Value]]:
+    """Numbers beside the field that no shape reads while the field is stated: heads, beside a head width."""
+    prefix = name.rpartition(".")[0]
+    own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
+
+
+def _movers(found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
+    """The fields that moved the default when they alone were changed."""
+    base, choices = rows[0], {**_siblings(found, name), **found.accepted}
+    moved: dict[str, None] = {}
+    for values, value in rows[1:]:
+        if value == base[1]:
+            continue
+        differing = [n for n in choices if n != name and values.get(n) != base[0].get(n)]
+        # Some fields change only in company: heads and key-value heads that must be equal.
+        if len(differing) == 1 or any(set(differing) == set(move) for move in found.moves):
+            moved |= dict.fromkeys(differing)
+    return list(moved) or [n for n in found.accepted if n != name][:_MAX_FIELDS]
+
+
+def _list_rule(
+    found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]], moved: Sequence[str]
+) -> str:
+    """`= ['full' if (layer + 1) % period == 0 else 'linear' for layer in range(num_hidden_layers)]`."""
+    length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
+    usual = length_field(found, name)
+    if length is None and usual is None:
+        raise NoRule(f"the length of its default follows {', '.join(moved)}")
+    count = (usual or "") if length is None else say_axis(length)
+    if length is None:  # first_k_dense_replace > num_hidden_layers makes a list that is too long
+        rows = [(values, value) for values, value in rows if len(value) == values.get(count)]
+    items = [(values, i, item) for values, value in rows for i, item in enumerate(value)]
+    kinds = list(dict.fromkeys(repr(item) for _, _, item in items))
+    if len(kinds) == 1:
+        return f"= [{kinds[0]} for layer in range({count})]"
+    if len(kinds) > 4:
+        numbers = [({**values, "layer": i}, item) for values, i, item in items if is_int(item)]
+        fitted = fit_value(numbers, [*moved[:_MAX_FIELDS], "layer"]) if len(numbers) == len(items) else None
+        if fitted is None:
+            raise NoRule(f"the items of its default follow {', '.join(moved)}")
+        return f"= [{say_axis(fitted)} for layer in range({count})]"
+    counted = count if count in found.accepted else None
+    text = kinds[-1]
+    decided: set[str] = {kinds[-1]}
+    for kind in reversed(kinds[:-1]):
+        decided.add(kind)
+        examples = [
+            ({**values, "layer": i}, repr(item) == kind) for values, i, item in items if repr(item) in decided
+        ]
+        test = learn_condition(examples, [m for m in moved if m != counted], {"layer": counted})
+        if not test:
+            raise NoRule(f"the items of its default follow {', '.join(moved)}")
+        text = f"{kind} if {test} else {text}"
+    return f"= [{text} for layer in range({count})]"

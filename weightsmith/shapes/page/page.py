@@ -1,0 +1,272 @@
+"""A family page: the tensors a model family has, as forward shape equations over its config fields.
+
+    "model.layers.{layer:num_hidden_layers}.self_attn.q_proj.weight": "num_attention_heads * head_dim, hidden_size"
+    "model.layers.{layer:num_hidden_layers}.self_attn.q_proj.bias":   "num_attention_heads * head_dim if attention_bias"
+
+`{slot:count}` stands for an index that runs from 0 to count - 1; `{count}` is the same without a name for it.
+A list of several shapes, each with its condition, is a tensor whose shape depends on a flag.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.errors import InvalidPage
+from weightsmith.shapes.page.expression import (
+    Condition,
+    Polynomial,
+    Value,
+    evaluate_default,
+    parse_condition,
+    parse_polynomial,
+)
+from weightsmith.shapes.page.spellings import Spelling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CATALOG = Path(__file__).parent.parent / "catalog"
+_SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
+_COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
+_DIGITS = re.compile(r"\d+")
+_DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
+
+Divisors = tuple[tuple[Polynomial, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An index in a tensor's name; it takes every value below `count`."""
+
+    name: str
+    count: Polynomial
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One shape that a tensor may have; `condition` None means always. `texts` are the axes as the page has them."""
+
+    shape: tuple[Polynomial, ...]
+    texts: tuple[str, ...]
+    condition: Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """All tensors of one role. `required` False: its absence says nothing (old buffers).
+
+    `copy_of` names the tensor that this one repeats when its condition does not hold (a tied head that was
+    written all the same), so its presence says little.
+    """
+
+    text: str
+    literals: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    variants: tuple[Variant, ...]
+    required: bool
+    copy_of: str | None
+
+    @property
+    def key(self) -> str:
+        """The name with every index and digit run as `#`: what a tensor's name is looked up by."""
+        return text_key(self.text)
+
+    def name(self, indices: tuple[int, ...]) -> str:
+        pieces = [self.literals[0]]
+        for index, literal in zip(indices, self.literals[1:], strict=True):
+            pieces += [str(index), literal]
+        return "".join(pieces)
+
+    def regex(self) -> re.Pattern[str]:
+        return re.compile(r"(0|[1-9]\d*)".join(re.escape(literal) for literal in self.literals))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A config field that shapes depend on. The class default is a value or an expression of other fields."""
+
+    name: str
+    value: Value
+    expression: str | None
+
+    def default(self, values: Mapping[str, Value]) -> Value:
+        return self.value if self.expression is None else evaluate_default(self.expression, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A field that the reference implementation computes from others, in configs that state `when_configured`."""
+
+    value: Polynomial
+    when_configured: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One family. `layouts` are the ways it is stored on disk: alternatives with the same fields.
+
+    custom_code: the reference implementation travels with checkpoints instead of lying in transformers.
+    rules: what every valid config obeys. lists: config lists whose length the fields determine. unverifiable:
+    fields that no shape depends on, with their class defaults. choices: every value that the implementation
+    accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
+    unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why. spellings:
+    other names that checkpoints of the family have for the same tensors; aliases: that configs have for the same
+    fields.
+    """
+
+    model_type: str
+    architectures: tuple[str, ...]
+    source: str
+    custom_code: bool
+    fields: Mapping[str, Field]
+    unverifiable: Mapping[str, Value]
+    rules: tuple[Condition, ...]
+    computed: Mapping[str, Computed]
+    lists: Mapping[str, Polynomial]
+    layouts: Mapping[str, tuple[Pattern, ...]]
+    choices: Mapping[str, tuple[Value, ...]]
+    base: Mapping[str, Value]
+    unexpressed: Mapping[str, str]
+    spellings: tuple[Spelling, ...]
+    aliases: Mapping[str, str]
+
+    @property
+    def divisors(self) -> Divisors:
+        """The rules of the form `polynomial % field == 0`: they spare the solver most of its search."""
+        found = (_DIVISOR.fullmatch(rule.text) for rule in self.rules)
+        return tuple((parse_polynomial(rule[1]), rule[2]) for rule in found if rule)
+
+
+def name_key(name: str) -> str:
+    return _DIGITS.sub("#", name)
+
+
+def text_key(text: str) -> str:
+    """The digit-free name of the tensors that a pattern stands for."""
+    return name_key(_SLOT.sub("0", text))
+
+
+@cache
+def load_page(model_type: str) -> Page:
+    """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
+    path = CATALOG / f"{model_type}.json"
+    try:
+        return parse_page(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        known = ", ".join(catalog_types())
+        raise InvalidPage(model_type, "is not a family of the catalog", f"known ones: {known}") from error
+
+
+@cache
+def catalog_types() -> tuple[str, ...]:
+    """The model types that have a page, sorted."""
+    return tuple(sorted(path.stem for path in CATALOG.glob("*.json")))
+
+
+def parse_page(data: Mapping[str, Any]) -> Page:
+    """The page that a JSON object describes; docs/families.md describes the keys. Raises InvalidPage."""
+    copies: Mapping[str, str] = data.get("copies", {})
+    shared = _patterns(data.get("tensors", {}), copies, required=True)
+    shared += _patterns(data.get("optional", {}), copies, required=False)
+    layouts = {
+        name: shared + _patterns(own, copies, required=True) for name, own in data.get("layouts", {}).items()
+    }
+    page = Page(
+        model_type=data["model_type"],
+        architectures=tuple(data.get("architectures", ())),
+        source=data.get("source", ""),
+        custom_code=bool(data.get("custom_code", False)),
+        fields={name: _field(name, default) for name, default in data.get("fields", {}).items()},
+        unverifiable=dict(data.get("unverifiable", {})),
+        rules=tuple(parse_condition(text) for text in data.get("rules", ())),
+        computed={name: _computed(text) for name, text in data.get("computed", {}).items()},
+        lists={name: parse_polynomial(text) for name, text in data.get("lists", {}).items()},
+        layouts=layouts or {"": shared},
+        choices={name: tuple(values) for name, values in data.get("choices", {}).items()},
+        base=dict(data.get("base", {})),
+        unexpressed=dict(data.get("unexpressed", {})),
+        spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
+        aliases=dict(data.get("aliases", {})),
+    )
+    _check_names(page)
+    return page
+
+
+def _field(name: str, default: Value) -> Field:
+    if isinstance(default, str) and default.startswith("="):
+        return Field(name, None, default[1:].strip())
+    return Field(name, default, None)
+
+
+def _computed(text: str) -> Computed:
+    value, _, guard = text.partition(" if ")
+    configured = re.fullmatch(r"configured\(([\w.]+)\)", guard.strip())
+    if guard and not configured:
+        raise InvalidPage(repr(text), "has an unknown guard", "write `if configured(field)`")
+    return Computed(parse_polynomial(value), configured[1] if configured else None)
+
+
+def _patterns(
+    equations: Mapping[str, str | list[str]], copies: Mapping[str, str], *, required: bool
+) -> tuple[Pattern, ...]:
+    return tuple(
+        _pattern(text, shape, copies.get(text), required=required) for text, shape in equations.items()
+    )
+
+
+def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, required: bool) -> Pattern:
+    slots: list[Slot] = []
+    literals: list[str] = []
+    end = 0
+    for found in _SLOT.finditer(text):
+        literals.append(text[end : found.start()])
+        slots.append(Slot(found[1] or f"slot{len(slots)}", parse_polynomial(found[2])))
+        end = found.end()
+    literals.append(text[end:])
+    variants = tuple(_variant(shape) for shape in ([shapes] if isinstance(shapes, str) else shapes))
+    return Pattern(text, tuple(literals), tuple(slots), variants, required, copy_of)
+
+
+def _variant(text: str) -> Variant:
+    shape, _, condition = text.partition(" if ")
+    axes = tuple(axis.strip() for axis in _COMMA.split(shape) if axis.strip())
+    return Variant(
+        tuple(parse_polynomial(axis) for axis in axes),
+        axes,
+        parse_condition(condition.strip()) if condition else None,
+    )
+
+
+def _check_names(page: Page) -> None:
+    """Every name in an equation is a field of the page or a slot of its own pattern."""
+    for pattern in (pattern for layout in page.layouts.values() for pattern in layout):
+        slots = {slot.name for slot in pattern.slots}
+        counts = [slot.count for slot in pattern.slots]
+        for variant in pattern.variants:
+            used = set().union(*(axis.fields() for axis in (*variant.shape, *counts)))
+            used |= variant.condition.names if variant.condition else set()
+            _refuse_unknown(page, pattern.text, used - slots)
+    for name, length in page.lists.items():
+        _refuse_unknown(page, name, length.fields())
+    for name, computed in page.computed.items():
+        _refuse_unknown(page, name, computed.value.fields() - set(page.unverifiable))
+    for rule in page.rules:
+        _refuse_unknown(page, rule.text, rule.names)
+
+
+def _refuse_unknown(page: Page, where: str, names: Iterable[str]) -> None:
+    unknown = sorted({_owner(name) for name in names} - set(page.fields) - set(page.unverifiable))
+    if unknown:
+        raise InvalidPage(
+            f"page {page.model_type}", f"{where!r} uses {', '.join(unknown)}", "declare it under `fields`"
+        )
+
+
+def _owner(name: str) -> str:
+    """The field behind "widths[3]" and "len(widths)"."""
+    return name.removeprefix("len(").removesuffix(")").partition("[")[0]

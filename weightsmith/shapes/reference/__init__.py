@@ -1,0 +1,1 @@
+"""The one room that knows transformers: what it builds, which names it takes, and the proof of a config."""

@@ -1,0 +1,111 @@
+"""The proof of a config: transformers builds it without data, in a child process, and every tensor is compared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.errors import EngineFailed
+from weightsmith.schemes.bitsandbytes import small_tensor_reader
+from weightsmith.schemes.packed import unpack
+from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.spellings import best
+from weightsmith.shapes.reference.child import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Set
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.shapes.page.spellings import Spelling
+
+# The largest models build on the meta device in half a minute.
+CHILD_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One tensor that the checkpoint and the built model do not agree on; None where a side lacks it."""
+
+    tensor: str
+    stored: tuple[int, ...] | None
+    built: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        if self.stored is None:
+            return f"{self.tensor}: the config demands {_size(self.built)}, the files lack it"
+        if self.built is None:
+            return f"{self.tensor}: {_size(self.stored)} is stored, the config builds no such tensor"
+        return f"{self.tensor}: {_size(self.stored)} is stored, the config builds {_size(self.built)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was built (by which version, of which class, how many tensors) and where the checkpoint is different."""
+
+    reference: str
+    architecture: str
+    tensors: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences
+
+    def document(self) -> dict[str, Any]:
+        verdict = "holds" if self.holds else "differs"
+        return {"verdict": verdict, **asdict(self)}
+
+
+def _size(shape: tuple[int, ...] | None) -> str:
+    return str(list(shape or ()))
+
+
+def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool = False) -> Proof:
+    """Builds the model that `config` describes and compares every name and shape with what is stored.
+
+    Packed layouts are undone first, names are read in the family's spellings. A tied copy may be stored or not, and
+    draft layers and what the class itself says it skips on loading are no difference. trust_code: the classes that
+    `auto_map` names in the checkpoint's folder are built, which runs that code; otherwise only transformers' own are.
+    Raises EngineFailed when the reference refuses the config, does not know its model_type, or is not installed.
+    """
+    auto_map = config.get("auto_map")
+    code = str(checkpoint.root.resolve()) if trust_code and isinstance(auto_map, dict) else None
+    plain = {k: v for k, v in config.items() if k != "quantization_config" and (code or k != "auto_map")}
+    answer = ask("weightsmith.shapes.reference.proof_worker", {"config": plain, "code": code}, CHILD_SECONDS)
+    if "shapes" not in answer:
+        raise _failed(answer, config, trust_code=trust_code)
+    built = {name: tuple(shape) for name, shape in answer["shapes"].items()}
+    copies = {name: built.get(original) for name, original in answer["copies"].items()}
+    stored = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
+    spelling = _spelling(config, stored, built.keys())
+    kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
+    if spelling is not None:  # of a body that was saved alone the head is no difference
+        built = {name: shape for name, shape in built.items() if name.startswith(spelling.stem)}
+    skipped = [re.compile(pattern) for pattern in answer["ignored"]]
+    differences = []
+    for name in sorted(kept.keys() | built.keys()):
+        have, want = kept[name].shape if name in kept else None, built.get(name)
+        if have == want:
+            continue
+        aside = copies.get(name) == have or is_buffer(name) or any(s.search(name) for s in skipped)
+        if want is None and aside:
+            continue
+        differences.append(Difference(name, have, want))
+    return Proof(answer["reference"], answer["class"], len(built), tuple(differences))
+
+
+def _spelling(config: Mapping[str, Any], names: Collection[str], built: Set[str]) -> Spelling | None:
+    model_type = config.get("model_type")
+    known = model_type in catalog_types()
+    return best(load_page(str(model_type)).spellings, names, built) if known else None
+
+
+def _failed(answer: Mapping[str, Any], config: Mapping[str, Any], *, trust_code: bool) -> EngineFailed:
+    if "missing" in answer:
+        return EngineFailed("--check", f"needs torch and transformers ({answer['missing']})", "install both")
+    way_out = "check model_type and the refused value"
+    if isinstance(config.get("auto_map"), dict) and not trust_code:
+        way_out = "its code travels with the checkpoint: --trust-remote-code would run it"
+    return EngineFailed("transformers", str(answer.get("error", "gave no answer")), way_out)

@@ -1,0 +1,117 @@
+"""Words that a model's source compares its config fields with: values to try, proven or dropped by building."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.reference.meta_models import model_class
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_WORDS = 12
+_POPPED = re.compile(r"""kwargs\.pop\(["'](\w*(?:dim|heads|size|layers|rank|experts)\w*)["'], (\d+|None)\)""")
+_QUOTIENT = re.compile(r"(?:config|self)\.(\w+) // (?:config|self)\.(\w+)")
+
+
+@cache
+def words(class_name: str) -> dict[str, tuple[str, ...]]:
+    """Field (or loop variable) name → the string constants that the class's modules compare it with."""
+    found: dict[str, dict[str, None]] = {}
+    for source in _sources(class_name):
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            for name, word in _compared(node):
+                for alias in _aliases(name):
+                    found.setdefault(alias, {})[word] = None
+    return {name: tuple(texts)[:_MAX_WORDS] for name, texts in found.items()}
+
+
+@cache
+def quotients(class_name: str) -> tuple[tuple[str, str], ...]:
+    """(a, b) for every `config.a // config.b` in the class's modules."""
+    found = (pair for source in _sources(class_name) for pair in _QUOTIENT.findall(source))
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _sources(class_name: str) -> tuple[str, ...]:
+    sources = []
+    modeling = model_class(class_name).__module__
+    for module in (modeling, modeling.replace(".modeling_", ".configuration_")):
+        try:
+            sources.append(inspect.getsource(importlib.import_module(module)))
+        except (ImportError, OSError, TypeError):
+            continue
+    return tuple(sources)
+
+
+def hidden_fields(config: Any) -> dict[str, int | None]:
+    """Settings that a config class takes and does not keep under their name: gemma4's `global_head_dim`."""
+    found: dict[str, int | None] = {}
+    try:
+        source = inspect.getsource(type(config))
+    except (OSError, TypeError):
+        return found
+    for name, default in _POPPED.findall(source):
+        if name not in vars(config):
+            found[name] = None if default == "None" else int(default)
+    for name in getattr(config, "sub_configs", {}):
+        inner = vars(config).get(name)
+        if hasattr(inner, "to_dict"):
+            found |= {f"{name}.{key}": value for key, value in hidden_fields(inner).items()}
+    return found
+
+
+def _compared(node: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+        names = [name for side in sides if (name := _last_name(side))]
+        for side in sides:
+            for constant in ast.walk(side):
+                if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                    for name in names:
+                        yield name, constant.value
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        for inner in ast.walk(node.annotation):
+            if isinstance(inner, ast.Subscript) and _last_name(inner.value) == "Literal":
+                for constant in ast.walk(inner.slice):
+                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                        yield node.target.id, constant.value
+    elif isinstance(node, ast.Dict) and all(_is_module(v) for v in node.values):
+        for key in node.keys:  # {"attention": AttentionLayer, "mamba": MambaLayer}
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                yield "layer_type", key.value
+                yield "layers_block_type", key.value
+    elif isinstance(node, ast.IfExp | ast.ListComp):
+        for inner in ast.walk(node):  # layer_types = ["full" if (i + 1) % 4 == 0 else "linear" for i in …]
+            if isinstance(inner, ast.IfExp):
+                for side in (inner.body, inner.orelse):
+                    if isinstance(side, ast.Constant) and isinstance(side.value, str):
+                        yield "layer_types", side.value
+
+
+def _is_module(node: ast.AST) -> bool:
+    """Sub-configs stand in dicts of classes, too, and are no kinds of layers."""
+    return isinstance(node, ast.Name) and not node.id.endswith("Config")
+
+
+def _last_name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Subscript):
+        return _last_name(node.value)
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _aliases(name: str) -> Iterator[str]:
+    """A loop variable speaks for its list: layer_type → layer_types; block_type → layers_block_type."""
+    yield name
+    yield f"{name}s"
+    if name.endswith("_type"):
+        yield from (f"layers_{name}", "layer_types", "mlp_layer_types", "layers_block_type")

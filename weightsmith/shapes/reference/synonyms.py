@@ -1,0 +1,84 @@
+"""Which other names a config class takes for its settings: asked by stating them, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.reference.meta_models import config_class, flatten, nested
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from weightsmith.shapes.page.expression import Value
+
+_TAKEN = re.compile(r"""kwargs\.(?:pop|get)\(["'](\w+)["']""")
+
+
+def synonyms(model_type: str, fields: Iterable[str]) -> dict[str, str]:
+    """Alias → field, for the numbers and flags of a page that a class also reads under another name.
+
+    From its table of attributes, by a line of its code, or at the top of a file that lacks the object they belong to.
+    """
+    default = _config(model_type, {})
+    if default is None:
+        return {}
+    values = flatten(default)
+    return {
+        alias: field
+        for field in fields
+        for alias in dict.fromkeys(_names(default, field, values))
+        if _is_read(model_type, alias, field, values.get(field))
+    }
+
+
+def _is_read(model_type: str, alias: str, field: str, usual: Value) -> bool:
+    """Whether the field has the alias's value, whichever that is: once may be a coincidence."""
+    read = []
+    for value in _trials(usual):
+        config = _config(model_type, nested({alias: value}))
+        if config is not None:
+            read.append(flatten(config).get(field) == value)
+    return len(read) > 1 and all(read)
+
+
+def _trials(usual: Value) -> list[Value]:
+    if isinstance(usual, bool):
+        return [True, False]
+    if usual in (None, 0, 1):
+        return [8, 24]
+    return [2 * usual, usual // 2, 3 * usual] if isinstance(usual, int) else []
+
+
+def _names(default: Any, field: str, values: Mapping[str, Value]) -> Iterator[str]:
+    prefix, _, last = field.rpartition(".")
+    owner = default
+    for part in prefix.split(".") if prefix else ():
+        owner = getattr(owner, part, None)
+    own = [alias for alias, name in (getattr(owner, "attribute_map", None) or {}).items() if name == last]
+    kind: type = type(owner)
+    for alias in (*own, *_taken(kind)):
+        name = f"{prefix}.{alias}".lstrip(".")
+        if name not in values:
+            yield name
+    if prefix and "." not in prefix and last not in values:
+        yield last
+
+
+@cache
+def _taken(owner: type) -> tuple[str, ...]:
+    """What a class takes out of a config under names of its own: Bloom's `n_embed`."""
+    try:
+        return tuple(dict.fromkeys(_TAKEN.findall(inspect.getsource(owner))))
+    except (OSError, TypeError):
+        return ()
+
+
+def _config(model_type: str, stated: Mapping[str, Any]) -> Any:
+    """The config object of a file that states these; None where the class refuses it."""
+    try:
+        return config_class(model_type).from_dict({**stated, "model_type": model_type})
+    except Exception:  # whatever a validator raises
+        return None

@@ -1,0 +1,196 @@
+"""The first witness at work: one family page against one table of tensors.
+
+Backwards: names give the layer counts and flags, shapes give equations, the solver gives every config that
+explains them, and the smallest correction of the stated config is taken. Then forwards, as the proof: the
+chosen config must predict exactly the names and shapes that are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.given.config import Stated, owner_of
+from weightsmith.shapes.given.draft_layers import is_buffer
+from weightsmith.shapes.given.list_entries import whole_lists
+from weightsmith.shapes.given.roles import match
+from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.predict import active_variant, slot_size
+from weightsmith.shapes.solve.branches import Answer, explain
+from weightsmith.shapes.solve.check import Misfit, prove
+from weightsmith.shapes.solve.equations import Evidence, count_facts, plain_facts, solve_facts
+from weightsmith.shapes.solve.observations import observe
+from weightsmith.shapes.solve.presence import decide
+from weightsmith.shapes.solve.propagation import Contradiction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from weightsmith.shapes.given.roles import Matching, NameTable, Role
+    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.page import Page, Pattern
+    from weightsmith.shapes.page.spellings import Spelling
+    from weightsmith.shapes.solve.check import Proof
+    from weightsmith.shapes.solve.equations import Fact
+    from weightsmith.shapes.solve.solver import Component
+
+__all__ = ["Answer", "Evidence", "Fit", "Misfit", "fit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well a page explains a checkpoint.
+
+    empty_roles: parts of the page that these weights do not have; unusual: those of them that the class's own
+    defaults would have. A page with many optional parts contains poorer families, so of two pages that explain
+    the weights the one with fewer of these is meant. spelling: how the names on disk were read, None as they are.
+    """
+
+    page: Page
+    layout: str
+    spelling: Spelling | None
+    answer: Answer
+    evidence: Mapping[str, tuple[Evidence, ...]]
+    absent_roles: tuple[str, ...]
+    missing: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    misfits: tuple[Misfit, ...]
+    matched: int
+    empty_roles: int
+    unusual: int
+
+    @property
+    def explains(self) -> bool:
+        """Every tensor is predicted, and every predicted tensor is there."""
+        return not (self.missing or self.unmatched or self.misfits)
+
+    @property
+    def plausible(self) -> bool:
+        """Not perfect, but surely this family: holes and extras, no wrong shape, no role that is missing whole."""
+        extras = len(self.unmatched) <= self.matched
+        return extras and not self.misfits and not self.absent_roles
+
+    @property
+    def distance(self) -> tuple[int, float]:
+        """What is left unexplained, then how much of the stated config had to give way."""
+        return len(self.missing) + len(self.unmatched) + len(self.misfits), self.answer.cost
+
+
+def fit(
+    page: Page,
+    layout: str,
+    table: NameTable,
+    stated: Stated,
+    shared: frozenset[str],
+    *,
+    exactly: bool = False,
+    spelling: Spelling | None = None,
+) -> Fit | None:
+    """The best explanation that `page` has for the tensors of `table`.
+
+    shared: names of tensors that share their bytes. exactly: None, and soon, where the page cannot explain
+    every tensor; otherwise always a Fit. spelling: how the names are read; of a body that was saved alone nothing
+    else is expected.
+    """
+    patterns = page.layouts[layout]
+    if spelling is not None:
+        table = table.read(spelling)
+        patterns = tuple(p for p in patterns if p.text.startswith(spelling.stem))
+    matching = match(patterns, table)
+    if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
+        return None
+    counts = list(count_facts(matching.roles))
+    facts = counts + list(plain_facts(matching.roles))
+    try:
+        solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
+        sizes = {fact.polynomial: fact.size for fact in counts}
+        known = {**solved.known, **whole_lists(solved.known)}
+        counted = {**stated.completed(), **known}
+        observations = observe(matching.roles, sizes, counted, known, shared)
+        narrowed = _narrowed(solved.components)
+        groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
+        answer, facts = explain(
+            matching.roles,
+            facts,
+            known,
+            groups,
+            stated,
+            lambda values: not prove(matching, values).faults,
+            exactly=exactly,
+        )
+    except Contradiction:
+        return None
+    proof = prove(matching, answer.values)
+    found = _as_fit(page, layout, spelling, matching, answer, proof, facts)
+    return found if found.explains or not exactly else None
+
+
+def _as_fit(
+    page: Page,
+    layout: str,
+    spelling: Spelling | None,
+    matching: Matching,
+    answer: Answer,
+    proof: Proof,
+    facts: Iterable[Fact],
+) -> Fit:
+    missing = set(proof.missing)
+    absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
+    empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]
+    defaults = Stated(None, page).completed()
+    left = tuple(name for name in proof.unmatched if not _expected_leftover(name, page))
+    return Fit(
+        page=page,
+        layout=layout,
+        spelling=spelling,
+        answer=answer,
+        evidence=_evidence(facts, matching.roles, page),
+        absent_roles=tuple(p.text for p in absent if p.name((0,) * len(p.slots)) in missing),
+        missing=tuple(map(spelling.write, proof.missing)) if spelling else proof.missing,
+        unmatched=left,
+        misfits=proof.misfits,
+        matched=sum(len(role.tensors) for role in matching.roles),
+        empty_roles=len(empty),
+        unusual=sum(by_default(pattern, defaults) for pattern in empty),
+    )
+
+
+def by_default(pattern: Pattern, defaults: Mapping[str, Value]) -> bool:
+    """Whether a config of class defaults has such tensors, at the first or the last of its indices."""
+    tops = tuple(slot_size(pattern, place, defaults) - 1 for place in range(len(pattern.slots)))
+    if any(top < 0 for top in tops):
+        return False
+    corners = {(0,) * len(tops), tops}
+    return any(active_variant(pattern, corner, defaults) is not None for corner in corners)
+
+
+def _expected_leftover(name: str, page: Page) -> bool:
+    """What loaders skip; and what the page says it cannot express: the family's own, though no equation explains it."""
+    return is_buffer(name) or (bool(page.unexpressed) and name_key(name) in page.unexpressed)
+
+
+def _narrowed(components: Iterable[Component]) -> dict[str, tuple[Value, ...]]:
+    """Fields that the equations leave open, with all values that they allow."""
+    found: dict[str, tuple[Value, ...]] = {}
+    for component in components:
+        for field in component.fields if component.exhaustive else ():
+            if all(field in solution for solution in component.solutions):
+                found[field] = tuple(dict.fromkeys(s[field] for s in component.solutions))
+    return found
+
+
+def _evidence(facts: Iterable[Fact], roles: Iterable[Role], page: Page) -> dict[str, tuple[Evidence, ...]]:
+    """Per field, one tensor for each different equation that mentions it."""
+    found: dict[str, dict[str, Evidence]] = {}
+    for fact in facts:
+        for field in {owner_of(name) for name in fact.polynomial.fields()}:
+            found.setdefault(field, {}).setdefault(fact.evidence.equation, fact.evidence)
+    for role in roles:
+        for condition in (v.condition for v in role.pattern.variants if v.condition):
+            first = next(iter(role.tensors.values()), None)
+            name = first.name if first else role.pattern.name((0,) * len(role.pattern.slots))
+            state = "present" if first else "absent"
+            for field in condition.names & set(page.fields):
+                evidence = Evidence(name, None, None, f"{state}; exists if {condition.text}")
+                found.setdefault(field, {}).setdefault(evidence.equation, evidence)
+    return {field: tuple(by_equation.values()) for field, by_equation in found.items()}

@@ -1,0 +1,267 @@
+"""Derives per-layer lists (`layer_types`, `mlp_only_layers`) from which tensors each layer has.
+
+A condition reads such a list at one or a few places, so the places are found by watching it read, grouped
+where a condition ties them together, and solved group by group: the cost grows with the layers, not with the
+number of possible lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.given.config import freeze
+from weightsmith.shapes.solve.candidate_values import OTHER, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from weightsmith.shapes.given.config import Stated
+    from weightsmith.shapes.page.condition_uses import Reading
+    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.solve.observations import Observation
+
+Place = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
+# Lists that differ only in a few places are all listed; beyond this many only the likeliest is.
+MAX_LISTS = 32
+# Places that one condition ties together, and ways to fill them, before the search gives up.
+MAX_TIED, MAX_WAYS = 4, 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """choices: per list field a value, the likeliest first. loose: fields with more explanations than these."""
+
+    choices: tuple[Mapping[str, Value], ...]
+    loose: frozenset[str]
+
+
+class _Watched:
+    """Stands for a list in a condition: answers from the trial and notes which places were read."""
+
+    __slots__ = ("field", "length", "places", "trial")
+
+    def __init__(self, field: str, length: int, trial: Mapping[Place, Value], places: list[Place]) -> None:
+        self.field, self.length, self.trial, self.places = field, length, trial, places
+
+    def __getitem__(self, position: int) -> Any:
+        if not isinstance(position, int) or not -self.length <= position < self.length:
+            raise IndexError
+        place = self.field, position % self.length
+        self.places.append(place)
+        return self.trial.get(place)
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int):
+            return False
+        self.places.append((self.field, value))
+        return bool(self.trial.get((self.field, value)))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def explain_lists(
+    fields: Sequence[str],
+    observations: Sequence[Observation],
+    values: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    stated: Stated,
+    asked: Mapping[str, Reading],
+) -> Lists | None:
+    """Every way to fill the lists that explains the observations; None when there is none.
+
+    values: all other fields. counted: what a loader would take, the lists included.
+    """
+    lengths = {f: _length(f, observations, values, counted, stated) for f in fields}
+    options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
+    clusters = _clusters(observations, values, lengths, options)
+    if clusters is None:
+        return Lists((_as_stated(fields, counted),), frozenset(fields))
+    filled: list[tuple[tuple[Place, ...], list[tuple[Value, ...]]]] = []
+    for places, constraints in clusters:
+        ways = [w for w in _ways(places, options) if _explains(places, w, constraints, values, lengths)]
+        if not ways:
+            return None
+        filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
+    own = frozenset(field for field in fields if stated.has(field))
+    undeclared = frozenset(fields) - set(stated.page.lists)
+    found = _assembled(fields, filled, lengths, counted, asked, options, own, undeclared)
+    kept = _as_stated(fields, counted)
+    whole = {**values, **kept}
+    # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
+    if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.combinations()):
+        return Lists((kept, *(c for c in found.choices if c != kept)), found.loose | undeclared)
+    return found
+
+
+def _length(
+    field: str,
+    observations: Iterable[Observation],
+    values: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    stated: Stated,
+) -> int:
+    declared = stated.page.lists.get(field)
+    length = declared.substitute(values).known() if declared else None
+    if length is None:
+        length = max((s for seen in observations if field in seen.fields() for s in seen.sizes), default=0)
+    return length
+
+
+_Constraint = tuple["Observation", tuple[int, ...]]
+
+
+def _clusters(
+    observations: Sequence[Observation],
+    values: Mapping[str, Value],
+    lengths: Mapping[str, int],
+    options: Mapping[str, Sequence[Value]],
+) -> list[tuple[tuple[Place, ...], list[_Constraint]]] | None:
+    """Places that must be filled together, with the observations that read them; None when too many are tied."""
+    groups: dict[frozenset[Place], list[_Constraint]] = {}
+    for seen in observations:
+        for combination in seen.combinations():
+            places = _touched(seen, combination, values, lengths, options)
+            if places is None:
+                return None
+            merged, constraints = set(places), [(seen, combination)]
+            for other in [g for g in groups if g & merged]:
+                merged |= other
+                constraints += groups.pop(other)
+            if len(merged) > MAX_TIED:
+                return None
+            groups[frozenset(merged)] = groups.get(frozenset(merged), []) + constraints
+    return [(tuple(sorted(places)), constraints) for places, constraints in groups.items()]
+
+
+def _touched(
+    seen: Observation,
+    combination: tuple[int, ...],
+    values: Mapping[str, Value],
+    lengths: Mapping[str, int],
+    options: Mapping[str, Sequence[Value]],
+) -> set[Place] | None:
+    """The places that one condition may read, found by trying what it has read so far."""
+    places: set[Place] = set()
+    while True:
+        found: set[Place] = set()
+        ordered = tuple(sorted(places))
+        for way in _ways(ordered, options):
+            read: list[Place] = []
+            seen.expected(combination, _watching(values, lengths, dict(zip(ordered, way, strict=True)), read))
+            found |= set(read)
+        if found <= places:
+            return places
+        places |= found
+        if len(places) > MAX_TIED:
+            return None
+
+
+def _watching(
+    values: Mapping[str, Value], lengths: Mapping[str, int], trial: Mapping[Place, Value], read: list[Place]
+) -> dict[str, Value]:
+    return {**values, **{field: _Watched(field, length, trial, read) for field, length in lengths.items()}}
+
+
+def _ways(places: Sequence[Place], options: Mapping[str, Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
+    return product(*(options[field] for field, _ in places))
+
+
+def _explains(
+    places: Sequence[Place],
+    way: tuple[Value, ...],
+    constraints: Iterable[_Constraint],
+    values: Mapping[str, Value],
+    lengths: Mapping[str, int],
+) -> bool:
+    environment = _watching(values, lengths, dict(zip(places, way, strict=True)), [])
+    return all(seen.explained(combination, environment) for seen, combination in constraints)
+
+
+def _strangeness(places: Sequence[Place], way: tuple[Value, ...], counted: Mapping[str, Value]) -> int:
+    """How many places are filled otherwise than stated; a value that no condition names is the last resort."""
+    strange = 0
+    for (field, position), value in zip(places, way, strict=True):
+        items = counted.get(field)
+        if value is OTHER:
+            strange += 1000
+        elif isinstance(value, bool):
+            strange += value != (isinstance(items, list | tuple) and position in items)
+        elif not (isinstance(items, list | tuple) and position < len(items) and items[position] == value):
+            strange += 1
+    return strange
+
+
+def _as_stated(fields: Iterable[str], counted: Mapping[str, Value]) -> dict[str, Value]:
+    return {field: freeze(counted.get(field)) for field in fields}
+
+
+def _assembled(
+    fields: Sequence[str],
+    filled: Sequence[tuple[tuple[Place, ...], list[tuple[Value, ...]]]],
+    lengths: Mapping[str, int],
+    counted: Mapping[str, Value],
+    asked: Mapping[str, Reading],
+    options: Mapping[str, Sequence[Value]],
+    own: frozenset[str],
+    undeclared: frozenset[str],
+) -> Lists:
+    """Whole lists from the places; a place that no condition reads keeps what is stated, and makes the list loose.
+
+    own: lists that the file has. undeclared: those that may be longer than there are layers.
+    """
+    first = {p: v for places, ways in filled for p, v in zip(places, ways[0], strict=True)}
+    loose = {field for places, ways in filled if len(ways) > 1 for field, _ in places}
+    for field in fields:
+        read = {position for name, position in first if name == field}
+        # A list of members may hold any number that no layer has.
+        if not asked[field].indexed or read != set(range(lengths[field])) or field in undeclared:
+            loose.add(field)
+    total = 1
+    for _, ways in filled:
+        total *= len(ways)
+    choices = [_whole(fields, first, lengths, counted, asked, options, own, undeclared)]
+    if 1 < total <= MAX_LISTS:
+        for picked in product(*(ways for _, ways in filled)):
+            trial = {
+                p: v
+                for (places, _), way in zip(filled, picked, strict=True)
+                for p, v in zip(places, way, strict=True)
+            }
+            choices.append(_whole(fields, trial, lengths, counted, asked, options, own, undeclared))
+    kept = {tuple(sorted((k, str(v)) for k, v in choice.items())): choice for choice in choices}
+    return Lists(tuple(kept.values()), frozenset(loose))
+
+
+def _whole(
+    fields: Sequence[str],
+    trial: Mapping[Place, Value],
+    lengths: Mapping[str, int],
+    counted: Mapping[str, Value],
+    asked: Mapping[str, Reading],
+    options: Mapping[str, Sequence[Value]],
+    own: frozenset[str],
+    undeclared: frozenset[str],
+) -> dict[str, Value]:
+    whole: dict[str, Value] = {}
+    for field in fields:
+        stated = counted.get(field)
+        items = tuple(stated) if isinstance(stated, list | tuple) else ()
+        if asked[field].members and not asked[field].indexed:
+            tested = {position for name, position in trial if name == field}
+            inside = {p for (name, p), v in trial.items() if name == field and v}
+            # What the file says of layers that are not there is kept; a class default is not meant for them.
+            kept = [i for i in items if i in inside or (i not in tested and field in own)]
+            value: Value = (*kept, *sorted(inside - set(kept)))
+            whole[field] = None if stated is None and not value else value
+            continue
+        fill = next((v for v in options[field] if v is not OTHER), None)
+        spare = items[lengths[field] :] if field in undeclared else ()
+        read = (trial.get((field, p), items[p] if p < len(items) else fill) for p in range(lengths[field]))
+        whole[field] = (*read, *spare)
+    return whole

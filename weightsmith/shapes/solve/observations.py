@@ -1,0 +1,182 @@
+"""What the presence and absence of tensors says: one observation per condition and set of indices, seen once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.shapes.given.config import ADDITION, ODDITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from weightsmith.shapes.given.roles import Role
+    from weightsmith.shapes.page.expression import Condition, Polynomial, Value
+
+Combination = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Roles that exist under the same condition for the same indices.
+
+    conditions: any of them makes the tensor exist (none: it always does). counts: slot counts that must be
+    positive too. names, sizes: the slots that the conditions read and how many values each takes. present: the
+    index combinations, over those slots, that have a tensor. required False: absence says nothing. copy: the
+    tensor may be written although its condition does not hold; shared: its bytes are another tensor's.
+    """
+
+    conditions: tuple[Condition, ...]
+    counts: tuple[Polynomial, ...]
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    present: frozenset[Combination]
+    required: bool
+    copy: bool
+    shared: bool
+
+    def fields(self) -> frozenset[str]:
+        """The names that decide about existence, slots left out."""
+        read = (condition.names for condition in self.conditions)
+        counted = (count.fields() for count in self.counts)
+        return frozenset().union(*read, *counted) - set(self.names)
+
+    def combinations(self) -> Iterable[Combination]:
+        return product(*map(range, self.sizes)) if self.required else self.present
+
+    def expected(self, combination: Combination, values: Mapping[str, Value]) -> bool:
+        if self.counts and any((count.substitute(values).known() or 0) < 1 for count in self.counts):
+            return False
+        if not self.conditions:
+            return True
+        environment = {**values, **dict(zip(self.names, combination, strict=True))}
+        return any(_holds(condition, environment) for condition in self.conditions)
+
+    def explained(self, combination: Combination, values: Mapping[str, Value]) -> bool:
+        actual = combination in self.present
+        return self.expected(combination, values) == actual or (self.copy and actual)
+
+    def refuted(self, values: Mapping[str, Value], lists: Iterable[str]) -> bool:
+        """Whether `values` alone rule out what was seen, whatever the lists hold."""
+        if self.counts and any((count.substitute(values).known() or 0) < 1 for count in self.counts):
+            return bool(self.present)
+        unread = {**values, **dict.fromkeys(lists, _UNREAD)}
+        for combination in self.combinations():
+            environment = {**unread, **dict(zip(self.names, combination, strict=True))}
+            outcomes = {_outcome(condition, environment) for condition in self.conditions}
+            expected = True if True in outcomes else None if None in outcomes else False
+            actual = combination in self.present
+            if expected is not None and expected != actual and not (self.copy and actual):
+                return True
+        return False
+
+    def unexplained(self, values: Mapping[str, Value]) -> int:
+        """How many index combinations have a tensor that `values` do not predict, or lack one that they do."""
+        return sum(not self.explained(combination, values) for combination in self.combinations())
+
+    def oddity(self, values: Mapping[str, Value], stated: bool) -> float:
+        """The price of a copy that is stored though tied, or that shares its bytes though it is not.
+
+        stated: the file itself says whether it is tied; a mere class default is believed less than the weights.
+        """
+        if not (self.copy and self.present):
+            return 0.0
+        price = ODDITY if stated else ODDITY + ADDITION
+        return price * (self.expected(next(iter(self.present)), values) == self.shared)
+
+
+class _Unread(Exception):
+    """A condition asks what a list holds."""
+
+
+class _UnreadList:
+    """Stands for a list that is not known yet."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise _Unread
+
+    __getitem__ = __contains__ = __len__ = __bool__ = __iter__ = _refuse
+
+
+_UNREAD = _UnreadList()
+
+
+def _outcome(condition: Condition, environment: Mapping[str, Value]) -> bool | None:
+    """None where it depends on a list that is not known."""
+    try:
+        return _holds(condition, environment)
+    except _Unread:
+        return None
+
+
+def _holds(condition: Condition, environment: Mapping[str, Value]) -> bool:
+    """One that reads what is not known, or not of that type, does not hold."""
+    try:
+        return condition.holds(environment)
+    except (KeyError, TypeError, IndexError, ZeroDivisionError, AttributeError):
+        return False
+
+
+def observe(
+    roles: Iterable[Role],
+    sizes: Mapping[Polynomial, int],
+    counted: Mapping[str, Value],
+    known: Mapping[str, Value],
+    shared: frozenset[str],
+) -> dict[Observation, int]:
+    """Every observation and how many roles make it.
+
+    sizes: slot counts as the names attest them. counted: what a loader would take for every field, for slots
+    that no name attests. known: fields that are certain. shared: names of tensors that share their bytes.
+    """
+    found: dict[Observation, int] = {}
+    for role in roles:
+        seen = _observe(role, sizes, counted, known, shared)
+        if seen is not None:
+            found[seen] = found.get(seen, 0) + 1
+    return found
+
+
+def _observe(
+    role: Role,
+    sizes: Mapping[Polynomial, int],
+    counted: Mapping[str, Value],
+    known: Mapping[str, Value],
+    shared: frozenset[str],
+) -> Observation | None:
+    pattern = role.pattern
+    always = any(variant.condition is None for variant in pattern.variants)
+    conditions = () if always else tuple(v.condition for v in pattern.variants if v.condition)
+    open_counts = () if role.tensors else _open_counts(role, sizes, known)
+    if (always and not open_counts) or not (pattern.required or role.tensors):
+        return None
+    read = frozenset().union(*(condition.names for condition in conditions))
+    positions = [place for place, slot in enumerate(pattern.slots) if slot.name in read]
+    return Observation(
+        conditions=conditions,
+        counts=open_counts,
+        names=tuple(pattern.slots[p].name for p in positions),
+        sizes=tuple(_size(pattern.slots[p].count, role.tops[p], sizes, counted) for p in positions),
+        present=frozenset(tuple(indices[p] for p in positions) for indices in role.tensors),
+        required=pattern.required,
+        copy=pattern.copy_of is not None,
+        shared=any(tensor.name in shared for tensor in role.tensors.values())
+        if pattern.copy_of is not None
+        else False,
+    )
+
+
+def _open_counts(
+    role: Role, sizes: Mapping[Polynomial, int], known: Mapping[str, Value]
+) -> tuple[Polynomial, ...]:
+    """Slot counts of a role without tensors that nothing attests: one of them may be 0."""
+    counts = (slot.count for slot in role.pattern.slots)
+    return tuple(c for c in counts if c not in sizes and c.substitute(known).known() is None)
+
+
+def _size(count: Polynomial, top: int, sizes: Mapping[Polynomial, int], counted: Mapping[str, Value]) -> int:
+    attested = sizes.get(count)
+    if attested is None:
+        attested = count.substitute(counted).known() or 0
+    return max(attested, top + 1, 0)

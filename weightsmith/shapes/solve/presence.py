@@ -1,0 +1,338 @@
+"""Which flags, layer boundaries and layer lists explain which tensors are there and which are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.given.config import freeze
+from weightsmith.shapes.page.condition_uses import Reading, readings
+from weightsmith.shapes.solve.candidate_values import distinct, domain
+from weightsmith.shapes.solve.layer_lists import explain_lists
+from weightsmith.shapes.solve.propagation import Contradiction
+from weightsmith.shapes.solve.shape_variants import fields_of_shapes, variant_choices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from weightsmith.shapes.given.config import Stated
+    from weightsmith.shapes.given.roles import Role
+    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.solve.observations import Observation
+
+# A search that looks at more combinations than this keeps the file's own values and claims nothing.
+MAX_NODES = 60_000
+MAX_EXPLANATIONS = 4_000
+# Settings of the other fields for which the lists that go with them are searched: milliseconds each.
+MAX_FILLINGS = 300
+# A head with its bias, and an embedding of either side, are easily stored though tied; a whole second model is
+# less likely than a wrong flag.
+FEW_COPIES = 4
+# Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
+MAX_CHANGES = 2
+
+Combination = tuple["Value", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields that conditions tie together, and what they can be.
+
+    explanations: combinations that explain the names exactly, or as well as any tried. exact: they leave
+    nothing unexplained. complete: there are no others, up to values that no condition tells apart. odd: per
+    explanation, the price of a tied head that is stored. loose: lists that have more explanations than are
+    listed.
+    """
+
+    fields: tuple[str, ...]
+    explanations: tuple[Combination, ...]
+    odd: tuple[float, ...]
+    exact: bool
+    complete: bool
+    loose: frozenset[str] = frozenset()
+
+
+def decide(
+    roles: Sequence[Role],
+    observations: Mapping[Observation, int],
+    known: Mapping[str, Value],
+    stated: Stated,
+    candidates: Mapping[str, Sequence[Value]],
+    *,
+    exactly: bool = False,
+) -> tuple[Group, ...]:
+    """Explains the presence of every conditional tensor, fields that are not `known` by trying their values.
+
+    roles: the matched patterns, for fields that decide about shapes alone. observations: what was seen, and how
+    many roles agree on it. candidates: all values of the fields that equations have narrowed down. exactly:
+    raises Contradiction where nothing explains all that was seen.
+    """
+    decided = (seen for seen in observations if not seen.fields() - set(known))
+    if exactly and any(seen.unexplained(known) for seen in decided):
+        raise Contradiction
+    counted = _as_loaded(stated, known)
+    groups: list[Group] = []
+    for fields, members in _linked(observations, known, stated):
+        weighted = {seen: observations[seen] for seen in members}
+        groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
+    read = fields_of_shapes(roles)
+    listed = {
+        field: [c[group.fields.index(field)] for c in group.explanations]
+        for group in groups
+        for field in group.loose & read
+    }
+    groups = [_without(group, group.loose & read) for group in groups]
+    by_presence = frozenset(known).union(*(group.fields for group in groups))
+    for field, values, complete in variant_choices(roles, by_presence, counted, stated):
+        values = list(candidates.get(field, values))
+        if field in listed:  # presence has its say in it too, after the shapes: they leave fewer lists
+            values = distinct([*values, *listed[field]])
+            values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
+        loose = frozenset() if complete or field in candidates else frozenset({field})
+        groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
+    return tuple(groups)
+
+
+def _possible(
+    field: str, value: Value, observations: Iterable[Observation], known: Mapping[str, Value]
+) -> bool:
+    """Whether `value` explains every observation that depends on nothing else that is open."""
+    values = {**known, field: value}
+    concerned = (seen for seen in observations if field in seen.fields() and seen.fields() <= set(values))
+    return all(seen.explained(c, values) for seen in concerned for c in seen.combinations())
+
+
+def _without(group: Group, free: frozenset[str]) -> Group:
+    """The group with some lists left free: presence says too little about them, so the shapes decide."""
+    if not free:
+        return group
+    kept = [place for place, field in enumerate(group.fields) if field not in free]
+    fewer: dict[Combination, float] = {}
+    for combination, odd in zip(group.explanations, group.odd, strict=True):
+        fewer.setdefault(tuple(combination[place] for place in kept), odd)
+    return Group(
+        tuple(group.fields[place] for place in kept),
+        tuple(fewer),
+        tuple(fewer.values()),
+        group.exact,
+        group.complete,
+        group.loose - free,
+    )
+
+
+def _as_loaded(stated: Stated, known: Mapping[str, Value]) -> dict[str, Value]:
+    """What a loader would take for every field, computed defaults following what is known by now."""
+    counted = {**stated.completed(), **known}
+    for name, field in stated.page.fields.items():
+        if name not in known and field.expression is not None and not stated.has(name):
+            counted[name] = field.default(counted)
+    return counted
+
+
+def _linked(
+    observations: Iterable[Observation], known: Mapping[str, Value], stated: Stated
+) -> list[tuple[list[str], list[Observation]]]:
+    """Observations grouped by the undecided fields that they share."""
+    groups: list[tuple[set[str], list[Observation]]] = []
+    for seen in observations:
+        fields = {name for name in seen.fields() if name in stated.page.fields and name not in known}
+        members, apart = [seen], []
+        if not fields:
+            continue
+        for group in groups:
+            if group[0] & fields:
+                fields |= group[0]
+                members = group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (fields, members)]
+    return [(sorted(fields), members) for fields, members in groups]
+
+
+def _explain(
+    fields: Sequence[str],
+    group: Mapping[Observation, int],
+    known: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    stated: Stated,
+    candidates: Mapping[str, Sequence[Value]],
+    *,
+    exactly: bool,
+) -> Group:
+    asked = readings(condition for seen in group for condition in seen.conditions)
+    lists = [field for field in fields if field in asked and asked[field].listed]
+    scalars = [field for field in fields if field not in lists]
+    domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
+    plain = [seen for seen in group if not seen.fields() & set(lists)]
+    search = _Search(_ordered(scalars, domains, tuple(group)), domains, tuple(group), known, frozenset(lists))
+    found: list[tuple[Combination, float]] = []
+    loose: set[str] = set()
+    fillings = 0
+    for values in search.exact():
+        if lists:
+            fillings += 1
+            if fillings > MAX_FILLINGS:
+                search.exhausted = True
+                break
+            reading = [seen for seen in group if seen not in plain]
+            explained = explain_lists(lists, reading, {**known, **values}, counted, stated, asked)
+            if explained is None:
+                continue
+            loose |= explained.loose
+            choices = explained.choices
+        else:
+            choices = ({},)
+        for choice in choices:
+            whole = {**values, **choice}
+            odd = sum(
+                seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
+                * (3 if roles > FEW_COPIES else 1)
+                for seen, roles in group.items()
+                if seen.copy
+            )
+            found.append((tuple(whole[field] for field in fields), odd))
+            if len(found) >= MAX_EXPLANATIONS:
+                search.exhausted = True
+                break
+        if search.exhausted:
+            break
+    if not found and exactly:
+        raise Contradiction
+    if not found:
+        nearest = _nearest(fields, group, {**known}, counted, domains, stated)
+        return Group(tuple(fields), (nearest,), (0.0,), False, False, frozenset(lists))
+    combinations, odd_prices = zip(*found, strict=True)
+    for place, field in enumerate(fields):
+        if field in scalars and field not in candidates:
+            loose |= {field} if _unbounded(combinations, place, domains[field]) else set()
+    return Group(tuple(fields), combinations, odd_prices, True, not search.exhausted, frozenset(loose))
+
+
+def _unbounded(combinations: Sequence[Combination], place: int, tried: Sequence[Value]) -> bool:
+    """Whether numbers stand for others that were not tried: all beyond a boundary, or between two of them."""
+    numbers = {c[place] for c in combinations if isinstance(c[place], int) and not isinstance(c[place], bool)}
+    every = {value for value in tried if isinstance(value, int) and not isinstance(value, bool)}
+    gap = next((number for number in range(len(every) + 1) if number not in every), 0)
+    return len(numbers) > 1 and (max(numbers) >= gap or max(numbers) == max(every))
+
+
+def _domain(
+    field: str,
+    stated: Stated,
+    asked: Mapping[str, Reading],
+    group: Iterable[Observation],
+    counted: Mapping[str, Value],
+    known: Mapping[str, Value],
+    candidates: Mapping[str, Sequence[Value]],
+) -> list[Value]:
+    if field in candidates:
+        return distinct(candidates[field])
+    together = {name for seen in group if field in seen.fields() for name in seen.fields()}
+    numbers = [v for n in together if isinstance(v := known.get(n), int) and not isinstance(v, bool)]
+    reading = asked.get(field, Reading(counted=True))
+    return domain(field, stated.page, reading, group, freeze(counted.get(field)), numbers)
+
+
+def _ordered(
+    fields: Sequence[str], domains: Mapping[str, Sequence[Value]], group: Sequence[Observation]
+) -> list[str]:
+    """Fields in an order in which conditions become decidable early: the next one shares a condition, and is small."""
+    left = set(fields)
+    order: list[str] = []
+    while left:
+        touched = {f for seen in group if seen.fields() & set(order) for f in seen.fields()}
+        best = min(left, key=lambda f: (f not in touched, len(domains[f]), f))
+        order.append(best)
+        left.remove(best)
+    return order
+
+
+class _Search:
+    """Depth-first over the fields' values; a condition prunes as soon as all that it reads is chosen.
+
+    lists: read by some conditions and not searched here; those prune where the other fields suffice.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[str],
+        domains: Mapping[str, Sequence[Value]],
+        group: Sequence[Observation],
+        known: Mapping[str, Value],
+        lists: frozenset[str] = frozenset(),
+    ) -> None:
+        self.exhausted = False
+        self._order, self._domains, self._known, self._lists = order, domains, known, lists
+        self._nodes = 0
+        self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
+        # Per depth, the observations that become decidable with the field chosen there.
+        self._due: list[list[tuple[int, tuple[str, ...], Observation]]] = [[] for _ in order]
+        for number, seen in enumerate(group):
+            fields = tuple(f for f in order if f in seen.fields())
+            if fields:
+                self._due[max(order.index(f) for f in fields)].append((number, fields, seen))
+
+    def exact(self) -> Iterator[dict[str, Value]]:
+        """Every combination that explains all observations, until the search is exhausted."""
+        yield from self._descend(0, {})
+
+    def _descend(self, depth: int, values: dict[str, Value]) -> Iterator[dict[str, Value]]:
+        if depth == len(self._order):
+            yield dict(values)
+            return
+        field = self._order[depth]
+        for value in self._domains[field]:
+            self._nodes += 1
+            if self._nodes > MAX_NODES:
+                self.exhausted = True
+                return
+            values[field] = value
+            if all(
+                self._explained(number, fields, seen, values) for number, fields, seen in self._due[depth]
+            ):
+                yield from self._descend(depth + 1, values)
+            if self.exhausted:
+                return
+        values.pop(field, None)
+
+    def _explained(
+        self, number: int, fields: tuple[str, ...], seen: Observation, values: Mapping[str, Value]
+    ) -> bool:
+        key = number, tuple((type(values[f]), values[f]) for f in fields)
+        if key not in self._memory:
+            environment = {**self._known, **values}
+            if seen.fields() & self._lists:
+                self._memory[key] = not seen.refuted(environment, self._lists)
+            else:
+                self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
+        return self._memory[key]
+
+
+def _nearest(
+    fields: Sequence[str],
+    group: Mapping[Observation, int],
+    known: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    domains: Mapping[str, Sequence[Value]],
+    stated: Stated,
+) -> Combination:
+    """The stated values with the one or two changes that leave the fewest tensors unexplained."""
+
+    def score(values: Mapping[str, Value]) -> tuple[int, float]:
+        wrong = sum(weight * seen.unexplained({**known, **values}) for seen, weight in group.items())
+        return wrong, stated.cost(fields, values)
+
+    best = {field: freeze(counted.get(field)) for field in fields}
+    least = score(best)
+    trials = 0
+    for _ in range(MAX_CHANGES):
+        start = dict(best)
+        for field, options in domains.items():
+            for value in options:
+                trials += 1
+                if trials > MAX_NODES // 10:
+                    break
+                trial = {**start, field: value}
+                if (price := score(trial)) < least:
+                    best, least = trial, price
+    return tuple(best[field] for field in fields)

@@ -1,0 +1,215 @@
+"""All that fields can be together: partial solutions of equations and of conditions, joined and priced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.given.config import CHANGE, freeze
+from weightsmith.shapes.solve.candidate_values import OTHER, distinct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.given.config import Stated
+    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.solve.presence import Group
+    from weightsmith.shapes.solve.solver import Component
+
+# Pools that a rule ties together are combined only while that many combinations remain.
+MAX_JOINT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One assignment of a pool's fields. odd: what it costs beside the corrections."""
+
+    values: Mapping[str, Value]
+    odd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Fields that are decided together. complete: there are no other ways. loose: fields with others all the same."""
+
+    fields: frozenset[str]
+    ways: tuple[Way, ...]
+    complete: bool
+    loose: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The cheapest way of one pool, and what else each field could be.
+
+    options: all values that explain the weights, empty when they could not all be found. cheapest: what is
+    left of them at the lowest price.
+    """
+
+    pool: Pool
+    way: Way
+    options: Mapping[str, tuple[Value, ...]]
+    cheapest: Mapping[str, tuple[Value, ...]]
+
+
+def from_component(component: Component) -> Pool:
+    return Pool(component.fields, tuple(Way(s) for s in component.solutions), component.exhaustive)
+
+
+def from_group(group: Group, known: Mapping[str, Value]) -> Pool:
+    """The explanations that agree with what is known by now."""
+    ways = []
+    for combination, odd in zip(group.explanations, group.odd, strict=True):
+        values = dict(zip(group.fields, combination, strict=True))
+        if all(known[f] == v or _stands_for(f, v, known[f], group) for f, v in values.items() if f in known):
+            ways.append(Way({f: v for f, v in values.items() if f not in known}, odd))
+    fields = frozenset(group.fields) - set(known)
+    return Pool(fields, tuple(ways), group.complete and group.exact, group.loose)
+
+
+def _stands_for(field: str, tried: Value, known: Value, group: Group) -> bool:
+    """A number tried beyond every boundary stands for all of them; whether this one is, the forward proof says."""
+    numbers = (isinstance(v, int) and not isinstance(v, bool) for v in (tried, known))
+    return field in group.loose and all(numbers)
+
+
+def join(pools: Iterable[Pool], stated: Stated) -> list[Pool]:
+    """The pools, those that share a field or that a rule or a list ties together made one."""
+    joined: list[Pool] = []
+    for pool in pools:
+        fields, group, apart = pool.fields, [pool], []
+        for other in joined:
+            if fields & other.fields or _tied(fields, other.fields, stated.page):
+                fields, group = fields | other.fields, [*group, other]
+            else:
+                apart.append(other)
+        joined = [*apart, _product(group) if len(group) > 1 else pool]
+    return joined
+
+
+def _tied(left: frozenset[str], right: frozenset[str], page: Page) -> bool:
+    names: list[frozenset[str]] = [rule.names for rule in page.rules]
+    names += [length.fields() for length in page.lists.values()]
+    return any(group & left and group & right for group in names)
+
+
+def _product(group: Sequence[Pool]) -> Pool:
+    """The natural join: ways that agree on the fields that pools share."""
+    result = group[0]
+    for pool in group[1:]:
+        shared = tuple(sorted(result.fields & pool.fields))
+        by_shared: dict[tuple[object, ...], list[Way]] = {}
+        for way in pool.ways:
+            by_shared.setdefault(_key(way, shared), []).append(way)
+        ways: list[Way] = []
+        for way in result.ways:
+            key = _key(way, shared)
+            exact = _FREE not in key and not any(_FREE in other for other in by_shared)
+            keys = [key] if exact else [other for other in by_shared if _compatible(key, other)]
+            for other in (w for k in keys for w in by_shared.get(k, ())):
+                ways.append(Way({**way.values, **other.values}, way.odd + other.odd))
+            if len(ways) > MAX_JOINT:
+                return Pool(result.fields | pool.fields, (), False)
+        result = Pool(
+            result.fields | pool.fields,
+            tuple(ways),
+            result.complete and pool.complete,
+            result.loose | pool.loose,
+        )
+    return result
+
+
+_FREE = object()  # a field that a way leaves free: it agrees with every value
+
+
+def _key(way: Way, shared: Sequence[str]) -> tuple[object, ...]:
+    return tuple(way.values.get(field, _FREE) for field in shared)
+
+
+def _compatible(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
+    return all(a is _FREE or b is _FREE or a == b for a, b in zip(left, right, strict=True))
+
+
+def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decision:
+    """The cheapest way: fewest corrections of the file, then fewest unusual values."""
+    possible = [w for w in pool.ways if _obeys(stated.page, {**determined, **w.values}, pool.fields)]
+    possible = possible or list(pool.ways)
+    prices = [_price(pool.fields, way, determined, stated) for way in possible]
+    least = min(prices, default=None)
+    kept = [way for way, price in zip(possible, prices, strict=True) if price == least]
+    options: dict[str, tuple[Value, ...]] = {}
+    cheapest: dict[str, tuple[Value, ...]] = {}
+    for field in sorted(pool.fields):
+        values = distinct(way.values[field] for way in possible if field in way.values)
+        everywhere = all(field in way.values for way in possible)
+        whole = pool.complete and everywhere and field not in pool.loose and not any(map(_unnamed, values))
+        options[field] = tuple(values) if whole else ()
+        cheapest[field] = tuple(distinct(w.values[field] for w in kept if field in w.values))
+    first = min(kept, key=lambda way: _unlikeliness(pool.fields, way, determined, stated), default=Way({}))
+    return Decision(pool, first, options, cheapest)
+
+
+def _price(
+    fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated
+) -> tuple[bool, float]:
+    values = {**determined, **way.values}
+    guessed = len(way.values) < len(fields) or any(map(_unnamed, way.values.values()))
+    cost = stated.cost(fields, values) + stated.list_cost(values) + way.odd
+    cost += CHANGE * _broken(fields, values, stated)
+    return guessed, round(cost, 6)
+
+
+def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
+    """Rules that bind the fields to ones that no tensor speaks of, as the file has those.
+
+    Numbers that the file leaves out may still be chosen to obey; objects of settings are taken as the class has them,
+    and weigh double: they are several numbers at once, and nothing in the weights speaks against them.
+    """
+    broken = 0
+    for rule in stated.page.rules:
+        silent = {n: stated.assumed(n, values) for n in rule.names if n not in values}
+        objects = [n for n, v in silent.items() if isinstance(v, dict)]
+        if rule.names & fields and silent and all(stated.has(n) or n in objects for n in silent):
+            try:
+                broken += (not rule.holds({**values, **silent})) * (2 if objects else 1)
+            except (KeyError, TypeError, ZeroDivisionError):
+                continue
+    return broken
+
+
+def _unnamed(value: Value) -> bool:
+    """A stand-in for values that no condition names, alone or in a list."""
+    return value is OTHER or (isinstance(value, tuple) and OTHER in value)
+
+
+def _unlikeliness(fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated) -> float:
+    """How many doublings lie between the values and the class defaults: it orders what costs the same.
+
+    It only chooses which candidate stands in the config; the field stays ambiguous.
+    """
+    values = {**determined, **way.values}
+    total = 0.0
+    for name in fields:
+        field, value = stated.page.fields.get(name), values.get(name)
+        default = field.default(values) if field else None
+        if isinstance(value, int) and isinstance(default, int) and value > 0 and default > 0:
+            total += abs(log2(value / default))
+    return total
+
+
+def _obeys(page: Page, values: Mapping[str, Value], fields: frozenset[str]) -> bool:
+    for rule in page.rules:
+        if rule.names & fields and rule.names <= set(values):
+            try:
+                if not rule.holds(values):
+                    return False
+            except (TypeError, ZeroDivisionError):
+                return False
+    return True
+
+
+def same(left: Value, right: Value) -> bool:
+    """Equal, a list being equal to the tuple of its items."""
+    return bool(freeze(left) == freeze(right))

@@ -1,0 +1,102 @@
+"""Fields that decide which of several shapes a tensor has, though not whether it exists: what they could be.
+
+Presence says nothing about them, so every value is tried against the shapes. A per-layer list
+(`layer_types[layer]`) is tried by kinds of layers: layers whose tensors have equal shapes are of one kind.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.given.config import freeze
+from weightsmith.shapes.page.condition_uses import Reading, readings
+from weightsmith.shapes.solve.candidate_values import OTHER, distinct, domain, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from weightsmith.shapes.given.config import Stated
+    from weightsmith.shapes.given.roles import Role
+    from weightsmith.shapes.page.expression import Value
+
+# Ways to give kinds to the layers that are told apart by their shapes.
+MAX_WAYS = 256
+
+
+def variant_choices(
+    roles: Sequence[Role],
+    decided: frozenset[str],
+    counted: Mapping[str, Value],
+    stated: Stated,
+) -> Iterator[tuple[str, list[Value], bool]]:
+    """(field, every value to try, whether those are all) for each field that only shapes can decide.
+
+    decided: fields that are known or that presence decides. counted: what a loader would take.
+    """
+    several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
+    asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
+    for field in sorted(set(asked) & set(stated.page.fields) - decided):
+        reading, page_field = asked[field], stated.page.fields[field]
+        if page_field.expression is not None and reading == Reading(optional=True):
+            continue  # null stands for the computed default, which is a value like any other
+        assumed = freeze(counted.get(field))
+        if not reading.listed:
+            numbers = [v for v in counted.values() if isinstance(v, int) and not isinstance(v, bool)]
+            values = domain(field, stated.page, reading, (), assumed, numbers if reading.counted else ())
+            if page_field.expression is not None:
+                values = [v for v in values if v is not None]
+            yield field, values, OTHER not in values and not _numeric(values)
+        else:
+            values, whole = _lists(field, several, reading, counted, stated)
+            yield field, values, whole
+
+
+def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
+    """List fields that decide about the shape of some tensor that is there."""
+    several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
+    asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
+    return frozenset(field for field, reading in asked.items() if reading.listed)
+
+
+def _numeric(values: Sequence[Value]) -> bool:
+    return any(isinstance(v, int) and not isinstance(v, bool) for v in values)
+
+
+def _lists(
+    field: str, roles: Sequence[Role], reading: Reading, counted: Mapping[str, Value], stated: Stated
+) -> tuple[list[Value], bool]:
+    """Every list that gives layers of equal shapes one kind; the stated list and the default before them."""
+    shapes: dict[int, dict[str, set[tuple[int, ...]]]] = {}
+    for role in roles:
+        read = {n for v in role.pattern.variants if v.condition for n in v.condition.names}
+        place = next((i for i, slot in enumerate(role.pattern.slots) if slot.name in read), None)
+        if field not in read or place is None:
+            continue
+        for indices, tensor in role.tensors.items():
+            shapes.setdefault(indices[place], {}).setdefault(role.pattern.text, set()).add(tensor.shape)
+    declared = stated.page.lists.get(field)
+    length = declared.substitute(counted).known() if declared else None
+    length = max(shapes, default=-1) + 1 if length is None else length
+    signatures = {
+        at: frozenset((t, s) for t, found in own.items() for s in found) for at, own in shapes.items()
+    }
+    groups = list(dict.fromkeys(signatures[at] for at in sorted(signatures)))
+    options = kinds(field, stated.page, reading, counted.get(field))
+    assumed = freeze(counted.get(field))
+    # A list whose length no count declares may be longer than there are layers.
+    spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
+    whole = isinstance(assumed, tuple) and len(assumed) == length + len(spare)
+    first = [assumed] if whole or (reading.members and isinstance(assumed, tuple)) else []
+    if len(options) ** len(groups) > MAX_WAYS:
+        return first or [assumed], False
+    fill = options[0] if options else None
+    lists: list[Value] = []
+    for way in product(options, repeat=len(groups)):
+        kind = dict(zip(groups, way, strict=True))
+        if reading.members and not reading.indexed:  # a list of layer ids
+            lists.append(tuple(at for at in sorted(signatures) if kind[signatures[at]]))
+            continue
+        items = (kind[signatures[at]] if at in signatures else fill for at in range(length))
+        lists.append((*items, *spare))
+    return distinct([*first, *lists]), declared is not None and set(signatures) == set(range(length))

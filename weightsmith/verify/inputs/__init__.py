@@ -1,0 +1,1 @@
+"""What a verification starts from: files, kind of model, prompts, latent weights, tokens."""

@@ -1,0 +1,139 @@
+"""The first two witnesses, heard before any engine starts: what the shapes and the values say of the files."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.schemes.bitsandbytes import small_tensor_reader
+from weightsmith.schemes.packed import unpack
+from weightsmith.shapes import find_config, infer
+from weightsmith.values.survey import survey
+from weightsmith.verify.result import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.shapes import Inference
+    from weightsmith.values.survey import Survey
+
+_LAYER = re.compile(r".*?\.\d+(?=\.)")
+# How many of a list of faults a sentence names before it counts the rest.
+_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """In parameters, packed ones as what they stand for. largest_layer: or a tensor outside of layers, when larger."""
+
+    parameters: int
+    largest_layer: int
+    packed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """config: the corrected one, so that what follows does not build on a lie. checks: config and weights.
+
+    runnable: False where an engine would crash on the files or load them wrongly. weights: file names.
+    fusion: the values' word on ternary fusion ("fused", "latent", …). summary: the checkpoint in numbers.
+    """
+
+    config: Mapping[str, Any]
+    checks: tuple[Check, ...]
+    runnable: bool
+    size: Size
+    nbytes: int
+    weights: tuple[str, ...]
+    fusion: str
+    summary: Mapping[str, object]
+
+
+def hear(model: Path) -> Files:
+    """Reads headers, config and a sample of the values of the model folder.
+
+    Raises what `open_checkpoint` raises: damaged or hostile files are no matter of verification.
+    """
+    checkpoint = open_checkpoint(model)
+    file = find_config(checkpoint)
+    inference = infer(checkpoint, None if file is None else file.data)
+    config_check = _config_check(model, inference, configured=file is not None)
+    found = survey(checkpoint, sample=True)
+    return Files(
+        config=inference.config or ({} if file is None else file.data),
+        checks=(config_check, _weights_check(model, checkpoint, found)),
+        runnable=config_check.verdict != "fail",
+        size=_size(checkpoint),
+        nbytes=checkpoint.nbytes,
+        weights=tuple(checkpoint.files),
+        fusion=found.fusion.state,
+        summary=checkpoint.summary(),
+    )
+
+
+def _size(checkpoint: Checkpoint) -> Size:
+    """A layer: the tensors whose names are the same up to their first number."""
+    unpacked = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
+    layers: Counter[str] = Counter()
+    for name, tensor in unpacked.tensors.items():
+        numbered = _LAYER.match(name)
+        layers[numbered[0] if numbered else name] += tensor.elements
+    return Size(layers.total(), max(layers.values(), default=0), bool(unpacked.modules))
+
+
+def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
+    """The shapes' word on config.json. What no family page explains is left open: the engine may still know it."""
+    notes = [problem.message for problem in inference.problems]
+    if not configured:
+        words = f"there is no config.json; write one with `weightsmith infer-config {model} --write`"
+        return Check("config", "fail", inference.verdict, "agrees", words)
+    if inference.verdict == "unknown":
+        words = "no family of the catalog explains these tensors, so the config is not proven"
+        return Check(
+            "config", "inconclusive", "unknown", "agrees", _listed(words, [*inference.nearest, *notes])
+        )
+    lies = [_lie(field) for field in inference.changes]
+    if inference.verdict == "differs":
+        words = (
+            f"the weights contradict config.json; repair it with `weightsmith infer-config {model} --write`"
+        )
+        return Check("config", "fail", "differs", "agrees", _listed(words, lies))
+    words = f"config.json agrees with the weights ({inference.architecture.model_type})"
+    return Check("config", "pass", "agrees", "agrees", _listed(words, notes))
+
+
+def _lie(field: Any) -> str:
+    """One wrong field with the tensor that says so."""
+    said = f"{field.name} is {field.derived}, not {field.configured}"
+    if not field.evidence:
+        return said
+    proof = field.evidence[0]
+    return f"{said} ({proof.tensor} axis {proof.axis} has {proof.size})"
+
+
+def _weights_check(model: Path, checkpoint: Checkpoint, found: Survey) -> Check:
+    """The values' word on a sample of every tensor. Latent weights are a claim of fusion that the numbers refute."""
+    state = found.fusion.state
+    faults = [f"{fault.tensor} {fault.what}" for fault in found.damage]
+    if faults:
+        return Check("weights", "fail", "damaged", "sound", _listed("the weights are damaged", faults))
+    evidence = list(found.fusion.evidence)
+    if state in {"latent", "mixed"}:
+        words = (
+            f"the weights are {state}: fuse them with `weightsmith convert {model} DST --converter ternary`"
+        )
+        return Check("weights", "fail", state, "fused", _listed(words, evidence))
+    words = f"no damage in a sample of {len(checkpoint.tensors)} tensors; ternary fusion: {state}"
+    return Check("weights", "pass", state, "sound", _listed(words, evidence if state != "none" else []))
+
+
+def _listed(words: str, items: list[str]) -> str:
+    if not items:
+        return words
+    rest = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return f"{words}: {'; '.join(items[:_NAMED])}{rest}"

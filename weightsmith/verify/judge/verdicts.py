@@ -1,0 +1,254 @@
+"""Facts in, checks out: each check judges itself by its own limit, whatever its neighbours say."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from weightsmith.verify.result import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.inputs.kinds import Kind
+    from weightsmith.verify.inputs.prompts import Prompt
+    from weightsmith.verify.measure.baseline import Baseline, Identity
+    from weightsmith.verify.measure.determinism import Repetition
+    from weightsmith.verify.measure.health import Facts, Sanity, Spread
+    from weightsmith.verify.measure.noise import NoiseFloor
+    from weightsmith.verify.measure.parity import Control, Pair, Parity
+    from weightsmith.verify.result import Verdict
+
+
+def settings_check(kind: Kind, device: str, run: EngineRun) -> Check:
+    """Whether the engine really runs as this kind of model needs it, as read back from it.
+
+    Without condition tokens a model answers what it was never trained on: nobody can tell right from wrong then.
+    """
+    found = run.settings
+    faults = []
+    if found["dtype"] != "bfloat16":
+        faults.append(f"dtype is {found['dtype']}")
+    if found["device_type"] != device:
+        faults.append(f"it runs on {found['device_type']}, not on {device}")
+    if kind.chunked_prefill is False and found["chunked_prefill"]:
+        faults.append("chunked prefill is on: chunks of a prefix-LM's prompt do not see each other")
+    if kind.prefix_caching is False and found["prefix_caching"]:
+        faults.append("prefix caching is on: cached states of a prefix-LM's prompt belong to another prompt")
+    if kind.mask == "prefix" and found["preemptions"]:
+        faults.append(f"{found['preemptions']} preemptions: a resumed request sees its own answer as prompt")
+    if faults:
+        return Check("settings", "fail", len(faults), 0, "; ".join(faults))
+    if kind.template.before and not run.wrapped:
+        tokens = " ".join(kind.template.before + kind.template.after)
+        words = f"the tokenizer lacks one of {tokens}, so the prompts went in without their condition tokens"
+        return Check("settings", "inconclusive", 1, 0, words)
+    return Check("settings", "pass", 0, 0, _settings_words(run))
+
+
+def facts_check(facts: Facts, prompts: Sequence[Prompt], limits: Mapping[str, float]) -> Check:
+    """Under the limit, or nothing asked: inconclusive, never pass and never fail."""
+    if not facts.expected:
+        return Check("facts", "inconclusive", None, limits["facts"], "no prompt names a fact to expect")
+    share = facts.answered / facts.expected
+    words = f"{facts.answered} of {facts.expected} facts answered"
+    if facts.missed:
+        words += f"; missed, for example: {prompts[facts.missed[0]].text[:60]!r}"
+    verdict: Verdict = "pass" if share >= limits["facts"] else "inconclusive"
+    return Check("facts", verdict, round(share, 4), limits["facts"], words)
+
+
+def text_checks(sanity: Sanity, limits: Mapping[str, float]) -> tuple[Check, ...]:
+    """Loops, garbage, and one answer to everything; for the last, a single prompt shows nothing."""
+    checks = [
+        _at_most("repetition", sanity.looping, limits["looping"], "answers end in a loop", sanity.answers),
+        _at_most(
+            "readable",
+            max(sanity.garbage, sanity.empty),
+            limits["garbage"],
+            "answers are garbage or empty",
+            sanity.answers,
+        ),
+    ]
+    if sanity.answers > 1:
+        words = "answers are one and the same"
+        checks.append(_at_most("distinct", sanity.alike, limits["alike"], words, sanity.answers))
+    return tuple(checks)
+
+
+def spread_checks(
+    spread: Spread, limits: Mapping[str, float], baseline: Spread | None = None
+) -> tuple[Check, ...]:
+    """Finite, normalised, and not flat: "the model is just like that" is said by a baseline or by nobody."""
+    finite: Verdict = "fail" if spread.nonfinite or not spread.positions else "pass"
+    words = f"{spread.nonfinite} NaN or Inf among the log-probabilities of {spread.positions} sound positions"
+    checks = [Check("finite", finite, spread.nonfinite, 0, words)]
+    if not spread.positions:
+        return tuple(checks)
+    if spread.mass_error is not None:
+        normal: Verdict = "pass" if spread.mass_error <= limits["mass_error"] else "fail"
+        words = f"probabilities of the vocabulary sum to 1 within |log Σ p| {spread.mass_error:.2g}"
+        checks.append(Check("normalised", normal, spread.mass_error, limits["mass_error"], words))
+    flat = spread.flatness > limits["flatness"]
+    excused = baseline is not None and spread.flatness <= baseline.flatness + limits["flatness_excess"]
+    words = (
+        f"mean entropy is {spread.flatness:.3f} of a uniform distribution's; "
+        f"the favourite has {spread.top_probability:.1%} on average"
+    )
+    if flat and baseline is not None:
+        as_flat = "as flat: the model is" if excused else "less flat: this run is not as the model is"
+        words += f"; the baseline's is {baseline.flatness:.3f}, {as_flat}"
+    elif flat:
+        words += "; without a baseline that is as flat, it is the run that is wrong"
+    verdict: Verdict = "fail" if flat and not excused else "pass"
+    return (*checks, Check("distribution", verdict, round(spread.flatness, 6), limits["flatness"], words))
+
+
+def no_repetition(name: str, why: str) -> Check:
+    """A pass that gave nothing proves nothing, and what it was to prove is open."""
+    return Check(f"determinism.{name}", "inconclusive", None, None, f"no answers {why}")
+
+
+def repetition_check(found: Repetition, limits: Mapping[str, float]) -> Check:
+    """An equal batch must repeat itself; other company may part ways, but only where two tokens nearly tie."""
+    if not found.prompts:
+        return Check(f"determinism.{found.name}", "inconclusive", None, None, "no prompt was answered twice")
+    repeated = found.name == "repeat"
+    limit = limits["repeat_delta"] if repeated else limits["company_delta"]
+    close = found.delta_max <= limit
+    tied = not found.parted or (not repeated and found.lead_max <= limits["near_tie"])
+    words = (
+        f"{found.same_tokens} of {found.prompts} answers have the same tokens, {found.same_bits} the same bits; "
+        f"largest |Δ log p| {found.delta_max:.2g}"
+    )
+    if found.parted:
+        prompt, at = next(iter(found.parted.items()))
+        words += f"; prompt {prompt} parts at token {at}, largest lead there {found.lead_max:.2g} nats"
+    verdict: Verdict = "pass" if close and tied else "fail"
+    return Check(f"determinism.{found.name}", verdict, found.delta_max, limit, words)
+
+
+def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity") -> tuple[Check, ...]:
+    """The device against a reference, by absolute ceilings; baselines and controls go through the same ones."""
+    if pair.nonfinite:
+        words = f"{pair.nonfinite} positions of {pair.name} have no finite KL"
+        return (Check(f"{name}.finite", "fail", pair.nonfinite, 0, words),)
+    worst, worst_kl = pair.worst_prompt
+    hard = [flip for flip in pair.flips if flip.margin > limits["near_tie"]]
+    share = len(hard) / pair.overall.positions
+    widest = max((flip.margin for flip in pair.flips), default=0.0)
+    agreement = (
+        f"{pair.overall.top1:.2%} of {pair.overall.positions} tokens agree; {len(pair.flips)} flips, "
+        f"{len(hard)} of them beyond a near tie, largest margin {widest:.3g} nats"
+    )
+    return (
+        _ceiling(f"{name}.kl_mean", pair.overall.kl_mean, limits["kl_mean"], f"mean KL of {pair.name}"),
+        _ceiling(f"{name}.kl_prompt", worst_kl, limits["kl_prompt"], f"mean KL of prompt {worst}, the worst"),
+        _ceiling(f"{name}.kl_max", pair.overall.kl_max, limits["kl_max"], "largest KL of any position"),
+        Check(
+            f"{name}.tokens",
+            "pass" if share <= limits["hard_flips"] else "fail",
+            round(share, 6),
+            limits["hard_flips"],
+            agreement,
+        ),
+    )
+
+
+def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) -> Check:
+    """Whether the device is further from fp32 than bf16 itself is."""
+    words = (
+        f"KL(R‖D) is {noise.kl_ratio:.3g} × KL(R‖B), upper 95 % bound {noise.kl_ratio_upper:.3g}; "
+        f"RMS of Δ log p {noise.rms_ratio:.3g} ×"
+    )
+    value, limit = noise.kl_ratio_upper, limits["noise_ratio"]
+    if not math.isfinite(value):
+        return Check("parity.noise", "fail", None, limit, "the ratio to bf16's own noise is not finite")
+    if device.overall.kl_mean <= limits["noise_ignored"]:
+        words += f"; KL(R‖D) {device.overall.kl_mean:.2g} is under {limits['noise_ignored']:g} anyway"
+        return Check("parity.noise", "pass", round(value, 4), limit, words)
+    return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
+
+
+def control_check(name: str, control: Control, limits: Mapping[str, float]) -> Check:
+    """A deliberately wrong reference must fail the gates that the right one passes, else they prove nothing here."""
+    pair = control.pair
+    checks = list(parity_checks(pair, limits))
+    if control.noise is not None:
+        checks.append(noise_check(control.noise, pair, limits))
+    failed = [check.name for check in checks if check.verdict == "fail"]
+    kl = pair.overall.kl_mean if math.isfinite(pair.overall.kl_mean) else None
+    if failed:
+        words = f"a wrong reference ({name}) fails {', '.join(failed)}, as it must; "
+        words += f"its mean KL {pair.overall.kl_mean:.3g}"
+        return Check(f"control.{name}", "pass", kl, limits["kl_mean"], words)
+    words = f"a wrong reference ({name}) passes every gate: on this model they cannot tell right from wrong"
+    return Check(f"control.{name}", "inconclusive", kl, limits["kl_mean"], words)
+
+
+def all_parity_checks(
+    parity: Parity, limits: Mapping[str, float], refused: Mapping[str, str] | None = None
+) -> tuple[Check, ...]:
+    """Ceilings on B–D (on R–D where bf16 could not be run) and on a baseline, the noise floor, and every control.
+
+    refused: why a dtype or a control could not be run.
+    """
+    why = "".join(f"; {name}: {reason}" for name, reason in (refused or {}).items())
+    pair = parity.pairs.get("B-D") or parity.pairs.get("R-D")
+    checks: list[Check] = [] if pair is None else list(parity_checks(pair, limits))
+    if "F-D" in parity.pairs:
+        checks.extend(parity_checks(parity.pairs["F-D"], limits, "baseline"))
+    if not checks:
+        return (no_parity("no position could be compared with a reference"),)
+    if parity.noise is not None:
+        checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
+    else:
+        words = f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}; a baseline from "
+        words += "a machine that runs both (--save-baseline there, --reference FILE here) has them"
+        checks.append(Check("parity.noise", "inconclusive", None, limits["noise_ratio"], words))
+    checks.extend(control_check(name, control, limits) for name, control in parity.controls.items())
+    if not parity.controls:
+        words = f"no negative control could be run, so the gates are unproven{why}"
+        checks.append(Check("control", "inconclusive", None, None, words))
+    return tuple(checks)
+
+
+def baseline_check(baseline: Baseline, here: Identity, compared: Mapping[int, int], run: EngineRun) -> Check:
+    """How far two runs can be compared: with other bytes the weights themselves may be what differs."""
+    same = baseline.identity.weights == here.weights
+    words = (
+        "the weights are the same bytes"
+        if same
+        else "the weights are other bytes (a converted copy, or another model)"
+    )
+    shared = sum(compared.values())
+    positions = sum(len(tokens) for tokens in run.measured.values())
+    words += f"; made on {baseline.device}; {shared} of {positions} positions follow the same tokens"
+    verdict: Verdict = "pass" if shared * 2 >= positions else "inconclusive"
+    return Check("baseline", verdict, shared, positions, words)
+
+
+def no_parity(why: str) -> Check:
+    words = f"{why}; without one nobody knows that the numbers are right. A baseline of a machine that has one serves: "
+    words += "--save-baseline FILE there, --reference FILE here"
+    return Check("parity", "inconclusive", None, None, words)
+
+
+def _at_most(name: str, share: float, limit: float, words: str, answers: int) -> Check:
+    verdict: Verdict = "pass" if share <= limit else "fail"
+    return Check(name, verdict, round(share, 4), limit, f"{round(share * answers)} of {answers} {words}")
+
+
+def _ceiling(name: str, value: float, limit: float, words: str) -> Check:
+    return Check(name, "pass" if value <= limit else "fail", value, limit, f"{words}: {value:.3g} nats")
+
+
+def _settings_words(run: EngineRun) -> str:
+    found = run.settings
+    flags = ", ".join(
+        f"{row.replace('_', ' ')} {'on' if found[row] else 'off'}"
+        for row in ("eager", "chunked_prefill", "prefix_caching")
+    )
+    backends = "/".join(found["attention_backends"]) or "unknown"
+    return f"{found['dtype']}, attention {backends}, {flags}, preemptions {found['preemptions']}"

@@ -1,0 +1,1 @@
+"""Numbers from answers: distances, noise, determinism, signs of life, cost, baselines."""

@@ -1,0 +1,193 @@
+"""A run kept for another day or another machine: one safetensors file with what was said, and by which files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.checkpoint.hashing import file_hash
+from weightsmith.errors import InvalidConfig, MissingInput, TargetRefused, UnknownFormat
+from weightsmith.verify.inputs.tokens import LogprobFile
+from weightsmith.verify.measure.determinism import parting
+from weightsmith.verify.reference.replay import References
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.inputs.kinds import Kind
+    from weightsmith.verify.inputs.prompts import Prompt
+
+_KEY, _VERSION = "weightsmith.baseline", 1
+# What decides how text becomes token ids. tokenizer_config.json is left out: saving a model rewrites it.
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
+_DEVICE, _FULL, _HALF, _CONTROL = "D.", "R.", "B.", "control."
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What must be equal for two runs to be comparable, and the weights, which need not be.
+
+    tokenizer, weights: BLAKE3 by file name. prompts: texts. kind: of model.
+    """
+
+    kind: str
+    prompts: tuple[str, ...]
+    tokenizer: dict[str, str]
+    weights: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """An opened baseline file. tokens, prompt_ids: by prompt number. device: the one it was made on."""
+
+    path: Path
+    identity: Identity
+    device: str
+    vocabulary: int
+    prompt_ids: tuple[tuple[int, ...], ...]
+    tokens: dict[int, tuple[int, ...]]
+    controls: tuple[str, ...]
+    sides: tuple[str, ...]
+    versions: dict[str, str]
+
+    def references(self) -> References:
+        """Its fp32 and bf16 replays and controls, where they were made, as if they had been run here."""
+        return References(
+            full=self._side(_FULL),
+            half=self._side(_HALF),
+            controls={name: self._file(f"{_CONTROL}{name}.") for name in self.controls},
+            refused={},
+            seconds={},
+            versions=self.versions,
+        )
+
+    def device_logprobs(self) -> LogprobFile:
+        return self._file(_DEVICE)
+
+    def comparable(self, measured: dict[int, tuple[int, ...]]) -> dict[int, int]:
+        """By prompt, how many positions of `measured` had the same tokens before them in both runs."""
+        shared = {}
+        for n, tokens in measured.items():
+            apart = parting(tokens, self.tokens.get(n, ()))
+            both = min(len(tokens), len(self.tokens.get(n, ())))
+            shared[n] = both if apart is None else min(apart + 1, both)
+        return {n: count for n, count in shared.items() if count}
+
+    def _side(self, side: str) -> LogprobFile | None:
+        return self._file(side) if side in self.sides else None
+
+    def _file(self, side: str) -> LogprobFile:
+        return LogprobFile(self.path, self.vocabulary, side=side)
+
+
+def identify(model: Path, kind: Kind, prompts: Sequence[Prompt], weights: Iterable[str]) -> Identity:
+    """Hashes the tokenizer's files and the named weights files of a model folder."""
+    return Identity(
+        kind=kind.name,
+        prompts=tuple(prompt.text for prompt in prompts),
+        tokenizer={name: file_hash(model / name) for name in _TOKENIZER if (model / name).exists()},
+        weights={name: file_hash(model / name) for name in weights},
+    )
+
+
+def save(path: Path, identity: Identity, device: str, run: EngineRun, twin: References | None) -> None:
+    """Writes one file. Raises TargetRefused when it cannot be, or the engine gave less than its whole vocabulary."""
+    from safetensors.numpy import save_file
+
+    if run.logprobs.partial:
+        fact = "the engine gave only its top tokens, and a baseline needs the whole vocabulary"
+        raise TargetRefused(path, fact, "make the baseline with an engine that gives all log-probabilities")
+    sides = {_DEVICE: run.logprobs}
+    if twin is not None:
+        replays = {_FULL: twin.full, _HALF: twin.half}
+        sides |= {side: file for side, file in replays.items() if file is not None}
+        sides |= {f"{_CONTROL}{name}.": file for name, file in twin.controls.items()}
+    arrays: dict[str, NDArray[np.generic]] = {
+        f"{side}p{n}.logprobs": file.logprobs(n) for side, file in sides.items() for n in run.measured
+    }
+    facts = {
+        "version": _VERSION,
+        "kind": identity.kind,
+        "prompts": identity.prompts,
+        "tokenizer": identity.tokenizer,
+        "weights": identity.weights,
+        "device": device,
+        "vocabulary": run.logprobs.vocabulary,
+        "prompt_ids": run.prompt_ids,
+        "tokens": {str(n): tokens for n, tokens in run.measured.items()},
+        "sides": list(sides),
+        "controls": list(twin.controls) if twin is not None else [],
+        "versions": run.settings["versions"],
+        "settings": run.settings,
+    }
+    staged = path.with_name(path.name + ".part")
+    try:
+        save_file(arrays, staged, metadata={_KEY: json.dumps(facts, ensure_ascii=False)})
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise TargetRefused(
+            path, f"cannot be written ({error.strerror})", "name another baseline file"
+        ) from error
+
+
+def load(path: Path) -> Baseline:
+    """Opens a baseline's metadata. Raises MissingInput, or UnknownFormat for a file that is none."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise MissingInput(path, "is no file", "name a baseline that --save-baseline wrote, or hf, or none")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {}).get(_KEY, "null"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UnknownFormat(path, f"is no baseline ({error})", "make one with --save-baseline") from error
+    if not isinstance(facts, dict) or facts.get("version") != _VERSION:
+        raise UnknownFormat(path, "has no baseline of this version in it", "make one with --save-baseline")
+    return _read(path, facts)
+
+
+def need_same_questions(baseline: Baseline, here: Identity) -> None:
+    """Raises InvalidConfig when the two runs were asked differently: their numbers say nothing about each other."""
+    way_out = "make a baseline with the same prompts and tokenizer"
+    if baseline.identity.prompts != here.prompts:
+        raise InvalidConfig(baseline.path, "was made with other prompts", way_out)
+    if baseline.identity.kind != here.kind:
+        fact = f"was made with a {baseline.identity.kind} model, and this one is {here.kind}"
+        raise InvalidConfig(baseline.path, fact, way_out)
+    if baseline.identity.tokenizer != here.tokenizer:
+        names = baseline.identity.tokenizer.keys() | here.tokenizer.keys()
+        other = sorted(n for n in names if baseline.identity.tokenizer.get(n) != here.tokenizer.get(n))
+        raise InvalidConfig(baseline.path, f"was made with another tokenizer ({', '.join(other)})", way_out)
+
+
+def need_same_tokens(baseline: Baseline, run: EngineRun) -> None:
+    """Raises InvalidConfig when the same tokenizer files gave other token ids, as another library version may."""
+    if baseline.prompt_ids != run.prompt_ids or baseline.vocabulary != run.logprobs.vocabulary:
+        fact = "its prompts have other token ids than this engine's"
+        raise InvalidConfig(baseline.path, fact, "make a baseline with this version of transformers")
+
+
+def _read(path: Path, facts: dict[str, Any]) -> Baseline:
+    try:
+        return Baseline(
+            path=path,
+            identity=Identity(facts["kind"], tuple(facts["prompts"]), facts["tokenizer"], facts["weights"]),
+            device=facts["device"],
+            vocabulary=facts["vocabulary"],
+            prompt_ids=tuple(tuple(ids) for ids in facts["prompt_ids"]),
+            tokens={int(n): tuple(tokens) for n, tokens in facts["tokens"].items()},
+            controls=tuple(facts["controls"]),
+            sides=tuple(facts["sides"]),
+            versions=facts["versions"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnknownFormat(
+            path, f"its metadata lacks {error}", "make it again with --save-baseline"
+        ) from error

@@ -1,0 +1,230 @@
+"""R, B and D against each other: fp32 on the CPU, bf16 on the CPU, the device; per prompt and altogether."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weightsmith.verify.measure import metrics
+from weightsmith.verify.measure.metrics import Comparison, compare
+from weightsmith.verify.measure.noise import NoiseFloor, noise_floor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.inputs.tokens import LogprobFile
+    from weightsmith.verify.reference.replay import References
+
+# First the distribution that counts as true, then the other. R: fp32 reference, B: bf16 reference, D: device,
+# F: the device that a baseline file was made on.
+PAIRS = ("R-B", "R-D", "B-D", "F-D")
+
+_CONTROL = "control:"
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A position where the two prefer different tokens. margin: nats by which the true one prefers its own.
+
+    wanted, got: ids of what the true one and the other prefer; -1 where only the engine's top tokens are known.
+    """
+
+    prompt: int
+    position: int
+    margin: float
+    wanted: int = -1
+    got: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A pair over some positions. KL and Δ log p in nats, overlaps and agreement as shares."""
+
+    positions: int
+    kl_mean: float
+    kl_p99: float
+    kl_max: float
+    delta_rms: float
+    delta_max: float
+    delta_p_rms: float
+    top1: float
+    top5: float
+    top10: float
+    pearson: float
+    pearson_min: float
+    cosine: float
+    perplexity: float | None
+    perplexity_other: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """name: as in PAIRS, or a control's. prompts: figures by prompt number. flips: every one of them."""
+
+    name: str
+    overall: Figures
+    prompts: dict[int, Figures]
+    flips: tuple[Flip, ...]
+    nonfinite: int
+
+    @property
+    def worst_prompt(self) -> tuple[int, float]:
+        """Number and mean KL of the prompt that is furthest off."""
+        return max(((n, f.kl_mean) for n, f in self.prompts.items()), key=lambda item: item[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A wrong reference in R's place: it against D, and that against bf16's own noise where R and B are there."""
+
+    pair: Pair
+    noise: NoiseFloor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """All pairs that could be formed, the controls by name, and D against bf16's own noise where R and B are there.
+
+    partial: only the engine's top k are known.
+    """
+
+    pairs: dict[str, Pair]
+    controls: dict[str, Control]
+    noise: NoiseFloor | None
+    partial: bool
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "partial": self.partial,
+            "pairs": {name: _pair_document(pair) for name, pair in self.pairs.items()},
+            "controls": {
+                name: {
+                    **_pair_document(one.pair),
+                    "noise_floor": None if one.noise is None else asdict(one.noise),
+                }
+                for name, one in self.controls.items()
+            },
+            "noise_floor": None if self.noise is None else asdict(self.noise),
+        }
+
+
+def measure(
+    engine: EngineRun,
+    twin: References,
+    with_perplexity: bool,
+    baseline: LogprobFile | None = None,
+    positions: Mapping[int, int] | None = None,
+) -> Parity:
+    """Compares the files prompt by prompt; only one prompt's arrays are in memory at a time.
+
+    positions: how many of a prompt's positions to compare, where a baseline's answer went another way after them.
+    """
+    controls = twin.controls
+    sides = {"R": twin.full, "B": twin.half, "F": baseline}
+    sides |= {_CONTROL + name: file for name, file in controls.items()}
+    found: dict[str, dict[int, Comparison]] = {}
+    for prompt, tokens in engine.measured.items():
+        count = len(tokens) if positions is None else positions.get(prompt, 0)
+        if not count:
+            continue
+        views = {name: array[:count] for name, array in _views(engine, sides, prompt).items()}
+        chosen = _chosen(engine, prompt, tokens)[:count]
+        for name, (one, other) in _partners(views).items():
+            found.setdefault(name, {})[prompt] = compare(views[one], views[other], chosen)
+    pairs = {
+        name: _pair(name, parts, with_perplexity, engine.logprobs.partial) for name, parts in found.items()
+    }
+    floor = found.get("R-B")
+
+    def noise(name: str) -> NoiseFloor | None:
+        return None if floor is None or name not in found else noise_floor(floor, found[name])
+
+    wrong = {name: _CONTROL + name for name in controls}
+    return Parity(
+        pairs={name: pairs[name] for name in PAIRS if name in pairs},
+        controls={name: Control(pairs[key], noise(key)) for name, key in wrong.items()},
+        noise=noise("R-D"),
+        partial=engine.logprobs.partial,
+    )
+
+
+def figures(c: Comparison, with_perplexity: bool) -> Figures:
+    """One pair's positions in numbers."""
+    return Figures(
+        positions=len(c.kl),
+        kl_mean=float(c.kl.mean()),
+        kl_p99=float(np.quantile(c.kl, 0.99)),
+        kl_max=float(c.kl.max()),
+        delta_rms=metrics.rms(c.delta),
+        delta_max=float(np.abs(c.delta).max()),
+        delta_p_rms=metrics.rms(c.delta_p),
+        top1=float((c.top_p == c.top_q).mean()),
+        top5=float(c.top5.mean()),
+        top10=float(c.top10.mean()),
+        pearson=float(c.pearson.mean()),
+        pearson_min=float(c.pearson.min()),
+        cosine=float(c.cosine.mean()),
+        perplexity=metrics.perplexity(c.chosen_p) if with_perplexity else None,
+        perplexity_other=metrics.perplexity(c.chosen_q) if with_perplexity else None,
+    )
+
+
+def _pair(name: str, parts: Mapping[int, Comparison], with_perplexity: bool, partial: bool) -> Pair:
+    whole = metrics.join(list(parts.values()))
+    flips = [
+        Flip(
+            prompt,
+            int(at),
+            float(c.margin[at]),
+            *((-1, -1) if partial else (int(c.top_p[at]), int(c.top_q[at]))),
+        )
+        for prompt, c in parts.items()
+        for at in np.flatnonzero(c.top_p != c.top_q)
+    ]
+    return Pair(
+        name=name,
+        overall=figures(whole, with_perplexity),
+        prompts={prompt: figures(c, with_perplexity) for prompt, c in parts.items()},
+        flips=tuple(flips),
+        nonfinite=int((~np.isfinite(whole.kl)).sum()),
+    )
+
+
+def _views(
+    engine: EngineRun, sides: Mapping[str, LogprobFile | None], prompt: int
+) -> dict[str, NDArray[np.floating[Any]]]:
+    """Arrays of one prompt over the same entries: the vocabulary, or the engine's top k and the rest."""
+    device = engine.logprobs.logprobs(prompt)
+    files = {name: file.logprobs(prompt) for name, file in sides.items() if file is not None}
+    if not engine.logprobs.partial:
+        return {"D": device, **files}
+    ids = engine.logprobs.ids(prompt)
+    buckets = {name: metrics.bucket(array, ids) for name, array in files.items()}
+    return {"D": metrics.with_rest(device), **buckets}
+
+
+def _chosen(engine: EngineRun, prompt: int, tokens: tuple[int, ...]) -> NDArray[np.intp]:
+    if not engine.logprobs.partial:
+        return np.array(tokens, dtype=np.intp)
+    matches = engine.logprobs.ids(prompt) == np.array(tokens)[:, None]
+    return np.asarray(matches.argmax(axis=1), dtype=np.intp)
+
+
+def _partners(views: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    partners = {f"{a}-{b}": (a, b) for a, b in (name.split("-") for name in PAIRS) if {a, b} <= views.keys()}
+    return partners | {name: (name, "D") for name in views if name.startswith(_CONTROL)}
+
+
+def _pair_document(pair: Pair) -> dict[str, Any]:
+    worst, kl = pair.worst_prompt
+    return {
+        **asdict(pair.overall),
+        "nonfinite": pair.nonfinite,
+        "flips": [asdict(flip) for flip in pair.flips],
+        "worst_prompt": {"prompt": worst, "kl_mean": kl},
+    }

@@ -1,0 +1,100 @@
+"""In the reference's child: one thing of a loaded model made wrong, and right again afterwards."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from weightsmith.verify.inputs.kinds import ROPE_BASES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# What a loader falls back to that does not find the config's own, and Qwen's for models that have the former.
+_USUAL_BASE, _OTHER_BASE = 10_000.0, 1_000_000.0
+
+
+class NoReference(Exception):
+    """transformers cannot be the reference of this model, or not in this variation, and why."""
+
+
+@contextmanager
+def altered(model: Any, variation: Mapping[str, Any]) -> Iterator[None]:
+    """The model of one variation, for as long as the block lasts; nothing changes for the right one.
+
+    Raises NoReference when the model lacks what is to be made wrong.
+    """
+    if variation["skip_layer"] is not None:
+        with _without_layer(model, variation["skip_layer"]):
+            yield
+    elif variation["rope_base"]:
+        with _other_rope_base(model):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _without_layer(model: Any, depth: float) -> Iterator[None]:
+    """One decoder layer out: the control that a broken weight loader would look like.
+
+    Of several stacks (HRM-Text has two) the first gives one.
+    """
+    from torch.nn import ModuleList
+
+    holders = [m for m in model.get_decoder().modules() if isinstance(getattr(m, "layers", None), ModuleList)]
+    holder = next((m for m in holders if len(m.layers) > 1), None)
+    if holder is None:
+        raise NoReference("the model has no list of decoder layers to drop one from")
+    layers, counted = holder.layers, model.config.num_hidden_layers
+    dropped = int(depth * len(layers))
+    holder.layers = ModuleList(layer for n, layer in enumerate(layers) if n != dropped)
+    if counted == len(layers):
+        model.config.num_hidden_layers = counted - 1
+    try:
+        yield
+    finally:
+        holder.layers = layers
+        model.config.num_hidden_layers = counted
+
+
+@contextmanager
+def _other_rope_base(model: Any) -> Iterator[None]:
+    """Every rotary module built again by its own class, from its own config with another base."""
+    replaced: list[tuple[Any, str, Any]] = []
+    for parent in list(model.modules()):
+        for name, module in list(parent.named_children()):
+            if hasattr(module, "config") and _is_rotary(module):
+                config = copy.deepcopy(module.config)
+                _change_bases(config)
+                fresh = type(module)(config)
+                if not _same_frequencies(module, fresh):
+                    setattr(parent, name, fresh)
+                    replaced.append((parent, name, module))
+    if not replaced:
+        raise NoReference("no rotary module of the model takes its base from the config")
+    try:
+        yield
+    finally:
+        for parent, name, module in replaced:
+            setattr(parent, name, module)
+
+
+def _is_rotary(module: Any) -> bool:
+    return any(name.endswith("inv_freq") for name, _ in module.named_buffers(recurse=False))
+
+
+def _same_frequencies(one: Any, other: Any) -> bool:
+    ours, theirs = dict(one.named_buffers(recurse=False)), dict(other.named_buffers(recurse=False))
+    return all(name in theirs and theirs[name].equal(values) for name, values in ours.items())
+
+
+def _change_bases(place: Any) -> None:
+    """Changes every base in a config object or in a dictionary of one, in place."""
+    inner = place if isinstance(place, dict) else vars(place)
+    for name, value in inner.items():
+        if name in ROPE_BASES and isinstance(value, int | float):
+            inner[name] = _OTHER_BASE if value == _USUAL_BASE else _USUAL_BASE
+        elif isinstance(value, dict):
+            _change_bases(value)

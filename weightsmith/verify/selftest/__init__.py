@@ -1,0 +1,1 @@
+"""This machine, proven with a tiny HRM-Text of our own."""
