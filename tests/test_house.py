@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [*sorted((ROOT / "weightsmith").rglob("*.py")), *sorted((ROOT / "converters").glob("*.py"))]
-# Each room and the rooms that it may import from; `errors`, `installed`, `json_value` and the package itself are open to all.
+# Each room and the rooms that it may import from; `errors`, `installed`, `json_value` and the package are open to all.
 BELOW = {
     "process": set(),
     "checkpoint": {"process"},
