@@ -15,6 +15,7 @@ from compressed_tensors.compressors.pack_quantized.base import PackedQuantizatio
 from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
 from safetensors.torch import load_file
 
+from tests.cpu import needs_int4_kernel
 from tests.values.making import fused_llama, is_fusable, latent_llama, save
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
@@ -210,6 +211,7 @@ def ask_vllm(folder: Path, answers: Path) -> Any:
     return json.loads(answers.read_text())
 
 
+@needs_int4_kernel
 @pytest.mark.engine
 def test_vllm_gives_the_same_answers_from_packed_and_fused_weights(
     trained: tuple[Path, Path], tmp_path: Path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cpu import needs_int4_kernel
 from tests.verify.conftest import TERNARY
 from weightsmith.convert import convert
 from weightsmith.process import child
@@ -156,6 +157,7 @@ def test_latent_weights_are_caught_by_values_facts_and_baseline(latent: Verified
     assert "other bytes" in latent.check("baseline").detail
 
 
+@needs_int4_kernel
 def test_weights_packed_without_loss_run_as_the_fused_ones_do(
     tmp_path: Path, fused: Verified, verified: Callable[..., Verified]
 ) -> None:
