@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from weightsmith.process.entry import die_with_parent
 from weightsmith.process.signals import unwound_by_signals
 
 if TYPE_CHECKING:
@@ -31,17 +32,29 @@ def results_unordered(
     with (
         unwound_by_signals(),
         tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch,
-        context.Pool(processes, _begin, (os.getpid(), scratch), tasks_each) as pool,
+        context.Pool(processes, _begin, (scratch,), tasks_each) as pool,
     ):
         yield pool.imap_unordered(work, tasks)
 
 
-def _begin(parent: int, scratch: str) -> None:
+def _begin(scratch: str) -> None:
     """First in each process. scratch: for its temporary files.
 
     A group of its own: Ctrl-C reaches the parent alone, which then ends them all.
     """
-    die_with_parent(parent)
     os.setpgid(0, 0)
     os.environ["TMPDIR"] = scratch
     tempfile.tempdir = None
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Kills this process and its children when the parent goes, even by SIGKILL.
+
+    Not by PR_SET_PDEATHSIG: it acts when the *thread* that started a process ends, and the pool starts some from a
+    thread that ends before the pool has been wound up.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
