@@ -23,6 +23,7 @@ from benchmarks import scale
 from benchmarks.drawing import corrupted, draw, reference, without_fields
 from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor, open_checkpoint
+from weightsmith.process.signals import time_limit
 from weightsmith.shapes import infer
 from weightsmith.shapes.family import candidates as families
 from weightsmith.shapes.family import recognition
@@ -30,7 +31,7 @@ from weightsmith.shapes.given.config import freeze, lookup
 from weightsmith.shapes.learn.__main__ import read_report
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import catalog_types, load_page
-from weightsmith.shapes.reference.meta_models import Rejected, mapping, prepare, time_limit
+from weightsmith.shapes.reference.meta_models import Rejected, mapping, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -94,7 +94,6 @@ def infer_config(
     """
     from weightsmith.checkpoint import open_checkpoint
     from weightsmith.shapes import find_config, infer, write_config
-    from weightsmith.shapes.learn import missing_page
     from weightsmith.shapes.reference import proof
 
     if write and output:
@@ -104,7 +103,11 @@ def infer_config(
     table = open_checkpoint(checkpoint)
     config = find_config(table, config_file)
     stated = config.data if config else None
-    page = missing_page(model_type, stated or {}, table.root, trust_code=trust_remote_code) if learn else None
+    page = None
+    if learn:
+        from weightsmith.shapes.learn import missing_page
+
+        page = missing_page(model_type, stated or {}, table.root, trust_code=trust_remote_code)
     inference = infer(table, stated, model_type, page)
     known = inference.verdict != "unknown"
     proven = proof.check(inference.config, table, trust_code=trust_remote_code) if check and known else None

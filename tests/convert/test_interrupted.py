@@ -71,10 +71,10 @@ POINTS = {
     "before the weights": ("weightsmith.convert.run", "write_weights"),
     "before reading back": ("weightsmith.convert.run", "verify"),
     "before the last sync": ("weightsmith.convert.stream.ordered_file", "Stream._seal"),
-    "before the metadata": ("weightsmith.convert.run", "write_file"),
+    "before the metadata": ("weightsmith.convert.run", "create_file"),
     "before the manifest": ("weightsmith.convert.run", "manifest"),
     "before finishing": ("weightsmith.convert.run", "finish"),
-    "between marker and rename": ("weightsmith.convert.finish.staging", "_fsync_folder"),
+    "between marker and rename": ("weightsmith.convert.finish.staging", "sync_folder"),
 }
 
 

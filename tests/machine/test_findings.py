@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.machine import Diagnosis, Finding, diagnose, look
-from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES, Answer, Machine
+from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES, Machine, ProbeReply
 from weightsmith.machine.findings import DETERMINISM
 from weightsmith.machine.pairs import PAIRINGS, same, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GOOD = Answer(None, {"version": "it imports"})
+GOOD = ProbeReply(None, {"version": "it imports"})
 ATLAS = Machine(
     npus=("/dev/davinci0", "/dev/davinci1"),
     control=CONTROL_NODES,
@@ -37,7 +37,7 @@ ATLAS = Machine(
     environment=DETERMINISM,
     plugins=("ascend", "weightsmith"),
     torch=GOOD,
-    torch_npu=Answer(None, {"available": True, "count": 2, "names": ["Ascend910B4"] * 2}),
+    torch_npu=ProbeReply(None, {"available": True, "count": 2, "names": ["Ascend910B4"] * 2}),
     vllm=GOOD,
     vllm_ascend=GOOD,
 )
@@ -66,11 +66,13 @@ def variables(**more: str) -> dict[str, Any]:
 
 
 def counted(count: int) -> dict[str, Any]:
-    return {"torch_npu": Answer(None, {"available": True, "count": count, "names": ["Ascend910B4"] * count})}
+    return {
+        "torch_npu": ProbeReply(None, {"available": True, "count": count, "names": ["Ascend910B4"] * count})
+    }
 
 
 def dead(package: str, error: str) -> dict[str, Any]:
-    return {package: Answer(error, {})}
+    return {package: ProbeReply(error, {})}
 
 
 NO_BACKEND = "RuntimeError: Failed to load the backend extension: torch_npu"
@@ -191,8 +193,8 @@ def atlas_files(root: Path) -> None:
         (root / "dev" / node).touch()
 
 
-def answers(question: str, environment: Mapping[str, str]) -> Answer:
-    return Answer(None, dict.fromkeys(LIBRARIES) if question == "libraries" else {"version": "1"})
+def answers(question: str, environment: Mapping[str, str]) -> ProbeReply:
+    return ProbeReply(None, dict.fromkeys(LIBRARIES) if question == "libraries" else {"version": "1"})
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_cann_is_found_where_its_installers_put_it(
 def test_only_installed_packages_are_imported(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def ask(question: str, environment: Mapping[str, str]) -> Answer:
+    def ask(question: str, environment: Mapping[str, str]) -> ProbeReply:
         asked.append(question)
         return answers(question, environment)
 
@@ -235,12 +237,12 @@ def test_an_import_that_kills_its_process_is_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real child, and a module that aborts as a broken driver makes torch_npu do."""
-    from weightsmith.machine.facts import _child
+    from weightsmith.machine.facts import _probe
 
     (tmp_path / "vllm_ascend.py").write_text("import os\nos.abort()\n")
     import os
 
-    answer = _child("vllm_ascend", {**os.environ, "PYTHONPATH": str(tmp_path)})
+    answer = _probe("vllm_ascend", {**os.environ, "PYTHONPATH": str(tmp_path)})
     assert answer.error is not None and "ended with -6" in answer.error
 
 

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from weightsmith.process import child
+import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from weightsmith.process import child, group
+from weightsmith.process.signals import unwound_by_signals
 
 MODULE = "tests.verify.misbehaving"
 
@@ -100,38 +101,110 @@ def test_a_hang_is_ended_with_its_children(tmp_path: Path) -> None:
     assert _gone(pids)
 
 
-def _start_hanging_parent(tmp_path: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
-    """A verifying process whose child hangs, and the ids of that child and grandchild."""
+def _start_hanging_parent(tmp_path: Path, call: str) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """A process whose child hangs, with its temporary files in `tmp`; and the ids of that child and grandchild."""
     code = (
-        "import sys; from pathlib import Path; from weightsmith.verify import child\n"
-        f"child.run({MODULE!r}, Path(sys.argv[1], 'child'), {{'do': 'hang'}}, {{}}, 600.0)"
+        "import sys; from pathlib import Path; from weightsmith.process import child\n"
+        f"module, folder = {MODULE!r}, Path(sys.argv[1])\n{call}"
     )
+    (tmp_path / "tmp").mkdir()
     parent = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
         # A shell that runs the suite in the background hands down an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < 2:
+    deadline = time.monotonic() + 60
+    while not (found := [p for p in tmp_path.rglob("pids") if len(p.read_text().split()) == 2]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return parent, [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    return parent, [int(pid) for pid in found[0].read_text().split()]
 
 
-def test_ctrl_c_leaves_nobody_behind(tmp_path: Path) -> None:
-    parent, pids = _start_hanging_parent(tmp_path)
+RUN = "child.run(module, folder / 'child', {'do': 'hang'}, {}, 600.0)"
+ASK = "child.ask(module, {'do': 'hang'}, {}, 600.0)"
+
+
+@pytest.mark.parametrize("call", [RUN, ASK])
+def test_ctrl_c_leaves_nobody_behind(tmp_path: Path, call: str) -> None:
+    parent, pids = _start_hanging_parent(tmp_path, call)
     os.kill(parent.pid, signal.SIGINT)
     parent.wait(20)
     assert _gone(pids)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_killed_parent_takes_its_child_along(tmp_path: Path) -> None:
-    parent, pids = _start_hanging_parent(tmp_path)
+def test_a_question_that_is_told_to_end_leaves_neither_process_nor_folder(tmp_path: Path) -> None:
+    parent, pids = _start_hanging_parent(tmp_path, ASK)
+    parent.terminate()
+    parent.wait(20)
+    assert _gone(pids)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [RUN, ASK])
+def test_a_killed_parent_takes_its_child_along(tmp_path: Path, call: str) -> None:
+    parent, pids = _start_hanging_parent(tmp_path, call)
     parent.kill()
     parent.wait(20)
     assert _gone(pids[:1])
     os.kill(pids[1], signal.SIGKILL)  # the grandchild here asks for no such favour; vLLM's engine core does
+
+
+def test_a_parent_that_is_gone_before_the_child_could_ask_takes_it_along_too() -> None:
+    other = "1"  # the id of some process that is not the parent
+    command = [sys.executable, "-m", "weightsmith.process.entry", other, "this"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+    command[3] = str(os.getpid())
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Zen of Python" in done.stdout
+
+
+def test_a_signal_while_the_child_starts_leaves_nobody_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def popen_and_signal(*arguments: object, **options: object) -> object:
+        process = popen(*arguments, **options)  # type: ignore[call-overload]
+        started.append(process.pid)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(group.subprocess, "Popen", popen_and_signal)
+    with pytest.raises(KeyboardInterrupt), unwound_by_signals():
+        _run(tmp_path, "hang")
+    assert len(started) == 1
+    assert _gone(started)
+
+
+def test_an_error_while_the_child_works_leaves_nobody_behind(tmp_path: Path) -> None:
+    def fail(text: str, done: int = 0, total: int = 0, /) -> None:
+        if text == "hanging":  # both of them are there by now
+            raise ValueError(text)
+
+    with pytest.raises(ValueError, match="hanging"):
+        child.run(MODULE, tmp_path / "child", {"do": "hang"}, {}, 60.0, fail)
+    assert _gone([int(pid) for pid in (tmp_path / "pids").read_text().split()])
+
+
+def test_a_question_is_answered_in_a_folder_that_is_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the current folder, which may be a stranger's checkpoint, nor the temporary folder is the child's."""
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "json.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.chdir(stranger)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    outcome = child.ask(MODULE, {"do": "answer", "word": "so"}, {}, 60.0)
+    assert outcome.result is not None
+    assert outcome.result["cwd"] == outcome.result["tmp"]
+    assert Path(str(outcome.result["cwd"])).is_relative_to(tmp_path / "tmp")
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_last_words_are_the_final_exception_without_decoration_and_bars() -> None:

@@ -1,4 +1,4 @@
-"""A real run that is told to end in the middle leaves no process and no file behind."""
+"""A run that is told to end cleans up first, and a real one leaves no process and no file behind."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.verify.conftest import HRM_TEXT
-from weightsmith.process.signals import unwound_by_signals
-
-pytestmark = pytest.mark.engine
+from weightsmith.process.signals import exit_on_signals, signals_held_back, time_limit, unwound_by_signals
 
 
 def _living_under(folder: Path) -> list[int]:
@@ -29,6 +28,7 @@ def _living_under(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_while_the_engine_loads_leaves_nothing(
     tmp_path: Path, number: signal.Signals
@@ -65,3 +65,77 @@ def test_handlers_are_put_back() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def test_a_signal_that_is_held_back_comes_at_the_end_of_the_block() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt), unwound_by_signals():
+        with signals_held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+            steps.append("cleaned")
+        steps.append("went on")
+    assert steps == ["cleaned"]
+
+
+def test_a_signal_that_is_held_back_is_not_lost_when_the_block_fails() -> None:
+    with pytest.raises(KeyboardInterrupt), unwound_by_signals(), signals_held_back():
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise ValueError
+
+
+def test_a_second_signal_cannot_stop_the_cleaning() -> None:
+    cleaned = False
+    with pytest.raises(KeyboardInterrupt), unwound_by_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            cleaned = True
+    assert cleaned
+
+
+def test_whoever_ignores_a_signal_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        for block in (unwound_by_signals, exit_on_signals, signals_held_back):
+            with block():
+                os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_being_told_to_end_gives_the_status_that_a_shell_expects() -> None:
+    with pytest.raises(SystemExit) as ended, exit_on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
+def test_another_thread_sets_no_handler() -> None:
+    done = []
+
+    def work() -> None:
+        with unwound_by_signals(), exit_on_signals(), signals_held_back(), time_limit(0.01):
+            time.sleep(0.1)
+            done.append([signal.getsignal(number) for number in ENDING])
+
+    before = [signal.getsignal(number) for number in ENDING]
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [before]
+
+
+def test_the_shorter_of_two_time_limits_holds_and_the_longer_stays() -> None:
+    with time_limit(60):
+        with pytest.raises(TimeoutError), time_limit(0.05):
+            time.sleep(5)
+        with pytest.raises(TimeoutError), time_limit(0.05), time_limit(60):
+            time.sleep(5)
+        assert 50 < signal.getitimer(signal.ITIMER_REAL)[0] < 60
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

@@ -13,7 +13,7 @@ from weightsmith.convert.finish.digests import check_name, digest, digesting
 from weightsmith.convert.finish.journal import Journal, describe_work, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
-from weightsmith.convert.finish.sealing import copy_file, stamps, verify, write_file
+from weightsmith.convert.finish.sealing import stamps, verify
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
 from weightsmith.convert.plan.choose import check_options, choose, gather
 from weightsmith.convert.plan.dtype_names import parse_dtype
@@ -24,6 +24,7 @@ from weightsmith.convert.plan.side_files import find_side_files
 from weightsmith.convert.stream.along import Along, read_in_order
 from weightsmith.convert.stream.writer import write_weights
 from weightsmith.errors import CorruptCheckpoint
+from weightsmith.process.durable import copy_file, create_file
 from weightsmith.schemes.packed import packed_tensors
 from weightsmith.values.parallel import default_workers
 
@@ -126,7 +127,7 @@ def convert(
 
         # Metadata last: a folder without it is no checkpoint to anybody.
         for name, data in made.items():
-            write_file(folder / name, data)
+            create_file(folder / name, data)
         for name, path in side.copied.items():
             copy_file(path, folder / name)
         hashes = {**weights, **{f: digest(folder / f, hash_name) for f in [*made, *side.copied]}}
@@ -137,7 +138,7 @@ def convert(
                 "changed while it was converted",
                 "let the download or the writer finish, then try again",
             )
-        write_file(
+        create_file(
             folder / MANIFEST,
             manifest(
                 converter=chosen.name,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.installed import versions
+from weightsmith.process import child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +26,8 @@ _TOOLKITS = ("usr/local/Ascend/cann", "usr/local/Ascend/ascend-toolkit/latest")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a child said. error: why it could not, one line. told: its answer otherwise."""
+class ProbeReply:
+    """What `machine.probe` answered. error: why it could not, in one line; None where it could. told: its answer."""
 
     error: str | None
     told: Mapping[str, Any]
@@ -54,22 +52,22 @@ class Machine:
     python: str
     environment: Mapping[str, str]
     plugins: tuple[str, ...]
-    torch: Answer | None
-    torch_npu: Answer | None
-    vllm: Answer | None
-    vllm_ascend: Answer | None
+    torch: ProbeReply | None
+    torch_npu: ProbeReply | None
+    vllm: ProbeReply | None
+    vllm_ascend: ProbeReply | None
 
 
 def look(
     root: Path = Path("/"),
     environment: Mapping[str, str] | None = None,
     packages: Mapping[str, str] | None = None,
-    ask: Callable[[str, Mapping[str, str]], Answer] | None = None,
+    ask: Callable[[str, Mapping[str, str]], ProbeReply] | None = None,
 ) -> Machine:
     """Looks at this machine; the arguments are another one's, for tests. Takes as long as the imports take."""
     variables = dict(os.environ if environment is None else environment)
     installed = dict(versions() if packages is None else packages)
-    question = _child if ask is None else ask
+    question = _probe if ask is None else ask
     toolkit = _toolkit(root, variables)
     # Without the variable `import torch` itself loads torch_npu, and dies with it where CANN is absent.
     alone = {**variables, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
@@ -127,21 +125,13 @@ def _cann_version(toolkit: Path) -> str | None:
     return None
 
 
-def _child(question: str, environment: Mapping[str, str]) -> Answer:
-    command = [sys.executable, "-m", "weightsmith.machine.probe", question]
-    try:
-        done = subprocess.run(
-            command, env=dict(environment), capture_output=True, text=True, timeout=_PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(f"no answer within {_PATIENCE:.0f} s", {})
-    last = done.stdout.strip().rpartition("\n")[2]
-    try:
-        told = json.loads(last)
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        complaint = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        return Answer(f"the process ended with {done.returncode}: {complaint[:300]}", {})
-    error = told.get("error")
-    return Answer(None if error is None else str(error), told)
+def _probe(question: str, environment: Mapping[str, str]) -> ProbeReply:
+    outcome = child.ask("weightsmith.machine.probe", {"question": question}, environment, _PATIENCE)
+    if outcome.result is not None:
+        error = outcome.result.get("error")
+        return ProbeReply(None if error is None else str(error), outcome.result)
+    failure = outcome.failure
+    if failure is None or failure.status is None:
+        return ProbeReply(f"no answer within {_PATIENCE:.0f} s", {})
+    complaint = failure.log[-1] if failure.log else "nothing was said"
+    return ProbeReply(f"the process ended with {failure.status}: {complaint[:300]}", {})

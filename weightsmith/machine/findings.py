@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.machine.diagnosis import Verdict
-    from weightsmith.machine.facts import Answer, Machine
+    from weightsmith.machine.facts import Machine, ProbeReply
     from weightsmith.machine.pairs import Pairing
 
 _SOURCE = {
@@ -148,7 +148,7 @@ def _imports(machine: Machine) -> Iterator[Finding]:
             yield Finding(name, "fail", answer.error, "it imports", _import_fix(name, answer, machine))
 
 
-def _import_fix(name: str, answer: Answer, machine: Machine) -> str:
+def _import_fix(name: str, answer: ProbeReply, machine: Machine) -> str:
     error = answer.error or ""
     for library, layer in LIBRARIES.items():
         if library in error:

@@ -1,22 +1,26 @@
-"""Run as a child, one question each: imports what may die, and prints one line of JSON."""
+"""Run as a child, one question each: imports what may die, and tells what it found."""
 
 from __future__ import annotations
 
 import importlib
-import json
-import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from weightsmith.machine.facts import LIBRARIES
+from weightsmith.process.serving import serve_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from weightsmith.json_value import Json, JsonObject
 
 
-def libraries() -> dict[str, Any]:
+def libraries() -> JsonObject:
     import ctypes
 
     return {name: _loaded(ctypes.CDLL, name) for name in LIBRARIES}
 
 
-def _loaded(load: Any, name: str) -> str | None:
+def _loaded(load: Callable[[str], object], name: str) -> str | None:
     try:
         load(name)
     except OSError as error:
@@ -24,11 +28,11 @@ def _loaded(load: Any, name: str) -> str | None:
     return None
 
 
-def torch() -> dict[str, Any]:
+def torch() -> JsonObject:
     return {"version": importlib.import_module("torch").__version__}
 
 
-def torch_npu() -> dict[str, Any]:
+def torch_npu() -> JsonObject:
     importlib.import_module("torch")
     package = importlib.import_module("torch_npu")
     npu = package.npu
@@ -42,11 +46,11 @@ def torch_npu() -> dict[str, Any]:
     }
 
 
-def vllm() -> dict[str, Any]:
+def vllm() -> JsonObject:
     return {"version": importlib.import_module("vllm").__version__}
 
 
-def vllm_ascend() -> dict[str, Any]:
+def vllm_ascend() -> JsonObject:
     importlib.import_module("vllm_ascend")
     from vllm.platforms import current_platform
 
@@ -56,13 +60,13 @@ def vllm_ascend() -> dict[str, Any]:
 _QUESTIONS = {f.__name__: f for f in (libraries, torch, torch_npu, vllm, vllm_ascend)}
 
 
-def main() -> None:
+def answer(job: dict[str, Json]) -> JsonObject:
+    """job["question"]: one of those above. What its import raised is an answer, {"error": why}."""
     try:
-        told = _QUESTIONS[sys.argv[1]]()
-    except Exception as error:
-        told = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-    sys.stdout.write("\n" + json.dumps(told) + "\n")
+        return _QUESTIONS[str(job["question"])]()
+    except Exception as error:  # a broken installation raises whatever it likes
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
 
 
 if __name__ == "__main__":
-    main()
+    serve_answer(answer)

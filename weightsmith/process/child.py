@@ -1,28 +1,33 @@
-"""A child process that cannot hurt us: own process group, timeout, log kept, nobody of the group left alive."""
+"""A job for a child process: it goes in as JSON, a result or a failure comes back, and no process stays behind."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from weightsmith.process import group
+from weightsmith.process.durable import replace_file
+from weightsmith.process.signals import unwound_by_signals
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Mapping
 
-JOB, RESULT, FAILURE, STAGES, LOG = "job.json", "result.json", "failure.json", "stages.jsonl", "log.txt"
+    from weightsmith.json_value import Json, JsonObject
+
+# The files of a child's folder, beside its log. `serving` is the other side.
+JOB, RESULT, FAILURE, STAGES = "job.json", "result.json", "failure.json", "stages.jsonl"
 
 # Often enough that a progress line is not felt as late, seldom enough to cost nothing.
-POLL_SECONDS = 0.1
-# A killed process of the group is gone in milliseconds; what nobody reaps stays a zombie for ever.
-_DYING_SECONDS = 0.5
+POLL_SECONDS = 0.05
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 8
 
@@ -43,15 +48,18 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a child gave no result: `what` in one line, the stage it was in, its last meaningful log lines.
+    """Why a child gave no result.
 
-    `unusable` is set when the child says that its software is missing or broken, which no model caused.
+    what: in one line. stage: the one that it was in. log: its last meaningful lines.
+    unusable: the child says that its software is missing or broken, which no model caused.
+    status: as it ended, minus the signal's number where one killed it; None where it was ended for its time limit.
     """
 
     what: str
     stage: str
     log: tuple[str, ...] = ()
     unusable: bool = False
+    status: int | None = None
 
     def sentence(self) -> str:
         last = f" [{self.log[-1]}]" if self.log else ""
@@ -62,48 +70,40 @@ class Failure:
 class Outcome:
     """Exactly one of `result` (what the child wrote) and `failure` is set. `seconds`: wall time of the child."""
 
-    result: dict[str, Any] | None
+    result: dict[str, Json] | None
     failure: Failure | None
     seconds: float
+
+
+def ask(module: str, question: JsonObject, env: Mapping[str, str], timeout_s: float) -> Outcome:
+    """As `run`, in a temporary folder that is gone afterwards, also when SIGTERM or SIGHUP ends this process."""
+    with unwound_by_signals(), tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
+        return run(module, Path(scratch, "child"), question, env, timeout_s)
 
 
 def run(
     module: str,
     folder: Path,
-    job: Mapping[str, Any],
+    job: JsonObject,
     env: Mapping[str, str],
     timeout_s: float,
     progress: Stage | None = None,
 ) -> Outcome:
     """Runs `python -m module folder` in `folder` and reads what it leaves there.
 
-    The folder is made and must be new: with `-m` Python imports from the working directory first, so that
-    directory may hold nothing but our own files, least of all a stranger's model.
-    The job goes in as `job.json`; the module's main hands `work` to `serving.serve`, which writes the rest.
+    module: its main hands a function to `serving.serve`. folder: is made and must be new, see `group.started`.
+    job: what the function gets. env: variables beside those of this process. timeout_s: seconds of wall time.
     """
     with started(module, folder, env) as waiting:
         return waiting.run(job, timeout_s, progress)
 
 
-@contextlib.contextmanager
+@contextmanager
 def started(module: str, folder: Path, env: Mapping[str, str]) -> Iterator[Waiting]:
     """A child that is there before its job is, and imports meanwhile. It ends with the block, whatever happens."""
     folder.mkdir()
-    with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(folder)],
-            cwd=folder,
-            env=_environment(folder, env),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield Waiting(process, folder)
-        finally:
-            if not (folder / JOB).exists():  # else `Waiting.run` has ended it
-                _end_group(process)
+    with group.started(module, folder, {**os.environ, **env}) as process:
+        yield Waiting(process, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +113,41 @@ class Waiting:
     process: subprocess.Popen[bytes]
     folder: Path
 
-    def run(self, job: Mapping[str, Any], timeout_s: float, progress: Stage | None = None) -> Outcome:
-        """Hands over the job and waits for the end. seconds: from here on."""
+    def run(self, job: JsonObject, timeout_s: float, progress: Stage | None = None) -> Outcome:
+        """Hands over the job and waits for the end. timeout_s and the outcome's seconds count from here on."""
         began = time.monotonic()
-        try:
-            write_whole(self.folder / JOB, job)
-            timed_out = _wait(self.process, self.folder / STAGES, began + timeout_s, progress)
-        finally:
-            _end_group(self.process)
+        write_json(self.folder / JOB, job)
+        timed_out = self._wait(began + timeout_s, progress)
+        status = group.end(self.process)
         seconds = time.monotonic() - began
-        result = None if timed_out else _read_json(self.folder / RESULT)
+        if timed_out:
+            what = f"no result within {timeout_s:g} s (killed)"
+            return Outcome(None, Failure(what, _last_stage(self.folder), _log_tail(self.folder)), seconds)
+        result = _read_json(self.folder / RESULT)
         if result is not None:
             return Outcome(result, None, seconds)
-        limit = timeout_s if timed_out else None
-        return Outcome(None, _failure(self.folder, self.process.returncode, limit), seconds)
+        return Outcome(None, _failure(self.folder, status), seconds)
+
+    def _wait(self, deadline: float, progress: Stage | None) -> bool:
+        """Waits for the end, passing stages on; True when the deadline came first."""
+        told = 0
+        while True:
+            ended = group.has_ended(self.process)
+            seen = _stages(self.folder)
+            if progress is not None:
+                for step in seen[told:]:
+                    progress(*step)
+            told = len(seen)
+            if ended:
+                return False
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(POLL_SECONDS)
 
 
-def write_whole(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: JsonObject) -> None:
     """Whoever looks for the file finds all of it or nothing."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, json.dumps(document, ensure_ascii=False).encode())
 
 
 def last_words(log: str) -> tuple[str, ...]:
@@ -146,77 +160,36 @@ def last_words(log: str) -> tuple[str, ...]:
     return tuple(lines[-_TAIL_LINES:])
 
 
-def _environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, inherited))),
-        "PYTHONUNBUFFERED": "1",
-        # Whatever the engine drops (rendezvous files, compile caches) goes when our folder goes.
-        "TMPDIR": str(folder),
-        **env,
-    }
-
-
-def _wait(process: subprocess.Popen[bytes], stages: Path, deadline: float, progress: Stage | None) -> bool:
-    """Waits for the end, passing stages on; True when the deadline came first."""
-    told = 0
-    while True:
-        ended = process.poll() is not None
-        seen = _stages(stages)
-        if progress is not None:
-            for step in seen[told:]:
-                progress(*step)
-        told = len(seen)
-        if ended:
-            return False
-        if time.monotonic() > deadline:
-            return True
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_SECONDS)
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills whoever of the child's group is still alive, the child included.
-
-    vLLM's workers are children of the child: they outlive it when only the child is killed.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    # The others die on their own time, and until then may write into the folder that is removed next.
-    deadline = time.monotonic() + _DYING_SECONDS
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(POLL_SECONDS / 10)
-
-
-def _failure(folder: Path, returncode: int, timeout_s: float | None) -> Failure:
-    seen = _stages(folder / STAGES)
-    stage = seen[-1][0] if seen else "starting"
-    with (folder / LOG).open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        tail = last_words(log.read().decode("utf-8", "replace"))
-    if timeout_s is not None:
-        return Failure(f"no result within {timeout_s:g} s (killed)", stage, tail)
+def _failure(folder: Path, status: int) -> Failure:
+    stage, tail = _last_stage(folder), _log_tail(folder)
     told = _read_json(folder / FAILURE)
     if told is not None:
-        return Failure(str(told["what"]), stage, tail, bool(told["unusable"]))
-    if returncode < 0:
-        return Failure(f"killed by {signal.Signals(-returncode).name}", stage, tail)
-    return Failure(f"ended with exit status {returncode} and without a result", stage, tail)
+        return Failure(str(told["what"]), stage, tail, bool(told["unusable"]), status)
+    if status < 0:
+        return Failure(f"killed by {signal.Signals(-status).name}", stage, tail, status=status)
+    return Failure(f"ended with exit status {status} and without a result", stage, tail, status=status)
 
 
-def _stages(path: Path) -> list[tuple[str, int, int]]:
+def _log_tail(folder: Path) -> tuple[str, ...]:
+    with (folder / group.LOG).open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        return last_words(log.read().decode("utf-8", "replace"))
+
+
+def _last_stage(folder: Path) -> str:
+    seen = _stages(folder)
+    return seen[-1][0] if seen else "starting"
+
+
+def _stages(folder: Path) -> list[tuple[str, int, int]]:
+    path = folder / STAGES
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
     return [tuple(json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> dict[str, Json] | None:
     """The object in a file, or None when there is none whole: a child may die in the middle of writing."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.process.child import FAILURE, JOB, POLL_SECONDS, RESULT, STAGES, write_whole
+from weightsmith.process.child import FAILURE, JOB, RESULT, STAGES, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_JOB_POLL_SECONDS = 0.01
 
 
 def serve(
-    work: Callable[[dict[str, Any], Path, Stage], dict[str, Any]], prepare: Callable[[], None] | None = None
+    work: Callable[[dict[str, Json], Path, Stage], JsonObject], prepare: Callable[[], None] | None = None
 ) -> NoReturn:
     """Reads the job, runs `work(job, folder, stage)`, leaves a result or a failure, never both.
 
     prepare: what can be done before the job is there.
     """
-    _die_with_parent()
     folder = Path(sys.argv[1])
 
     def stage(text: str, done: int = 0, total: int = 0, /) -> None:
@@ -42,18 +39,22 @@ def serve(
             stage("importing")
             prepare()
         while not (folder / JOB).exists():
-            time.sleep(POLL_SECONDS / 10)
+            time.sleep(_JOB_POLL_SECONDS)
         job = json.loads((folder / JOB).read_text(encoding="utf-8"))
         result = work(job, folder, stage)
-    except BaseException as error:
+        write_json(folder / RESULT, result)
+    except BaseException as error:  # whatever ends the work is the answer, SystemExit and a full disk too
         traceback.print_exc()
         reason = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
-        facts = {"what": what, "unusable": isinstance(error, ImportError)}
-        (folder / FAILURE).write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+        write_json(folder / FAILURE, {"what": what, "unusable": isinstance(error, ImportError)})
         _leave(1)
-    write_whole(folder / RESULT, result)
     _leave(0)
+
+
+def serve_answer(answer: Callable[[dict[str, Json]], JsonObject]) -> NoReturn:
+    """As `serve`, for a function that needs the question alone."""
+    serve(lambda question, folder, stage: answer(question))
 
 
 def _leave(status: int) -> NoReturn:
@@ -61,9 +62,3 @@ def _leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _die_with_parent() -> None:
-    """Asks Linux to kill this process when its parent goes, even by SIGKILL; elsewhere nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

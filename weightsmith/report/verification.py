@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.errors import TargetRefused
+from weightsmith.process.durable import replace_file
 from weightsmith.report import parity_tables
 from weightsmith.report.markdown import number, table
 
@@ -44,7 +45,7 @@ _ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 def write(result: VerifyResult, path: Path) -> VerifyResult:
     """Writes the report and returns the result that names it. Raises TargetRefused when the path cannot be written."""
     try:
-        path.write_text(markdown(result), encoding="utf-8")
+        replace_file(path, markdown(result).encode(), follow_link=True)
     except OSError as error:
         raise TargetRefused(
             path, f"cannot be written ({error.strerror})", "name another --report file"

@@ -4,15 +4,17 @@ every other byte stays.
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.errors import TargetRefused
+from weightsmith.process.durable import copy_file, replace_file
 from weightsmith.shapes.field_reports import edits
 
 if TYPE_CHECKING:
@@ -134,6 +136,7 @@ def _skip_space(text: str, position: int) -> int:
 def replace_config(path: Path, text: str) -> Path | None:
     """Puts `text` in place of the file at once; returns where the old one was kept, None when there was none.
 
+    A link at `path`, as a download cache has it, is replaced by a file; what it leads to stays.
     The first backup is the one worth having, so an existing `.bak` is never overwritten; later ones are
     numbered. Raises TargetRefused when the folder cannot be written.
     """
@@ -147,7 +150,7 @@ def replace_config(path: Path, text: str) -> Path | None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_whole(path, text)
+        replace_file(path, text.encode())
     except OSError as error:
         raise _refused(path, error) from error
 
@@ -156,31 +159,11 @@ def _refused(path: Path, error: OSError) -> TargetRefused:
     return TargetRefused(path, f"cannot be written ({error.strerror})", "name another file with --output")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside the target and renames, so that no reader ever sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _keep_old(path: Path) -> Path:
     """Copies the file to the first free of `.bak`, `.bak.1`, …; the copy exists whole before anything changes."""
-    number = 0
-    while True:
+    for number in itertools.count():
         backup = Path(f"{path}.bak" if number == 0 else f"{path}.bak.{number}")
-        try:
-            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            number += 1
-            continue
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(path.read_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        return backup
+        with suppress(FileExistsError):
+            copy_file(path, backup)
+            return backup
+    raise AssertionError("there is always a next number")

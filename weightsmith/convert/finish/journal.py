@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import weightsmith
 from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.convert.finish.digests import digest
+from weightsmith.process.durable import append, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,17 +46,16 @@ class Journal:
         """Begins the journal anew, whatever it held, with the files of the plan that are `done`, and their hashes."""
         self._path, self._lock = path, Lock()
         shards = [_entry(file, plan.files[file].nbytes, found) for file, found in done.items()]
-        self._write("wb", [{"work": work}, *shards])
+        replace_file(path, _lines([{"work": work}, *shards]))
 
     def finished(self, file: str, nbytes: int, hexdigest: str) -> None:
         """`file` is whole and on the disk."""
-        self._write("ab", [_entry(file, nbytes, hexdigest)])
+        with self._lock:
+            append(self._path, _lines([_entry(file, nbytes, hexdigest)]))
 
-    def _write(self, mode: str, entries: Sequence[Mapping[str, object]]) -> None:
-        with self._lock, self._path.open(mode) as file:
-            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
-            file.flush()
-            os.fsync(file.fileno())
+
+def _lines(entries: Sequence[Mapping[str, object]]) -> bytes:
+    return b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
 
 
 def _entry(file: str, nbytes: int, hexdigest: str) -> dict[str, object]:

@@ -1,9 +1,7 @@
-"""Makes a written folder durable and provable: opened again; and the source unchanged."""
+"""Proves what was written by opening it again, and tells whether the source has changed meanwhile."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
@@ -14,27 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-
-
-_CHUNK = 1 << 20
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """A new file with these bytes on the disk; its mode is what the umask leaves."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def copy_file(source: Path, path: Path) -> None:
-    """A new file with the bytes of another, on the disk; its mode is what the umask leaves. Memory: one chunk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    with os.fdopen(descriptor, "wb") as target, source.open("rb") as opened:
-        shutil.copyfileobj(opened, target, _CHUNK)
-        target.flush()
-        os.fsync(target.fileno())
 
 
 def verify(folder: Path, table: Checkpoint) -> None:

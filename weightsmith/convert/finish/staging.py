@@ -7,18 +7,17 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
-import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_leftovers
 from weightsmith.errors import TargetRefused
+from weightsmith.process.durable import create_file, move_folder, sync_folder
+from weightsmith.process.signals import exit_on_signals, signals_held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType
+    from collections.abc import Iterator
 
 
 def resolve_target(source: Path, target: Path) -> Path:
@@ -66,9 +65,9 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
     parent cannot be written or another run is writing the same target.
     """
     made: list[tuple[Path, int]] = []
-    with _terminable():
+    with exit_on_signals():
         try:
-            with _undisturbed():
+            with signals_held_back():
                 adopted = adopt(target, resume) if resume is not None else None
                 if adopted is not None:
                     made.append(adopted)
@@ -77,13 +76,13 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
                     made.append(_locked_folder(target))
             folder = made[0][0]
             if adopted is None:
-                (folder / MARKER).write_bytes(b"")
+                create_file(folder / MARKER, b"")
             yield folder
         except OSError as error:
             raise refusal(target, error) from error
         finally:
             # The folder is gone after a finish; anything else leaves it here, to be removed.
-            with _undisturbed():
+            with signals_held_back():
                 for folder, lock in made:
                     if _same_folder(folder, lock):
                         shutil.rmtree(folder, ignore_errors=True)
@@ -93,16 +92,15 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
 def finish(folder: Path, target: Path) -> None:
     """fsyncs the folder, renames it to `target` and fsyncs the parent: from here on the output exists, whole."""
     (folder / MARKER).unlink()
-    _fsync_folder(folder)
+    sync_folder(folder)
     try:
-        folder.rename(target)
+        move_folder(folder, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise TargetRefused(
                 target, "was filled by someone else meanwhile", "name another folder"
             ) from error
         raise
-    _fsync_folder(target.parent)
 
 
 def refusal(target: Path, error: OSError) -> TargetRefused:
@@ -154,53 +152,6 @@ def _same_folder(folder: Path, lock: int) -> bool:
     with suppress(OSError):
         return os.path.samestat(folder.lstat(), os.fstat(lock))
     return False
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP raise SystemExit in the main thread, so that cleaning up happens."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with _handled((signal.SIGTERM, signal.SIGHUP), stop):
-        yield
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Holds SIGINT, SIGTERM and SIGHUP back and delivers them at the end.
-
-    By Python handlers: a signal mask holds for one thread, and the kernel would hand the signal to another.
-    """
-    held: list[int] = []
-    with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), lambda number, _: held.append(number)):
-        yield
-    for number in held:
-        signal.raise_signal(number)
-
-
-@contextmanager
-def _handled(numbers: tuple[int, ...], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Installs a handler for a while. Whoever ignores a signal (nohup: SIGHUP) goes on ignoring it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
 
 
 def _reason(error: OSError) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.process.durable import replace_file
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer
 from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
@@ -195,7 +196,7 @@ def write_index() -> None:
         '"maybe": {\n' + _rows(index.maybe) + "\n},",
         '"usual": {\n' + _rows(index.usual) + "\n}}",
     ]
-    INDEX.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    replace_file(INDEX, ("\n".join(lines) + "\n").encode())
 
 
 def _rows(names: Mapping[str, tuple[int, ...]]) -> str:

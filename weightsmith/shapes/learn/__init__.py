@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
 
 # Of computing; the child gets twice that of wall time before it is given up.
@@ -59,11 +60,12 @@ def learn_page(
     Takes seconds to a few minutes, in a child process. code: a folder with the classes that `auto_map` names; they
     are run. Without it only transformers' own classes are built.
     """
-    question = {
+    question: JsonObject = {
         "model_type": model_type,
         "seconds": seconds,
         "code": None if code is None else str(code.resolve()),
         "auto_map": dict(auto_map or {}),
     }
     answer = ask("weightsmith.shapes.learn.worker", question, 2 * seconds + 60)
-    return parse_page(answer["page"]) if "page" in answer else str(answer.get("error", "gave no answer"))
+    page = answer.get("page")
+    return parse_page(page) if isinstance(page, dict) else str(answer.get("error", "gave no answer"))

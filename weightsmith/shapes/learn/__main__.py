@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from weightsmith.process.durable import replace_file
+from weightsmith.process.pool import results_unordered
 from weightsmith.shapes.family.candidates import write_index
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
@@ -17,6 +18,8 @@ from weightsmith.shapes.page.page import CATALOG
 
 # A report beside the pages, not one of them: catalog_types() lists *.json only.
 REPORT = "REPORT.jsonl"
+# Types that one process learns before a fresh one takes over: torch and transformers keep what they allocate.
+_TASKS_EACH = 20
 MAPPING_ORDER = ("causal", "image-text", "masked")
 
 
@@ -34,8 +37,8 @@ def main() -> int:
     started, done = time.monotonic(), 0
     kept = {t for t in types if _by_hand(folder, t)}
     work = [(t, options.seconds) for t in types if t not in kept]
-    with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=20) as pool:
-        for row, page in pool.imap_unordered(learn_one, work):
+    with results_unordered(learn_one, work, options.processes, _TASKS_EACH) as learned_pages:
+        for row, page in learned_pages:
             done += 1
             state = row["reason"] or (f"{row['unexpressed']} unexpressed" if row["unexpressed"] else "ok")
             if says_less(folder, row["model_type"], page):
@@ -113,7 +116,7 @@ def read_report(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _write_report(folder: Path, rows: dict[str, dict[str, Any]]) -> None:
     lines = [json.dumps(rows[t]) for t in sorted(rows)]
-    (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    replace_file(folder / REPORT, ("\n".join(lines) + "\n").encode())
 
 
 if __name__ == "__main__":

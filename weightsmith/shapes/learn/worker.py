@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.reference.child import serve
 
+if TYPE_CHECKING:
+    from weightsmith.json_value import JsonObject
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
+
+def answer(question: dict[str, Any]) -> JsonObject:
     """model_type. seconds: of computing. code, auto_map: a folder whose own classes are to be learned, or None."""
     from weightsmith.shapes.learn import learner
     from weightsmith.shapes.reference import meta_models

@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import weightsmith
+from weightsmith.process import child
+from weightsmith.process.serving import serve as serve_job
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import NoReturn
+
+    from weightsmith.json_value import Json, JsonObject
 
 _QUIET = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
 
 
-def ask(module: str, question: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """What `module` prints on stdout for the question on its stdin; {"error": why} when it gives no answer.
+def ask(module: str, question: JsonObject, seconds: float) -> dict[str, Json]:
+    """What `module` answers to the question; {"error": why} when it gives no answer.
 
-    The child starts in weightsmith's own parent folder: `python -m` puts the current folder on its path, and that
-    may be a checkpoint's, whose files are never to be run.
+    module: its main calls `serve`. seconds: of wall time, after which the child is ended.
     """
-    home = Path(weightsmith.__file__).resolve().parent.parent
-    with tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", module],
-                input=json.dumps(question),
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                cwd=home,
-                env={**os.environ, **_QUIET, "HF_MODULES_CACHE": scratch},
-                check=False,
-            )
-            answer = json.loads(done.stdout)
-        except subprocess.TimeoutExpired:
-            return {"error": f"did not answer within {seconds:.0f} s"}
-        except ValueError:
-            last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            return {"error": f"ended without an answer ({last[0]})"}
-    return answer if isinstance(answer, dict) else {"error": "gave no answer"}
+    outcome = child.ask(module, question, _QUIET, seconds)
+    if outcome.result is not None:
+        return outcome.result
+    failure = outcome.failure
+    if failure is None or failure.status is None:
+        return {"error": f"did not answer within {seconds:.0f} s"}
+    last = failure.log[-1] if failure.log else f"exit code {failure.status}"
+    return {"error": f"ended without an answer ({last})"}
 
 
-def serve(answer: Any) -> None:
-    """The other side: one JSON document in, one out; whatever libraries print goes to stderr."""
-    out, sys.stdout = sys.stdout, sys.stderr
-    json.dump(answer(json.load(sys.stdin)), out)
+def serve(answer: Callable[[dict[str, Json]], JsonObject]) -> NoReturn:
+    """The other side. `answer` imports transformers itself, so that it finds what is set here."""
+
+    def work(question: dict[str, Json], folder: Path, stage: child.Stage) -> JsonObject:
+        # Where transformers copies code that travels with a checkpoint, where the user allowed it.
+        os.environ["HF_MODULES_CACHE"] = str(folder)
+        return answer(question)
+
+    serve_job(work)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
-import signal
 import sys
-import threading
-import time
 import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from weightsmith.process.signals import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -239,29 +237,6 @@ def _on_disk(model: Any) -> Built:
 
 def _words(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupts the block with TimeoutError. A signal does it, so it holds in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    outer, started = signal.getitimer(signal.ITIMER_REAL)[0], time.monotonic()
-    if outer:
-        seconds = min(seconds, outer)
-    previous = signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        left = max(outer - (time.monotonic() - started), 0.001) if outer else 0.0
-        signal.signal(signal.SIGALRM, previous)
-        signal.setitimer(signal.ITIMER_REAL, left)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise TimeoutError("took too long")
 
 
 def nested(values: Mapping[str, Value]) -> dict[str, Any]:

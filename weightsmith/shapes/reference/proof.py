@@ -13,6 +13,7 @@ from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.reference.child import ask
+from weightsmith.shapes.reference.proof_worker import BuiltModel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Set
@@ -76,14 +77,15 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
     answer = ask("weightsmith.shapes.reference.proof_worker", {"config": plain, "code": code}, CHILD_SECONDS)
     if "shapes" not in answer:
         raise _failed(answer, config, trust_code=trust_code)
-    built = {name: tuple(shape) for name, shape in answer["shapes"].items()}
-    copies = {name: built.get(original) for name, original in answer["copies"].items()}
+    model = BuiltModel.of_document(answer)
+    built = model.shapes
+    copies = {name: built.get(original) for name, original in model.copies.items()}
     stored = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
     spelling = _spelling(config, stored, built.keys())
     kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
     if spelling is not None:  # of a body that was saved alone the head is no difference
         built = {name: shape for name, shape in built.items() if name.startswith(spelling.stem)}
-    skipped = [re.compile(pattern) for pattern in answer["ignored"]]
+    skipped = [re.compile(pattern) for pattern in model.ignored]
     differences = []
     for name in sorted(kept.keys() | built.keys()):
         have, want = kept[name].shape if name in kept else None, built.get(name)
@@ -93,7 +95,7 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
         if want is None and aside:
             continue
         differences.append(Difference(name, have, want))
-    return Proof(answer["reference"], answer["class"], len(built), tuple(differences))
+    return Proof(model.reference, model.architecture, len(built), tuple(differences))
 
 
 def _spelling(config: Mapping[str, Any], names: Collection[str], built: Set[str]) -> Spelling | None:

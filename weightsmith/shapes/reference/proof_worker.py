@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.reference import meta_models
 from weightsmith.shapes.reference.child import serve
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.reference.meta_models import Shapes
+
 BUILD_SECONDS = 300.0
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """config: what to build. code: the folder whose own classes are to be used, None for transformers'."""
+@dataclass(frozen=True, slots=True)
+class BuiltModel:
+    """What transformers builds of a config.
+
+    reference: its version. architecture: the class. shapes: what the class writes. copies: tied tensor → the one that
+    it repeats. ignored: patterns of names that the class skips on loading.
+    """
+
+    reference: str
+    architecture: str
+    shapes: Shapes
+    copies: Mapping[str, str]
+    ignored: tuple[str, ...]
+
+    @classmethod
+    def of_document(cls, told: Mapping[str, Any]) -> BuiltModel:
+        shapes = {name: tuple(shape) for name, shape in told["shapes"].items()}
+        return cls(told["reference"], told["architecture"], shapes, told["copies"], tuple(told["ignored"]))
+
+
+def answer(question: dict[str, Any]) -> JsonObject:
+    """A BuiltModel as a document; {"missing": why} without torch and transformers, {"error": why} for a refused config.
+
+    question: "config" is what to build, "code" the folder whose own classes are to be used, None for transformers'.
+    """
     config = question["config"]
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
@@ -34,13 +64,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         return {"error": str(error)}
     except Exception as error:  # whatever a config class raises
         return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-    return {
-        "reference": meta_models.version(),
-        "class": chosen,
-        "shapes": built.shapes,
-        "copies": dict(built.copies),
-        "ignored": ignored,
-    }
+    return asdict(BuiltModel(meta_models.version(), chosen, built.shapes, dict(built.copies), tuple(ignored)))
 
 
 if __name__ == "__main__":

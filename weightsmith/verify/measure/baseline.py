@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.errors import InvalidConfig, MissingInput, TargetRefused, UnknownFormat
+from weightsmith.process.durable import replace_by_copy
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.measure.determinism import parting
 from weightsmith.verify.reference.replay import References
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -98,6 +100,7 @@ def identify(model: Path, kind: Kind, prompts: Sequence[Prompt], weights: Iterab
 
 def save(path: Path, identity: Identity, device: str, run: EngineRun, twin: References | None) -> None:
     """Writes one file. Raises TargetRefused when it cannot be, or the engine gave less than its whole vocabulary."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     if run.logprobs.partial:
@@ -126,15 +129,15 @@ def save(path: Path, identity: Identity, device: str, run: EngineRun, twin: Refe
         "versions": run.settings["versions"],
         "settings": run.settings,
     }
-    staged = path.with_name(path.name + ".part")
     try:
-        save_file(arrays, staged, metadata={_KEY: json.dumps(facts, ensure_ascii=False)})
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise TargetRefused(
-            path, f"cannot be written ({error.strerror})", "name another baseline file"
-        ) from error
+        # The library writes to a path by itself, so it gets one that nobody else can reach.
+        with tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
+            made = Path(scratch, "baseline.safetensors")
+            save_file(arrays, made, metadata={_KEY: json.dumps(facts, ensure_ascii=False)})
+            replace_by_copy(made, path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TargetRefused(path, f"cannot be written ({reason})", "name another baseline file") from error
 
 
 def load(path: Path) -> Baseline:

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint.hashing import file_hash, text_hash
 from weightsmith.installed import versions
+from weightsmith.process.durable import PARTIAL, place_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ class Cache:
         for entry in self._named(f"{key}-*{_SUFFIX}"):
             with contextlib.suppress(OSError):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _link(entry, target)
+                place_file(entry, target)
                 if file_hash(target) == entry.stem.rpartition("-")[2]:
                     os.utime(entry)
                     return True
@@ -72,17 +72,13 @@ class Cache:
 
     def keep(self, key: str, file: Path) -> str | None:
         """Takes a copy of a file under its key, whole or not at all. The reason in words where it could not."""
-        part = self.folder / f".{key}.{os.getpid()}.part"
         try:
             if file.stat().st_size > self.limit:
                 return f"{file.name} is larger than the whole cache may be"
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _link(file, part)
-            part.replace(self.folder / f"{key}-{file_hash(part)}{_SUFFIX}")
+            place_file(file, self.folder / f"{key}-{file_hash(file)}{_SUFFIX}")
             self._evict()
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             return f"{self.folder}: {error.strerror}"
         return None
 
@@ -93,7 +89,9 @@ class Cache:
         )
         total = sum(stat.st_size for stat, _ in entries)
         newest = entries[-1][0].st_mtime if entries else 0.0
-        stale = [part for part in self._named(".*.part") if part.stat().st_mtime < newest - _STALE_SECONDS]
+        stale = [
+            part for part in self._named(f".*{PARTIAL}") if part.stat().st_mtime < newest - _STALE_SECONDS
+        ]
         for part in stale:
             part.unlink(missing_ok=True)
         for stat, entry in entries:
@@ -146,12 +144,3 @@ def _subject_hash(whose: Subject) -> str:
 def _short_hash(facts: object) -> str:
     """128 bits: two of them and the file's own hash make a name that every file system takes."""
     return text_hash(json.dumps(facts, sort_keys=True))[:32]
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same bytes at another path: no copy where both lie on one file system."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

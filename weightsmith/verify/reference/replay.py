@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from weightsmith.json_value import JsonObject
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.inputs.files import Size
     from weightsmith.verify.inputs.kinds import Kind, Variation
@@ -171,7 +172,7 @@ def run(
     missing = [variation for variation in variations if variation not in ready]
     started = time.monotonic()
     if missing:
-        task = {
+        task: JsonObject = {
             "model": str(model.resolve()),
             "variations": [asdict(variation) for variation in missing],
             "answers": answers,

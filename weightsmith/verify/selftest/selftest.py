@@ -16,6 +16,7 @@ from weightsmith.verify.result import Check, Verdict, VerifyResult
 from weightsmith.verify.selftest import tiny_model as tiny
 
 if TYPE_CHECKING:
+    from weightsmith.json_value import JsonObject
     from weightsmith.verify.engine.device import Asked
     from weightsmith.verify.inputs.kinds import Mask
 
@@ -44,7 +45,7 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
         folder = Path(scratch)
         model = tiny.make()
         tiny.save(model, folder / "model")
-        job = {
+        job: JsonObject = {
             "model": str(folder / "model"),
             "device": device.kind,
             "eager": True,
@@ -64,7 +65,7 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
             checks: tuple[Check, ...] = (Check("engine", "fail", None, None, failure.sentence()),)
             told: dict[str, Any] = {}
         else:
-            told = outcome.result
+            told = dict(outcome.result)
             checks = (*operator_checks(told["operators"]), *_model_checks(model, told, folder / "run"))
     return VerifyResult(
         model={"name": "self-test", "kind": "prefix-lm"},

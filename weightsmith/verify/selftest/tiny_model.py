@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.process.durable import create_file
 from weightsmith.verify.inputs.kinds import Mask  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ def make() -> TinyModel:
 def save(model: TinyModel, folder: Path) -> None:
     """A checkpoint that engines load: bfloat16 weights and config.json; prompts are token ids, so no tokenizer."""
     import ml_dtypes
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: values.astype(ml_dtypes.bfloat16) for name, values in model.weights.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(_config(), indent=1), encoding="utf-8")
+    create_file(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    create_file(folder / "config.json", json.dumps(_config(), indent=1).encode())
 
 
 def _config() -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from weightsmith.process.durable import replace_file
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -37,7 +39,4 @@ def _value(value: Any, indent: int) -> str:
 
 def write_page(folder: Path, model_type: str, page: Mapping[str, Any]) -> None:
     """Whole or not at all: a page that is half written would not parse."""
-    target = folder / f"{model_type}.json"
-    fresh = target.with_suffix(".new")
-    fresh.write_text(text_of(page), encoding="utf-8")
-    fresh.replace(target)
+    replace_file(folder / f"{model_type}.json", text_of(page).encode())
