@@ -189,9 +189,7 @@ def show_inspection(
         wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != SAME]
         _print(f"hashes: {'; '.join(wrong) or f'all {len(hashes)} files are those that were written'}")
     packed = inspection.quantization
-    _print(
-        "quantization: " + ("none" if packed is None else f"{packed.method} (from the {packed.source})")
-    )
+    _print("quantization: " + ("none" if packed is None else f"{packed.method} (from the {packed.source})"))
     if inspection.survey is not None:
         fusion = inspection.survey.fusion
         group = {None: "", -1: ", one scale per row"}.get(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint import config_beside
-from weightsmith.schemes.packed import packed_modules
+from weightsmith.schemes import packed_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from weightsmith.checkpoint import config_beside
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.float_formats import FORMATS
-from weightsmith.schemes.packed import packed_tensors
+from weightsmith.schemes import packed_tensors
 from weightsmith.values.blocks import BlockReader, grid
 from weightsmith.values.claims import read_claims
 from weightsmith.values.damage import SPECIALS, Damage, DamageCount, without_elements

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.errors import EngineFailed
-from weightsmith.schemes.bitsandbytes import small_tensor_reader
-from weightsmith.schemes.packed import unpack
+from weightsmith.schemes import plain_view
 from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
@@ -78,7 +77,7 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
         raise _failed(answer, config, trust_code=trust_code)
     built = {name: tuple(shape) for name, shape in answer["shapes"].items()}
     copies = {name: built.get(original) for name, original in answer["copies"].items()}
-    stored = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
+    stored = set_aside(plain_view(checkpoint).tensors).tensors
     spelling = _spelling(config, stored, built.keys())
     kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
     if spelling is not None:  # of a body that was saved alone the head is no difference

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.schemes.bitsandbytes import small_tensor_reader
-from weightsmith.schemes.packed import unpack
+from weightsmith.schemes import plain_view
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.value_survey import survey_values
 from weightsmith.verify.result import Check
@@ -78,7 +77,7 @@ def hear(model: Path) -> Files:
 
 def _size(checkpoint: Checkpoint) -> Size:
     """A layer: the tensors whose names are the same up to their first number."""
-    unpacked = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
+    unpacked = plain_view(checkpoint)
     layers: Counter[str] = Counter()
     for name, tensor in unpacked.tensors.items():
         numbered = _LAYER.match(name)
