@@ -15,7 +15,10 @@ Verdict = Literal["ok", "warn", "fail", "absent"]
 class Finding:
     """The answer to one question. "absent": not there, and not needed as far as can be told.
 
-    name: of the question. found, expected: in words. fix: the command or act that mends it, empty where there is nothing to mend."""
+    name: of the question.
+    found, expected: in words.
+    fix: the command or act that mends it, empty where there is nothing to mend.
+    """
 
     name: str
     verdict: Verdict

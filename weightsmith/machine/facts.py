@@ -1,4 +1,4 @@
-"""What there is on a machine: files, variables, versions, and whether its packages can be imported (each in a child)."""
+"""What there is on a machine: files, variables, versions, and whether its packages can be imported."""
 
 from __future__ import annotations
 
