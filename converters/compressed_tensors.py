@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from weightsmith.convert.protocol import Beside, Output, Recipe, Step, whole
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes.dequantize import CODES
+from weightsmith.schemes.packed_words import WORD_BITS
 from weightsmith.values.blocks import grid
-from weightsmith.values.codes import WORD_BITS
-from weightsmith.values.scaled import CODES
 
 from .plain import plain_recipe
 from .scaled import (

@@ -9,14 +9,14 @@ import numpy as np
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.data import TensorReader
+from weightsmith.checkpoint.float_formats import FORMATS
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import BlockReader, grid
-from weightsmith.values.floats import FORMATS
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.linear import is_linear
 from weightsmith.values.quantizers import Quantizer, candidates, fuse_as
-from weightsmith.values.survey import survey
-from weightsmith.values.ternary import READABLE, NotFiniteError
+from weightsmith.values.ternary_quantizer import READABLE, NotFiniteError
+from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def match(checkpoint: Checkpoint, reference: Path, group_size: int | None) -> Ma
 
 
 def _group_size(fused: Checkpoint) -> int:
-    found = survey(fused, sample=True).fusion
+    found = survey_values(fused, sample=True).fusion
     if found.state != "fused" or found.group_size is None:
         raise ConversionRefused(
             fused.path,

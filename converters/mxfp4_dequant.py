@@ -13,7 +13,7 @@ import numpy as np
 
 from weightsmith.convert.protocol import Beside, Output, Rows, Step
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.scaled import NotFiniteProductError, microscaled
+from weightsmith.schemes.dequantize import NotFiniteProductError, microscaled
 
 from .plain import plain_recipe
 from .scaled import DAMAGED, unquantized

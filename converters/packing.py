@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
 from weightsmith.convert.protocol import REMOVED, Output, Step
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.codes import NotTernaryError, pack, ternary_codes
-from weightsmith.values.floats import FORMATS, array_type, cast
+from weightsmith.schemes.packed_words import pack
 from weightsmith.values.fusion import WHOLE_ROW
+from weightsmith.values.ternary_codes import NotTernaryError, ternary_codes
 
 from .scaled import DESCRIPTION
 

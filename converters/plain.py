@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
 from weightsmith.convert.protocol import Output, Recipe, Step, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import grid
-from weightsmith.values.floats import FORMATS, array_type, cast
 
 from .tied import tied_duplicate
 

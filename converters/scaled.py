@@ -10,9 +10,9 @@ import numpy as np
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.convert.protocol import REMOVED, Beside, Output, Step, whole
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes.dequantize import CODES, SCALES, NotFiniteProductError, multiply, values_of
+from weightsmith.schemes.packed_words import WORD_BITS, unpack
 from weightsmith.values.blocks import grid
-from weightsmith.values.codes import WORD_BITS, unpack
-from weightsmith.values.scaled import CODES, SCALES, NotFiniteProductError, multiply, values_of
 
 from .plain import config_dtype
 

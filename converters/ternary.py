@@ -11,7 +11,7 @@ from weightsmith.errors import ConversionRefused
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.linear import is_linear
 from weightsmith.values.quantizers import Quantizer, fuse_as
-from weightsmith.values.ternary import READABLE, NotFiniteError
+from weightsmith.values.ternary_quantizer import READABLE, NotFiniteError
 
 from .matching import match
 from .packing import LAYOUTS, pack_step, packed_recipe, packing_dtype
@@ -31,7 +31,7 @@ _WAY_OUT = "give it with --set group_size=N (-1: one scale per row)"
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Fuses rows of one tensor; see `weightsmith.values.ternary` and `quantizers` for the arithmetic."""
+    """Fuses rows of one tensor; see `weightsmith.values.ternary_quantizer` and `quantizers` for the arithmetic."""
 
     tensor: str
     source: str

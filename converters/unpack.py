@@ -10,7 +10,7 @@ import numpy as np
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.convert.protocol import Recipe, Step
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.codes import WORD_BITS, unpack
+from weightsmith.schemes.packed_words import WORD_BITS, unpack
 
 from .compressed_tensors import PACKED, bits_of, packed_step
 from .plain import plain_recipe

@@ -327,11 +327,11 @@ def verify_on_npu(
 @_JSON
 def doctor(as_json: bool) -> int:
     """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
-    from weightsmith.machine import diagnose, look
+    from weightsmith.machine import diagnose, probe_machine
 
     with render.stages() as tell:
         tell("importing torch and vLLM, each in a process of its own")
-        diagnosis = diagnose(look())
+        diagnosis = diagnose(probe_machine())
     render.show_diagnosis(diagnosis, as_json=as_json)
     return DONE if diagnosis.healthy else BAD
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import Proof
-    from weightsmith.values.diff import Difference
+    from weightsmith.values.diff import CheckpointDifference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
 
@@ -189,9 +189,7 @@ def show_inspection(
         wrong = [f"{file}: {verdict}" for file, verdict in hashes if verdict != SAME]
         _print(f"hashes: {'; '.join(wrong) or f'all {len(hashes)} files are those that were written'}")
     packed = inspection.quantization
-    _print(
-        "quantization: " + ("none" if packed is None else f"{packed['method']} (from the {packed['source']})")
-    )
+    _print("quantization: " + ("none" if packed is None else f"{packed.method} (from the {packed.source})"))
     if inspection.survey is not None:
         fusion = inspection.survey.fusion
         group = {None: "", -1: ", one scale per row"}.get(
@@ -228,7 +226,7 @@ def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
 _WORST = 20
 
 
-def show_difference(difference: Difference, *, as_json: bool) -> None:
+def show_difference(difference: CheckpointDifference, *, as_json: bool) -> None:
     """The verdict, and the tensors that differ, worst first."""
     if as_json:
         show_json(difference.document())

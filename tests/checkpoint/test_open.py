@@ -14,6 +14,7 @@ from tests.checkpoint import forge
 from tests.checkpoint.headers import write_headers_only
 from tests.checkpoint.refusals import refused
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.folder import numbered
 from weightsmith.errors import (
     CorruptCheckpoint,
     HostileCheckpoint,
@@ -452,3 +453,8 @@ def test_a_header_too_big_for_the_memory_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr("weightsmith.checkpoint.safetensors_file.parse_object", full)
     refused(tmp_path, WeightsmithError, "memory")
+
+
+def test_a_shard_number_is_written_in_ascii_digits():
+    assert numbered("model-00001-of-00003.safetensors") == ("model", 1, 3, ".safetensors")
+    assert numbered("model-٠٠٠٠١-of-٠٠٠٠٣.safetensors") is None

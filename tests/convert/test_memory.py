@@ -62,10 +62,10 @@ def test_hundreds_of_shards_need_few_open_files(tmp_path: Path) -> None:
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
         "from weightsmith.checkpoint import open_checkpoint\n"
-        "from weightsmith.convert import convert\nfrom weightsmith.values.survey import survey\n"
+        "from weightsmith.convert import convert\nfrom weightsmith.values.value_survey import survey_values\n"
         "import weightsmith.converters, weightsmith.values.inspection\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))\n"
-        "survey(open_checkpoint(Path(sys.argv[1])), workers=4)\n"
+        "survey_values(open_checkpoint(Path(sys.argv[1])), workers=4)\n"
         "convert(Path(sys.argv[1]), Path(sys.argv[2]), converter='ternary', options={'group_size': '128'},\n"
         "        workers=4, max_shard_size='9KB')\n"
     )

@@ -252,7 +252,7 @@ def test_the_scale_that_means_nan_is_refused(tmp_path: Path) -> None:
 
 
 def test_all_256_patterns_of_an_exponent_scale() -> None:
-    from weightsmith.values.scaled import values_of
+    from weightsmith.schemes.dequantize import values_of
 
     found = values_of(np.arange(256, dtype=np.uint8), "F8_E8M0").tolist()
     assert found[:255] == [2.0 ** (e - 127) for e in range(255)]

@@ -20,7 +20,7 @@ from tests.values.making import fused_llama, is_fusable, latent_llama, save
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.survey import survey
+from weightsmith.values.value_survey import survey_values
 
 MODELS = Path(__file__).parent.parent / "models"
 UP = "model.layers.0.mlp.up_proj.weight"
@@ -96,7 +96,7 @@ def test_packed_and_back_is_the_fused_checkpoint(tmp_path: Path, layout: str, gr
     config = json.loads((tmp_path / "back/config.json").read_text())
     assert "quantization_config" not in config
     assert not (tmp_path / "back/quant_model_description.json").exists()
-    assert survey(open_checkpoint(tmp_path / "back")).fusion.state == "fused"
+    assert survey_values(open_checkpoint(tmp_path / "back")).fusion.state == "fused"
 
 
 def test_w8a16_is_codes_and_one_scale_a_row_with_a_description(tmp_path: Path) -> None:

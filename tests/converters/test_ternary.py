@@ -22,7 +22,7 @@ from tests.values.making import (
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.survey import survey
+from weightsmith.values.value_survey import survey_values
 
 MODELS = Path(__file__).parent.parent / "models"
 UP = "model.layers.0.mlp.up_proj.weight"
@@ -40,7 +40,7 @@ def test_latent_weights_with_a_quantizer_beside_them_are_fused_by_themselves(tmp
     assert "SteTernaryQuantizer" in result.reason
     assert result.options == {"group_size": 128}
     assert (result.tensors.converted, result.tensors.copied) == (6, 5)
-    fusion = survey(open_checkpoint(tmp_path / "out")).fusion
+    fusion = survey_values(open_checkpoint(tmp_path / "out")).fusion
     assert (fusion.state, fusion.group_size) == ("fused", 128)
 
 
@@ -74,7 +74,7 @@ def test_the_scale_is_rounded_once_whatever_dtype_is_asked_for(tmp_path: Path) -
 def test_float32_latent_weights_are_fused_too(tmp_path: Path) -> None:
     source = claimed(tmp_path / "source", latent_llama(dtype=torch.float32))
     convert(source, tmp_path / "out", dtype="bfloat16")
-    assert survey(open_checkpoint(tmp_path / "out")).fusion.group_size == 128
+    assert survey_values(open_checkpoint(tmp_path / "out")).fusion.group_size == 128
 
 
 @pytest.mark.parametrize("converter", ["ternary", None])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from weightsmith.machine import Diagnosis, Finding, diagnose, look
+from weightsmith.machine import Diagnosis, Finding, diagnose, probe_machine
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES, Machine, ProbeReply
 from weightsmith.machine.findings import DETERMINISM
 from weightsmith.machine.pairs import PAIRINGS, same, within
@@ -216,7 +216,7 @@ def test_cann_is_found_where_its_installers_put_it(
             note = tmp_path / "usr/local/Ascend" / folder / "ascend_toolkit_install.info"
             note.write_text("package_name=Ascend-cann-toolkit\nversion=8.0.RC3\narch=aarch64\n")
     atlas_files(tmp_path)
-    seen = look(tmp_path, environment, {"torch": "2.9.0"}, answers)
+    seen = probe_machine(tmp_path, environment, {"torch": "2.9.0"}, answers)
     assert seen.cann == version
     assert seen.npus == ("/dev/davinci0", "/dev/davinci12")  # davinci_manager is no chip
     assert seen.control == ("davinci_manager", "hisi_hdc")
@@ -229,7 +229,7 @@ def test_only_installed_packages_are_imported(tmp_path: Path) -> None:
         asked.append(question)
         return answers(question, environment)
 
-    look(tmp_path, {}, {"torch": "2.9.0", "torch-npu": "2.9.0"}, ask)
+    probe_machine(tmp_path, {}, {"torch": "2.9.0", "torch-npu": "2.9.0"}, ask)
     assert asked == ["libraries", "torch", "torch_npu"]
 
 

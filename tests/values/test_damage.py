@@ -9,7 +9,7 @@ import torch
 
 from tests.values.making import latent_llama, save, save_bin
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.values.survey import survey
+from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,9 @@ UP = "model.layers.0.mlp.up_proj.weight"
 
 
 def damage(folder: Path, sample: bool = False) -> dict[str, str]:
-    return {fault.tensor: fault.what for fault in survey(open_checkpoint(folder), sample=sample).damage}
+    return {
+        fault.tensor: fault.what for fault in survey_values(open_checkpoint(folder), sample=sample).damage
+    }
 
 
 def test_a_sound_checkpoint_has_none(tmp_path: Path) -> None:
@@ -92,6 +94,6 @@ def test_a_sample_says_that_it_is_one(tmp_path: Path) -> None:
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     checkpoint = open_checkpoint(save(tmp_path, latent_llama()))
-    survey(checkpoint, progress=lambda done, total: seen.append((done, total)), workers=2)
+    survey_values(checkpoint, progress=lambda done, total: seen.append((done, total)), workers=2)
     assert seen[-1] == (checkpoint.nbytes, checkpoint.nbytes)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from tests.values.making import latent_llama, save, save_bin
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.values.diff import Difference, TensorDifference, diff
+from weightsmith.values.diff import CheckpointDifference, TensorDifference, diff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UP = "model.layers.0.mlp.up_proj.weight"
 
 
-def compare(a: Path, b: Path, workers: int = 1) -> Difference:
+def compare(a: Path, b: Path, workers: int = 1) -> CheckpointDifference:
     return diff(open_checkpoint(a), open_checkpoint(b), workers=workers)
 
 

@@ -18,7 +18,7 @@ from tests.values.making import (
     torch_fuse,
 )
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.values.survey import survey
+from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ CARD = "A ternary-quantized model. The ternary weights are already fused.\n"
 
 
 def verdict(folder: Path, sample: bool = False) -> Fusion:
-    return survey(open_checkpoint(folder), sample=sample).fusion
+    return survey_values(open_checkpoint(folder), sample=sample).fusion
 
 
 @pytest.mark.parametrize("sample", [False, True])

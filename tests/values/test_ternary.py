@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.values.making import torch_fuse
 from weightsmith.values.brackets import Halves, bracket_means
-from weightsmith.values.ternary import EPS, NotFiniteError, fuse
+from weightsmith.values.ternary_quantizer import EPS, NotFiniteError, fuse
 
 LARGEST = {"BF16": 0x7F7F, "F16": 0x7BFF, "F32": 0x7F7FFFFF}  # patterns of the largest finite numbers
 TYPES = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
@@ -131,7 +131,7 @@ def test_what_float32_sums_decide_is_what_exact_sums_decide(
     coarse = generator.integers(-3, 4, (170, 6144)) * np.float32(2.0**-9)
     rows = np.vstack([trained, coarse]).astype(ml_dtypes.bfloat16)
     quick = fuse(rows, "BF16", target, size)
-    monkeypatch.setattr("weightsmith.values.ternary.can_bracket", lambda size: False)
+    monkeypatch.setattr("weightsmith.values.ternary_quantizer.can_bracket", lambda size: False)
     exact = fuse(rows, "BF16", target, size)
     assert np.array_equal(quick.view(np.uint16), exact.view(np.uint16))
 

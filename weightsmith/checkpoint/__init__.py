@@ -1,9 +1,10 @@
 """READ: one table of tensors from any checkpoint format, from headers alone. Never imports torch.
 
-`weightsmith.checkpoint.data` (TensorReader) reads the values: it needs numpy and is therefore
-imported by itself.
+Three modules need numpy and are therefore imported by themselves: `data` (TensorReader, which reads the values),
+`arrays` (names for array types) and `float_formats`.
 """
 
+from weightsmith.checkpoint.config_file import config_beside
 from weightsmith.checkpoint.json_file import read_json_object
 from weightsmith.checkpoint.open import open_checkpoint
 from weightsmith.checkpoint.sharing import shared_groups
@@ -14,6 +15,7 @@ __all__ = [
     "Problem",
     "Storage",
     "Tensor",
+    "config_beside",
     "open_checkpoint",
     "read_json_object",
     "shared_groups",

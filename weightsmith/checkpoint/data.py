@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from mmap import mmap
 
+    from weightsmith.checkpoint.arrays import Array, ArrayType
     from weightsmith.checkpoint.table import Checkpoint, Tensor
 
 _NUMPY = {
@@ -46,12 +48,13 @@ _ML_DTYPES = {
 }
 
 
-def numpy_dtype(dtype: str) -> np.dtype[Any]:
+@cache
+def numpy_dtype(dtype: str) -> ArrayType:
     """The numpy dtype of a safetensors dtype; sub-byte types (F4, F6) are packed bytes, uint8."""
     if dtype in _ML_DTYPES:
         import ml_dtypes
 
-        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
+        found: ArrayType = np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
         return found
     return np.dtype(_NUMPY.get(dtype, "u1"))
 
@@ -82,7 +85,7 @@ class TensorReader:
                 file.close()
             self._files.clear()
 
-    def read(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+    def read(self, tensor: Tensor) -> Array:
         """The tensor as an own contiguous array of its shape, whatever its strides.
 
         Sub-byte dtypes (F4, F6) come as a flat uint8 array of their packed bytes. Memory: the tensor, and for
@@ -102,7 +105,7 @@ class TensorReader:
             )
         return array
 
-    def read_rows(self, tensor: Tensor, start: int, stop: int) -> np.ndarray[Any, Any]:
+    def read_rows(self, tensor: Tensor, start: int, stop: int) -> Array:
         """`read(tensor)[start:stop]` along axis 0, reading only the bytes of those rows.
 
         Sub-byte dtypes: rows must fill whole bytes. Raises as `read`; ValueError for rows outside the tensor.
@@ -122,9 +125,7 @@ class TensorReader:
             )
         return self.read(rows)
 
-    def read_bytes_into(
-        self, tensor: Tensor, buffer: bytearray | memoryview | mmap | np.ndarray[Any, Any]
-    ) -> None:
+    def read_bytes_into(self, tensor: Tensor, buffer: bytearray | memoryview | mmap | Array) -> None:
         """Fills the writable `buffer` of exactly `tensor.nbytes` bytes with a contiguous tensor's bytes.
 
         Raises as `read`; ValueError for a strided tensor or a buffer of another size.
@@ -137,7 +138,7 @@ class TensorReader:
         with self._open(tensor) as file:
             file.read_into(tensor.start, view)
 
-    def _joined(self, tensor: Tensor, pieces: Sequence[Tensor]) -> np.ndarray[Any, Any]:
+    def _joined(self, tensor: Tensor, pieces: Sequence[Tensor]) -> Array:
         """Blocks of rows as one array. Memory: twice their bytes."""
         if not pieces:
             return np.empty((0, *tensor.shape[1:]), numpy_dtype(tensor.dtype))
@@ -179,7 +180,7 @@ class TensorReader:
         return file
 
 
-def _read(tensor: Tensor, dtype: np.dtype[Any], file: ByteFile) -> np.ndarray[Any, Any]:
+def _read(tensor: Tensor, dtype: ArrayType, file: ByteFile) -> Array:
     try:
         if tensor.contiguous:
             shape = tensor.shape if BITS[tensor.dtype] >= 8 else (tensor.nbytes,)
@@ -207,5 +208,5 @@ def _rows_of_pieces(pieces: Sequence[Tensor], start: int, stop: int) -> list[Ten
     return found
 
 
-def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
+def _bytes_of(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# How the text begins that git leaves where a large file was not downloaded.
+LFS_POINTER = b"version https://git-lfs"
+
+
 def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
     """The error line for a path that the system will not open."""
     text = str(path)
@@ -114,6 +118,7 @@ class ByteFile:
 
 
 def too_big(subject: str, what: str, count: int) -> WeightsmithError:
+    """The error line for something that needs `count` bytes of memory."""
     return WeightsmithError(
         subject, f"{what} needs {count:,} bytes of memory, more than there is", "use a machine with more"
     )

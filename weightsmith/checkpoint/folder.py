@@ -20,7 +20,7 @@ _TRAINING = re.compile(
     r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
     r"carry_epoch|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
 )
-_SHARD = re.compile(r"(.+?)-(\d{5,6})-of-(\d{5,6})(\.[\w.]+)")
+_SHARD = re.compile(r"(.+?)-([0-9]{5,6})-of-([0-9]{5,6})(\.[\w.]+)")
 METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"
 _TORCH_SUFFIXES = (".bin", ".pt", ".pth")
 # Formats of other engines, for the line that says what a folder without weights holds instead.
@@ -38,15 +38,15 @@ _FOREIGN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The weights of a folder: an index, or files in name order; and what was left aside."""
+class WeightFiles:
+    """The weights of a folder: an index, or else files in name order. problems: what was left aside."""
 
     index: str | None
     files: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
-def choose(folder: Path) -> Choice:
+def choose_weights(folder: Path) -> WeightFiles:
     """The files that transformers would load, safetensors first.
 
     Order: an index; `model.safetensors` or `pytorch_model.bin`; a complete numbered set; then what is left,
@@ -68,13 +68,13 @@ def choose(folder: Path) -> Choice:
             )
             problems.append(Problem("two-formats", text))
         if index:
-            return Choice(index, (), tuple(problems))
+            return WeightFiles(index, (), tuple(problems))
         files = _preferred(folder, candidates, main)
         rest = [name for name in candidates if name not in files]
         if rest:
             text = f"{folder}: beside {sample(list(files))} lie {sample(rest)}, which were not read"
             problems.append(Problem("other-weights", text))
-        return Choice(None, files, tuple(problems))
+        return WeightFiles(None, files, tuple(problems))
     inner = _subfolder(folder, names)
     way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
     raise UnknownFormat(folder, _contents(names), way_out)
@@ -151,12 +151,12 @@ def _preferred(folder: Path, candidates: list[str], main: str) -> tuple[str, ...
     if sets:
         key = next((key for key in sets if key[0] == main), next(iter(sets)))
         if len(sets) == 1 or key[0] == main:
-            _complete(folder, key, sets[key])
+            _refuse_incomplete(folder, key, sets[key])
             return tuple(sets[key])
     return tuple(pool)
 
 
-def _complete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None:
+def _refuse_incomplete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None:
     stem, count, suffix = key
     present = {part[1] for name in files if (part := numbered(name))}
     # Walks the files present, not the count, which a file name could set to a million.
@@ -173,21 +173,21 @@ def _complete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None
 def _subfolder(folder: Path, names: list[str]) -> str | None:
     """A folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot, a training
     run's last epoch."""
-    inside = [*names, *(f"snapshots/{name}" for name in _quietly("snapshots", folder))]
+    inside = [*names, *(f"snapshots/{name}" for name in _names_below("snapshots", folder))]
     for name in inside:
-        if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in _quietly(name, folder)):
+        if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in _names_below(name, folder)):
             return quoted(name)
-    epochs = [n for n in names if any(file.endswith(_DISTRIBUTED) for file in _quietly(n, folder))]
+    epochs = [n for n in names if any(file.endswith(_DISTRIBUTED) for file in _names_below(n, folder))]
     return quoted(max(epochs, key=_by_number)) if epochs else None
 
 
 def _by_number(name: str) -> tuple[int, str]:
     """Orders fsdp2_epoch_9 before fsdp2_epoch_10."""
-    digits = re.search(r"(\d{1,9})\D*$", name)
+    digits = re.search(r"([0-9]{1,9})[^0-9]*$", name)
     return (int(digits[1]) if digits else -1, name)
 
 
-def _quietly(name: str, folder: Path) -> list[str]:
+def _names_below(name: str, folder: Path) -> list[str]:
     """The names in a subfolder, none where it is no folder or may not be read."""
     try:
         return sorted(os.listdir(folder / name))  # noqa: PTH208

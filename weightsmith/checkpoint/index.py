@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.table import Storage, Tensor
+    from weightsmith.json_value import Json
 
 # Ten times the largest published model, in tensors and in shards; each shard is looked up on disk.
 MOST_TENSORS = 1_000_000
@@ -26,17 +27,20 @@ MOST_SHARDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class WeightIndex:
     """What an index file says. files: the shards in name order. total_size: its claim as found, or None."""
 
     name: str
     weight_map: Mapping[str, str]
     files: tuple[str, ...]
-    total_size: object
+    total_size: Json
 
 
-def read_index(path: Path) -> Index:
-    """Raises InvalidConfig for a malformed index, HostileCheckpoint for a shard outside the folder."""
+def read_index(path: Path) -> WeightIndex:
+    """The index at `path`.
+
+    Raises InvalidConfig for a malformed index, HostileCheckpoint for a shard outside the folder.
+    """
     value = read_json_object(path)
     weight_map = value.get("weight_map")
     if not isinstance(weight_map, dict):
@@ -63,13 +67,13 @@ def read_index(path: Path) -> Index:
     if len(files) > MOST_SHARDS:
         raise HostileCheckpoint(path, f"names {len(files):,} files", "get the index from a trusted source")
     for file in files:
-        _confined(path, file)
+        _refuse_outside(path, file)
     metadata = value.get("metadata")
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
-    return Index(path.name, weight_map, tuple(sorted(files)), total)
+    return WeightIndex(path.name, weight_map, tuple(sorted(files)), total)
 
 
-def _confined(path: Path, file: str) -> None:
+def _refuse_outside(path: Path, file: str) -> None:
     """A shard's name may only lead downwards from the index's folder.
 
     A shard that is itself a symbolic link is fine: the hub cache links every file to a blob elsewhere.
@@ -89,7 +93,7 @@ def _confined(path: Path, file: str) -> None:
         )
 
 
-def disagreements(index: Index, tensors: Mapping[str, Tensor]) -> list[Problem]:
+def disagreements(index: WeightIndex, tensors: Mapping[str, Tensor]) -> list[Problem]:
     """Where the index and the shards' headers differ, one Problem per code and shard.
 
     Codes: index-missing-tensor (in the index, in no shard), index-unlisted-tensor (in a shard, not in the
@@ -120,7 +124,7 @@ _SAYS = {
 }
 
 
-def _total_size(index: Index, tensors: Mapping[str, Tensor]) -> Problem | None:
+def _total_size(index: WeightIndex, tensors: Mapping[str, Tensor]) -> Problem | None:
     """transformers counts shared bytes once, other writers every tensor: either sum is right."""
     if index.total_size is None:
         return None

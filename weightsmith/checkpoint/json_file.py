@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.file_bytes import LFS_POINTER, ByteFile
 from weightsmith.checkpoint.names import quoted
 from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The largest honest side files are tokenizers (30 MB) and the index of a 91,000-tensor model (10 MB).
+    from weightsmith.json_value import Json
+
+# The largest real side files are tokenizers (30 MB) and the index of a 91,000-tensor model (10 MB).
 LARGEST_JSON = 64 << 20
 # A tokenizer of 256,000 words has about 2 million values, a header of 91,000 tensors 1 million. The format's
 # 100 MB could hold 33 million empty lists, which cost 2 GB and half a minute.
@@ -27,7 +29,7 @@ class JsonFaultError(ValueError):
         self.fact = fact
 
 
-def parse_object(raw: bytes) -> dict[str, object]:
+def parse_object(raw: bytes) -> dict[str, Json]:
     """The JSON object that `raw` (UTF-8) holds. Raises JsonFaultError.
 
     Refused although Python's parser takes them: duplicate keys (two readers would see two files), NaN and
@@ -37,7 +39,9 @@ def parse_object(raw: bytes) -> dict[str, object]:
     if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
         raise JsonFaultError(f"holds more than {MOST_VALUES:,} values")
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
     except UnicodeDecodeError as error:
         raise JsonFaultError(f"is not UTF-8 (byte {error.start:,})") from error
     except json.JSONDecodeError as error:
@@ -49,11 +53,13 @@ def parse_object(raw: bytes) -> dict[str, object]:
     except ValueError as error:  # an integer of thousands of digits
         raise JsonFaultError(f"holds an unusable number ({str(error).split(';')[0].lower()})") from error
     if not isinstance(value, dict):
-        raise JsonFaultError(f"holds a {_KINDS.get(type(value), 'value')} where an object is expected")
+        raise JsonFaultError(
+            f"holds a {_KIND_OF_VALUE.get(type(value), 'value')} where an object is expected"
+        )
     return value
 
 
-def read_json_object(path: Path) -> dict[str, object]:
+def read_json_object(path: Path) -> dict[str, Json]:
     """The JSON object in a side file (config, index, tokenizer).
 
     Raises MissingInput when it cannot be opened and InvalidConfig when it holds no acceptable JSON object.
@@ -66,7 +72,7 @@ def read_json_object(path: Path) -> dict[str, object]:
         raw = file.read(0, file.size)
     if not raw.strip():
         raise InvalidConfig(path, "is empty", "download it again")
-    if raw.startswith(b"version https://git-lfs"):
+    if raw.startswith(LFS_POINTER):
         raise InvalidConfig(path, "is a git-lfs pointer, not the file itself", "run `git lfs pull`")
     if raw.startswith(b"\xef\xbb\xbf"):
         raise InvalidConfig(path, "starts with a byte order mark", "save it as UTF-8 without one")
@@ -78,10 +84,16 @@ def read_json_object(path: Path) -> dict[str, object]:
         raise InvalidConfig(path, fault.fact, "mend the file or download it again") from fault
 
 
-_KINDS: dict[type, str] = {list: "list", str: "string", int: "number", float: "number", bool: "boolean"}
+_KIND_OF_VALUE: dict[type, str] = {
+    list: "list",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+}
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
         seen: set[str] = set()
@@ -92,5 +104,5 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return entries
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise JsonFaultError(f"contains {name}, which is no JSON")

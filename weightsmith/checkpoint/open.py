@@ -1,4 +1,4 @@
-"""The door of this room: any path to one checkpoint table."""
+"""Opens any path that names a checkpoint, as one table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
-from weightsmith.checkpoint.folder import METADATA_FILE, choose, is_distributed, numbered, unlisted
+from weightsmith.checkpoint.folder import METADATA_FILE, choose_weights, is_distributed, numbered, unlisted
 from weightsmith.checkpoint.index import disagreements, read_index
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.recognise import recognise
@@ -18,7 +18,10 @@ from weightsmith.checkpoint.table import Checkpoint, Problem
 from weightsmith.errors import CorruptCheckpoint, MissingInput
 
 if TYPE_CHECKING:
-    from weightsmith.checkpoint.table import FilePart, Tensor
+    from collections.abc import Callable
+
+    from weightsmith.checkpoint.recognise import FileFormat
+    from weightsmith.checkpoint.table import FilePart, Format, Tensor
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -34,20 +37,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if is_folder and is_distributed(path):
-        return _distributed(path, path)
+        return _read_distributed(path, path)
     if is_folder:
-        choice = choose(path)
+        choice = choose_weights(path)
         if choice.index:
-            return _indexed(path, path, choice.index, choice.problems)
-        return _joined(path, path, choice.files, choice.problems)
+            return _read_indexed(path, path, choice.index, choice.problems)
+        return _read_files(path, path, choice.files, choice.problems)
     if path.name == METADATA_FILE:
-        return _distributed(path, path.parent)
+        return _read_distributed(path, path.parent)
     if path.name.endswith(".index.json"):
-        return _indexed(path, path.parent, path.name, ())
-    return _joined(path, path.parent, (path.name,), _one_of_several(path))
+        return _read_indexed(path, path.parent, path.name, ())
+    return _read_files(path, path.parent, (path.name,), _one_of_several(path))
 
 
-def _indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -> Checkpoint:
+def _read_indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -> Checkpoint:
     index = read_index(root / name)
     # os.path, because Path.exists raises for a name that is too long for the file system.
     absent = [file for file in index.files if not os.path.exists(root / file)]  # noqa: PTH110
@@ -58,7 +61,7 @@ def _indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -
             "download the missing shards, or name the weights file itself",
         )
     found = (*problems, *unlisted(root, name, index.files))
-    checkpoint = _joined(path, root, index.files, found, index.name)
+    checkpoint = _read_files(path, root, index.files, found, index.name)
     return _with_problems(checkpoint, disagreements(index, checkpoint.tensors))
 
 
@@ -66,25 +69,25 @@ def _with_problems(checkpoint: Checkpoint, problems: list[Problem]) -> Checkpoin
     return replace(checkpoint, problems=(*checkpoint.problems, *problems)) if problems else checkpoint
 
 
-def _joined(
+def _read_files(
     path: Path, root: Path, files: tuple[str, ...], problems: tuple[Problem, ...], index: str | None = None
 ) -> Checkpoint:
     """One table from several files. A tensor name may occur once."""
     sizes: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
-    formats: set[str] = set()
+    formats: set[Format] = set()
     found = list(problems)
     empty: list[str] = []
     for name in sorted(files):
         with ByteFile(root / name, name) as file:
-            part = _part(file)
+            part = _read_file(file)
             sizes[name] = file.size
         empty += [key for key, tensor in part.tensors.items() if 0 in tensor.shape]
         before = len(tensors)
         tensors.update(part.tensors)
         if len(tensors) != before + len(part.tensors):
-            _refuse_twins(root, files, part)
+            _refuse_repeated_names(root, files, part)
         metadata = {**part.metadata, **metadata}
         formats.add(part.format)
         found += part.problems
@@ -94,51 +97,55 @@ def _joined(
         # What ZeRO-3 leaves when its shards were not gathered before saving (field-notes, 2).
         text = f"{path}: {len(empty)} of {len(tensors)} tensors have no elements: {sample(empty)}"
         found.append(Problem("empty-tensors", text))
-    kind = formats.pop() if len(formats) == 1 else "mixed"
+    kind: Format = formats.pop() if len(formats) == 1 else "mixed"
     return Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found))
 
 
-def _distributed(path: Path, root: Path) -> Checkpoint:
-    # The pickle rooms are loaded only where a checkpoint needs them.
+def _read_distributed(path: Path, root: Path) -> Checkpoint:
+    # The pickle modules are loaded only where a checkpoint needs them.
     from weightsmith.checkpoint.torch_distributed import read_torch_distributed
 
     return read_torch_distributed(path, root)
 
 
-def _part(file: ByteFile) -> FilePart:
+def _read_file(file: ByteFile) -> FilePart:
     try:
         return _READERS[recognise(file)](file)
     except MemoryError as error:
         raise too_big(file.subject, "its header", file.size) from error
 
 
-def _torch_zip(file: ByteFile) -> FilePart:
+def _read_torch_zip(file: ByteFile) -> FilePart:
     from weightsmith.checkpoint.torch_zip import read_torch_zip
 
     return read_torch_zip(file)
 
 
-def _torch_legacy(file: ByteFile) -> FilePart:
+def _read_torch_legacy(file: ByteFile) -> FilePart:
     from weightsmith.checkpoint.torch_legacy import read_torch_legacy
 
     return read_torch_legacy(file)
 
 
-_READERS = {"safetensors": read_safetensors, "torch-zip": _torch_zip, "torch-legacy": _torch_legacy}
+_READERS: dict[FileFormat, Callable[[ByteFile], FilePart]] = {
+    "safetensors": read_safetensors,
+    "torch-zip": _read_torch_zip,
+    "torch-legacy": _read_torch_legacy,
+}
 
 
-def _refuse_twins(root: Path, files: tuple[str, ...], part: FilePart) -> None:
-    """Finds the twin again: rare, so the fast path keeps no owner per name."""
+def _refuse_repeated_names(root: Path, files: tuple[str, ...], part: FilePart) -> None:
+    """Says which other file holds the same names. Reads the headers again: rare, so opening keeps no owner per name."""
     mine = next(iter(part.tensors.values())).storage.file
     for name in sorted(files):
         if name == mine:
             break
         with ByteFile(root / name, name) as file:
-            twins = [tensor for tensor in _part(file).tensors if tensor in part.tensors]
-        if twins:
+            repeated = [tensor for tensor in _read_file(file).tensors if tensor in part.tensors]
+        if repeated:
             raise CorruptCheckpoint(
                 root / mine,
-                f"holds the tensor {quoted(twins[0])}, and {name} does too ({len(twins)} names are in both)",
+                f"holds the tensor {quoted(repeated[0])}, and {name} does too ({len(repeated)} names are in both)",
                 "remove the stale file or name one file; merge model-parallel slices (consolidated.00, .01)",
             )
 

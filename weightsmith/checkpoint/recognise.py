@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from weightsmith.checkpoint.file_bytes import LFS_POINTER
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.safetensors_file import LARGEST_HEADER
 from weightsmith.errors import CorruptCheckpoint, MissingInput, UnknownFormat
@@ -12,7 +13,8 @@ from weightsmith.errors import CorruptCheckpoint, MissingInput, UnknownFormat
 if TYPE_CHECKING:
     from weightsmith.checkpoint.file_bytes import ByteFile
 
-LFS_POINTER = b"version https://git-lfs"
+# The formats of single weights files.
+FileFormat = Literal["safetensors", "torch-zip", "torch-legacy"]
 # torch's magic number as the first pickle of a legacy file, in pickle protocol 0 and 1.
 _TEXT_MAGIC = b"L119547037146038801333356L\n."
 _PICKLES = {bytes([0x80, protocol]) for protocol in range(2, 6)}
@@ -40,8 +42,8 @@ _OTHERS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 )
 
 
-def recognise(file: ByteFile) -> str:
-    """The format: "safetensors", "torch-zip" or "torch-legacy".
+def recognise(file: ByteFile) -> FileFormat:
+    """The format of a weights file, by its first bytes.
 
     Raises CorruptCheckpoint (empty), MissingInput (a git-lfs pointer) or UnknownFormat (names what it is).
     """

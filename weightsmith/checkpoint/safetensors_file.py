@@ -17,6 +17,7 @@ from weightsmith.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.json_value import Json
 
 # safetensors/src/tensor.rs, MAX_HEADER_SIZE.
 LARGEST_HEADER = 100_000_000
@@ -56,7 +57,7 @@ def read_safetensors(file: ByteFile) -> FilePart:
     return FilePart("safetensors", tensors, metadata, problems)
 
 
-def _header(file: ByteFile) -> tuple[dict[str, object], int]:
+def _header(file: ByteFile) -> tuple[dict[str, Json], int]:
     """The parsed header and the byte at which the data starts."""
     if file.size < 10:
         _refuse(file, f"has {file.size} bytes, too few for a safetensors file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.layout import MOST_ELEMENTS, row_major, span
@@ -22,7 +23,7 @@ LARGEST_EXPANDED = 1 << 30
 
 
 def named_tensors(subject: str, root: object) -> tuple[dict[str, TensorRef], list[Problem]]:
-    """The tensors of the state dict in `root`, under their names, and what was stepped over to find them.
+    """The tensors of the state dict in `root`, under their names, and what had to be left aside to find them.
 
     A wrapper such as {"epoch": 3, "state_dict": {...}} is entered where it holds more tensors than the level
     above. Values that are no tensors are left out. Raises UnknownFormat when there is no named tensor.
@@ -90,11 +91,8 @@ def placed(subject: str, name: str, ref: TensorRef, place: Callable[[StorageRef]
     HostileCheckpoint (a few bytes expanded into gigabytes).
     """
     if ref.storage is None:
-        _refuse(
-            subject,
-            f"tensor {quoted(name)} was saved from the meta device and has no values",
-            "save real weights",
-        )
+        fact = f"tensor {quoted(name)} was saved from the meta device and has no values"
+        _refuse(subject, fact, "save real weights")
     size, dtype = DTYPES[ref.dtype]
     if dtype is None:
         raise UnknownFormat(
@@ -103,27 +101,28 @@ def placed(subject: str, name: str, ref: TensorRef, place: Callable[[StorageRef]
             "convert it with torch before, or leave it out",
         )
     storage = place(ref.storage)
-    held = storage.nbytes // size
     needed = span(ref.shape, ref.strides)
-    if needed and ref.offset + needed > held:
-        _refuse(
-            subject,
-            f"tensor {quoted(name)} ends at element {ref.offset + needed:,} of a storage of {held:,}",
-            "the file is damaged; download it again",
-        )
+    _check_view(subject, name, ref, needed, storage, size)
     offset = ref.offset if needed else 0
-    elements = 1
-    for axis in ref.shape:
-        elements *= axis
-    if elements * size > max(LARGEST_EXPANDED, storage.nbytes):
-        raise HostileCheckpoint(
-            subject,
-            f"tensor {quoted(name)} expands {storage.nbytes:,} bytes to {elements * size:,}",
-            "no honest weight does that; get the file from a source that you trust",
-        )
     if dtype == "F4":
         return _unpacked_fp4(subject, name, ref, storage, offset)
     return Tensor(name, dtype, ref.shape, storage, offset, ref.strides)
+
+
+def _check_view(subject: str, name: str, ref: TensorRef, needed: int, storage: Storage, size: int) -> None:
+    """Refuses a view that leaves its storage or repeats it too often. needed: elements that it spans. size: of one."""
+    held = storage.nbytes // size
+    if needed and ref.offset + needed > held:
+        _refuse(
+            subject, f"tensor {quoted(name)} ends at element {ref.offset + needed:,} of a storage of {held:,}"
+        )
+    expanded = prod(ref.shape) * size
+    if expanded > max(LARGEST_EXPANDED, storage.nbytes):
+        raise HostileCheckpoint(
+            subject,
+            f"tensor {quoted(name)} expands {storage.nbytes:,} bytes to {expanded:,}",
+            "no honest weight does that; get the file from a source that you trust",
+        )
 
 
 def _unpacked_fp4(subject: str, name: str, ref: TensorRef, storage: Storage, offset: int) -> Tensor:
@@ -133,6 +132,13 @@ def _unpacked_fp4(subject: str, name: str, ref: TensorRef, storage: Storage, off
         _refuse(subject, f"tensor {quoted(name)} is a strided view of packed FP4", "save it contiguous")
     shape = (*ref.shape[:-1], ref.shape[-1] * 2)
     return Tensor(name, "F4", shape, storage, offset * 2, row_major(shape))
+
+
+def big_endian(subject: str) -> UnknownFormat:
+    """The error line for numbers in the other byte order."""
+    return UnknownFormat(
+        subject, "was written on a big-endian machine", "save it again on a little-endian one"
+    )
 
 
 def _refuse(subject: str, fact: str, way_out: str = "the file is damaged; download it again") -> NoReturn:

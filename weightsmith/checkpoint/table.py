@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint.dtypes import BITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from weightsmith.json_value import JsonObject
+
+# What kind of files hold the weights; "mixed": several kinds.
+Format = Literal["safetensors", "torch-zip", "torch-legacy", "torch-distributed", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
+        """How many numbers it holds."""
         return prod(self.shape)
 
     @property
@@ -85,7 +91,7 @@ class Problem:
 class FilePart:
     """What one weights file adds to a checkpoint: its tensors in file order and what is odd about them."""
 
-    format: str
+    format: Format
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
     problems: tuple[Problem, ...]
@@ -95,15 +101,17 @@ class FilePart:
 class Checkpoint:
     """What the headers of one checkpoint say, verified against the files' sizes. No tensor data is held.
 
-    path: as the user gave it. root: the folder that file names are relative to. format: "safetensors",
-    "torch-zip", "torch-legacy" (or "mixed"), "torch-distributed". files: name → bytes, in name order. tensors: in
-    file order. index: the file that says which tensor lies where, when there is one. metadata: the safetensors
-    `__metadata__` entries.
+    path: as the user gave it.
+    root: the folder that file names are relative to.
+    files: name → bytes, in name order.
+    tensors: by name, in file order.
+    index: the file that says which tensor lies where, when there is one.
+    metadata: the safetensors `__metadata__` entries.
     """
 
     path: Path
     root: Path
-    format: str
+    format: Format
     files: Mapping[str, int]
     tensors: Mapping[str, Tensor]
     index: str | None
@@ -112,10 +120,12 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
+        """Elements of all tensors; a tensor that lies in another's bytes counts again."""
         return sum(t.elements for t in self.tensors.values())
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all tensors' own elements."""
         return sum(t.nbytes for t in self.tensors.values())
 
     def dtypes(self) -> dict[str, int]:
@@ -125,7 +135,7 @@ class Checkpoint:
             counts[t.dtype] = counts.get(t.dtype, 0) + t.elements
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> JsonObject:
         """The `checkpoint` object of the JSON contract."""
         return {
             "path": str(self.path),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.pickle_machine import read_pickle
 from weightsmith.checkpoint.pickle_state import Truncated
-from weightsmith.checkpoint.state_dict import named_tensors, placed
+from weightsmith.checkpoint.state_dict import big_endian, named_tensors, placed
 from weightsmith.checkpoint.table import FilePart, Storage
 from weightsmith.checkpoint.torch_dtypes import DTYPES
 from weightsmith.checkpoint.torch_objects import StorageRef, TorchVocabulary
@@ -37,7 +37,7 @@ def read_torch_legacy(file: ByteFile) -> FilePart:
         _refuse(file, "its list of storages is malformed")
     if len(set(keys)) != len(keys):
         _refuse(file, "its list of storages names one twice")
-    places = _walk(file, keys, mentioned, data_start)
+    places = _storages_behind(file, keys, mentioned, data_start)
     views: dict[StorageRef, Storage] = {}
 
     def place(ref: StorageRef) -> Storage:
@@ -94,15 +94,15 @@ def _sequence(file: ByteFile, data: bytes, words: TorchVocabulary) -> tuple[obje
         _refuse(file, f"states torch's protocol {quoted(protocol)}, not {_PROTOCOL}")
     system, at = read_pickle(data, at, file.subject, words)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise UnknownFormat(
-            file.subject, "was written on a big-endian machine", "save it again on a little-endian one"
-        )
+        raise big_endian(file.subject)
     root, at = read_pickle(data, at, file.subject, words)
     keys, at = read_pickle(data, at, file.subject, words)
     return root, keys, at
 
 
-def _walk(file: ByteFile, keys: list[str], mentioned: dict[str, StorageRef], at: int) -> dict[str, Storage]:
+def _storages_behind(
+    file: ByteFile, keys: list[str], mentioned: dict[str, StorageRef], at: int
+) -> dict[str, Storage]:
     """Every storage's bytes, found by stepping from one element count to the next."""
     places: dict[str, Storage] = {}
     for key in keys:

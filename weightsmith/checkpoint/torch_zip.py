@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.pickle_machine import read_pickle
-from weightsmith.checkpoint.state_dict import named_tensors, placed
+from weightsmith.checkpoint.state_dict import big_endian, named_tensors, placed
 from weightsmith.checkpoint.table import FilePart, Storage
 from weightsmith.checkpoint.torch_dtypes import DTYPES
 from weightsmith.checkpoint.torch_objects import StorageRef, TensorRef, TorchVocabulary
@@ -29,7 +29,7 @@ def read_torch_zip(file: ByteFile) -> FilePart:
 
     Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
     """
-    root, place = _opened(file)
+    root, place = _read_archive(file)
     refs, problems = named_tensors(file.subject, root)
     tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
     return FilePart("torch-zip", tensors, {}, tuple(problems))
@@ -40,16 +40,49 @@ def read_single_tensor(file: ByteFile, name: str) -> Tensor:
 
     Raises as `read_torch_zip` does.
     """
-    root, place = _opened(file)
+    root, place = _read_archive(file)
     if not isinstance(root, TensorRef):
         _refuse(file, f"has a {type(root).__name__} where the tensor {quoted(name)} should be")
     return placed(file.subject, name, root, place)
 
 
-def _opened(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage]]:
+def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage]]:
     """What the archive's pickle describes, and the function that finds a storage's bytes."""
     entries = read_directory(file)
     prefix = _prefix(file, entries)
+    _refuse_unreadable(file, entries, prefix)
+    pickle = entries[f"{prefix}data.pkl"]
+    if pickle.nbytes > LARGEST_PICKLE:
+        raise HostileCheckpoint(
+            file.subject,
+            f"holds a pickle of {pickle.nbytes:,} bytes, more than {LARGEST_PICKLE:,}",
+            "weights lie outside the pickle: save the state dict alone, or as safetensors",
+        )
+    data = file.read(pickle.start, pickle.nbytes)
+    root, _ = read_pickle(data, 0, file.subject, TorchVocabulary(file.subject))
+    storages: dict[str, Storage] = {}
+
+    def place(ref: StorageRef) -> Storage:
+        found = _storage(file, entries.get(f"{prefix}data/{ref.key}"), ref)
+        return storages.setdefault(ref.key, found)
+
+    return root, place
+
+
+def _storage(file: ByteFile, entry: Entry | None, ref: StorageRef) -> Storage:
+    """The bytes of a storage: those of its entry, whose size must be the one that the pickle states."""
+    if entry is None:
+        _refuse(file, f"the storage {quoted(ref.key)} is not in the archive")
+    if ref.view:
+        _refuse(file, f"the storage {quoted(ref.key)} is a window on another, which only legacy files have")
+    if ref.numel * DTYPES[ref.dtype][0] != entry.nbytes:
+        claim = f"{ref.numel:,} elements of torch.{ref.dtype}"
+        _refuse(file, f"the storage {quoted(ref.key)} has {entry.nbytes:,} bytes, not {claim}")
+    return Storage(file.name, file.origin + entry.start, entry.nbytes)
+
+
+def _refuse_unreadable(file: ByteFile, entries: dict[str, Entry], prefix: str) -> None:
+    """TorchScript, compressed entries, big-endian numbers."""
     if f"{prefix}constants.pkl" in entries or any(name.startswith(f"{prefix}code/") for name in entries):
         raise UnknownFormat(
             file.subject,
@@ -65,37 +98,7 @@ def _opened(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage]]:
         )
     order = entries.get(f"{prefix}byteorder")
     if order and file.read(order.start, min(order.nbytes, 16)) != b"little":
-        raise UnknownFormat(
-            file.subject, "was written on a big-endian machine", "save it again on a little-endian one"
-        )
-    pickle = entries[f"{prefix}data.pkl"]
-    if pickle.nbytes > LARGEST_PICKLE:
-        raise HostileCheckpoint(
-            file.subject,
-            f"holds a pickle of {pickle.nbytes:,} bytes, more than {LARGEST_PICKLE:,}",
-            "weights lie outside the pickle: save the state dict alone, or as safetensors",
-        )
-    root, _ = read_pickle(
-        file.read(pickle.start, pickle.nbytes), 0, file.subject, TorchVocabulary(file.subject)
-    )
-    storages: dict[str, Storage] = {}
-
-    def place(ref: StorageRef) -> Storage:
-        entry = entries.get(f"{prefix}data/{ref.key}")
-        if entry is None:
-            _refuse(file, f"the storage {quoted(ref.key)} is not in the archive")
-        if ref.view:
-            _refuse(
-                file, f"the storage {quoted(ref.key)} is a window on another, which only legacy files have"
-            )
-        if ref.numel * DTYPES[ref.dtype][0] != entry.nbytes:
-            claim = f"{ref.numel:,} elements of torch.{ref.dtype}"
-            _refuse(file, f"the storage {quoted(ref.key)} has {entry.nbytes:,} bytes, not {claim}")
-        if ref.key not in storages:
-            storages[ref.key] = Storage(file.name, file.origin + entry.start, entry.nbytes)
-        return storages[ref.key]
-
-    return root, place
+        raise big_endian(file.subject)
 
 
 def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.values.claims import Claims
-    from weightsmith.values.survey import Survey
+    from weightsmith.values.value_survey import ValueSurvey
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Evidence:
     checkpoint: Checkpoint
     config: Mapping[str, object] | None
     claims: Claims
-    survey: Callable[[], Survey]
+    survey: Callable[[], ValueSurvey]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from weightsmith.convert.stream.along import Along, read_in_order
 from weightsmith.convert.stream.writer import write_weights
 from weightsmith.errors import CorruptCheckpoint
 from weightsmith.process.durable import copy_file, create_file
-from weightsmith.schemes.packed import packed_tensors
+from weightsmith.schemes import packed_tensors
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:

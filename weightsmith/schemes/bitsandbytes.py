@@ -1,20 +1,43 @@
-"""bitsandbytes' 4-bit layout keeps a weight's shape not in the header but as JSON inside a small tensor beside it."""
+"""bitsandbytes: 8 bits with a scale per row, or 4 bits with the weight's shape as JSON in a small tensor beside it."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+from weightsmith.schemes.packed_module import PER_ROW, PackedWeight
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
+    from weightsmith.schemes.packed_module import Method, Shape, StoredModule
 
+# How the last names of quant_state tensors begin.
+STATE = "bitsandbytes__"
 # The JSON has about 150 bytes; more is something else.
 MAX_STATE = 65_536
 
 
-def four_bit_shape(state: Tensor, read: Callable[[Tensor], bytes | None]) -> tuple[int, ...] | None:
+def eight_bit(module: StoredModule) -> PackedWeight | None:
+    """weight I8 [N, K], SCB [N]."""
+    weight = module.parts.get("weight")
+    if weight is None or weight.dtype != "I8" or "SCB" not in module.parts:
+        return None
+    return PackedWeight("bitsandbytes-int8", weight.shape, 8, PER_ROW)
+
+
+def four_bit(module: StoredModule) -> PackedWeight | None:
+    """weight U8 [N*K/2, 1], absmax, and quant_state.bitsandbytes__nf4 or __fp4, which holds the shape."""
+    if not {"absmax", "weight"} <= module.parts.keys():
+        return None
+    state = next((tensor for part, tensor in module.parts.items() if part.startswith(STATE)), None)
+    shape = _shape_in(state, module.read) if state is not None else None
+    method: Method = "bitsandbytes-fp4" if f"{STATE}fp4" in module.parts else "bitsandbytes-nf4"
+    return PackedWeight(method, shape, 4, 0)
+
+
+def _shape_in(state: Tensor, read: Callable[[Tensor], bytes | None]) -> Shape | None:
     """The shape that `…quant_state.bitsandbytes__nf4` states; None when it cannot be read or is not one."""
     raw = read(state)
     try:

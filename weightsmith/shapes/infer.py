@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, shared_groups
-from weightsmith.schemes.bitsandbytes import small_tensor_reader
-from weightsmith.schemes.packed import unpack
+from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.family.other_names import canonical
@@ -85,7 +84,7 @@ def infer(
     model_type names the family instead of letting the tensors choose; page is one that the catalog lacks. Raises
     InvalidPage for an unknown model_type.
     """
-    packing = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
+    packing = plain_view(checkpoint)
     extras = set_aside(packing.tensors)
     table = NameTable.of(extras.tensors.values())
     prefix = wrapper(table.by_key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from weightsmith.checkpoint.dtypes import BITS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
     from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.arrays import Array, Bits
     from weightsmith.checkpoint.data import TensorReader
 
 # Measured on 2 MiB of L2 per core: 256 KiB to 1 MiB are alike, smaller pays per call, larger leaves the
@@ -49,7 +48,7 @@ class BlockReader:
         self._reader = reader
         self._buffer = np.empty(block_bytes, np.uint8)
 
-    def blocks(self, tensor: Tensor, at_most: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+    def blocks(self, tensor: Tensor, at_most: int | None = None) -> Iterator[tuple[int, Bits]]:
         """(first row, unsigned patterns [rows, cols]) until the tensor is through; a block is valid until the next.
 
         at_most: read only about so many bytes, in runs of rows spread evenly from the first row to the last.
@@ -58,7 +57,7 @@ class BlockReader:
         for start, stop in _runs(tensor, step, at_most):
             yield start, self.block(tensor, start, stop)
 
-    def block(self, tensor: Tensor, start: int, stop: int) -> NDArray[Any]:
+    def block(self, tensor: Tensor, start: int, stop: int) -> Bits:
         """Unsigned patterns of rows start:stop of the tensor's grid, valid until the next call.
 
         Sub-byte dtypes (F4, F6): ValueError. Raises what `TensorReader.read` raises.
@@ -77,11 +76,11 @@ class BlockReader:
         self._reader.read_bytes_into(run, filled)
         return filled.view(word).reshape(stop - start, cols)
 
-    def packed(self, tensor: Tensor) -> NDArray[Any]:
+    def packed(self, tensor: Tensor) -> Array:
         """The bytes of a tensor whose elements are smaller than a byte."""
         return self._reader.read(tensor)
 
-    def _gather(self, tensor: Tensor, start: int, stop: int) -> NDArray[Any]:
+    def _gather(self, tensor: Tensor, start: int, stop: int) -> Array:
         """Rows of a strided view, by way of the slices of its first axis that they lie in."""
         if len(tensor.shape) < 2:
             return self._reader.read_rows(tensor, start, stop)

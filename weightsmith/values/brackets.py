@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from weightsmith.values.floats import Bits, Singles
+    from weightsmith.checkpoint.arrays import Bits, Singles
 
 # Channels that are added in float32 before float64 takes over: more of them widen the bounds.
 _RUN = 128
@@ -29,8 +27,8 @@ _UPPER = np.uint32(0x7FFF0000)
 class Halves:
     """Buffers for one block: its channels with odd and with even number, as float32."""
 
-    odd: NDArray[np.float32]
-    even: NDArray[np.float32]
+    odd: Singles
+    even: Singles
 
     @staticmethod
     def for_blocks(elements: int) -> Halves:

@@ -1,4 +1,4 @@
-"""What the files beside the weights say of a ternary quantizer. Read as text or syntax tree, never run."""
+"""What the files beside the weights claim about a ternary quantizer. Read as text or syntax tree, never run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SAYS_FUSED = re.compile(
 )
 _DENIAL = re.compile(r"\b(not|no|isn't|without|unlike|non)[- ]+(a |any )?(ternary|1\.58)", re.IGNORECASE)
 _CARD_GROUP = re.compile(
-    r"(?:--group[_-]size[ =]+|group[ _-]size\W{0,3}(?:of|is|=|:)?\W{0,3}|groups? of |分组大小\W{0,3})(-1|\d{1,6})\b",
+    r"(?:--group[_-]size[ =]+|group[ _-]size\W{0,3}(?:of|is|=|:)?\W{0,3}|groups? of |分组大小\W{0,3})(-1|[0-9]{1,6})\b",
     re.IGNORECASE,
 )
 _GROUP_NAMES = frozenset({"group_size", "groupsize", "quant_group_size", "weight_group_size", "q_group_size"})
@@ -39,7 +39,7 @@ class Claim:
     """One statement: `file` says `what`, on `line` (0: the whole file). Not checked against the weights.
 
     ternary: it says that the weights are meant to be ternary. group_size: the group size that it states.
-    default: that number is only a default value, which the statement's user may have overridden.
+    default: that number is only a default value, which the publisher may have overridden.
     fused: it says that the quantizer is already fused into the weights.
     """
 
@@ -66,8 +66,8 @@ class Claims:
     @property
     def ternary(self) -> tuple[Claim, ...]:
         """Most telling first: code that quantizes, then a card that says it is done, then the rest."""
-        said = (c for c in self.found if c.ternary)
-        return tuple(sorted(said, key=lambda c: (not c.file.endswith(".py"), not c.fused)))
+        claims = (c for c in self.found if c.ternary)
+        return tuple(sorted(claims, key=lambda c: (not c.file.endswith(".py"), not c.fused)))
 
     @property
     def sizes(self) -> tuple[Claim, ...]:
@@ -103,7 +103,7 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     if config is not None:
         read.append("config.json")
         found += _config_claims(config, "")
-    return Claims(tuple(_trust_sizes_beside_a_quantizer(found)), tuple(read))
+    return Claims(tuple(_from_files_that_name_a_quantizer(found)), tuple(read))
 
 
 def _text(path: Path) -> str | None:
@@ -115,10 +115,10 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _trust_sizes_beside_a_quantizer(found: list[Claim]) -> Iterator[Claim]:
-    """A group size counts only from a file that speaks of a ternary quantizer too, or from the config of one."""
-    speaking = {c.file for c in found if c.ternary}
-    trusted = speaking | {"config.json"} if speaking else speaking
+def _from_files_that_name_a_quantizer(found: list[Claim]) -> Iterator[Claim]:
+    """Only the claims of files that name a ternary quantizer too, and of config.json where any file names one."""
+    naming = {c.file for c in found if c.ternary}
+    trusted = naming | {"config.json"} if naming else naming
     return (c for c in found if c.file in trusted)
 
 
@@ -130,12 +130,12 @@ def _code_claims(file: str, text: str) -> list[Claim]:
     found: list[Claim] = []
     # ast.walk keeps its own queue, so a deep tree costs no stack.
     for node in ast.walk(tree):
-        found += _definition(file, node)
+        found += _quantizer_names(file, node)
         found += _stated_sizes(file, node)
     return found
 
 
-def _definition(file: str, node: ast.AST) -> Iterator[Claim]:
+def _quantizer_names(file: str, node: ast.AST) -> Iterator[Claim]:
     if isinstance(node, ast.ClassDef | ast.FunctionDef) and _TERNARY.search(node.name):
         yield Claim(file, node.lineno, f"defines {node.name}", ternary=True)
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lower() == "ternary":
@@ -144,39 +144,56 @@ def _definition(file: str, node: ast.AST) -> Iterator[Claim]:
 
 def _stated_sizes(file: str, node: ast.AST) -> Iterator[Claim]:
     if isinstance(node, ast.Call):
-        for keyword in node.keywords:
-            if keyword.arg in _GROUP_NAMES and (size := _size(keyword.value)) is not None:
-                yield Claim(file, node.lineno, f"passes {keyword.arg}={size}", group_size=size)
-        option = node.args[0] if node.args else None
-        if isinstance(option, ast.Constant) and _is_group_name(option.value):
-            for keyword in node.keywords:
-                if keyword.arg == "default" and (size := _size(keyword.value)) is not None:
-                    what = f"has the option {option.value!s} with default {size}"
-                    yield Claim(file, node.lineno, what, group_size=size, default=True)
-    if isinstance(node, ast.FunctionDef):
-        positional = [*node.args.posonlyargs, *node.args.args]
-        pairs: list[tuple[ast.arg, ast.expr | None]] = list(
-            zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True)
-        )
-        pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-        for argument, value in pairs:
-            if argument.arg in _GROUP_NAMES and (size := _size(value)) is not None:
-                what = f"gives {node.name} the default {argument.arg}={size}"
-                yield Claim(file, node.lineno, what, group_size=size, default=True)
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", None)
-            if _is_group_name(name) and (size := _size(node.value)) is not None:
-                yield Claim(file, node.lineno, f"sets {name} = {size}", group_size=size)
-    if isinstance(node, ast.Dict):
-        for key, value in zip(node.keys, node.values, strict=True):
-            if (
-                isinstance(key, ast.Constant)
-                and _is_group_name(key.value)
-                and (size := _size(value)) is not None
-            ):
-                yield Claim(file, key.lineno, f'sets "{key.value!s}": {size}', group_size=size)
+        yield from _sizes_in_call(file, node)
+    elif isinstance(node, ast.FunctionDef):
+        yield from _sizes_in_defaults(file, node)
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        yield from _sizes_in_assignment(file, node)
+    elif isinstance(node, ast.Dict):
+        yield from _sizes_in_dict(file, node)
+
+
+def _sizes_in_call(file: str, node: ast.Call) -> Iterator[Claim]:
+    """`f(group_size=128)`, and `add_argument("--group-size", default=128)`."""
+    option = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+    for keyword in node.keywords:
+        size = _size(keyword.value)
+        if size is None:
+            continue
+        if keyword.arg in _GROUP_NAMES:
+            yield Claim(file, node.lineno, f"passes {keyword.arg}={size}", group_size=size)
+        elif keyword.arg == "default" and _is_group_name(option):
+            what = f"has the option {option!s} with default {size}"
+            yield Claim(file, node.lineno, what, group_size=size, default=True)
+
+
+def _sizes_in_defaults(file: str, node: ast.FunctionDef) -> Iterator[Claim]:
+    """`def f(group_size=128)`."""
+    positional = [*node.args.posonlyargs, *node.args.args]
+    pairs: list[tuple[ast.arg, ast.expr | None]] = list(
+        zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True)
+    )
+    pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    for argument, value in pairs:
+        if argument.arg in _GROUP_NAMES and (size := _size(value)) is not None:
+            what = f"gives {node.name} the default {argument.arg}={size}"
+            yield Claim(file, node.lineno, what, group_size=size, default=True)
+
+
+def _sizes_in_assignment(file: str, node: ast.Assign | ast.AnnAssign) -> Iterator[Claim]:
+    """`group_size = 128`, `self.group_size: int = 128`."""
+    size = _size(node.value)
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", None)
+        if size is not None and _is_group_name(name):
+            yield Claim(file, node.lineno, f"sets {name} = {size}", group_size=size)
+
+
+def _sizes_in_dict(file: str, node: ast.Dict) -> Iterator[Claim]:
+    """`{"group_size": 128}`."""
+    for key, value in zip(node.keys, node.values, strict=True):
+        if isinstance(key, ast.Constant) and _is_group_name(key.value) and (size := _size(value)) is not None:
+            yield Claim(file, key.lineno, f'sets "{key.value!s}": {size}', group_size=size)
 
 
 def _is_group_name(value: object) -> bool:

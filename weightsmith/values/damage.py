@@ -8,34 +8,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weightsmith.checkpoint.float_formats import FORMATS
+
 if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
-    from weightsmith.values.floats import Bits
+    from weightsmith.checkpoint.arrays import Bits
+    from weightsmith.checkpoint.float_formats import FloatFormat
+    from weightsmith.json_value import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """Where a float format keeps its specials: magnitude mask, pattern of infinity (None: there is none), first NaN.
+class SpecialPatterns:
+    """Where the magnitudes of a float format stop being numbers.
 
-    absurd: pattern of 2^16, the first power of two past float16; None where the format ends before it.
+    infinity: its pattern, None where the format has none. nan: the first pattern of a NaN. absurd: the pattern of
+    2^16, the first power of two past float16; None where the format ends before it.
     """
 
-    word: str
-    magnitude: int
     infinity: int | None
     nan: int
     absurd: int | None = None
 
+    @property
+    def end(self) -> int:
+        """The first pattern that is no finite number."""
+        return self.nan if self.infinity is None else self.infinity
 
-# safetensors names; the fp8 rows follow Micikevicius et al., "FP8 formats for deep learning" (E4M3 has no
-# infinity).
-PATTERNS: dict[str, Pattern] = {
-    "F64": Pattern("u8", (1 << 63) - 1, 0x7FF << 52, (0x7FF << 52) + 1, 1023 + 16 << 52),
-    "F32": Pattern("u4", (1 << 31) - 1, 0xFF << 23, (0xFF << 23) + 1, 127 + 16 << 23),
-    "F16": Pattern("u2", 0x7FFF, 0x7C00, 0x7C01),
-    "BF16": Pattern("u2", 0x7FFF, 0x7F80, 0x7F81, 127 + 16 << 7),
-    "F8_E5M2": Pattern("u1", 0x7F, 0x7C, 0x7D),
-    "F8_E4M3": Pattern("u1", 0x7F, None, 0x7F),
+
+def _specials(fmt: FloatFormat) -> SpecialPatterns:
+    absurd = fmt.bias + 16 << fmt.precision - 1
+    return SpecialPatterns(fmt.infinity, fmt.infinity + 1, absurd if absurd < fmt.infinity else None)
+
+
+# By safetensors names; the 8-bit rows follow Micikevicius et al., "FP8 formats for deep learning".
+SPECIALS: dict[str, SpecialPatterns] = {
+    **{dtype: _specials(fmt) for dtype, fmt in FORMATS.items()},
+    "F8_E5M2": SpecialPatterns(0x7C, 0x7D),
+    "F8_E4M3": SpecialPatterns(None, 0x7F),
 }
 
 _NORM = re.compile(r"norm[^.]*\.weight$|(^|\.)ln_\w+\.weight$")
@@ -48,7 +57,7 @@ class Damage:
     tensor: str
     what: str
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> JsonObject:
         """One entry of `damage` in the JSON contract."""
         return {"tensor": self.tensor, "what": self.what}
 
@@ -57,29 +66,29 @@ class DamageCount:
     """Counts over one floating-point tensor, block by block."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._tensor, self._pattern = tensor, PATTERNS[tensor.dtype]
+        self._tensor, self._specials = tensor, SPECIALS[tensor.dtype]
         self._nan = self._infinite = self._absurd = self._seen = 0
         self._smallest: int | None = None
         self._largest: int | None = None
 
-    def see(self, bits: Bits, magnitudes: Bits) -> None:
+    def add_rows(self, bits: Bits, magnitudes: Bits) -> None:
         """bits, magnitudes: patterns with and without their signs."""
         self._seen += bits.size
         largest = int(magnitudes.max())
-        if largest >= (self._pattern.infinity or self._pattern.nan):
-            self._nan += int(np.count_nonzero(magnitudes >= self._pattern.nan))
-            if self._pattern.infinity is not None:
-                self._infinite += int(np.count_nonzero(magnitudes == self._pattern.infinity))
-        if self._pattern.absurd is not None and largest >= self._pattern.absurd:
-            finite = magnitudes < (self._pattern.infinity or self._pattern.nan)
-            self._absurd += int(np.count_nonzero(finite & (magnitudes >= self._pattern.absurd)))
-        # A tensor that has shown two magnitudes is neither zero nor constant: nothing more to learn there.
+        if largest >= self._specials.end:
+            self._nan += int(np.count_nonzero(magnitudes >= self._specials.nan))
+            if self._specials.infinity is not None:
+                self._infinite += int(np.count_nonzero(magnitudes == self._specials.infinity))
+        if self._specials.absurd is not None and largest >= self._specials.absurd:
+            finite = magnitudes < self._specials.end
+            self._absurd += int(np.count_nonzero(finite & (magnitudes >= self._specials.absurd)))
+        # A tensor with two different patterns is neither zero nor constant: there is nothing more to learn.
         if self._smallest is None or self._smallest == self._largest:
             self._smallest = min(int(bits.min()), self._smallest if self._smallest is not None else 1 << 64)
             self._largest = max(int(bits.max()), self._largest if self._largest is not None else 0)
 
     def found(self) -> list[Damage]:
-        """Every fault of the tensor; the share is given where only a sample was read."""
+        """Every fault of the tensor; where only a sample was read, its message says so."""
         name, elements = self._tensor.name, self._tensor.elements
         scope = f"{elements}" if self._seen == elements else f"{self._seen} sampled"
         faults = []

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from weightsmith.checkpoint.data import TensorReader, numpy_dtype
 from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.float_formats import FORMATS, cast, widen
 from weightsmith.values.blocks import BlockReader, grid, rows_per_block
-from weightsmith.values.floats import FORMATS, cast, widen
 from weightsmith.values.parallel import Tally, default_workers, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
-
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.values.floats import Bits, Doubles
+    from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
+    from weightsmith.json_value import JsonObject
+
+# Of two tensors: the same bytes, the same values in other bytes, or neither. Of two checkpoints likewise.
+Sameness = Literal["identical", "equal", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class TensorDifference:
     """
 
     name: str
-    status: str
+    status: Sameness
     max_abs: float | None
     max_ulp: int | None
     mismatched: int | None
@@ -45,7 +47,7 @@ class TensorDifference:
     cosine: float | None
     detail: str = ""
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> JsonObject:
         """One entry of `tensors` in the JSON contract."""
         return {
             "name": self.name,
@@ -59,15 +61,15 @@ class TensorDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class CheckpointDifference:
     """verdict: "identical" (same bytes in the same format), "equal" (same values in another container), "differs"."""
 
-    verdict: str
+    verdict: Sameness
     tensors: tuple[TensorDifference, ...]
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> JsonObject:
         """The JSON contract of `diff`."""
         return {
             "verdict": self.verdict,
@@ -82,7 +84,7 @@ def diff(
     b: Checkpoint,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
-) -> Difference:
+) -> CheckpointDifference:
     """Every tensor of both, in a's order. Memory: two blocks per worker. Raises what `TensorReader.read` raises."""
     shared = [(a.tensors[name], b.tensors[name]) for name in a.tensors if name in b.tensors]
     tally = Tally(sum(left.nbytes for left, _ in shared), progress)
@@ -103,10 +105,10 @@ def diff(
     only_in_b = tuple(name for name in b.tensors if name not in a.tensors)
     statuses = {t.status for t in tensors}
     if only_in_a or only_in_b or "differs" in statuses:
-        verdict = "differs"
+        verdict: Sameness = "differs"
     else:
         verdict = "identical" if statuses <= {"identical"} and a.format == b.format else "equal"
-    return Difference(verdict, tensors, only_in_a, only_in_b)
+    return CheckpointDifference(verdict, tensors, only_in_a, only_in_b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +133,18 @@ def _compare(a: Tensor, b: Tensor, pair: _PairReader) -> TensorDifference:
         if BITS[a.dtype] < 8:
             return _compare_packed(a, b, pair)
         if all(np.array_equal(left, right) for left, right in pair.blocks(a, b)):
-            return TensorDifference(a.name, "identical", 0.0, _no_ulp(a), 0, a.elements, 1.0)
+            return TensorDifference(a.name, "identical", 0.0, _ulp_of_identical(a), 0, a.elements, 1.0)
     elif BITS[a.dtype] < 8 or BITS[b.dtype] < 8 or "C64" in (a.dtype, b.dtype):
         detail = f"dtype {a.dtype} against {b.dtype}"
         return TensorDifference(a.name, "differs", None, None, None, a.elements, None, detail)
-    measured = _Measured()
+    measured = _Measurement()
     for left, right in pair.blocks(a, b):
-        measured.see(left, right, a.dtype, b.dtype)
+        measured.add_block(left, right, a.dtype, b.dtype)
     return measured.verdict(a, b)
 
 
-def _no_ulp(tensor: Tensor) -> int | None:
+def _ulp_of_identical(tensor: Tensor) -> int | None:
+    """0, or None for a dtype whose distances are not counted."""
     return 0 if tensor.dtype in FORMATS else None
 
 
@@ -153,7 +156,7 @@ def _compare_packed(a: Tensor, b: Tensor, pair: _PairReader) -> TensorDifference
     return TensorDifference(a.name, "differs", None, None, None, a.elements, None, f"{a.dtype} bytes differ")
 
 
-class _Measured:
+class _Measurement:
     """The running figures of one pair of tensors."""
 
     def __init__(self) -> None:
@@ -162,7 +165,7 @@ class _Measured:
         self.dot = self.norm_a = self.norm_b = 0.0
         self.finite = True
 
-    def see(self, left: Bits, right: Bits, dtype_a: str, dtype_b: str) -> None:
+    def add_block(self, left: Bits, right: Bits, dtype_a: str, dtype_b: str) -> None:
         a, b = _values(left, dtype_a), _values(right, dtype_b)
         with np.errstate(invalid="ignore", over="ignore"):
             self.dot += float(np.einsum("i,i->", a, b))
@@ -187,7 +190,8 @@ class _Measured:
             self.max_ulp = max(self.max_ulp, _ulps(left[unequal], right[unequal], dtype_a, dtype_b))
 
     def verdict(self, a: Tensor, b: Tensor) -> TensorDifference:
-        status = "differs" if self.mismatched else "equal"
+        """What all blocks together show."""
+        status: Sameness = "differs" if self.mismatched else "equal"
         scale = math.sqrt(self.norm_a) * math.sqrt(self.norm_b)
         cosine = self.dot / scale if math.isfinite(scale) and scale > 0 and math.isfinite(self.dot) else None
         if not self.mismatched:
@@ -208,8 +212,8 @@ class _Measured:
         )
 
 
-def _unequal(a: Doubles, b: Doubles) -> NDArray[np.bool_]:
-    unequal: NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
+def _unequal(a: Doubles, b: Doubles) -> Mask:
+    unequal: Mask = (a != b) & ~(np.isnan(a) & np.isnan(b))
     return unequal
 
 
@@ -221,7 +225,7 @@ def _values(bits: Bits, dtype: str) -> Doubles:
     """The numbers as float64; exact but for 64-bit integers beyond 2**53."""
     if dtype in FORMATS:
         return widen(bits, FORMATS[dtype])
-    array: NDArray[Any] = bits.view(numpy_dtype(dtype))
+    array: Array = bits.view(numpy_dtype(dtype))
     if dtype.startswith("F8"):
         array = array.astype(np.float32)
     return array.astype(np.float64)
@@ -236,8 +240,7 @@ def _ulps(left: Bits, right: Bits, dtype_a: str, dtype_b: str) -> int:
     mask = coarser.word.type(coarser.magnitude)
     high, low = np.maximum(left & mask, right & mask), np.minimum(left & mask, right & mask)
     opposite = (left ^ right) > mask
-    # Across zero the distance is the sum; below 2**64 for every format, since magnitudes have 63 bits at
-    # most.
+    # Across zero the distance is the sum. It stays below 2**64: magnitudes have at most 63 bits.
     wide_high, wide_low = high.astype(np.uint64), low.astype(np.uint64)
     distances = np.where(opposite, wide_high + wide_low, wide_high - wide_low)
     return int(distances.max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from weightsmith.checkpoint.arrays import Bits
+    from weightsmith.checkpoint.float_formats import FloatFormat
+    from weightsmith.json_value import JsonObject
     from weightsmith.values.claims import Claims
-    from weightsmith.values.floats import Bits, FloatFormat
 
 # Numbers beyond the first of their group that must share its magnitude before a tensor counts as ternary.
 # Among latent bf16 weights two neighbours coincide about once in a hundred times: 32 times running never
@@ -25,32 +27,43 @@ _COINCIDENCES = 32
 
 WHOLE_ROW = -1
 
+# What one linear weight shows; "silent": constant, all zero, or too small to tell.
+TensorState = Literal["ternary", "other", "silent"]
+# What a checkpoint's linear weights are. "latent": not ternary yet, though the files beside them say that they are
+# meant to be. "none": nothing speaks of ternary weights. "mixed": some are fused and some are not.
+FusionState = Literal["fused", "latent", "packed", "mixed", "none"]
+
 
 @dataclass(frozen=True, slots=True)
 class TensorFusion:
-    """What one linear weight shows. state: "ternary", "other", or "silent" (constant, all zero, too small to tell).
+    """What one linear weight shows.
 
+    cols: its input channels.
     group: the largest group size that fits, WHOLE_ROW when every row has one magnitude; None unless ternary.
     evidence: the stretch that rules ternary out, or the sentence that every group agrees.
     """
 
     tensor: str
     cols: int
-    state: str
+    state: TensorState
     group: int | None
     evidence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """The verdict over a checkpoint. evidence: sentences for people, most telling first."""
+    """The verdict over a checkpoint.
 
-    state: str
+    group_size: channels that share a scale, WHOLE_ROW for one scale per row, None where it is not known.
+    tensors_checked: linear weights that could tell. evidence: sentences for people, most telling first.
+    """
+
+    state: FusionState
     group_size: int | None
     tensors_checked: int
     evidence: tuple[str, ...]
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> JsonObject:
         """The `fusion` object of the JSON contract."""
         return {
             "state": self.state,
@@ -60,13 +73,13 @@ class Fusion:
 
 
 class TernaryTest:
-    """Looks at one [rows, cols] tensor block by block and ends with its TensorFusion.
+    """Whether one [rows, cols] tensor is ternary, tested block by block.
 
     A group size g fits when every group holds one non-zero magnitude. Two neighbouring non-zero channels i,
     i+1 of different magnitude lie in different groups, so g divides i+1. Every g that fits therefore divides
     the greatest common divisor of cols and all such positions; the test keeps that divisor, and each block is
-    checked against it. A group of fewer than SMALLEST_GROUP channels proves nothing, so below that it is
-    over.
+    checked against it. A group of fewer than SMALLEST_GROUP channels proves nothing, so below that the answer is
+    no.
     """
 
     def __init__(self, tensor: str, cols: int, fmt: FloatFormat) -> None:
@@ -78,17 +91,17 @@ class TernaryTest:
 
     @property
     def undecided(self) -> bool:
+        """Nothing has ruled ternary weights out yet; more rows still can."""
         return not self._counterexample
 
-    def see(self, first_row: int, bits: Bits, magnitudes: Bits) -> None:
+    def add_rows(self, first_row: int, bits: Bits, magnitudes: Bits) -> None:
         """bits, magnitudes: whole rows, patterns with and without their signs."""
         self._refine(first_row, magnitudes)
         if self._counterexample or self._convincing:
             return
         sign = bits.dtype.type(self._format.sign)
-        below = bits - bits.dtype.type(
-            1
-        )  # +0.0 wraps to the largest word and -0.0 to the largest positive one
+        # +0.0 wraps to the largest word and -0.0 to the largest positive one.
+        below = bits - bits.dtype.type(1)
         self._seen_positive = self._seen_positive or int(below.min()) < int(sign) - 1
         self._seen_negative = self._seen_negative or int(bits.max()) > int(sign)
         nonzero = int(np.count_nonzero(magnitudes))
@@ -113,7 +126,7 @@ class TernaryTest:
             broken, where = broken[rows], where[rows]
             smaller = _next_group(broken, self._group)
             if smaller is None:
-                # The row that has no group size of its own tells best; without one, two rows disagree.
+                # A row that no group size fits is the clearest evidence; without one, two rows disagree.
                 culprits = (
                     r for r in range(len(broken)) if _next_group(broken[r : r + 1], self._group) is None
                 )
@@ -124,6 +137,7 @@ class TernaryTest:
             self._group = smaller
 
     def verdict(self) -> TensorFusion:
+        """What all the rows so far show."""
         if self._counterexample:
             return TensorFusion(self._tensor, self._cols, "other", None, self._counterexample)
         if not self._convincing:
@@ -149,11 +163,11 @@ def _unions(magnitudes: Bits, group: int) -> Bits:
 def _rows_with_broken_groups(magnitudes: Bits, group: int) -> NDArray[np.intp]:
     """Indices of the rows in which some group holds two different non-zero magnitudes."""
     grouped = magnitudes.reshape(len(magnitudes), -1, group)
-    # If all non-zero magnitudes are one, they are the union of bits; if not, some are not.
-    strangers = grouped * (grouped != _unions(magnitudes, group)[:, :, None])
-    if not strangers.max():
+    # Where all non-zero magnitudes are equal, each is the union of their bits; otherwise some differ from it.
+    others = grouped * (grouped != _unions(magnitudes, group)[:, :, None])
+    if not others.max():
         return np.empty(0, np.intp)
-    return np.flatnonzero(strangers.reshape(len(magnitudes), -1).any(axis=1))
+    return np.flatnonzero(others.reshape(len(magnitudes), -1).any(axis=1))
 
 
 def _next_group(magnitudes: Bits, group: int) -> int | None:
@@ -199,10 +213,13 @@ def common_group(fits: Sequence[TensorFusion]) -> int | None:
     return common if common >= SMALLEST_GROUP and divides else None
 
 
-def judge(
+def judge_fusion(
     fits: Sequence[TensorFusion], packed: Sequence[str], claims: Claims, sampled: bool = False
 ) -> Fusion:
-    """The state of a checkpoint from its linear tensors, its packed tensors (by name) and what is said of it."""
+    """The verdict over a checkpoint.
+
+    fits: what each linear tensor shows. packed: names of packed tensors. claims: of the files beside the weights.
+    """
     ternary = [f for f in fits if f.state == "ternary"]
     other = [f for f in fits if f.state == "other"]
     checked = len(ternary) + len(other)

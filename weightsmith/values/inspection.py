@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
 
-from weightsmith.checkpoint import read_json_object
-from weightsmith.errors import WeightsmithError
-from weightsmith.schemes.packed import packed_modules
+from weightsmith.checkpoint import config_beside
+from weightsmith.schemes import packed_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.values.survey import Survey
+    from weightsmith.json_value import JsonObject
+    from weightsmith.values.value_survey import ValueSurvey
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How the weights are packed.
+
+    method: the scheme, or what the config calls it. source: who says so. evidence: the modules, or the config's key.
+    """
+
+    method: str
+    source: Literal["tensors", "config"]
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """quantization: the scheme and by whose word, None when nothing is packed. survey: None unless asked for."""
+    """quantization: None when nothing is packed. survey: what the numbers show, None unless asked for."""
 
     checkpoint: Checkpoint
-    quantization: Mapping[str, str] | None
-    survey: Survey | None
+    quantization: Quantization | None
+    survey: ValueSurvey | None
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         """The JSON of the command line's contract."""
-        tensors = [
+        tensors: list[JsonObject] = [
             {
                 "name": t.name,
                 "dtype": t.dtype,
@@ -41,7 +53,7 @@ class Inspection:
             "command": "inspect",
             "checkpoint": self.checkpoint.summary(),
             "tensors": tensors,
-            "quantization": None if self.quantization is None else dict(self.quantization),
+            "quantization": None if self.quantization is None else asdict(self.quantization),
             **(self.survey.document() if self.survey else {}),
         }
 
@@ -52,36 +64,27 @@ def inspect(
     values: Literal["full", "sample"] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Headers alone, or every number once, or a sample of each tensor. Raises what reading the tensors raises."""
+    """What headers alone show, and on request the numbers.
+
+    values: "full" reads every number once, "sample" a part of each tensor. progress: as for `survey_values`.
+    Raises what `TensorReader.read` raises.
+    """
     found = None
     if values is not None:
-        from weightsmith.values.survey import survey
+        from weightsmith.values.value_survey import survey_values
 
-        found = survey(checkpoint, sample=values == "sample", progress=progress)
+        found = survey_values(checkpoint, sample=values == "sample", progress=progress)
     return Inspection(checkpoint, _quantization(checkpoint), found)
 
 
-def _quantization(checkpoint: Checkpoint) -> Mapping[str, str] | None:
-    """The layout of most packed modules, else the one that only the config speaks of."""
+def _quantization(checkpoint: Checkpoint) -> Quantization | None:
+    """The scheme of most packed modules, else the one that only the config speaks of."""
     modules = packed_modules(checkpoint)
     if modules:
         method, count = Counter(module.method for module in modules).most_common(1)[0]
         first = next(module.name for module in modules if module.method == method)
-        return {
-            "method": method,
-            "source": "tensors",
-            "evidence": f"{first} and {count - 1} more" if count > 1 else first,
-        }
-    stated = _stated(checkpoint)
-    return (
-        None if stated is None else {"method": stated, "source": "config", "evidence": "quantization_config"}
-    )
-
-
-def _stated(checkpoint: Checkpoint) -> str | None:
-    path = checkpoint.root / "config.json"
-    try:
-        section = read_json_object(path).get("quantization_config") if path.exists() else None
-    except WeightsmithError:
-        return None  # infer-config says what is wrong with the file
-    return str(section.get("quant_method", "unnamed")) if isinstance(section, dict) else None
+        return Quantization(method, "tensors", f"{first} and {count - 1} more" if count > 1 else first)
+    section = (config_beside(checkpoint) or {}).get("quantization_config")
+    if not isinstance(section, dict):
+        return None
+    return Quantization(str(section.get("quant_method", "unnamed")), "config", "quantization_config")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.values.floats import FORMATS
+from weightsmith.checkpoint.float_formats import FORMATS
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor

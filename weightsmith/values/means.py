@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weightsmith.values.floats import BF16, Bits, Doubles, FloatFormat, array_type
+from weightsmith.checkpoint.arrays import Bits, Doubles  # noqa: TC001 - a dataclass below is read at run time
+from weightsmith.checkpoint.float_formats import BF16, FloatFormat, array_type
 
 # A quotient keeps at least 62 - 26 - 9 = 27 bits for groups of up to 2**26 channels, and correct rounding to
 # float32 needs 24 + 2 (Boldo & Melquiond 2008).

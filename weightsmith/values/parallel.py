@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Condition, Event, Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,35 +38,48 @@ def for_each(
     if workers <= 1:
         work = new_worker()
         return [work(item) for item in items]
-    numbered = enumerate(items)
-    drawing, stop = Lock(), Event()
-    results: dict[int, Result] = {}
-
-    def drain() -> None:
-        work = new_worker()
-        while not stop.is_set():
-            with drawing:
-                drawn = next(numbered, None)
-            if drawn is None:
-                return
-            try:
-                results[drawn[0]] = work(drawn[1])
-            except BaseException:
-                stop.set()
-                stopping()
-                raise
-
+    queue: _Queue[Item, Result] = _Queue(items, stopping)
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(drain) for _ in range(workers)]
+        futures = [pool.submit(_work_off, queue, new_worker) for _ in range(workers)]
         try:
             wait(futures)
         except BaseException:
-            stop.set()
-            stopping()
+            queue.stop()
             raise
     for future in futures:
         future.result()
-    return [results[number] for number in sorted(results)]
+    return [queue.results[number] for number in sorted(queue.results)]
+
+
+class _Queue(Generic[Item, Result]):
+    """Items that several threads draw from, one at a time, and the results by the number of their item."""
+
+    def __init__(self, items: Iterable[Item], stopping: Callable[[], object]) -> None:
+        self._numbered, self._stopping = enumerate(items), stopping
+        self._drawing, self._stopped = Lock(), Event()
+        self.results: dict[int, Result] = {}
+
+    def draw(self) -> tuple[int, Item] | None:
+        """The next item with its number; None when there are no more, or when the work has stopped."""
+        with self._drawing:
+            return None if self._stopped.is_set() else next(self._numbered, None)
+
+    def stop(self) -> None:
+        """Hands out no more items."""
+        self._stopped.set()
+        self._stopping()
+
+
+def _work_off(queue: _Queue[Item, Result], new_worker: Callable[[], Callable[[Item], Result]]) -> None:
+    """What one thread does: works on items until there are none."""
+    work = new_worker()
+    while (drawn := queue.draw()) is not None:
+        number, item = drawn
+        try:
+            queue.results[number] = work(item)
+        except BaseException:
+            queue.stop()
+            raise
 
 
 def in_order(
@@ -112,12 +125,13 @@ def in_order(
 
 
 class Tally:
-    """Counts bytes from several threads and passes them on one call at a time."""
+    """Counts bytes from several threads. `progress` gets (bytes so far, `total`), one call at a time."""
 
     def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
         self._done, self._total, self._progress, self._lock = 0, total, progress, Lock()
 
     def add(self, count: int) -> None:
+        """So many bytes more are done."""
         with self._lock:
             self._done += count
             if self._progress is not None:

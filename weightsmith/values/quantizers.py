@@ -1,28 +1,30 @@
-"""Other ways in which published code has computed the ternary quantizer: group size, precision, place of epsilon."""
+"""The variants of the ternary quantizer that published code has used: group size, precision, place of epsilon."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weightsmith.values.floats import F32, FORMATS, array_type, cast, round_magnitudes, widen
-from weightsmith.values.ternary import EPS, NotFiniteError, fuse
+from weightsmith.checkpoint.float_formats import F32, FORMATS, array_type, cast, round_magnitudes, widen
+from weightsmith.values.ternary_quantizer import EPS, NotFiniteError, fuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from weightsmith.values.floats import Doubles, FloatFormat
+    from weightsmith.checkpoint.arrays import Array, Doubles, Singles
+    from weightsmith.checkpoint.float_formats import FloatFormat
 
 EXACT = "exact"
 
 
 @dataclass(frozen=True, slots=True)
 class Quantizer:
-    """arithmetic: EXACT as in `weightsmith.values.ternary`, or the dtype in which every step is rounded.
+    """One variant.
+
+    group_size: channels that share a scale, -1 for one scale per row.
+    arithmetic: EXACT as in `weightsmith.values.ternary_quantizer`, or the dtype in which every step is rounded.
 
     added: epsilon is added to the mean, as in W / (mean + eps); otherwise it is the smallest scale.
     """
@@ -46,7 +48,7 @@ def candidates(group_size: int) -> Iterator[Quantizer]:
             yield Quantizer(group_size, arithmetic, epsilon, added=True)
 
 
-def fuse_as(weights: NDArray[Any], source: str, target: str, quantizer: Quantizer) -> NDArray[Any]:
+def fuse_as(weights: Array, source: str, target: str, quantizer: Quantizer) -> Array:
     """Fused weights of a [rows, cols] array, in dtype `target`, by this quantizer. Raises as `fuse` does.
 
     A mean in float32 is the exact one rounded once: the order in which a library sums changes its last bit,
@@ -74,7 +76,7 @@ def fuse_as(weights: NDArray[Any], source: str, target: str, quantizer: Quantize
     return fused.reshape(rows, cols)
 
 
-def _scales(grouped: NDArray[np.float32], own: FloatFormat, quantizer: Quantizer) -> Doubles:
+def _scales(grouped: Singles, own: FloatFormat, quantizer: Quantizer) -> Doubles:
     """The scale of each group as it stands after every rounding to `own`."""
     means = np.abs(grouped).mean(axis=1, dtype=np.float64)
     if not quantizer.added:
@@ -83,8 +85,8 @@ def _scales(grouped: NDArray[np.float32], own: FloatFormat, quantizer: Quantizer
     return widen(round_magnitudes(rounded + quantizer.epsilon, own), own)
 
 
-def _rounded(values: NDArray[np.float32], own: FloatFormat) -> NDArray[np.float32]:
+def _rounded(values: Singles, own: FloatFormat) -> Singles:
     rounded, _ = cast(values, F32, own)
     back, _ = cast(rounded, own, F32)
-    singles: NDArray[np.float32] = back.view(np.float32)
+    singles: Singles = back.view(np.float32)
     return singles

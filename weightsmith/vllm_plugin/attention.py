@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import dtype as TorchDtype  # noqa: N812 - the parameter is called dtype
+
+    from weightsmith.vllm_plugin.vllm_types import BackendClass
 
 
-def prefix_backend(head_size: int, dtype: Any, kv_cache_dtype: str) -> type[Any]:
+def prefix_backend(head_size: int, dtype: TorchDtype, kv_cache_dtype: str) -> BackendClass:
     """The platform's own decoder backend, made bidirectional over whole prompts.
 
     Decided by the backend that vLLM would use, not by the device's name. Raises ValueError where nobody has
@@ -14,11 +19,11 @@ def prefix_backend(head_size: int, dtype: Any, kv_cache_dtype: str) -> type[Any]
     """
     from vllm.v1.attention.selector import get_attn_backend
 
-    return _prefixed(get_attn_backend(head_size, dtype, kv_cache_dtype))
+    return _bidirectional(get_attn_backend(head_size, dtype, kv_cache_dtype))
 
 
 @cache
-def _prefixed(stock: type[Any]) -> type[Any]:
+def _bidirectional(stock: BackendClass) -> BackendClass:
     """One class per stock backend: vLLM groups layers by their backend class and builds metadata once per group."""
     if stock.__module__.startswith("vllm_ascend."):
         from weightsmith.vllm_plugin.ascend_attention import ascend_prefix_backend

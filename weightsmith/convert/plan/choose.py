@@ -7,10 +7,11 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint import config_beside
 from weightsmith.convert.protocol import Converter, Evidence
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.claims import read_claims
-from weightsmith.values.survey import config_beside, survey
+from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,7 @@ def gather(checkpoint: Checkpoint) -> Evidence:
     """What a converter may look at. The numbers are sampled only when somebody asks for the survey."""
     config = config_beside(checkpoint)
     claims = read_claims(checkpoint.root, config)
-    return Evidence(checkpoint, config, claims, cache(lambda: survey(checkpoint, sample=True)))
+    return Evidence(checkpoint, config, claims, cache(lambda: survey_values(checkpoint, sample=True)))
 
 
 def built_in() -> tuple[Converter, ...]:

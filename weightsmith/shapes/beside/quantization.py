@@ -13,7 +13,7 @@ from weightsmith.shapes.solve.equations import Evidence
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.schemes.packed import Module, Packing
+    from weightsmith.schemes import PackedModule, PlainView
 
 _FORMATS = {
     "compressed-tensors-packed": "pack-quantized",
@@ -33,7 +33,7 @@ _UNPROVEN = {
 }
 
 
-def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> list[FieldReport]:
+def quantization_rows(config: Mapping[str, Any] | None, packing: PlainView) -> list[FieldReport]:
     """Rows for what is missing or wrong in `quantization_config`; empty when the tensors are not packed."""
     if not packing.modules:
         return []
@@ -57,7 +57,7 @@ def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> lis
     return rows
 
 
-def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) -> Iterator[Problem]:
+def quantization_problems(config: Mapping[str, Any] | None, packing: PlainView) -> Iterator[Problem]:
     """What cannot be said or does not fit together."""
     stated = (config or {}).get("quantization_config")
     if not packing.modules:
@@ -87,7 +87,7 @@ def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) ->
         yield Problem("quantization", f"packed as {kind}; the tensors do not prove {_UNPROVEN[kind]}")
 
 
-def _regrouped(packing: Packing, stated: Any) -> Packing:
+def _regrouped(packing: PlainView, stated: Any) -> PlainView:
     """Gives modules that are one group wide their group: their one scale per row is also one scale per group.
 
     The group is the one that wider modules show; where there are none, the one that the config states.
@@ -108,17 +108,17 @@ def _stated_group(stated: Any) -> int | None:
     return next((size for size in found if type(size) is int and size > 0), None)
 
 
-def _main(packing: Packing) -> str:
+def _main(packing: PlainView) -> str:
     return Counter(module.method for module in packing.modules).most_common(1)[0][0]
 
 
-def _typical(packing: Packing) -> Module:
+def _typical(packing: PlainView) -> PackedModule:
     """A module packed the way most are."""
     kind = Counter((m.method, m.bits, m.group) for m in packing.modules).most_common(1)[0][0]
     return next(m for m in packing.modules if (m.method, m.bits, m.group) == kind)
 
 
-def derived_config(packing: Packing) -> dict[str, Any] | None:
+def derived_config(packing: PlainView) -> dict[str, Any] | None:
     """What a loader needs to read these tensors; None where it reads another file for that."""
     typical = _typical(packing)
     spared = _spared(packing)
@@ -151,7 +151,7 @@ def derived_config(packing: Packing) -> dict[str, Any] | None:
     return _compressed(typical, spared)
 
 
-def _compressed(typical: Module, spared: list[str]) -> dict[str, Any]:
+def _compressed(typical: PackedModule, spared: list[str]) -> dict[str, Any]:
     strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "group")
     weights = {
         "num_bits": typical.bits,
@@ -170,7 +170,7 @@ def _compressed(typical: Module, spared: list[str]) -> dict[str, Any]:
     }
 
 
-def _spared(packing: Packing) -> list[str]:
+def _spared(packing: PlainView) -> list[str]:
     """Linear modules that were left unpacked; embeddings and norms are never packed, so they need no mention."""
     names = (name.removesuffix(".weight") for name in packing.plain)
     return [n for n in names if not any(word in n.lower() for word in ("embed", "norm", "wte", "wpe"))]
@@ -204,7 +204,7 @@ def _at(stated: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return found
 
 
-def _evidence(packing: Packing) -> tuple[Evidence, ...]:
+def _evidence(packing: PlainView) -> tuple[Evidence, ...]:
     typical = _typical(packing)
     parts = ", ".join(sorted(typical.parts))
     return (Evidence(typical.name, None, None, f"{typical.method}: {parts}"),)

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.errors import EngineFailed
-from weightsmith.schemes.bitsandbytes import small_tensor_reader
-from weightsmith.schemes.packed import unpack
+from weightsmith.schemes import plain_view
 from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
@@ -80,7 +79,7 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
     model = BuiltModel.of_document(answer)
     built = model.shapes
     copies = {name: built.get(original) for name, original in model.copies.items()}
-    stored = set_aside(unpack(checkpoint.tensors, small_tensor_reader(checkpoint)).tensors).tensors
+    stored = set_aside(plain_view(checkpoint).tensors).tensors
     spelling = _spelling(config, stored, built.keys())
     kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
     if spelling is not None:  # of a body that was saved alone the head is no difference

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.schemes.bitsandbytes import small_tensor_reader
-from weightsmith.schemes.packed import unpack
+from weightsmith.schemes import plain_view
 from weightsmith.shapes import find_config, infer
-from weightsmith.values.survey import survey
+from weightsmith.values.value_survey import survey_values
 from weightsmith.verify.result import Check
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.shapes import Inference
-    from weightsmith.values.survey import Survey
+    from weightsmith.values.value_survey import ValueSurvey
 
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
 # How many of a list of faults a sentence names before it counts the rest.
@@ -63,7 +62,7 @@ def hear(model: Path) -> Files:
     file = find_config(checkpoint)
     inference = infer(checkpoint, None if file is None else file.data)
     config_check = _config_check(model, inference, configured=file is not None)
-    found = survey(checkpoint, sample=True)
+    found = survey_values(checkpoint, sample=True)
     return Files(
         config=inference.config or ({} if file is None else file.data),
         checks=(config_check, _weights_check(model, checkpoint, found)),
@@ -78,7 +77,7 @@ def hear(model: Path) -> Files:
 
 def _size(checkpoint: Checkpoint) -> Size:
     """A layer: the tensors whose names are the same up to their first number."""
-    unpacked = unpack(checkpoint.tensors, small_tensor_reader(checkpoint))
+    unpacked = plain_view(checkpoint)
     layers: Counter[str] = Counter()
     for name, tensor in unpacked.tensors.items():
         numbered = _LAYER.match(name)
@@ -116,7 +115,7 @@ def _lie(field: Any) -> str:
     return f"{said} ({proof.tensor} axis {proof.axis} has {proof.size})"
 
 
-def _weights_check(model: Path, checkpoint: Checkpoint, found: Survey) -> Check:
+def _weights_check(model: Path, checkpoint: Checkpoint, found: ValueSurvey) -> Check:
     """The values' word on a sample of every tensor. Latent weights are a claim of fusion that the numbers refute."""
     state = found.fusion.state
     faults = [f"{fault.tensor} {fault.what}" for fault in found.damage]

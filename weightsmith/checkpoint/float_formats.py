@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
-Bits = NDArray[np.unsignedinteger[Any]]
-Doubles = NDArray[np.float64]
-Singles = NDArray[np.float32]
+from weightsmith.checkpoint.data import numpy_dtype
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from weightsmith.checkpoint.arrays import Array, ArrayType, Bits, BitsType, Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class FloatFormat:
     """An IEEE-like format. For positive patterns the order of the bits is the order of the values.
 
     precision counts significand bits, the hidden one included; infinity is the pattern of +inf, so that a
-    magnitude above it is a NaN; sign is the mask of the sign bit.
+    magnitude above it is a NaN.
     """
 
     dtype: str
@@ -29,14 +30,16 @@ class FloatFormat:
 
     @property
     def sign(self) -> int:
+        """The mask of the sign bit."""
         return 1 << (self.width - 1)
 
     @property
     def magnitude(self) -> int:
+        """The mask of all other bits."""
         return self.sign - 1
 
     @property
-    def word(self) -> np.dtype[np.unsignedinteger[Any]]:
+    def word(self) -> BitsType:
         """The unsigned integer of the same width."""
         return np.dtype(f"u{self.width // 8}")
 
@@ -55,18 +58,13 @@ F16 = FloatFormat("F16", 16, 11, 0x7C00)
 F32 = FloatFormat("F32", 32, 24, 0x7F800000)
 F64 = FloatFormat("F64", 64, 53, 0x7FF0000000000000)
 
+# By their safetensors names.
 FORMATS: dict[str, FloatFormat] = {f.dtype: f for f in (BF16, F16, F32, F64)}
 
-_ARRAY_TYPES: dict[str, np.dtype[Any]] = {
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F16": np.dtype(np.float16),
-    "F32": np.dtype(np.float32),
-    "F64": np.dtype(np.float64),
-}
 
-
-def array_type(fmt: FloatFormat) -> np.dtype[Any]:
-    return _ARRAY_TYPES[fmt.dtype]
+def array_type(fmt: FloatFormat) -> ArrayType:
+    """The numpy dtype of arrays in this format."""
+    return numpy_dtype(fmt.dtype)
 
 
 def widen(bits: Bits, fmt: FloatFormat) -> Doubles:
@@ -134,7 +132,7 @@ def floor_magnitudes(values: Doubles, fmt: FloatFormat) -> Bits:
     return bits
 
 
-def cast(array: NDArray[Any], source: FloatFormat, target: FloatFormat) -> tuple[NDArray[Any], int]:
+def cast(array: Array, source: FloatFormat, target: FloatFormat) -> tuple[Array, int]:
     """`array` in another format, rounded once half to even; and how many finite numbers became infinite.
 
     ml_dtypes goes from float64 to bfloat16 by way of float32, which rounds twice; this does not.

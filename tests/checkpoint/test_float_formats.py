@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.values.test_ternary import TYPES, exactly, rounded_once
-from weightsmith.values.floats import FORMATS, array_type, cast
+from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 
 ALL = {**TYPES, "F64": np.float64}
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weightsmith.checkpoint.data import numpy_dtype
-from weightsmith.values.floats import F32, FORMATS, array_type, cast
+from weightsmith.checkpoint.float_formats import F32, FORMATS, array_type, cast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from weightsmith.values.floats import FloatFormat
+    from weightsmith.checkpoint.arrays import Array, Bits, Singles
+    from weightsmith.checkpoint.float_formats import FloatFormat
 
 # OCP Microscaling Formats 1.0, section 5.3.3: sign, two bits of exponent, one of mantissa.
 _E2M1 = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0], np.float32)
@@ -28,28 +29,26 @@ class NotFiniteProductError(ValueError):
     """A weight would come out as NaN or infinity."""
 
 
-def values_of(patterns: NDArray[Any], dtype: str) -> NDArray[np.float32]:
+def values_of(patterns: Bits, dtype: str) -> Singles:
     """Unsigned patterns of a dtype of CODES or SCALES as float32: exact for each of them."""
     if dtype == "I8":
         return patterns.view(np.int8).astype(np.float32)
     if patterns.dtype.itemsize == 1:
-        looked_up: NDArray[np.float32] = _table(dtype)[patterns]
+        looked_up: Singles = _table(dtype)[patterns]
         return looked_up
-    singles: NDArray[np.float32] = patterns.view(array_type(FORMATS[dtype])).astype(np.float32)
+    singles: Singles = patterns.view(array_type(FORMATS[dtype])).astype(np.float32)
     return singles
 
 
 @cache
-def _table(dtype: str) -> NDArray[np.float32]:
+def _table(dtype: str) -> Singles:
     """The values of all 256 patterns of an 8-bit float (E8M0: 2**(e - 127), 255 is NaN)."""
     every = np.arange(256, dtype=np.uint8).view(numpy_dtype(dtype))
-    singles: NDArray[np.float32] = every.astype(np.float32)
+    singles: Singles = every.astype(np.float32)
     return singles
 
 
-def multiply(
-    codes: NDArray[np.float32], scales: NDArray[np.float32], width: int, scale_dtype: str, target: str
-) -> NDArray[Any]:
+def multiply(codes: Singles, scales: Singles, width: int, scale_dtype: str, target: str) -> Array:
     """codes [rows, cols] * scales [rows, S], each scale for `width` consecutive channels, in dtype `target`.
 
     The product is rounded to the scales' dtype and that to `target`, as compressed-tensors does it
@@ -72,7 +71,7 @@ def multiply(
     return result
 
 
-def microscaled(nibbles: NDArray[np.uint8], exponents: NDArray[np.uint8], target: str) -> NDArray[Any]:
+def microscaled(nibbles: NDArray[np.uint8], exponents: NDArray[np.uint8], target: str) -> Array:
     """MXFP4 [rows, groups, 16] bytes, low nibble first, times 2**(e - 127) [rows, groups], in dtype `target`.
 
     Returns [rows, groups * 32]. Raises NotFiniteProductError, for the exponent 255 (NaN) as well.
@@ -85,7 +84,7 @@ def microscaled(nibbles: NDArray[np.uint8], exponents: NDArray[np.uint8], target
     return multiply(values.reshape(rows, -1), scales, width * 2, "F8_E8M0", target)
 
 
-def _finite(array: NDArray[Any], fmt: FloatFormat) -> bool:
+def _finite(array: Array, fmt: FloatFormat) -> bool:
     patterns = array.view(fmt.word)
     return not patterns.size or int((patterns & fmt.word.type(fmt.magnitude)).max()) < fmt.infinity
 

@@ -13,28 +13,25 @@ half to even, to the dtype that is written. Zeros are +0.0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weightsmith.values.brackets import Halves, bracket_means, can_bracket
-from weightsmith.values.floats import (
+from weightsmith.checkpoint.float_formats import (
     BF16,
     F32,
     FORMATS,
-    Bits,
-    Doubles,
     FloatFormat,
-    Singles,
     array_type,
     cast,
     floor_magnitudes,
     round_magnitudes,
 )
+from weightsmith.values.brackets import Halves, bracket_means, can_bracket
 from weightsmith.values.means import LARGEST_GROUP, Scratch, means_rounded_to_odd
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask, Singles
 
 # The paper leaves eps open. 1e-5 is what the published BitNet b1.58 quantizer clamps its scale to
 # (Microsoft, "The Era of 1-bit LLMs: Training Tips, Code and FAQ", weight_quant: clamp_(min=1e-5)). It
@@ -48,6 +45,7 @@ _EPS_BELOW, _EPS_ABOVE = (np.nextafter(np.float32(EPS), np.float32(end)) for end
 _CHUNK = 1 << 20
 _BLOCK = 1 << 17
 
+# What latent weights may be stored as.
 READABLE = ("BF16", "F16", "F32")
 
 
@@ -55,7 +53,7 @@ class NotFiniteError(ValueError):
     """The weights hold NaN or infinity, or their scale is too large for the dtype to be written."""
 
 
-def fuse(weights: NDArray[Any], source: str, target: str, group_size: int) -> NDArray[Any]:
+def fuse(weights: Array, source: str, target: str, group_size: int) -> Array:
     """Fused weights of a [rows, cols] array, in dtype `target`.
 
     source, target: safetensors names of `weights`' own dtype and of the result, out of READABLE. group_size
@@ -71,25 +69,25 @@ def fuse(weights: NDArray[Any], source: str, target: str, group_size: int) -> ND
     fused = np.empty(patterns.shape, write.word)
     per_block = max(1, _BLOCK // size)
     step = max(per_block, _CHUNK // size)
-    room = _Room.for_groups(min(per_block, len(patterns)), size, read, write)
+    buffers = _Buffers.for_groups(min(per_block, len(patterns)), size, read, write)
     for start in range(0, len(patterns), step):
-        _fuse_chunk(patterns[start : start + step], read, write, room, fused[start : start + step])
+        _fuse_chunk(patterns[start : start + step], read, write, buffers, fused[start : start + step])
     return fused.reshape(rows, cols).view(array_type(write))
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
+class _Buffers:
     """Buffers for one block. halves: None where float32 sums cannot decide."""
 
     magnitudes: Bits
-    above: NDArray[np.bool_]
+    above: Mask
     scratch: Scratch
     halves: Halves | None
 
     @staticmethod
-    def for_groups(block: int, size: int, read: FloatFormat, write: FloatFormat) -> _Room:
+    def for_groups(block: int, size: int, read: FloatFormat, write: FloatFormat) -> _Buffers:
         bracketed = read is BF16 and write.width == 16 and can_bracket(size)
-        return _Room(
+        return _Buffers(
             np.empty((block, size), read.word),
             np.empty((block, size), np.bool_),
             Scratch.for_blocks(block * size, read),
@@ -97,47 +95,51 @@ class _Room:
         )
 
 
-def _fuse_chunk(patterns: Bits, read: FloatFormat, write: FloatFormat, room: _Room, out: Bits) -> None:
-    scales, thresholds = _decided(patterns, read, write, room)
+def _fuse_chunk(patterns: Bits, read: FloatFormat, write: FloatFormat, buffers: _Buffers, out: Bits) -> None:
+    scales, thresholds = _steps(patterns, read, write, buffers)
     if int(scales.max()) >= write.infinity:
         raise NotFiniteError(f"a scale is too large for {write.dtype}")
-    per_block = len(room.above)
+    per_block = len(buffers.above)
     for start in range(0, len(patterns), per_block):
         block = slice(start, start + per_block)
         rows, fused = patterns[block], out[block]
-        magnitudes, codes = room.magnitudes[: len(rows)], room.above[: len(rows)]
+        magnitudes, codes = buffers.magnitudes[: len(rows)], buffers.above[: len(rows)]
         np.bitwise_and(rows, read.word.type(read.magnitude), out=magnitudes)
         np.greater(magnitudes, thresholds[block, None], out=codes)
-        _signs(rows, read, write, fused)
+        _write_signs(rows, read, write, fused)
         np.bitwise_or(fused, scales[block, None], out=fused)
         np.multiply(fused, codes, out=fused)
 
 
-def _decided(patterns: Bits, read: FloatFormat, write: FloatFormat, room: _Room) -> tuple[Bits, Bits]:
+def _steps(patterns: Bits, read: FloatFormat, write: FloatFormat, buffers: _Buffers) -> tuple[Bits, Bits]:
     """The scale of each group as it is written, and its threshold; both patterns, [groups].
 
-    Both are steps of the mean that only rise with it: where they are the same for a lower and an upper bound,
-    they are those of the exact mean. That settles all but some three groups of a thousand.
+    Neither falls when the mean rises: where both are the same for a lower and an upper bound of the mean, they
+    are those of the exact mean. That settles all but some three groups of a thousand.
     """
-    if room.halves is None:
-        return _exactly(patterns, read, write, room.scratch)
-    lower, upper = bracket_means(patterns, room.halves)
+    if buffers.halves is None:
+        return _exact_steps(patterns, read, write, buffers.scratch)
+    lower, upper = bracket_means(patterns, buffers.halves)
     scales, thresholds = _steps_of_singles(np.maximum(lower, _EPS_BELOW), write)
     others = _steps_of_singles(np.maximum(upper, _EPS_ABOVE), write)
     doubtful = np.flatnonzero((scales != others[0]) | (thresholds != others[1]) | ~np.isfinite(upper))
     if len(doubtful):
-        scales[doubtful], thresholds[doubtful] = _exactly(patterns[doubtful], read, write, room.scratch)
+        scales[doubtful], thresholds[doubtful] = _exact_steps(
+            patterns[doubtful], read, write, buffers.scratch
+        )
     return scales, thresholds
 
 
 def _steps_of_singles(scales: Singles, write: FloatFormat) -> tuple[Bits, Bits]:
-    """As `_exactly` for float32 scales of bfloat16 groups: a bfloat16 is a float32 cut off."""
+    """As `_exact_steps`, for float32 scales of bfloat16 groups: a bfloat16 is a float32 cut off."""
     written, _ = cast(scales, F32, write)
     thresholds = (scales * np.float32(0.5)).view(np.uint32) >> np.uint32(16)
     return written.view(write.word), thresholds.astype(np.uint16)
 
 
-def _exactly(patterns: Bits, read: FloatFormat, write: FloatFormat, scratch: Scratch) -> tuple[Bits, Bits]:
+def _exact_steps(
+    patterns: Bits, read: FloatFormat, write: FloatFormat, scratch: Scratch
+) -> tuple[Bits, Bits]:
     magnitudes = patterns & read.word.type(read.magnitude)
     largest = int(magnitudes.max())
     if largest >= read.infinity:
@@ -155,8 +157,8 @@ def _thresholds(scales: Doubles, fmt: FloatFormat) -> Bits:
     return floor_magnitudes(scales * 0.5, fmt)
 
 
-def _signs(patterns: Bits, read: FloatFormat, write: FloatFormat, out: Bits) -> None:
-    """The sign bits of `patterns`, where the written format has its own."""
+def _write_signs(patterns: Bits, read: FloatFormat, write: FloatFormat, out: Bits) -> None:
+    """Writes the sign bits of `patterns` to `out`, at the place where the written format has them."""
     sign = write.word.type(write.sign)
     if read.width == write.width:
         np.bitwise_and(patterns, sign, out=out)

@@ -1,0 +1,117 @@
+"""A packed checkpoint as the plain one that it stands for, so that shapes speak of the model again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.layout import row_major
+from weightsmith.schemes.bitsandbytes import small_tensor_reader
+from weightsmith.schemes.packed_module import PackedModule, StoredModule
+from weightsmith.schemes.registry import packed_weight
+from weightsmith.schemes.stored_names import CACHE_SCALES, holds_packed_numbers, packed_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.checkpoint.table import Checkpoint, Tensor
+    from weightsmith.schemes.packed_module import Shape
+    from weightsmith.schemes.stored_names import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class PlainView:
+    """tensors: the table with packed modules undone, in file order. A weight that was packed has its plain name and
+    shape, and the dtype and the place of a tensor that it was packed into.
+    modules: what was packed.
+    plain: the weights of a packed checkpoint that were not; empty where nothing is packed.
+    """
+
+    tensors: Mapping[str, Tensor]
+    modules: tuple[PackedModule, ...]
+    plain: tuple[str, ...]
+
+
+def plain_view(checkpoint: Checkpoint) -> PlainView:
+    """Undoes every packed module; the table of a checkpoint without any comes back as it is.
+
+    Reads no more of the files than the small tensors in which some schemes keep a shape.
+    """
+    tensors = checkpoint.tensors
+    packed, owners = packed_parts(tensors)
+    if not packed:
+        return PlainView(tensors, (), ())
+    modules = _recognised(checkpoint, packed, owners)
+    result: dict[str, Tensor] = {}
+    plain: list[str] = []
+    done: set[str] = set()
+    for name, tensor in tensors.items():
+        owner = owners[name]
+        if owner not in packed:
+            result[name] = tensor
+            if len(tensor.shape) == 2 and name.endswith(".weight"):
+                plain.append(name)
+        elif owner not in done:
+            done.add(owner)
+            result.update(_undone(packed[owner], modules.get(owner), tensor))
+    found = tuple(modules[owner] for owner in dict.fromkeys(owners.values()) if owner in modules)
+    return PlainView(result, found, tuple(plain))
+
+
+def packed_modules(checkpoint: Checkpoint) -> tuple[PackedModule, ...]:
+    """What is packed in a checkpoint, as far as names and dtypes show its scheme."""
+    return plain_view(checkpoint).modules
+
+
+def packed_tensors(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The tensors of numbers that must be unpacked before use, whatever their scheme; in file order."""
+    return tuple(name for name, tensor in checkpoint.tensors.items() if holds_packed_numbers(name, tensor))
+
+
+def _recognised(
+    checkpoint: Checkpoint, packed: Mapping[str, Parts], owners: Mapping[str, str]
+) -> dict[str, PackedModule]:
+    """The modules that a scheme knows, by name."""
+    known, read = _known_widths(checkpoint.tensors, packed, owners), small_tensor_reader(checkpoint)
+    modules: dict[str, PackedModule] = {}
+    for owner, parts in packed.items():
+        found = packed_weight(StoredModule(parts, known, read))
+        if found is not None:
+            modules[owner] = PackedModule(
+                owner, found.method, found.shape, found.bits, found.group, frozenset(parts)
+            )
+    return modules
+
+
+def _undone(parts: Parts, module: PackedModule | None, first: Tensor) -> dict[str, Tensor]:
+    """The plain tensors of a module. first: the one that stands first in the file."""
+    if module is None:  # scales of something that no scheme knows: leave them to be reported
+        return {tensor.name: tensor for part, tensor in parts.items() if part not in CACHE_SCALES}
+    result: dict[str, Tensor] = {}
+    if module.shape is not None:
+        name = module.name if module.method == "mxfp4" else f"{module.name}.weight"
+        result[name] = _as_plain(parts.get("weight", first), name, module.shape)
+    if "bias" in parts:
+        result[f"{module.name}.bias"] = parts["bias"]
+    return result
+
+
+def _known_widths(
+    tensors: Mapping[str, Tensor], packed: Mapping[str, Parts], owners: Mapping[str, str]
+) -> frozenset[int]:
+    """Every width that some unpacked axis has: those of the packed weights are among them."""
+    found: set[int] = set()
+    for name, tensor in tensors.items():
+        if owners[name] not in packed:
+            found.update(tensor.shape)
+    for parts in packed.values():
+        packed_weight = parts.get("weight_packed")
+        if packed_weight is not None and packed_weight.shape:
+            found.add(packed_weight.shape[0])
+    return frozenset(found)
+
+
+def _as_plain(tensor: Tensor, name: str, shape: Shape) -> Tensor:
+    if tensor.name == name and tensor.shape == shape:
+        return tensor
+    return replace(tensor, name=name, shape=shape, strides=row_major(shape))
