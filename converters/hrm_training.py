@@ -11,7 +11,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.convert.plan.dtype_names import parse_dtype
+from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, MissingPackage
 

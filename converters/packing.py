@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
+from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.convert.protocol import REMOVED, Output, Step
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.codes import NotTernaryError, pack, ternary_codes
@@ -164,7 +164,7 @@ def packing_dtype(dtype: str | None) -> str:
     """The dtype of the scales. Raises ConversionRefused for one that no loader takes."""
     if dtype == "F32":
         raise ConversionRefused(
-            "--dtype", "float32 scales are read by no engine", f"choose {CONFIG_NAMES['BF16']}"
+            "--dtype", "float32 scales are read by no engine", f"choose {TORCH_NAMES['BF16']}"
         )
     return dtype or "BF16"
 

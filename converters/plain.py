@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
+from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.convert.protocol import Output, Recipe, Step, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import grid
@@ -89,7 +89,7 @@ def plain_recipe(
     for name, tensor in evidence.checkpoint.tensors.items():
         if name not in dropped:
             steps += own[name] if name in own else (_step(tensor, dtype),)
-    options: dict[str, object] = {} if dtype is None else {"dtype": CONFIG_NAMES[dtype]}
+    options: dict[str, object] = {} if dtype is None else {"dtype": TORCH_NAMES[dtype]}
     return Recipe(options, tuple(steps), dropped, config_dtype(evidence.config, dtype))
 
 
@@ -118,7 +118,7 @@ def config_dtype(config: Mapping[str, object] | None, dtype: str | None) -> dict
     changes: dict[str, object] = {}
     for key, value in config.items():
         if key in ("torch_dtype", "dtype") and value is not None:
-            changes[key] = CONFIG_NAMES[dtype]
+            changes[key] = TORCH_NAMES[dtype]
         elif isinstance(value, dict):
             nested = (
                 config_dtype(value, dtype) if key.endswith("_config") and key != "quantization_config" else {}

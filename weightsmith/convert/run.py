@@ -15,8 +15,8 @@ from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
 from weightsmith.convert.finish.sealing import copy_file, stamps, verify, write_file
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
+from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.plan.choose import check_options, choose, gather
-from weightsmith.convert.plan.dtype_names import parse_dtype
 from weightsmith.convert.plan.output_config import apply, compare, encode, true_config
 from weightsmith.convert.plan.output_plan import as_checkpoint, make_plan
 from weightsmith.convert.plan.shards import INDEX, index, parse_size
