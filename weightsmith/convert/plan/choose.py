@@ -7,14 +7,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from weightsmith.convert.protocol import Converter, Evidence
+from weightsmith.convert.protocol import Converter, SourceEvidence
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.claims import read_claims
 from weightsmith.values.survey import config_beside, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from weightsmith.checkpoint import Checkpoint
 
 # Where other packages name their converters: `[project.entry-points."weightsmith.converters"]`.
@@ -22,11 +20,11 @@ GROUP = "weightsmith.converters"
 _MEMBERS = ("name", "options", "recognise", "plan")
 
 
-def gather(checkpoint: Checkpoint) -> Evidence:
+def gather(checkpoint: Checkpoint) -> SourceEvidence:
     """What a converter may look at. The numbers are sampled only when somebody asks for the survey."""
     config = config_beside(checkpoint)
     claims = read_claims(checkpoint.root, config)
-    return Evidence(checkpoint, config, claims, cache(lambda: survey(checkpoint, sample=True)))
+    return SourceEvidence(checkpoint, config, claims, cache(lambda: survey(checkpoint, sample=True)))
 
 
 def built_in() -> tuple[Converter, ...]:
@@ -67,7 +65,7 @@ def third_party() -> tuple[Converter, ...]:
     return tuple(found)
 
 
-def choose(evidence: Evidence, named: str | None) -> tuple[Converter, str]:
+def choose(evidence: SourceEvidence, named: str | None) -> tuple[Converter, str]:
     """(converter, why). Raises ConversionRefused when the name is unknown or two converters recognise the source."""
     why_named = "named on the command line"
     converters = built_in()
@@ -95,13 +93,3 @@ def choose(evidence: Evidence, named: str | None) -> tuple[Converter, str]:
     if reasons:
         return reasons[0]
     return converters[0], "no other converter has anything to do here"
-
-
-def check_options(converter: Converter, options: Mapping[str, str]) -> None:
-    """Raises ConversionRefused for a `--set` key that the converter does not take."""
-    for key in options:
-        if key not in converter.options:
-            known = ", ".join(converter.options) or "none"
-            raise ConversionRefused(
-                f"--set {key}", f"{converter.name} has no such option", f"its options: {known}"
-            )

@@ -27,7 +27,11 @@ _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
 
 @dataclass(frozen=True, slots=True)
 class SideFiles:
-    """copied: name -> the regular file to copy from. left_out: name -> why."""
+    """The files beside the weights.
+
+    copied: name -> the regular file to copy from.
+    left_out: name -> why it is not copied.
+    """
 
     copied: Mapping[str, Path]
     left_out: Mapping[str, str]
