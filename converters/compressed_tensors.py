@@ -6,25 +6,20 @@ compressors/pack_quantized and naive_quantized.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weightsmith.convert.protocol import Companion
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes.stated import compressed_bits, compressed_block, compressed_formats, quantization
-from weightsmith.values.blocks import grid
 from weightsmith.values.scaled import CODES
 
-from .dequantizer import DAMAGED, Dequantizer
+from .dequantizer import Dequantizer
 from .packed_words import PACKED, holds_ternary_codes, packed_weight
-from .scaled_codes import Dequantize, scale_of, scaled_weight
+from .scaled_codes import scale_of, scaled_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.convert.protocol import SourceEvidence
-    from weightsmith.schemes.stated import ScaleBlock
 
     from .dequantizer import StoredWeight
 
@@ -52,29 +47,9 @@ def _stored_weights(evidence: SourceEvidence, dtype: str) -> Iterator[StoredWeig
         if name.endswith(PACKED):
             yield packed_weight(checkpoint, name, bits, dtype)
         elif name.endswith(".weight") and tensor.dtype in CODES:
-            yield _unpacked_weight(checkpoint, tensor, block, dtype)
-
-
-def _unpacked_weight(
-    checkpoint: Checkpoint, codes: Tensor, stated: ScaleBlock | None, dtype: str
-) -> StoredWeight:
-    """A weight of one code an element, with or without zero points."""
-    scale = scale_of(checkpoint, codes.name, f"{codes.name}_scale")
-    weight = scaled_weight(codes, scale, dtype, stated)
-    points = checkpoint.tensors.get(f"{codes.name}_zero_point")
-    if points is None:
-        return weight
-    if points.dtype != "I8" or grid(points) != grid(scale) or not isinstance(weight.kernel, Dequantize):
-        raise ConversionRefused(
-            points.name, f"is {points.dtype} {list(points.shape)}, unlike the scales", DAMAGED
-        )
-    (scales,) = weight.companions
-    return replace(
-        weight,
-        kernel=replace(weight.kernel, zeros="bytes"),
-        companions=(scales, Companion(points, scales.each)),
-        parts=(scale.name, points.name),
-    )
+            scale = scale_of(checkpoint, name, f"{name}_scale")
+            points = checkpoint.tensors.get(f"{name}_zero_point")
+            yield scaled_weight(tensor, scale, dtype, block, points)
 
 
 COMPRESSED_TENSORS_DEQUANT = Dequantizer(

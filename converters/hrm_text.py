@@ -51,7 +51,7 @@ _HRM_LAYER = re.compile(r"(^|\.)[HL]_module\.layers\.\d+\.")
 
 @dataclass(frozen=True, slots=True)
 class HrmText:
-    """Rows are moved and, from a layout to the other, never changed: every step is a copy."""
+    """Moves rows from one layout to the other; unless `--dtype` asks for a cast, every step is a copy."""
 
     name: str = "hrm-text"
 
@@ -120,7 +120,7 @@ def _laid_out(steps: Sequence[RecipeStep], layout: _Layout) -> tuple[RecipeStep,
 
 
 def _fuse(steps: Sequence[RecipeStep]) -> Iterator[RecipeStep]:
-    """Stacks the parts where the first one stands."""
+    """Stacks the parts of each fused weight, which takes the place of its first part."""
     by_name = {step.outputs[0].name: step for step in steps}
     for step in steps:
         (output,) = step.outputs
@@ -134,7 +134,7 @@ def _fuse(steps: Sequence[RecipeStep]) -> Iterator[RecipeStep]:
 
 
 def _stack_of(name: str) -> tuple[str, str | None]:
-    """(prefix up to the layer, fused name) of a part; (name, None) for anything else."""
+    """(what stands before the part, fused name) for a part of a stack; (name, None) for anything else."""
     if _HRM_LAYER.search(name):
         for stacked, parts in _STACKS.items():
             for part in parts:
@@ -144,6 +144,7 @@ def _stack_of(name: str) -> tuple[str, str | None]:
 
 
 def _stack(place: str, stacked: str, by_name: Mapping[str, RecipeStep]) -> RecipeStep:
+    """The step that writes a fused weight from all its parts. Raises ConversionRefused if one is missing."""
     steps = []
     for part in _STACKS[stacked]:
         if place + part not in by_name:
@@ -164,6 +165,7 @@ def _stack(place: str, stacked: str, by_name: Mapping[str, RecipeStep]) -> Recip
 
 
 def _split(steps: Sequence[RecipeStep]) -> Iterator[RecipeStep]:
+    """Cuts each fused weight into equal blocks of rows."""
     for step in steps:
         (output,) = step.outputs
         stacked = next(

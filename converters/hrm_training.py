@@ -46,11 +46,13 @@ def is_training_run(checkpoint: Checkpoint) -> bool:
 
 
 def released(checkpoint: Checkpoint, weights: RunWeights) -> tuple[Checkpoint, dict[str, str], str]:
-    """The checkpoint with the tensors of a release under their Hugging Face names, why the others are left out, and
-    in words which weights were taken.
+    """(the checkpoint of a release, why other tensors are dropped, which weights were taken in words).
 
-    weights: "ema" for the moving averages where the run kept them, "raw" for the last step's. Raises
-    ConversionRefused where only some weights have an average.
+    The release has the tensors under their Hugging Face names.
+
+    weights: "ema" for the moving averages where the run kept them, "raw" for the last step's.
+
+    Raises ConversionRefused where only some weights have an average.
     """
     tensors = checkpoint.tensors
     inner_names = [name.removeprefix(_MODEL) for name in tensors if name.startswith(_MODEL)]
@@ -126,6 +128,9 @@ def _yaml(path: Path) -> YamlMapping:
 
 def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, object]:
     """The config fields that no shape shows, as the run describes them. Raises InvalidConfig, ConversionRefused.
+
+    run, data: all_config.yaml and train_metadata.yaml.
+    subject: the run's path, for messages.
 
     Not taken from it: the number of layers. The run counts both stacks, or one, depending on `half_layers`; the
     tensors count themselves.

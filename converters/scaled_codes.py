@@ -94,12 +94,18 @@ class Dequantize:
 
 
 def scaled_weight(
-    codes: Tensor, scale: Tensor, dtype: str, stated: ScaleBlock | None = None, ternary: bool = False
+    codes: Tensor,
+    scale: Tensor,
+    dtype: str,
+    stated: ScaleBlock | None = None,
+    points: Tensor | None = None,
+    ternary: bool = False,
 ) -> StoredWeight:
     """A weight whose codes are of a dtype of CODES and need no unpacking. Raises ConversionRefused.
 
     dtype: of the plain weight.
     stated: the block that the config states.
+    points: a zero point beside each scale; None where there are none.
     ternary: codes other than -1, 0, +1 are refused.
     """
     name, (rows, cols) = codes.name, grid(codes)
@@ -108,11 +114,18 @@ def scaled_weight(
         raise ConversionRefused(
             name, f"of {list(codes.shape)} has blocks of {block.rows} rows that cross its matrices", DAMAGED
         )
+    if points is not None and (points.dtype != "I8" or grid(points) != grid(scale)):
+        raise ConversionRefused(
+            points.name, f"is {points.dtype} {list(points.shape)}, unlike the scales", DAMAGED
+        )
+    beside = (scale,) if points is None else (scale, points)
+    zeros: ZeroPoints | None = None if points is None else "bytes"
     kernel = Dequantize(
-        name, scale.name, codes.dtype, 8, cols, block.cols, scale.dtype, dtype, ternary=ternary
+        name, scale.name, codes.dtype, 8, cols, block.cols, scale.dtype, dtype, zeros, ternary
     )
-    companions = (Companion(scale, block.rows),)
-    return StoredWeight(name, codes.shape, dtype, codes, companions, kernel, (scale.name,))
+    companions = tuple(Companion(tensor, block.rows) for tensor in beside)
+    parts = tuple(tensor.name for tensor in beside)
+    return StoredWeight(name, codes.shape, dtype, codes, companions, kernel, parts)
 
 
 def scale_block(weight: str, shape: tuple[int, int], scale: Tensor, stated: ScaleBlock | None) -> ScaleBlock:

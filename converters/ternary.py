@@ -14,7 +14,7 @@ from weightsmith.values.linear import is_linear
 from weightsmith.values.quantizers import Quantizer, fuse_as
 from weightsmith.values.ternary import READABLE, NotFiniteError
 
-from .match_quantizer import match
+from .match_quantizer import match_quantizer
 from .pack_ternary import LAYOUTS, pack_step, packed_recipe, packing_dtype
 from .plain import plain_recipe
 
@@ -32,7 +32,11 @@ _WAY_OUT = "give it with --set group_size=N (-1: one scale per row)"
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Fuses rows of one tensor; see `weightsmith.values.ternary` and `quantizers` for the arithmetic."""
+    """Fuses rows of one tensor; `weightsmith.values.ternary` and `quantizers` have the arithmetic.
+
+    tensor: its name, for messages.
+    source, target: the dtypes of latent and fused rows.
+    """
 
     tensor: str
     source: str
@@ -124,7 +128,11 @@ def _fused_steps(
 def _packed_steps(
     steps: Sequence[RecipeStep], layout: PackLayout, quantizer: Quantizer, fused: bool, dtype: str
 ) -> tuple[tuple[RecipeStep, ...], list[str]]:
-    """As `_fused_steps`, packed. fused: the weights are so already, and only packed."""
+    """As `_fused_steps`, packed.
+
+    fused: the weights are fused already, and only packed.
+    dtype: of the scales.
+    """
     result: list[RecipeStep] = []
     changed: list[str] = []
     for step in steps:
@@ -152,14 +160,17 @@ def _refuse_fused(evidence: SourceEvidence, fusion: Fusion) -> None:
 def _quantizer(
     evidence: SourceEvidence, options: Mapping[str, str], found: int | None
 ) -> tuple[Quantizer, tuple[str, ...]]:
-    """The quantizer, and what to say of it. found: the group size of weights that are fused already."""
+    """The quantizer, and what to say of it.
+
+    found: the group size of weights that are fused already; None for latent ones.
+    """
     reference = options.get("match")
     if reference is None:
         return Quantizer(_group_size(evidence, options, found)), ()
     if found is not None:
         raise ConversionRefused("--set match", "the source is fused already", "leave match away")
     given = _group_size(evidence, options, None) if "group_size" in options else None
-    matched = match(evidence.checkpoint, Path(reference), given)
+    matched = match_quantizer(evidence.checkpoint, Path(reference), given)
     return matched.quantizer, (f"{reference}: {matched}",)
 
 

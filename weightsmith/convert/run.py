@@ -120,7 +120,7 @@ def execute(
     work: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> WrittenWeights:
-    """Writes the weights files into `folder`, hashed and on the disk, and opens them as a stranger would.
+    """Writes the weights files into `folder`, hashed and on the disk, and opens them again to check them.
 
     work: the digest under which the journal notes what is finished.
     The source is hashed at the same time: from what is read for the conversion where that comes in order, from

@@ -21,7 +21,7 @@ _MEMBERS = ("name", "options", "recognise", "plan")
 
 
 def gather(checkpoint: Checkpoint) -> SourceEvidence:
-    """What a converter may look at. The numbers are sampled only when somebody asks for the survey."""
+    """What a converter decides by. The numbers are sampled only when one asks for the survey."""
     config = config_beside(checkpoint)
     claims = read_claims(checkpoint.root, config)
     return SourceEvidence(checkpoint, config, claims, cache(lambda: survey(checkpoint, sample=True)))
@@ -30,7 +30,7 @@ def gather(checkpoint: Checkpoint) -> SourceEvidence:
 def built_in() -> tuple[Converter, ...]:
     """Every converter that comes with weightsmith; the first is the one that fits any source.
 
-    They are imported by name because doors open downwards: the converters know this room, not it them.
+    They are imported by name, because imports go down only and converters import this package.
     """
     converters: tuple[Converter, ...] = import_module("weightsmith.converters").BUILT_IN
     return converters
@@ -50,7 +50,7 @@ def third_party() -> tuple[Converter, ...]:
         way_out = "name a built-in one with --converter, or uninstall the package"
         try:
             loaded = entry.load()
-        except Exception as error:  # a stranger's module may raise anything
+        except Exception as error:  # a module of another package may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise ConversionRefused(subject, f"cannot be loaded ({reason})", way_out) from error
         missing = [member for member in _MEMBERS if not hasattr(loaded, member)]
@@ -66,7 +66,12 @@ def third_party() -> tuple[Converter, ...]:
 
 
 def choose(evidence: SourceEvidence, named: str | None) -> tuple[Converter, str]:
-    """(converter, why). Raises ConversionRefused when the name is unknown or two converters recognise the source."""
+    """(converter, why).
+
+    named: the converter that the user asked for; None to choose by evidence.
+
+    Raises ConversionRefused when the name is unknown or two converters recognise the source.
+    """
     why_named = "named on the command line"
     converters = built_in()
     own = {converter.name: converter for converter in converters}

@@ -1,4 +1,4 @@
-"""Brings filled buffers to the disk from a few threads; whoever fills them waits here when the disk is behind."""
+"""Writes filled buffers to the disk from a few threads; whoever fills buffers waits here when the disk is slower."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Disk:
         return self._free.get()
 
     def write(self, descriptor: int, buffer: NDArray[np.uint8], count: int, at: int) -> Future[None]:
-        """The first `count` bytes of the buffer, to the file's byte `at`. The future raises OSError."""
+        """Writes the first `count` bytes of the buffer to the file from byte `at` on. The future raises OSError."""
         return self._pool.submit(self._write, descriptor, buffer, count, at)
 
     def then(
         self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Future[Result]:
-        """Other work for the same threads, begun after everything that was handed in before it has begun."""
+        """Runs other work in the same threads, begun after everything that was handed in before it has begun."""
         return self._pool.submit(work, *args, **kwargs)
 
     def _write(self, descriptor: int, buffer: NDArray[np.uint8], count: int, at: int) -> None:
@@ -71,7 +71,7 @@ class Disk:
 
 
 def write_all(descriptor: int, data: memoryview, at: int) -> None:
-    """pwrite until done. A file system that takes no direct write of this size gets an ordinary one."""
+    """Writes all of `data` from byte `at` on. Where the file system refuses a direct write, through the page cache."""
     done = 0
     while done < len(data):
         try:
@@ -93,6 +93,7 @@ def open_direct(path: str, flags: int) -> int:
 
 
 def is_direct(descriptor: int) -> bool:
+    """Whether the file is written past the page cache."""
     return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & _DIRECT)
 
 
