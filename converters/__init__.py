@@ -1,13 +1,16 @@
-"""One module per converter. BUILT_IN lists them; the first is the one that fits any source."""
+"""One module per converter, and the pieces that they share. BUILT_IN lists them.
 
-from .compressed_tensors import CompressedTensors
-from .fp8_dequant import Fp8Dequant
+The first is the one that fits any source.
+"""
+
+from .compressed_tensors import COMPRESSED_TENSORS_DEQUANT
+from .fp8_dequant import FP8_DEQUANT
 from .hrm_text import HrmText
-from .mxfp4_dequant import Mxfp4Dequant
+from .mxfp4_dequant import MXFP4_DEQUANT
 from .plain import Plain
 from .ternary import Ternary
-from .unpack import Unpack
+from .unpack import UNPACK
 
-BUILT_IN = (Plain(), Ternary(), HrmText(), Unpack(), Fp8Dequant(), Mxfp4Dequant(), CompressedTensors())
+BUILT_IN = (Plain(), Ternary(), HrmText(), UNPACK, FP8_DEQUANT, MXFP4_DEQUANT, COMPRESSED_TENSORS_DEQUANT)
 
 __all__ = ["BUILT_IN"]

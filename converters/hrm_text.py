@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from weightsmith.convert.protocol import Output, Rows, Step
+from weightsmith.convert.plan.set_options import read_choice
+from weightsmith.convert.protocol import Output, RecipeStep, Rows
 from weightsmith.errors import ConversionRefused
 
 from .hrm_training import (
+    RUN_WEIGHTS,
     is_training_run,
     read_run,
     released,
@@ -30,7 +32,7 @@ from .plain import plain_recipe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.convert.protocol import Evidence, Recipe
+    from weightsmith.convert.protocol import Recipe, SourceEvidence
 
 # Fused name -> its parts in the order of their rows.
 _STACKS = {
@@ -42,13 +44,14 @@ _STACKS = {
     ),
     "mlp.gate_up_proj.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
 }
-_LAYOUTS = ("fused", "split")
+_Layout = Literal["fused", "split"]
+_LAYOUTS: tuple[_Layout, ...] = ("fused", "split")
 _HRM_LAYER = re.compile(r"(^|\.)[HL]_module\.layers\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
 class HrmText:
-    """Rows are moved and, from a layout to the other, never changed: every step is a copy."""
+    """Moves rows from one layout to the other; unless `--dtype` asks for a cast, every step is a copy."""
 
     name: str = "hrm-text"
 
@@ -60,7 +63,7 @@ class HrmText:
             "tokenizer": "of a training run: the folder of its tokenizer",
         }
 
-    def recognise(self, evidence: Evidence) -> str | None:
+    def recognise(self, evidence: SourceEvidence) -> str | None:
         names = evidence.checkpoint.tensors
         if is_training_run(evidence.checkpoint):
             return "it is a distributed checkpoint of an HRM-Text training run"
@@ -69,10 +72,8 @@ class HrmText:
         )
         return None if split is None else f"{split} is an HRM-Text name of the split layout"
 
-    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        layout = options.get("layout", "fused")
-        if layout not in _LAYOUTS:
-            raise ConversionRefused("--set layout", f"{layout!r} is unknown", "choose fused or split")
+    def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        layout = read_choice(options, "layout", _LAYOUTS) or "fused"
         if is_training_run(evidence.checkpoint):
             return _release(evidence, options, dtype, layout)
         for option in ("weights", "tokenizer"):
@@ -91,11 +92,11 @@ class HrmText:
         )
 
 
-def _release(evidence: Evidence, options: Mapping[str, str], dtype: str | None, layout: str) -> Recipe:
+def _release(
+    evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None, layout: _Layout
+) -> Recipe:
     """The weights of one epoch under their released names, in the dtype that the run computed in."""
-    weights, source = options.get("weights", "ema"), evidence.checkpoint
-    if weights not in ("ema", "raw"):
-        raise ConversionRefused("--set weights", f"{weights!r} is unknown", "choose ema or raw")
+    weights, source = read_choice(options, "weights", RUN_WEIGHTS) or "ema", evidence.checkpoint
     run, data = read_run(source.root)
     files = tokenizer_files(Path(options["tokenizer"])) if "tokenizer" in options else {}
     table, dropped, words = released(source, weights)
@@ -114,12 +115,12 @@ def _release(evidence: Evidence, options: Mapping[str, str], dtype: str | None, 
     )
 
 
-def _laid_out(steps: Sequence[Step], layout: str) -> tuple[Step, ...]:
+def _laid_out(steps: Sequence[RecipeStep], layout: _Layout) -> tuple[RecipeStep, ...]:
     return tuple(_fuse(steps) if layout == "fused" else _split(steps))
 
 
-def _fuse(steps: Sequence[Step]) -> Iterator[Step]:
-    """Stacks the parts where the first one stands."""
+def _fuse(steps: Sequence[RecipeStep]) -> Iterator[RecipeStep]:
+    """Stacks the parts of each fused weight, which takes the place of its first part."""
     by_name = {step.outputs[0].name: step for step in steps}
     for step in steps:
         (output,) = step.outputs
@@ -133,7 +134,7 @@ def _fuse(steps: Sequence[Step]) -> Iterator[Step]:
 
 
 def _stack_of(name: str) -> tuple[str, str | None]:
-    """(prefix up to the layer, fused name) of a part; (name, None) for anything else."""
+    """(what stands before the part, fused name) for a part of a stack; (name, None) for anything else."""
     if _HRM_LAYER.search(name):
         for stacked, parts in _STACKS.items():
             for part in parts:
@@ -142,7 +143,8 @@ def _stack_of(name: str) -> tuple[str, str | None]:
     return name, None
 
 
-def _stack(place: str, stacked: str, by_name: Mapping[str, Step]) -> Step:
+def _stack(place: str, stacked: str, by_name: Mapping[str, RecipeStep]) -> RecipeStep:
+    """The step that writes a fused weight from all its parts. Raises ConversionRefused if one is missing."""
     steps = []
     for part in _STACKS[stacked]:
         if place + part not in by_name:
@@ -159,10 +161,11 @@ def _stack(place: str, stacked: str, by_name: Mapping[str, Step]) -> Step:
             )
     shape = (first.shape[0] * len(steps), *first.shape[1:])
     inputs = tuple(rows for step in steps for rows in step.inputs)
-    return Step((Output(place + stacked, first.dtype, shape),), inputs, steps[0].kernel)
+    return RecipeStep((Output(place + stacked, first.dtype, shape),), inputs, steps[0].kernel)
 
 
-def _split(steps: Sequence[Step]) -> Iterator[Step]:
+def _split(steps: Sequence[RecipeStep]) -> Iterator[RecipeStep]:
+    """Cuts each fused weight into equal blocks of rows."""
     for step in steps:
         (output,) = step.outputs
         stacked = next(
@@ -184,10 +187,10 @@ def _split(steps: Sequence[Step]) -> Iterator[Step]:
         for number, part in enumerate(parts):
             piece = Rows(rows.tensor, rows.start + number * count, rows.start + (number + 1) * count)
             shape = (count, *output.shape[1:])
-            yield Step((Output(place + part, output.dtype, shape),), (piece,), step.kernel)
+            yield RecipeStep((Output(place + part, output.dtype, shape),), (piece,), step.kernel)
 
 
-def _renamed(step: Step, old: str, new: str) -> Step:
+def _renamed(step: RecipeStep, old: str, new: str) -> RecipeStep:
     (output,) = step.outputs
     if old not in output.name or not _HRM_LAYER.search(output.name):
         return step

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.convert.plan.dtype_names import parse_dtype
+from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, MissingPackage
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.json_value import Json
+
+RunWeights = Literal["ema", "raw"]
+RUN_WEIGHTS: tuple[RunWeights, ...] = ("ema", "raw")
+YamlMapping: TypeAlias = "Mapping[str, Json]"
 
 _MODEL, _STATE, _EMA = "model.", "optim.state.", ".param_ema"
 # Recomputed by every implementation, or unused since the carry was dropped.
@@ -40,12 +45,14 @@ def is_training_run(checkpoint: Checkpoint) -> bool:
     return any(name.startswith("model.model.H_level.core.layers.") for name in checkpoint.tensors)
 
 
-def released(checkpoint: Checkpoint, weights: str) -> tuple[Checkpoint, dict[str, str], str]:
-    """The checkpoint with the tensors of a release under their Hugging Face names, why the others are left out, and
-    in words which weights were taken.
+def released(checkpoint: Checkpoint, weights: RunWeights) -> tuple[Checkpoint, dict[str, str], str]:
+    """(the checkpoint of a release, why other tensors are dropped, which weights were taken in words).
 
-    weights: "ema" for the moving averages where the run kept them, "raw" for the last step's. Raises
-    ConversionRefused where only some weights have an average.
+    The release has the tensors under their Hugging Face names.
+
+    weights: "ema" for the moving averages where the run kept them, "raw" for the last step's.
+
+    Raises ConversionRefused where only some weights have an average.
     """
     tensors = checkpoint.tensors
     inner_names = [name.removeprefix(_MODEL) for name in tensors if name.startswith(_MODEL)]
@@ -77,12 +84,12 @@ def _released_name(inner: str) -> str:
     return inner
 
 
-def run_dtype(run: Mapping[str, Any]) -> str:
+def run_dtype(run: YamlMapping) -> str:
     """The safetensors name of the dtype that the model computed in, bfloat16 where the run does not say."""
     return parse_dtype(str(run.get("fwd_bwd_dtype") or "bfloat16")) or "BF16"
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
     """(all_config.yaml, train_metadata.yaml) of the run that an epoch's folder belongs to.
 
     Raises MissingInput, InvalidConfig, and MissingPackage where no YAML reader is installed.
@@ -97,7 +104,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def _yaml(path: Path) -> YamlMapping:
     try:
         import yaml
     except ImportError as error:
@@ -106,7 +113,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_YAML:
             raise InvalidConfig(path, "is larger than a run's description", "name the right folder")
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found: Json = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingInput(path, "does not exist", "copy it from the training run") from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -119,8 +126,11 @@ def _yaml(path: Path) -> dict[str, Any]:
     return found
 
 
-def run_config(run: Mapping[str, Any], data: Mapping[str, Any], subject: Path) -> dict[str, object]:
+def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, object]:
     """The config fields that no shape shows, as the run describes them. Raises InvalidConfig, ConversionRefused.
+
+    run, data: all_config.yaml and train_metadata.yaml.
+    subject: the run's path, for messages.
 
     Not taken from it: the number of layers. The run counts both stacks, or one, depending on `half_layers`; the
     tensors count themselves.
@@ -135,20 +145,20 @@ def run_config(run: Mapping[str, Any], data: Mapping[str, Any], subject: Path) -
             )
             raise ConversionRefused(subject, fact, f"only {only!r} can be released in this layout")
     try:
-        hidden, heads = int(arch["hidden_size"]), int(arch["num_heads"])
+        hidden, heads = _whole_number(arch["hidden_size"]), _whole_number(arch["num_heads"])
         deviation = _embedding_deviation(arch, hidden)
         return {
             "architectures": ["HrmTextForCausalLM"],
             "num_attention_heads": heads,
             "head_dim": hidden // heads,
-            "H_cycles": int(arch["H_cycles"]),
-            "L_cycles": int(arch["L_cycles"]),
-            "max_position_embeddings": int(data["max_seq_len"]),
-            "rms_norm_eps": float(arch.get("norm_eps", 1e-6)),
+            "H_cycles": _whole_number(arch["H_cycles"]),
+            "L_cycles": _whole_number(arch["L_cycles"]),
+            "max_position_embeddings": _whole_number(data["max_seq_len"]),
+            "rms_norm_eps": _real_number(arch.get("norm_eps", 1e-6)),
             "rope_theta": REMOVED,  # stands in rope_parameters
             "rope_parameters": {
                 "rope_type": "default",
-                "rope_theta": float(arch.get("rope_theta") or 10000.0),
+                "rope_theta": _real_number(arch.get("rope_theta") or 10000.0),
             },
             "initializer_range": deviation,
             "embedding_scale": 1.0 / deviation,
@@ -160,12 +170,26 @@ def run_config(run: Mapping[str, Any], data: Mapping[str, Any], subject: Path) -
         raise InvalidConfig(subject, fact, "copy them from the training run") from error
 
 
-def _embedding_deviation(arch: Mapping[str, Any], hidden: int) -> float:
+def _embedding_deviation(arch: YamlMapping, hidden: int) -> float:
     """Standard deviation of the embedding's first values; the forward pass divides by it (models/layers.py)."""
     kind, stated = arch.get("init_type", "fixed_normal"), arch.get("init_std")
     if kind == "lecun_normal" or (kind == "megatron" and stated is None):
         return 1.0 / math.sqrt(hidden)
-    return 0.02 if stated is None else float(stated)
+    return 0.02 if stated is None else _real_number(stated)
+
+
+def _whole_number(value: Json) -> int:
+    return int(_scalar(value))
+
+
+def _real_number(value: Json) -> float:
+    return float(_scalar(value))
+
+
+def _scalar(value: Json) -> float | str:
+    if isinstance(value, int | float | str):
+        return value
+    raise TypeError(f"{value!r} is no number")
 
 
 def tokenizer_files(folder: Path) -> dict[str, bytes]:
@@ -176,7 +200,7 @@ def tokenizer_files(folder: Path) -> dict[str, bytes]:
     return {name: (place / name).read_bytes() for name in _TOKENIZER if (place / name).is_file()}
 
 
-def special_ids(data: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, object]:
+def special_ids(data: YamlMapping, files: Mapping[str, bytes]) -> dict[str, object]:
     """bos_token_id and eos_token_id: the tokens around an answer, by the run's names, in the tokenizer's numbers."""
     info = data.get("tokenizer_info")
     if not isinstance(info, dict) or "tokenizer.json" not in files:

@@ -7,24 +7,21 @@ Two 4-bit floats a byte, 32 to a scale 2**(e - 127); the result is transposed to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weightsmith.convert.protocol import Beside, Output, Rows, Step
+from weightsmith.convert.protocol import Companion
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes.dequantize import NotFiniteProductError, microscaled
 
-from .plain import plain_recipe
-from .scaled import DAMAGED, unquantized
+from .dequantizer import DAMAGED, Dequantizer, StoredWeight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.convert.protocol import Evidence, Recipe
+    from weightsmith.convert.protocol import Arrays, SourceEvidence
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
 _BYTES = 16  # of a group of 32 numbers
@@ -33,16 +30,21 @@ _STRIP = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Widen:
-    """Whole matrices [rows, groups * 16] to [groups * 32, rows]."""
+class DequantizeMxfp4:
+    """Whole matrices [rows, groups * 16] to [groups * 32, rows].
+
+    tensor, scales: the names of the weight and of its scales, for messages.
+    rows: of one matrix.
+    target: the dtype to make.
+    """
 
     tensor: str
     scales: str
     rows: int
     target: str
 
-    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
-        codes, exponents = blocks
+    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+        codes, exponents = (block.view(np.uint8) for block in blocks)
         if exponents.size and int(exponents.max()) == 255:
             raise ConversionRefused(self.scales, f"holds NaN among the scales of {self.tensor}", DAMAGED)
         matrices = codes.reshape(-1, self.rows, exponents.shape[1], _BYTES)
@@ -59,37 +61,21 @@ class Widen:
         return (made,)
 
 
-@dataclass(frozen=True, slots=True)
-class Mxfp4Dequant:
-    """Experts in MXFP4 become plain ones; everything else is bf16 already."""
-
-    name: str = "mxfp4-dequant"
-
-    @property
-    def options(self) -> Mapping[str, str]:
-        return {}
-
-    def recognise(self, evidence: Evidence) -> str | None:
-        found = _blocks(evidence.checkpoint)
-        return f"{found[0]} and {len(found) - 1} more are MXFP4 blocks" if found else None
-
-    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        checkpoint, target = evidence.checkpoint, dtype or "BF16"
-        made: dict[str, tuple[Step, ...]] = {}
-        folded: dict[str, str] = {}
-        for name in _blocks(checkpoint):
-            scales = name.removesuffix(_BLOCKS) + _SCALES
-            if scales not in checkpoint.tensors:
-                raise ConversionRefused(name, f"has no scale beside it: {scales} is missing", DAMAGED)
-            made[name] = (_step(checkpoint.tensors[name], checkpoint.tensors[scales], target),)
-            folded[scales] = f"folded into {name.removesuffix(_BLOCKS)}"
-        if not made:
-            raise ConversionRefused(checkpoint.path, "has no MXFP4 blocks", "use `plain` to copy it")
-        plain = plain_recipe(evidence, dtype, made, folded)
-        return replace(plain, config={**plain.config, **unquantized(evidence, target)})
+def _recognise(evidence: SourceEvidence) -> str | None:
+    found = _names(evidence.checkpoint)
+    return f"{found[0]} and {len(found) - 1} more are MXFP4 blocks" if found else None
 
 
-def _blocks(checkpoint: Checkpoint) -> list[str]:
+def _stored_weights(evidence: SourceEvidence, dtype: str) -> Iterator[StoredWeight]:
+    tensors = evidence.checkpoint.tensors
+    for name in _names(evidence.checkpoint):
+        scales = name.removesuffix(_BLOCKS) + _SCALES
+        if scales not in tensors:
+            raise ConversionRefused(name, f"has no scale beside it: {scales} is missing", DAMAGED)
+        yield _experts(tensors[name], tensors[scales], dtype)
+
+
+def _names(checkpoint: Checkpoint) -> list[str]:
     return [
         name
         for name, tensor in checkpoint.tensors.items()
@@ -100,7 +86,7 @@ def _blocks(checkpoint: Checkpoint) -> list[str]:
     ]
 
 
-def _step(blocks: Tensor, scales: Tensor, target: str) -> Step:
+def _experts(blocks: Tensor, scales: Tensor, dtype: str) -> StoredWeight:
     """blocks [E, N, G, 16] and scales [E, N, G] -> [E, G * 32, N]."""
     experts, rows, groups, _ = blocks.shape
     if scales.dtype != "U8" or scales.shape != blocks.shape[:-1] or not blocks.contiguous:
@@ -109,6 +95,14 @@ def _step(blocks: Tensor, scales: Tensor, target: str) -> Step:
         )
     flat = replace(blocks, shape=(experts * rows, groups * _BYTES), strides=(groups * _BYTES, 1))
     name = blocks.name.removesuffix(_BLOCKS)
-    output = Output(name, target, (experts, groups * _BYTES * 2, rows))
-    kernel = Widen(name, scales.name, rows, target)
-    return Step((output,), (Rows(flat, 0, experts * rows),), kernel, (Beside(scales),), together=rows)
+    shape = (experts, groups * _BYTES * 2, rows)
+    kernel = DequantizeMxfp4(name, scales.name, rows, dtype)
+    return StoredWeight(name, shape, dtype, flat, (Companion(scales),), kernel, (scales.name,), together=rows)
+
+
+MXFP4_DEQUANT = Dequantizer(
+    name="mxfp4-dequant",
+    recognise=_recognise,
+    stored_weights=_stored_weights,
+    kind="MXFP4 blocks",
+)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
-from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
-from weightsmith.convert.protocol import Output, Recipe, Step, whole
+from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import grid
 
@@ -18,10 +18,8 @@ from .tied import tied_duplicate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from weightsmith.checkpoint import Tensor
-    from weightsmith.convert.protocol import Evidence
+    from weightsmith.convert.protocol import Arrays, SourceEvidence
 
 
 # Elements that are cast at once.
@@ -30,13 +28,17 @@ _PART = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Each element rounded once, half to even. A finite number that would become infinite is refused."""
+    """Each element rounded once, half to even. A finite number that would become infinite is refused.
+
+    tensor: the name of the weight, for messages.
+    source, target: dtypes.
+    """
 
     tensor: str
     source: str
     target: str
 
-    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
         (block,) = blocks
         read, write = FORMATS[self.source], FORMATS[self.target]
         made = np.empty(block.shape, array_type(write))
@@ -65,38 +67,40 @@ class Plain:
     def options(self) -> Mapping[str, str]:
         return {}
 
-    def recognise(self, evidence: Evidence) -> str | None:
+    def recognise(self, evidence: SourceEvidence) -> str | None:
         return None
 
-    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+    def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         return plain_recipe(evidence, dtype)
 
 
 def plain_recipe(
-    evidence: Evidence,
+    evidence: SourceEvidence,
     dtype: str | None,
-    made: Mapping[str, tuple[Step, ...]] | None = None,
+    made: Mapping[str, tuple[RecipeStep, ...]] | None = None,
     folded: Mapping[str, str] | None = None,
 ) -> Recipe:
     """One step per tensor that is kept; other converters start from it and replace what they convert.
 
-    made: source tensor -> the steps that take its place. folded: source tensor -> why nothing of it is
-    written. Raises ConversionRefused where a cast would take the meaning from a packed tensor.
+    made: source tensor -> the steps that take its place.
+    folded: source tensor -> why nothing of it is written.
+
+    Raises ConversionRefused where a cast would take the meaning from a packed tensor.
     """
     own = made or {}
     dropped = {**tied_duplicate(evidence), **(folded or {})}
-    steps: list[Step] = []
+    steps: list[RecipeStep] = []
     for name, tensor in evidence.checkpoint.tensors.items():
         if name not in dropped:
             steps += own[name] if name in own else (_step(tensor, dtype),)
-    options: dict[str, object] = {} if dtype is None else {"dtype": CONFIG_NAMES[dtype]}
+    options: dict[str, object] = {} if dtype is None else {"dtype": TORCH_NAMES[dtype]}
     return Recipe(options, tuple(steps), dropped, config_dtype(evidence.config, dtype))
 
 
-def _step(tensor: Tensor, dtype: str | None) -> Step:
+def _step(tensor: Tensor, dtype: str | None) -> RecipeStep:
     rows = grid(tensor)[0]
     if dtype is None or dtype == tensor.dtype or not _is_float(tensor):
-        return Step((Output(tensor.name, tensor.dtype, tensor.shape),), whole(tensor, rows))
+        return RecipeStep((Output(tensor.name, tensor.dtype, tensor.shape),), whole(tensor, rows))
     if tensor.dtype not in FORMATS:
         raise ConversionRefused(
             tensor.name,
@@ -104,7 +108,7 @@ def _step(tensor: Tensor, dtype: str | None) -> Step:
             "leave --dtype away",
         )
     kernel = Cast(tensor.name, tensor.dtype, dtype)
-    return Step((Output(tensor.name, dtype, tensor.shape),), whole(tensor, rows), kernel)
+    return RecipeStep((Output(tensor.name, dtype, tensor.shape),), whole(tensor, rows), kernel)
 
 
 def _is_float(tensor: Tensor) -> bool:
@@ -118,7 +122,7 @@ def config_dtype(config: Mapping[str, object] | None, dtype: str | None) -> dict
     changes: dict[str, object] = {}
     for key, value in config.items():
         if key in ("torch_dtype", "dtype") and value is not None:
-            changes[key] = CONFIG_NAMES[dtype]
+            changes[key] = TORCH_NAMES[dtype]
         elif isinstance(value, dict):
             nested = (
                 config_dtype(value, dtype) if key.endswith("_config") and key != "quantization_config" else {}

@@ -4,41 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from weightsmith.convert.protocol import REMOVED, Step
+from weightsmith.convert.plan.set_options import read_choice, read_number
+from weightsmith.convert.protocol import REMOVED, RecipeStep
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.linear import is_linear
 from weightsmith.values.quantizers import Quantizer, fuse_as
 from weightsmith.values.ternary_quantizer import READABLE, NotFiniteError
 
-from .matching import match
-from .packing import LAYOUTS, pack_step, packed_recipe, packing_dtype
+from .match_quantizer import match_quantizer
+from .pack_ternary import LAYOUTS, pack_step, packed_recipe, packing_dtype
 from .plain import plain_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from weightsmith.convert.protocol import Evidence, Recipe
+    from weightsmith.convert.protocol import Arrays, Recipe, SourceEvidence
     from weightsmith.values.claims import Claims
     from weightsmith.values.fusion import Fusion
+
+    from .pack_ternary import PackLayout
 
 _WAY_OUT = "give it with --set group_size=N (-1: one scale per row)"
 
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Fuses rows of one tensor; see `weightsmith.values.ternary_quantizer` and `quantizers` for the arithmetic."""
+    """Fuses rows of one tensor; `weightsmith.values.ternary_quantizer` and `quantizers` have the arithmetic.
+
+    tensor: its name, for messages.
+    source, target: the dtypes of latent and fused rows.
+    """
 
     tensor: str
     source: str
     target: str
     quantizer: Quantizer
 
-    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
         (block,) = blocks
         try:
             return (fuse_as(block, self.source, self.target, self.quantizer),)
@@ -64,16 +69,14 @@ class Ternary:
             "match": "a fused checkpoint of this model, whose quantizer is found by trying and then used",
         }
 
-    def recognise(self, evidence: Evidence) -> str | None:
+    def recognise(self, evidence: SourceEvidence) -> str | None:
         if not evidence.claims.ternary:
             return None
         fusion = evidence.survey().fusion
         return "; ".join(fusion.evidence) if fusion.state == "latent" else None
 
-    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        layout = options.get("pack")
-        if layout is not None and layout not in LAYOUTS:
-            raise ConversionRefused("--set pack", f"{layout!r} is unknown", f"choose {' or '.join(LAYOUTS)}")
+    def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        layout = read_choice(options, "pack", LAYOUTS)
         fusion = evidence.survey().fusion
         fused = fusion.state == "fused" and layout is not None
         if not fused:
@@ -106,25 +109,31 @@ class Ternary:
         return recipe if layout is None else packed_recipe(recipe, layout, group_size, changed)
 
 
-def _fused_steps(steps: Sequence[Step], quantizer: Quantizer) -> tuple[tuple[Step, ...], list[str]]:
+def _fused_steps(
+    steps: Sequence[RecipeStep], quantizer: Quantizer
+) -> tuple[tuple[RecipeStep, ...], list[str]]:
     """All steps, those of linear weights with the arithmetic of the quantizer; and the names of these."""
-    result: list[Step] = []
+    result: list[RecipeStep] = []
     changed: list[str] = []
     for step in steps:
         output = step.outputs[0]
         if not is_linear(step.inputs[0].tensor):
             result.append(step)
             continue
-        result.append(Step((output,), step.inputs, _fuse(step, quantizer, output.dtype)))
+        result.append(RecipeStep((output,), step.inputs, _fuse(step, quantizer, output.dtype)))
         changed.append(output.name)
     return tuple(result), changed
 
 
 def _packed_steps(
-    steps: Sequence[Step], layout: str, quantizer: Quantizer, fused: bool, dtype: str
-) -> tuple[tuple[Step, ...], list[str]]:
-    """As `_fused_steps`, packed. fused: the weights are so already, and only packed."""
-    result: list[Step] = []
+    steps: Sequence[RecipeStep], layout: PackLayout, quantizer: Quantizer, fused: bool, dtype: str
+) -> tuple[tuple[RecipeStep, ...], list[str]]:
+    """As `_fused_steps`, packed.
+
+    fused: the weights are fused already, and only packed.
+    dtype: of the scales.
+    """
+    result: list[RecipeStep] = []
     changed: list[str] = []
     for step in steps:
         tensor = step.inputs[0].tensor
@@ -137,7 +146,7 @@ def _packed_steps(
     return tuple(result), changed
 
 
-def _refuse_fused(evidence: Evidence, fusion: Fusion) -> None:
+def _refuse_fused(evidence: SourceEvidence, fusion: Fusion) -> None:
     """Fusing twice corrupts: the mean of a fused group is smaller than its s (measured: 0.69 of it)."""
     if fusion.state in ("fused", "mixed", "packed"):
         group = "" if fusion.group_size is None else f", group size {fusion.group_size}"
@@ -149,39 +158,40 @@ def _refuse_fused(evidence: Evidence, fusion: Fusion) -> None:
 
 
 def _quantizer(
-    evidence: Evidence, options: Mapping[str, str], found: int | None
+    evidence: SourceEvidence, options: Mapping[str, str], found: int | None
 ) -> tuple[Quantizer, tuple[str, ...]]:
-    """The quantizer, and what to say of it. found: the group size of weights that are fused already."""
+    """The quantizer, and what to say of it.
+
+    found: the group size of weights that are fused already; None for latent ones.
+    """
     reference = options.get("match")
     if reference is None:
         return Quantizer(_group_size(evidence, options, found)), ()
     if found is not None:
         raise ConversionRefused("--set match", "the source is fused already", "leave match away")
     given = _group_size(evidence, options, None) if "group_size" in options else None
-    matched = match(evidence.checkpoint, Path(reference), given)
+    matched = match_quantizer(evidence.checkpoint, Path(reference), given)
     return matched.quantizer, (f"{reference}: {matched}",)
 
 
-def _group_size(evidence: Evidence, options: Mapping[str, str], found: int | None) -> int:
+def _group_size(evidence: SourceEvidence, options: Mapping[str, str], found: int | None) -> int:
     """Given, or found in fused weights, or the one on which everything beside the weights agrees."""
-    given = options.get("group_size")
+    given = read_number(options, "group_size", _is_group_size, "give a number, or -1")
     if given is not None:
-        try:
-            size = int(given)
-        except ValueError:
-            size = 0
-        if size != WHOLE_ROW and size < 1:
-            raise ConversionRefused("--set group_size", f"{given!r} is no group size", "give a number, or -1")
-        return size
+        return given
     if found is not None:
         return found
     claims = evidence.claims
     if claims.group_size is not None:
         return claims.group_size
-    raise ConversionRefused(evidence.checkpoint.path, _looked_at(claims), _WAY_OUT)
+    raise ConversionRefused(evidence.checkpoint.path, _not_stated(claims), _WAY_OUT)
 
 
-def _looked_at(claims: Claims) -> str:
+def _is_group_size(number: int) -> bool:
+    return number == WHOLE_ROW or number > 0
+
+
+def _not_stated(claims: Claims) -> str:
     if claims.sizes:
         said = "; ".join(str(claim) for claim in claims.sizes[:4])
         return f"the group size of its quantizer is stated in different ways: {said}"
@@ -189,7 +199,7 @@ def _looked_at(claims: Claims) -> str:
     return f"the group size of its quantizer is not known: latent weights do not show it, and {read} do not state it"
 
 
-def _fuse(step: Step, quantizer: Quantizer, target: str) -> Fuse:
+def _fuse(step: RecipeStep, quantizer: Quantizer, target: str) -> Fuse:
     """The quantizer for a linear weight. Raises ConversionRefused where it does not fit."""
     tensor = step.inputs[0].tensor
     cols, group_size = tensor.shape[1], quantizer.group_size

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.convert.protocol import Evidence
+    from weightsmith.convert.protocol import SourceEvidence
 
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.weight$")
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|shared)\.weight$")
 
 
-def tied_duplicate(evidence: Evidence) -> dict[str, str]:
+def tied_duplicate(evidence: SourceEvidence) -> dict[str, str]:
     """{head: why} when the config says that the head is tied and it equals the one embedding bit for bit.
 
     A loader of a tied model makes the head from the embedding (transformers, `_tied_weights_keys`). Without

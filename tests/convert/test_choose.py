@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.convert.protocol import Converter, Evidence, Recipe
+    from weightsmith.convert.protocol import Converter, Recipe, SourceEvidence
 
 
 def test_the_reason_is_in_the_result_and_in_the_manifest(tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ class Eager:
     def options(self) -> Mapping[str, str]:
         return {}
 
-    def recognise(self, evidence: Evidence) -> str | None:
+    def recognise(self, evidence: SourceEvidence) -> str | None:
         return "it is a checkpoint"
 
-    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+    def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         raise NotImplementedError
 
 

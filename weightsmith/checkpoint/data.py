@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.dtypes import BITS, TORCH_NAMES
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big
 from weightsmith.checkpoint.layout import span
 from weightsmith.checkpoint.names import quoted
@@ -23,40 +23,25 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.arrays import Array, ArrayType
     from weightsmith.checkpoint.table import Checkpoint, Tensor
 
-_NUMPY = {
-    "BOOL": "?",
-    "U8": "u1",
-    "I8": "i1",
-    "I16": "<i2",
-    "U16": "<u2",
-    "F16": "<f2",
-    "I32": "<i4",
-    "U32": "<u4",
-    "F32": "<f4",
-    "C64": "<c8",
-    "F64": "<f8",
-    "I64": "<i8",
-    "U64": "<u8",
-}
-_ML_DTYPES = {
-    "BF16": "bfloat16",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}
+# The other types of a whole number of bytes are those of ml_dtypes.
+_OF_NUMPY = frozenset(
+    {"bool", "uint8", "int8", "int16", "uint16", "float16", "int32", "uint32", "float32", "complex64", "float64",
+     "int64", "uint64"}
+)  # fmt: skip
 
 
 @cache
 def numpy_dtype(dtype: str) -> ArrayType:
     """The numpy dtype of a safetensors dtype; sub-byte types (F4, F6) are packed bytes, uint8."""
-    if dtype in _ML_DTYPES:
-        import ml_dtypes
+    name = TORCH_NAMES.get(dtype)
+    if name is None or BITS[dtype] < 8:
+        return np.dtype("u1")
+    if name in _OF_NUMPY:
+        return np.dtype(name).newbyteorder("<")
+    import ml_dtypes
 
-        found: ArrayType = np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
-        return found
-    return np.dtype(_NUMPY.get(dtype, "u1"))
+    found: ArrayType = np.dtype(getattr(ml_dtypes, name))
+    return found
 
 
 # Checkpoints come in hundreds of shards, and a process may often open 256 files.

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
+from weightsmith.checkpoint.dtypes import BY_TORCH_NAME
+
 # torch dtype → (bytes per element, safetensors name or None where the format has none).
 DTYPES: dict[str, tuple[int, str | None]] = {
-    "float32": (4, "F32"),
-    "float64": (8, "F64"),
-    "float16": (2, "F16"),
-    "bfloat16": (2, "BF16"),
-    "uint8": (1, "U8"),
-    "int8": (1, "I8"),
-    "int16": (2, "I16"),
-    "int32": (4, "I32"),
-    "int64": (8, "I64"),
-    "uint16": (2, "U16"),
-    "uint32": (4, "U32"),
-    "uint64": (8, "U64"),
-    "bool": (1, "BOOL"),
-    "complex64": (8, "C64"),
-    "float8_e4m3fn": (1, "F8_E4M3"),
-    "float8_e5m2": (1, "F8_E5M2"),
-    "float8_e4m3fnuz": (1, "F8_E4M3FNUZ"),
-    "float8_e5m2fnuz": (1, "F8_E5M2FNUZ"),
-    "float8_e8m0fnu": (1, "F8_E8M0"),
-    "float4_e2m1fn_x2": (1, "F4"),
-    "complex128": (16, None),
-    "complex32": (4, None),
-    "bits8": (1, None),
-    "bits16": (2, None),
-    "bits1x8": (1, None),
-    "bits2x4": (1, None),
-    "bits4x2": (1, None),
-    "quint8": (1, None),
-    "qint8": (1, None),
-    "qint32": (4, None),
-    "quint4x2": (1, None),
-    "quint2x4": (1, None),
+    name: (element.item_bytes, element.safetensors) for name, element in BY_TORCH_NAME.items()
 }
 # torch.<X>Storage → the dtype that it counts in; untyped storages count bytes.
 STORAGES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.values.blocks import grid
 
 if TYPE_CHECKING:
@@ -12,14 +13,18 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.table import Problem
+    from weightsmith.convert.plan.conversion_plan import ConversionPlan
     from weightsmith.convert.plan.output_config import ConfigChange
-    from weightsmith.convert.protocol import Recipe, Step
+    from weightsmith.convert.protocol import Recipe, RecipeStep
+    from weightsmith.convert.request import ConversionRequest, ConversionSource
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Tensors. copied: bytes as in the source, perhaps under another name. converted: same name, other bytes.
+    """How many tensors were converted in which way.
 
+    copied: bytes as in the source, perhaps under another name.
+    converted: same name, other bytes.
     created: a name that the source does not have, made of several tensors or of a part of one.
     dropped: source tensors of which nothing is written.
     """
@@ -32,10 +37,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """reason: why this converter. bytes_read, bytes_written: of weights. notes: what the user should know.
+    """What was done.
 
-    left_out: side files that were not copied, and why. problems: what was wrong with the source. dry_run: nothing was
-    written.
+    converter, reason: the converter's name, and why it was chosen.
+    options: as the converter resolved them.
+    source, output: paths as the user gave them.
+    files: of the output.
+    bytes_read, bytes_written: of weights.
+    left_out: side files that were not copied -> why.
+    problems: what was wrong with the source.
+    notes: what the user should know.
+    dry_run: nothing was written.
     """
 
     converter: str
@@ -75,7 +87,40 @@ class Conversion:
         }
 
 
-def count(recipe: Recipe, source: Checkpoint) -> Counts:
+def describe_conversion(
+    request: ConversionRequest,
+    source: ConversionSource,
+    plan: ConversionPlan,
+    seconds: float,
+    resumed: int = 0,
+) -> Conversion:
+    """The result of a plan that was carried out, or in a dry run was only made.
+
+    seconds: how long all of it took.
+    resumed: how many of the weights files a killed run had finished.
+    """
+    files = plan.weights.files
+    kept = (f"{resumed} of {len(files)} weights files were there from a killed run",) if resumed else ()
+    return Conversion(
+        converter=plan.converter,
+        reason=plan.reason,
+        options=plan.recipe.options,
+        source=str(request.source),
+        output=str(request.target),
+        files=(*files, *plan.made, *plan.side_files.copied, MANIFEST),
+        tensors=count_tensors(plan.recipe, source.checkpoint),
+        bytes_read=plan.weights.bytes_read,
+        bytes_written=plan.weights.nbytes,
+        seconds=seconds,
+        config_changes=plan.config_changes,
+        left_out=plan.side_files.left_out,
+        problems=source.checkpoint.problems,
+        notes=(*plan.recipe.notes, *kept),
+        dry_run=request.dry_run,
+    )
+
+
+def count_tensors(recipe: Recipe, source: Checkpoint) -> Counts:
     """The recipe's outputs by kind."""
     copied = converted = created = 0
     for step in recipe.steps:
@@ -89,7 +134,7 @@ def count(recipe: Recipe, source: Checkpoint) -> Counts:
     return Counts(copied, converted, created, len(recipe.dropped))
 
 
-def _is_copy(step: Step) -> bool:
+def _is_copy(step: RecipeStep) -> bool:
     if step.kernel is not None or step.data is not None or len(step.inputs) != 1:
         return False
     (rows,) = step.inputs

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import NDArray
-
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.arrays import Array
     from weightsmith.values.claims import Claims
     from weightsmith.values.value_survey import ValueSurvey
 
+Arrays: TypeAlias = "tuple[Array, ...]"
+
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SourceEvidence:
     """What is known of the source before any converter is chosen.
 
+    config: its config.json; None when there is none.
+    claims: what the files beside the weights say of its quantization.
     survey: the sampled verdict on the numbers, made at the first call and kept.
     """
 
@@ -47,10 +50,11 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Companion:
     """A tensor whose rows go along with those of the stack, such as scales: row r of the stack with row r // each.
 
-    each 1: a row of its own for every row; 128: blocks of rows share one; all rows of the stack: one for all.
+    each: 1 where every row has a row of its own; 128 where blocks of 128 rows share one; all rows of the stack
+        where one row serves all.
     """
 
     tensor: Tensor
@@ -60,10 +64,12 @@ class Beside:
 class Kernel(Protocol):
     """Row-wise arithmetic: each row of the result depends on the same row of the inputs alone."""
 
-    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
-        """Unsigned bit patterns of a row range that starts at `first_row` -> one array per output.
+    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+        """Unsigned bit patterns of a range of rows -> one array per output.
 
-        blocks: [rows, cols] of the stack, then of each tensor beside it, one row for each row of the stack.
+        blocks: [rows, cols] of the stack, then of each companion, one row for each row of the stack.
+        first_row: the row of the stack with which the range begins.
+
         Each result has the dtype of its output and, unless the step says otherwise, as many rows. Raises
         ConversionRefused.
         """
@@ -71,24 +77,28 @@ class Kernel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RecipeStep:
     """Outputs that are made together from stacked rows of source tensors.
 
-    kernel None: one output, whose bytes are those of the stacked rows. Otherwise every output has as many
-    grid rows as the stack; or, where `together` rows cannot be told apart (a transposition), the same number
-    for each `together` of them. data: the bytes of the one output, where it is made of no source tensor.
+    inputs: the rows that are stacked.
+    kernel: what makes the outputs of them. Every output has as many grid rows as the stack. None: there is one
+        output, whose bytes are those of the stacked rows.
+    companions: the tensors whose rows go along with the stack's.
+    together: how many rows of the stack must be made at once, as for a transposition. The outputs then have the
+        same number of rows for each `together` rows of the stack.
+    data: the bytes of the one output, where it is made of no source tensor.
     """
 
     outputs: tuple[Output, ...]
     inputs: tuple[Rows, ...]
     kernel: Kernel | None = None
-    beside: tuple[Beside, ...] = ()
+    companions: tuple[Companion, ...] = ()
     together: int = 1
     data: bytes | None = None
 
     @property
     def rows(self) -> int:
-        """Of the stack."""
+        """How many rows the stack has."""
         return sum(part.stop - part.start for part in self.inputs)
 
 
@@ -96,13 +106,16 @@ class Step:
 class Recipe:
     """What a converter wants written.
 
-    options: as resolved, for the manifest. dropped: source tensor -> why nothing of it is written.
-    config: dotted config key -> new value, REMOVED to delete it. left_out: side file -> why it is not copied.
-    files: side files that come with the weights, name -> bytes. notes: what the user should know.
+    options: as resolved, for the manifest.
+    dropped: source tensor -> why nothing of it is written.
+    config: dotted config key -> its new value; REMOVED deletes it.
+    left_out: side file -> why it is not copied.
+    files: side files that come with the weights, name -> bytes.
+    notes: what the user should know.
     """
 
     options: Mapping[str, object]
-    steps: tuple[Step, ...]
+    steps: tuple[RecipeStep, ...]
     dropped: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -124,12 +137,15 @@ class Converter(Protocol):
         """Names of the `--set` options that it takes, each with a line of help."""
         ...
 
-    def recognise(self, evidence: Evidence) -> str | None:
+    def recognise(self, evidence: SourceEvidence) -> str | None:
         """Why this converter is the one for this source, or None."""
         ...
 
-    def plan(self, evidence: Evidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        """From headers and small samples alone. dtype: safetensors name asked for, None to keep each tensor's own.
+    def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        """What is to be written, from headers and small samples alone.
+
+        options: the `--set` pairs, of which every key is one of `self.options`.
+        dtype: the safetensors name that was asked for; None to keep each tensor's own.
 
         Raises ConversionRefused where the source is not what the converter needs.
         """
@@ -143,13 +159,14 @@ def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
 
 __all__ = [
     "REMOVED",
-    "Beside",
+    "Arrays",
+    "Companion",
     "Converter",
-    "Evidence",
     "Kernel",
     "Output",
     "Recipe",
+    "RecipeStep",
     "Rows",
-    "Step",
+    "SourceEvidence",
     "whole",
 ]

@@ -1,40 +1,37 @@
-"""The whole of a conversion in one function: plan, validate, execute, metadata last."""
+"""The whole of a conversion: plan, validate, execute, metadata last."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.manifest_file import MANIFEST
-from weightsmith.convert.conversion import Conversion, count
-from weightsmith.convert.finish.digests import check_name, digest, digesting
+from weightsmith.convert.conversion import describe_conversion
+from weightsmith.convert.finish.digests import check_hash_name, digest, digesting
 from weightsmith.convert.finish.journal import Journal, describe_work, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
 from weightsmith.convert.finish.sealing import stamps, verify
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
-from weightsmith.convert.plan.choose import check_options, choose, gather
-from weightsmith.convert.plan.dtype_names import parse_dtype
-from weightsmith.convert.plan.output_config import apply, compare, encode, true_config
-from weightsmith.convert.plan.output_plan import as_checkpoint, make_plan
-from weightsmith.convert.plan.shards import INDEX, index, parse_size
-from weightsmith.convert.plan.side_files import find_side_files
-from weightsmith.convert.stream.along import Along, read_in_order
-from weightsmith.convert.stream.writer import write_weights
+from weightsmith.convert.plan.cast_dtype import parse_dtype
+from weightsmith.convert.plan.choose import gather
+from weightsmith.convert.plan.conversion_plan import CONFIG, make_plan
+from weightsmith.convert.plan.shards import parse_size
+from weightsmith.convert.request import ConversionRequest, ConversionSource
+from weightsmith.convert.stream.source_hashes import SourceHasher, files_read_in_order
+from weightsmith.convert.stream.writer import WriteObserver, write_weights
 from weightsmith.errors import CorruptCheckpoint
 from weightsmith.process.durable import copy_file, create_file
-from weightsmith.schemes import packed_tensors
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from weightsmith.checkpoint import Checkpoint
-
-CONFIG = "config.json"
+    from weightsmith.convert.conversion import Conversion
+    from weightsmith.convert.plan.conversion_plan import ConversionPlan
 
 
 def convert(
@@ -53,114 +50,143 @@ def convert(
 ) -> Conversion:
     """Writes `target`, a folder that does not exist or is empty, from the checkpoint `source`.
 
-    converter: a name, or None to choose by evidence. options: the `--set` pairs. dtype, max_shard_size as
-    written by the user. workers: threads; the bytes written do not depend on it. resume: keep what a killed
-    run of the same work has finished. progress: bytes read, of how many. Raises ConversionRefused,
-    TargetRefused, and what `open_checkpoint` raises; then `target` is as it was before.
+    converter, options: a name, or None to choose by evidence; and its `--set` pairs.
+    dtype, max_shard_size: as the user writes them, such as "bf16" and "5GB".
+    workers: threads; the bytes written do not depend on it.
+    hash_name: one of HASHES.
+    dry_run: stop after the plan; nothing is written.
+    resume: keep what a killed run of the same work has finished.
+    progress: called with the bytes read so far, and with how many there are.
+
+    Raises ConversionRefused, TargetRefused, and what `open_checkpoint` raises; then `target` is as it was before.
     """
-    began = time.monotonic()
-    asked, threads = options or {}, workers or default_workers()
-    check_name(hash_name)
-    limit, cast_to = parse_size(max_shard_size), parse_dtype(dtype)
-
-    # Plan: everything about the output is known from headers before any data is read.
-    checkpoint = open_checkpoint(source)
-    real_target = resolve_target(source, target)
-    inputs = _inputs(checkpoint)
-    before = stamps(checkpoint.root, inputs)
-    evidence = gather(checkpoint)
-    chosen, reason = choose(evidence, converter)
-    check_options(chosen, asked)
-    recipe = chosen.plan(evidence, asked, cast_to)
-    plan = make_plan(recipe, limit)
-    table = as_checkpoint(plan, checkpoint, real_target)
-    # Packed tensors do not show the model's shapes; the side that is not packed does.
-    shown = checkpoint if packed_tensors(table) and not packed_tensors(checkpoint) else table
-    config = apply(true_config(shown, evidence.config), recipe.config)
-    changes = compare(evidence.config, config)
-    side = find_side_files(checkpoint, {**recipe.left_out, **dict.fromkeys(recipe.files, "written anew")})
-    index_bytes = index(plan.shards)
-
-    made = {**recipe.files, **({INDEX: index_bytes} if index_bytes else {})}
-    if config is not None:
-        made[CONFIG] = encode(config)
-    names = [*plan.files, *made]
-    result = Conversion(
-        converter=chosen.name,
-        reason=reason,
-        options=recipe.options,
-        source=str(source),
-        output=str(target),
-        files=(*names, *side.copied, MANIFEST),
-        tensors=count(recipe, checkpoint),
-        bytes_read=plan.bytes_read,
-        bytes_written=plan.nbytes,
-        seconds=0.0,
-        config_changes=changes,
-        left_out=side.left_out,
-        problems=checkpoint.problems,
-        notes=recipe.notes,
+    request = ConversionRequest(
+        source=source,
+        target=target,
+        converter=converter,
+        options=options or {},
+        dtype=parse_dtype(dtype),
+        max_shard_bytes=parse_size(max_shard_size),
+        workers=workers or default_workers(),
+        hash_name=check_hash_name(hash_name),
         dry_run=dry_run,
+        resume=resume,
     )
-    if dry_run:
-        return replace(result, seconds=time.monotonic() - began)
-
-    orders = [chosen.name, dict(recipe.options), dict(asked), cast_to, limit, hash_name]
-    work = describe_work(plan, orders, before)
-    followed = read_in_order(plan)
-    along = Along(
-        checkpoint.root, {f: size for f, size in checkpoint.files.items() if f in followed}, hash_name
-    )
-    others = [file for file in inputs if file not in followed]
-    with (
-        staging(real_target, work if resume else None) as folder,
-        digesting(checkpoint.root, others, hash_name) as other_hashes,
-    ):
-        # Execute: written, hashed and brought to the disk at the same time. Then open it like a stranger.
-        done = verified(folder / MARKER, plan, hash_name, threads)
-        journal = Journal(folder / MARKER, work, plan, done)
-        clear(folder, {MARKER, *done})
-        weights = write_weights(
-            plan, checkpoint, folder, threads, hash_name, progress, done, journal.finished, along.saw
-        )
-        verify(folder, table)
-
-        # Metadata last: a folder without it is no checkpoint to anybody.
-        for name, data in made.items():
-            create_file(folder / name, data)
-        for name, path in side.copied.items():
-            copy_file(path, folder / name)
-        hashes = {**weights, **{f: digest(folder / f, hash_name) for f in [*made, *side.copied]}}
-        source_hashed = {**along.digests(), **other_hashes.result()}
-        if stamps(checkpoint.root, inputs) != before:
-            raise CorruptCheckpoint(
-                source,
-                "changed while it was converted",
-                "let the download or the writer finish, then try again",
-            )
-        create_file(
-            folder / MANIFEST,
-            manifest(
-                converter=chosen.name,
-                reason=reason,
-                options=recipe.options,
-                hash_name=hash_name,
-                source=source_hashed,
-                output={f: ((folder / f).stat().st_size, found) for f, found in hashes.items()},
-                changes=changes,
-                dropped=recipe.dropped,
-                left_out=side.left_out,
-            ),
-        )
-        finish(folder, real_target)
-    resumed = (
-        (f"{len(done)} of {len(plan.files)} weights files were there from a killed run",) if done else ()
-    )
-    return replace(result, seconds=time.monotonic() - began, notes=(*recipe.notes, *resumed))
+    return carry_out(request, progress)
 
 
-def _inputs(checkpoint: Checkpoint) -> list[str]:
-    """The files of the source that decide the output."""
+def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] | None = None) -> Conversion:
+    """Plans, validates, executes, and writes the metadata last; a dry run ends with the plan. Raises as `convert`."""
+    began = time.monotonic()
+    source = read_source(request)
+    plan = make_plan(request, source, resolve_target(request.source, request.target))
+    if request.dry_run:
+        return describe_conversion(request, source, plan, time.monotonic() - began)
+    work = _describe_work(request, source, plan)
+    with staging(plan.target, work if request.resume else None) as folder:
+        written = execute(request, source, plan, folder, work, progress)
+        seal(request, source, plan, folder, written)
+        finish(folder, plan.target)
+    return describe_conversion(request, source, plan, time.monotonic() - began, written.resumed)
+
+
+def read_source(request: ConversionRequest) -> ConversionSource:
+    """Opens the source and gathers what is known of it; of its data at most a sample is read, and not yet."""
+    checkpoint = open_checkpoint(request.source)
     index_file = [checkpoint.index] if checkpoint.index else []
     config = [CONFIG] if (checkpoint.root / CONFIG).is_file() else []
-    return [*checkpoint.files, *index_file, *config]
+    files = (*checkpoint.files, *index_file, *config)
+    before = stamps(checkpoint.root, files)
+    return ConversionSource(checkpoint, gather(checkpoint), files, before)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenWeights:
+    """hashes: weights file -> hash.
+
+    source_hashes: file of the source -> (bytes, hash).
+    resumed: how many of the weights files a killed run had finished.
+    """
+
+    hashes: Mapping[str, str]
+    source_hashes: Mapping[str, tuple[int, str]]
+    resumed: int
+
+
+def execute(
+    request: ConversionRequest,
+    source: ConversionSource,
+    plan: ConversionPlan,
+    folder: Path,
+    work: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> WrittenWeights:
+    """Writes the weights files into `folder`, hashed and on the disk, and opens them again to check them.
+
+    work: the digest under which the journal notes what is finished.
+    The source is hashed at the same time: from what is read for the conversion where that comes in order, from
+    reads of its own elsewhere. Raises as `write_weights` and `verify` do.
+    """
+    checkpoint, hash_name = source.checkpoint, request.hash_name
+    in_order = files_read_in_order(plan.weights)
+    sizes = {file: size for file, size in checkpoint.files.items() if file in in_order}
+    source_hasher = SourceHasher(checkpoint.root, sizes, hash_name)
+    others = [file for file in source.files if file not in in_order]
+    with digesting(checkpoint.root, others, hash_name) as other_hashes:
+        done = verified(folder / MARKER, plan.weights, hash_name, request.workers)
+        journal = Journal(folder / MARKER, work, plan.weights, done)
+        clear(folder, {MARKER, *done})
+        observer = WriteObserver(journal.finished, source_hasher.add, progress)
+        hashes = write_weights(plan.weights, checkpoint, folder, request.workers, hash_name, done, observer)
+        verify(folder, plan.table)
+        return WrittenWeights(hashes, {**source_hasher.digests(), **other_hashes.result()}, len(done))
+
+
+def seal(
+    request: ConversionRequest,
+    source: ConversionSource,
+    plan: ConversionPlan,
+    folder: Path,
+    written: WrittenWeights,
+) -> None:
+    """Writes the metadata, the manifest last: a folder without it is no checkpoint to anybody.
+
+    Raises CorruptCheckpoint when the source has changed meanwhile.
+    """
+    for name, data in plan.made.items():
+        create_file(folder / name, data)
+    for name, path in plan.side_files.copied.items():
+        copy_file(path, folder / name)
+    others = [*plan.made, *plan.side_files.copied]
+    hashes = {**written.hashes, **{name: digest(folder / name, request.hash_name) for name in others}}
+    if stamps(source.checkpoint.root, source.files) != source.stamps:
+        raise CorruptCheckpoint(
+            request.source,
+            "changed while it was converted",
+            "let the download or the writer finish, then try again",
+        )
+    document = manifest(
+        converter=plan.converter,
+        reason=plan.reason,
+        options=plan.recipe.options,
+        hash_name=request.hash_name,
+        source=written.source_hashes,
+        output={name: ((folder / name).stat().st_size, found) for name, found in hashes.items()},
+        changes=plan.config_changes,
+        dropped=plan.recipe.dropped,
+        left_out=plan.side_files.left_out,
+    )
+    create_file(folder / MANIFEST, document)
+
+
+def _describe_work(request: ConversionRequest, source: ConversionSource, plan: ConversionPlan) -> str:
+    """A digest of all that decides the weights files: an interrupted run may be resumed when it is the same."""
+    orders = [
+        plan.converter,
+        dict(plan.recipe.options),
+        dict(request.options),
+        request.dtype,
+        request.max_shard_bytes,
+        request.hash_name,
+    ]
+    return describe_work(plan.weights, orders, source.stamps)

@@ -1,4 +1,4 @@
-"""Hashes of a conversion's files: now, or beside other work."""
+"""Hashes of a conversion's files: now, or in a thread beside other work."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def check_name(name: str) -> None:
-    """Raises ConversionRefused for a hash that is not in HASHES."""
+def check_hash_name(name: str) -> str:
+    """The name of a hash. Raises ConversionRefused for one that is not in HASHES."""
     if name not in HASHES:
         raise ConversionRefused("--hash", f"{name!r} is unknown", f"choose from {', '.join(HASHES)}")
+    return name
 
 
 @contextmanager
 def digesting(root: Path, files: Sequence[str], name: str) -> Iterator[Future[dict[str, tuple[int, str]]]]:
-    """Hashes `files` of `root` beside the block: file -> (bytes, hash). A block that fails stops it."""
+    """Hashes `files` of `root` in a thread while the block runs. A block that fails stops it.
+
+    name: one of HASHES.
+
+    Gives the future of file -> (bytes, hash).
+    """
     stop = Event()
 
     def hash_all() -> dict[str, tuple[int, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.hashing import HASHES
@@ -16,27 +16,35 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.manifest_file import RecordedFile
 
-SAME, CHANGED, SIZE, MISSING, EXTRA = "same", "changed", "other size", "missing", "not listed"
+HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
+SAME: Final = "same"
+CHANGED: Final = "changed"  # the same size, other bytes
+SIZE: Final = "other size"
+MISSING: Final = "missing"
+EXTRA: Final = "not listed"  # somebody put it there
 
 
-def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, str]]:
+def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, HashVerdict]]:
     """(file, verdict) for each file that the manifest lists, in its order, then for those that it does not.
 
-    Verdicts: SAME, CHANGED (same size, other bytes), SIZE, MISSING, EXTRA (somebody put it there; hidden files
-    are left out). The manifest itself is not listed: whoever can change a file can change it too. Raises
+    threads: None for as many as this process may use.
+
+    Hidden files are left out. The manifest itself is not listed: whoever can change a file can change it too. Raises
     MissingInput or InvalidConfig when there is no manifest to go by.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
     name, listed = _read(path)
-    verdicts = [(file.name, _verdict(folder / file.name, file, name, threads)) for file in listed]
+    verdicts: list[tuple[str, HashVerdict]] = [
+        (file.name, _verdict(folder / file.name, file, name, threads)) for file in listed
+    ]
     known = {file.name for file in listed} | {MANIFEST}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
     return verdicts + [(file, EXTRA) for file in extra]
 
 
-def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> str:
+def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
     if not path.is_file():
         return MISSING
     if path.stat().st_size != stated.nbytes:

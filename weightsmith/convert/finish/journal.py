@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from weightsmith.convert.plan.output_plan import Plan
+    from weightsmith.convert.plan.output_plan import OutputPlan as Plan
 
 # A journal is a line for the work and one for each shard; a longer one is none of ours.
 _LONGEST = 16 << 20

@@ -8,14 +8,12 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import config_beside
-from weightsmith.convert.protocol import Converter, Evidence
+from weightsmith.convert.protocol import Converter, SourceEvidence
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.claims import read_claims
 from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from weightsmith.checkpoint import Checkpoint
 
 # Where other packages name their converters: `[project.entry-points."weightsmith.converters"]`.
@@ -23,17 +21,17 @@ GROUP = "weightsmith.converters"
 _MEMBERS = ("name", "options", "recognise", "plan")
 
 
-def gather(checkpoint: Checkpoint) -> Evidence:
-    """What a converter may look at. The numbers are sampled only when somebody asks for the survey."""
+def gather(checkpoint: Checkpoint) -> SourceEvidence:
+    """What a converter decides by. The numbers are sampled only when one asks for the survey."""
     config = config_beside(checkpoint)
     claims = read_claims(checkpoint.root, config)
-    return Evidence(checkpoint, config, claims, cache(lambda: survey_values(checkpoint, sample=True)))
+    return SourceEvidence(checkpoint, config, claims, cache(lambda: survey_values(checkpoint, sample=True)))
 
 
 def built_in() -> tuple[Converter, ...]:
     """Every converter that comes with weightsmith; the first is the one that fits any source.
 
-    They are imported by name because doors open downwards: the converters know this room, not it them.
+    They are imported by name, because imports go down only and converters import this package.
     """
     converters: tuple[Converter, ...] = import_module("weightsmith.converters").BUILT_IN
     return converters
@@ -53,7 +51,7 @@ def third_party() -> tuple[Converter, ...]:
         way_out = "name a built-in one with --converter, or uninstall the package"
         try:
             loaded = entry.load()
-        except Exception as error:  # a stranger's module may raise anything
+        except Exception as error:  # a module of another package may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise ConversionRefused(subject, f"cannot be loaded ({reason})", way_out) from error
         missing = [member for member in _MEMBERS if not hasattr(loaded, member)]
@@ -68,8 +66,13 @@ def third_party() -> tuple[Converter, ...]:
     return tuple(found)
 
 
-def choose(evidence: Evidence, named: str | None) -> tuple[Converter, str]:
-    """(converter, why). Raises ConversionRefused when the name is unknown or two converters recognise the source."""
+def choose(evidence: SourceEvidence, named: str | None) -> tuple[Converter, str]:
+    """(converter, why).
+
+    named: the converter that the user asked for; None to choose by evidence.
+
+    Raises ConversionRefused when the name is unknown or two converters recognise the source.
+    """
     why_named = "named on the command line"
     converters = built_in()
     own = {converter.name: converter for converter in converters}
@@ -96,13 +99,3 @@ def choose(evidence: Evidence, named: str | None) -> tuple[Converter, str]:
     if reasons:
         return reasons[0]
     return converters[0], "no other converter has anything to do here"
-
-
-def check_options(converter: Converter, options: Mapping[str, str]) -> None:
-    """Raises ConversionRefused for a `--set` key that the converter does not take."""
-    for key in options:
-        if key not in converter.options:
-            known = ", ".join(converter.options) or "none"
-            raise ConversionRefused(
-                f"--set {key}", f"{converter.name} has no such option", f"its options: {known}"
-            )

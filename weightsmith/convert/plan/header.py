@@ -30,8 +30,13 @@ _ALIGNMENT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """header: the first bytes of the file. starts: tensor -> absolute byte of its first element. nbytes: file size."""
+class FileLayout:
+    """Where everything stands in one file.
+
+    header: the first bytes of the file.
+    starts: tensor -> absolute byte of its first element.
+    nbytes: of the file.
+    """
 
     header: bytes
     starts: Mapping[str, int]
@@ -43,7 +48,7 @@ def size_of(output: Output) -> int:
     return (prod(output.shape) * BITS[output.dtype] + 7) // 8
 
 
-def lay_out(outputs: Sequence[Output]) -> Layout:
+def lay_out(outputs: Sequence[Output]) -> FileLayout:
     """One file with these tensors. The same tensors in any order give the same layout."""
     ordered = sorted(outputs, key=lambda o: (-_DTYPE_ORDER[o.dtype], o.name.encode()))
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -62,4 +67,4 @@ def lay_out(outputs: Sequence[Output]) -> Layout:
     text += b" " * (-len(text) % _ALIGNMENT)
     data = 8 + len(text)
     starts = {name: data + start for name, start in relative.items()}
-    return Layout(len(text).to_bytes(8, "little") + text, starts, data + offset)
+    return FileLayout(len(text).to_bytes(8, "little") + text, starts, data + offset)

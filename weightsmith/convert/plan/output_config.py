@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.shapes import infer
@@ -45,10 +45,10 @@ def apply(config: Mapping[str, object] | None, changes: Mapping[str, object]) ->
     """`config` with the converter's changes; a change to a key below one that is absent is left out."""
     if config is None:
         return None
-    result: dict[str, Any] = copy.deepcopy(dict(config))
+    result: dict[str, object] = copy.deepcopy(dict(config))
     for dotted, value in changes.items():
         *parents, key = dotted.split(".")
-        place: Any = result
+        place: object = result
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict):

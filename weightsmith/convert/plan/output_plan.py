@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.layout import row_major
-from weightsmith.convert.plan.header import Layout, lay_out, size_of
+from weightsmith.convert.plan.header import FileLayout, lay_out, size_of
 from weightsmith.convert.plan.shards import SINGLE_FILE, split
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import grid
@@ -18,16 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.convert.protocol import Output, Recipe, Step
+    from weightsmith.convert.protocol import Output, Recipe, RecipeStep
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """steps: the work. files: name -> layout, in shard order. file_of: tensor -> file. shards: file -> tensors."""
+class OutputPlan:
+    """The weights files of the output.
 
-    steps: tuple[Step, ...]
+    steps: the work.
+    shards: file -> its tensors.
+    files: file -> its layout, in shard order.
+    file_of: tensor -> file.
+    """
+
+    steps: tuple[RecipeStep, ...]
     shards: Mapping[str, tuple[Output, ...]]
-    files: Mapping[str, Layout]
+    files: Mapping[str, FileLayout]
     file_of: Mapping[str, str]
 
     @property
@@ -39,21 +45,21 @@ class Plan:
     def bytes_read(self) -> int:
         """Bytes of source tensors that the steps read."""
         stacked = sum(_rows_bytes(r.tensor, r.stop - r.start) for s in self.steps for r in s.inputs)
-        return stacked + sum(companion.tensor.nbytes for s in self.steps for companion in s.beside)
+        return stacked + sum(companion.tensor.nbytes for s in self.steps for companion in s.companions)
 
     def start(self, output: Output) -> int:
         """Absolute byte of the tensor's first element in its file."""
         return self.files[self.file_of[output.name]].starts[output.name]
 
 
-def make_plan(recipe: Recipe, max_shard_size: int) -> Plan:
+def plan_output(recipe: Recipe, max_shard_size: int) -> OutputPlan:
     """Names, shapes and row counts are checked here. Raises ConversionRefused."""
     outputs = [output for step in recipe.steps for output in step.outputs]
     _validate(recipe, outputs)
     shards = {file: tuple(held) for file, held in split(outputs, max_shard_size).items()}
     files = {file: lay_out(held) for file, held in shards.items()}
     file_of = {output.name: file for file, held in shards.items() for output in held}
-    return Plan(recipe.steps, shards, files, file_of)
+    return OutputPlan(recipe.steps, shards, files, file_of)
 
 
 def _validate(recipe: Recipe, outputs: list[Output]) -> None:
@@ -69,7 +75,7 @@ def _validate(recipe: Recipe, outputs: list[Output]) -> None:
         _validate_step(step)
 
 
-def _validate_step(step: Step) -> None:
+def _validate_step(step: RecipeStep) -> None:
     """The rows that come in are the rows that go out; a plain copy also keeps every byte."""
     for output in step.outputs:
         if not _holds(step, output):
@@ -78,7 +84,7 @@ def _validate_step(step: Step) -> None:
                 f"its shape {list(output.shape)} does not hold the {step.rows} rows that make it",
                 "report this as a fault of the converter",
             )
-    for companion in step.beside:
+    for companion in step.companions:
         if -(-step.rows // companion.each) != grid(companion.tensor)[0]:
             raise ConversionRefused(
                 companion.tensor.name,
@@ -88,7 +94,7 @@ def _validate_step(step: Step) -> None:
             )
 
 
-def _holds(step: Step, output: Output) -> bool:
+def _holds(step: RecipeStep, output: Output) -> bool:
     if step.data is not None:
         return not step.inputs and len(step.outputs) == 1 and len(step.data) == size_of(output)
     if step.kernel is None:
@@ -104,7 +110,7 @@ def _rows_bytes(tensor: Tensor, rows: int) -> int:
     return (rows * grid(tensor)[1] * BITS[tensor.dtype] + 7) // 8
 
 
-def as_checkpoint(plan: Plan, source: Checkpoint, target: Path) -> Checkpoint:
+def as_checkpoint(plan: OutputPlan, source: Checkpoint, target: Path) -> Checkpoint:
     """The table that opening the finished output must give, with the source's folder for side files."""
     tensors: dict[str, Tensor] = {}
     for file, outputs in plan.shards.items():

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
 
-# Weights of any engine, and what a trainer leaves beside them. tokenizer.model and merges stay: no suffix of
-# these.
+# Weights of any engine, and what a trainer leaves beside them. tokenizer.model and merges have none of these suffixes.
 _WEIGHTS = re.compile(
     r".*\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|gguf|ggml|onnx|onnx_data|ot|npz|pkl|pickle|distcp|mlmodel)"
     r"|.*\.(safetensors|bin|pt|pth|h5|msgpack)\.index\.json",
@@ -27,7 +26,11 @@ _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
 
 @dataclass(frozen=True, slots=True)
 class SideFiles:
-    """copied: name -> the regular file to copy from. left_out: name -> why."""
+    """The files beside the weights.
+
+    copied: name -> the regular file to copy from.
+    left_out: name -> why it is not copied.
+    """
 
     copied: Mapping[str, Path]
     left_out: Mapping[str, str]
@@ -36,9 +39,10 @@ class SideFiles:
 def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFiles:
     """Every regular file at the top of the source folder but weights, config and hidden ones.
 
-    left_out: what the converter does not want copied, and why. A symlink is followed only within the folder
-    or, in a hub cache, to the repository's own blobs: a stranger's folder must not pick files off this
-    machine.
+    left_out: what the converter does not want copied, and why.
+
+    A symlink is followed only within the folder or, in a hub cache, to the repository's own blobs: a downloaded
+    folder must not be able to name other files of this machine.
     """
     copied: dict[str, Path] = {}
     refused: dict[str, str] = {}
@@ -62,6 +66,7 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
 
 
 def _confined(path: Path, root: Path) -> bool:
+    """Whether a file really lies in the folder, or among the blobs of the folder's repository in a hub cache."""
     real, home = path.resolve(), root.resolve()
     if home in real.parents:
         return True

@@ -25,7 +25,7 @@ _SYNC_BYTES = 64 << 20
 
 
 def allocate(path: Path, nbytes: int) -> None:
-    """A new file with its space allocated: a full disk is found now, not after minutes of work."""
+    """Makes a new file and allocates its space, so that a full disk is found now and not after minutes of work."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         os.posix_fallocate(descriptor, 0, nbytes)
@@ -66,7 +66,7 @@ class Stream:
         self._sealing: Future[str] | None = None
 
     def write(self, start: int, data: NDArray[np.uint8]) -> None:
-        """`data` stands in the file from byte `start` on. The last byte of the file seals it.
+        """Takes the bytes of the file from byte `start` on. The last byte of the file seals it.
 
         Raises OSError, also for what the disk's threads met since the last call.
         """
@@ -93,7 +93,7 @@ class Stream:
         return self._sealing.result()
 
     def close(self) -> None:
-        """Lets go of a file that was not finished; of one that was, nothing is left to close."""
+        """Closes a file that was not finished; a finished one is closed already."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -114,7 +114,7 @@ class Stream:
                 self._flush()
 
     def _flush(self) -> None:
-        """Hands over what the window holds. Full windows follow each other, so that each begins with a block."""
+        """Gives what the window holds to the disk. Only full windows come before it, so each begins with a block."""
         if self._window is None:
             return
         self._reap()
@@ -127,7 +127,7 @@ class Stream:
             self._unsynced = 0
 
     def _reap(self) -> None:
-        """Raises what a write met that is over."""
+        """Raises what the finished writes met."""
         for future in [future for future in self._writing if future.done()]:
             self._writing.remove(future)
             future.result()
@@ -151,7 +151,7 @@ class Stream:
         self._next += count
 
     def _finish(self) -> Future[str]:
-        """What fills no block at the end goes through the page cache, after everything else."""
+        """Writes the last bytes, which do not fill a block, through the page cache after everything else."""
         rest = b""
         if self._window is not None:
             whole = self._filled // BLOCK * BLOCK

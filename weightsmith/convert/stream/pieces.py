@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.convert.plan.output_plan import Plan
-    from weightsmith.convert.protocol import Beside, Rows, Step
+    from weightsmith.convert.plan.output_plan import OutputPlan
+    from weightsmith.convert.protocol import Companion, RecipeStep, Rows
     from weightsmith.values.blocks import BlockReader
 
 # Of arithmetic: large enough that its steps, and waiting for its turn, cost little beside it. Of a copy: the disk's
@@ -28,8 +28,8 @@ COPY_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """Bytes of an output file, from byte `start` on."""
+class FileBytes:
+    """`data` stands in `file`, of the source or of the output, from byte `start` on."""
 
     file: str
     start: int
@@ -37,36 +37,36 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Bytes of a source file, from byte `start` on."""
+class PieceResult:
+    """What a piece writes, and what it read; valid until its maker makes the next piece.
 
-    file: str
-    start: int
-    data: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a piece gives to the output, and what of the source it was made of; valid until its hand's next piece.
-
-    read: None where the source's bytes do not lie together.
+    made: bytes of output files.
+    read: the bytes of the source that they were made of; None where these do not lie together.
     """
 
-    made: tuple[Made, ...]
-    read: Read | None = None
+    made: tuple[FileBytes, ...]
+    read: FileBytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Bytes that are known from the plan: a header, or a tensor made of no other."""
+class KnownPiece:
+    """Bytes that the plan holds: a header, or a tensor that is made of no other."""
 
-    made: Made
-    nbytes: int = 0
+    made: FileBytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the source that it reads: none."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """Bytes of one contiguous tensor that go to an output file as they are. tensor: cut to these, as U8."""
+class CopyPiece:
+    """Bytes of one contiguous tensor that go to an output file as they are.
+
+    file, start: where they go.
+    tensor: the tensor, cut to these bytes and seen as U8.
+    """
 
     file: str
     start: int
@@ -74,34 +74,41 @@ class Copy:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the source that it reads."""
         return self.tensor.nbytes
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows of one input of one step. first_row: where they go in the step's outputs."""
+class RowsPiece:
+    """Rows of one input of one step.
 
-    step: Step
+    first_row: the row of the step's stack with which they begin.
+    """
+
+    step: RecipeStep
     rows: Rows
     first_row: int
 
     @property
     def nbytes(self) -> int:
-        """Of the source."""
+        """Bytes of the source that it reads, those of companions not counted."""
         return (_bits(self.rows.tensor, self.rows.stop - self.rows.start) + 7) // 8
 
 
-def pieces(plan: Plan, done: Collection[str] = ()) -> Iterator[Given | Copy | Piece]:
-    """All the work, in the order of the files and of their bytes; but what only goes into the files `done`."""
+Piece: TypeAlias = KnownPiece | CopyPiece | RowsPiece
+
+
+def pieces(plan: OutputPlan, done: Collection[str] = ()) -> Iterator[Piece]:
+    """All the work, in the order of the files and of their bytes, except what goes into files of `done` alone."""
     for file, steps in _steps_by_file(plan).items():
         if file not in done:
-            yield Given(Made(file, 0, _bytes(plan.files[file].header)))
+            yield KnownPiece(FileBytes(file, 0, _bytes(plan.files[file].header)))
         for step in steps:
             if any(plan.file_of[output.name] not in done for output in step.outputs):
                 yield from _of_step(step, file, plan.start(step.outputs[0]))
 
 
-def stretches(plan: Plan) -> Iterator[tuple[str, int, int]]:
+def stretches(plan: OutputPlan) -> Iterator[tuple[str, int, int]]:
     """(file, start, stop) of the source's bytes in the order in which the pieces read them."""
     for steps in _steps_by_file(plan).values():
         for rows in (rows for step in steps for rows in step.inputs):
@@ -111,9 +118,9 @@ def stretches(plan: Plan) -> Iterator[tuple[str, int, int]]:
             yield rows.tensor.storage.file, start if rows.tensor.contiguous else -1, stop
 
 
-def _steps_by_file(plan: Plan) -> dict[str, list[Step]]:
+def _steps_by_file(plan: OutputPlan) -> dict[str, list[RecipeStep]]:
     """The work that begins in each file, in the order of its bytes."""
-    steps: dict[str, list[Step]] = {file: [] for file in plan.files}
+    steps: dict[str, list[RecipeStep]] = {file: [] for file in plan.files}
     for step in plan.steps:
         steps[plan.file_of[step.outputs[0].name]].append(step)
     for begun in steps.values():
@@ -121,9 +128,9 @@ def _steps_by_file(plan: Plan) -> dict[str, list[Step]]:
     return steps
 
 
-def _of_step(step: Step, file: str, start: int) -> Iterator[Given | Copy | Piece]:
+def _of_step(step: RecipeStep, file: str, start: int) -> Iterator[Piece]:
     if step.data is not None:
-        yield Given(Made(file, start, _bytes(step.data)))
+        yield KnownPiece(FileBytes(file, start, _bytes(step.data)))
     first = 0
     for rows in step.inputs:
         if step.kernel is None and rows.tensor.contiguous:
@@ -133,13 +140,13 @@ def _of_step(step: Step, file: str, start: int) -> Iterator[Given | Copy | Piece
         first += rows.stop - rows.start
 
 
-def _copies(rows: Rows, file: str, start: int) -> Iterator[Copy]:
+def _copies(rows: Rows, file: str, start: int) -> Iterator[CopyPiece]:
     begin, end = _bits(rows.tensor, rows.start) // 8, (_bits(rows.tensor, rows.stop) + 7) // 8
     for at in range(begin, end, COPY_BYTES):
-        yield Copy(file, start + at - begin, byte_range(rows.tensor, at, min(at + COPY_BYTES, end)))
+        yield CopyPiece(file, start + at - begin, byte_range(rows.tensor, at, min(at + COPY_BYTES, end)))
 
 
-def _rows(step: Step, rows: Rows, first: int) -> Iterator[Piece]:
+def _rows(step: RecipeStep, rows: Rows, first: int) -> Iterator[RowsPiece]:
     if BITS[rows.tensor.dtype] < 8:
         count = max(1, rows.stop - rows.start)  # rows need not end on a byte: never cut
     else:
@@ -147,7 +154,7 @@ def _rows(step: Step, rows: Rows, first: int) -> Iterator[Piece]:
     count = max(step.together, count // step.together * step.together)
     for start in range(rows.start, rows.stop, count):
         stop = min(start + count, rows.stop)
-        yield Piece(step, replace(rows, start=start, stop=stop), first + start - rows.start)
+        yield RowsPiece(step, replace(rows, start=start, stop=stop), first + start - rows.start)
 
 
 def _bits(tensor: Tensor, rows: int) -> int:
@@ -155,34 +162,38 @@ def _bits(tensor: Tensor, rows: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
-    """One worker: the buffers from which it reads the rows of a stack, those beside it, and bytes to copy."""
+class PieceMaker:
+    """Makes pieces in one thread.
 
-    plan: Plan
+    reader: the buffer for rows of a stack and for bytes to copy.
+    companions: the buffer for the rows that go along with a stack.
+    """
+
+    plan: OutputPlan
     reader: BlockReader
     companions: BlockReader
 
-    def do(self, piece: Given | Copy | Piece) -> Done:
+    def make(self, piece: Piece) -> PieceResult:
         """Raises what reading and kernels raise."""
-        if isinstance(piece, Given):
-            return Done((piece.made,))
-        if isinstance(piece, Copy):
+        if isinstance(piece, KnownPiece):
+            return PieceResult((piece.made,))
+        if isinstance(piece, CopyPiece):
             data = self.reader.block(piece.tensor, 0, piece.nbytes)[:, 0]
-            read = Read(piece.tensor.storage.file, piece.tensor.start, data)
-            return Done((Made(piece.file, piece.start, data),), read)
+            read = FileBytes(piece.tensor.storage.file, piece.tensor.start, data)
+            return PieceResult((FileBytes(piece.file, piece.start, data),), read)
         return self._compute(piece)
 
-    def _compute(self, piece: Piece) -> Done:
+    def _compute(self, piece: RowsPiece) -> PieceResult:
         step, rows, first = piece.step, piece.rows, piece.first_row
         block = self.reader.block(rows.tensor, rows.start, rows.stop)
         block.flags.writeable = False  # what was read is hashed after the kernel has seen it
         if step.kernel is None:
-            arrays: tuple[NDArray[Any], ...] = (np.ascontiguousarray(block),)
+            arrays: tuple[NDArray[np.generic], ...] = (np.ascontiguousarray(block),)
         else:
-            beside = tuple(self._beside(b, first, len(block)) for b in step.beside)
-            arrays = step.kernel((block, *beside), first)
+            companions = tuple(self._rows_of(c, first, len(block)) for c in step.companions)
+            arrays = step.kernel((block, *companions), first)
         made = tuple(
-            Made(
+            FileBytes(
                 self.plan.file_of[output.name],
                 self.plan.start(output) + first * array.nbytes // len(block),
                 array.reshape(-1).view(np.uint8),
@@ -190,15 +201,15 @@ class Hand:
             for output, array in zip(step.outputs, arrays, strict=True)
         )
         if not rows.tensor.contiguous:
-            return Done(made)
+            return PieceResult(made)
         start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
-        return Done(made, Read(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8)))
+        return PieceResult(made, FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8)))
 
-    def _beside(self, beside: Beside, first_row: int, rows: int) -> NDArray[Any]:
+    def _rows_of(self, companion: Companion, first_row: int, rows: int) -> NDArray[np.generic]:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
-        first, last = first_row // beside.each, (first_row + rows - 1) // beside.each
-        held = self.companions.block(beside.tensor, first, last + 1)
-        copied: NDArray[Any] = held[np.arange(first_row, first_row + rows) // beside.each - first]
+        first, last = first_row // companion.each, (first_row + rows - 1) // companion.each
+        held = self.companions.block(companion.tensor, first, last + 1)
+        copied: NDArray[np.generic] = held[np.arange(first_row, first_row + rows) // companion.each - first]
         return copied
 
 

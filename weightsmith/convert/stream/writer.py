@@ -2,79 +2,109 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.convert.stream.disk import Disk
 from weightsmith.convert.stream.ordered_file import Stream, allocate
-from weightsmith.convert.stream.pieces import PIECE_BYTES, Hand, pieces
+from weightsmith.convert.stream.pieces import PIECE_BYTES, PieceMaker, pieces
 from weightsmith.values.blocks import BlockReader
 from weightsmith.values.parallel import Tally, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.convert.plan.output_plan import Plan
-    from weightsmith.convert.stream.pieces import Copy, Done, Given, Piece, Read
+    from weightsmith.convert.plan.output_plan import OutputPlan
+    from weightsmith.convert.stream.pieces import FileBytes, Piece, PieceResult
+
+
+@dataclass(frozen=True, slots=True)
+class WriteObserver:
+    """Who is told what while weights are written.
+
+    finished: called with the name, the bytes and the hash of each file that is whole and on the disk, from a
+        thread of the disk's.
+    read: called with what was read of the source, where it lies together, in the order of the work and one at
+        a time.
+    progress: called with the bytes read so far, and with how many there are.
+    """
+
+    finished: Callable[[str, int, str], None]
+    read: Callable[[FileBytes], object]
+    progress: Callable[[int, int], None] | None = None
 
 
 def write_weights(
-    plan: Plan,
+    plan: OutputPlan,
     source: Checkpoint,
     folder: Path,
     workers: int,
     hash_name: str,
-    progress: Callable[[int, int], None] | None,
     done: Mapping[str, str],
-    finished: Callable[[str, int, str], None],
-    saw: Callable[[Read], object],
+    observer: WriteObserver,
 ) -> dict[str, str]:
     """Fills `folder` with the plan's files, on the disk; file -> hash. Memory: a few pieces per worker.
 
-    done: the files that are there already, with their hashes. finished: called for each of the others with its
-    bytes and its hash when it is whole and on the disk, from a thread of the disk's. saw: called with what was
-    read of the source, where it lies together, in the order of the work and one at a time.
+    done: the files that are there already, with their hashes.
 
     Raises OSError when the target cannot take them, CorruptCheckpoint when the source changes underneath,
     ConversionRefused from a kernel. The same plan gives the same bytes whatever the number of workers.
     """
-    for name, layout in plan.files.items():
-        if name not in done:
-            allocate(folder / name, layout.nbytes)
-    tally = Tally(plan.bytes_read, progress)
+    missing = {file: layout.nbytes for file, layout in plan.files.items() if file not in done}
+    for file, nbytes in missing.items():
+        allocate(folder / file, nbytes)
+    tally = Tally(plan.bytes_read, observer.progress)
     if done:
         tally.add(plan.bytes_read - sum(piece.nbytes for piece in pieces(plan, done)))
-    with ExitStack() as stack:
-        reader = stack.enter_context(TensorReader(source))
-        disk = Disk()
-        streams: dict[str, Stream] = {}
-        for name, layout in plan.files.items():
-            if name not in done:
-                streams[name] = Stream(folder / name, layout.nbytes, hash_name, disk, finished)
-                stack.callback(streams[name].close)
-        stack.enter_context(disk)  # left first: its threads use the files
 
-        def new_worker() -> Callable[[Given | Copy | Piece], Done]:
-            hand = Hand(plan, BlockReader(reader, PIECE_BYTES), BlockReader(reader))
+    def report_read(result: PieceResult) -> None:
+        if result.read is not None:
+            observer.read(result.read)
 
-            def work(piece: Given | Copy | Piece) -> Done:
-                made = hand.do(piece)
-                tally.add(piece.nbytes)
-                return made
+    with TensorReader(source) as reader, _streams(folder, missing, hash_name, observer) as streams:
 
-            return work
-
-        def tell(work: Done) -> None:
-            if work.read is not None:
-                saw(work.read)
-
-        def write(work: Done) -> None:
-            for part in work.made:
-                if part.file not in done:
+        def write(result: PieceResult) -> None:
+            for part in result.made:
+                if part.file in streams:
                     streams[part.file].write(part.start, part.data)
 
-        in_order(pieces(plan, done), new_worker, (tell, write), workers)
-        return {name: done[name] if name in done else streams[name].sealed() for name in plan.files}
+        new_worker = _worker_factory(plan, reader, tally)
+        in_order(pieces(plan, done), new_worker, (report_read, write), workers)
+        return {file: done[file] if file in done else streams[file].sealed() for file in plan.files}
+
+
+@contextmanager
+def _streams(
+    folder: Path, sizes: Mapping[str, int], hash_name: str, observer: WriteObserver
+) -> Iterator[dict[str, Stream]]:
+    """File -> the stream that fills it. sizes: allocated file -> bytes."""
+    disk = Disk()
+    with ExitStack() as stack:
+        streams = {}
+        for file, nbytes in sizes.items():
+            streams[file] = Stream(folder / file, nbytes, hash_name, disk, observer.finished)
+            stack.callback(streams[file].close)
+        stack.enter_context(disk)  # left first: its threads use the files
+        yield streams
+
+
+def _worker_factory(
+    plan: OutputPlan, reader: TensorReader, tally: Tally
+) -> Callable[[], Callable[[Piece], PieceResult]]:
+    """Makes one worker for each thread, with buffers of its own."""
+
+    def new_worker() -> Callable[[Piece], PieceResult]:
+        maker = PieceMaker(plan, BlockReader(reader, PIECE_BYTES), BlockReader(reader))
+
+        def work(piece: Piece) -> PieceResult:
+            result = maker.make(piece)
+            tally.add(piece.nbytes)
+            return result
+
+        return work
+
+    return new_worker

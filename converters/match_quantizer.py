@@ -33,8 +33,13 @@ _CODES_THAT_AGREE = 0.9995
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """equal, codes: how many of `numbers` sampled ones are equal to the bit (-0 is 0), and of the same sign."""
+class QuantizerMatch:
+    """How well a quantizer reproduces a fused checkpoint.
+
+    numbers: how many numbers were sampled, in so many `tensors`.
+    equal: how many of these come out equal to the bit (-0 counts as 0).
+    codes: how many come out with the same sign.
+    """
 
     quantizer: Quantizer
     numbers: int
@@ -53,7 +58,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """The same rows, latent and fused, as patterns."""
+    """The same rows of one weight, latent and fused, as bit patterns.
+
+    source, target: the dtypes of the latent and of the fused rows.
+    """
 
     latent: NDArray[np.generic]
     source: str
@@ -61,11 +69,13 @@ class _Pair:
     target: str
 
 
-def match(checkpoint: Checkpoint, reference: Path, group_size: int | None) -> Match:
+def match_quantizer(checkpoint: Checkpoint, reference: Path, group_size: int | None) -> QuantizerMatch:
     """The quantizer that comes nearest to the fused checkpoint at `reference`.
 
-    group_size: the only one to try; None for the one that the reference's numbers show. Raises ConversionRefused
-    when the reference is not fused, not of this model, or made in no way that is known here.
+    checkpoint: the latent weights.
+    group_size: the only one to try; None for the one that the reference's numbers show.
+
+    Raises ConversionRefused when the reference is not fused, not of this model, or made in no way that is known here.
     """
     fused = open_checkpoint(reference)
     size = _group_size(fused) if group_size is None else group_size
@@ -133,7 +143,7 @@ def _sample(checkpoint: Checkpoint, fused: Checkpoint, names: Sequence[str]) -> 
     return pairs
 
 
-def _compare(pairs: Sequence[_Pair], quantizer: Quantizer) -> Match:
+def _compare(pairs: Sequence[_Pair], quantizer: Quantizer) -> QuantizerMatch:
     numbers = equal = codes = 0
     for pair in pairs:
         fmt = FORMATS[pair.target]
@@ -147,4 +157,4 @@ def _compare(pairs: Sequence[_Pair], quantizer: Quantizer) -> Match:
         shift = fmt.word.type(fmt.width - 1)
         same = ((ours == 0) == (theirs == 0)) & ((ours >> shift) == (theirs >> shift))
         codes += int(np.count_nonzero(same))
-    return Match(quantizer, numbers, equal, codes, len(pairs))
+    return QuantizerMatch(quantizer, numbers, equal, codes, len(pairs))

@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
-from weightsmith.convert.plan.dtype_names import CONFIG_NAMES
-from weightsmith.convert.protocol import REMOVED, Output, Step
+from weightsmith.convert.protocol import REMOVED, Output, RecipeStep
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes.modelslim import DESCRIPTION_FILE
 from weightsmith.schemes.packed_words import pack
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.ternary_codes import NotTernaryError, ternary_codes
-
-from .scaled import DESCRIPTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from weightsmith.convert.protocol import Kernel, Recipe
+    from weightsmith.checkpoint.arrays import Bits
+    from weightsmith.convert.protocol import Arrays, Kernel, Recipe
 
-LAYOUTS = ("int4", "w8a16")
+PackLayout = Literal["int4", "w8a16"]
+LAYOUTS: tuple[PackLayout, ...] = ("int4", "w8a16")
 # vLLM's CPU kernel for 4-bit weights (CPUWNA16LinearKernel) takes only such rows and columns.
 _VLLM_CPU_MULTIPLE = 32
 _PER_WORD = 8
@@ -40,16 +41,22 @@ _STRIP = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Fused rows of dtype `source` to codes and scales of dtype `scale`. fuse: makes them from latent ones first."""
+    """Fused rows to codes and scales.
+
+    tensor: the name of the weight, for messages.
+    fuse: makes fused rows from latent ones; None where they are fused already.
+    source: the dtype of the fused rows.
+    scale: the dtype of the scales to write.
+    """
 
     tensor: str
     fuse: Kernel | None
     source: str
     scale: str
     group_size: int
-    layout: str
+    layout: PackLayout
 
-    def __call__(self, blocks: tuple[NDArray[Any], ...], first_row: int) -> tuple[NDArray[Any], ...]:
+    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
         fused = self.fuse(blocks, first_row)[0] if self.fuse is not None else blocks[0]
         patterns = fused.view(FORMATS[self.source].word)
         step = max(1, _STRIP // patterns.shape[1])
@@ -59,7 +66,7 @@ class Pack:
         ]
         return tuple(np.concatenate(parts) for parts in zip(*strips, strict=True))
 
-    def _pack(self, patterns: NDArray[Any], first_row: int) -> tuple[NDArray[Any], ...]:
+    def _pack(self, patterns: Bits, first_row: int) -> Arrays:
         try:
             codes, magnitudes = ternary_codes(patterns, FORMATS[self.source], self.group_size)
         except NotTernaryError as error:
@@ -73,7 +80,7 @@ class Pack:
             return pack(codes, 4), scales
         return codes, scales, np.zeros_like(scales)
 
-    def _rounded(self, patterns: NDArray[Any]) -> NDArray[Any]:
+    def _rounded(self, patterns: Bits) -> NDArray[np.generic]:
         """The scales in the dtype that is written: only such as it holds exactly."""
         source, target = FORMATS[self.source], FORMATS[self.scale]
         scales, _ = cast(patterns.view(array_type(source)), source, target)
@@ -87,8 +94,14 @@ class Pack:
         return scales
 
 
-def pack_step(step: Step, layout: str, group_size: int, fuse: Kernel | None, dtype: str) -> tuple[Step, ...]:
-    """The steps that write a linear weight packed. step: the one that would write it plainly, in its own dtype.
+def pack_step(
+    step: RecipeStep, layout: PackLayout, group_size: int, fuse: Kernel | None, dtype: str
+) -> tuple[RecipeStep, ...]:
+    """The steps that write a linear weight packed.
+
+    step: the one that would write it plainly, in its own dtype.
+    fuse: makes fused rows of dtype `dtype` from latent ones; None where they are fused already.
+    dtype: of the scales.
 
     Raises ConversionRefused where the layout cannot hold it.
     """
@@ -116,18 +129,21 @@ def pack_step(step: Step, layout: str, group_size: int, fuse: Kernel | None, dty
     shape = Output(f"{module}weight_shape", "I64", (2,))
     return (
         replace(step, outputs=(packed, scale), kernel=kernel),
-        Step((shape,), (), data=np.array([rows, cols], "<i8").tobytes()),
+        RecipeStep((shape,), (), data=np.array([rows, cols], "<i8").tobytes()),
     )
 
 
-def packed_recipe(recipe: Recipe, layout: str, group_size: int, packed: Sequence[str]) -> Recipe:
-    """The recipe with what tells a loader about the packed weights (their names: `packed`)."""
+def packed_recipe(recipe: Recipe, layout: PackLayout, group_size: int, packed: Sequence[str]) -> Recipe:
+    """The recipe with what tells a loader about the packed weights.
+
+    packed: their names in the source.
+    """
     if layout == "w8a16":
         named = {"model_quant_type": "W8A16", **_description(recipe, packed)}
         text = json.dumps(named, indent=2, ensure_ascii=False) + "\n"
         return replace(
             recipe,
-            files={**recipe.files, DESCRIPTION: text.encode()},
+            files={**recipe.files, DESCRIPTION_FILE: text.encode()},
             config={**recipe.config, "quantization_config": REMOVED},
             notes=(*recipe.notes, "vLLM Ascend needs `--quantization ascend` for it"),
         )
@@ -165,7 +181,7 @@ def packing_dtype(dtype: str | None) -> str:
     """The dtype of the scales. Raises ConversionRefused for one that no loader takes."""
     if dtype == "F32":
         raise ConversionRefused(
-            "--dtype", "float32 scales are read by no engine", f"choose {CONFIG_NAMES['BF16']}"
+            "--dtype", "float32 scales are read by no engine", f"choose {TORCH_NAMES['BF16']}"
         )
     return dtype or "BF16"
 

@@ -18,9 +18,9 @@ from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.convert.finish.digests import digest
 from weightsmith.convert.plan.choose import gather
-from weightsmith.convert.plan.output_plan import make_plan
-from weightsmith.convert.stream.along import Along, read_in_order
-from weightsmith.convert.stream.pieces import Read
+from weightsmith.convert.plan.output_plan import plan_output
+from weightsmith.convert.stream.pieces import FileBytes
+from weightsmith.convert.stream.source_hashes import SourceHasher, files_read_in_order
 from weightsmith.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def sharded(folder: Path) -> Path:
 
 
 def followed(source: Path, limit: int = 10**12) -> set[str]:
-    return read_in_order(make_plan(plain_recipe(gather(open_checkpoint(source)), None), limit))
+    return files_read_in_order(plan_output(plain_recipe(gather(open_checkpoint(source)), None), limit))
 
 
 @pytest.mark.parametrize("order", [{}, {"dtype": "float32"}, {"converter": "ternary"}])
@@ -71,22 +71,22 @@ def test_the_hashes_are_those_of_the_files(tmp_path: Path, layout: str, order: d
 def test_bytes_that_were_not_read_are_hashed_all_the_same(tmp_path: Path) -> None:
     data = np.frombuffer(random.Random(0).randbytes(5_000_000), np.uint8)
     (tmp_path / "file").write_bytes(data)
-    along = Along(tmp_path, {"file": len(data)}, "blake3")
+    hasher = SourceHasher(tmp_path, {"file": len(data)}, "blake3")
     for start, stop in (
         (1000, 1_000_000),
         (1_000_000, 1_000_000),
         (1_000_000, 1_000_001),
         (4_000_000, 4_500_000),
     ):
-        along.saw(Read("file", start, data[start:stop]))
-    along.saw(Read("another", 0, data))
-    assert along.digests() == {"file": (len(data), digest(tmp_path / "file", "blake3"))}
+        hasher.add(FileBytes("file", start, data[start:stop]))
+    hasher.add(FileBytes("another", 0, data))
+    assert hasher.digests() == {"file": (len(data), digest(tmp_path / "file", "blake3"))}
 
 
 def test_a_file_that_shrinks_has_no_hash(tmp_path: Path) -> None:
     source = sharded(tmp_path / "source")
     (file, *_) = sizes = open_checkpoint(source).files
-    along = Along(source, {file: sizes[file]}, "blake3")
+    hasher = SourceHasher(source, {file: sizes[file]}, "blake3")
     os.truncate(source / file, 1000)
     with pytest.raises(CorruptCheckpoint, match="ends at byte 1,000"):
-        along.digests()
+        hasher.digests()

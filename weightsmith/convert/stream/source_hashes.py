@@ -1,4 +1,4 @@
-"""Hashes source files along the way, from the bytes that are read for the conversion, where their order allows it."""
+"""Hashes source files from the bytes that the conversion reads anyway, where it reads them in their order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.hashing import Hasher
-    from weightsmith.convert.plan.output_plan import Plan
-    from weightsmith.convert.stream.pieces import Read
+    from weightsmith.convert.plan.output_plan import OutputPlan
+    from weightsmith.convert.stream.pieces import FileBytes
 
 _CHUNK = 1 << 20
 
 
-def read_in_order(plan: Plan) -> set[str]:
+def files_read_in_order(plan: OutputPlan) -> set[str]:
     """The source files whose tensors are read in the order of their bytes, no byte twice."""
     reached: dict[str, int] = {}
     others: set[str] = set()
@@ -30,17 +30,27 @@ def read_in_order(plan: Plan) -> set[str]:
     return reached.keys() - others
 
 
-class Along:
-    """The hashes of some files of one folder. What was not read for the conversion is read here, in between."""
+class SourceHasher:
+    """Hashes some files of one folder from the bytes that the conversion reads.
+
+    What the conversion does not read, such as headers, is read here when its turn comes.
+    """
 
     def __init__(self, root: Path, sizes: Mapping[str, int], hash_name: str) -> None:
-        """sizes: file -> bytes."""
+        """root: the folder.
+
+        sizes: the files to hash -> how many bytes they have.
+        hash_name: one of HASHES.
+        """
         self._root, self._sizes = root, sizes
         self._hashers: dict[str, Hasher] = {file: new_hasher(hash_name) for file in sizes}
         self._next = dict.fromkeys(sizes, 0)
 
-    def saw(self, read: Read) -> None:
-        """These bytes were read. One thread at a time, in the order of each file's bytes. Raises as `digests`."""
+    def add(self, read: FileBytes) -> None:
+        """Hashes bytes that were read. Call it from one thread at a time, in the order of each file's bytes.
+
+        Bytes of other files are passed over. Raises as `digests`.
+        """
         if read.file in self._hashers and len(read.data):
             self._fill(read.file, read.start)
             self._hashers[read.file].update(read.data.data)

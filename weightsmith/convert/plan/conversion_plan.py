@@ -1,0 +1,94 @@
+"""The whole conversion before any data is read: converter, weights, config, side files; nothing is written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.convert.plan.choose import choose
+from weightsmith.convert.plan.output_config import apply, compare, encode, true_config
+from weightsmith.convert.plan.output_plan import as_checkpoint, plan_output
+from weightsmith.convert.plan.set_options import check_options
+from weightsmith.convert.plan.shards import INDEX, index
+from weightsmith.convert.plan.side_files import find_side_files
+from weightsmith.schemes import packed_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.convert.plan.output_config import ConfigChange
+    from weightsmith.convert.plan.output_plan import OutputPlan
+    from weightsmith.convert.plan.side_files import SideFiles
+    from weightsmith.convert.protocol import Recipe
+    from weightsmith.convert.request import ConversionRequest, ConversionSource
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """What will be written, and why.
+
+    converter, reason: the converter's name, and why it was chosen.
+    target: the real path of the folder to write, links followed.
+    recipe: what the converter wants written.
+    weights: every weights file, header and offset.
+    table: what opening the finished output must find.
+    made: the other files whose bytes are known already, name -> bytes: index, config, the recipe's own.
+    side_files: what is copied from the source, and what is not.
+    config_changes: what becomes of the source's config.
+    """
+
+    converter: str
+    reason: str
+    target: Path
+    recipe: Recipe
+    weights: OutputPlan
+    table: Checkpoint
+    made: Mapping[str, bytes]
+    side_files: SideFiles
+    config_changes: tuple[ConfigChange, ...]
+
+
+def make_plan(request: ConversionRequest, source: ConversionSource, target: Path) -> ConversionPlan:
+    """Chooses the converter, and plans what it wants written into `target`. Raises ConversionRefused."""
+    checkpoint, evidence = source.checkpoint, source.evidence
+    converter, reason = choose(evidence, request.converter)
+    check_options(converter, request.options)
+    recipe = converter.plan(evidence, request.options, request.dtype)
+    weights = plan_output(recipe, request.max_shard_bytes)
+    table = as_checkpoint(weights, checkpoint, target)
+    config = _output_config(source, table, recipe)
+    written_anew = dict.fromkeys(recipe.files, "written anew")
+    side_files = find_side_files(checkpoint, {**recipe.left_out, **written_anew})
+    return ConversionPlan(
+        converter=converter.name,
+        reason=reason,
+        target=target,
+        recipe=recipe,
+        weights=weights,
+        table=table,
+        made=_made_files(recipe, weights, config),
+        side_files=side_files,
+        config_changes=compare(evidence.config, config),
+    )
+
+
+def _output_config(source: ConversionSource, table: Checkpoint, recipe: Recipe) -> dict[str, object] | None:
+    """The config of the output, as its shapes prove it and the converter changes it; None when there is none."""
+    # Packed tensors do not show the model's shapes; the side that is not packed does.
+    packed_by_us = packed_tensors(table) and not packed_tensors(source.checkpoint)
+    shown = source.checkpoint if packed_by_us else table
+    return apply(true_config(shown, source.evidence.config), recipe.config)
+
+
+def _made_files(recipe: Recipe, weights: OutputPlan, config: Mapping[str, object] | None) -> dict[str, bytes]:
+    made = dict(recipe.files)
+    index_bytes = index(weights.shards)
+    if index_bytes is not None:
+        made[INDEX] = index_bytes
+    if config is not None:
+        made[CONFIG] = encode(config)
+    return made

@@ -1,0 +1,54 @@
+"""What a conversion starts from: what the user asked for, and the source as it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.convert.protocol import SourceEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionRequest:
+    """What was asked, parsed and checked.
+
+    source, target: paths as the user wrote them.
+    converter: a name, or None to choose by evidence.
+    options: the `--set` pairs.
+    dtype: the safetensors name of the dtype to cast to; None to keep each tensor's own.
+    max_shard_bytes: of the tensors in one output file.
+    workers: threads; the bytes written do not depend on it.
+    hash_name: one of HASHES.
+    dry_run: stop after the plan; nothing is written.
+    resume: keep what a killed run of the same work has finished.
+    """
+
+    source: Path
+    target: Path
+    converter: str | None
+    options: Mapping[str, str]
+    dtype: str | None
+    max_shard_bytes: int
+    workers: int
+    hash_name: str
+    dry_run: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionSource:
+    """The source, read as far as its headers and a sample.
+
+    files: those that decide the output: weights, index and config.
+    stamps: file -> what the file system said of it before anything was read.
+    """
+
+    checkpoint: Checkpoint
+    evidence: SourceEvidence
+    files: tuple[str, ...]
+    stamps: Mapping[str, tuple[int, ...]]
