@@ -24,7 +24,7 @@ BELOW = {
     "convert": {"process", "checkpoint", "schemes", "shapes", "values", "converters"},
     "converters": {"checkpoint", "schemes", "shapes", "values", "convert"},
     "verify": {"process", "checkpoint", "schemes", "shapes", "values", "report"},
-    "report": {"verify"},
+    "report": {"process", "verify"},
     "machine": {"process"},
     "vllm_plugin": set(),
     "render": {"process", "checkpoint", "shapes", "values", "convert", "verify", "machine", "report"},
@@ -80,6 +80,140 @@ def test_rooms_that_read_never_import_torch(path: Path) -> None:
         assert not {name.split(".")[0] for name in imports_when_loaded(path)} & HEAVY
     elif room(path) in {"checkpoint", "shapes", "values", "convert", "converters", "cli", "render", "errors"}:
         assert not {name.split(".")[0] for name in imports(path)} & HEAVY
+
+
+def test_the_reference_knows_nothing_of_the_learner() -> None:
+    """`infer-config --check` asks transformers; it need not import what learns pages from it."""
+    for path in (ROOT / "weightsmith" / "shapes" / "reference").glob("*.py"):
+        assert not [name for name in imports(path) if name.startswith("weightsmith.shapes.learn")], path
+
+
+# What starts processes, handles signals, or puts files into place; `weightsmith.process` has a function for each.
+PROCESS_MODULES = {"subprocess", "multiprocessing", "signal", "pty"}
+OS_CALLS = re.compile(
+    r"fork|forkpty|posix_spawnp?|spawn[lv]p?e?|exec[lv]p?e?|system|popen|kill|killpg"
+    r"|rename|renames|replace|link|symlink|fsync|fdatasync|p?writev?|sendfile|truncate|ftruncate|posix_fallocate|mkfifo"
+)
+PATH_CALLS = {"write_text", "write_bytes", "touch", "rename", "hardlink_to", "symlink_to"}
+OTHER_CALLS = re.compile(
+    r"shutil\.(copy\w*|move)|tempfile\.(mkstemp|\w*TemporaryFile)|(\w+\.)?(save_file|tofile|ProcessPoolExecutor)"
+)
+WRITING_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT"}
+# File -> what it may do nevertheless, and why.
+EXCEPTIONS = {
+    # Weights are written past the page cache, from several threads, each file synced once at its end.
+    "weightsmith/convert/stream/ordered_file.py": {
+        "os.open for writing",
+        "os.posix_fallocate",
+        "os.ftruncate",
+        "os.fdatasync",
+        "os.fsync",
+    },
+    "weightsmith/convert/stream/disk.py": {"os.pwrite"},
+    # Children leave arrays in the folder that is theirs alone; the parent reads them and removes it.
+    "weightsmith/verify/engine/logprobs.py": {"save_file"},
+    "weightsmith/verify/reference/worker.py": {"save_file"},
+    "weightsmith/verify/selftest/worker.py": {"save_file"},
+    # The library writes to a path by itself: to one in a temporary folder, which process.durable then copies.
+    "weightsmith/verify/measure/baseline.py": {"save_file"},
+}
+
+
+def ground_work(path: Path) -> set[str]:
+    """What a file does that is the ground floor's: imports of PROCESS_MODULES, and calls that start or write."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {name for name in imports(path) if name.split(".")[0] in PROCESS_MODULES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in {"os", "shutil"}:
+            found |= {
+                f"{node.module}.{alias.name}" for alias in node.names if _is_ground(node.module, alias.name)
+            }
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os":
+            if OS_CALLS.fullmatch(node.attr):
+                found.add(f"os.{node.attr}")  # also where it is only handed on, as to a thread
+        elif isinstance(node, ast.Call):
+            found |= _writes(node)
+    return found
+
+
+def _is_ground(module: str, name: str) -> bool:
+    return bool(OS_CALLS.fullmatch(name) if module == "os" else OTHER_CALLS.fullmatch(f"shutil.{name}"))
+
+
+def _writes(call: ast.Call) -> set[str]:
+    name = ast.unparse(call.func)
+    method = name.rpartition(".")[2]
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if OTHER_CALLS.fullmatch(name):
+        return {name.rpartition(".")[2] if "save_file" in name else name}
+    if name == "os.open":
+        names = {n.attr for value in values for n in ast.walk(value) if isinstance(n, ast.Attribute)}
+        return {"os.open for writing"} if names & WRITING_FLAGS and "devnull" not in names else set()
+    if isinstance(call.func, ast.Attribute) and method in PATH_CALLS:
+        return {method}
+    # str.replace takes two arguments, and dataclasses.replace is no method.
+    if (
+        method == "replace"
+        and isinstance(call.func, ast.Attribute)
+        and (len(values), len(call.keywords)) == (1, 0)
+    ):
+        return {"Path.replace"}
+    modes = [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+    if method in {"open", "fdopen"} and any(re.fullmatch(r"[rbt]*[wax+][rbt+]*", mode) for mode in modes):
+        return {"open for writing"}
+    return set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_ground_floor_starts_processes_handles_signals_and_writes_files(path: Path) -> None:
+    if room(path) != "process":
+        assert ground_work(path) == EXCEPTIONS.get(str(path.relative_to(ROOT)), set())
+
+
+def test_every_exception_is_of_a_file_that_is_there() -> None:
+    assert {path for path in EXCEPTIONS if not (ROOT / path).is_file()} == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import subprocess",
+        "from multiprocessing import Pool",
+        "from signal import SIGALRM",
+        "os.replace(a, b)",
+        "pool.submit(os.fsync, descriptor)",
+        "from os import rename",
+        "path.replace(target)",
+        "path.rename(target)",
+        "path.write_text('x')",
+        "path.open('wb')",
+        "path.open(mode='a', encoding='utf-8')",
+        "open(path, 'r+')",
+        "os.open(path, os.O_WRONLY | os.O_CREAT)",
+        "shutil.copyfile(a, b)",
+        "save_file(arrays, path)",
+        "tempfile.NamedTemporaryFile()",
+    ],
+)
+def test_the_rule_sees_each_way_around_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.py").write_text(line)
+    assert ground_work(tmp_path / "a.py")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "text.replace('a', 'b')",
+        "replace(plan, name='x')",
+        "path.open()",
+        "path.open('rb')",
+        "os.open(path, os.O_RDONLY)",
+        "os.open(os.devnull, os.O_WRONLY)",
+    ],
+)
+def test_the_rule_lets_reading_alone(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.py").write_text(line)
+    assert not ground_work(tmp_path / "a.py")
 
 
 def test_only_render_prints() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,19 @@ def test_a_type_that_the_catalog_lacks_is_learned_at_run_time(
 def test_trust_without_a_reason_is_a_usage_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(commands, ["infer-config", str(tmp_path), "--trust-remote-code"])
     assert done.exit_code == 2 and "nothing else runs code" in done.output
+
+
+def test_neither_check_nor_its_child_imports_the_learner(tmp_path: Path) -> None:
+    write_headers_only(tmp_path, reference_shapes("llama", SIZES))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    code = (
+        "import json, sys\nfrom click.testing import CliRunner\nfrom weightsmith.cli import commands\n"
+        "done = CliRunner().invoke(commands, ['infer-config', sys.argv[1], '--check', '--json'])\n"
+        "assert json.loads(done.stdout)['proof']['verdict'] == 'holds', done.output\n"
+        "from weightsmith.shapes.reference.proof_worker import answer\n"
+        "assert answer({'config': json.loads(sys.argv[2]), 'code': None})['shapes']\n"
+        "print([name for name in sys.modules if name.startswith('weightsmith.shapes.learn')])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), json.dumps(CONFIG)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

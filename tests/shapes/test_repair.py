@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -77,3 +78,26 @@ def test_the_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     before = stat.S_IMODE(path.stat().st_mode)
     replace_config(path, "two")
     assert stat.S_IMODE(path.stat().st_mode) == before
+
+
+def test_links_that_wait_in_a_strangers_folder_send_no_write_elsewhere(tmp_path: Path) -> None:
+    """The name of the unfinished file once held the process id, and whoever guessed it could put a link there."""
+    victim, folder = tmp_path / "victim", tmp_path / "hostile"
+    victim.write_text("precious")
+    folder.mkdir()
+    path = folder / "config.json"
+    path.symlink_to(victim)
+    for name in (f".config.json.{os.getpid()}.tmp", "config.json.part", "config.json.bak"):
+        (folder / name).symlink_to(victim)
+    assert replace_config(path, "two") == folder / "config.json.bak.1"
+    assert victim.read_text() == "precious"
+    assert (path.is_symlink(), path.read_text()) == (False, "two")
+    assert (folder / "config.json.bak.1").read_text() == "precious"
+
+
+def test_a_backup_that_a_dangling_link_takes_the_place_of_is_kept_under_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("one")
+    (tmp_path / "config.json.bak").symlink_to(tmp_path / "elsewhere")
+    assert replace_config(path, "two") == tmp_path / "config.json.bak.1"
+    assert not (tmp_path / "elsewhere").exists()
