@@ -1,4 +1,4 @@
-"""Each scheme knows its own layout, and no other takes it for its own."""
+"""Each scheme knows its own layout, and no other takes it for its own. Whole checkpoints: tests/shapes/test_packed."""
 
 from __future__ import annotations
 

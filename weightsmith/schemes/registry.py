@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.schemes import bitsandbytes, compressed_tensors
+from weightsmith.schemes import bitsandbytes, compressed_tensors_layouts
 from weightsmith.schemes.awq import awq
 from weightsmith.schemes.bitnet import bitnet
 from weightsmith.schemes.fp8_block import fp8_block
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 SCHEMES: tuple[Callable[[StoredModule], PackedWeight | None], ...] = (
     gptq,
     awq,
-    compressed_tensors.packed_words_or_fp4,
+    compressed_tensors_layouts.packed_words_or_fp4,
     fp8_block,
     bitsandbytes.eight_bit,
     bitnet,
     modelslim,
-    compressed_tensors.codes_of_eight_bits,
+    compressed_tensors_layouts.codes_of_eight_bits,
     mxfp4,
     bitsandbytes.four_bit,
 )
