@@ -27,8 +27,9 @@ BELOW = {
     "report": {"verify"},
     "machine": {"process"},
     "vllm_plugin": set(),
-    "render": {"process", "checkpoint", "shapes", "values", "convert", "verify", "machine", "report"},
-    "cli": {"checkpoint", "shapes", "values", "convert", "verify", "machine", "render"},
+    "library": {"process", "checkpoint", "shapes", "values", "convert", "verify", "machine", "report"},
+    "cli": {"process", "checkpoint", "shapes", "values", "convert", "verify", "machine", "library"},
+    "__main__": {"cli"},
 }
 HEAVY = {"torch", "transformers", "vllm", "torch_npu", "vllm_ascend"}
 
@@ -78,12 +79,21 @@ def imports_when_loaded(path: Path) -> set[str]:
 def test_rooms_that_read_never_import_torch(path: Path) -> None:
     if {"learn", "reference"} & set(path.parts):  # what asks transformers itself does so inside functions
         assert not {name.split(".")[0] for name in imports_when_loaded(path)} & HEAVY
-    elif room(path) in {"checkpoint", "shapes", "values", "convert", "converters", "cli", "render", "errors"}:
+    elif room(path) in {
+        "checkpoint",
+        "shapes",
+        "values",
+        "convert",
+        "converters",
+        "cli",
+        "library",
+        "errors",
+    }:
         assert not {name.split(".")[0] for name in imports(path)} & HEAVY
 
 
-def test_only_render_prints() -> None:
-    allowed = {"render.py"}
+def test_only_the_terminal_prints() -> None:
+    allowed = {"terminal.py"}
     for path in SOURCES:
         if path.name in allowed or path.stem.endswith(("worker", "probe")):
             continue  # children speak to their parent, not to the user

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.values.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """quantization: the scheme and by whose word, None when nothing is packed. survey: None unless asked for."""
+    """What a checkpoint is made of.
+
+    quantization: the scheme and by whose word, None when nothing is packed.
+    survey: what the numbers show, None unless asked for.
+    hashes: (file, verdict) against weightsmith.json, None unless asked for.
+    """
 
     checkpoint: Checkpoint
     quantization: Mapping[str, str] | None
     survey: Survey | None
+    hashes: tuple[tuple[str, HashVerdict], ...] | None = None
+
+    @property
+    def as_written(self) -> bool:
+        """Every hashed file is still what was written; true when none was hashed. Files beside them do not matter."""
+        return all(verdict in ("same", "not listed") for _, verdict in self.hashes or ())
 
     def document(self) -> dict[str, Any]:
         """The JSON of the command line's contract."""
@@ -37,13 +49,16 @@ class Inspection:
             }
             for t in self.checkpoint.tensors.values()
         ]
-        return {
+        document = {
             "command": "inspect",
             "checkpoint": self.checkpoint.summary(),
             "tensors": tensors,
             "quantization": None if self.quantization is None else dict(self.quantization),
             **(self.survey.document() if self.survey else {}),
         }
+        if self.hashes is not None:
+            document["hashes"] = [{"file": file, "verdict": verdict} for file, verdict in self.hashes]
+        return document
 
 
 def inspect(

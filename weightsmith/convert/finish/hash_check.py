@@ -14,17 +14,14 @@ from weightsmith.values.parallel import default_workers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from weightsmith.checkpoint.manifest_file import RecordedFile
-
-SAME, CHANGED, SIZE, MISSING, EXTRA = "same", "changed", "other size", "missing", "not listed"
+    from weightsmith.checkpoint.manifest_file import HashVerdict, RecordedFile
 
 
-def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, str]]:
+def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, HashVerdict]]:
     """(file, verdict) for each file that the manifest lists, in its order, then for those that it does not.
 
-    Verdicts: SAME, CHANGED (same size, other bytes), SIZE, MISSING, EXTRA (somebody put it there; hidden files
-    are left out). The manifest itself is not listed: whoever can change a file can change it too. Raises
-    MissingInput or InvalidConfig when there is no manifest to go by.
+    Hidden files that it does not list are left out. The manifest itself is not listed: whoever can change a file
+    can change it too. Raises MissingInput or InvalidConfig when there is no manifest to go by.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -33,15 +30,16 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, st
     verdicts = [(file.name, _verdict(folder / file.name, file, name, threads)) for file in listed]
     known = {file.name for file in listed} | {MANIFEST}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
-    return verdicts + [(file, EXTRA) for file in extra]
+    unlisted: list[tuple[str, HashVerdict]] = [(file, "not listed") for file in extra]
+    return verdicts + unlisted
 
 
-def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> str:
+def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
     if not path.is_file():
-        return MISSING
+        return "missing"
     if path.stat().st_size != stated.nbytes:
-        return SIZE
-    return SAME if digest(path, name, threads or default_workers()) == stated.digest else CHANGED
+        return "other size"
+    return "same" if digest(path, name, threads or default_workers()) == stated.digest else "changed"
 
 
 def _read(path: Path) -> tuple[str, tuple[RecordedFile, ...]]:
