@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,7 @@
-"""The only place that prints: tables for people, one JSON document for scripts, progress on a terminal, exit codes."""
+"""The only place that prints: tables for people, one JSON document for scripts, progress on a terminal, exit codes.
+
+click itself prints help and complaints about usage.
+"""
 
 from __future__ import annotations
 
