@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
+from weightsmith.version import __version__
+
 # Type checkers take this name for true. vLLM imports this file in every engine: not even `typing` is imported for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
-
-__version__ = "0.1.0"  # the only place: pyproject.toml reads it from here
 
 __all__ = [
     "Checkpoint",

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.convert import Conversion
+    from weightsmith.json_value import JsonObject
     from weightsmith.machine import Diagnosis
     from weightsmith.process.child import Stage
-    from weightsmith.shapes import Inference
+    from weightsmith.shapes import ConfigFile, Inference
+    from weightsmith.shapes.page.page import Page
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
@@ -99,36 +101,46 @@ def infer(
     write: replace config.json by the corrected config; the old file is kept as config.json.bak.
     output: write the corrected config to this file instead.
 
-    Nothing is written when no family fits or when `check` refutes the corrected config; `written` is None then.
-
-    Raises what `open` raises, InvalidConfig for a config that is no JSON object, InvalidPage for an unknown
-    model_type, EngineFailed when transformers cannot learn or build the family, TargetRefused when the config cannot
-    be written.
+    Where no family fits or `check` refutes the corrected config, nothing is written. Raises what `open` raises,
+    InvalidConfig, InvalidPage (an unknown model_type), EngineFailed (transformers cannot learn or build the family),
+    and TargetRefused (the config cannot be written).
     """
     from weightsmith import shapes
 
     if write and output is not None:
         raise Usage("infer", "write and output exclude each other", "choose one")
     table = _opened(checkpoint)
-    found = shapes.find_config(table, None if config is None else Path(config))
-    stated = None if found is None else found.data
-    page = None
-    if learn:
-        from weightsmith.shapes.learn import missing_page
-
-        page = missing_page(model_type, stated or {}, table.root, trust_code=trust_remote_code)
+    original = shapes.find_config(table, _path(config))
+    stated = None if original is None else original.data
+    page = _learn(model_type, stated, table, trust_remote_code) if learn else None
     inference = replace(shapes.infer(table, stated, model_type, page), learned=page)
-    if inference.verdict == "unknown":
-        return inference
-    if check:
-        from weightsmith.shapes.reference import proof
+    if check and inference.verdict != "unknown":
+        inference = _prove(inference, table, trust_remote_code)
+    return _write(inference, table, original, _path(output)) if write or output is not None else inference
 
-        tested = proof.check(inference.config, table, trust_code=trust_remote_code)
-        inference = replace(inference, proof=tested)
-    if inference.refuted or not (write or output is not None):
+
+def _learn(
+    model_type: str | None, stated: JsonObject | None, table: Checkpoint, trust_code: bool
+) -> Page | None:
+    from weightsmith.shapes.learn import missing_page
+
+    return missing_page(model_type, stated or {}, table.root, trust_code=trust_code)
+
+
+def _prove(inference: Inference, table: Checkpoint, trust_code: bool) -> Inference:
+    from weightsmith.shapes.reference import proof
+
+    return replace(inference, proof=proof.check(inference.config, table, trust_code=trust_code))
+
+
+def _write(
+    inference: Inference, table: Checkpoint, original: ConfigFile | None, output: Path | None
+) -> Inference:
+    from weightsmith.shapes import write_config
+
+    if inference.verdict == "unknown" or inference.refuted:
         return inference
-    target = None if output is None else Path(output)
-    return replace(inference, written=shapes.write_config(table, found, inference, target))
+    return replace(inference, written=write_config(table, original, inference, output))
 
 
 def convert(
@@ -158,9 +170,9 @@ def convert(
 
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
-    from weightsmith.convert.run import convert
+    from weightsmith.convert import run
 
-    return convert(
+    return run.convert(
         Path(source),
         Path(target),
         converter=converter,
@@ -243,6 +255,7 @@ def verify(
         cache=cache,
         command=command,
     )
+    # The report is written by `verify` itself, as the last thing it does. If that moves out of it, it moves here.
     return verify(Path(model), options, progress)
 
 

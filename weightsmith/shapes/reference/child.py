@@ -10,8 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import weightsmith
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +22,7 @@ def ask(module: str, question: Mapping[str, Any], seconds: float) -> dict[str, A
     The child starts in weightsmith's own parent folder: `python -m` puts the current folder on its path, and that
     may be a checkpoint's, whose files are never to be run.
     """
-    home = Path(weightsmith.__file__).resolve().parent.parent
+    home = Path(__file__).resolve().parents[3]
     with tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
         try:
             done = subprocess.run(
