@@ -36,6 +36,11 @@ def test_an_absent_path_is_one_json_document(command: str, tmp_path: Path) -> No
     assert done.stderr == f"error: {error['where']}: {error['what']}; {error['way_out']}\n"
 
 
+def test_a_path_that_is_not_utf8_is_named_all_the_same(tmp_path: Path) -> None:
+    absent = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    assert error_of(weightsmith("inspect", absent, "--json"))["where"] == absent
+
+
 def test_a_broken_config_names_the_file_and_the_fault(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     error = error_of(weightsmith("infer-config", LATENT, "--config", tmp_path / "config.json", "--json"))

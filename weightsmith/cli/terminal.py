@@ -29,7 +29,13 @@ _MAX_CELL = 28
 
 def show_json(document: Mapping[str, object]) -> None:
     """Exactly one JSON document on stdout. NaN and infinity, which JSON lacks, become null."""
-    line(json.dumps(finite(document), indent=2, ensure_ascii=False))
+    values = finite(document)
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a path that is not UTF-8, or a terminal that is not
+        text = json.dumps(values, indent=2)
+    line(text)
 
 
 def line(text: str = "") -> None:
