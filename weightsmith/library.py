@@ -152,7 +152,7 @@ def convert(
     dtype: str | None = None,
     max_shard_size: str = "5GB",
     workers: int | None = None,
-    hash_name: str = "blake3",
+    hash_name: Literal["blake3", "sha256"] = "blake3",
     dry_run: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -164,10 +164,8 @@ def convert(
     dtype: cast the floating-point tensors to bfloat16, float16 or float32.
     max_shard_size: start a new file beyond this many bytes, with a unit.
     workers: threads; the bytes written do not depend on it.
-    hash_name: "blake3" or "sha256".
     dry_run: plan and check, write nothing.
     resume: keep the finished shards that a killed run of the same work left.
-
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
     from weightsmith.convert import run

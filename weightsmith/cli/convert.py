@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -43,7 +43,7 @@ def command(
     dtype: str | None,
     max_shard_size: str,
     workers: int | None,
-    hash_name: str,
+    hash_name: Literal["blake3", "sha256"],
     resume: bool,
     dry_run: bool,
     as_json: bool,
