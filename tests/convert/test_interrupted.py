@@ -111,7 +111,10 @@ def test_told_to_stop_it_cleans_up_at_once(source: Path, tmp_path: Path, number:
 
 def test_a_living_run_is_not_cleaned_away_and_the_second_is_refused(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    wait = "import time, weightsmith.convert.run as r\nv = r.verify\nr.verify = lambda *a: (time.sleep(3), v(*a))"
+    wait = (
+        "import time\nfrom weightsmith.convert import run\n"
+        "v = run.verify\nrun.verify = lambda *a: (time.sleep(3), v(*a))"
+    )
     with start(source, target, setup=wait) as process:
         while not leftovers(target):
             time.sleep(0.005)
@@ -153,7 +156,7 @@ def test_a_source_truncated_meanwhile_is_noticed(source: Path, tmp_path: Path) -
     for converter in ("plain", "ternary"):
         shutil.copyfile(source / "pytorch_model.bin", weights)
         cut = (
-            "import os, weightsmith.convert.run as r\n"
+            "import os; from weightsmith.convert import run as r\n"
             f"w = r.write_weights\nr.write_weights = lambda *a: (os.truncate({str(weights)!r}, 10**6), w(*a))"
         )
         code, err = run(copy, tmp_path / "out", converter, cut)
