@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,13 +12,34 @@ if TYPE_CHECKING:
 class WeightsmithError(Exception):
     """Something could not be done: the command line prints it as one line and exits 2.
 
-    subject: what it is about, usually a file; fact: what was found there, with the numbers;
+    subject: what it is about, usually a file.
+    fact: what was found there, with the numbers.
     way_out: what the user can do about it.
     """
 
     def __init__(self, subject: str | PathLike[str], fact: str, way_out: str) -> None:
         self.subject, self.fact, self.way_out = str(subject), fact, way_out
         super().__init__(f"{self.subject}: {fact}; {way_out}")
+
+    @property
+    def kind(self) -> str:
+        """The name of the class as JSON has it: "missing-input"."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(self).__name__).lower()
+
+    def document(self) -> dict[str, dict[str, str]]:
+        """What the command line prints instead of a result with `--json`."""
+        return {
+            "error": {
+                "kind": self.kind,
+                "where": self.subject,
+                "what": self.fact,
+                "way_out": self.way_out,
+            }
+        }
+
+
+class Usage(WeightsmithError):
+    """The arguments of a command or of a function make no sense together."""
 
 
 class MissingInput(WeightsmithError):
@@ -38,6 +60,10 @@ class HostileCheckpoint(WeightsmithError):
 
 class InvalidConfig(WeightsmithError):
     """A JSON side file (config, index, tokenizer) cannot be used."""
+
+
+class UnknownFamily(WeightsmithError):
+    """No family of the catalog explains the tensors."""
 
 
 class InvalidPage(WeightsmithError):
@@ -62,3 +88,7 @@ class MissingPackage(WeightsmithError):
 
 class EngineFailed(WeightsmithError):
     """The inference engine or the reference could not be run to its end."""
+
+
+class Internal(WeightsmithError):
+    """A fault of weightsmith itself: an exception that nobody expected."""

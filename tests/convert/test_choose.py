@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,7 +67,7 @@ def test_two_converters_that_both_recognise_it_are_not_guessed_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both: tuple[Converter, ...] = (*built_in(), Eager(), Eager("eager-too"))
-    monkeypatch.setattr("weightsmith.convert.plan.choose.built_in", lambda: both)
+    monkeypatch.setattr(import_module("weightsmith.convert.plan.choose"), "built_in", lambda: both)
     evidence = gather(open_checkpoint(save(tmp_path / "source", latent_llama())))
     with pytest.raises(ConversionRefused, match=r"eager and eager-too both.*--converter"):
         choose(evidence, None)

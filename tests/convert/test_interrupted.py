@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,7 +85,8 @@ def test_killed_between_any_two_steps_the_target_is_as_before(
 ) -> None:
     target = tmp_path / "out"
     die = (
-        f"import os, signal, {module}\n{module}.{name} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)"
+        f"import importlib, os, signal\nmodule = importlib.import_module({module!r})\n"
+        f"module.{name} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert run(source, target, setup=die)[0] == -signal.SIGKILL
     assert not target.exists()
@@ -109,7 +111,10 @@ def test_told_to_stop_it_cleans_up_at_once(source: Path, tmp_path: Path, number:
 
 def test_a_living_run_is_not_cleaned_away_and_the_second_is_refused(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    wait = "import time, weightsmith.convert.run as r\nv = r.verify\nr.verify = lambda *a: (time.sleep(3), v(*a))"
+    wait = (
+        "import time\nfrom weightsmith.convert import run\n"
+        "v = run.verify\nrun.verify = lambda *a: (time.sleep(3), v(*a))"
+    )
     with start(source, target, setup=wait) as process:
         while not leftovers(target):
             time.sleep(0.005)
@@ -151,7 +156,7 @@ def test_a_source_truncated_meanwhile_is_noticed(source: Path, tmp_path: Path) -
     for converter in ("plain", "ternary"):
         shutil.copyfile(source / "pytorch_model.bin", weights)
         cut = (
-            "import os, weightsmith.convert.run as r\n"
+            "import os; from weightsmith.convert import run as r\n"
             f"w = r.write_weights\nr.write_weights = lambda *a: (os.truncate({str(weights)!r}, 10**6), w(*a))"
         )
         code, err = run(copy, tmp_path / "out", converter, cut)
@@ -172,7 +177,7 @@ def test_a_source_changed_meanwhile_is_noticed(
             file.seek(10**6)
             file.write(b"new")
 
-    monkeypatch.setattr("weightsmith.convert.run.verify", change_then_verify)
+    monkeypatch.setattr(import_module("weightsmith.convert.run"), "verify", change_then_verify)
     with pytest.raises(CorruptCheckpoint, match="changed while it was converted"):
         convert(copy, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -180,7 +185,7 @@ def test_a_source_changed_meanwhile_is_noticed(
 
 def test_a_disk_that_lies_is_noticed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A header that does not arrive as written must not pass the reading back."""
-    monkeypatch.setattr("weightsmith.convert.stream.disk.os.pwrite", lambda descriptor, data, at: len(data))
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, at: len(data))
     with pytest.raises(CorruptCheckpoint, match="does not read back"):
         convert(source, tmp_path / "out", converter="ternary", options={"group_size": "128"})
     assert os.listdir(tmp_path) == []  # noqa: PTH208

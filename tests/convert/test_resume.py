@@ -162,7 +162,10 @@ def test_killed_again_and_again_it_arrives(source: Path, tmp_path: Path, expecte
 
 def test_a_living_run_is_not_taken_over(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    wait = "import time, weightsmith.convert.run as r\nv = r.verify\nr.verify = lambda *a: (time.sleep(3), v(*a))"
+    wait = (
+        "import time\nfrom weightsmith.convert import run\n"
+        "v = run.verify\nrun.verify = lambda *a: (time.sleep(3), v(*a))"
+    )
     with start(source, target, "ternary", setup=wait) as process:
         while not leftovers(target):
             assert process.poll() is None

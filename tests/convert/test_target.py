@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_target_filled_meanwhile_is_not_touched(
         (tmp_path / "out").mkdir()
         (tmp_path / "out/precious").write_text("data")
 
-    monkeypatch.setattr("weightsmith.convert.run.verify", fill)
+    monkeypatch.setattr(import_module("weightsmith.convert.run"), "verify", fill)
     with pytest.raises(TargetRefused, match="meanwhile"):
         convert(source, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from weightsmith.checkpoint.names import quoted
 
 # Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
 MANIFEST = "weightsmith.json"
+# Of a file now: the bytes that were written; other bytes in the same number; another number; gone; never written by us.
+HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
 
 
 @dataclass(frozen=True, slots=True)

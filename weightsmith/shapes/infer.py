@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, shared_groups
+from weightsmith.errors import UnknownFamily
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.reference.proof import Proof
     from weightsmith.shapes.solve.fit import Fit
 
 # How many settings are named that would tell two families apart.
@@ -46,31 +48,64 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The first witness's statement. config: the whole corrected config. nearest: why no family fits."""
+    """The first witness's statement.
 
-    checkpoint: Mapping[str, Any]
+    config: the whole corrected config.
+    nearest: why no family fits.
+    learned: the page that was learned for this, None where the catalog's served.
+    proof: what transformers built from the corrected config, None when nobody asked.
+    written: what was written where, in words, None when nothing was.
+    """
+
+    checkpoint: Checkpoint
     architecture: Architecture
     verdict: str
     fields: tuple[FieldReport, ...]
     problems: tuple[Problem, ...]
     config: Mapping[str, Any]
     nearest: tuple[str, ...] = ()
+    learned: Page | None = None
+    proof: Proof | None = None
+    written: str | None = None
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:
         return tuple(field for field in self.fields if field.changed)
 
+    @property
+    def refuted(self) -> bool:
+        """Whether transformers built other tensors from the corrected config than are stored."""
+        return self.proof is not None and not self.proof.holds
+
+    def unknown_family(self) -> UnknownFamily | None:
+        """Why nothing could be derived, and the way out; None when a family fits."""
+        if self.verdict != "unknown":
+            return None
+        nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
+        adapters = [problem.message for problem in self.problems if problem.code == "adapter"]
+        return UnknownFamily(
+            self.checkpoint.path,
+            f"no family of the catalog explains its tensors{nearest}",
+            adapters[0] if adapters else "name one with --model-type",
+        )
+
     def document(self) -> dict[str, Any]:
         """The JSON of the command line's contract."""
-        return {
+        document = {
             "command": "infer-config",
-            "checkpoint": dict(self.checkpoint),
+            "checkpoint": self.checkpoint.summary(),
             "architecture": asdict(self.architecture),
             "verdict": self.verdict,
             "fields": [asdict(field) for field in self.fields],
             "problems": [{"code": p.code, "message": p.message} for p in self.problems],
             "config": dict(self.config),
         }
+        if self.learned is not None:
+            unexpressed = dict(self.learned.unexpressed)
+            document["learned"] = {"source": self.learned.source, "unexpressed": unexpressed}
+        if self.proof is not None:
+            document["proof"] = self.proof.document()
+        return document
 
 
 def infer(
@@ -134,7 +169,7 @@ def _conclude(
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated), *problems]
     if alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
-    return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)
+    return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
 
 
 def _wrapped(prefix: str) -> Problem:
@@ -184,9 +219,7 @@ def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Ite
     architecture = Architecture(
         None, tuple((config or {}).get("architectures") or ()), "tensors", (), unmatched, missing
     )
-    return Inference(
-        checkpoint.summary(), architecture, "unknown", (), tuple(problems), dict(config or {}), nearest
-    )
+    return Inference(checkpoint, architecture, "unknown", (), tuple(problems), dict(config or {}), nearest)
 
 
 def _objection(candidate: Fit) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.json_value import JsonObject
     from weightsmith.values.value_survey import ValueSurvey
 
@@ -31,11 +32,22 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """quantization: None when nothing is packed. survey: what the numbers show, None unless asked for."""
+    """What a checkpoint is made of.
+
+    quantization: how the weights are packed, None when none is.
+    survey: what the numbers show, None unless asked for.
+    hashes: (file, verdict) against weightsmith.json, None unless asked for.
+    """
 
     checkpoint: Checkpoint
     quantization: Quantization | None
     survey: ValueSurvey | None
+    hashes: tuple[tuple[str, HashVerdict], ...] | None = None
+
+    @property
+    def as_written(self) -> bool:
+        """Every hashed file is still what was written; true when none was hashed. Files beside them do not matter."""
+        return all(verdict in ("same", "not listed") for _, verdict in self.hashes or ())
 
     def document(self) -> JsonObject:
         """The JSON of the command line's contract."""
@@ -49,13 +61,16 @@ class Inspection:
             }
             for t in self.checkpoint.tensors.values()
         ]
-        return {
+        document = {
             "command": "inspect",
             "checkpoint": self.checkpoint.summary(),
             "tensors": tensors,
             "quantization": None if self.quantization is None else asdict(self.quantization),
             **(self.survey.document() if self.survey else {}),
         }
+        if self.hashes is not None:
+            document["hashes"] = [{"file": file, "verdict": verdict} for file, verdict in self.hashes]
+        return document
 
 
 def inspect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.hashing import HASHES
@@ -14,14 +14,7 @@ from weightsmith.values.parallel import default_workers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from weightsmith.checkpoint.manifest_file import RecordedFile
-
-HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
-SAME: Final = "same"
-CHANGED: Final = "changed"  # the same size, other bytes
-SIZE: Final = "other size"
-MISSING: Final = "missing"
-EXTRA: Final = "not listed"  # somebody put it there
+    from weightsmith.checkpoint.manifest_file import HashVerdict, RecordedFile
 
 
 def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, HashVerdict]]:
@@ -41,15 +34,16 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
     ]
     known = {file.name for file in listed} | {MANIFEST}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
-    return verdicts + [(file, EXTRA) for file in extra]
+    unlisted: list[tuple[str, HashVerdict]] = [(file, "not listed") for file in extra]
+    return verdicts + unlisted
 
 
 def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
     if not path.is_file():
-        return MISSING
+        return "missing"
     if path.stat().st_size != stated.nbytes:
-        return SIZE
-    return SAME if digest(path, name, threads or default_workers()) == stated.digest else CHANGED
+        return "other size"
+    return "same" if digest(path, name, threads or default_workers()) == stated.digest else "changed"
 
 
 def _read(path: Path) -> tuple[str, tuple[RecordedFile, ...]]:

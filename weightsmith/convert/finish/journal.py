@@ -6,10 +6,10 @@ import json
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import weightsmith
 from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.convert.finish.digests import digest
 from weightsmith.process.durable import append, replace_file
+from weightsmith.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def describe_work(
     version is part of it: another one may compute otherwise.
     """
     hasher = new_hasher("sha256")
-    known = [weightsmith.__version__, list(orders), {file: list(stamp) for file, stamp in stamps.items()}]
+    known = [__version__, list(orders), {file: list(stamp) for file, stamp in stamps.items()}]
     hasher.update(memoryview(json.dumps(known, sort_keys=True).encode()))
     for file, layout in plan.files.items():
         hasher.update(memoryview(file.encode() + layout.header))

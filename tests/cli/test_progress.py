@@ -9,8 +9,8 @@ import sys
 import termios
 
 _CODE = """
-from weightsmith import render
-with render.stages() as tell:
+from weightsmith.cli import terminal
+with terminal.stages() as tell:
     tell("engine: loading the model")
     for done in range(3):
         tell("reference: replaying the answers", done, 32)

@@ -1,0 +1,6 @@
+"""`python -m weightsmith` is the command line."""
+
+from weightsmith.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`weightsmith convert`: its arguments, its table, its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from weightsmith import library
+from weightsmith.cli import terminal
+from weightsmith.cli.options import A_PATH, AS_JSON, pairs
+from weightsmith.cli.terminal import DONE, cell, line, say, size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.convert import Conversion
+
+
+@click.command("convert")
+@click.argument("source", metavar="SRC", type=A_PATH)
+@click.argument("target", metavar="DST", type=A_PATH)
+@click.option("--converter", metavar="NAME", help="Found from the evidence when not named.")
+@click.option(
+    "--set", "options", metavar="KEY=VALUE", multiple=True, help="An option of the converter; repeatable."
+)
+@click.option("--dtype", metavar="D", help="Cast the floating-point tensors: bfloat16, float16 or float32.")
+@click.option("--max-shard-size", default="5GB", show_default=True, help="Start a new file beyond this.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads; the bytes written do not depend on it.")
+@click.option(
+    "--hash", "hash_name", type=click.Choice(["blake3", "sha256"]), default="blake3", show_default=True
+)
+@click.option(
+    "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
+)
+@click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
+@AS_JSON
+def command(
+    source: Path,
+    target: Path,
+    converter: str | None,
+    options: tuple[str, ...],
+    dtype: str | None,
+    max_shard_size: str,
+    workers: int | None,
+    hash_name: Literal["blake3", "sha256"],
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
+    done = library.convert(
+        source,
+        target,
+        converter=converter,
+        options=pairs("--set", options),
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        workers=workers,
+        hash_name=hash_name,
+        dry_run=dry_run,
+        resume=resume,
+        progress=terminal.progress_bar("converting"),
+    )
+    _say_reasons(done)
+    if as_json:
+        terminal.show_json(done.document())
+    else:
+        _show(done)
+    return DONE
+
+
+def _say_reasons(done: Conversion) -> None:
+    """Why this converter, and what the user should know: beside the result."""
+    terminal.warn(done.problems)
+    say(f"converter: {done.converter}, because {done.reason}")
+    for note in done.notes:
+        say(f"note: {note}")
+    for name, why in done.left_out.items():
+        say(f"left out: {name} ({why})")
+
+
+def _show(done: Conversion) -> None:
+    counts, verb = done.tensors, "would write" if done.dry_run else "wrote"
+    line(
+        f"{verb} {done.output}: {size(done.bytes_written)} in {done.seconds:.2f} s "
+        f"({counts.converted} tensors converted, {counts.copied} copied, {counts.created} created, "
+        f"{counts.dropped} dropped)"
+    )
+    if done.options:
+        line("options: " + ", ".join(f"{key}={value}" for key, value in done.options.items()))
+    if done.config_changes:
+        rows = [(change.name, cell(change.before), cell(change.after)) for change in done.config_changes]
+        terminal.table(rows, ["config field", "from", "to"])
+    line("files: " + ", ".join(done.files))

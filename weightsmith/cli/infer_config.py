@@ -1,0 +1,168 @@
+"""`weightsmith infer-config`: its arguments, its table, its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from weightsmith import library
+from weightsmith.cli import terminal
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT
+from weightsmith.cli.terminal import BAD, DONE, FAILED, cell, line, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from weightsmith.shapes import FieldReport, Inference
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.reference.proof import Proof
+
+_MAX_DIFFERENCES = 10
+_MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
+
+
+@click.command("infer-config")
+@CHECKPOINT
+@click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
+@click.option("--model-type", help="The family to read the tensors as; found by itself when not given.")
+@click.option(
+    "--write", is_flag=True, help="Replace config.json by the corrected one; the old one becomes .bak."
+)
+@click.option("--output", type=A_PATH, help="Write the corrected config here instead.")
+@click.option("--learn", is_flag=True, help="Learn the family from transformers when the catalog lacks it.")
+@click.option(
+    "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
+)
+@click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
+@AS_JSON
+def command(
+    checkpoint: Path,
+    config: Path | None,
+    model_type: str | None,
+    write: bool,
+    output: Path | None,
+    learn: bool,
+    check: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
+    """Derive the true config from the weights and compare it with config.json.
+
+    Exit code 0: it agrees (or was written), 1: it differs (or --check refutes it), 2: no family fits.
+    """
+    if write and output:
+        raise click.UsageError("--write and --output exclude each other")
+    if trust_remote_code and not (learn or check):
+        raise click.UsageError("--trust-remote-code is for --learn and --check; nothing else runs code")
+    found = library.infer(
+        checkpoint,
+        config=config,
+        model_type=model_type,
+        learn=learn,
+        check=check,
+        trust_remote_code=trust_remote_code,
+        write=write,
+        output=output,
+    )
+    if as_json:
+        terminal.show_json(found.document())
+    else:
+        _show(found)
+    _say_outcome(found, asked_to_write=write or output is not None)
+    return _exit_code(found)
+
+
+def _exit_code(found: Inference) -> int:
+    if found.verdict == "unknown":
+        return FAILED
+    if found.refuted:
+        return BAD
+    return BAD if found.verdict == "differs" and not found.written else DONE
+
+
+def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
+    error = found.unknown_family()
+    if error is not None:
+        say(f"error: {error}")
+    elif found.refuted and asked_to_write:
+        say("nothing was written: --check refutes the corrected config")
+    elif found.written is not None:
+        say(found.written)
+
+
+def _show(found: Inference) -> None:
+    """The table that the field reports drew by hand: what the weights say, what the config says, and why."""
+    line(terminal.checkpoint_line(found.checkpoint))
+    if found.learned is not None:
+        _show_learned(found.learned)
+    if found.architecture.model_type is None:
+        line("no family of the catalog fits" + ("; nearest:" if found.nearest else ""))
+        for nearest in found.nearest:
+            line(f"  {nearest}")
+        return
+    architecture = found.architecture
+    others = ", ".join(architecture.alternatives)
+    same = f"; the tensors fit {others} as well" if others else ""
+    line(f"family: {architecture.model_type} (from the {architecture.source}{same})")
+    line()
+    _show_fields(found.fields)
+    for problem in found.problems:
+        line(f"problem: {problem.message} [{problem.code}]")
+    line(f"verdict: {_verdict_sentence(found)}")
+    if found.proof is not None:
+        _show_proof(found.proof)
+
+
+def _show_learned(page: Page) -> None:
+    line(f"page: {page.model_type}, learned just now from {page.source}")
+    for name, why in page.unexpressed.items():
+        line(f"  not expressed: {name}: {why}")
+
+
+def _show_fields(fields: Sequence[FieldReport]) -> None:
+    rows = [_field_row(field) for field in fields if field.status != "unverifiable"]
+    terminal.table(rows, ["field", "weights", "config", "", "evidence"])
+    line()
+    kept = [f"{f.name}={cell(f.derived)}" for f in fields if f.status == "unverifiable"]
+    if kept:
+        line(f"no shape can tell (kept as they are): {', '.join(kept)}")
+
+
+def _field_row(field: FieldReport) -> tuple[str, str, str, str, str]:
+    configured = cell(field.configured) if field.default is None else f"({cell(field.default)} by default)"
+    derived = cell(field.derived)
+    if field.status == "ambiguous":
+        derived += f" of {cell(list(field.candidates))}"
+    return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}", _why(field)
+
+
+def _why(field: FieldReport) -> str:
+    if not field.evidence:
+        return ""
+    first = field.evidence[0]
+    where = first.tensor if first.axis is None else f"{first.tensor} axis {first.axis} = {first.size}"
+    return where if first.equation == field.name else f"{where}: {first.equation}"
+
+
+def _verdict_sentence(found: Inference) -> str:
+    changed = [field.name for field in found.changes]
+    lacking = len(found.architecture.missing_tensors)
+    if found.verdict == "differs" and not changed:
+        return f"differs: {lacking} tensors that the config demands are not there"
+    if found.verdict == "differs":
+        return f"differs: the weights rule out the config's {', '.join(changed)}; --write repairs config.json"
+    if found.verdict == "derived":
+        return "derived: there is no config; --write makes one from the weights"
+    return "agrees: the config is what the weights say"
+
+
+def _show_proof(proof: Proof) -> None:
+    built = f"{proof.reference} builds {proof.architecture} from it"
+    if proof.holds:
+        line(f"proof: {built}: {proof.tensors} tensors, every name and shape as stored")
+        return
+    line(f"proof: {built}, and {len(proof.differences)} tensors differ:")
+    for difference in proof.differences[:_MAX_DIFFERENCES]:
+        line(f"  {difference}")

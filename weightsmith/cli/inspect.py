@@ -1,0 +1,94 @@
+"""`weightsmith inspect`: its arguments, its table, its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from weightsmith import library
+from weightsmith.cli import terminal
+from weightsmith.cli.options import AS_JSON, CHECKPOINT
+from weightsmith.cli.terminal import BAD, DONE, line, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Tensor
+    from weightsmith.values.inspection import Inspection
+    from weightsmith.values.value_survey import ValueSurvey
+
+
+class _ValuesAlone(click.Command):
+    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
+
+
+@click.command("inspect", cls=_ValuesAlone)
+@CHECKPOINT
+@click.option(
+    "--values",
+    metavar="[=full|sample]",
+    type=click.Choice(["full", "sample"]),
+    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
+)
+@click.option(
+    "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
+)
+@AS_JSON
+def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
+
+    Exit code 1: with --hashes, a file is no longer what was written.
+    """
+    bar = terminal.progress_bar("reading")
+    found = library.inspect(checkpoint, values=values, hashes=hashes, progress=bar)
+    terminal.warn(found.checkpoint.problems)
+    if as_json:
+        terminal.show_json(found.document())
+    else:
+        _show(found)
+    return DONE if found.as_written else BAD
+
+
+def _show(found: Inspection) -> None:
+    """The verdicts first, then the tensors with layers and experts folded."""
+    line(terminal.checkpoint_line(found.checkpoint))
+    if found.hashes is not None:
+        wrong = [f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same"]
+        line(f"hashes: {'; '.join(wrong) or f'all {len(found.hashes)} files are those that were written'}")
+    packed = found.quantization
+    scheme = "none" if packed is None else f"{packed.method} (from the {packed.source})"
+    line(f"quantization: {scheme}")
+    if found.survey is not None:
+        _show_survey(found.survey)
+    line()
+    terminal.table(
+        _folded(found.checkpoint.tensors.values()), ["tensors", "count", "dtype", "shape", "bytes"]
+    )
+
+
+def _show_survey(survey: ValueSurvey) -> None:
+    fusion = survey.fusion
+    group = {None: "", -1: ", one scale per row"}.get(fusion.group_size, f", groups of {fusion.group_size}")
+    line(f"ternary fusion: {fusion.state}{group} ({fusion.tensors_checked} linear weights checked)")
+    for sentence in fusion.evidence:
+        line(f"  {sentence}")
+    for fault in survey.damage:
+        line(f"damage: {fault.tensor}: {fault.what}")
+    if not survey.damage:
+        line("damage: none found" + (" in the sampled rows" if survey.sampled else ""))
+
+
+def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
+    """One row for all tensors that differ in their indices alone."""
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for tensor in tensors:
+        name = ".".join("*" if part.isdigit() else part for part in tensor.name.split("."))
+        rows.setdefault((name, tensor.dtype, " x ".join(map(str, tensor.shape))), []).append(tensor.nbytes)
+    return [
+        (name, len(sizes), dtype, shape, size(sum(sizes))) for (name, dtype, shape), sizes in rows.items()
+    ]

@@ -1,0 +1,119 @@
+"""`weightsmith verify-on-npu`: its arguments, its table, its exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from weightsmith import library
+from weightsmith.cli import terminal
+from weightsmith.cli.options import A_PATH, AS_JSON, pairs
+from weightsmith.cli.terminal import BAD, DONE, cell, line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.verify import VerifyResult
+    from weightsmith.verify.engine.device import Asked
+
+_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+
+
+@click.command("verify-on-npu")
+@click.argument("model", required=False, type=A_PATH)
+@click.option(
+    "--device", type=click.Choice(["auto", "npu", "cuda", "cpu"]), default="auto", show_default=True
+)
+@click.option(
+    "--reference", metavar="hf|FILE|none", default="hf", show_default=True, help="What to compare with."
+)
+@click.option("--prompts", type=A_PATH, help="JSON lines that replace the built-in prompts.")
+@click.option("--save-baseline", type=A_PATH, help="Keep tokens and log-probabilities for later.")
+@click.option("--report", type=A_PATH, help="Write a Markdown report here.")
+@click.option(
+    "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
+)
+@click.option(
+    "--engine-timeout",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="An engine that has not answered by then is ended and has failed.",
+)
+@click.option(
+    "--latent",
+    metavar="DIR",
+    type=A_PATH,
+    help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
+@click.option(
+    "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
+)
+@AS_JSON
+def command(
+    model: Path | None,
+    device: Asked,
+    reference: str,
+    prompts: Path | None,
+    save_baseline: Path | None,
+    report: Path | None,
+    gates: tuple[str, ...],
+    engine_timeout: float,
+    latent: Path | None,
+    no_cache: bool,
+    self_test: bool,
+    as_json: bool,
+) -> int:
+    """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
+    if self_test == (model is not None):
+        raise click.UsageError("name a MODEL, or --self-test and none")
+    limits = _limits(gates)
+    with terminal.stages() as tell:
+        found = library.verify(
+            model,
+            device=device,
+            reference=reference,
+            prompts=prompts,
+            save_baseline=save_baseline,
+            report=report,
+            gates=limits,
+            engine_timeout=engine_timeout,
+            latent=latent,
+            cache=not no_cache,
+            command=" ".join(["weightsmith", *sys.argv[1:]]),
+            progress=tell,
+        )
+    if as_json:
+        terminal.show_json(found.document())
+    else:
+        _show(found)
+    return DONE if found.verdict == "pass" else BAD
+
+
+def _limits(gates: tuple[str, ...]) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in pairs("--gate", gates).items()}
+    except ValueError as error:
+        raise click.UsageError(f"--gate: {error}") from error
+
+
+def _show(found: VerifyResult) -> None:
+    """One row per check, each with its own verdict."""
+    rows = [
+        (
+            check.name,
+            f"{_MARKS[check.verdict]} {check.verdict}",
+            cell(check.value),
+            cell(check.threshold),
+            check.detail,
+        )
+        for check in found.checks
+    ]
+    terminal.table(rows, ["check", "", "value", "limit", "what it means"])
+    if found.report:
+        line(f"report: {found.report}")
+    line(f"verdict: {found.verdict}")

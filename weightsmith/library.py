@@ -1,0 +1,270 @@
+"""The public library: one function for each command. The command line calls these functions and no others.
+
+What a function needs is imported when it is called: this file itself needs neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from weightsmith.errors import Usage
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.manifest_file import HashVerdict
+    from weightsmith.convert import Conversion
+    from weightsmith.json_value import JsonObject
+    from weightsmith.machine import Diagnosis
+    from weightsmith.process.child import Stage
+    from weightsmith.shapes import ConfigFile, Inference
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.values.diff import CheckpointDifference
+    from weightsmith.values.inspection import Inspection
+    from weightsmith.verify import VerifyResult
+    from weightsmith.verify.engine.device import Asked
+
+    AnyPath: TypeAlias = str | os.PathLike[str]
+    # Told how many bytes are done, and of how many.
+    Progress: TypeAlias = Callable[[int, int], None]
+
+
+def open(path: AnyPath) -> Checkpoint:
+    """The tensors of a checkpoint folder, of one weights file or of an index file. Reads headers only.
+
+    Nothing in a file is ever executed. Raises MissingInput, UnknownFormat, CorruptCheckpoint, HostileCheckpoint, or
+    InvalidConfig for a broken index. Lesser faults are in the result's `problems`.
+    """
+    from weightsmith.checkpoint import open_checkpoint
+
+    return open_checkpoint(Path(path))
+
+
+def _opened(checkpoint: AnyPath | Checkpoint) -> Checkpoint:
+    from weightsmith.checkpoint import Checkpoint
+
+    return checkpoint if isinstance(checkpoint, Checkpoint) else open(checkpoint)
+
+
+def inspect(
+    checkpoint: AnyPath | Checkpoint,
+    *,
+    values: Literal["full", "sample"] | None = None,
+    hashes: bool = False,
+    progress: Progress | None = None,
+) -> Inspection:
+    """What is in a checkpoint.
+
+    values: read every number once ("full") or a sample of each tensor ("sample"): fusion state, group size, damage.
+    hashes: hash the files that `convert` wrote again, and compare with weightsmith.json.
+
+    Raises what `open` raises; MissingInput or InvalidConfig when hashes are asked for and there is no usable
+    weightsmith.json.
+    """
+    from weightsmith.values import inspection
+
+    # First the hashes: they can say that a file was changed even where it cannot be opened any more.
+    verdicts = _check_hashes(checkpoint) if hashes else None
+    found = inspection.inspect(_opened(checkpoint), values=values, progress=progress)
+    return replace(found, hashes=verdicts)
+
+
+def _check_hashes(checkpoint: AnyPath | Checkpoint) -> tuple[tuple[str, HashVerdict], ...]:
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.convert.finish.hash_check import check_hashes
+
+    return tuple(check_hashes(Path(checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint)))
+
+
+def infer(
+    checkpoint: AnyPath | Checkpoint,
+    *,
+    config: AnyPath | None = None,
+    model_type: str | None = None,
+    learn: bool = False,
+    check: bool = False,
+    trust_remote_code: bool = False,
+    write: bool = False,
+    output: AnyPath | None = None,
+) -> Inference:
+    """Derives the true config from names and shapes of the tensors, and compares it with the one that is there.
+
+    config: compare with this file instead of the checkpoint's own config.json.
+    model_type: the family to read the tensors as; None finds it.
+    learn: learn the family from the installed transformers when the catalog lacks it.
+    check: let the installed transformers build the corrected config, and compare every name and shape (`proof`).
+    trust_remote_code: `learn` and `check` may run code that lies in the checkpoint.
+    write: replace config.json by the corrected config; the old file is kept as config.json.bak.
+    output: write the corrected config to this file instead.
+
+    Where no family fits or `check` refutes the corrected config, nothing is written. Raises what `open` raises,
+    InvalidConfig, InvalidPage (an unknown model_type), EngineFailed (transformers cannot learn or build the family),
+    and TargetRefused (the config cannot be written).
+    """
+    from weightsmith import shapes
+
+    if write and output is not None:
+        raise Usage("infer", "write and output exclude each other", "choose one")
+    table = _opened(checkpoint)
+    original = shapes.find_config(table, _path(config))
+    stated = None if original is None else original.data
+    page = _learn(model_type, stated, table, trust_remote_code) if learn else None
+    inference = replace(shapes.infer(table, stated, model_type, page), learned=page)
+    if check and inference.verdict != "unknown":
+        inference = _prove(inference, table, trust_remote_code)
+    return _write(inference, table, original, _path(output)) if write or output is not None else inference
+
+
+def _learn(
+    model_type: str | None, stated: JsonObject | None, table: Checkpoint, trust_code: bool
+) -> Page | None:
+    from weightsmith.shapes.learn import missing_page
+
+    return missing_page(model_type, stated or {}, table.root, trust_code=trust_code)
+
+
+def _prove(inference: Inference, table: Checkpoint, trust_code: bool) -> Inference:
+    from weightsmith.shapes.reference import proof
+
+    return replace(inference, proof=proof.check(inference.config, table, trust_code=trust_code))
+
+
+def _write(
+    inference: Inference, table: Checkpoint, original: ConfigFile | None, output: Path | None
+) -> Inference:
+    from weightsmith.shapes import write_config
+
+    if inference.verdict == "unknown" or inference.refuted:
+        return inference
+    return replace(inference, written=write_config(table, original, inference, output))
+
+
+def convert(
+    source: AnyPath,
+    target: AnyPath,
+    *,
+    converter: str | None = None,
+    options: Mapping[str, str] | None = None,
+    dtype: str | None = None,
+    max_shard_size: str = "5GB",
+    workers: int | None = None,
+    hash_name: Literal["blake3", "sha256"] = "blake3",
+    dry_run: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty.
+
+    converter: its name; None chooses by evidence.
+    options: of the converter, by name.
+    dtype: cast the floating-point tensors to bfloat16, float16 or float32.
+    max_shard_size: start a new file beyond this many bytes, with a unit.
+    workers: threads; the bytes written do not depend on it.
+    dry_run: plan and check, write nothing.
+    resume: keep the finished shards that a killed run of the same work left.
+    Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
+    """
+    from weightsmith.convert import run
+
+    return run.convert(
+        Path(source),
+        Path(target),
+        converter=converter,
+        options=options,
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        workers=workers,
+        hash_name=hash_name,
+        dry_run=dry_run,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def diff(
+    a: AnyPath | Checkpoint,
+    b: AnyPath | Checkpoint,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CheckpointDifference:
+    """Compares two checkpoints tensor by tensor.
+
+    workers: threads; each holds two blocks of a few MiB. Raises what `open` raises.
+    """
+    from weightsmith.values.diff import diff
+
+    return diff(_opened(a), _opened(b), progress, workers)
+
+
+def verify(
+    model: AnyPath | None,
+    *,
+    device: Asked = "auto",
+    reference: AnyPath = "hf",
+    prompts: AnyPath | None = None,
+    save_baseline: AnyPath | None = None,
+    report: AnyPath | None = None,
+    gates: Mapping[str, float] | None = None,
+    latent: AnyPath | None = None,
+    cache: bool = True,
+    engine_timeout: float = 3600.0,
+    command: str = "",
+    progress: Stage | None = None,
+) -> VerifyResult:
+    """Runs a model folder in vLLM, tests it and measures it against a reference.
+
+    model: the folder; None makes a tiny HRM-Text, which proves the machine. Of the options only device and progress
+    matter then.
+    device: "auto" takes the NPU; "npu", "cuda" and "cpu" are taken at their word.
+    reference: "hf" (transformers on the CPU), "none", or a file that `save_baseline` wrote.
+    prompts: a file of JSON lines that replaces the built-in prompts.
+    save_baseline: keep tokens and log-probabilities in this file.
+    report: write a Markdown report to this file.
+    gates: other limits for checks, by name.
+    latent: the folder of the latent weights that the model was fused from; a control that must fail.
+    cache: take references from the user's cache, and keep them there.
+    engine_timeout: seconds; an engine that has not answered by then is ended and has failed.
+    command: what the report names as the command.
+
+    A crash, a hang or the silence of the engine is a failed check. Raises MissingInput, MissingDevice, MissingPackage,
+    EngineFailed (the engine's installation itself is broken), InvalidConfig (a baseline of other prompts),
+    TargetRefused (a report or baseline that cannot be written), and what `open` raises.
+    """
+    from weightsmith.verify.options import Options
+    from weightsmith.verify.selftest.selftest import self_test
+    from weightsmith.verify.verification import verify
+
+    if model is None:
+        return self_test(device, progress)
+    options = Options(
+        device=device,
+        reference="hf" if reference == "hf" else "none" if reference == "none" else Path(reference),
+        prompts=_path(prompts),
+        save_baseline=_path(save_baseline),
+        report=_path(report),
+        gates=gates or {},
+        engine_timeout=engine_timeout,
+        latent=_path(latent),
+        cache=cache,
+        command=command,
+    )
+    # The report is written by `verify` itself, as the last thing it does. If that moves out of it, it moves here.
+    return verify(Path(model), options, progress)
+
+
+def _path(named: AnyPath | None) -> Path | None:
+    return None if named is None else Path(named)
+
+
+def doctor(*, progress: Stage | None = None) -> Diagnosis:
+    """What is wrong with this machine's NPU stack, and the command that mends each fault. Changes nothing."""
+    from weightsmith.machine import diagnose, probe_machine
+
+    if progress is not None:
+        progress("importing torch and vLLM, each in a process of its own")
+    return diagnose(probe_machine())
