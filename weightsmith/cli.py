@@ -296,6 +296,8 @@ def verify_on_npu(
     as_json: bool,
 ) -> int:
     """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
+    from weightsmith.process.targets import need_writable
+    from weightsmith.report import verification
     from weightsmith.verify import Options, verify
     from weightsmith.verify.selftest.selftest import self_test as prove_machine
 
@@ -307,15 +309,18 @@ def verify_on_npu(
         reference=reference if reference in ("hf", "none") else Path(reference),
         prompts=prompts,
         save_baseline=save_baseline,
-        report=report,
         gates=_limits(gates),
         engine_timeout=engine_timeout,
         latent=latent,
         cache=not no_cache,
         command=" ".join(["weightsmith", *sys.argv[1:]]),
     )
+    if report is not None:
+        need_writable(report)
     with render.stages() as tell:
         result = prove_machine(device, tell) if model is None else verify(model, options, tell)
+    if report is not None and model is not None:
+        result = verification.write(result, report)
     render.show_verification(result, as_json=as_json)
     return DONE if result.verdict == "pass" else BAD
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +14,14 @@ from weightsmith.verify.engine import engine, logprobs, worker
 from weightsmith.verify.engine.read_back import read_back
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 
+if TYPE_CHECKING:
+    from weightsmith.verify.engine.device import DeviceKind
+    from weightsmith.verify.engine.engine_job import EngineJob
+    from weightsmith.verify.inputs.kinds import Kind
 
-def _job(kind: Any, device: str = "cpu", nbytes: int = 1) -> dict[str, Any]:
-    return engine.job(Path("model"), device, kind, ["a", "b", "c"], 32, 1024, nbytes)
+
+def _job(kind: Kind, device: DeviceKind = "cpu") -> EngineJob:
+    return engine.job(engine.ModelFolder(Path("model"), 1, 1024), device, kind, ["a", "b", "c"], 32)
 
 
 def test_batches_are_as_large_as_the_cache_and_lose_nobody() -> None:
@@ -69,8 +74,8 @@ def test_an_npu_gets_blocks_that_its_attention_takes_and_a_prefix_lm_no_graphs()
 
 
 def test_without_a_prefix_cache_no_warm_pass_is_run() -> None:
-    assert "warm" in [run["name"] for run in _job(CAUSAL)["passes"]]
-    assert "warm" not in [run["name"] for run in _job(PREFIX_LM)["passes"]]
+    assert "warm" in [one.name for one in _job(CAUSAL).passes]
+    assert "warm" not in [one.name for one in _job(PREFIX_LM).passes]
 
 
 def test_every_pass_asks_real_prompts_and_the_first_all_of_them() -> None:
@@ -85,14 +90,14 @@ def test_every_pass_asks_real_prompts_and_the_first_all_of_them() -> None:
 def test_an_engine_that_hides_its_settings_is_read_as_far_as_it_shows_them() -> None:
     config = SimpleNamespace(model_config=SimpleNamespace(dtype="torch.bfloat16", max_model_len=128))
     found = read_back(SimpleNamespace(llm_engine=SimpleNamespace(vllm_config=config)))
-    assert (found["dtype"], found["max_model_len"], found["block_size"]) == ("torch.bfloat16", 128, None)
-    assert found["attention_backends"] == []
-    assert found["preemptions"] is None
+    assert (found.dtype, found.max_model_len, found.block_size) == ("torch.bfloat16", 128, None)
+    assert found.attention_backends == ()
+    assert found.preemptions is None
 
 
 def test_eager_mode_is_compared_with_graphs_where_an_engine_has_them(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    graphs = replace(run, settings={**run.settings, "eager": False})
+    graphs = replace(run, settings=replace(run.settings, eager=False))
     assert engine.graphs("cuda", CAUSAL, graphs) is None
     assert engine.graphs("npu", CAUSAL, graphs) is None
     assert "chose to run eager" in str(engine.graphs("npu", CAUSAL, run))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +16,13 @@ from weightsmith.verify.inputs.files import Size
 from weightsmith.verify.inputs.kinds import PREFIX_LM, Variation
 from weightsmith.verify.reference import replay, worker
 from weightsmith.verify.reference.layers import OnDisk, on_disk, placement, stations
+from weightsmith.verify.reference.replay import ReplayRequest
+from weightsmith.verify.reference.replay_job import ReferenceJob, Replayed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.verify.inputs.kinds import Dtype
     from weightsmith.verify.reference.replay import References
 
 pytestmark = pytest.mark.engine  # it imports torch and transformers, as the reference's child does
@@ -35,7 +38,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "learned positions": ("gpt2", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}),
     "recurrent": ("hrm_text", {**ROTARY["hrm_text"], "H_cycles": 2, "L_cycles": 2}),
 }
-ANSWERS = [{"prompt": n, "ids": list(range(3, 6 + 4 * n)), "tokens": [7, 1 + n, 9, 30 - n]} for n in range(5)]
+COMPLETIONS = tuple(Replayed(n, tuple(range(3, 6 + 4 * n)), (7, 1 + n, 9, 30 - n)) for n in range(5))
 RIGHT = Variation("reference", "float32", "causal")
 
 
@@ -64,15 +67,11 @@ def _replayed(
     from safetensors.numpy import load_file
 
     folder.mkdir()
-    job = {
-        "model": str(model),
-        "variations": [asdict(variation) for variation in variations],
-        "answers": ANSWERS,
-        "layer_by_layer": ["float32", "bfloat16"] if layered else [],
-    }
+    by_layer: tuple[Dtype, ...] = ("float32", "bfloat16") if layered else ()
     with torch.no_grad():
-        told = worker.work(job, folder, lambda *_: None)
-    return {(one["name"], one["dtype"]): load_file(folder / one["file"]) for one in told["done"]}
+        job = ReferenceJob(str(model), variations, COMPLETIONS, by_layer)
+        answer = worker.replay(job, folder, lambda *_: None)
+    return {(one.name, one.dtype): load_file(folder / one.file) for one in answer.done}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -166,7 +165,8 @@ def test_a_reference_that_does_not_fit_whole_is_run_so_and_says_so(
     engine = greedy_run(tmp_path / "d", {0: random_logprobs(0, vocabulary=264)})
 
     def run(name: str) -> References:
-        found = replay.run(HRM_TEXT, PREFIX_LM, (), engine, Size(10**9, 10**6), tmp_path / name, 300.0)
+        request = ReplayRequest(HRM_TEXT, PREFIX_LM, (), Size(10**9, 10**6), engine)
+        found = replay.run(request, tmp_path / name, 300.0)
         assert isinstance(found, replay.References)
         return found
 

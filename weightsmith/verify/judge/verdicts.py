@@ -5,39 +5,41 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.result import Check
+from weightsmith.verify.checks import Check
+from weightsmith.verify.measure.metrics import is_near_tie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.verify.checks import Verdict
+    from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.measure.baseline import Baseline, Identity
-    from weightsmith.verify.measure.determinism import Repetition
     from weightsmith.verify.measure.health import Facts, Sanity, Spread
     from weightsmith.verify.measure.noise import NoiseFloor
     from weightsmith.verify.measure.parity import Control, Pair, Parity
-    from weightsmith.verify.result import Verdict
+    from weightsmith.verify.measure.repetition import Repetition
 
 
-def settings_check(kind: Kind, device: str, run: EngineRun) -> Check:
+def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
     """Whether the engine really runs as this kind of model needs it, as read back from it.
 
     Without condition tokens a model answers what it was never trained on: nobody can tell right from wrong then.
     """
     found = run.settings
     faults = []
-    if found["dtype"] != "bfloat16":
-        faults.append(f"dtype is {found['dtype']}")
-    if found["device_type"] != device:
-        faults.append(f"it runs on {found['device_type']}, not on {device}")
-    if kind.chunked_prefill is False and found["chunked_prefill"]:
+    if found.dtype != "bfloat16":
+        faults.append(f"dtype is {found.dtype}")
+    if found.device_type != device:
+        faults.append(f"it runs on {found.device_type}, not on {device}")
+    if kind.chunked_prefill is False and found.chunked_prefill:
         faults.append("chunked prefill is on: chunks of a prefix-LM's prompt do not see each other")
-    if kind.prefix_caching is False and found["prefix_caching"]:
+    if kind.prefix_caching is False and found.prefix_caching:
         faults.append("prefix caching is on: cached states of a prefix-LM's prompt belong to another prompt")
-    if kind.mask == "prefix" and found["preemptions"]:
-        faults.append(f"{found['preemptions']} preemptions: a resumed request sees its own answer as prompt")
+    if kind.mask == "prefix" and found.preemptions:
+        faults.append(f"{found.preemptions} preemptions: a resumed request sees its own answer as prompt")
     if faults:
         return Check("settings", "fail", len(faults), 0, "; ".join(faults))
     if kind.template.before and not run.wrapped:
@@ -80,7 +82,7 @@ def text_checks(sanity: Sanity, limits: Mapping[str, float]) -> tuple[Check, ...
 def spread_checks(
     spread: Spread, limits: Mapping[str, float], baseline: Spread | None = None
 ) -> tuple[Check, ...]:
-    """Finite, normalised, and not flat: "the model is just like that" is said by a baseline or by nobody."""
+    """Finite, normalised, and not flat: only a baseline that is as flat shows that the model is like that."""
     finite: Verdict = "fail" if spread.nonfinite or not spread.positions else "pass"
     words = f"{spread.nonfinite} NaN or Inf among the log-probabilities of {spread.positions} sound positions"
     checks = [Check("finite", finite, spread.nonfinite, 0, words)]
@@ -111,13 +113,13 @@ def no_repetition(name: str, why: str) -> Check:
 
 
 def repetition_check(found: Repetition, limits: Mapping[str, float]) -> Check:
-    """An equal batch must repeat itself; other company may part ways, but only where two tokens nearly tie."""
+    """The same batch must repeat itself; in another batch tokens may differ, but only where two of them nearly tie."""
     if not found.prompts:
         return Check(f"determinism.{found.name}", "inconclusive", None, None, "no prompt was answered twice")
     repeated = found.name == "repeat"
     limit = limits["repeat_delta"] if repeated else limits["company_delta"]
     close = found.delta_max <= limit
-    tied = not found.parted or (not repeated and found.lead_max <= limits["near_tie"])
+    tied = not found.parted or (not repeated and is_near_tie(found.lead_max, limits["near_tie"]))
     words = (
         f"{found.same_tokens} of {found.prompts} answers have the same tokens, {found.same_bits} the same bits; "
         f"largest |Δ log p| {found.delta_max:.2g}"
@@ -135,7 +137,7 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
         words = f"{pair.nonfinite} positions of {pair.name} have no finite KL"
         return (Check(f"{name}.finite", "fail", pair.nonfinite, 0, words),)
     worst, worst_kl = pair.worst_prompt
-    hard = [flip for flip in pair.flips if flip.margin > limits["near_tie"]]
+    hard = [flip for flip in pair.flips if not is_near_tie(flip.margin, limits["near_tie"])]
     share = len(hard) / pair.overall.positions
     widest = max((flip.margin for flip in pair.flips), default=0.0)
     agreement = (
@@ -246,9 +248,11 @@ def _ceiling(name: str, value: float, limit: float, words: str) -> Check:
 
 def _settings_words(run: EngineRun) -> str:
     found = run.settings
-    flags = ", ".join(
-        f"{row.replace('_', ' ')} {'on' if found[row] else 'off'}"
-        for row in ("eager", "chunked_prefill", "prefix_caching")
-    )
-    backends = "/".join(found["attention_backends"]) or "unknown"
-    return f"{found['dtype']}, attention {backends}, {flags}, preemptions {found['preemptions']}"
+    flags = {
+        "eager": found.eager,
+        "chunked prefill": found.chunked_prefill,
+        "prefix caching": found.prefix_caching,
+    }
+    words = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in flags.items())
+    backends = "/".join(found.attention_backends) or "unknown"
+    return f"{found.dtype}, attention {backends}, {words}, preemptions {found.preemptions}"

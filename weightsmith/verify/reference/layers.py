@@ -14,13 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedModel
 
-def placement(empty: Any) -> dict[str, str]:
+
+def placement(empty: PreTrainedModel) -> dict[str, str]:
     """What `from_pretrained` is to leave on disk (the stations) and to load (what lies above them), by name.
 
     empty: a model of the same config, on the meta device.
@@ -33,14 +37,14 @@ def placement(empty: Any) -> dict[str, str]:
     return dict.fromkeys(found, "disk") | dict.fromkeys(beside, "cpu")
 
 
-def stations(model: Any) -> dict[str, Any]:
+def stations(model: PreTrainedModel) -> dict[str, Module]:
     """Name → module, disjoint: the items of the outermost module lists, and the largest modules without a list.
 
     Modules without parameters are none: there is nothing to load for them.
     """
     from torch.nn import ModuleList
 
-    def under(name: str, module: Any) -> Iterator[tuple[str, Any]]:
+    def under(name: str, module: Module) -> Iterator[tuple[str, Module]]:
         children = [(f"{name}.{child}".lstrip("."), inner) for child, inner in module.named_children()]
         if isinstance(module, ModuleList):
             yield from children
@@ -61,12 +65,14 @@ class OnDisk:
     tied: parameter → those that are one with it, itself among them; not all of them need be in `weights`.
     """
 
-    model: Any
-    stations: Mapping[str, Any]
-    weights: Mapping[str, Any]
+    model: PreTrainedModel
+    stations: Mapping[str, Module]
+    weights: Mapping[str, Tensor]
     tied: Mapping[str, Sequence[str]]
 
-    def outputs(self, passes: Sequence[Callable[[], Any]], tell: Callable[[int, int], None]) -> list[Any]:
+    def outputs(
+        self, passes: Sequence[Callable[[], Tensor]], tell: Callable[[int, int], None]
+    ) -> list[Tensor]:
         """What the forward passes return, in their order. tell: told how many stations they have seen, of how many."""
         walkers = [_Walker(one) for one in passes]
         with self._turnstiles():
@@ -103,7 +109,7 @@ class OnDisk:
         finally:
             station.load_state_dict(empty, strict=False, assign=True)
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str) -> Tensor:
         stored = next((one for one in self.tied[name] if one in self.weights), name)
         return self.weights[stored]
 
@@ -119,7 +125,7 @@ class OnDisk:
                 del station.forward  # the instance's; the class's own comes to light again
 
 
-def on_disk(model: Any, empty: Any) -> OnDisk:
+def on_disk(model: PreTrainedModel, empty: PreTrainedModel) -> OnDisk:
     """A model that transformers and accelerate have loaded with our `placement(empty)`, in our hands from here on.
 
     Accelerate's own hooks read a layer anew for every answer; of its work only the index of the weights is kept.
@@ -132,7 +138,7 @@ def on_disk(model: Any, empty: Any) -> OnDisk:
     return OnDisk(model, stations(model), weights, _tied(empty))
 
 
-def _tied(empty: Any) -> dict[str, list[str]]:
+def _tied(empty: PreTrainedModel) -> dict[str, list[str]]:
     """Parameter → all that are one object with it. Asked of an empty model: hooks part them on a loaded one."""
     groups: dict[int, list[str]] = {}
     parameters = empty.state_dict(keep_vars=True)
@@ -152,14 +158,14 @@ class _Walker(threading.Thread):
     the cores' worker threads (OpenMP keeps a team for each thread that computes) are not multiplied.
     """
 
-    def __init__(self, one: Callable[[], Any]) -> None:
+    def __init__(self, one: Callable[[], Tensor]) -> None:
         super().__init__(daemon=True)
         self._one = one
-        self._asked: SimpleQueue[tuple[str, Callable[[], Any]] | None] = SimpleQueue()
-        self._answered: SimpleQueue[Any] = SimpleQueue()
-        self._request: tuple[str, Callable[[], Any]] | None = None
+        self._asked: SimpleQueue[tuple[str, Callable[[], object]] | None] = SimpleQueue()
+        self._answered: SimpleQueue[object] = SimpleQueue()
+        self._request: tuple[str, Callable[[], object]] | None = None
         self._error: BaseException | None = None
-        self.result: Any = None
+        self.result: Tensor = None
 
     @property
     def before(self) -> str | None:
@@ -183,7 +189,7 @@ class _Walker(threading.Thread):
             self._answered.put(_Dismissed())
             self.join()
 
-    def ask(self, name: str, compute: Callable[[], Any]) -> Any:
+    def ask(self, name: str, compute: Callable[[], object]) -> object:
         """From within the thread: the output of a station, once that is computed."""
         self._asked.put((name, compute))
         answer = self._answered.get()
@@ -207,7 +213,7 @@ class _Walker(threading.Thread):
             raise self._error
 
 
-def _stop(name: str, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _stop(name: str, forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
     """Stands in for a station's forward."""
     walker = threading.current_thread()
     assert isinstance(walker, _Walker)

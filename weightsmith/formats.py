@@ -1,0 +1,33 @@
+"""Figures as people read them: one way for each kind."""
+
+from __future__ import annotations
+
+
+def number(value: object) -> str:
+    """A figure in a table: four digits, or six decimals between 0.99 and 1; nothing for None."""
+    if isinstance(value, float):
+        # Correlations live between 0.99 and 1, where four digits would call them all 1.
+        return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 in percent: three decimals below one percent, else one; nothing for None."""
+    if share is None:
+        return ""
+    return f"{share:.3%}" if abs(share) < 0.01 else f"{share:.1%}"
+
+
+def gigabytes(nbytes: float) -> str:
+    """Decimal gigabytes, as disks and weights are measured."""
+    return f"{nbytes / 1e9:.1f} GB"
+
+
+def gibibytes(nbytes: float, decimals: int = 1) -> str:
+    """Binary gigabytes, as memory is measured."""
+    return f"{nbytes / 2**30:.{decimals}f} GiB"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds with two decimals."""
+    return f"{seconds * 1000:.2f} ms"
