@@ -37,9 +37,7 @@ def test_a_record_comes_back_from_a_file_as_it_went_in() -> None:
 
 @pytest.mark.parametrize("setting", [True, 1, 1.0, "1", None])
 def test_in_a_union_every_value_keeps_its_own_type(setting: object) -> None:
-    found = Outer.from_json(
-        {**WHOLE.to_json(), "setting": setting, "count": setting if setting == 1 else None}
-    )
+    found = Outer.from_json({**WHOLE.to_json(), "setting": setting})
     assert type(found.setting) is type(setting)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,14 @@ def test_a_report_that_cannot_be_written_is_refused_with_its_path(tmp_path: Path
     assert verification.write(_result(), tmp_path / "r.md").report == str(tmp_path / "r.md")
     with pytest.raises(TargetRefused, match=r"r\.md"):
         verification.write(_result(), tmp_path / "absent" / "r.md")
+
+
+def test_the_command_line_refuses_such_a_report_before_it_asks_for_a_device(tmp_path: Path) -> None:
+    call = ["verify-on-npu", str(tmp_path), "--device", "cuda", "--report", str(tmp_path / "absent" / "r.md")]
+    code = f"import sys; from weightsmith.cli import main; sys.argv[1:] = {call}; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "its folder does not exist" in done.stderr
 
 
 def test_what_is_not_finite_becomes_null_in_the_document() -> None:

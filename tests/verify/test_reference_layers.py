@@ -15,7 +15,7 @@ from tests.verify.test_reference_controls import ROTARY, SIZES
 from weightsmith.verify.inputs.files import Size
 from weightsmith.verify.inputs.kinds import PREFIX_LM, Variation
 from weightsmith.verify.reference import replay, worker
-from weightsmith.verify.reference.layers import OnDisk, on_disk, placement, stations
+from weightsmith.verify.reference.layers import OnDisk, on_disk, placement, segments
 from weightsmith.verify.reference.replay import ReplayRequest
 from weightsmith.verify.reference.replay_job import ReferenceJob, Replayed
 
@@ -118,31 +118,31 @@ def llama(tmp_path: Path) -> OnDisk:
     return on_disk(loaded.eval(), empty)
 
 
-def test_a_station_is_a_layer_or_what_lies_beside_the_layers(llama: OnDisk) -> None:
+def test_a_segment_is_a_layer_or_what_lies_beside_the_layers(llama: OnDisk) -> None:
     layers = [f"model.layers.{n}" for n in range(SIZES["num_hidden_layers"])]
-    assert list(stations(llama.model)) == ["model.embed_tokens", *layers, "model.norm", "lm_head"]
+    assert list(segments(llama.model)) == ["model.embed_tokens", *layers, "model.norm", "lm_head"]
 
 
-def test_one_station_at_a_time_holds_weights_and_none_afterwards(llama: OnDisk) -> None:
+def test_one_segment_at_a_time_holds_weights_and_none_afterwards(llama: OnDisk) -> None:
     """But for the final norm: one small thing has to be loaded."""
     import torch
 
     held: list[set[str]] = []
 
     def note(module: Any, *_: Any) -> None:
-        held.append({n for n, s in llama.stations.items() if any(not p.is_meta for p in s.parameters())})
+        held.append({n for n, s in llama.segments.items() if any(not p.is_meta for p in s.parameters())})
 
-    for station in llama.stations.values():
-        station.register_forward_hook(note)
-        for inner in station.modules():
+    for segment in llama.segments.values():
+        segment.register_forward_hook(note)
+        for inner in segment.modules():
             if not list(inner.children()):
                 inner.register_forward_hook(note)
     passes = [lambda n=n: llama.model(torch.tensor([[1, 2, n]])).logits for n in range(3)]
     visited: list[int] = []
     assert len(llama.outputs(passes, lambda done, _: visited.append(done))) == 3
-    assert visited == list(range(len(llama.stations)))
+    assert visited == list(range(len(llama.segments)))
     assert all(len(names - {"model.norm"}) <= 1 for names in held)
-    assert set.union(*held) == set(llama.stations)
+    assert set.union(*held) == set(llama.segments)
     note(None)
     assert held[-1] == {"model.norm"}
 
@@ -155,8 +155,8 @@ def test_a_pass_that_fails_ends_them_all(llama: OnDisk) -> None:
     with pytest.raises(IndexError):
         llama.outputs(passes, lambda *_: None)
     assert threading.active_count() == threads
-    # and what was put in front of the stations is gone
-    assert "forward" not in vars(llama.stations["lm_head"])
+    # and what was put in front of the segments is gone
+    assert "forward" not in vars(llama.segments["lm_head"])
 
 
 def test_a_reference_that_does_not_fit_whole_is_run_so_and_says_so(

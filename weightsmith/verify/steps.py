@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What the steps of one verification share. tell: told what begins, and how far it is."""
+    """What the steps of one verification share. tell: called with what begins, and how far it is."""
 
     model: Path
     kind: Kind

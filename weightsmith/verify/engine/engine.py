@@ -109,7 +109,7 @@ def job(
     max_tokens: int,
     max_logprobs: int = -1,
 ) -> EngineJob:
-    """What the worker is told.
+    """The job of the engine's child.
 
     texts: the prompts.
     max_tokens: of each completion.

@@ -1,4 +1,4 @@
-"""What the engine's child is told, and what it answers."""
+"""The job of the engine's child, and its answer."""
 
 from __future__ import annotations
 

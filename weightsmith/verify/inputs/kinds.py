@@ -82,8 +82,8 @@ CAUSAL = Kind(
 )
 
 # Condition `synth,cot` of the publisher's card. A chunk, or a cached prefix, has been computed without the
-# rest of the prompt, which in a prefix-LM it must see (field-notes 7). Perplexity counts what a token's
-# successors cannot have told, and here the prompt's successors have.
+# rest of the prompt, which in a prefix-LM it must see (field-notes 7). Perplexity supposes that no
+# token has seen its successors, and here those of the prompt have.
 PREFIX_LM = Kind(
     name="prefix-lm",
     mask="prefix",

@@ -89,7 +89,7 @@ class ReplayRequest:
 
 
 def start(folder: Path) -> AbstractContextManager[child.Waiting]:
-    """A child that imports torch and transformers, to be told later what to do."""
+    """A child that imports torch and transformers, which gets its job later."""
     return child.started(_MODULE, folder, _ENV)
 
 

@@ -1,4 +1,4 @@
-"""What the reference's child is told, and what it answers."""
+"""The job of the reference's child, and its answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ class Replayed(Record):
 
 @dataclass(frozen=True, slots=True)
 class ReferenceJob(Record):
-    """model: the folder. layer_by_layer: dtypes that run with one layer's weights in memory at a time."""
+    """What is to be replayed, and how.
+
+    model: the folder.
+    layer_by_layer: dtypes that run with one layer's weights in memory at a time.
+    """
 
     model: str
     variations: tuple[Variation, ...]

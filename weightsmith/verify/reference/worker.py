@@ -48,7 +48,7 @@ def replay(job: ReferenceJob, folder: Path, stage: Stage) -> ReferenceAnswer:
     """Runs every variation; each writes `<name>-<dtype>.safetensors` into the folder.
 
     Neighbours of equal dtype and weights share one loading of the model. A control that cannot be made of this
-    model is told and left out; the right reference failing is the end.
+    model is left out, with the reason; the right reference failing is the end.
     """
     import torch
     import transformers

@@ -1,4 +1,4 @@
-"""What the self-test's child is told, and what it answers."""
+"""The job of the self-test's child, and its answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ LOGPROBS = "engine.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class SelfTestJob(Record):
-    """model: the folder. prompts: token ids. max_tokens: of each completion. vocabulary: number of tokens."""
+    """What is to be completed.
+
+    model: the folder.
+    prompts: token ids.
+    max_tokens: of each completion.
+    vocabulary: number of tokens.
+    """
 
     model: str
     device: DeviceKind
