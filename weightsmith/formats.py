@@ -11,11 +11,18 @@ def number(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def percent(share: float | None) -> str:
-    """A share of 0 to 1 in percent: three decimals below one percent, else one; nothing for None."""
+def significant(value: float, digits: int = 3) -> str:
+    """A figure in a sentence, in so many significant digits."""
+    return f"{value:.{digits}g}"
+
+
+def percent(share: float | None, decimals: int | None = None) -> str:
+    """A share of 0 to 1 in percent; nothing for None. decimals: None gives three below one percent, else one."""
     if share is None:
         return ""
-    return f"{share:.3%}" if abs(share) < 0.01 else f"{share:.1%}"
+    if decimals is None:
+        decimals = 3 if abs(share) < 0.01 else 1
+    return f"{share:.{decimals}%}"
 
 
 def gigabytes(nbytes: float) -> str:

@@ -127,8 +127,8 @@ def per_prompt(pairs: Sequence[PairName], prompts: Sequence[PromptRow]) -> str:
             one = row.parity[judged]
             figures = (
                 f"{round(one.top1 * one.positions)}/{one.positions}",
-                f"{one.top5:.0%}",
-                f"{one.top10:.0%}",
+                percent(one.top5, 0),
+                percent(one.top10, 0),
                 f"{one.pearson:.6f}",
                 f"{one.cosine:.6f}",
                 number(one.perplexity),
@@ -154,7 +154,7 @@ def flips(pairs: Mapping[PairName, Pair]) -> str:
 def controls(run: Mapping[str, Control], refused: Mapping[str, str]) -> str:
     """The wrong references that were run, and why others, or a dtype, were not."""
     rows: list[tuple[object, ...]] = [
-        (name, number(one.kl_mean), f"{one.top1:.1%}", f"{one.top5:.0%}", number(one.pearson), "")
+        (name, number(one.kl_mean), percent(one.top1, 1), percent(one.top5, 0), number(one.pearson), "")
         for name, one in ((name, control.pair.overall) for name, control in run.items())
     ]
     rows += [(name, "", "", "", "", why) for name, why in refused.items()]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import TargetRefused
-from weightsmith.formats import gibibytes, milliseconds, number
+from weightsmith.formats import gibibytes, milliseconds, number, percent
 from weightsmith.report import parity_tables
 from weightsmith.report.markdown import table
 
@@ -187,7 +187,7 @@ def _seconds(result: VerifyResult) -> str:
     if _SHARE not in result.seconds:
         return found
     words = "beyond the engine's start and generation and the reference's passes"
-    return f"Overhead ({words}): {result.seconds[_SHARE]:.1%} of the run.\n\n{found}"
+    return f"Overhead ({words}): {percent(result.seconds[_SHARE], 1)} of the run.\n\n{found}"
 
 
 def _latency(seconds: float | None) -> str:

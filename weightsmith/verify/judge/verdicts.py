@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from weightsmith.formats import percent, significant
 from weightsmith.verify.checks import Check
 from weightsmith.verify.measure.metrics import is_near_tie
 
@@ -90,13 +91,15 @@ def spread_checks(
         return tuple(checks)
     if spread.mass_error is not None:
         normal: Verdict = "pass" if spread.mass_error <= limits["mass_error"] else "fail"
-        words = f"probabilities of the vocabulary sum to 1 within |log Σ p| {spread.mass_error:.2g}"
+        words = (
+            f"probabilities of the vocabulary sum to 1 within |log Σ p| {significant(spread.mass_error, 2)}"
+        )
         checks.append(Check("normalised", normal, spread.mass_error, limits["mass_error"], words))
     flat = spread.flatness > limits["flatness"]
     excused = baseline is not None and spread.flatness <= baseline.flatness + limits["flatness_excess"]
     words = (
         f"mean entropy is {spread.flatness:.3f} of a uniform distribution's; "
-        f"the favourite has {spread.top_probability:.1%} on average"
+        f"the favourite has {percent(spread.top_probability, 1)} on average"
     )
     if flat and baseline is not None:
         as_flat = "as flat: the model is" if excused else "less flat: this run is not as the model is"
@@ -122,11 +125,13 @@ def repetition_check(found: Repetition, limits: Mapping[str, float]) -> Check:
     tied = not found.parted or (not repeated and is_near_tie(found.lead_max, limits["near_tie"]))
     words = (
         f"{found.same_tokens} of {found.prompts} answers have the same tokens, {found.same_bits} the same bits; "
-        f"largest |Δ log p| {found.delta_max:.2g}"
+        f"largest |Δ log p| {significant(found.delta_max, 2)}"
     )
     if found.parted:
         prompt, at = next(iter(found.parted.items()))
-        words += f"; prompt {prompt} parts at token {at}, largest lead there {found.lead_max:.2g} nats"
+        words += (
+            f"; prompt {prompt} parts at token {at}, largest lead there {significant(found.lead_max, 2)} nats"
+        )
     verdict: Verdict = "pass" if close and tied else "fail"
     return Check(f"determinism.{found.name}", verdict, found.delta_max, limit, words)
 
@@ -141,8 +146,8 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
     share = len(hard) / pair.overall.positions
     widest = max((flip.margin for flip in pair.flips), default=0.0)
     agreement = (
-        f"{pair.overall.top1:.2%} of {pair.overall.positions} tokens agree; {len(pair.flips)} flips, "
-        f"{len(hard)} of them beyond a near tie, largest margin {widest:.3g} nats"
+        f"{percent(pair.overall.top1, 2)} of {pair.overall.positions} tokens agree; {len(pair.flips)} flips, "
+        f"{len(hard)} of them beyond a near tie, largest margin {significant(widest)} nats"
     )
     return (
         _ceiling(f"{name}.kl_mean", pair.overall.kl_mean, limits["kl_mean"], f"mean KL of {pair.name}"),
@@ -161,14 +166,16 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
 def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) -> Check:
     """Whether the device is further from fp32 than bf16 itself is."""
     words = (
-        f"KL(R‖D) is {noise.kl_ratio:.3g} × KL(R‖B), upper 95 % bound {noise.kl_ratio_upper:.3g}; "
-        f"RMS of Δ log p {noise.rms_ratio:.3g} ×"
+        f"KL(R‖D) is {significant(noise.kl_ratio)} × KL(R‖B), upper 95 % bound {significant(noise.kl_ratio_upper)}; "
+        f"RMS of Δ log p {significant(noise.rms_ratio)} ×"
     )
     value, limit = noise.kl_ratio_upper, limits["noise_ratio"]
     if not math.isfinite(value):
         return Check("parity.noise", "fail", None, limit, "the ratio to bf16's own noise is not finite")
     if device.overall.kl_mean <= limits["noise_ignored"]:
-        words += f"; KL(R‖D) {device.overall.kl_mean:.2g} is under {limits['noise_ignored']:g} anyway"
+        words += (
+            f"; KL(R‖D) {significant(device.overall.kl_mean, 2)} is under {limits['noise_ignored']:g} anyway"
+        )
         return Check("parity.noise", "pass", round(value, 4), limit, words)
     return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
 
@@ -183,7 +190,7 @@ def control_check(name: str, control: Control, limits: Mapping[str, float]) -> C
     kl = pair.overall.kl_mean if math.isfinite(pair.overall.kl_mean) else None
     if failed:
         words = f"a wrong reference ({name}) fails {', '.join(failed)}, as it must; "
-        words += f"its mean KL {pair.overall.kl_mean:.3g}"
+        words += f"its mean KL {significant(pair.overall.kl_mean)}"
         return Check(f"control.{name}", "pass", kl, limits["kl_mean"], words)
     words = f"a wrong reference ({name}) passes every gate: on this model they cannot tell right from wrong"
     return Check(f"control.{name}", "inconclusive", kl, limits["kl_mean"], words)
@@ -243,7 +250,9 @@ def _at_most(name: str, share: float, limit: float, words: str, answers: int) ->
 
 
 def _ceiling(name: str, value: float, limit: float, words: str) -> Check:
-    return Check(name, "pass" if value <= limit else "fail", value, limit, f"{words}: {value:.3g} nats")
+    return Check(
+        name, "pass" if value <= limit else "fail", value, limit, f"{words}: {significant(value)} nats"
+    )
 
 
 def _settings_words(run: EngineRun) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.errors import MissingDevice
+from weightsmith.formats import significant
 from weightsmith.process import child
 from weightsmith.process.signals import unwound_by_signals
+from weightsmith.records import NotARecord
 from weightsmith.verify.checks import Check
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine
@@ -58,17 +60,16 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
         ).to_json()
         variables = engine.environment(device.kind)
         outcome = child.run(_MODULE, folder / "run", job, variables, _TIMEOUT_SECONDS, progress)
-        if outcome.result is None:
-            answer = None
-            checks: tuple[Check, ...] = (_engine_failure(device, outcome.failure),)
+        answer = _answer(outcome)
+        if isinstance(answer, child.Failure):
+            checks: tuple[Check, ...] = (_engine_failure(device, answer),)
         else:
-            answer = SelfTestAnswer.from_json(outcome.result)
             logprobs = load_file(folder / "run" / LOGPROBS)
             checks = (*operator_checks(answer.operators), *_model_checks(model, answer, logprobs))
     return VerifyResult(
         model=ModelFacts("self-test", "prefix-lm"),
         device=device,
-        engine=None if answer is None else EngineFacts(answer.settings),
+        engine=None if isinstance(answer, child.Failure) else EngineFacts(answer.settings),
         checks=checks,
         seconds={"engine": outcome.seconds},
         command="verify-on-npu --self-test",
@@ -83,9 +84,17 @@ def prompts() -> tuple[tuple[int, ...], ...]:
     )
 
 
-def _engine_failure(device: Device, failure: child.Failure | None) -> Check:
+def _answer(outcome: child.Outcome) -> SelfTestAnswer | child.Failure:
+    if outcome.result is None:
+        return outcome.failure or child.Failure("no result", "unknown")
+    try:
+        return SelfTestAnswer.from_json(outcome.result)
+    except NotARecord as error:
+        return child.Failure(f"partial output ({error})", "reading its answers")
+
+
+def _engine_failure(device: Device, failure: child.Failure) -> Check:
     """The failed check. Raises MissingDevice when the engine's installation itself is broken."""
-    failure = failure or child.Failure("no result", "unknown")
     if failure.unusable:
         way_out = "mend the engine's installation (docs/engines.md)"
         raise MissingDevice(device.name, failure.sentence(), way_out)
@@ -100,7 +109,7 @@ def operator_checks(errors: Mapping[str, float]) -> tuple[Check, ...]:
             "pass" if error <= OPERATOR_WITHIN else "fail",
             error,
             OPERATOR_WITHIN,
-            f"largest difference from attention in float32 is {error:.2g}",
+            f"largest difference from attention in float32 is {significant(error, 2)}",
         )
         for name, error in errors.items()
     )
@@ -132,7 +141,7 @@ def parity_checks(distances: Mapping[tuple[Mask, Phase], Sequence[float]]) -> tu
         detail = f"largest RMS Δ log p over {len(right)} prompts from the model's own forward pass"
         checks.append(Check(f"{phase} parity", "pass" if good else "fail", worst, RIGHT_WITHIN, detail))
     wrong = min(distances["causal", "prefill"])
-    detail = f"the nearest prompt is {wrong:.2g} from a causal prefill, which must not look right"
+    detail = f"the nearest prompt is {significant(wrong, 2)} from a causal prefill, which must not look right"
     verdict: Verdict = (
         "pass" if wrong >= WRONG_BEYOND else "inconclusive" if checks[0].verdict == "pass" else "fail"
     )
