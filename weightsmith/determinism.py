@@ -1,6 +1,7 @@
 """The environment variables that make greedy decoding on Ascend NPUs give the same answers twice.
 
-Names and values are those of Huawei's determinism guide (docs/field-notes.md, section 8).
+Names and values are those of Huawei's determinism guide (field-notes 8): without them greedy completions differ between
+runs by design.
 """
 
 from __future__ import annotations

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
+from tests.verify import standin_vllm
 from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.verify.engine import engine, logprobs, worker
+from weightsmith.verify.engine import read_back as read_back_module
+from weightsmith.verify.engine.engine_job import EngineAnswer
 from weightsmith.verify.engine.read_back import read_back
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 
@@ -103,3 +109,67 @@ def test_eager_mode_is_compared_with_graphs_where_an_engine_has_them(tmp_path: P
     assert "chose to run eager" in str(engine.graphs("npu", CAUSAL, run))
     assert "prefix-LM" in str(engine.graphs("npu", PREFIX_LM, graphs))
     assert "no graphs on a CPU" in str(engine.graphs("cpu", CAUSAL, graphs))
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> type[standin_vllm.LLM]:
+    """The engine's child with a stand-in for vLLM; returns its engine class."""
+    monkeypatch.setitem(sys.modules, "vllm", standin_vllm)
+    monkeypatch.setattr(worker, "_permit_amx", lambda: None)
+    monkeypatch.setattr(worker, "_peak_bytes", lambda device: 7)
+    monkeypatch.setattr(worker, "_tokenizer", lambda model: standin_vllm.Tokenizer())
+    monkeypatch.setattr(read_back_module, "_versions", dict)
+    monkeypatch.setattr(standin_vllm.LLM, "most", None)
+    return standin_vllm.LLM
+
+
+def _standin_job() -> EngineJob:
+    model = engine.ModelFolder(Path("model"), 1, 40)
+    return engine.job(model, "cpu", CAUSAL, ["a", "bb", "c" * 38, "ddd"], 4)
+
+
+def test_the_childs_answer_becomes_a_run_and_its_file_holds_every_distribution(
+    child: type[standin_vllm.LLM], tmp_path: Path
+) -> None:
+    job = _standin_job()
+    document = json.loads(json.dumps(worker.work(job.to_json(), tmp_path, lambda *_: None)))
+    answer = EngineAnswer.from_json(document)
+    engine.need_whole_completions(answer, job.max_tokens)
+    run = engine.read_answer(job, answer, tmp_path, 9.0)
+    assert run.left_out == (2,)  # longer than 40 positions leave room for
+    assert set(run.passes) == {"batch", "repeat", "warm", "shuffled", "alone"}
+    assert list(run.passes["shuffled"].completions) == [3, 1, 0]
+    assert run.passes["batch"].completions[0].tokens == (1, 2, 3, 4)
+    assert run.passes["batch"].completions[0].finish == "stop"
+    assert run.passes["batch"].completions[0].lead[0] == pytest.approx(np.log(2))
+    assert run.texts[1] == "2 3 4"
+    assert (run.seconds.whole, run.peak_bytes, run.settings.dtype) == (9.0, 7, "bfloat16")
+    rows = run.logprobs.logprobs(0)
+    assert rows.shape == (4, standin_vllm.VOCABULARY)
+    assert np.exp(rows).sum(axis=1) == pytest.approx(1)
+    assert tuple(rows.argmax(axis=1)) == run.measured[0]
+
+
+def test_an_engine_that_refuses_the_whole_vocabulary_is_asked_for_its_top_tokens(
+    child: type[standin_vllm.LLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "most", 3)
+    job = replace(_standin_job(), max_logprobs=3)
+    run = engine.read_answer(job, worker.run_engine(job, tmp_path, lambda *_: None), tmp_path, 9.0)
+    assert run.logprobs.partial
+    assert run.logprobs.logprobs(0).shape == run.logprobs.ids(0).shape == (4, 3)
+    assert run.logprobs.ids(0)[0].tolist() == [1, 2, 3]
+
+
+def test_a_second_engine_in_eager_mode_measures_nothing(
+    child: type[standin_vllm.LLM], tmp_path: Path
+) -> None:
+    job = replace(_standin_job(), entries=0, passes=_standin_job().passes[:1])
+    answer = worker.run_engine(job, tmp_path, lambda *_: None)
+    assert answer.measured.tokens == {}
+    assert list(engine.read_answer(job, answer, tmp_path, 9.0).passes) == ["batch"]
+
+
+def test_prompts_of_which_none_fits_are_refused(child: type[standin_vllm.LLM], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no prompt fits 3 positions with 4 new tokens"):
+        worker.run_engine(replace(_standin_job(), max_positions=3), tmp_path, lambda *_: None)
