@@ -82,7 +82,7 @@ def _job(model: Path, answers: int, how: str) -> dict[str, object]:
     return {
         "model": str(model),
         "variations": [{**right, "skip_layer": None, "rope_base": False}],
-        "answers": [
+        "completions": [
             {"prompt": n, "ids": ids[:PROMPT], "tokens": ids[PROMPT:]} for n, ids in enumerate(drawn)
         ],
         "layer_by_layer": ["float32"] if how == LAYERED else [],

@@ -235,26 +235,30 @@ def verify(
     EngineFailed (the engine's installation itself is broken), InvalidConfig (a baseline of other prompts),
     TargetRefused (a report or baseline that cannot be written), and what `open` raises.
     """
+    from weightsmith.process.targets import need_writable
+    from weightsmith.report import verification
     from weightsmith.verify.options import Options
     from weightsmith.verify.selftest.selftest import self_test
     from weightsmith.verify.verification import verify
 
     if model is None:
         return self_test(device, progress)
+    report_file = _path(report)
+    if report_file is not None:
+        need_writable(report_file)
     options = Options(
         device=device,
         reference="hf" if reference == "hf" else "none" if reference == "none" else Path(reference),
         prompts=_path(prompts),
         save_baseline=_path(save_baseline),
-        report=_path(report),
         gates=gates or {},
         engine_timeout=engine_timeout,
         latent=_path(latent),
         cache=cache,
         command=command,
     )
-    # The report is written by `verify` itself, as the last thing it does. If that moves out of it, it moves here.
-    return verify(Path(model), options, progress)
+    result = verify(Path(model), options, progress)
+    return result if report_file is None else verification.write(result, report_file)
 
 
 def _path(named: AnyPath | None) -> Path | None:

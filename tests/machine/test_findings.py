@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from weightsmith.determinism import ENVIRONMENT as DETERMINISM
 from weightsmith.machine import Diagnosis, Finding, diagnose, probe_machine
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES, Machine, ProbeReply
-from weightsmith.machine.findings import DETERMINISM
 from weightsmith.machine.pairs import PAIRINGS, same, within
 
 if TYPE_CHECKING:

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from weightsmith.errors import TargetRefused
 from weightsmith.report import parity_tables, verification
+from weightsmith.verify.engine.device import Device, DeviceFacts
 from weightsmith.verify.judge import gates
-from weightsmith.verify.result import Check, VerifyResult, json_value
+from weightsmith.verify.measure.parity import Figures, Flip, Pair, Parity
+from weightsmith.verify.result import Check, CheckpointFacts, ModelFacts, ParityFacts, VerifyResult
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEEN = {"nodes": [], "packages": {"vllm": "0.32.0"}, "visible": None, "count": None, "memory": []}
+DEVICE = Device("cpu", "x86", DeviceFacts((), {"vllm": "0.32.0"}), ("odd | thing",))
+FIGURES = Figures(1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, None, None)
+PAIR = Pair("B-D", FIGURES, {0: FIGURES}, (Flip(0, 3, 0.5),), 0)
+PARITY = ParityFacts("hf", Parity({"B-D": PAIR}, {}, None, False), {}, {}, {}, (), None)
 
 
 def _result(**parts: Any) -> VerifyResult:
-    checkpoint = {"path": "m", "format": "safetensors", "parameters": 12, "bytes": 24, "dtypes": {"BF16": 12}}
+    checkpoint = CheckpointFacts("m", "safetensors", 12, 24, {"BF16": 12})
     base: dict[str, Any] = {
-        "model": {"name": "m", "kind": "causal", "checkpoint": checkpoint, "config": {"hidden_size": 4}},
-        "device": {"kind": "cpu", "name": "x86", "seen": SEEN, "warnings": ["odd | thing"]},
-        "engine": {},
+        "model": ModelFacts("m", "causal", checkpoint, {"hidden_size": 4}),
+        "device": DEVICE,
         "checks": (
             Check("engine", "fail", None, 0.5, "it | broke\nbadly"),
             Check("config", "pass", 1, 1, ""),
         ),
-        "parity": {},
-        "prompts": (),
     }
     return VerifyResult(**{**base, **parts})
 
@@ -68,14 +73,25 @@ def test_a_report_that_cannot_be_written_is_refused_with_its_path(tmp_path: Path
         verification.write(_result(), tmp_path / "absent" / "r.md")
 
 
+def test_the_command_line_refuses_such_a_report_before_it_asks_for_a_device(tmp_path: Path) -> None:
+    call = ["verify-on-npu", str(tmp_path), "--device", "cuda", "--report", str(tmp_path / "absent" / "r.md")]
+    code = f"import sys; from weightsmith.cli import main; sys.argv[1:] = {call}; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "its folder does not exist" in done.stderr
+
+
 def test_what_is_not_finite_becomes_null_in_the_document() -> None:
-    result = _result(parity={"pairs": {"B-D": {"kl_mean": math.nan, "flips": [math.inf, (1, 2)]}}})
-    document = json.loads(json.dumps(result.document(), allow_nan=False))
-    assert document["parity"]["pairs"]["B-D"] == {"kl_mean": None, "flips": [None, [1, 2]]}
-    assert json_value({1: (True, None)}) == {"1": [True, None]}
+    broken = replace(PAIR, overall=replace(FIGURES, kl_mean=math.nan), flips=(Flip(0, 3, math.inf),))
+    parity = replace(PARITY, measured=replace(PARITY.measured, pairs={"B-D": broken}))
+    document = json.loads(json.dumps(_result(parity=parity).document(), allow_nan=False))
+    pair = document["parity"]["pairs"]["B-D"]
+    assert pair["kl_mean"] is None
+    assert pair["flips"][0]["margin"] is None
+    assert pair["kl_max"] == 0.1
 
 
 def test_the_words_before_the_figures_say_what_was_replayed_layer_by_layer() -> None:
     why = "whole it needs 33.0 GB of memory and 20.0 GB are free"
-    told = parity_tables.words(_result(parity={"partial": False, "layer_by_layer": {"float32": why}}))
-    assert f"float32 was replayed layer by layer: {why}." in told
+    text = parity_tables.words(replace(PARITY, layer_by_layer={"float32": why}))
+    assert f"float32 was replayed layer by layer: {why}." in text

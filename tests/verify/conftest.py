@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.convert import convert
+from weightsmith.report.verification import write
 from weightsmith.verify import Check, Options, VerifyResult, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from weightsmith.verify.measure.parity import Parity
+    from weightsmith.verify.result import EngineFacts
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 TERNARY, HRM_TEXT = MODELS / "ternary-llama", MODELS / "hrm-text"
@@ -34,6 +38,16 @@ class Verified:
     def check(self, name: str) -> Check:
         (found,) = [check for check in self.result.checks if check.name == name]
         return found
+
+    @property
+    def engine(self) -> EngineFacts:
+        assert self.result.engine is not None
+        return self.result.engine
+
+    @property
+    def parity(self) -> Parity:
+        assert self.result.parity is not None
+        return self.result.parity.measured
 
     @property
     def verdicts(self) -> dict[str, str]:
@@ -55,10 +69,12 @@ def verified(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def run(model: Path, **options: Any) -> Verified:
         folder = tmp_path_factory.mktemp("verified")
         told: list[str] = []
-        chosen = {"report": folder / "report.md", "save_baseline": folder / "baseline.safetensors"} | options
+        chosen = {"save_baseline": folder / "baseline.safetensors"} | options
         settings = Options(device="cpu", command="weightsmith verify-on-npu M", **{"cache": False} | chosen)
         result = verify(model, settings, lambda text, done=0, total=0, /: told.append(text))
-        return Verified(result, chosen["report"].read_text(encoding="utf-8"), chosen["save_baseline"], told)
+        written = write(result, folder / "report.md")
+        report = (folder / "report.md").read_text(encoding="utf-8")
+        return Verified(written, report, chosen["save_baseline"], told)
 
     return run
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from weightsmith.verify.engine.engine import EngineRun
-from weightsmith.verify.inputs.tokens import Answer, LogprobFile, Run
+from weightsmith.verify.engine.engine_job import EngineSeconds, EngineSettings
+from weightsmith.verify.inputs.tokens import Completion, LogprobFile, PassResult
 from weightsmith.verify.reference.replay import References
 
 if TYPE_CHECKING:
@@ -19,17 +21,30 @@ if TYPE_CHECKING:
 
     Logprobs = NDArray[np.float32]
 
-SETTINGS: dict[str, Any] = {
-    "dtype": "bfloat16",
-    "device_type": "cpu",
-    "eager": True,
-    "chunked_prefill": False,
-    "prefix_caching": False,
-    "preemptions": 0,
-    "prefix_cache_hits": 0,
-    "attention_backends": ["CPU_ATTN"],
-    "versions": {"vllm": "0"},
-}
+SETTINGS = EngineSettings(
+    dtype="bfloat16",
+    architecture="LlamaForCausalLM",
+    max_model_len=128,
+    quantization=None,
+    eager=True,
+    block_size=16,
+    kv_cache_dtype="auto",
+    kv_blocks=8,
+    prefix_caching=False,
+    chunked_prefill=False,
+    max_num_batched_tokens=2048,
+    max_num_seqs=32,
+    async_scheduling=False,
+    compilation=0,
+    graph_mode="NONE",
+    tensor_parallel=1,
+    device_type="cpu",
+    attention_backends=("CPU_ATTN",),
+    preemptions=0,
+    prefix_cache_queries=0,
+    prefix_cache_hits=0,
+    versions={"vllm": "0"},
+)
 
 
 def log_softmax(logits: NDArray[np.floating[Any]]) -> Logprobs:
@@ -58,24 +73,26 @@ def logprob_file(
     return LogprobFile(path, vocabulary, partial=ids is not None)
 
 
-def answer(tokens: Sequence[int], logprobs: Sequence[float] | None = None, lead: float = 5.0) -> Answer:
-    said = tuple(logprobs) if logprobs is not None else (-0.1,) * len(tokens)
-    return Answer(tuple(tokens), said, (lead,) * len(tokens), "length", 0.01, 0.001)
+def completion(
+    tokens: Sequence[int], logprobs: Sequence[float] | None = None, lead: float = 5.0
+) -> Completion:
+    chosen = tuple(logprobs) if logprobs is not None else (-0.1,) * len(tokens)
+    return Completion(tuple(tokens), chosen, (lead,) * len(tokens), "length", 0.01, 0.001)
 
 
 def engine_run(logprobs: LogprobFile, measured: Mapping[int, Sequence[int]], **settings: Any) -> EngineRun:
-    """A run whose measured tokens are given and whose passes all said the same."""
-    answers = {n: answer(tokens) for n, tokens in measured.items()}
+    """A run whose measured tokens are given and whose passes all completed the same."""
+    completions = {n: completion(tokens) for n, tokens in measured.items()}
     return EngineRun(
         prompt_ids=tuple((n, n + 1) for n in measured),
         left_out=(),
         wrapped=True,
         texts={n: f"answer {n}" for n in measured},
-        runs={name: Run(answers, 1.0) for name in ("batch", "repeat", "shuffled", "alone")},
+        passes={name: PassResult(completions, 1.0) for name in ("batch", "repeat", "shuffled", "alone")},
         measured={n: tuple(tokens) for n, tokens in measured.items()},
         logprobs=logprobs,
-        settings={**SETTINGS, **settings},
-        seconds={"import": 1.0, "load": 1.0, "after_load": 0.5, "measuring": 0.25, "whole": 3.0},
+        settings=replace(SETTINGS, **settings),
+        seconds=EngineSeconds(importing=1.0, loading=1.0, measuring=0.25, after_load=0.5, whole=3.0),
         peak_bytes=1 << 30,
     )
 

@@ -6,7 +6,6 @@ import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,15 +17,13 @@ from weightsmith.verify.inputs.kinds import PREFIX_LM, Variation
 from weightsmith.verify.measure import baseline
 from weightsmith.verify.reference import cache, replay
 from weightsmith.verify.reference.cache import Cache, Subject
-from weightsmith.verify.reference.replay import References, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from weightsmith.verify.reference.replay import References, ReplayRequest, Store
+from weightsmith.verify.reference.replay_job import Replayed
 
 SUBJECT = Subject({"model.safetensors": "a1"}, {"config.json": "b2"}, {"latent.bin": "c3"}, "x86")
 RIGHT = Variation("reference", "float32", "causal")
 UNFUSED = Variation("unfused-weights", "float32", "causal", weights="/somewhere")
-ANSWERS = [{"prompt": 0, "ids": [1, 2], "tokens": [3]}]
+COMPLETIONS = (Replayed(0, (1, 2), (3,)),)
 
 
 def _entry(folder: Path, size: int = 100) -> Path:
@@ -80,35 +77,35 @@ def test_a_cache_that_cannot_be_written_gives_its_reason_and_no_error(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("whose", "variation", "answers"),
+    ("whose", "variation", "completions"),
     [
-        (replace(SUBJECT, weights={"model.safetensors": "a2"}), RIGHT, ANSWERS),
-        (replace(SUBJECT, config={"config.json": "b3"}), RIGHT, ANSWERS),
-        (replace(SUBJECT, processor="arm"), RIGHT, ANSWERS),
-        (SUBJECT, replace(RIGHT, dtype="bfloat16"), ANSWERS),
-        (SUBJECT, replace(RIGHT, mask="prefix"), ANSWERS),
-        (SUBJECT, replace(RIGHT, rope_base=True), ANSWERS),
-        (SUBJECT, RIGHT, [{"prompt": 0, "ids": [1, 2], "tokens": [4]}]),
+        (replace(SUBJECT, weights={"model.safetensors": "a2"}), RIGHT, COMPLETIONS),
+        (replace(SUBJECT, config={"config.json": "b3"}), RIGHT, COMPLETIONS),
+        (replace(SUBJECT, processor="arm"), RIGHT, COMPLETIONS),
+        (SUBJECT, replace(RIGHT, dtype="bfloat16"), COMPLETIONS),
+        (SUBJECT, replace(RIGHT, mask="prefix"), COMPLETIONS),
+        (SUBJECT, replace(RIGHT, rope_base=True), COMPLETIONS),
+        (SUBJECT, RIGHT, (Replayed(0, (1, 2), (4,)),)),
     ],
 )
 def test_whatever_decides_the_numbers_is_in_the_key(
-    whose: Subject, variation: Variation, answers: list[Mapping[str, Any]]
+    whose: Subject, variation: Variation, completions: tuple[Replayed, ...]
 ) -> None:
-    assert cache.key(whose, variation, answers) != cache.key(SUBJECT, RIGHT, ANSWERS)
+    assert cache.key(whose, variation, completions) != cache.key(SUBJECT, RIGHT, COMPLETIONS)
 
 
 def test_another_library_is_another_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = cache.key(SUBJECT, RIGHT, ANSWERS)
+    here = cache.key(SUBJECT, RIGHT, COMPLETIONS)
     monkeypatch.setattr(cache, "versions", lambda names: dict.fromkeys(names, "0"))
-    assert cache.key(SUBJECT, RIGHT, ANSWERS) != here
+    assert cache.key(SUBJECT, RIGHT, COMPLETIONS) != here
 
 
 def test_the_latent_weights_decide_by_their_bytes_and_only_their_own_control() -> None:
     moved = replace(UNFUSED, weights="/elsewhere")
-    assert cache.key(SUBJECT, moved, ANSWERS) == cache.key(SUBJECT, UNFUSED, ANSWERS)
+    assert cache.key(SUBJECT, moved, COMPLETIONS) == cache.key(SUBJECT, UNFUSED, COMPLETIONS)
     others = replace(SUBJECT, latent={"latent.bin": "c4"})
-    assert cache.key(others, UNFUSED, ANSWERS) != cache.key(SUBJECT, UNFUSED, ANSWERS)
-    assert cache.key(others, RIGHT, ANSWERS) == cache.key(SUBJECT, RIGHT, ANSWERS)
+    assert cache.key(others, UNFUSED, COMPLETIONS) != cache.key(SUBJECT, UNFUSED, COMPLETIONS)
+    assert cache.key(others, RIGHT, COMPLETIONS) == cache.key(SUBJECT, RIGHT, COMPLETIONS)
 
 
 def test_the_folder_follows_xdg(tmp_path: Path) -> None:
@@ -131,17 +128,8 @@ def test_a_second_run_on_the_same_bytes_starts_no_process(
     store = Store(Cache(tmp_path / "cache"), cache.subject(HRM_TEXT, weights, {}, "here"))
 
     def run(name: str, shelf: Store | None = store) -> References:
-        found = replay.run(
-            HRM_TEXT,
-            PREFIX_LM,
-            PREFIX_LM.controls,
-            engine,
-            Size(400_000, 70_000),
-            tmp_path / name,
-            300.0,
-            None,
-            shelf,
-        )
+        request = ReplayRequest(HRM_TEXT, PREFIX_LM, PREFIX_LM.controls, Size(400_000, 70_000), engine)
+        found = replay.run(request, tmp_path / name, 300.0, None, shelf)
         assert isinstance(found, References)
         return found
 

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASCEND = {"vllm": "0.23.0", "vllm-ascend": "0.23.0", "torch": "2.10.0", "torch-npu": "2.10.0.post4"}
-ATLAS = {"available": True, "count": 2, "names": ["Ascend910_9362"] * 2, "memory": [64 << 30] * 2}
+ATLAS = device.TorchDevices(True, 2, ("Ascend910_9362",) * 2, (64 << 30,) * 2)
 
 
 def _find(
     root: Path,
     asked: Any = "auto",
     packages: dict[str, str] | None = None,
-    told: dict[str, Any] | None = None,
+    told: device.TorchDevices | None = None,
     **environment: str,
 ) -> device.Device:
-    def probe(kind: str) -> dict[str, Any]:
+    def probe(kind: device.DeviceKind) -> device.TorchDevices:
         if told is None:
             raise AssertionError("torch was asked without need")
         return told
@@ -55,19 +55,20 @@ def test_without_torch_npu_the_reason_is_given_without_starting_torch(tmp_path: 
 
 
 def test_ids_that_cann_dropped_are_blamed_on_the_variable(tmp_path: Path) -> None:
-    told = {"available": True, "count": 0, "names": [], "memory": []}
+    told = device.TorchDevices(True, 0)
     with pytest.raises(MissingDevice, match="ASCEND_RT_VISIBLE_DEVICES=4 names none that exists"):
         _find(tmp_path, told=told, ASCEND_RT_VISIBLE_DEVICES="4")
 
 
 def test_fewer_devices_than_the_variable_names_is_a_warning(tmp_path: Path) -> None:
-    one = {"available": True, "count": 1, "names": ["Ascend910B"], "memory": [64 << 30]}
+    one = device.TorchDevices(True, 1, ("Ascend910B",), (64 << 30,))
     found = _find(tmp_path, told=one, ASCEND_RT_VISIBLE_DEVICES="0,9")
     assert "names 2 devices and torch counts 1" in found.warnings[0]
 
 
 def test_a_torch_npu_that_cannot_be_imported_is_the_reason(tmp_path: Path) -> None:
-    told = {"error": "import torch_npu: ImportError: libascend_hal.so: cannot open shared object file"}
+    error = "import torch_npu: ImportError: libascend_hal.so: cannot open shared object file"
+    told = device.TorchDevices(error=error)
     with pytest.raises(MissingDevice, match=r"libascend_hal\.so"):
         _find(tmp_path, told=told)
 
@@ -83,7 +84,7 @@ def test_the_real_probe_answers_from_a_child_and_leaves_torch_out_of_this_proces
     code = (
         "import sys\n"
         "from weightsmith.errors import MissingDevice\n"
-        "from weightsmith.verify import device\n"
+        "from weightsmith.verify.engine import device\n"
         "try: device.find('cuda')\n"
         "except MissingDevice as error: print(error)\n"
         "assert not {'torch', 'vllm', 'transformers'} & sys.modules.keys(), sorted(sys.modules)\n"

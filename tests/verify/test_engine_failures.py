@@ -10,6 +10,7 @@ import pytest
 
 from tests.verify.conftest import HRM_TEXT, TERNARY
 from weightsmith.errors import InvalidConfig, MissingInput, UnknownFormat
+from weightsmith.report.verification import markdown
 from weightsmith.verify import Options, verify
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def test_what_is_no_folder_and_what_is_no_baseline_are_refused(tmp_path: Path) -
 def test_a_tokenizer_that_cannot_be_read_fails_the_engine_with_its_reason(tmp_path: Path) -> None:
     model = _copy(HRM_TEXT, tmp_path / "m")
     (model / "tokenizer.json").write_text("{}", encoding="utf-8")
-    result = verify(model, Options(device="cpu", report=tmp_path / "r.md"))
+    result = verify(model, Options(device="cpu"))
     (engine,) = [check for check in result.checks if check.name == "engine"]
     assert engine.verdict == "fail"
     assert "while reading the tokenizer" in engine.detail
-    assert "❌ fail" in (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "❌ fail" in markdown(result)
 
 
 @pytest.mark.engine
@@ -101,8 +102,10 @@ def test_without_a_reference_nothing_passes_and_own_prompts_are_used(tmp_path: P
     assert found["parity"].verdict == "inconclusive"
     assert found["facts"].verdict == "pass"
     assert {check.verdict for name, check in found.items() if name != "parity"} == {"pass"}
-    assert result.engine["left_out_prompts"] == [1]
-    assert result.prompts[1]["answer"] is None
+    assert result.engine is not None
+    assert result.engine.left_out_prompts == (1,)
+    assert result.prompts[1].outcome is not None
+    assert result.prompts[1].outcome.answer is None
 
 
 @pytest.mark.engine
@@ -111,14 +114,15 @@ def test_an_engine_that_gives_only_its_top_tokens_is_compared_in_part_and_says_s
     prompts.write_text(
         '{"prompt": "1+1=", "expect": "2"}\n{"prompt": "中国的首都是", "expect": "北京"}\n', encoding="utf-8"
     )
-    options = Options(device="cpu", prompts=prompts, max_logprobs=20, report=tmp_path / "r.md")
+    options = Options(device="cpu", prompts=prompts, max_logprobs=20)
     result = verify(HRM_TEXT, options)
     found = {check.name: check.verdict for check in result.checks}
-    assert result.parity["partial"] is True
-    assert result.parity["pairs"]["B-D"]["kl_mean"] < 1e-4
+    assert result.parity is not None
+    assert result.parity.measured.partial
+    assert result.parity.measured.pairs["B-D"].overall.kl_mean < 1e-4
     assert found["parity.kl_mean"] == "pass"
     assert "normalised" not in found
-    assert "**Partial**" in (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "**Partial**" in markdown(result)
 
 
 @pytest.mark.engine

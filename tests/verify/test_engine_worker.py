@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
+from tests.verify import standin_vllm
 from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.verify.engine import engine, logprobs, worker
+from weightsmith.verify.engine import read_back as read_back_module
+from weightsmith.verify.engine.engine_job import EngineAnswer
 from weightsmith.verify.engine.read_back import read_back
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 
+if TYPE_CHECKING:
+    from weightsmith.verify.engine.device import DeviceKind
+    from weightsmith.verify.engine.engine_job import EngineJob
+    from weightsmith.verify.inputs.kinds import Kind
 
-def _job(kind: Any, device: str = "cpu", nbytes: int = 1) -> dict[str, Any]:
-    return engine.job(Path("model"), device, kind, ["a", "b", "c"], 32, 1024, nbytes)
+
+def _job(kind: Kind, device: DeviceKind = "cpu") -> EngineJob:
+    return engine.job(engine.ModelFolder(Path("model"), 1, 1024), device, kind, ["a", "b", "c"], 32)
 
 
 def test_batches_are_as_large_as_the_cache_and_lose_nobody() -> None:
@@ -69,8 +80,8 @@ def test_an_npu_gets_blocks_that_its_attention_takes_and_a_prefix_lm_no_graphs()
 
 
 def test_without_a_prefix_cache_no_warm_pass_is_run() -> None:
-    assert "warm" in [run["name"] for run in _job(CAUSAL)["passes"]]
-    assert "warm" not in [run["name"] for run in _job(PREFIX_LM)["passes"]]
+    assert "warm" in [one.name for one in _job(CAUSAL).passes]
+    assert "warm" not in [one.name for one in _job(PREFIX_LM).passes]
 
 
 def test_every_pass_asks_real_prompts_and_the_first_all_of_them() -> None:
@@ -85,16 +96,80 @@ def test_every_pass_asks_real_prompts_and_the_first_all_of_them() -> None:
 def test_an_engine_that_hides_its_settings_is_read_as_far_as_it_shows_them() -> None:
     config = SimpleNamespace(model_config=SimpleNamespace(dtype="torch.bfloat16", max_model_len=128))
     found = read_back(SimpleNamespace(llm_engine=SimpleNamespace(vllm_config=config)))
-    assert (found["dtype"], found["max_model_len"], found["block_size"]) == ("torch.bfloat16", 128, None)
-    assert found["attention_backends"] == []
-    assert found["preemptions"] is None
+    assert (found.dtype, found.max_model_len, found.block_size) == ("torch.bfloat16", 128, None)
+    assert found.attention_backends == ()
+    assert found.preemptions is None
 
 
 def test_eager_mode_is_compared_with_graphs_where_an_engine_has_them(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    graphs = replace(run, settings={**run.settings, "eager": False})
+    graphs = replace(run, settings=replace(run.settings, eager=False))
     assert engine.graphs("cuda", CAUSAL, graphs) is None
     assert engine.graphs("npu", CAUSAL, graphs) is None
     assert "chose to run eager" in str(engine.graphs("npu", CAUSAL, run))
     assert "prefix-LM" in str(engine.graphs("npu", PREFIX_LM, graphs))
     assert "no graphs on a CPU" in str(engine.graphs("cpu", CAUSAL, graphs))
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> type[standin_vllm.LLM]:
+    """The engine's child with a stand-in for vLLM; returns its engine class."""
+    monkeypatch.setitem(sys.modules, "vllm", standin_vllm)
+    monkeypatch.setattr(worker, "_permit_amx", lambda: None)
+    monkeypatch.setattr(worker, "_peak_bytes", lambda device: 7)
+    monkeypatch.setattr(worker, "_tokenizer", lambda model: standin_vllm.Tokenizer())
+    monkeypatch.setattr(read_back_module, "_versions", dict)
+    monkeypatch.setattr(standin_vllm.LLM, "most", None)
+    return standin_vllm.LLM
+
+
+def _standin_job() -> EngineJob:
+    model = engine.ModelFolder(Path("model"), 1, 40)
+    return engine.job(model, "cpu", CAUSAL, ["a", "bb", "c" * 38, "ddd"], 4)
+
+
+def test_the_childs_answer_becomes_a_run_and_its_file_holds_every_distribution(
+    child: type[standin_vllm.LLM], tmp_path: Path
+) -> None:
+    job = _standin_job()
+    document = json.loads(json.dumps(worker.work(job.to_json(), tmp_path, lambda *_: None)))
+    answer = EngineAnswer.from_json(document)
+    engine.need_whole_completions(answer, job.max_tokens)
+    run = engine.read_answer(job, answer, tmp_path, 9.0)
+    assert run.left_out == (2,)  # longer than 40 positions leave room for
+    assert set(run.passes) == {"batch", "repeat", "warm", "shuffled", "alone"}
+    assert list(run.passes["shuffled"].completions) == [3, 1, 0]
+    assert run.passes["batch"].completions[0].tokens == (1, 2, 3, 4)
+    assert run.passes["batch"].completions[0].finish == "stop"
+    assert run.passes["batch"].completions[0].lead[0] == pytest.approx(np.log(2))
+    assert run.texts[1] == "2 3 4"
+    assert (run.seconds.whole, run.peak_bytes, run.settings.dtype) == (9.0, 7, "bfloat16")
+    rows = run.logprobs.logprobs(0)
+    assert rows.shape == (4, standin_vllm.VOCABULARY)
+    assert np.exp(rows).sum(axis=1) == pytest.approx(1)
+    assert tuple(rows.argmax(axis=1)) == run.measured[0]
+
+
+def test_an_engine_that_refuses_the_whole_vocabulary_is_asked_for_its_top_tokens(
+    child: type[standin_vllm.LLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "most", 3)
+    job = replace(_standin_job(), max_logprobs=3)
+    run = engine.read_answer(job, worker.run_engine(job, tmp_path, lambda *_: None), tmp_path, 9.0)
+    assert run.logprobs.partial
+    assert run.logprobs.logprobs(0).shape == run.logprobs.ids(0).shape == (4, 3)
+    assert run.logprobs.ids(0)[0].tolist() == [1, 2, 3]
+
+
+def test_a_second_engine_in_eager_mode_measures_nothing(
+    child: type[standin_vllm.LLM], tmp_path: Path
+) -> None:
+    job = replace(_standin_job(), entries=0, passes=_standin_job().passes[:1])
+    answer = worker.run_engine(job, tmp_path, lambda *_: None)
+    assert answer.measured.tokens == {}
+    assert list(engine.read_answer(job, answer, tmp_path, 9.0).passes) == ["batch"]
+
+
+def test_prompts_of_which_none_fits_are_refused(child: type[standin_vllm.LLM], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no prompt fits 3 positions with 4 new tokens"):
+        worker.run_engine(replace(_standin_job(), max_positions=3), tmp_path, lambda *_: None)

@@ -17,19 +17,19 @@ from tests.verify.handmade import (
     references,
 )
 from weightsmith.errors import WeightsmithError
+from weightsmith.verify.checks import Check, combine
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge import gates, verdicts
 from weightsmith.verify.measure import parity
-from weightsmith.verify.measure.determinism import Repetition
 from weightsmith.verify.measure.health import Facts, Sanity, Spread
-from weightsmith.verify.result import Check, combine
+from weightsmith.verify.measure.repetition import Repetition
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.verify.checks import Verdict
     from weightsmith.verify.engine.engine import EngineRun
-    from weightsmith.verify.result import Verdict
 
 LIMITS = gates.limits()
 FULL = {n: random_logprobs(n) for n in range(4)}

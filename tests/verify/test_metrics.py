@@ -129,3 +129,15 @@ def test_noise_of_a_tenth_of_a_nat_gives_a_divergence_of_half_its_variance() -> 
     # Σ p·δ²/2 to second order in the logit error δ, less the variance that normalisation takes away.
     flat = log_softmax(np.zeros((200, 500)))
     assert metrics.kl(flat, noisy(flat, 0.1)).mean() == pytest.approx(0.1**2 / 2, rel=0.05)
+
+
+def test_of_equals_the_first_is_the_favourite_as_argmax_has_it() -> None:
+    tied = np.array([[-3.0, -1.0, -1.0, -5.0, -1.0, -9.0]])
+    assert metrics.favourites(tied, 4).tolist() == [[1, 2, 4, 0]]
+    assert metrics.favourites(tied, 4)[0, 0] == tied.argmax()
+
+
+def test_a_near_tie_is_a_lead_within_the_limit_and_nan_is_none() -> None:
+    assert metrics.is_near_tie(0.25, 0.25)
+    assert not metrics.is_near_tie(0.26, 0.25)
+    assert not metrics.is_near_tie(math.nan, 0.25)

@@ -13,16 +13,19 @@ from tests.verify.handmade import greedy_run, random_logprobs
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.process import child
-from weightsmith.verify.inputs.files import Size, hear
+from weightsmith.verify.inputs.files import Size, inspect_files
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM, kind_of
-from weightsmith.verify.reference import replay
+from weightsmith.verify.reference import replay, replay_plan
+from weightsmith.verify.reference.replay import ReplayRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.json_value import Json
+
 
 def test_each_control_follows_the_right_run_of_its_dtype() -> None:
-    found = replay.plan(PREFIX_LM, PREFIX_LM.controls, Size(1_000, 100), 1 << 40)
+    found = replay_plan.plan(PREFIX_LM, PREFIX_LM.controls, Size(1_000, 100), 1 << 40)
     assert [(v.name, v.dtype, v.mask) for v in found.variations] == [
         ("reference", "float32", "prefix"),
         ("causal-prefill", "float32", "causal"),
@@ -35,7 +38,7 @@ EIGHT_BILLION = Size(8_000_000_000, 600_000_000)
 
 
 def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
-    found = replay.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000)
+    found = replay_plan.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000)
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "float32"),
         ("layer-skipped", "float32"),
@@ -46,7 +49,7 @@ def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
 
 
 def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
-    found = replay.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, layer_loader=False)
+    found = replay_plan.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, layer_loader=False)
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "bfloat16"),
         ("layer-skipped", "bfloat16"),
@@ -56,25 +59,26 @@ def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
 
 
 def test_packed_weights_are_refused_with_the_command_that_unpacks_them() -> None:
-    found = replay.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
+    found = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
     assert [variation.dtype for variation in found.variations] == ["bfloat16"]
     assert "weightsmith convert --converter unpack" in found.refused["float32"]
 
 
 def test_a_layer_that_does_not_fit_is_refused_with_all_three_numbers() -> None:
-    found = replay.plan(CAUSAL, (), EIGHT_BILLION, 3_000_000_000)
+    found = replay_plan.plan(CAUSAL, (), EIGHT_BILLION, 3_000_000_000)
     assert found.variations == ()
     why = "needs 33.0 GB of memory, layer by layer still 5.8 GB, and 3.0 GB are free"
     assert found.refused["float32"] == why
 
 
 def test_nothing_is_refused_on_guesswork() -> None:
-    assert len(replay.plan(CAUSAL, CAUSAL.controls).variations) == 3
+    assert len(replay_plan.plan(CAUSAL, CAUSAL.controls).variations) == 3
 
 
 def test_a_reference_that_fits_nowhere_is_never_started(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = replay.run(HRM_TEXT, CAUSAL, (), run, Size(1 << 60, 1 << 50), tmp_path / "reference", 10.0)
+    request = ReplayRequest(HRM_TEXT, CAUSAL, (), Size(1 << 60, 1 << 50), run)
+    found = replay.run(request, tmp_path / "reference", 10.0)
     assert isinstance(found, child.Failure)
     assert "layer by layer still" in found.what
     assert not (tmp_path / "reference").exists()
@@ -105,7 +109,7 @@ def test_free_memory_is_the_lesser_of_machine_and_container(tmp_path: Path) -> N
         ({}, CAUSAL),
     ],
 )
-def test_the_kind_is_what_the_config_claims(config: dict[str, object], kind: object) -> None:
+def test_the_kind_is_what_the_config_claims(config: dict[str, Json], kind: object) -> None:
     assert kind_of(config) is kind
 
 
@@ -114,7 +118,8 @@ def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> Non
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text('{"model_type": "no_such_model"}')
     run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
-    found = replay.run(tmp_path / "m", CAUSAL, (), run, Size(1, 1), tmp_path / "reference", 120.0)
+    request = ReplayRequest(tmp_path / "m", CAUSAL, (), Size(1, 1), run)
+    found = replay.run(request, tmp_path / "reference", 120.0)
     assert isinstance(found, child.Failure)
     assert (
         f"transformers {version('transformers')} has no causal language model of type 'no_such_model'"
@@ -125,7 +130,7 @@ def test_a_model_that_transformers_lacks_has_no_reference(tmp_path: Path) -> Non
 def test_packed_weights_count_as_what_they_stand_for(tmp_path: Path) -> None:
     convert(TERNARY, tmp_path / "plain")
     convert(TERNARY, tmp_path / "packed", options={"pack": "int4"})
-    plain, packed = (hear(tmp_path / name).size for name in ("plain", "packed"))
+    plain, packed = (inspect_files(tmp_path / name).size for name in ("plain", "packed"))
     assert packed == replace(plain, packed=True)
     layers = {"model.layers.0": 0}
     for name, tensor in open_checkpoint(tmp_path / "plain").tensors.items():

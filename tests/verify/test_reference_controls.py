@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from weightsmith.verify.inputs.kinds import Variation
 from weightsmith.verify.reference.controls import NoReference, altered
 
 pytestmark = pytest.mark.engine  # it imports torch and transformers, as the reference's child does
@@ -77,8 +79,8 @@ def _logits(model: Any) -> Any:
         return model(input_ids=torch.arange(24)[None], use_cache=False).logits
 
 
-def _variation(**changes: Any) -> dict[str, Any]:
-    return {"skip_layer": None, "rope_base": False, **changes}
+def _variation(**changes: Any) -> Variation:
+    return replace(Variation("control", "float32", "causal"), **changes)
 
 
 @pytest.mark.parametrize("name", ROTARY)

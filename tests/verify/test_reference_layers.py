@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +15,14 @@ from tests.verify.test_reference_controls import ROTARY, SIZES
 from weightsmith.verify.inputs.files import Size
 from weightsmith.verify.inputs.kinds import PREFIX_LM, Variation
 from weightsmith.verify.reference import replay, worker
-from weightsmith.verify.reference.layers import OnDisk, on_disk, placement, stations
+from weightsmith.verify.reference.layers import OnDisk, on_disk, placement, segments
+from weightsmith.verify.reference.replay import ReplayRequest
+from weightsmith.verify.reference.replay_job import ReferenceJob, Replayed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.verify.inputs.kinds import Dtype
     from weightsmith.verify.reference.replay import References
 
 pytestmark = pytest.mark.engine  # it imports torch and transformers, as the reference's child does
@@ -35,7 +38,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "learned positions": ("gpt2", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}),
     "recurrent": ("hrm_text", {**ROTARY["hrm_text"], "H_cycles": 2, "L_cycles": 2}),
 }
-ANSWERS = [{"prompt": n, "ids": list(range(3, 6 + 4 * n)), "tokens": [7, 1 + n, 9, 30 - n]} for n in range(5)]
+COMPLETIONS = tuple(Replayed(n, tuple(range(3, 6 + 4 * n)), (7, 1 + n, 9, 30 - n)) for n in range(5))
 RIGHT = Variation("reference", "float32", "causal")
 
 
@@ -64,15 +67,11 @@ def _replayed(
     from safetensors.numpy import load_file
 
     folder.mkdir()
-    job = {
-        "model": str(model),
-        "variations": [asdict(variation) for variation in variations],
-        "answers": ANSWERS,
-        "layer_by_layer": ["float32", "bfloat16"] if layered else [],
-    }
+    by_layer: tuple[Dtype, ...] = ("float32", "bfloat16") if layered else ()
     with torch.no_grad():
-        told = worker.work(job, folder, lambda *_: None)
-    return {(one["name"], one["dtype"]): load_file(folder / one["file"]) for one in told["done"]}
+        job = ReferenceJob(str(model), variations, COMPLETIONS, by_layer)
+        answer = worker.replay(job, folder, lambda *_: None)
+    return {(one.name, one.dtype): load_file(folder / one.file) for one in answer.done}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -119,31 +118,31 @@ def llama(tmp_path: Path) -> OnDisk:
     return on_disk(loaded.eval(), empty)
 
 
-def test_a_station_is_a_layer_or_what_lies_beside_the_layers(llama: OnDisk) -> None:
+def test_a_segment_is_a_layer_or_what_lies_beside_the_layers(llama: OnDisk) -> None:
     layers = [f"model.layers.{n}" for n in range(SIZES["num_hidden_layers"])]
-    assert list(stations(llama.model)) == ["model.embed_tokens", *layers, "model.norm", "lm_head"]
+    assert list(segments(llama.model)) == ["model.embed_tokens", *layers, "model.norm", "lm_head"]
 
 
-def test_one_station_at_a_time_holds_weights_and_none_afterwards(llama: OnDisk) -> None:
+def test_one_segment_at_a_time_holds_weights_and_none_afterwards(llama: OnDisk) -> None:
     """But for the final norm: one small thing has to be loaded."""
     import torch
 
     held: list[set[str]] = []
 
     def note(module: Any, *_: Any) -> None:
-        held.append({n for n, s in llama.stations.items() if any(not p.is_meta for p in s.parameters())})
+        held.append({n for n, s in llama.segments.items() if any(not p.is_meta for p in s.parameters())})
 
-    for station in llama.stations.values():
-        station.register_forward_hook(note)
-        for inner in station.modules():
+    for segment in llama.segments.values():
+        segment.register_forward_hook(note)
+        for inner in segment.modules():
             if not list(inner.children()):
                 inner.register_forward_hook(note)
     passes = [lambda n=n: llama.model(torch.tensor([[1, 2, n]])).logits for n in range(3)]
     visited: list[int] = []
     assert len(llama.outputs(passes, lambda done, _: visited.append(done))) == 3
-    assert visited == list(range(len(llama.stations)))
+    assert visited == list(range(len(llama.segments)))
     assert all(len(names - {"model.norm"}) <= 1 for names in held)
-    assert set.union(*held) == set(llama.stations)
+    assert set.union(*held) == set(llama.segments)
     note(None)
     assert held[-1] == {"model.norm"}
 
@@ -156,8 +155,8 @@ def test_a_pass_that_fails_ends_them_all(llama: OnDisk) -> None:
     with pytest.raises(IndexError):
         llama.outputs(passes, lambda *_: None)
     assert threading.active_count() == threads
-    # and what was put in front of the stations is gone
-    assert "forward" not in vars(llama.stations["lm_head"])
+    # and what was put in front of the segments is gone
+    assert "forward" not in vars(llama.segments["lm_head"])
 
 
 def test_a_reference_that_does_not_fit_whole_is_run_so_and_says_so(
@@ -166,7 +165,8 @@ def test_a_reference_that_does_not_fit_whole_is_run_so_and_says_so(
     engine = greedy_run(tmp_path / "d", {0: random_logprobs(0, vocabulary=264)})
 
     def run(name: str) -> References:
-        found = replay.run(HRM_TEXT, PREFIX_LM, (), engine, Size(10**9, 10**6), tmp_path / name, 300.0)
+        request = ReplayRequest(HRM_TEXT, PREFIX_LM, (), Size(10**9, 10**6), engine)
+        found = replay.run(request, tmp_path / name, 300.0)
         assert isinstance(found, replay.References)
         return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightsmith import determinism, visible_devices
 from weightsmith.machine.diagnosis import Diagnosis, Finding
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES
 from weightsmith.machine.pairs import PAIRINGS, pairing_of, same, within
@@ -25,16 +26,9 @@ _SOURCE = {
     "nnal": "source /usr/local/Ascend/nnal/atb/set_env.sh",
 }
 _IMAGE = "use an image of vllm-ascend, whose parts were matched by its makers (docs/engines.md)"
-_VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
+_VISIBLE = visible_devices.ASCEND
 # Reports tell people to set it; no released code reads it.
 _NO_VARIABLE = "VLLM_ASCEND_RT_DEVICES"
-# What makes sums over several chips come out the same twice.
-DETERMINISM = {
-    "HCCL_DETERMINISTIC": "true",
-    "LCCL_DETERMINISTIC": "1",
-    "ATB_MATMUL_SHUFFLE_K_ENABLE": "0",
-    "ATB_LLM_LCOC_ENABLE": "0",
-}
 
 
 def diagnose(machine: Machine) -> Diagnosis:
@@ -176,7 +170,7 @@ def _devices(machine: Machine) -> Iterator[Finding]:
     if answer is None or answer.error is not None:
         return
     count = int(answer.told.get("count", 0))
-    listed = [part for part in visible.split(",") if part.strip()] if visible is not None else None
+    listed = visible_devices.listed(visible) if visible is not None else None
     expected = len(machine.npus) if listed is None else len(listed)
     names = f"{count} ({', '.join(map(str, answer.told.get('names', ())))})" if count else "0"
     if count and count == expected:
@@ -217,10 +211,11 @@ def _variables(machine: Machine) -> Iterator[Finding]:
         yield Finding("variables", "warn", found, _VISIBLE, f"export {_VISIBLE}={environment[_NO_VARIABLE]}")
     if not machine.npus:
         return
-    others = {name: value for name, value in DETERMINISM.items() if environment.get(name) != value}
+    wanted = determinism.ENVIRONMENT
+    others = {name: value for name, value in wanted.items() if environment.get(name) != value}
     if others:
         fix = "export " + " ".join(f"{name}={value}" for name, value in others.items())
-        found = f"{len(DETERMINISM) - len(others)} of {len(DETERMINISM)} variables set"
+        found = f"{len(wanted) - len(others)} of {len(wanted)} variables set"
         yield Finding("determinism", "warn", found, "all, while results are compared", fix)
     else:
         yield Finding("determinism", "ok", "all variables set", "all, while results are compared")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.errors import TargetRefused
+from weightsmith.formats import gibibytes, milliseconds, number, percent
 from weightsmith.process.durable import replace_file
 from weightsmith.report import parity_tables
-from weightsmith.report.markdown import number, table
+from weightsmith.report.markdown import table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from weightsmith.verify.result import VerifyResult
+    from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.measure.repetition import Repetition
+    from weightsmith.verify.result import (
+        EngineFacts,
+        ModelFacts,
+        Performance,
+        PromptRow,
+        Verdict,
+        VerifyResult,
+    )
 
-_MARK = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
-# The reports' facts of a model, where its config has them.
+_MARK: dict[Verdict, str] = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
+# What the report shows of a config, where it has them.
 _FACTS = (
     "model_type",
     "architectures",
@@ -38,7 +49,7 @@ _FACTS = (
 
 
 _SHARE = "overhead_share"
-# Rows of the engine that have a place of their own in the report.
+# Facts of the engine that have a place of their own in the report.
 _ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 
 
@@ -56,24 +67,23 @@ def write(result: VerifyResult, path: Path) -> VerifyResult:
 def markdown(result: VerifyResult) -> str:
     """The whole report. Sections whose figures were never taken are left out, and the checks say why."""
     parts = [
-        f"# {result.model['name']}: verification report",
+        f"# {result.model.name}: verification report",
         f"**Verdict: {_MARK[result.verdict]}**",
         _command(result),
         "## Checks",
         _checks(result),
         "## Model",
-        _model(result),
+        _model(result.model),
         "## Environment",
-        _environment(result),
+        _environment(result.device, result.engine),
     ]
-    if result.engine:
-        parts += ["## Answers (greedy)", _answers(result), "## Determinism", _determinism(result)]
-        parts += ["## Performance", _performance(result)]
-    if result.parity:
-        parts += ["## Numeric parity", parity_tables.words(result), parity_tables.overall(result)]
-        parts += [parity_tables.shares(result), parity_tables.per_prompt(result)]
-        parts += ["### Flips", parity_tables.flips(result)]
-        parts += ["### Negative controls", parity_tables.controls(result)]
+    if result.engine is not None:
+        parts += ["## Answers (greedy)", _answers(result.prompts)]
+        parts += ["## Determinism", _determinism(result.determinism, result.engine)]
+    if result.performance is not None:
+        parts += ["## Performance", _performance(result.performance)]
+    if result.parity is not None:
+        parts += ["## Numeric parity", *parity_tables.sections(result.parity, result.prompts)]
     parts += [
         "## Where the time went",
         _seconds(result),
@@ -95,16 +105,19 @@ def _checks(result: VerifyResult) -> str:
     return f"{found}\n\n**Own limits**: {', '.join(changed)}." if changed else found
 
 
-def _model(result: VerifyResult) -> str:
-    checkpoint, config = result.model["checkpoint"], result.model["config"]
-    rows: list[tuple[str, Any]] = [
-        ("path", checkpoint["path"]),
-        ("format", checkpoint["format"]),
-        ("parameters", f"{checkpoint['parameters']:,}"),
-        ("bytes", f"{checkpoint['bytes']:,}"),
-        ("dtypes", ", ".join(f"{dtype} {count:,}" for dtype, count in checkpoint["dtypes"].items())),
-        ("kind", result.model["kind"]),
-    ]
+def _model(model: ModelFacts) -> str:
+    rows: list[tuple[str, object]] = []
+    if model.checkpoint is not None:
+        files = model.checkpoint
+        rows += [
+            ("path", files.path),
+            ("format", files.format),
+            ("parameters", f"{files.parameters:,}"),
+            ("bytes", f"{files.nbytes:,}"),
+            ("dtypes", ", ".join(f"{dtype} {count:,}" for dtype, count in files.dtypes.items())),
+        ]
+    rows.append(("kind", model.kind))
+    config = model.config
     rows += [(name, config[name]) for name in _FACTS if name in config]
     rope = config.get("rope_parameters") or config.get("rope_scaling")
     if isinstance(rope, dict):
@@ -114,60 +127,57 @@ def _model(result: VerifyResult) -> str:
     return table(("fact", "value"), rows)
 
 
-def _environment(result: VerifyResult) -> str:
-    seen = result.device["seen"]
-    rows: list[tuple[str, Any]] = [("device", f"{result.device['kind']}: {result.device['name']}")]
-    if seen["count"] is not None:
-        rows.append(("devices", seen["count"]))
-        rows.append(("memory of each", ", ".join(f"{n / 2**30:.1f} GiB" for n in seen["memory"])))
-    versions = result.engine.get("versions") or seen["packages"]
-    rows += [*versions.items(), *(("warning", text) for text in result.device["warnings"])]
-    rows += [(f"engine: {name}", value) for name, value in result.engine.items() if name not in _ELSEWHERE]
+def _environment(device: Device, engine: EngineFacts | None) -> str:
+    seen = device.seen
+    rows: list[tuple[str, object]] = [("device", f"{device.kind}: {device.name}")]
+    if seen.count is not None:
+        rows.append(("devices", seen.count))
+        rows.append(("memory of each", ", ".join(map(gibibytes, seen.memory))))
+    versions = seen.packages if engine is None else engine.settings.versions or seen.packages
+    rows += [*versions.items(), *(("warning", text) for text in device.warnings)]
+    facts = {} if engine is None else engine.rows()
+    rows += [(f"engine: {name}", value) for name, value in facts.items() if name not in _ELSEWHERE]
     return table(("component", "value"), rows)
 
 
-def _answers(result: VerifyResult) -> str:
+def _answers(prompts: Sequence[PromptRow]) -> str:
+    marks = {True: "✅", False: "❌", None: ""}
     rows = [
-        (
-            n,
-            row["prompt"],
-            row["answer"],
-            {True: "✅", False: "❌", None: ""}[row["answered"]],
-            len(row["token_ids"]),
-        )
-        for n, row in enumerate(result.prompts)
+        (n, row.prompt, row.outcome.answer, marks[row.outcome.answered], len(row.outcome.token_ids))
+        for n, row in enumerate(prompts)
+        if row.outcome is not None
     ]
     return table(("#", "prompt", "answer", "fact", "tokens"), rows)
 
 
-def _determinism(result: VerifyResult) -> str:
+def _determinism(repetitions: Sequence[Repetition], engine: EngineFacts) -> str:
     rows = [
         (
-            found["name"],
-            f"{found['same_tokens']}/{found['prompts']}",
-            f"{found['same_bits']}/{found['prompts']}",
-            number(found["delta_max"]),
-            len(found["parted"]),
+            one.name,
+            f"{one.same_tokens}/{one.prompts}",
+            f"{one.same_bits}/{one.prompts}",
+            number(one.delta_max),
+            len(one.parted),
         )
-        for found in result.determinism
+        for one in repetitions
     ]
     found = table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
-    graphs = result.engine.get("eager_and_graphs")
+    graphs = engine.eager_and_graphs
     return f"{found}\n\nEager mode against graphs: {graphs}." if graphs else found
 
 
-def _performance(result: VerifyResult) -> str:
-    found = result.performance
+def _performance(found: Performance) -> str:
+    batch = f"batch of {found.batch_requests}"
     rows = [
-        ("engine start (model load)", f"{found['load_s']:.2f} s"),
-        ("single request, throughput", f"{found['single_tokens_per_s']:.2f} tok/s"),
-        ("single request, TTFT", _milliseconds(found["single_ttft_s"])),
-        ("single request, TPOT", _milliseconds(found["single_tpot_s"])),
-        ("single request, latency", _milliseconds(found["single_latency_s"])),
-        (f"batch of {found['batch_requests']}, throughput", f"{found['batch_tokens_per_s']:.2f} tok/s"),
-        (f"batch of {found['batch_requests']}, tokens", found["batch_tokens"]),
-        ("KV cache", f"{found['kv_cache_tokens']:,} tokens" if found["kv_cache_tokens"] else ""),
-        ("peak memory", f"{found['peak_memory_bytes'] / 2**30:.2f} GiB"),
+        ("engine start (model load)", f"{found.load_s:.2f} s"),
+        ("single request, throughput", f"{found.single_tokens_per_s:.2f} tok/s"),
+        ("single request, TTFT", _latency(found.single_ttft_s)),
+        ("single request, TPOT", _latency(found.single_tpot_s)),
+        ("single request, latency", _latency(found.single_latency_s)),
+        (f"{batch}, throughput", f"{found.batch_tokens_per_s:.2f} tok/s"),
+        (f"{batch}, tokens", found.batch_tokens),
+        ("KV cache", f"{found.kv_cache_tokens:,} tokens" if found.kv_cache_tokens else ""),
+        ("peak memory", gibibytes(found.peak_memory_bytes, 2)),
     ]
     return table(("measure", "value"), rows)
 
@@ -178,8 +188,8 @@ def _seconds(result: VerifyResult) -> str:
     if _SHARE not in result.seconds:
         return found
     words = "beyond the engine's start and generation and the reference's passes"
-    return f"Overhead ({words}): {result.seconds[_SHARE]:.1%} of the run.\n\n{found}"
+    return f"Overhead ({words}): {percent(result.seconds[_SHARE], 1)} of the run.\n\n{found}"
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return "not kept by this engine" if seconds is None else f"{seconds * 1000:.2f} ms"
+def _latency(seconds: float | None) -> str:
+    return "not kept by this engine" if seconds is None else milliseconds(seconds)

@@ -1,4 +1,4 @@
-"""WITNESS 3: what the running model proves, in the engine and on the device it is meant for.
+"""Witness 3: what the running model proves, in the engine and on the device it is meant for.
 
 Neither torch, transformers nor vLLM is imported in this process: they run in children (`weightsmith.process`).
 """

@@ -14,17 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """reference: "hf" (transformers on the CPU), "none", or a baseline file. max_tokens: of each answer.
-    max_logprobs: log-probabilities at each position, -1 for the whole vocabulary. gates: own limits by gate name.
-    latent: the folder of latent weights that the model's were fused from. cache: whether references may come from the
-    cache and go there. command: the command line, for the report. Timeouts in seconds.
+    """What a verification is asked for.
+
+    reference: "hf" (transformers on the CPU), "none", or a baseline file.
+    prompts: JSON lines in place of the built-in prompts.
+    save_baseline: where to keep tokens and log-probabilities.
+    max_tokens: of each completion.
+    max_logprobs: log-probabilities at each position, -1 for the whole vocabulary.
+    gates: own limits by gate name.
+    latent: the folder of latent weights that the model's were fused from.
+    cache: whether references may come from the cache and go there.
+    engine_timeout, reference_timeout: seconds.
+    command: the command line, for the report.
     """
 
     device: Asked = "auto"
     reference: str | Path = "hf"
     prompts: Path | None = None
     save_baseline: Path | None = None
-    report: Path | None = None
     max_tokens: int = 32
     max_logprobs: int = -1
     gates: Mapping[str, float] = field(default_factory=dict)

@@ -1,93 +1,232 @@
-"""What a verification found: checks that each judge themselves, and the document that the contract promises."""
+"""What a verification found, and the document that the command line's contract promises of it."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, cast
+
+from weightsmith.json_value import finite
+from weightsmith.records import json_of, object_of
+from weightsmith.verify.checks import Check, Verdict, combine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-Verdict = Literal["pass", "fail", "inconclusive"]
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.engine.engine_job import EngineSettings
+    from weightsmith.verify.measure.parity import Figures, Pair, PairName, Parity
+    from weightsmith.verify.measure.repetition import Repetition
+
+__all__ = [
+    "Check",
+    "CheckpointFacts",
+    "EngineFacts",
+    "ModelFacts",
+    "ParityFacts",
+    "Performance",
+    "PromptOutcome",
+    "PromptRow",
+    "Verdict",
+    "VerifyResult",
+    "combine",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One question with its own answer. `value` and `threshold` are what was compared; `detail` says it in words."""
+class CheckpointFacts:
+    """The files. nbytes: of the weights. dtypes: parameters by dtype."""
+
+    path: str
+    format: str
+    parameters: int
+    nbytes: int
+    dtypes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """The model. kind: "causal" or "prefix-lm". checkpoint: None for the self-test's model, which has no files."""
 
     name: str
-    verdict: Verdict
-    value: float | int | str | None
-    threshold: float | int | str | None
-    detail: str
+    kind: str
+    checkpoint: CheckpointFacts | None = None
+    config: JsonObject = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """How the engine ran. The fields below `settings` are None where no prompts of ours were asked (self-test).
+
+    eager_and_graphs: why eager mode was not compared with graphs; None where it was.
+    condition_tokens: whether the template's special tokens were put around the prompts.
+    left_out_prompts: numbers of those that are too long for the model.
+    """
+
+    settings: EngineSettings
+    eager_and_graphs: str | None = None
+    condition_tokens: bool | None = None
+    left_out_prompts: tuple[int, ...] | None = None
+
+    def rows(self) -> dict[str, Json]:
+        """Name → value, as the document has them."""
+        own = {
+            "eager_and_graphs": self.eager_and_graphs,
+            "condition_tokens": self.condition_tokens,
+            "left_out_prompts": json_of(self.left_out_prompts),
+        }
         return {
-            "name": self.name,
-            "verdict": self.verdict,
-            "value": self.value,
-            "threshold": self.threshold,
-            "detail": self.detail,
+            **self.settings.to_json(),
+            **{name: value for name, value in own.items() if value is not None},
         }
 
 
-def combine(checks: Iterable[Check]) -> Verdict:
-    """Any fail fails; else anything unknown leaves the whole unknown. No checks at all prove nothing."""
-    verdicts = [check.verdict for check in checks]
-    if "fail" in verdicts:
-        return "fail"
-    return "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"
+@dataclass(frozen=True, slots=True)
+class ParityFacts:
+    """How far the device is from its reference, and what that reference is.
+
+    reference: as it was asked for: "hf", or a baseline's path.
+    versions: of the libraries that computed it.
+    refused: why a dtype or a control could not be run, by name.
+    layer_by_layer: dtype → why its weights were not in memory all at once.
+    cached: the variations that were not computed now. cache_fault: why others could not be kept.
+    """
+
+    reference: str
+    measured: Parity
+    versions: Mapping[str, str]
+    refused: Mapping[str, str]
+    layer_by_layer: Mapping[str, str]
+    cached: tuple[str, ...]
+    cache_fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOutcome:
+    """What became of a prompt in an engine.
+
+    answer: its completion as text, None where the prompt was left out.
+    answered: whether the answer has the fact that the prompt expects; None where it expects none or was left out.
+    prompt_tokens: how many. token_ids: of the completion. finish: why it ended.
+    """
+
+    answer: str | None
+    answered: bool | None
+    prompt_tokens: int
+    token_ids: tuple[int, ...]
+    finish: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One prompt. outcome: None where no engine ran. parity: figures by pair, None where nothing was compared."""
+
+    prompt: str
+    expect: str | None
+    outcome: PromptOutcome | None = None
+    parity: Mapping[PairName, Figures] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """Times as the field reports' tables have them, all without log-probabilities of the whole vocabulary.
+
+    single_*: one request at a time, medians. batch_*: all prompts together. *_s: seconds.
+    ttft: to the first token, tpot: per token after it; None where the engine keeps no times.
+    kv_cache_tokens: that the KV cache has room for, 0 where unknown.
+    """
+
+    load_s: float
+    single_tokens_per_s: float
+    single_latency_s: float
+    single_ttft_s: float | None
+    single_tpot_s: float | None
+    batch_requests: int
+    batch_tokens: int
+    batch_tokens_per_s: float
+    kv_cache_tokens: int
+    peak_memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """All that one run found. The dictionaries hold JSON values only; their keys are the report's rows.
+    """All that one run found.
 
+    engine, parity, performance: None where the run never came so far.
+    report: path of the written report.
+    command: the command line.
+    seconds: by stage; `overhead_share` among them is a share of the run.
     own_limits: by gate, the user's limit and the gate's own.
     """
 
-    model: dict[str, Any]
-    device: dict[str, Any]
-    engine: dict[str, Any]
+    model: ModelFacts
+    device: Device
     checks: tuple[Check, ...]
-    parity: dict[str, Any]
-    prompts: tuple[dict[str, Any], ...]
+    engine: EngineFacts | None = None
+    parity: ParityFacts | None = None
+    prompts: tuple[PromptRow, ...] = ()
+    determinism: tuple[Repetition, ...] = ()
+    performance: Performance | None = None
     report: str | None = None
-    performance: dict[str, Any] = field(default_factory=dict)
-    determinism: tuple[dict[str, Any], ...] = ()
     command: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    own_limits: dict[str, tuple[float, float]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    own_limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
+        """The worst of the checks' verdicts."""
         return combine(self.checks)
 
-    def document(self) -> dict[str, Any]:
-        """The JSON of `verify-on-npu --json`, key for key as the command line's contract has it."""
-        document = {
+    def document(self) -> dict[str, Json]:
+        """The JSON of `verify-on-npu --json`: its keys are the command line's contract."""
+        document: dict[str, Json] = {
             "command": "verify-on-npu",
             "verdict": self.verdict,
-            "device": self.device,
-            "engine": self.engine,
-            "checks": [check.document() for check in self.checks],
-            "parity": self.parity,
-            "prompts": list(self.prompts),
+            "device": json_of(self.device),
+            "engine": {} if self.engine is None else self.engine.rows(),
+            "checks": json_of(self.checks),
+            "parity": {} if self.parity is None else _parity_document(self.parity),
+            "prompts": [_prompt_document(row) for row in self.prompts],
             "report": self.report,
-            "determinism": list(self.determinism),
-            "seconds": self.seconds,
-            "own_limits": self.own_limits,
+            "determinism": json_of(self.determinism),
+            "seconds": json_of(self.seconds),
+            "own_limits": json_of(self.own_limits),
         }
-        return {key: json_value(value) for key, value in document.items()}
+        return cast("dict[str, Json]", finite(document))
 
 
-def json_value(value: Any) -> Any:
-    """The same without NaN and infinities, which JSON has no words for: they become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): json_value(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_value(inner) for inner in value]
-    return value
+def _parity_document(parity: ParityFacts) -> JsonObject:
+    measured = parity.measured
+    return {
+        "reference": parity.reference,
+        "partial": measured.partial,
+        "pairs": {name: _pair_document(pair) for name, pair in measured.pairs.items()},
+        "controls": {
+            name: {**_pair_document(control.pair), "noise_floor": json_of(control.noise)}
+            for name, control in measured.controls.items()
+        },
+        "noise_floor": json_of(measured.noise),
+        "versions": json_of(parity.versions),
+        "refused": json_of(parity.refused),
+        "layer_by_layer": json_of(parity.layer_by_layer),
+        "cached": json_of(parity.cached),
+        "cache_fault": parity.cache_fault,
+    }
+
+
+def _pair_document(pair: Pair) -> dict[str, Json]:
+    worst, kl = pair.worst_prompt
+    return {
+        **object_of(pair.overall),
+        "nonfinite": pair.nonfinite,
+        "flips": json_of(pair.flips),
+        "worst_prompt": {"prompt": worst, "kl_mean": kl},
+    }
+
+
+def _prompt_document(row: PromptRow) -> JsonObject:
+    document: dict[str, Json] = {"prompt": row.prompt, "expect": row.expect}
+    if row.outcome is None:
+        return {**document, "answer": None}
+    document |= object_of(row.outcome)
+    return document if row.parity is None else {**document, "parity": json_of(row.parity)}

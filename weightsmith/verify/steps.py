@@ -1,4 +1,4 @@
-"""The steps of one verification: what each is given, in the order in which `run.verify` takes them."""
+"""The steps of one verification: what each is given, in the order in which `verify` takes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weightsmith.verify.inputs.kinds import controls
 from weightsmith.verify.judge.conclude import Against, Observed
 from weightsmith.verify.measure import baseline, health, parity
 from weightsmith.verify.reference import cache, replay
-from weightsmith.verify.reference.replay import Store
+from weightsmith.verify.reference.replay import ReplayRequest, Store
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,20 +24,19 @@ if TYPE_CHECKING:
     from weightsmith.process.child import Stage, Waiting
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.engine.engine_job import EngineJob
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.latent import Latent
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.measure.baseline import Baseline, Identity
-    from weightsmith.verify.measure.health import Spread
-    from weightsmith.verify.measure.parity import Parity
     from weightsmith.verify.options import Options
     from weightsmith.verify.reference.replay import References
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What the steps of one run share."""
+class Steps:
+    """What the steps of one verification share. tell: called with what begins, and how far it is."""
 
     model: Path
     kind: Kind
@@ -59,77 +58,100 @@ class Step:
             baseline.need_same_questions(kept, here)
         return here
 
-    def engine(self, folder: Path) -> EngineRun | Failure | None:
+    def observe(self, folder: Path, kept: Baseline | None, here: Identity | None) -> Observed:
+        """Runs the engine, then compares it; saves a baseline where one is asked for.
+
+        folder: where children and their files live; nothing in it is needed afterwards.
+        kept: the baseline to compare with. here: what identifies this run.
+        """
+        with self._reference_ahead(folder / "reference", here) as ahead:
+            run = self._engine(folder)
+            if isinstance(run, Failure | None):
+                return self.observed(run)
+            references = self._references(run, kept, here, ahead, folder / "reference")
+            seen = self.compare(run, references, kept, here)
+        if self.options.save_baseline is not None and here is not None:
+            usable = None if isinstance(references, Failure) else references
+            baseline.save(self.options.save_baseline, here, self.device.name, run, usable)
+        return seen
+
+    def compare(
+        self,
+        run: EngineRun,
+        references: References | Failure | None,
+        kept: Baseline | None = None,
+        here: Identity | None = None,
+    ) -> Observed:
+        """Figures of a run against its references, and against a baseline's device where there is one."""
+        started = time.monotonic()
+        against = None
+        if kept is not None and here is not None:
+            baseline.need_same_tokens(kept, run)
+            spread = health.spread(kept.device_logprobs(), tuple(kept.tokens))
+            against = Against(kept, here, kept.comparable(run.measured), spread)
+        self.tell("comparing")
+        measured = None
+        if not isinstance(references, Failure | None):
+            other = None if kept is None else kept.device_logprobs()
+            positions = None if against is None else against.positions
+            measured = parity.measure(run, references, self.kind.perplexity, other, positions)
+        spread = health.spread(run.logprobs, tuple(run.measured))
+        return replace(
+            self.observed(run),
+            reference=references,
+            parity=measured,
+            spread=spread,
+            against=against,
+            comparing_seconds=time.monotonic() - started,
+        )
+
+    def _engine(self, folder: Path) -> EngineRun | Failure | None:
         """None when the files are such that an engine would only crash on them or load garbage."""
         if not self.files.runnable:
             return None
+        model = engines.ModelFolder(self.model, self.files.nbytes, self.files.max_positions)
         texts = [prompt.text for prompt in self.prompts]
-        positions = self.files.config.get("max_position_embeddings")
+        options = self.options
         task = engines.job(
-            self.model,
-            self.device.kind,
-            self.kind,
-            texts,
-            self.options.max_tokens,
-            positions if isinstance(positions, int) else None,
-            self.files.nbytes,
-            self.options.max_logprobs,
+            model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs
         )
-        found = engines.run(task, folder / "engine", self.options.engine_timeout, self._telling("engine"))
+        found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
         if isinstance(found, Failure):
             if found.unusable:
                 way_out = "mend its installation (docs/engines.md)"
                 raise EngineFailed("vllm", found.sentence(), way_out)
             return found
         why_not = engines.graphs(self.device.kind, self.kind, found)
-        if why_not is None:
-            twin = engines.run_eager(
-                task, folder / "eager", self.options.engine_timeout, self._telling("engine, eager")
-            )
-            if isinstance(twin, Failure):
-                return replace(found, failed={"eager": f"in eager mode: {twin.sentence()}"})
-            return replace(found, runs={**found.runs, "eager": twin})
-        return replace(found, settings={**found.settings, "eager_and_graphs": why_not})
+        if why_not is not None:
+            return replace(found, eager_and_graphs=why_not)
+        return self._with_eager_pass(found, task, folder / "eager")
 
-    def reference_ahead(self, folder: Path, here: Identity | None) -> AbstractContextManager[Waiting | None]:
+    def _with_eager_pass(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
+        """The run with the pass of a second engine that uses no graphs."""
+        progress = self._telling("engine, eager")
+        eager = engines.run_eager(task, folder, self.options.engine_timeout, progress)
+        if isinstance(eager, Failure):
+            return replace(found, failed={"eager": f"in eager mode: {eager.sentence()}"})
+        return replace(found, passes={**found.passes, "eager": eager})
+
+    def _reference_ahead(self, folder: Path, here: Identity | None) -> AbstractContextManager[Waiting | None]:
         """The reference's process, importing while the engine loads; none where none will be needed."""
         known = (store := self._store(here)) is not None and store.cache.knows(store.subject)
         if known or not self.files.runnable or self.options.reference != "hf":
             return nullcontext()
         return replay.start(folder)
 
-    def compare(
+    def _references(
         self,
         run: EngineRun,
         kept: Baseline | None,
         here: Identity | None,
         ahead: Waiting | None,
         folder: Path,
-        seconds: dict[str, float],
-    ) -> Observed:
-        """Reference, then figures. A baseline's own replays stand in for a reference run here."""
-        twin = self.reference(run, here, ahead, folder) if kept is None else kept.references()
-        started = time.monotonic()
-        positions = against = None
-        if kept is not None and here is not None:
-            baseline.need_same_tokens(kept, run)
-            positions = kept.comparable(run.measured)
-            against = Against(
-                kept, here, positions, health.spread(kept.device_logprobs(), tuple(kept.tokens))
-            )
-        self.tell("comparing")
-        measured = None
-        if not isinstance(twin, Failure | None):
-            other = None if kept is None else kept.device_logprobs()
-            measured = parity.measure(run, twin, self.kind.perplexity, other, positions)
-        spread = health.spread(run.logprobs, tuple(run.measured))
-        seconds["comparing"] = time.monotonic() - started
-        return self.observed(run, twin, measured, spread, against)
-
-    def reference(
-        self, run: EngineRun, here: Identity | None, ahead: Waiting | None, folder: Path
     ) -> References | Failure | None:
-        """None when nobody asked for one."""
+        """Of a baseline, which replaces a reference that is run here; else the latter; None when none is asked for."""
+        if kept is not None:
+            return kept.references()
         if self.options.reference != "hf":
             return None
         latent, ternary = self.latent, self.files.fusion in {"fused", "packed"}
@@ -137,11 +159,7 @@ class Step:
             self.kind, self.files.config, None if latent is None else latent.folder, ternary
         )
         found = replay.run(
-            self.model,
-            self.kind,
-            wrong,
-            run,
-            self.files.size,
+            ReplayRequest(self.model, self.kind, wrong, self.files.size, run),
             folder,
             self.options.reference_timeout,
             self._telling("reference"),
@@ -162,24 +180,14 @@ class Step:
     def _telling(self, who: str) -> Stage:
         return lambda text, done=0, total=0, /: self.tell(f"{who}: {text}", done, total)
 
-    def observed(
-        self,
-        run: EngineRun | Failure | None,
-        twin: References | Failure | None = None,
-        measured: Parity | None = None,
-        spread: Spread | None = None,
-        against: Against | None = None,
-    ) -> Observed:
+    def observed(self, run: EngineRun | Failure | None) -> Observed:
+        """A run that nothing has been compared with yet; None where the files forbade one."""
         return Observed(
             model=self.model,
             device=self.device,
             kind=self.kind,
             files=self.files,
             prompts=self.prompts,
-            engine=run,
-            reference=twin,
-            parity=measured,
-            spread=spread,
-            against=against,
             reference_asked=str(self.options.reference),
+            engine=run,
         )

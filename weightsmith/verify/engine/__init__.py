@@ -1,1 +1,1 @@
-"""The engine, in a child process: what it was asked, what it said, what it really did."""
+"""The engine, in a child process: what it is asked, what it generates, what it really does."""

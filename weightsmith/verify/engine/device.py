@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from weightsmith import visible_devices
 from weightsmith.errors import MissingDevice, MissingPackage
 from weightsmith.installed import versions
 from weightsmith.process import child
+from weightsmith.records import NotARecord, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 DeviceKind = Literal["npu", "cuda", "cpu"]
 Asked = Literal["auto", "npu", "cuda", "cpu"]
@@ -23,19 +26,48 @@ Asked = Literal["auto", "npu", "cuda", "cpu"]
 _PROBE_SECONDS = 120.0
 # Without this `import torch` itself loads torch_npu, and dies with it when CANN is absent (field-notes 8).
 _PROBE_ENV = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
-_VISIBLE = {"npu": "ASCEND_RT_VISIBLE_DEVICES", "cuda": "CUDA_VISIBLE_DEVICES"}
+_VISIBLE = {"npu": visible_devices.ASCEND, "cuda": visible_devices.CUDA}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a look at the machine found. Nothing here is concluded.
+class ProbeJob(Record):
+    """What the probing child is asked. backends: of torch, such as "npu"."""
 
-    nodes: device files. packages: installed versions, by distribution name. visible: value of the
-    variable that hides devices. available, count, names, memory (bytes): what torch answers. error: why it could not.
+    backends: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchDevices(Record):
+    """The devices of one backend as torch sees them. memory: bytes of each. error: why torch could not say."""
+
+    available: bool | None = None
+    count: int | None = None
+    names: tuple[str, ...] = ()
+    memory: tuple[int, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer(Record):
+    """torch: its version. devices: by backend."""
+
+    torch: str
+    devices: Mapping[str, TorchDevices]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What was found on the machine. Nothing here is concluded.
+
+    nodes: device files.
+    packages: installed versions, by distribution name.
+    visible: value of the variable that hides devices.
+    available, count, names, memory (bytes of each): what torch answers.
+    error: why torch could not answer.
     """
 
     nodes: tuple[str, ...]
-    packages: dict[str, str]
+    packages: Mapping[str, str]
     visible: str | None = None
     available: bool | None = None
     count: int | None = None
@@ -50,11 +82,8 @@ class Device:
 
     kind: DeviceKind
     name: str
-    seen: Seen
+    seen: DeviceFacts
     warnings: tuple[str, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def find(
@@ -63,20 +92,19 @@ def find(
     root: Path = Path("/dev"),
     environment: Mapping[str, str] = os.environ,
     packages: Mapping[str, str] | None = None,
-    probe: Callable[[str], dict[str, Any]] | None = None,
+    probe: Callable[[DeviceKind], TorchDevices] | None = None,
 ) -> Device:
     """The device that was asked for; `auto` takes the NPU and nothing else.
 
-    Raises MissingDevice with what was looked at when it is not there, MissingPackage when the engine for it
-    is not installed. The keyword arguments are the machine; tests hand in another one.
+    root, environment, packages, probe: the machine, another one in tests. Raises MissingDevice with what was
+    examined when the device is not there, MissingPackage when the engine for it is not installed.
     """
     installed = dict(versions() if packages is None else packages)
-    look = _probe if probe is None else probe
     if asked == "cpu":
         _need_engine(installed, "cpu")
-        return Device("cpu", cpu_name(), Seen((), installed))
+        return Device("cpu", cpu_name(), DeviceFacts((), installed))
     kind: DeviceKind = "cuda" if asked == "cuda" else "npu"
-    seen = _look(kind, root, environment, installed, look)
+    seen = _facts(kind, root, environment, installed, _probe if probe is None else probe)
     why_not = _absence(kind, seen)
     if why_not is not None:
         name = "Ascend NPU" if kind == "npu" else "CUDA device"
@@ -86,27 +114,27 @@ def find(
     return Device(kind, seen.names[0], seen, _oddities(kind, seen))
 
 
-def _look(
+def _facts(
     kind: DeviceKind,
     root: Path,
     environment: Mapping[str, str],
-    installed: dict[str, str],
-    look: Callable[[str], dict[str, Any]],
-) -> Seen:
+    installed: Mapping[str, str],
+    probe: Callable[[DeviceKind], TorchDevices],
+) -> DeviceFacts:
     pattern = "davinci[0-9]*" if kind == "npu" else "nvidia[0-9]*"
     nodes = tuple(sorted(str(node) for node in root.glob(pattern)))
     visible = environment.get(_VISIBLE[kind])
     needed = "torch-npu" if kind == "npu" else "torch"
     if needed not in installed:
-        return Seen(nodes, installed, visible, error=f"{needed.replace('-', '_')} is not installed")
-    told = look(kind)
-    if "error" in told:
-        return Seen(nodes, installed, visible, error=str(told["error"]))
-    names, memory = tuple(told["names"]), tuple(told["memory"])
-    return Seen(nodes, installed, visible, told["available"], told["count"], names, memory)
+        error = f"{needed.replace('-', '_')} is not installed"
+        return DeviceFacts(nodes, installed, visible, error=error)
+    found = probe(kind)
+    return DeviceFacts(
+        nodes, installed, visible, found.available, found.count, found.names, found.memory, found.error
+    )
 
 
-def _absence(kind: DeviceKind, seen: Seen) -> str | None:
+def _absence(kind: DeviceKind, seen: DeviceFacts) -> str | None:
     """Why there is no usable device, in words, or None when there is one."""
     if seen.count:
         return None
@@ -126,10 +154,10 @@ def _no_nodes(kind: DeviceKind) -> str:
     return "no /dev/davinci* device file" if kind == "npu" else "no /dev/nvidia* device file"
 
 
-def _oddities(kind: DeviceKind, seen: Seen) -> tuple[str, ...]:
+def _oddities(kind: DeviceKind, seen: DeviceFacts) -> tuple[str, ...]:
     if not seen.visible:
         return ()
-    listed = [part for part in seen.visible.split(",") if part.strip()]
+    listed = visible_devices.listed(seen.visible)
     if seen.count is None or len(listed) == seen.count:
         return ()
     return (
@@ -156,19 +184,21 @@ def _need_engine(installed: Mapping[str, str], kind: DeviceKind) -> None:
         raise MissingPackage("vllm-ascend", fact, "install the version that pairs with this vLLM")
 
 
-def _probe(kind: str) -> dict[str, Any]:
+def _probe(kind: DeviceKind) -> TorchDevices:
     with tempfile.TemporaryDirectory(prefix="weightsmith-device-") as folder:
         outcome = child.run(
             "weightsmith.verify.engine.device_probe",
             Path(folder) / "probe",
-            {"backends": [kind]},
+            ProbeJob((kind,)).to_json(),
             _PROBE_ENV,
             _PROBE_SECONDS,
         )
     if outcome.failure is not None:
-        return {"error": outcome.failure.sentence()}
-    told = (outcome.result or {}).get(kind)
-    return told if isinstance(told, dict) else {"error": "the probe answered nothing"}
+        return TorchDevices(error=outcome.failure.sentence())
+    try:
+        return ProbeAnswer.from_json(outcome.result).devices[kind]
+    except (NotARecord, KeyError):
+        return TorchDevices(error="the probe answered nothing")
 
 
 def cpu_name() -> str:

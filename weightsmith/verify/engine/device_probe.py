@@ -1,45 +1,56 @@
-"""Run as a child: imports torch and torch_npu where that may die, and tells what they see."""
+"""Run as a child: imports torch and torch_npu where that may die, and tells which devices they see."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
+from weightsmith.verify.engine.device import ProbeAnswer, ProbeJob, TorchDevices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
+
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.process.child import Stage
 
 
-def probe(job: dict[str, Any], folder: Path, stage: Callable[[str], None]) -> dict[str, Any]:
-    """Counts and names of the accelerators that the packages named in `job["backends"]` can reach."""
+def work(job: JsonObject, folder: Path, stage: Stage) -> dict[str, Json]:
+    """The child's door: JSON in, JSON out."""
+    return probe(ProbeJob.from_json(job), stage).to_json()
+
+
+def probe(job: ProbeJob, stage: Stage) -> ProbeAnswer:
+    """Counts and names of the accelerators that torch's backends can reach."""
     stage("importing torch")
     import torch
 
-    seen: dict[str, Any] = {"torch": torch.__version__}
-    for backend in job["backends"]:
+    found: dict[str, TorchDevices] = {}
+    for backend in job.backends:
         stage(f"asking torch for {backend} devices")
-        seen[backend] = _ask(torch, backend)
-    return seen
+        found[backend] = _devices(torch, backend)
+    return ProbeAnswer(str(torch.__version__), found)
 
 
-def _ask(torch: Any, backend: str) -> dict[str, Any]:
+def _devices(torch: ModuleType, backend: str) -> TorchDevices:
     if backend == "npu":
         try:
             importlib.import_module("torch_npu")
-        except Exception as error:
-            return {"error": f"import torch_npu: {type(error).__name__}: {error}"}
+        except Exception as error:  # a broken CANN raises whatever it likes; all of it is the answer
+            return TorchDevices(error=f"import torch_npu: {type(error).__name__}: {error}")
     module = getattr(torch, backend)
     try:
         count = int(module.device_count())
-        names = [str(module.get_device_name(n)) for n in range(count)]
-        memory = [int(module.get_device_properties(n).total_memory) for n in range(count)]
-        return {"available": bool(module.is_available()), "count": count, "names": names, "memory": memory}
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        return TorchDevices(
+            available=bool(module.is_available()),
+            count=count,
+            names=tuple(str(module.get_device_name(n)) for n in range(count)),
+            memory=tuple(int(module.get_device_properties(n).total_memory) for n in range(count)),
+        )
+    except Exception as error:  # likewise: drivers raise more kinds than torch documents
+        return TorchDevices(error=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
-    serve(probe)
+    serve(work)

@@ -1,21 +1,24 @@
-"""The engine as the rest of the room sees it: one job in, everything it said out."""
+"""The engine as the rest of the room sees it: one job in, one run out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from weightsmith import determinism
 from weightsmith.process import child
-from weightsmith.verify.inputs.tokens import Answer, LogprobFile, Run
+from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, EngineSettings, Pass
+from weightsmith.verify.engine.logprobs import LOGPROBS
+from weightsmith.verify.inputs.tokens import LogprobFile, PassResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.inputs.kinds import Kind
 
 _MODULE = "weightsmith.verify.engine.worker"
-_LOGPROBS = "engine.safetensors"
 
 # Full-vocabulary log-probabilities of one run: 64 million entries are 256 MB on disk and about 40 s of vLLM's
 # own Python. 32 prompts × 32 tokens fit a vocabulary of 62,500 whole; 151,936 leaves 13 tokens a prompt.
@@ -41,53 +44,47 @@ _CPU = {
     "VLLM_CPU_INT4_W4A8": "0",
     **child.CALM_THREADS,
 }
-# Names from Huawei's determinism guide (field-notes 8): without them greedy answers differ between runs by design.
-_NPU = {
-    "HCCL_DETERMINISTIC": "true",
-    "LCCL_DETERMINISTIC": "1",
-    "ATB_MATMUL_SHUFFLE_K_ENABLE": "0",
-    "ATB_LLM_LCOC_ENABLE": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """One arrangement of the same greedy requests. order: prompt numbers. together: one batch, else one by one.
+class ModelFolder:
+    """A model as the engine needs to know it. nbytes: of its weights. max_positions: None where no config says it."""
 
-    cold: the prefix cache is emptied first.
-    """
-
-    name: str
-    order: tuple[int, ...]
-    together: bool
-    cold: bool
+    path: Path
+    nbytes: int
+    max_positions: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRun:
-    """What the engine said.
+    """What one engine generated, and how it ran.
 
-    prompt_ids: token ids per prompt. left_out: prompts too long for the model. texts: answer per prompt.
-    runs: by pass name. measured: the answers whose log-probabilities lie in `logprobs`. seconds: import, load,
-    after_load (all that follows it), measuring (the engine's part in the log-probabilities), whole. failed: passes
-    that gave nothing, with the reason.
+    prompt_ids: token ids by prompt.
+    left_out: prompts that are too long for the model.
+    wrapped: whether the template's special tokens were put around the prompts.
+    texts: the first pass's completions as text, by prompt number.
+    passes: by name.
+    measured: the tokens whose log-probabilities lie in `logprobs`, by prompt number.
+    failed: passes that gave nothing, with the reason.
+    eager_and_graphs: why eager mode was not compared with graphs; None where it was.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
     left_out: tuple[int, ...]
     wrapped: bool
-    texts: dict[int, str]
-    runs: dict[str, Run]
-    measured: dict[int, tuple[int, ...]]
+    texts: Mapping[int, str]
+    passes: Mapping[str, PassResult]
+    measured: Mapping[int, tuple[int, ...]]
     logprobs: LogprobFile
-    settings: dict[str, Any]
-    seconds: dict[str, float]
+    settings: EngineSettings
+    seconds: EngineSeconds
     peak_bytes: int
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    eager_and_graphs: str | None = None
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
-    """The arrangements that determinism is judged by; the first is the one whose answers are shown.
+    """The arrangements that determinism is judged by; the first is the one whose completions are shown.
 
     "alone" takes six prompts spread over the list, enough to see batch effects at a sixth of the cost.
     """
@@ -105,45 +102,42 @@ def passes(prompts: int) -> tuple[Pass, ...]:
 
 
 def job(
-    model: Path,
-    device: str,
+    model: ModelFolder,
+    device: DeviceKind,
     kind: Kind,
     texts: Sequence[str],
     max_tokens: int,
-    max_positions: int | None,
-    nbytes: int,
     max_logprobs: int = -1,
-) -> dict[str, Any]:
-    """What the worker is told. nbytes: of the weights. max_logprobs: the most the engine may be asked for, -1 for all.
+) -> EngineJob:
+    """The job of the engine's child.
 
+    texts: the prompts.
+    max_tokens: of each completion.
+    max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     Prefix-LMs run eager on an NPU: full-graph decode masks them wrongly (field-notes 7).
     """
-    return {
-        "model": str(model.resolve()),
-        "device": device,
-        "dtype": "bfloat16",
-        "prompts": list(texts),
-        "before": list(kind.template.before),
-        "after": list(kind.template.after),
-        "max_tokens": max_tokens,
-        "max_positions": max_positions,
-        "max_num_seqs": 32,
-        "eager": device == "cpu" or kind.mask == "prefix",
-        "prefix_caching": kind.prefix_caching,
-        "chunked_prefill": kind.chunked_prefill,
-        "entries": _ENTRIES,
-        "max_logprobs": max_logprobs,
-        "passes": [
-            {"name": p.name, "order": list(p.order), "together": p.together, "cold": p.cold}
-            for p in passes(len(texts))
-            if p.cold or kind.prefix_caching is not False
-        ],
-        # GiB of KV cache on a CPU: tiny models need none to speak of; 4 hold 5,000 tokens of HRM-Text-1B.
-        "kv_gib": 1 if nbytes < _LARGE_BYTES else 4,
-    }
+    return EngineJob(
+        model=str(model.path.resolve()),
+        device=device,
+        dtype="bfloat16",
+        prompts=tuple(texts),
+        before=kind.template.before,
+        after=kind.template.after,
+        max_tokens=max_tokens,
+        max_positions=model.max_positions,
+        max_num_seqs=32,
+        eager=device == "cpu" or kind.mask == "prefix",
+        prefix_caching=kind.prefix_caching,
+        chunked_prefill=kind.chunked_prefill,
+        entries=_ENTRIES,
+        max_logprobs=max_logprobs,
+        passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
+        # Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
+        kv_gib=1 if model.nbytes < _LARGE_BYTES else 4,
+    )
 
 
-def graphs(device: str, kind: Kind, found: EngineRun) -> str | None:
+def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
     """Why there is no graph mode to compare eager mode with; None where the engine found runs one.
 
     vLLM 0.32's CPU platform sets the graph mode to NONE and leaves `enforce_eager` to choose inductor or not.
@@ -152,88 +146,75 @@ def graphs(device: str, kind: Kind, found: EngineRun) -> str | None:
         return "not compared: vLLM has no graphs on a CPU and runs eager here"
     if kind.mask == "prefix":
         return "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly"
-    return "not compared: the engine chose to run eager" if found.settings["eager"] else None
+    return "not compared: the engine chose to run eager" if found.settings.eager else None
 
 
 def run_eager(
-    task: dict[str, Any], folder: Path, timeout_s: float, progress: child.Stage | None = None
-) -> Run | child.Failure:
+    task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
+) -> PassResult | child.Failure:
     """The first pass of `task` by a second engine in eager mode: are the first one's graphs to be trusted?"""
-    first = {**task, "eager": True, "entries": 0, "passes": task["passes"][:1]}
+    first = replace(task, eager=True, entries=0, passes=task.passes[:1])
     found = run(first, folder, timeout_s, progress)
     if isinstance(found, child.Failure):
         return found
-    return replace(found.runs["batch"], engine_seconds=found.seconds["whole"])
+    return replace(found.passes["batch"], engine_seconds=found.seconds.whole)
 
 
-def environment(device: str) -> dict[str, str]:
+def environment(device: DeviceKind) -> dict[str, str]:
     """Variables of every child that starts an engine on `device`."""
-    return _OFFLINE | (_CPU if device == "cpu" else _NPU if device == "npu" else {})
+    own = {"cpu": _CPU, "npu": determinism.ENVIRONMENT, "cuda": {}}
+    return _OFFLINE | own[device]
 
 
 def run(
-    task: dict[str, Any], folder: Path, timeout_s: float, progress: child.Stage | None = None
+    task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    settings = environment(task["device"])
-    if task["device"] == "cpu":
-        settings = {**settings, "VLLM_CPU_KVCACHE_SPACE": str(task["kv_gib"])}
-    outcome = child.run(_MODULE, folder, task, settings, timeout_s, progress)
+    variables = environment(task.device)
+    if task.device == "cpu":
+        variables["VLLM_CPU_KVCACHE_SPACE"] = str(task.kv_gib)
+    outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
     try:
-        need_whole_answers(outcome.result, task["max_tokens"])
-        return _read(task, outcome.result, folder, outcome.seconds)
-    except (KeyError, TypeError, ValueError) as error:
+        answer = EngineAnswer.from_json(outcome.result)
+        need_whole_completions(answer, task.max_tokens)
+        return read_answer(task, answer, folder, outcome.seconds)
+    except (KeyError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
 
 
-def need_whole_answers(told: dict[str, Any], max_tokens: int) -> None:
-    """Raises ValueError for an answer that ends neither with an end token nor at the limit: it was cut off."""
-    for run in told["passes"].values():
-        for answer in run["answers"]:
-            tokens, finish = answer["tokens"], answer["finish"]
-            ended = finish == "stop" and tokens and tokens[-1] in told["ends"]
+def need_whole_completions(answer: EngineAnswer, max_tokens: int) -> None:
+    """Raises ValueError for a completion that ends neither with an end token nor at the limit: it was cut off."""
+    for one in answer.passes.values():
+        for prompt, completion in one.completions.items():
+            tokens, finish = completion.tokens, completion.finish
+            ended = finish == "stop" and tokens and tokens[-1] in answer.end_tokens
             if not ended and not (finish == "length" and len(tokens) >= max_tokens):
                 words = f"ends after {len(tokens)} tokens: {finish}"
-                raise ValueError(f"the answer to prompt {answer['prompt']} {words}, with no end token")
+                raise ValueError(f"the answer to prompt {prompt} {words}, with no end token")
 
 
-def _read(task: dict[str, Any], told: dict[str, Any], folder: Path, seconds: float) -> EngineRun:
-    runs = {name: _read_run(run) for name, run in told["passes"].items()}
-    left_out = tuple(told["left_out"])
-    expected = len(told["prompt_ids"]) - len(left_out)
-    measured = {int(n): tuple(tokens) for n, tokens in told["measured"]["tokens"]}
-    answered = len(runs["batch"].answers)
-    if task["entries"]:
-        answered = min(answered, len(measured))
-    if answered < expected:
-        raise ValueError(f"{answered} of {expected} prompts answered")
-    logprobs = LogprobFile(folder / _LOGPROBS, told["measured"]["vocabulary"], told["measured"]["partial"])
+def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: float) -> EngineRun:
+    """A run from what its child has left under `folder`. seconds: the child's life.
+
+    Raises ValueError when a prompt that fits the model has no completion.
+    """
+    expected = len(answer.prompt_ids) - len(answer.left_out)
+    completed = len(answer.passes["batch"].completions)
+    if task.entries:
+        completed = min(completed, len(answer.measured.tokens))
+    if completed < expected:
+        raise ValueError(f"{completed} of {expected} prompts answered")
     return EngineRun(
-        prompt_ids=tuple(tuple(ids) for ids in told["prompt_ids"]),
-        left_out=left_out,
-        wrapped=told["wrapped"],
-        texts={int(n): text for n, text in told["texts"]},
-        runs=runs,
-        measured=measured,
-        logprobs=logprobs,
-        settings=told["settings"],
-        seconds={**told["seconds"], "whole": seconds},
-        peak_bytes=told["peak_bytes"],
+        prompt_ids=answer.prompt_ids,
+        left_out=answer.left_out,
+        wrapped=answer.wrapped,
+        texts=answer.texts,
+        passes=answer.passes,
+        measured=answer.measured.tokens,
+        logprobs=LogprobFile(folder / LOGPROBS, answer.measured.vocabulary, answer.measured.partial),
+        settings=answer.settings,
+        seconds=replace(answer.seconds, whole=seconds),
+        peak_bytes=answer.peak_bytes,
     )
-
-
-def _read_run(told: dict[str, Any]) -> Run:
-    answers = {
-        int(a["prompt"]): Answer(
-            tokens=tuple(a["tokens"]),
-            logprobs=tuple(a["logprobs"]),
-            lead=tuple(a["lead"]),
-            finish=a["finish"],
-            ttft=a["ttft"],
-            tpot=a["tpot"],
-        )
-        for a in told["answers"]
-    }
-    return Run(answers, told["seconds"])

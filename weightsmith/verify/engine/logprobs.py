@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
+
+from weightsmith.verify.engine.engine_job import MeasuredLogprobs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+    from vllm import LLM, RequestOutput, SamplingParams
+    from vllm.logprobs import FlatLogprobs, SampleLogprobs
 
     from weightsmith.process.child import Stage
+    from weightsmith.verify.engine.engine_job import EngineJob
+
+    # What vLLM gives per completion: lists with the starts of positions in them, or a dictionary a position.
+    RawLogprobs: TypeAlias = FlatLogprobs | SampleLogprobs
 
 LOGPROBS = "engine.safetensors"
 
@@ -21,75 +30,92 @@ LOGPROBS = "engine.safetensors"
 _ENTRIES_AT_ONCE = 4_000_000
 # Only when an engine refuses the whole vocabulary: what most deployments allow.
 _TOP_K_FALLBACK = 20
+# vLLM's word for all log-probabilities of a position.
+_WHOLE = -1
 
 
 def measure(
-    llm: Any,
-    sampling: Any,
-    prompts: list[list[int]],
-    order: list[int],
-    job: dict[str, Any],
+    llm: LLM,
+    prompts: Sequence[Sequence[int]],
+    order: Sequence[int],
+    job: EngineJob,
     folder: Path,
     stage: Stage,
-) -> dict[str, Any]:
-    """Greedy answers once more, with the log-probabilities of the whole vocabulary at every position.
+) -> MeasuredLogprobs:
+    """Greedy completions once more, with the log-probabilities of the whole vocabulary at every position.
 
     Writes `p<n>.logprobs` float32 [positions, vocabulary]; where the engine gives only its top k,
     `p<n>.logprobs` [positions, k] and `p<n>.ids` int32 [positions, k]. A large vocabulary gets fewer
-    positions, not fewer entries. `seconds` of the result is the engine's part.
+    positions, not fewer entries.
+    prompts: token ids. order: the numbers of those to complete.
     """
-    import numpy as np
     from safetensors.numpy import save_file
 
     vocabulary = int(llm.llm_engine.vllm_config.model_config.get_vocab_size())
-    positions = max(4, min(job["max_tokens"], job["entries"] // (vocabulary * max(1, len(order)))))
+    positions = max(4, min(job.max_tokens, job.entries // (vocabulary * max(1, len(order)))))
     at_once = max(1, min(concurrency(llm), _ENTRIES_AT_ONCE // (vocabulary * positions)))
+    fewer = job.max_logprobs if job.max_logprobs > 0 else _TOP_K_FALLBACK
+    k = _WHOLE
     arrays: dict[str, NDArray[np.generic]] = {}
-    tokens: list[list[Any]] = []
-    k = -1
+    tokens: dict[int, tuple[int, ...]] = {}
     seconds = 0.0
     for start in range(0, len(order), at_once):
         stage("measuring log-probabilities", start, len(order))
         group = order[start : start + at_once]
-        requests = [{"prompt_token_ids": prompts[n]} for n in group]
         llm.reset_prefix_cache()
         began = time.perf_counter()
-        try:
-            outputs = llm.generate(requests, _full(sampling, positions, k), use_tqdm=False)
-        except Exception:
-            # vLLM 0.32 refuses with VLLMValidationError, earlier ones with ValueError.
-            if start or k != -1:
-                raise
-            k = job["max_logprobs"] if job["max_logprobs"] > 0 else _TOP_K_FALLBACK
-            outputs = llm.generate(requests, _full(sampling, positions, k), use_tqdm=False)
+        asked = [prompts[n] for n in group]
+        outputs, k = _generate(llm, asked, positions, k, fewer if not start else None)
         seconds += time.perf_counter() - began
         for n, output in zip(group, outputs, strict=True):
-            completion = output.outputs[0]
-            tokens.append([n, list(completion.token_ids)])
-            ids, values = _columns(completion.logprobs)
-            if k == -1:
-                arrays[f"p{n}.logprobs"] = _dense(ids, values, vocabulary)
-            else:
-                arrays[f"p{n}.logprobs"] = values[:, 1:].copy()
-                arrays[f"p{n}.ids"] = ids[:, 1:].astype(np.int32)
+            tokens[n] = tuple(output.outputs[0].token_ids)
+            arrays |= _arrays(n, output.outputs[0].logprobs, vocabulary, whole=k == _WHOLE)
         del outputs
     save_file(arrays, folder / LOGPROBS)
-    return {"tokens": tokens, "vocabulary": vocabulary, "partial": k != -1, "seconds": seconds}
+    return MeasuredLogprobs(tokens, vocabulary, k != _WHOLE, seconds)
 
 
-def _full(sampling: Any, positions: int, k: int) -> Any:
-    flat = {"flat_logprobs": True} if "flat_logprobs" in inspect.signature(sampling).parameters else {}
-    return sampling(temperature=0.0, max_tokens=positions, logprobs=k, detokenize=False, **flat)
+def _generate(
+    llm: LLM, prompts: Sequence[Sequence[int]], positions: int, k: int, fewer: int | None
+) -> tuple[list[RequestOutput], int]:
+    """Completions with k log-probabilities a position, and k.
+
+    fewer: what to ask for where the engine refuses k; None raises its refusal.
+    """
+    requests = [{"prompt_token_ids": list(ids)} for ids in prompts]
+    try:
+        return llm.generate(requests, _sampling(positions, k), use_tqdm=False), k
+    except Exception:  # vLLM 0.32 refuses with VLLMValidationError, earlier ones with ValueError
+        if fewer is None:
+            raise
+    return llm.generate(requests, _sampling(positions, fewer), use_tqdm=False), fewer
 
 
-def _columns(logprobs: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _sampling(positions: int, k: int) -> SamplingParams:
+    from vllm import SamplingParams
+
+    flat = {"flat_logprobs": True} if "flat_logprobs" in inspect.signature(SamplingParams).parameters else {}
+    return SamplingParams(temperature=0.0, max_tokens=positions, logprobs=k, detokenize=False, **flat)
+
+
+def _arrays(n: int, logprobs: RawLogprobs, vocabulary: int, *, whole: bool) -> dict[str, NDArray[np.generic]]:
+    """The tensors of one prompt, by name."""
+    import numpy as np
+
+    ids, values = _columns(logprobs)
+    if whole:
+        return {f"p{n}.logprobs": _dense(ids, values, vocabulary)}
+    return {f"p{n}.logprobs": values[:, 1:].copy(), f"p{n}.ids": ids[:, 1:].astype(np.int32)}
+
+
+def _columns(logprobs: RawLogprobs) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Token ids and log-probabilities [positions, entries], the chosen token first, then by rank.
 
     vLLM's dictionaries drop the second mention of the chosen token; it is put back, so that both forms read alike.
     """
     import numpy as np
 
-    if hasattr(logprobs, "start_indices"):
+    if hasattr(logprobs, "start_indices"):  # vLLM's FlatLogprobs
         positions = len(logprobs.start_indices)
         ids = np.array(logprobs.token_ids, dtype=np.int64).reshape(positions, -1)
         return ids, np.array(logprobs.logprobs, dtype=np.float32).reshape(positions, -1)
@@ -109,7 +135,7 @@ def _dense(ids: NDArray[np.int64], values: NDArray[np.float32], vocabulary: int)
     return dense
 
 
-def concurrency(llm: Any) -> int:
+def concurrency(llm: LLM) -> int:
     """How many requests of the full `max_model_len` the KV cache holds at once, at least 1."""
     config = llm.llm_engine.vllm_config
     cache, length = config.cache_config, config.model_config.max_model_len

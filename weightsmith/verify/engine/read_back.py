@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import platform
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING
 
 from weightsmith.installed import versions
+from weightsmith.verify.engine.engine_job import EngineSettings
 
-# row of the report → where vLLM 0.18 to 0.32 keeps it. What a version lacks reads None.
+if TYPE_CHECKING:
+    from vllm import LLM
+
+    from weightsmith.verify.engine.engine_job import Setting
+
+# Field of EngineSettings → where vLLM 0.18 to 0.32 keeps it. What a version lacks reads None.
 _CONFIG = {
     "dtype": "model_config.dtype",
     "architecture": "model_config.architecture",
@@ -35,49 +41,53 @@ _COUNTERS = {
 }
 
 
-def read_back(llm: Any) -> dict[str, Any]:
-    """Effective settings, attention backends, counters and versions of a `vllm.LLM`, as JSON values."""
+def read_back(llm: LLM) -> EngineSettings:
+    """Effective settings, attention backends, counters and versions. Raises NotARecord for a setting of a new type."""
     config = llm.llm_engine.vllm_config
-    settings: dict[str, Any] = {row: _plain(_get(config, path)) for row, path in _CONFIG.items()}
-    settings["attention_backends"] = _attention_backends(llm)
-    settings.update(_counters(llm))
-    settings["versions"] = _versions()
-    return settings
+    return EngineSettings.from_json(
+        {
+            **{name: _plain(_get(config, path)) for name, path in _CONFIG.items()},
+            "attention_backends": _attention_backends(llm),
+            **_counters(llm),
+            "versions": _versions(),
+        }
+    )
 
 
-def _get(thing: Any, path: str) -> Any:
+def _get(thing: object, path: str) -> object:
+    """The attribute at a dotted path, None where any part of it is missing."""
     try:
         return attrgetter(path)(thing)
     except AttributeError:
         return None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Setting:
     """JSON value of a setting: enums by their names, dtypes by theirs."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     name = getattr(value, "name", None)
     return str(name) if isinstance(name, str) else str(value).removeprefix("torch.")
 
 
-def _attention_backends(llm: Any) -> list[str]:
+def _attention_backends(llm: LLM) -> list[str]:
     """Names of the attention backends in use; reachable because the engine core runs in this process."""
-    core = _get(llm, "llm_engine.engine_core.engine_core.model_executor.driver_worker")
-    worker = getattr(core, "worker", core)
-    groups = _get(worker, "model_runner.attn_groups") or []
+    driver = _get(llm, "llm_engine.engine_core.engine_core.model_executor.driver_worker")
+    groups = _get(getattr(driver, "worker", driver), "model_runner.attn_groups") or []
+    assert isinstance(groups, list | tuple)
     return sorted({str(group.backend.get_name()) for layer in groups for group in layer})
 
 
-def _counters(llm: Any) -> dict[str, Any]:
-    """Sums of the engine's own counters; empty where the version has no metrics reader."""
+def _counters(llm: LLM) -> dict[str, int | float | None]:
+    """Sums of the engine's own counters; None where the version has no reader for them."""
     try:
         metrics = llm.get_metrics()
     except (AttributeError, AssertionError):
         return dict.fromkeys(_COUNTERS)
-    totals: dict[str, Any] = {}
-    for row, name in _COUNTERS.items():
+    totals: dict[str, int | float | None] = {}
+    for field, name in _COUNTERS.items():
         values = [metric.value for metric in metrics if metric.name == name]
-        totals[row] = sum(values) if values else None
+        totals[field] = sum(values) if values else None
     return totals
 
 

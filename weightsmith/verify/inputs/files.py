@@ -1,25 +1,27 @@
-"""The first two witnesses, heard before any engine starts: what the shapes and the values say of the files."""
+"""What the shapes and the values prove about the model's files, before any engine starts."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.schemes import plain_view
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.value_survey import survey_values
-from weightsmith.verify.result import Check
+from weightsmith.verify.checks import Check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.shapes import Inference
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes import FieldReport, Inference
     from weightsmith.values.value_survey import ValueSurvey
+
 
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
 # How many of a list of faults a sentence names before it counts the rest.
@@ -28,7 +30,11 @@ _NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """In parameters, packed ones as what they stand for. largest_layer: or a tensor outside of layers, when larger."""
+    """A model's size in parameters, packed ones as what they stand for.
+
+    largest_layer: or a tensor outside of layers, where that is larger.
+    packed: whether any weights are packed.
+    """
 
     parameters: int
     largest_layer: int
@@ -37,23 +43,35 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """config: the corrected one, so that what follows does not build on a lie. checks: config and weights.
+    """What is known of the files of a model folder.
 
-    runnable: False where an engine would crash on the files or load them wrongly. weights: file names.
-    fusion: the values' word on ternary fusion ("fused", "latent", …). summary: the checkpoint in numbers.
+    config: as the weights correct it, so that what follows does not build on a wrong one.
+    checks: config and weights.
+    runnable: False where an engine would crash on the files or load them wrongly.
+    weights: file names.
+    fusion: what the values say of ternary fusion ("fused", "latent", …).
+    format: of the checkpoint. dtypes: parameters by dtype.
     """
 
-    config: Mapping[str, Any]
+    config: JsonObject
     checks: tuple[Check, ...]
     runnable: bool
     size: Size
     nbytes: int
     weights: tuple[str, ...]
     fusion: str
-    summary: Mapping[str, object]
+    format: str
+    parameters: int
+    dtypes: Mapping[str, int]
+
+    @property
+    def max_positions(self) -> int | None:
+        """What the config allows; None where it says nothing."""
+        positions = self.config.get("max_position_embeddings")
+        return positions if isinstance(positions, int) else None
 
 
-def hear(model: Path) -> Files:
+def inspect_files(model: Path) -> Files:
     """Reads headers, config and a sample of the values of the model folder.
 
     Raises what `open_checkpoint` raises: damaged or hostile files are no matter of verification.
@@ -71,7 +89,9 @@ def hear(model: Path) -> Files:
         nbytes=checkpoint.nbytes,
         weights=tuple(checkpoint.files),
         fusion=found.fusion.state,
-        summary=checkpoint.summary(),
+        format=checkpoint.format,
+        parameters=checkpoint.parameters,
+        dtypes=checkpoint.dtypes(),
     )
 
 
@@ -86,7 +106,7 @@ def _size(checkpoint: Checkpoint) -> Size:
 
 
 def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
-    """The shapes' word on config.json. What no family page explains is left open: the engine may still know it."""
+    """What the shapes prove about config.json. Left open without a family page: the engine may still know the model."""
     notes = [problem.message for problem in inference.problems]
     if not configured:
         words = f"there is no config.json; write one with `weightsmith infer-config {model} --write`"
@@ -96,27 +116,27 @@ def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
         return Check(
             "config", "inconclusive", "unknown", "agrees", _listed(words, [*inference.nearest, *notes])
         )
-    lies = [_lie(field) for field in inference.changes]
+    wrong = [_contradiction(field) for field in inference.changes]
     if inference.verdict == "differs":
         words = (
             f"the weights contradict config.json; repair it with `weightsmith infer-config {model} --write`"
         )
-        return Check("config", "fail", "differs", "agrees", _listed(words, lies))
+        return Check("config", "fail", "differs", "agrees", _listed(words, wrong))
     words = f"config.json agrees with the weights ({inference.architecture.model_type})"
     return Check("config", "pass", "agrees", "agrees", _listed(words, notes))
 
 
-def _lie(field: Any) -> str:
-    """One wrong field with the tensor that says so."""
-    said = f"{field.name} is {field.derived}, not {field.configured}"
+def _contradiction(field: FieldReport) -> str:
+    """One wrong field with the tensor that proves it."""
+    fact = f"{field.name} is {field.derived}, not {field.configured}"
     if not field.evidence:
-        return said
+        return fact
     proof = field.evidence[0]
-    return f"{said} ({proof.tensor} axis {proof.axis} has {proof.size})"
+    return f"{fact} ({proof.tensor} axis {proof.axis} has {proof.size})"
 
 
 def _weights_check(model: Path, checkpoint: Checkpoint, found: ValueSurvey) -> Check:
-    """The values' word on a sample of every tensor. Latent weights are a claim of fusion that the numbers refute."""
+    """What a sample of every tensor proves: damage, or weights that are called fused and are latent."""
     state = found.fusion.state
     faults = [f"{fault.tensor} {fault.what}" for fault in found.damage]
     if faults:

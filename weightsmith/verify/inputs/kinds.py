@@ -1,15 +1,20 @@
-"""What kind of model it is: how it wants its prompt, what it needs of an engine, which wrong twins test the gates."""
+"""What kind of model it is: how it wants its prompt, what it needs of an engine, which controls test the gates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from weightsmith.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+    from weightsmith.json_value import JsonObject
+
 Mask = Literal["causal", "prefix"]
+# Of a reference on the CPU.
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +30,17 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class Variation:
+class Variation(Record):
     """One way to run the reference; a control is the right one with a single thing made wrong.
 
-    dtype: "float32" or "bfloat16". mask: who may see whom within the prompt. skip_layer: how deep to drop
-    one decoder layer, 0 to 1, or None for none. rope_base: whether the rotary positions get another base.
+    mask: who may see whom within the prompt.
+    skip_layer: how deep to drop one decoder layer, 0 to 1, or None for none.
+    rope_base: whether the rotary positions get another base.
     weights: a folder whose weights stand in for the model's own, None for its own.
     """
 
     name: str
-    dtype: str
+    dtype: Dtype
     mask: Mask
     skip_layer: float | None = None
     rope_base: bool = False
@@ -43,7 +49,11 @@ class Variation:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """chunked_prefill, prefix_caching: False when they corrupt the model, None when the engine may choose."""
+    """What a kind of model needs.
+
+    chunked_prefill, prefix_caching: False when they corrupt the model, None when the engine may choose.
+    perplexity: whether it means anything for completions of this kind.
+    """
 
     name: str
     mask: Mask
@@ -53,7 +63,8 @@ class Kind:
     perplexity: bool
     controls: tuple[Variation, ...]
 
-    def reference(self, dtype: str) -> Variation:
+    def reference(self, dtype: Dtype) -> Variation:
+        """The right reference of this kind."""
         return Variation("reference", dtype, self.mask)
 
 
@@ -71,8 +82,8 @@ CAUSAL = Kind(
 )
 
 # Condition `synth,cot` of the publisher's card. A chunk, or a cached prefix, has been computed without the
-# rest of the prompt, which in a prefix-LM it must see (field-notes 7). Perplexity counts what a token's
-# successors cannot have told, and here the prompt's successors have.
+# rest of the prompt, which in a prefix-LM it must see (field-notes 7). Perplexity supposes that no
+# token has seen its successors, and here those of the prompt have.
 PREFIX_LM = Kind(
     name="prefix-lm",
     mask="prefix",
@@ -100,11 +111,12 @@ _ROPE_PLACES = ("rope_parameters", "rope_scaling", "text_config")
 
 
 def controls(
-    kind: Kind, config: Mapping[str, Any], latent: Path | None = None, ternary: bool = False
+    kind: Kind, config: JsonObject, latent: Path | None = None, ternary: bool = False
 ) -> tuple[tuple[Variation, ...], dict[str, str]]:
-    """The wrong twins for this model, and why others of its kind were not chosen, by name.
+    """The wrong references for this model, and why others of its kind were not chosen, by name.
 
-    latent: the folder of latent weights that the model's own were fused from. ternary: whether they are fused.
+    latent: the folder of latent weights that the model's own were fused from.
+    ternary: whether they are fused.
     """
     chosen, left_out = list(kind.controls), {}
     if names_rope_base(config):
@@ -118,15 +130,16 @@ def controls(
     return tuple(chosen), left_out
 
 
-def names_rope_base(config: Mapping[str, Any]) -> bool:
+def names_rope_base(config: JsonObject) -> bool:
     """Whether a config names a rotary base in any of its places."""
+    if any(isinstance(config.get(name), int | float) for name in ROPE_BASES):
+        return True
     places = [config.get(name) for name in _ROPE_PLACES]
-    layers = [inner for name in _ROPE_PLACES[:2] for inner in (config.get(name) or {}).values()]
-    here = any(isinstance(config.get(name), int | float) for name in ROPE_BASES)
-    return here or any(names_rope_base(place) for place in (*places, *layers) if isinstance(place, dict))
+    layers = [inner for place in places[:2] if isinstance(place, dict) for inner in place.values()]
+    return any(names_rope_base(place) for place in (*places, *layers) if isinstance(place, dict))
 
 
-def kind_of(config: Mapping[str, Any]) -> Kind:
+def kind_of(config: JsonObject) -> Kind:
     """The kind that a config claims. HRM-Text is a prefix-LM unless its `prefix_lm` says no (transformers' default)."""
     if config.get("model_type") == "hrm_text" and config.get("prefix_lm", True):
         return PREFIX_LM

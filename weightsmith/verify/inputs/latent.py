@@ -1,4 +1,4 @@
-"""The latent weights that a fused model was made from, where they are still there: the best wrong twin it can have."""
+"""The latent weights that a fused model was made from, where they are still there: its best control."""
 
 from __future__ import annotations
 

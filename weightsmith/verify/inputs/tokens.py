@@ -1,9 +1,12 @@
-"""What was said, token by token: answers, passes, and the file that holds log-probabilities."""
+"""What was generated, token by token: completions, passes, and the file that holds log-probabilities."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from weightsmith.records import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,10 +16,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One greedy answer. logprobs: of each token, natural log. lead: over the best other candidate, in nats.
+class Completion(Record):
+    """What one greedy request generated.
 
-    ttft: seconds to the first token; tpot: seconds per token after it; None where the engine keeps no times.
+    logprobs: of each token, natural log.
+    lead: of each token over the best other candidate, in nats.
+    finish: the engine's reason for the end, "stop" or "length".
+    ttft: seconds to the first token, None where the engine keeps no times.
+    tpot: seconds per token after it, likewise.
     """
 
     tokens: tuple[int, ...]
@@ -28,27 +35,30 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Answers by prompt number, and the wall time of all of them in seconds.
+class PassResult(Record):
+    """The completions of one pass, by prompt number.
 
+    seconds: wall time of all of them.
     engine_seconds: the whole life of an engine that was started for this pass alone, else 0.
     """
 
-    answers: dict[int, Answer]
+    completions: Mapping[int, Completion]
     seconds: float
     engine_seconds: float = 0.0
 
     @property
     def tokens(self) -> int:
-        return sum(len(answer.tokens) for answer in self.answers.values())
+        """How many were generated."""
+        return sum(len(completion.tokens) for completion in self.completions.values())
 
 
 @dataclass(frozen=True, slots=True)
 class LogprobFile:
     """`p<n>.logprobs` float32 [positions, vocabulary], or [positions, k] with `p<n>.ids` when partial.
 
-    side: what stands before those names in a file that holds several runs.
     A prompt is read at a time: 32 prompts of a 150,000-token vocabulary do not have to fit the memory.
+    partial: only the engine's top k are there.
+    side: what stands before those names in a file that holds several runs.
     """
 
     path: Path
@@ -57,6 +67,7 @@ class LogprobFile:
     side: str = ""
 
     def logprobs(self, prompt: int) -> NDArray[np.float32]:
+        """Log-probabilities of one prompt, natural logs."""
         return self._tensor(f"{self.side}p{prompt}.logprobs")  # type: ignore[return-value]
 
     def ids(self, prompt: int) -> NDArray[np.int32]:

@@ -1,16 +1,26 @@
-"""From everything that was seen to the result: the checks in their order, and the rows of the report."""
+"""From everything that was observed to the result: the checks in their order, and the rows of the report."""
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from weightsmith.process.child import Failure
+from weightsmith.verify.checks import Check
 from weightsmith.verify.judge import gates, verdicts
-from weightsmith.verify.measure import determinism, health
+from weightsmith.verify.measure import health, repetition
 from weightsmith.verify.measure.cost import overhead
-from weightsmith.verify.result import Check, VerifyResult
+from weightsmith.verify.result import (
+    CheckpointFacts,
+    EngineFacts,
+    ModelFacts,
+    ParityFacts,
+    Performance,
+    PromptOutcome,
+    PromptRow,
+    VerifyResult,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,86 +32,120 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.measure.baseline import Baseline, Identity
-    from weightsmith.verify.measure.determinism import Repetition
     from weightsmith.verify.measure.health import Facts, Spread
     from weightsmith.verify.measure.parity import Parity
+    from weightsmith.verify.measure.repetition import Repetition
     from weightsmith.verify.reference.replay import References
 
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """The baseline compared with, what identifies this run, and by prompt how many positions are comparable.
+    """The baseline compared with.
 
+    here: what identifies this run.
+    positions: by prompt, how many are comparable.
     spread: of the baseline's own distributions.
     """
 
     baseline: Baseline
     here: Identity
-    positions: dict[int, int]
+    positions: Mapping[int, int]
     spread: Spread
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One run's observations. engine: None when the files forbade it; reference: None when there was none to run."""
+    """One run's observations.
+
+    engine: None when the files forbade it.
+    reference: None when there was none to run. reference_asked: what the user asked for.
+    parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
+    """
 
     model: Path
     device: Device
     kind: Kind
     files: Files
     prompts: Sequence[Prompt]
-    engine: EngineRun | Failure | None
-    reference: References | Failure | None
-    parity: Parity | None
-    spread: Spread | None
-    against: Against | None
     reference_asked: str
+    engine: EngineRun | Failure | None = None
+    reference: References | Failure | None = None
+    parity: Parity | None = None
+    spread: Spread | None = None
+    against: Against | None = None
+    comparing_seconds: float | None = None
 
 
 def conclude(
     seen: Observed, limits: Mapping[str, float], command: str, seconds: Mapping[str, float]
 ) -> VerifyResult:
-    """Judges what was observed. limits: by gate name. seconds: by stage, as far as only the caller knows them."""
-    run = seen.engine
-    if run is None or isinstance(run, Failure):
+    """Judges what was observed.
+
+    limits: by gate name.
+    seconds: by stage, as far as only the caller knows them; "whole" is among them.
+    """
+    if seen.engine is None or isinstance(seen.engine, Failure):
         return VerifyResult(
             model=_model(seen),
-            device=seen.device.document(),
-            engine={},
-            checks=(*seen.files.checks, _engine_check(run)),
-            parity={},
-            prompts=tuple({"prompt": p.text, "expect": p.expect, "answer": None} for p in seen.prompts),
+            device=seen.device,
+            checks=(*seen.files.checks, _engine_check(seen.engine)),
+            prompts=tuple(PromptRow(prompt.text, prompt.expect) for prompt in seen.prompts),
             command=command,
-            seconds=dict(seconds),
+            seconds=seconds,
             own_limits=gates.own(limits),
         )
+    return _conclude_run(seen, seen.engine, limits, command, seconds)
+
+
+def _conclude_run(
+    seen: Observed,
+    run: EngineRun,
+    limits: Mapping[str, float],
+    command: str,
+    seconds: Mapping[str, float],
+) -> VerifyResult:
     facts = health.facts(seen.prompts, run.texts)
     repeated = _repetitions(run)
-    sanity = health.sanity(run.texts, {n: answer.tokens for n, answer in run.runs["batch"].answers.items()})
-    checks = [
+    beyond = overhead(seconds["whole"], run, _references(seen))
+    return VerifyResult(
+        model=_model(seen),
+        device=seen.device,
+        engine=EngineFacts(run.settings, run.eager_and_graphs, run.wrapped, run.left_out),
+        checks=_checks(seen, run, facts, repeated, limits),
+        parity=_parity(seen),
+        prompts=tuple(_prompt_row(seen, run, facts, n) for n in range(len(seen.prompts))),
+        command=command,
+        performance=_performance(run),
+        determinism=repeated,
+        own_limits=gates.own(limits),
+        seconds={
+            **seconds,
+            **_stages(seen, run),
+            "overhead": beyond.seconds,
+            "overhead_share": beyond.share,
+        },
+    )
+
+
+def _checks(
+    seen: Observed,
+    run: EngineRun,
+    facts: Facts,
+    repeated: Sequence[Repetition],
+    limits: Mapping[str, float],
+) -> tuple[Check, ...]:
+    tokens = {n: completion.tokens for n, completion in run.passes["batch"].completions.items()}
+    return (
         *seen.files.checks,
         _engine_check(run),
         verdicts.settings_check(seen.kind, seen.device.kind, run),
-        *verdicts.text_checks(sanity, limits),
+        *verdicts.text_checks(health.sanity(run.texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
         *_spread_checks(seen, limits),
         *(verdicts.repetition_check(found, limits) for found in repeated),
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
-    ]
-    return VerifyResult(
-        model=_model(seen),
-        device=seen.device.document(),
-        engine={**run.settings, "condition_tokens": run.wrapped, "left_out_prompts": list(run.left_out)},
-        checks=tuple(checks),
-        parity=_parity_document(seen),
-        prompts=tuple(_prompt_row(seen, run, facts, n) for n in range(len(seen.prompts))),
-        command=command,
-        performance=_performance(run),
-        determinism=tuple(found.document() for found in repeated),
-        own_limits=gates.own(limits),
-        seconds={**seconds, **_stages(seen, run), **overhead(seconds["whole"], run, _twin(seen))},
     )
 
 
@@ -113,7 +157,7 @@ def _engine_check(run: EngineRun | Failure | None) -> Check:
         log = f"; its last lines: {' | '.join(run.log)}" if run.log else ""
         return Check("engine", "fail", "no result", "result", f"{run.what} while {run.stage}{log}")
     answered, asked = len(run.texts), len(run.prompt_ids)
-    words = f"{answered} of {asked} prompts answered in {len(run.runs)} arrangements by one engine"
+    words = f"{answered} of {asked} prompts answered in {len(run.passes)} arrangements by one engine"
     if run.left_out:
         words += f"; {len(run.left_out)} are longer than the model takes"
     return Check("engine", "pass", answered, asked, words)
@@ -121,8 +165,8 @@ def _engine_check(run: EngineRun | Failure | None) -> Check:
 
 def _repetitions(run: EngineRun) -> tuple[Repetition, ...]:
     """Passes against the first. Where the prefix cache was never hit, "warm" was not warm and is left out."""
-    runs = {n: r for n, r in run.runs.items() if n != "warm" or run.settings["prefix_cache_hits"]}
-    return determinism.repetitions(runs, "batch")
+    passes = {n: one for n, one in run.passes.items() if n != "warm" or run.settings.prefix_cache_hits}
+    return repetition.repetitions(passes, "batch")
 
 
 def _spread_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:
@@ -139,69 +183,61 @@ def _baseline_checks(seen: Observed, run: EngineRun) -> tuple[Check, ...]:
 
 def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:
     if seen.parity is not None:
-        twin = _twin(seen)
-        return verdicts.all_parity_checks(seen.parity, limits, {} if twin is None else twin.refused)
+        references = _references(seen)
+        refused = {} if references is None else references.refused
+        return verdicts.all_parity_checks(seen.parity, limits, refused)
     if isinstance(seen.reference, Failure):
         return (verdicts.no_parity(f"no reference: {seen.reference.sentence()}"),)
     return (verdicts.no_parity(f"no reference was run (--reference {seen.reference_asked})"),)
 
 
-def _parity_document(seen: Observed) -> dict[str, Any]:
-    if seen.parity is None:
-        return {}
-    document = {"reference": seen.reference_asked, **seen.parity.document()}
-    twin = _twin(seen)
-    if twin is not None:
-        document |= {
-            "versions": twin.versions,
-            "refused": twin.refused,
-            "layer_by_layer": dict(twin.layer_by_layer),
-            "cached": list(twin.cached),
-            "cache_fault": twin.cache_fault,
-        }
-    return document
+def _parity(seen: Observed) -> ParityFacts | None:
+    references = _references(seen)
+    if seen.parity is None or references is None:
+        return None
+    return ParityFacts(
+        reference=seen.reference_asked,
+        measured=seen.parity,
+        versions=references.versions,
+        refused=references.refused,
+        layer_by_layer=references.layer_by_layer,
+        cached=references.cached,
+        cache_fault=references.cache_fault,
+    )
 
 
-def _prompt_row(seen: Observed, run: EngineRun, facts: Facts, n: int) -> dict[str, Any]:
-    """One prompt: what it was asked, what came, and how far the three distributions are apart on it."""
+def _prompt_row(seen: Observed, run: EngineRun, facts: Facts, n: int) -> PromptRow:
+    """One prompt: what it was asked, what was generated, and how far the distributions are apart on it."""
     prompt = seen.prompts[n]
-    answer = run.runs["batch"].answers.get(n)
-    row: dict[str, Any] = {
-        "prompt": prompt.text,
-        "expect": prompt.expect,
-        "answer": run.texts.get(n),
-        "answered": None if prompt.expect is None or answer is None else n not in facts.missed,
-        "prompt_tokens": len(run.prompt_ids[n]),
-        "token_ids": [] if answer is None else list(answer.tokens),
-        "finish": None if answer is None else answer.finish,
-    }
-    if seen.parity is not None:
-        pairs = {name: pair.prompts[n] for name, pair in seen.parity.pairs.items() if n in pair.prompts}
-        row["parity"] = {name: asdict(figures) for name, figures in pairs.items()}
-    return row
+    completion = run.passes["batch"].completions.get(n)
+    outcome = PromptOutcome(
+        answer=run.texts.get(n),
+        answered=None if prompt.expect is None or completion is None else n not in facts.missed,
+        prompt_tokens=len(run.prompt_ids[n]),
+        token_ids=() if completion is None else completion.tokens,
+        finish=None if completion is None else completion.finish,
+    )
+    if seen.parity is None:
+        return PromptRow(prompt.text, prompt.expect, outcome)
+    figures = {name: pair.prompts[n] for name, pair in seen.parity.pairs.items() if n in pair.prompts}
+    return PromptRow(prompt.text, prompt.expect, outcome, figures)
 
 
-def _performance(run: EngineRun) -> dict[str, Any]:
-    """Seconds, tokens per second and seconds per token, as the field reports' tables have them.
-
-    single: one request at a time. batch: all prompts together; both without log-probabilities of the whole vocabulary.
-    """
-    batch, alone = run.runs["batch"], run.runs["alone"]
-    return {
-        "import_s": run.seconds["import"],
-        "load_s": run.seconds["load"],
-        "engine_s": run.seconds["whole"],
-        "peak_memory_bytes": run.peak_bytes,
-        "single_tokens_per_s": alone.tokens / alone.seconds,
-        "single_latency_s": alone.seconds / max(1, len(alone.answers)),
-        "kv_cache_tokens": (run.settings.get("kv_blocks") or 0) * (run.settings.get("block_size") or 0),
-        "single_ttft_s": _median([a.ttft for a in alone.answers.values()]),
-        "single_tpot_s": _median([a.tpot for a in alone.answers.values()]),
-        "batch_requests": len(batch.answers),
-        "batch_tokens": batch.tokens,
-        "batch_s": batch.seconds,
-        "batch_tokens_per_s": batch.tokens / batch.seconds,
-    }
+def _performance(run: EngineRun) -> Performance:
+    batch, alone = run.passes["batch"], run.passes["alone"]
+    completions = alone.completions.values()
+    return Performance(
+        load_s=run.seconds.loading,
+        single_tokens_per_s=alone.tokens / alone.seconds,
+        single_latency_s=alone.seconds / max(1, len(completions)),
+        single_ttft_s=_median([completion.ttft for completion in completions]),
+        single_tpot_s=_median([completion.tpot for completion in completions]),
+        batch_requests=len(batch.completions),
+        batch_tokens=batch.tokens,
+        batch_tokens_per_s=batch.tokens / batch.seconds,
+        kv_cache_tokens=(run.settings.kv_blocks or 0) * (run.settings.block_size or 0),
+        peak_memory_bytes=run.peak_bytes,
+    )
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -209,24 +245,32 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _model(seen: Observed) -> dict[str, Any]:
-    return {
-        "name": seen.model.resolve().name,
-        "kind": seen.kind.name,
-        "checkpoint": dict(seen.files.summary),
-        "config": dict(seen.files.config),
-    }
+def _model(seen: Observed) -> ModelFacts:
+    files = seen.files
+    return ModelFacts(
+        name=seen.model.resolve().name,
+        kind=seen.kind.name,
+        checkpoint=CheckpointFacts(
+            str(seen.model), files.format, files.parameters, files.nbytes, files.dtypes
+        ),
+        config=files.config,
+    )
 
 
 def _stages(seen: Observed, run: EngineRun) -> dict[str, float]:
     """Where the time went inside the children."""
-    stages = {f"engine {stage}": seconds for stage, seconds in run.seconds.items()}
-    stages.update({f"pass {name}": r.seconds for name, r in run.runs.items()})
-    twin = _twin(seen)
-    if twin is not None:
-        stages.update({f"reference {stage}": s for stage, s in twin.seconds.items()})
-    return stages
+    stages = {
+        "engine import": run.seconds.importing,
+        "engine load": run.seconds.loading,
+        "engine measuring": run.seconds.measuring,
+        "engine after_load": run.seconds.after_load,
+        "engine whole": run.seconds.whole,
+        **{f"pass {name}": one.seconds for name, one in run.passes.items()},
+    }
+    references = _references(seen)
+    replays = {} if references is None else references.seconds
+    return {**stages, **{f"reference {stage}": seconds for stage, seconds in replays.items()}}
 
 
-def _twin(seen: Observed) -> References | None:
+def _references(seen: Observed) -> References | None:
     return None if isinstance(seen.reference, Failure) else seen.reference

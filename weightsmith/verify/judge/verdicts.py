@@ -5,39 +5,42 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.result import Check
+from weightsmith.formats import percent, significant
+from weightsmith.verify.checks import Check
+from weightsmith.verify.measure.metrics import is_near_tie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.verify.checks import Verdict
+    from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.measure.baseline import Baseline, Identity
-    from weightsmith.verify.measure.determinism import Repetition
     from weightsmith.verify.measure.health import Facts, Sanity, Spread
     from weightsmith.verify.measure.noise import NoiseFloor
     from weightsmith.verify.measure.parity import Control, Pair, Parity
-    from weightsmith.verify.result import Verdict
+    from weightsmith.verify.measure.repetition import Repetition
 
 
-def settings_check(kind: Kind, device: str, run: EngineRun) -> Check:
+def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
     """Whether the engine really runs as this kind of model needs it, as read back from it.
 
     Without condition tokens a model answers what it was never trained on: nobody can tell right from wrong then.
     """
     found = run.settings
     faults = []
-    if found["dtype"] != "bfloat16":
-        faults.append(f"dtype is {found['dtype']}")
-    if found["device_type"] != device:
-        faults.append(f"it runs on {found['device_type']}, not on {device}")
-    if kind.chunked_prefill is False and found["chunked_prefill"]:
+    if found.dtype != "bfloat16":
+        faults.append(f"dtype is {found.dtype}")
+    if found.device_type != device:
+        faults.append(f"it runs on {found.device_type}, not on {device}")
+    if kind.chunked_prefill is False and found.chunked_prefill:
         faults.append("chunked prefill is on: chunks of a prefix-LM's prompt do not see each other")
-    if kind.prefix_caching is False and found["prefix_caching"]:
+    if kind.prefix_caching is False and found.prefix_caching:
         faults.append("prefix caching is on: cached states of a prefix-LM's prompt belong to another prompt")
-    if kind.mask == "prefix" and found["preemptions"]:
-        faults.append(f"{found['preemptions']} preemptions: a resumed request sees its own answer as prompt")
+    if kind.mask == "prefix" and found.preemptions:
+        faults.append(f"{found.preemptions} preemptions: a resumed request sees its own answer as prompt")
     if faults:
         return Check("settings", "fail", len(faults), 0, "; ".join(faults))
     if kind.template.before and not run.wrapped:
@@ -80,7 +83,7 @@ def text_checks(sanity: Sanity, limits: Mapping[str, float]) -> tuple[Check, ...
 def spread_checks(
     spread: Spread, limits: Mapping[str, float], baseline: Spread | None = None
 ) -> tuple[Check, ...]:
-    """Finite, normalised, and not flat: "the model is just like that" is said by a baseline or by nobody."""
+    """Finite, normalised, and not flat: only a baseline that is as flat shows that the model is like that."""
     finite: Verdict = "fail" if spread.nonfinite or not spread.positions else "pass"
     words = f"{spread.nonfinite} NaN or Inf among the log-probabilities of {spread.positions} sound positions"
     checks = [Check("finite", finite, spread.nonfinite, 0, words)]
@@ -88,13 +91,15 @@ def spread_checks(
         return tuple(checks)
     if spread.mass_error is not None:
         normal: Verdict = "pass" if spread.mass_error <= limits["mass_error"] else "fail"
-        words = f"probabilities of the vocabulary sum to 1 within |log Σ p| {spread.mass_error:.2g}"
+        words = (
+            f"probabilities of the vocabulary sum to 1 within |log Σ p| {significant(spread.mass_error, 2)}"
+        )
         checks.append(Check("normalised", normal, spread.mass_error, limits["mass_error"], words))
     flat = spread.flatness > limits["flatness"]
     excused = baseline is not None and spread.flatness <= baseline.flatness + limits["flatness_excess"]
     words = (
         f"mean entropy is {spread.flatness:.3f} of a uniform distribution's; "
-        f"the favourite has {spread.top_probability:.1%} on average"
+        f"the favourite has {percent(spread.top_probability, 1)} on average"
     )
     if flat and baseline is not None:
         as_flat = "as flat: the model is" if excused else "less flat: this run is not as the model is"
@@ -111,20 +116,22 @@ def no_repetition(name: str, why: str) -> Check:
 
 
 def repetition_check(found: Repetition, limits: Mapping[str, float]) -> Check:
-    """An equal batch must repeat itself; other company may part ways, but only where two tokens nearly tie."""
+    """The same batch must repeat itself; in another batch tokens may differ, but only where two of them nearly tie."""
     if not found.prompts:
         return Check(f"determinism.{found.name}", "inconclusive", None, None, "no prompt was answered twice")
     repeated = found.name == "repeat"
     limit = limits["repeat_delta"] if repeated else limits["company_delta"]
     close = found.delta_max <= limit
-    tied = not found.parted or (not repeated and found.lead_max <= limits["near_tie"])
+    tied = not found.parted or (not repeated and is_near_tie(found.lead_max, limits["near_tie"]))
     words = (
         f"{found.same_tokens} of {found.prompts} answers have the same tokens, {found.same_bits} the same bits; "
-        f"largest |Δ log p| {found.delta_max:.2g}"
+        f"largest |Δ log p| {significant(found.delta_max, 2)}"
     )
     if found.parted:
         prompt, at = next(iter(found.parted.items()))
-        words += f"; prompt {prompt} parts at token {at}, largest lead there {found.lead_max:.2g} nats"
+        words += (
+            f"; prompt {prompt} parts at token {at}, largest lead there {significant(found.lead_max, 2)} nats"
+        )
     verdict: Verdict = "pass" if close and tied else "fail"
     return Check(f"determinism.{found.name}", verdict, found.delta_max, limit, words)
 
@@ -135,12 +142,12 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
         words = f"{pair.nonfinite} positions of {pair.name} have no finite KL"
         return (Check(f"{name}.finite", "fail", pair.nonfinite, 0, words),)
     worst, worst_kl = pair.worst_prompt
-    hard = [flip for flip in pair.flips if flip.margin > limits["near_tie"]]
+    hard = [flip for flip in pair.flips if not is_near_tie(flip.margin, limits["near_tie"])]
     share = len(hard) / pair.overall.positions
     widest = max((flip.margin for flip in pair.flips), default=0.0)
     agreement = (
-        f"{pair.overall.top1:.2%} of {pair.overall.positions} tokens agree; {len(pair.flips)} flips, "
-        f"{len(hard)} of them beyond a near tie, largest margin {widest:.3g} nats"
+        f"{percent(pair.overall.top1, 2)} of {pair.overall.positions} tokens agree; {len(pair.flips)} flips, "
+        f"{len(hard)} of them beyond a near tie, largest margin {significant(widest)} nats"
     )
     return (
         _ceiling(f"{name}.kl_mean", pair.overall.kl_mean, limits["kl_mean"], f"mean KL of {pair.name}"),
@@ -159,14 +166,16 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
 def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) -> Check:
     """Whether the device is further from fp32 than bf16 itself is."""
     words = (
-        f"KL(R‖D) is {noise.kl_ratio:.3g} × KL(R‖B), upper 95 % bound {noise.kl_ratio_upper:.3g}; "
-        f"RMS of Δ log p {noise.rms_ratio:.3g} ×"
+        f"KL(R‖D) is {significant(noise.kl_ratio)} × KL(R‖B), upper 95 % bound {significant(noise.kl_ratio_upper)}; "
+        f"RMS of Δ log p {significant(noise.rms_ratio)} ×"
     )
     value, limit = noise.kl_ratio_upper, limits["noise_ratio"]
     if not math.isfinite(value):
         return Check("parity.noise", "fail", None, limit, "the ratio to bf16's own noise is not finite")
     if device.overall.kl_mean <= limits["noise_ignored"]:
-        words += f"; KL(R‖D) {device.overall.kl_mean:.2g} is under {limits['noise_ignored']:g} anyway"
+        words += (
+            f"; KL(R‖D) {significant(device.overall.kl_mean, 2)} is under {limits['noise_ignored']:g} anyway"
+        )
         return Check("parity.noise", "pass", round(value, 4), limit, words)
     return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
 
@@ -181,7 +190,7 @@ def control_check(name: str, control: Control, limits: Mapping[str, float]) -> C
     kl = pair.overall.kl_mean if math.isfinite(pair.overall.kl_mean) else None
     if failed:
         words = f"a wrong reference ({name}) fails {', '.join(failed)}, as it must; "
-        words += f"its mean KL {pair.overall.kl_mean:.3g}"
+        words += f"its mean KL {significant(pair.overall.kl_mean)}"
         return Check(f"control.{name}", "pass", kl, limits["kl_mean"], words)
     words = f"a wrong reference ({name}) passes every gate: on this model they cannot tell right from wrong"
     return Check(f"control.{name}", "inconclusive", kl, limits["kl_mean"], words)
@@ -241,14 +250,18 @@ def _at_most(name: str, share: float, limit: float, words: str, answers: int) ->
 
 
 def _ceiling(name: str, value: float, limit: float, words: str) -> Check:
-    return Check(name, "pass" if value <= limit else "fail", value, limit, f"{words}: {value:.3g} nats")
+    return Check(
+        name, "pass" if value <= limit else "fail", value, limit, f"{words}: {significant(value)} nats"
+    )
 
 
 def _settings_words(run: EngineRun) -> str:
     found = run.settings
-    flags = ", ".join(
-        f"{row.replace('_', ' ')} {'on' if found[row] else 'off'}"
-        for row in ("eager", "chunked_prefill", "prefix_caching")
-    )
-    backends = "/".join(found["attention_backends"]) or "unknown"
-    return f"{found['dtype']}, attention {backends}, {flags}, preemptions {found['preemptions']}"
+    flags = {
+        "eager": found.eager,
+        "chunked prefill": found.chunked_prefill,
+        "prefix caching": found.prefix_caching,
+    }
+    words = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in flags.items())
+    backends = "/".join(found.attention_backends) or "unknown"
+    return f"{found.dtype}, attention {backends}, {words}, preemptions {found.preemptions}"

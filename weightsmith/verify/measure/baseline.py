@@ -1,18 +1,20 @@
-"""A run kept for another day or another machine: one safetensors file with what was said, and by which files."""
+"""A run kept for another day or another machine: its log-probabilities and tokens in one safetensors file."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.errors import InvalidConfig, MissingInput, TargetRefused, UnknownFormat
 from weightsmith.process.durable import replace_by_copy
+from weightsmith.records import NotARecord, Record
 from weightsmith.verify.inputs.tokens import LogprobFile
-from weightsmith.verify.measure.determinism import parting
+from weightsmith.verify.measure.repetition import parting
 from weightsmith.verify.reference.replay import References
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.prompts import Prompt
 
 _KEY, _VERSION = "weightsmith.baseline", 1
-# What decides how text becomes token ids. tokenizer_config.json is left out: saving a model rewrites it.
+# Files that decide how text becomes token ids. tokenizer_config.json is left out: saving a model rewrites it.
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 _DEVICE, _FULL, _HALF, _CONTROL = "D.", "R.", "B.", "control."
 
@@ -35,13 +37,41 @@ _DEVICE, _FULL, _HALF, _CONTROL = "D.", "R.", "B.", "control."
 class Identity:
     """What must be equal for two runs to be comparable, and the weights, which need not be.
 
-    tokenizer, weights: BLAKE3 by file name. prompts: texts. kind: of model.
+    kind: of model.
+    prompts: texts.
+    tokenizer, weights: BLAKE3 by file name.
     """
 
     kind: str
     prompts: tuple[str, ...]
-    tokenizer: dict[str, str]
-    weights: dict[str, str]
+    tokenizer: Mapping[str, str]
+    weights: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineFacts(Record):
+    """What a baseline file says of itself, in its metadata: the keys are the file format.
+
+    kind, prompts, tokenizer, weights: as in `Identity`.
+    device: the one it was made on.
+    prompt_ids, tokens: by prompt number.
+    sides: what stands before the names of tensors.
+    controls: names of the wrong references in it.
+    versions: of the libraries of that machine.
+    """
+
+    version: int
+    kind: str
+    prompts: tuple[str, ...]
+    tokenizer: Mapping[str, str]
+    weights: Mapping[str, str]
+    device: str
+    vocabulary: int
+    prompt_ids: tuple[tuple[int, ...], ...]
+    tokens: Mapping[int, tuple[int, ...]]
+    sides: tuple[str, ...]
+    controls: tuple[str, ...]
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +83,10 @@ class Baseline:
     device: str
     vocabulary: int
     prompt_ids: tuple[tuple[int, ...], ...]
-    tokens: dict[int, tuple[int, ...]]
+    tokens: Mapping[int, tuple[int, ...]]
     controls: tuple[str, ...]
     sides: tuple[str, ...]
-    versions: dict[str, str]
+    versions: Mapping[str, str]
 
     def references(self) -> References:
         """Its fp32 and bf16 replays and controls, where they were made, as if they had been run here."""
@@ -70,9 +100,10 @@ class Baseline:
         )
 
     def device_logprobs(self) -> LogprobFile:
+        """The log-probabilities of the device that it was made on."""
         return self._file(_DEVICE)
 
-    def comparable(self, measured: dict[int, tuple[int, ...]]) -> dict[int, int]:
+    def comparable(self, measured: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
         """By prompt, how many positions of `measured` had the same tokens before them in both runs."""
         shared = {}
         for n, tokens in measured.items():
@@ -98,7 +129,7 @@ def identify(model: Path, kind: Kind, prompts: Sequence[Prompt], weights: Iterab
     )
 
 
-def save(path: Path, identity: Identity, device: str, run: EngineRun, twin: References | None) -> None:
+def save(path: Path, identity: Identity, device: str, run: EngineRun, references: References | None) -> None:
     """Writes one file. Raises TargetRefused when it cannot be, or the engine gave less than its whole vocabulary."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -107,28 +138,28 @@ def save(path: Path, identity: Identity, device: str, run: EngineRun, twin: Refe
         fact = "the engine gave only its top tokens, and a baseline needs the whole vocabulary"
         raise TargetRefused(path, fact, "make the baseline with an engine that gives all log-probabilities")
     sides = {_DEVICE: run.logprobs}
-    if twin is not None:
-        replays = {_FULL: twin.full, _HALF: twin.half}
+    if references is not None:
+        replays = {_FULL: references.full, _HALF: references.half}
         sides |= {side: file for side, file in replays.items() if file is not None}
-        sides |= {f"{_CONTROL}{name}.": file for name, file in twin.controls.items()}
+        sides |= {f"{_CONTROL}{name}.": file for name, file in references.controls.items()}
     arrays: dict[str, NDArray[np.generic]] = {
         f"{side}p{n}.logprobs": file.logprobs(n) for side, file in sides.items() for n in run.measured
     }
-    facts = {
-        "version": _VERSION,
-        "kind": identity.kind,
-        "prompts": identity.prompts,
-        "tokenizer": identity.tokenizer,
-        "weights": identity.weights,
-        "device": device,
-        "vocabulary": run.logprobs.vocabulary,
-        "prompt_ids": run.prompt_ids,
-        "tokens": {str(n): tokens for n, tokens in run.measured.items()},
-        "sides": list(sides),
-        "controls": list(twin.controls) if twin is not None else [],
-        "versions": run.settings["versions"],
-        "settings": run.settings,
-    }
+    facts = BaselineFacts(
+        version=_VERSION,
+        kind=identity.kind,
+        prompts=identity.prompts,
+        tokenizer=identity.tokenizer,
+        weights=identity.weights,
+        device=device,
+        vocabulary=run.logprobs.vocabulary,
+        prompt_ids=run.prompt_ids,
+        tokens=run.measured,
+        sides=tuple(sides),
+        controls=() if references is None else tuple(references.controls),
+        versions=run.settings.versions,
+    ).to_json()
+    facts["settings"] = run.settings.to_json()  # for people; nothing reads it
     try:
         # The library writes to a path by itself, so it gets one that nobody else can reach.
         with tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
@@ -177,20 +208,20 @@ def need_same_tokens(baseline: Baseline, run: EngineRun) -> None:
         raise InvalidConfig(baseline.path, fact, "make a baseline with this version of transformers")
 
 
-def _read(path: Path, facts: dict[str, Any]) -> Baseline:
+def _read(path: Path, document: object) -> Baseline:
     try:
-        return Baseline(
-            path=path,
-            identity=Identity(facts["kind"], tuple(facts["prompts"]), facts["tokenizer"], facts["weights"]),
-            device=facts["device"],
-            vocabulary=facts["vocabulary"],
-            prompt_ids=tuple(tuple(ids) for ids in facts["prompt_ids"]),
-            tokens={int(n): tuple(tokens) for n, tokens in facts["tokens"].items()},
-            controls=tuple(facts["controls"]),
-            sides=tuple(facts["sides"]),
-            versions=facts["versions"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnknownFormat(
-            path, f"its metadata lacks {error}", "make it again with --save-baseline"
-        ) from error
+        facts = BaselineFacts.from_json(document)
+    except NotARecord as error:
+        fact = f"its metadata is not what --save-baseline writes ({error})"
+        raise UnknownFormat(path, fact, "make it again with --save-baseline") from error
+    return Baseline(
+        path=path,
+        identity=Identity(facts.kind, facts.prompts, facts.tokenizer, facts.weights),
+        device=facts.device,
+        vocabulary=facts.vocabulary,
+        prompt_ids=facts.prompt_ids,
+        tokens=facts.tokens,
+        controls=facts.controls,
+        sides=facts.sides,
+        versions=facts.versions,
+    )

@@ -66,7 +66,7 @@ def facts(prompts: Sequence[Prompt], texts: Mapping[int, str]) -> Facts:
 
 
 def sanity(texts: Mapping[int, str], tokens: Mapping[int, tuple[int, ...]]) -> Sanity:
-    """Looks at the answers as strings and as token lists."""
+    """Completions judged as strings and as token lists."""
     total = len(texts)
     commonest = Counter(texts.values()).most_common(1)[0][1]
     return Sanity(

@@ -7,7 +7,7 @@ vocabulary, or one of a few tokens and a last bucket with all the rest (`bucket`
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Logprobs = NDArray[np.floating[Any]]
-    Indices = NDArray[np.integer[Any]]
+    Logprobs = NDArray[np.floating]
+    Indices = NDArray[np.integer]
     Series = NDArray[np.float64]
 
 
@@ -120,11 +120,22 @@ def overlap(p: Logprobs, q: Logprobs, k: int) -> Series:
     return _shared(favourites(p, k), favourites(q, k))
 
 
+def is_near_tie(lead: float, limit: float) -> bool:
+    """Whether a token leads another by so little that rounding may exchange them.
+
+    lead: difference of their log-probabilities, nats; NaN is no tie.
+    """
+    return lead <= limit
+
+
 def favourites(p: Logprobs, k: int) -> Indices:
-    """The k likeliest entries per position, best first, [positions, k]; k is cut to the number of entries."""
+    """The k likeliest entries per position, best first, [positions, k]; k is cut to the number of entries.
+
+    Of equals the one with the lower index comes first, as `argmax` has it; which of them are in is open at the cut.
+    """
     k = min(k, p.shape[1])
-    best = np.argpartition(p, -k, axis=1)[:, -k:]
-    order = np.argsort(-np.take_along_axis(p, best, axis=1), axis=1)
+    best = np.sort(np.argpartition(p, -k, axis=1)[:, -k:], axis=1)
+    order = np.argsort(-np.take_along_axis(p, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
 
 

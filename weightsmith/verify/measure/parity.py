@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.inputs.tokens import LogprobFile
+    from weightsmith.verify.measure.metrics import Logprobs
     from weightsmith.verify.reference.replay import References
 
 # First the distribution that counts as true, then the other. R: fp32 reference, B: bf16 reference, D: device,
 # F: the device that a baseline file was made on.
-PAIRS = ("R-B", "R-D", "B-D", "F-D")
+PairName = Literal["R-B", "R-D", "B-D", "F-D"]
+PAIRS: tuple[PairName, ...] = ("R-B", "R-D", "B-D", "F-D")
 
 _CONTROL = "control:"
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A position where the two prefer different tokens. margin: nats by which the true one prefers its own.
+    """A position where the two prefer different tokens.
 
+    margin: nats by which the true one prefers its own.
     wanted, got: ids of what the true one and the other prefer; -1 where only the engine's top tokens are known.
     """
 
@@ -43,7 +46,11 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A pair over some positions. KL and Δ log p in nats, overlaps and agreement as shares."""
+    """A pair over some positions. KL and Δ log p in nats, overlaps and agreement as shares.
+
+    top1: share of positions where both prefer the same token.
+    perplexity, perplexity_other: of the completions, None where it means nothing.
+    """
 
     positions: int
     kl_mean: float
@@ -64,11 +71,17 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """name: as in PAIRS, or a control's. prompts: figures by prompt number. flips: every one of them."""
+    """Two sets of distributions against each other.
+
+    name: as in PAIRS, or a control's.
+    prompts: figures by prompt number.
+    flips: every one of them.
+    nonfinite: positions without a finite KL.
+    """
 
     name: str
     overall: Figures
-    prompts: dict[int, Figures]
+    prompts: Mapping[int, Figures]
     flips: tuple[Flip, ...]
     nonfinite: int
 
@@ -80,7 +93,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A wrong reference in R's place: it against D, and that against bf16's own noise where R and B are there."""
+    """A wrong reference in R's place.
+
+    pair: it against D.
+    noise: that against bf16's own noise, where R and B are there.
+    """
 
     pair: Pair
     noise: NoiseFloor | None
@@ -93,64 +110,51 @@ class Parity:
     partial: only the engine's top k are known.
     """
 
-    pairs: dict[str, Pair]
-    controls: dict[str, Control]
+    pairs: Mapping[PairName, Pair]
+    controls: Mapping[str, Control]
     noise: NoiseFloor | None
     partial: bool
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "partial": self.partial,
-            "pairs": {name: _pair_document(pair) for name, pair in self.pairs.items()},
-            "controls": {
-                name: {
-                    **_pair_document(one.pair),
-                    "noise_floor": None if one.noise is None else asdict(one.noise),
-                }
-                for name, one in self.controls.items()
-            },
-            "noise_floor": None if self.noise is None else asdict(self.noise),
-        }
-
 
 def measure(
-    engine: EngineRun,
-    twin: References,
+    run: EngineRun,
+    references: References,
     with_perplexity: bool,
     baseline: LogprobFile | None = None,
     positions: Mapping[int, int] | None = None,
 ) -> Parity:
     """Compares the files prompt by prompt; only one prompt's arrays are in memory at a time.
 
-    positions: how many of a prompt's positions to compare, where a baseline's answer went another way after them.
+    baseline: another device's log-probabilities of the same tokens.
+    positions: how many of a prompt's positions to compare, where the baseline's completion went another way after them.
     """
-    controls = twin.controls
-    sides = {"R": twin.full, "B": twin.half, "F": baseline}
+    controls = references.controls
+    sides = {"R": references.full, "B": references.half, "F": baseline}
     sides |= {_CONTROL + name: file for name, file in controls.items()}
     found: dict[str, dict[int, Comparison]] = {}
-    for prompt, tokens in engine.measured.items():
+    for prompt, tokens in run.measured.items():
         count = len(tokens) if positions is None else positions.get(prompt, 0)
         if not count:
             continue
-        views = {name: array[:count] for name, array in _views(engine, sides, prompt).items()}
-        chosen = _chosen(engine, prompt, tokens)[:count]
+        views = {name: array[:count] for name, array in _views(run, sides, prompt).items()}
+        chosen = _chosen(run, prompt, tokens)[:count]
         for name, (one, other) in _partners(views).items():
             found.setdefault(name, {})[prompt] = compare(views[one], views[other], chosen)
-    pairs = {
-        name: _pair(name, parts, with_perplexity, engine.logprobs.partial) for name, parts in found.items()
-    }
-    floor = found.get("R-B")
-
-    def noise(name: str) -> NoiseFloor | None:
-        return None if floor is None or name not in found else noise_floor(floor, found[name])
-
+    partial = run.logprobs.partial
+    pairs = {name: _pair(name, parts, with_perplexity, partial) for name, parts in found.items()}
     wrong = {name: _CONTROL + name for name in controls}
     return Parity(
         pairs={name: pairs[name] for name in PAIRS if name in pairs},
-        controls={name: Control(pairs[key], noise(key)) for name, key in wrong.items()},
-        noise=noise("R-D"),
-        partial=engine.logprobs.partial,
+        controls={name: Control(pairs[key], _noise(found, key)) for name, key in wrong.items()},
+        noise=_noise(found, "R-D"),
+        partial=partial,
     )
+
+
+def _noise(found: Mapping[str, Mapping[int, Comparison]], name: str) -> NoiseFloor | None:
+    """A pair against bf16's own noise, where both are there."""
+    floor = found.get("R-B")
+    return None if floor is None or name not in found else noise_floor(floor, found[name])
 
 
 def figures(c: Comparison, with_perplexity: bool) -> Figures:
@@ -195,36 +199,26 @@ def _pair(name: str, parts: Mapping[int, Comparison], with_perplexity: bool, par
     )
 
 
-def _views(
-    engine: EngineRun, sides: Mapping[str, LogprobFile | None], prompt: int
-) -> dict[str, NDArray[np.floating[Any]]]:
+def _views(run: EngineRun, sides: Mapping[str, LogprobFile | None], prompt: int) -> dict[str, Logprobs]:
     """Arrays of one prompt over the same entries: the vocabulary, or the engine's top k and the rest."""
-    device = engine.logprobs.logprobs(prompt)
+    device = run.logprobs.logprobs(prompt)
     files = {name: file.logprobs(prompt) for name, file in sides.items() if file is not None}
-    if not engine.logprobs.partial:
+    if not run.logprobs.partial:
         return {"D": device, **files}
-    ids = engine.logprobs.ids(prompt)
+    ids = run.logprobs.ids(prompt)
     buckets = {name: metrics.bucket(array, ids) for name, array in files.items()}
     return {"D": metrics.with_rest(device), **buckets}
 
 
-def _chosen(engine: EngineRun, prompt: int, tokens: tuple[int, ...]) -> NDArray[np.intp]:
-    if not engine.logprobs.partial:
+def _chosen(run: EngineRun, prompt: int, tokens: tuple[int, ...]) -> NDArray[np.intp]:
+    """The entry of each token that the engine chose."""
+    if not run.logprobs.partial:
         return np.array(tokens, dtype=np.intp)
-    matches = engine.logprobs.ids(prompt) == np.array(tokens)[:, None]
+    matches = run.logprobs.ids(prompt) == np.array(tokens)[:, None]
     return np.asarray(matches.argmax(axis=1), dtype=np.intp)
 
 
-def _partners(views: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def _partners(views: Mapping[str, Logprobs]) -> dict[str, tuple[str, str]]:
+    """Of every pair that can be formed: the side that counts as true, and the other."""
     partners = {f"{a}-{b}": (a, b) for a, b in (name.split("-") for name in PAIRS) if {a, b} <= views.keys()}
     return partners | {name: (name, "D") for name in views if name.startswith(_CONTROL)}
-
-
-def _pair_document(pair: Pair) -> dict[str, Any]:
-    worst, kl = pair.worst_prompt
-    return {
-        **asdict(pair.overall),
-        "nonfinite": pair.nonfinite,
-        "flips": [asdict(flip) for flip in pair.flips],
-        "worst_prompt": {"prompt": worst, "kl_mean": kl},
-    }

@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import file_hash, text_hash
 from weightsmith.installed import versions
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.verify.inputs.kinds import Variation
+    from weightsmith.verify.reference.replay_job import Replayed
 
 # One model's references take up to 1 GB (four files of 64 million entries): the last eight stay.
 _LIMIT_BYTES = 8_000_000_000
@@ -122,14 +123,14 @@ def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], 
     return Subject(dict(weights), config, dict(latent), processor)
 
 
-def key(whose: Subject, variation: Variation, answers: Iterable[Mapping[str, Any]]) -> str:
+def key(whose: Subject, variation: Variation, completions: Iterable[Replayed]) -> str:
     """A hash of all that decides the numbers: weights, config, token ids, variation, libraries, processor, our code."""
     here = Path(__file__).parent
     facts = {
         # Where the latent weights lie does not matter, their bytes do; and only to the control that runs on them.
-        "variation": asdict(replace(variation, weights=None)),
+        "variation": replace(variation, weights=None).to_json(),
         "latent": dict(whose.latent) if variation.weights else None,
-        "answers": list(answers),
+        "completions": [one.to_json() for one in completions],
         "libraries": versions(LIBRARIES),
         "machine": platform.machine(),
         "code": [file_hash(here / name) for name in _CODE],

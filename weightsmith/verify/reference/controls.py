@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.verify.inputs.kinds import ROPE_BASES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from torch.nn import Module
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from weightsmith.verify.inputs.kinds import Variation
 
 # What a loader falls back to that does not find the config's own, and Qwen's for models that have the former.
 _USUAL_BASE, _OTHER_BASE = 10_000.0, 1_000_000.0
@@ -20,15 +25,15 @@ class NoReference(Exception):
 
 
 @contextmanager
-def altered(model: Any, variation: Mapping[str, Any]) -> Iterator[None]:
+def altered(model: PreTrainedModel, variation: Variation) -> Iterator[None]:
     """The model of one variation, for as long as the block lasts; nothing changes for the right one.
 
     Raises NoReference when the model lacks what is to be made wrong.
     """
-    if variation["skip_layer"] is not None:
-        with _without_layer(model, variation["skip_layer"]):
+    if variation.skip_layer is not None:
+        with _without_layer(model, variation.skip_layer):
             yield
-    elif variation["rope_base"]:
+    elif variation.rope_base:
         with _other_rope_base(model):
             yield
     else:
@@ -36,7 +41,7 @@ def altered(model: Any, variation: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _without_layer(model: Any, depth: float) -> Iterator[None]:
+def _without_layer(model: PreTrainedModel, depth: float) -> Iterator[None]:
     """One decoder layer out: the control that a broken weight loader would look like.
 
     Of several stacks (HRM-Text has two) the first gives one.
@@ -60,9 +65,9 @@ def _without_layer(model: Any, depth: float) -> Iterator[None]:
 
 
 @contextmanager
-def _other_rope_base(model: Any) -> Iterator[None]:
+def _other_rope_base(model: PreTrainedModel) -> Iterator[None]:
     """Every rotary module built again by its own class, from its own config with another base."""
-    replaced: list[tuple[Any, str, Any]] = []
+    replaced: list[tuple[Module, str, Module]] = []
     for parent in list(model.modules()):
         for name, module in list(parent.named_children()):
             if hasattr(module, "config") and _is_rotary(module):
@@ -81,16 +86,16 @@ def _other_rope_base(model: Any) -> Iterator[None]:
             setattr(parent, name, module)
 
 
-def _is_rotary(module: Any) -> bool:
+def _is_rotary(module: Module) -> bool:
     return any(name.endswith("inv_freq") for name, _ in module.named_buffers(recurse=False))
 
 
-def _same_frequencies(one: Any, other: Any) -> bool:
+def _same_frequencies(one: Module, other: Module) -> bool:
     ours, theirs = dict(one.named_buffers(recurse=False)), dict(other.named_buffers(recurse=False))
     return all(name in theirs and theirs[name].equal(values) for name, values in ours.items())
 
 
-def _change_bases(place: Any) -> None:
+def _change_bases(place: PretrainedConfig | dict[str, object]) -> None:
     """Changes every base in a config object or in a dictionary of one, in place."""
     inner = place if isinstance(place, dict) else vars(place)
     for name, value in inner.items():

@@ -1,10 +1,10 @@
 """In the reference's child: a model that does not fit the memory, replayed with one layer's weights at a time.
 
-All answers go through the model abreast. Each forward pass runs in a thread of its own and stops before every
-station (a decoder layer, the embedding, the head). When all of them stand before one, its weights are read, the
-outputs of all are computed, and the weights go. So a layer is read once for all answers, each time that the model
-comes to it (once in a replay, unless it is recurrent); and since every pass computes what it would have computed
-alone, the numbers are those of the whole model.
+All completions are replayed side by side. Each forward pass runs in a thread of its own and waits before every
+segment of the model (a decoder layer, the embedding, the head). When all of them wait for the same segment, its weights
+are read, the outputs of all are computed, and the weights are dropped. So a layer is read once for all completions,
+each time that the model comes to it (once in a replay, unless it is recurrent); and since every pass computes what it
+would have computed alone, the numbers are those of the whole model.
 """
 
 from __future__ import annotations
@@ -14,33 +14,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedModel
 
-def placement(empty: Any) -> dict[str, str]:
-    """What `from_pretrained` is to leave on disk (the stations) and to load (what lies above them), by name.
+
+def placement(empty: PreTrainedModel) -> dict[str, str]:
+    """What `from_pretrained` is to leave on disk (the segments) and to load (what lies above them), by name.
 
     empty: a model of the same config, on the meta device.
     """
-    found = stations(empty)
+    found = segments(empty)
     above = [name for name in empty.state_dict() if not any(name.startswith(f"{s}.") for s in found)]
     # transformers 5.5 leaves nothing on disk unless there is something beside it: where nothing lies above, the
-    # smallest station (a norm) is loaded.
+    # smallest segment (a norm) is loaded.
     beside = above or [min(found, key=lambda name: sum(p.numel() for p in found[name].parameters()))]
     return dict.fromkeys(found, "disk") | dict.fromkeys(beside, "cpu")
 
 
-def stations(model: Any) -> dict[str, Any]:
+def segments(model: PreTrainedModel) -> dict[str, Module]:
     """Name → module, disjoint: the items of the outermost module lists, and the largest modules without a list.
 
     Modules without parameters are none: there is nothing to load for them.
     """
     from torch.nn import ModuleList
 
-    def under(name: str, module: Any) -> Iterator[tuple[str, Any]]:
+    def under(name: str, module: Module) -> Iterator[tuple[str, Module]]:
         children = [(f"{name}.{child}".lstrip("."), inner) for child, inner in module.named_children()]
         if isinstance(module, ModuleList):
             yield from children
@@ -55,85 +59,88 @@ def stations(model: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """A model whose stations hold no weights. weights: full name of a parameter → its tensor, read at that moment.
+    """A model whose segments hold no weights.
 
-    stations: as they are called in `weights`; a control may leave one out, and the names after it stay.
+    segments: by their names in `weights`; a control may leave one out, and the names after it stay.
+    weights: full name of a parameter → its tensor, read at that moment.
     tied: parameter → those that are one with it, itself among them; not all of them need be in `weights`.
     """
 
-    model: Any
-    stations: Mapping[str, Any]
-    weights: Mapping[str, Any]
+    model: PreTrainedModel
+    segments: Mapping[str, Module]
+    weights: Mapping[str, Tensor]
     tied: Mapping[str, Sequence[str]]
 
-    def outputs(self, passes: Sequence[Callable[[], Any]], tell: Callable[[int, int], None]) -> list[Any]:
-        """What the forward passes return, in their order. tell: told how many stations they have seen, of how many."""
-        walkers = [_Walker(one) for one in passes]
-        with self._turnstiles():
+    def outputs(
+        self, passes: Sequence[Callable[[], Tensor]], tell: Callable[[int, int], None]
+    ) -> list[Tensor]:
+        """What the forward passes return, in their order. tell: told how many segments they have seen, of how many."""
+        threads = [_PassThread(one) for one in passes]
+        with self._intercepted():
             try:
-                self._walk(walkers, tell)
+                self._run(threads, tell)
             finally:
-                for walker in walkers:
-                    walker.dismiss()
-        return [walker.result for walker in walkers]
+                for thread in threads:
+                    thread.cancel()
+        return [thread.result for thread in threads]
 
-    def _walk(self, walkers: Sequence[_Walker], tell: Callable[[int, int], None]) -> None:
-        """Until every walker is through: takes those who stand before one station past it, most of them first."""
-        for walker in walkers:
-            walker.set_out()
+    def _run(self, threads: Sequence[_PassThread], tell: Callable[[int, int], None]) -> None:
+        """Until every pass is through: the segment that most of them wait for is computed for all of those."""
+        for thread in threads:
+            thread.begin()
         seen: set[str] = set()
-        while crowds := _crowds(walkers):
-            name = max(crowds, key=lambda station: len(crowds[station]))
-            tell(len(seen), len(self.stations))
+        while waiting := _waiting(threads):
+            name = max(waiting, key=lambda segment: len(waiting[segment]))
+            tell(len(seen), len(self.segments))
             seen.add(name)
             with self._filled(name):
-                for walker in crowds[name]:
-                    walker.pass_station()
+                for thread in waiting[name]:
+                    thread.compute_segment()
 
     @contextmanager
     def _filled(self, name: str) -> Iterator[None]:
-        """A station with its weights in memory, for as long as the block lasts."""
-        station = self.stations[name]
-        empty = {inner: t for inner, t in station.state_dict(keep_vars=True).items() if t.is_meta}
+        """A segment with its weights in memory, for as long as the block lasts."""
+        segment = self.segments[name]
+        empty = {inner: t for inner, t in segment.state_dict(keep_vars=True).items() if t.is_meta}
         read = {inner: self._read(f"{name}.{inner}") for inner in empty}
-        station.load_state_dict(read, strict=False, assign=True)
+        segment.load_state_dict(read, strict=False, assign=True)
         del read
         try:
             yield
         finally:
-            station.load_state_dict(empty, strict=False, assign=True)
+            segment.load_state_dict(empty, strict=False, assign=True)
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str) -> Tensor:
         stored = next((one for one in self.tied[name] if one in self.weights), name)
         return self.weights[stored]
 
     @contextmanager
-    def _turnstiles(self) -> Iterator[None]:
-        """Every station asks the walker that calls it to wait, for as long as the block lasts."""
-        for name, station in self.stations.items():
-            station.forward = partial(_stop, name, station.forward)
+    def _intercepted(self) -> Iterator[None]:
+        """Every segment makes the thread that calls it wait, for as long as the block lasts."""
+        for name, segment in self.segments.items():
+            segment.forward = partial(_wait, name, segment.forward)
         try:
             yield
         finally:
-            for station in self.stations.values():
-                del station.forward  # the instance's; the class's own comes to light again
+            for segment in self.segments.values():
+                del segment.forward  # the instance's, so that the class's own is called again
 
 
-def on_disk(model: Any, empty: Any) -> OnDisk:
-    """A model that transformers and accelerate have loaded with our `placement(empty)`, in our hands from here on.
+def on_disk(model: PreTrainedModel, empty: PreTrainedModel) -> OnDisk:
+    """A model that transformers and accelerate have loaded with our `placement(empty)`, without accelerate's hooks.
 
-    Accelerate's own hooks read a layer anew for every answer; of its work only the index of the weights is kept.
+    These would read a layer anew for every completion; only accelerate's index of the weights is kept.
     """
     from accelerate.hooks import remove_hook_from_submodules
 
     maps = [getattr(getattr(module, "_hf_hook", None), "weights_map", None) for module in model.modules()]
     weights = next(found.dataset for found in maps if found is not None)
     remove_hook_from_submodules(model)
-    return OnDisk(model, stations(model), weights, _tied(empty))
+    return OnDisk(model, segments(model), weights, _tied(empty))
 
 
-def _tied(empty: Any) -> dict[str, list[str]]:
-    """Parameter → all that are one object with it. Asked of an empty model: hooks part them on a loaded one."""
+def _tied(empty: PreTrainedModel) -> dict[str, list[str]]:
+    """Parameter → all that are one object with it. empty: hooks separate them in a loaded model."""
     groups: dict[int, list[str]] = {}
     parameters = empty.state_dict(keep_vars=True)
     for name, parameter in parameters.items():
@@ -141,53 +148,53 @@ def _tied(empty: Any) -> dict[str, list[str]]:
     return {name: groups[id(parameter)] for name, parameter in parameters.items()}
 
 
-class _Dismissed(BaseException):
-    """Raised in a walker's thread when its work is no longer wanted."""
+class _Cancelled(BaseException):
+    """Raised in a pass's thread when its work is no longer wanted."""
 
 
-class _Walker(threading.Thread):
-    """One forward pass, which goes on only when it is let.
+class _PassThread(threading.Thread):
+    """One forward pass, which waits before every segment until another thread computes it.
 
-    All heavy work is done by whoever lets it go on: the thread itself only carries what lies between stations, so that
-    the cores' worker threads (OpenMP keeps a team for each thread that computes) are not multiplied.
+    All heavy work is done by that other thread: this one only does what lies between segments, so that the cores'
+    worker threads (OpenMP keeps a team for each thread that computes) are not multiplied.
     """
 
-    def __init__(self, one: Callable[[], Any]) -> None:
+    def __init__(self, one: Callable[[], Tensor]) -> None:
         super().__init__(daemon=True)
         self._one = one
-        self._asked: SimpleQueue[tuple[str, Callable[[], Any]] | None] = SimpleQueue()
-        self._answered: SimpleQueue[Any] = SimpleQueue()
-        self._request: tuple[str, Callable[[], Any]] | None = None
+        self._asked: SimpleQueue[tuple[str, Callable[[], object]] | None] = SimpleQueue()
+        self._answered: SimpleQueue[object] = SimpleQueue()
+        self._request: tuple[str, Callable[[], object]] | None = None
         self._error: BaseException | None = None
-        self.result: Any = None
+        self.result: Tensor = None
 
     @property
-    def before(self) -> str | None:
-        """The station that it stands before; None once it is through."""
+    def segment(self) -> str | None:
+        """The segment that it waits for; None once the pass is through."""
         return None if self._request is None else self._request[0]
 
-    def set_out(self) -> None:
-        """To the first station."""
+    def begin(self) -> None:
+        """Runs to the first segment."""
         self.start()
         self._await()
 
-    def pass_station(self) -> None:
-        """Computes the station's output here, then goes on to the next. Raises what either raises."""
+    def compute_segment(self) -> None:
+        """Computes the segment's output here, then runs to the next. Raises what either raises."""
         assert self._request is not None
         self._answered.put(self._request[1]())
         self._await()
 
-    def dismiss(self) -> None:
+    def cancel(self) -> None:
         """Ends the thread, wherever it is."""
         if self.is_alive():
-            self._answered.put(_Dismissed())
+            self._answered.put(_Cancelled())
             self.join()
 
-    def ask(self, name: str, compute: Callable[[], Any]) -> Any:
-        """From within the thread: the output of a station, once that is computed."""
+    def request(self, name: str, compute: Callable[[], object]) -> object:
+        """Within the thread: waits for the output of a segment."""
         self._asked.put((name, compute))
         answer = self._answered.get()
-        if isinstance(answer, _Dismissed):
+        if isinstance(answer, _Cancelled):
             raise answer
         return answer
 
@@ -197,7 +204,7 @@ class _Walker(threading.Thread):
         try:
             with torch.no_grad():  # a thread begins with gradients on
                 self.result = self._one()
-        except BaseException as error:
+        except BaseException as error:  # raised again in the thread that waits for it
             self._error = error
         self._asked.put(None)
 
@@ -207,17 +214,17 @@ class _Walker(threading.Thread):
             raise self._error
 
 
-def _stop(name: str, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Stands in for a station's forward."""
-    walker = threading.current_thread()
-    assert isinstance(walker, _Walker)
-    return walker.ask(name, partial(forward, *args, **kwargs))
+def _wait(name: str, forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+    """Stands in for a segment's forward."""
+    thread = threading.current_thread()
+    assert isinstance(thread, _PassThread)
+    return thread.request(name, partial(forward, *args, **kwargs))
 
 
-def _crowds(walkers: Sequence[_Walker]) -> dict[str, list[_Walker]]:
-    """Who stands before which station."""
-    crowds: dict[str, list[_Walker]] = {}
-    for walker in walkers:
-        if walker.before is not None:
-            crowds.setdefault(walker.before, []).append(walker)
-    return crowds
+def _waiting(threads: Sequence[_PassThread]) -> dict[str, list[_PassThread]]:
+    """Segment → the passes that wait for it."""
+    waiting: dict[str, list[_PassThread]] = {}
+    for thread in threads:
+        if thread.segment is not None:
+            waiting.setdefault(thread.segment, []).append(thread)
+    return waiting

@@ -1,6 +1,6 @@
-"""Run as a child: lets transformers replay the engine's own answers on the CPU, right and deliberately wrong.
+"""Run as a child: lets transformers replay the engine's own completions on the CPU, right and deliberately wrong.
 
-Teacher forcing: one forward pass over prompt and answer gives what the reference would have said at every
+Teacher forcing: one forward pass over prompt and completion gives the reference's distribution at every
 position of the engine's trajectory, so that a first divergence does not spoil the rest.
 """
 
@@ -12,16 +12,22 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
 from weightsmith.verify.reference.controls import NoReference, altered
 from weightsmith.verify.reference.layers import on_disk, placement
+from weightsmith.verify.reference.replay_job import ReferenceAnswer, ReferenceJob, Replayed, ReplayFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
+    from weightsmith.verify.inputs.kinds import Dtype, Mask, Variation
     from weightsmith.verify.reference.layers import OnDisk
 
 
@@ -33,44 +39,64 @@ def prepare() -> None:
     torch.set_grad_enabled(False)
 
 
-def work(job: dict[str, Any], folder: Path, stage: Stage) -> dict[str, Any]:
-    """Runs every variation of `job["variations"]`; each writes `<name>-<dtype>.safetensors` into the folder.
+def work(job: JsonObject, folder: Path, stage: Stage) -> dict[str, Json]:
+    """The child's door: JSON in, JSON out."""
+    return replay(ReferenceJob.from_json(job), folder, stage).to_json()
 
-    Those in a dtype of `job["layer_by_layer"]` run with one layer's weights in memory at a time. Neighbours of equal
-    dtype and weights share one loading of the model. A control that cannot be made of this model is told and left
-    out; the right reference failing is the end.
+
+def replay(job: ReferenceJob, folder: Path, stage: Stage) -> ReferenceAnswer:
+    """Runs every variation; each writes `<name>-<dtype>.safetensors` into the folder.
+
+    Neighbours of equal dtype and weights share one loading of the model. A control that cannot be made of this
+    model is left out, with the reason; the right reference failing is the end.
     """
     import torch
     import transformers
 
-    _need_native_class(job["model"])
-    seconds: dict[str, float] = {}
-    done: list[dict[str, Any]] = []
+    _need_native_class(job.model)
+    models = _Models(job, folder, stage)
+    done: list[ReplayFile] = []
     impossible: dict[str, str] = {}
-    model: Any = None
-    in_memory: tuple[str, str] | None = None
-    for variation in job["variations"]:
-        name, dtype, weights = variation["name"], variation["dtype"], variation["weights"] or job["model"]
+    seconds: dict[str, float] = {}
+    for variation in job.variations:
+        name, dtype = variation.name, variation.dtype
         file = f"{name}-{dtype}.safetensors"
         try:
-            if in_memory != (weights, dtype):
-                model = in_memory = None  # the old one goes before the new one comes: both need not fit
-                stage(f"loading the weights for {name} in {dtype}")
-                started = time.perf_counter()
-                offload = folder / f"{name}-{dtype}" if dtype in job["layer_by_layer"] else None
-                model, in_memory = _load(job["model"], weights, dtype, offload), (weights, dtype)
-                seconds[f"load {name} {dtype}"] = time.perf_counter() - started
+            models.load(variation, seconds)
             started = time.perf_counter()
-            _replay(model, variation, job["answers"], folder / file, stage)
-        except Exception as error:
+            _replay(models.loaded, variation, job.completions, folder / file, stage)
+        except (
+            Exception
+        ) as error:  # any model may break on a control in its own way, and says so in the report
             if name == "reference":
                 raise
             impossible[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
         seconds[f"{name} {dtype}"] = time.perf_counter() - started
-        done.append({"name": name, "dtype": dtype, "file": file})
-    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-    return {"done": done, "impossible": impossible, "seconds": seconds, "versions": versions}
+        done.append(ReplayFile(name, dtype, file))
+    versions = {"transformers": transformers.__version__, "torch": str(torch.__version__)}
+    return ReferenceAnswer(tuple(done), impossible, seconds, versions)
+
+
+class _Models:
+    """The one model that is in memory, `loaded`."""
+
+    def __init__(self, job: ReferenceJob, folder: Path, stage: Stage) -> None:
+        self._job, self._folder, self._stage = job, folder, stage
+        self._source: tuple[str, Dtype] | None = None
+        self.loaded: _Whole | OnDisk | None = None
+
+    def load(self, variation: Variation, seconds: dict[str, float]) -> None:
+        """Loads a variation's model where another one is in memory, and notes how long it took."""
+        name, dtype, weights = variation.name, variation.dtype, variation.weights or self._job.model
+        if self._source == (weights, dtype):
+            return
+        self.loaded = self._source = None  # the old one goes before the new one comes: both need not fit
+        self._stage(f"loading the weights for {name} in {dtype}")
+        started = time.perf_counter()
+        offload = self._folder / f"{name}-{dtype}" if dtype in self._job.layer_by_layer else None
+        self.loaded, self._source = _load(self._job.model, weights, dtype, offload), (weights, dtype)
+        seconds[f"load {name} {dtype}"] = time.perf_counter() - started
 
 
 def _need_native_class(model: str) -> None:
@@ -88,18 +114,20 @@ def _need_native_class(model: str) -> None:
 class _Whole:
     """A model in memory."""
 
-    model: Any
+    model: PreTrainedModel
 
-    def outputs(self, passes: Sequence[Callable[[], Any]], tell: Callable[[int, int], None]) -> list[Any]:
+    def outputs(
+        self, passes: Sequence[Callable[[], Tensor]], tell: Callable[[int, int], None]
+    ) -> list[Tensor]:
         """What the forward passes return, in their order. tell: told how many are done, of how many."""
-        found: list[Any] = []
+        found: list[Tensor] = []
         for one in passes:
             tell(len(found), len(passes))
             found.append(one())
         return found
 
 
-def _load(model: str, weights: str, dtype: str, offload: Path | None) -> _Whole | OnDisk:
+def _load(model: str, weights: str, dtype: Dtype, offload: Path | None) -> _Whole | OnDisk:
     """The model's config filled with the weights of a folder, on the CPU.
 
     offload: a folder for weights that do not lie in the checkpoint as the model holds them (merged experts, a
@@ -112,7 +140,7 @@ def _load(model: str, weights: str, dtype: str, offload: Path | None) -> _Whole 
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     if weights != model and hasattr(config, "quantization_config"):
         del config.quantization_config  # a packed model's source is not packed
-    places: dict[str, Any] = {}
+    places: dict[str, str | dict[str, str]] = {}
     empty = None
     if offload is not None:
         with torch.device("meta"):
@@ -134,36 +162,36 @@ def _load(model: str, weights: str, dtype: str, offload: Path | None) -> _Whole 
 
 
 def _replay(
-    loaded: _Whole | OnDisk,
-    variation: dict[str, Any],
-    answers: list[dict[str, Any]],
+    loaded: _Whole | OnDisk | None,
+    variation: Variation,
+    completions: Sequence[Replayed],
     path: Path,
     stage: Stage,
 ) -> None:
-    """Writes `p<n>.logprobs` float32 [positions, vocabulary] for each answer's own positions."""
+    """Writes `p<n>.logprobs` float32 [positions, vocabulary] for each completion's own positions."""
     from safetensors.torch import save_file
 
+    assert loaded is not None
     how = "" if isinstance(loaded, _Whole) else ", layer by layer"
-    tell = partial(stage, f"replaying the answers{how}: {variation['name']} in {variation['dtype']}")
-    model, mask = loaded.model, variation["mask"]
-    passes = [partial(_positions, model, mask, answer["ids"], answer["tokens"]) for answer in answers]
-    with altered(model, variation):
+    tell = partial(stage, f"replaying the answers{how}: {variation.name} in {variation.dtype}")
+    passes = [partial(_positions, loaded.model, variation.mask, one) for one in completions]
+    with altered(loaded.model, variation):
         found = loaded.outputs(passes, tell)
-    save_file({f"p{a['prompt']}.logprobs": one for a, one in zip(answers, found, strict=True)}, path)
+    save_file({f"p{c.prompt}.logprobs": rows for c, rows in zip(completions, found, strict=True)}, path)
 
 
-def _positions(model: Any, mask: str, prompt: list[int], answer: list[int]) -> Any:
-    """Log-probabilities [len(answer), vocabulary] of what follows prompt + answer[:t], for t = 0, 1, …"""
+def _positions(model: PreTrainedModel, mask: Mask, one: Replayed) -> Tensor:
+    """Log-probabilities [len(tokens), vocabulary] of what follows ids + tokens[:t], for t = 0, 1, …"""
     import torch
 
-    ids = torch.tensor([[*prompt, *answer[:-1]]])
-    arguments: dict[str, Any] = {"use_cache": False}
+    ids = torch.tensor([[*one.ids, *one.tokens[:-1]]])
+    arguments: dict[str, bool | int | Tensor] = {"use_cache": False}
     if mask == "prefix":
         # 1 over the prompt is what makes HRM-Text's reference bidirectional there; without it, it is silently causal.
-        arguments["token_type_ids"] = (torch.arange(ids.shape[1]) < len(prompt)).long()[None]
+        arguments["token_type_ids"] = (torch.arange(ids.shape[1]) < len(one.ids)).long()[None]
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        arguments["logits_to_keep"] = len(answer)
-    logits = model(input_ids=ids, **arguments).logits[0, -len(answer) :]
+        arguments["logits_to_keep"] = len(one.tokens)
+    logits = model(input_ids=ids, **arguments).logits[0, -len(one.tokens) :]
     return torch.log_softmax(logits.float(), dim=-1).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""A tiny HRM-Text made from a seed, and what it must say: its forward pass written out in numpy.
+"""A tiny HRM-Text made from a seed, and what it must generate: its forward pass written out in numpy.
 
 It stands in for a file in the package: 600 kB that a dozen lines make. Its weights are large enough for the two
 masks to give clearly different answers, which weights as small as an untrained model's do not (field-notes 10).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import create_file
 from weightsmith.verify.inputs.kinds import Mask  # noqa: TC001
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from weightsmith.json_value import Json
 
     Array = NDArray[np.float64]
 
@@ -81,7 +83,7 @@ def save(model: TinyModel, folder: Path) -> None:
     create_file(folder / "config.json", json.dumps(_config(), indent=1).encode())
 
 
-def _config() -> dict[str, Any]:
+def _config() -> dict[str, Json]:
     return {
         "architectures": ["HrmTextForCausalLM"],
         "model_type": "hrm_text",
@@ -107,12 +109,12 @@ def _config() -> dict[str, Any]:
     }
 
 
-def log_probabilities(model: TinyModel, prompt: Sequence[int], answer: Sequence[int], mask: Mask) -> Array:
-    """[len(answer), vocabulary]: what follows prompt + answer[:t], the prompt seen in both directions or causally."""
+def log_probabilities(model: TinyModel, prompt: Sequence[int], tokens: Sequence[int], mask: Mask) -> Array:
+    """[len(tokens), vocabulary]: what follows prompt + tokens[:t], the prompt seen in both directions or causally."""
     import numpy as np
 
     w = model.weights
-    ids = [*prompt, *answer[:-1]]
+    ids = [*prompt, *tokens[:-1]]
     hidden = np.tri(len(ids), dtype=bool) ^ True
     if mask == "prefix":
         hidden[: len(prompt), : len(prompt)] = False

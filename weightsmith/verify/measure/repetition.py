@@ -1,23 +1,25 @@
-"""The same greedy request in other company: does it get the same answer, token for token and bit for bit?"""
+"""The same greedy request in another batch: is its completion the same, token for token and bit for bit?"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from weightsmith.verify.inputs.tokens import Answer, Run
+    from weightsmith.verify.inputs.tokens import Completion, PassResult
 
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
     """One pass against the first one.
 
+    prompts: how many both completed.
     same_tokens, same_bits: prompts whose tokens, and whose log-probabilities to the last bit, are equal.
-    delta_max: largest |Δ log p| of a chosen token while the tokens still agree. parted: prompt → position
-    where they part. lead_max: largest lead over the runner-up at such a place, nats: small means a near tie.
+    delta_max: largest |Δ log p| of a chosen token while the tokens still agree.
+    parted: prompt → position where they part.
+    lead_max: largest lead over the runner-up at such a place, nats: small means a near tie.
     """
 
     name: str
@@ -25,21 +27,18 @@ class Repetition:
     same_tokens: int
     same_bits: int
     delta_max: float
-    parted: dict[int, int]
+    parted: Mapping[int, int]
     lead_max: float
 
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
+
+def repetitions(passes: Mapping[str, PassResult], base: str) -> tuple[Repetition, ...]:
+    """Every other pass against the pass `base`, over the prompts that both completed."""
+    first = passes[base].completions
+    return tuple(compare(name, first, one.completions) for name, one in passes.items() if name != base)
 
 
-def repetitions(runs: Mapping[str, Run], base: str) -> tuple[Repetition, ...]:
-    """Every other pass against the pass `base`, over the prompts that both answered."""
-    first = runs[base].answers
-    return tuple(compare(name, first, run.answers) for name, run in runs.items() if name != base)
-
-
-def compare(name: str, first: Mapping[int, Answer], other: Mapping[int, Answer]) -> Repetition:
-    """Answers of one pass against those of another."""
+def compare(name: str, first: Mapping[int, Completion], other: Mapping[int, Completion]) -> Repetition:
+    """Completions of one pass against those of another."""
     shared = [n for n in other if n in first]
     parted = {n: at for n in shared if (at := parting(first[n].tokens, other[n].tokens)) is not None}
     deltas = [
@@ -69,5 +68,5 @@ def parting(one: tuple[int, ...], other: tuple[int, ...]) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def _lead(answer: Answer, at: int) -> float:
-    return answer.lead[at] if at < len(answer.lead) else 0.0
+def _lead(completion: Completion, at: int) -> float:
+    return completion.lead[at] if at < len(completion.lead) else 0.0

@@ -1,0 +1,117 @@
+"""Dataclasses as JSON and back. Reading checks every type, so that what comes in by a file is what the types say."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import Json
+
+R = TypeVar("R", bound="Record")
+
+
+class NotARecord(ValueError):
+    """A JSON value is not what a dataclass says it must be. The message names the place and the fact."""
+
+
+class Record:
+    """Base of a dataclass that JSON can hold: numbers, strings, None, `Literal`s, records, tuples and mappings of them.
+
+    The keys of a mapping are strings or integers; JSON writes both as strings.
+    """
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """Field name → value. NaN and infinities stay, as Python's own JSON writes and reads them."""
+        return object_of(self)
+
+    @classmethod
+    def from_json(cls: type[R], value: object) -> R:
+        """Reads what `to_json` gave. Unknown keys are left out. Raises NotARecord for anything else."""
+        return cast("R", _read(cls, value, cls.__name__))
+
+
+def object_of(value: object) -> dict[str, Json]:
+    """A dataclass as a JSON object, field by field; it need not be a record."""
+    assert dataclasses.is_dataclass(value)
+    return {field.name: json_of(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def json_of(value: object) -> Json:
+    """A dataclass, or a tuple or mapping of them, as a JSON value. Raises TypeError for what JSON cannot hold."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if dataclasses.is_dataclass(value):
+        return object_of(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_of(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [json_of(inner) for inner in value]
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+@cache
+def _hints(cls: type) -> dict[str, object]:
+    return get_type_hints(cls)
+
+
+def _read(expected: object, value: object, where: str) -> object:
+    """`value` as the type `expected` says it; `where` names the place for the error."""
+    if isinstance(expected, type) and dataclasses.is_dataclass(expected):
+        return _read_record(expected, value, where)
+    origin, inner = get_origin(expected), get_args(expected)
+    if origin in {Union, types.UnionType}:
+        return _read_union(inner, value, where)
+    if origin is Literal and value in inner:
+        return value
+    if origin is tuple and isinstance(value, list):  # tuple[X, ...] is the only kind that records have
+        return tuple(_read(inner[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {_key(inner[0], k, where): _read(inner[1], item, f"{where}.{k}") for k, item in value.items()}
+    if type(value) is expected:  # a bool is no int
+        return value
+    if expected is float and type(value) is int:
+        return float(value)
+    raise NotARecord(f"{where} is {value!r:.60}, not {_name(expected)}")
+
+
+def _read_record(expected: type, value: object, where: str) -> object:
+    if not isinstance(value, Mapping):
+        raise NotARecord(f"{where} is {value!r:.60}, not an object")
+    given: dict[str, object] = {}
+    for field in dataclasses.fields(expected):
+        if field.name in value:
+            given[field.name] = _read(
+                _hints(expected)[field.name], value[field.name], f"{where}.{field.name}"
+            )
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise NotARecord(f"{where} has no {field.name}")
+    return expected(**given)
+
+
+def _read_union(alternatives: tuple[object, ...], value: object, where: str) -> object:
+    """The first alternative that the value is. An int is not read as a float where the union has int as well."""
+    exact = [one for one in alternatives if one is type(value)]
+    for one in (*exact, *alternatives):
+        try:
+            return _read(one, value, where)
+        except NotARecord:
+            continue
+    raise NotARecord(f"{where} is {value!r:.60}, not {' or '.join(map(_name, alternatives))}")
+
+
+def _key(expected: object, key: str, where: str) -> str | int:
+    if expected is str:
+        return key
+    if key.removeprefix("-").isdecimal():
+        return int(key)
+    raise NotARecord(f"{where} has the key {key!r}, which is no integer")
+
+
+def _name(expected: object) -> str:
+    return "null" if expected is type(None) else getattr(expected, "__name__", str(expected))

@@ -1,0 +1,144 @@
+"""The job of the engine's child, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from weightsmith.records import Record
+from weightsmith.verify.engine.device import DeviceKind
+from weightsmith.verify.inputs.tokens import PassResult
+
+# A setting whose type differs between vLLM's versions.
+Setting: TypeAlias = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass(Record):
+    """One arrangement of the same greedy requests.
+
+    order: prompt numbers.
+    together: in one batch, else one by one.
+    cold: the prefix cache is emptied first.
+    """
+
+    name: str
+    order: tuple[int, ...]
+    together: bool
+    cold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJob(Record):
+    """What the engine is started with and asked.
+
+    model: the folder.
+    prompts: texts; before, after: special tokens around each, used where the tokenizer has all of them.
+    max_tokens: of each completion.
+    max_positions: what the model's config allows, None where it says nothing.
+    prefix_caching, chunked_prefill: None leaves the choice to the engine.
+    entries: the most log-probabilities to write, 0 for none.
+    max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
+    kv_gib: GiB of KV cache on a CPU.
+    """
+
+    model: str
+    device: DeviceKind
+    dtype: str
+    prompts: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    max_tokens: int
+    max_positions: int | None
+    max_num_seqs: int
+    eager: bool
+    prefix_caching: bool | None
+    chunked_prefill: bool | None
+    entries: int
+    max_logprobs: int
+    passes: tuple[Pass, ...]
+    kv_gib: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings(Record):
+    """Effective settings, counters and versions, read back from a running engine; None for what it does not show."""
+
+    dtype: Setting
+    architecture: Setting
+    max_model_len: int | None
+    quantization: Setting
+    eager: bool | None
+    block_size: int | None
+    kv_cache_dtype: Setting
+    kv_blocks: int | None
+    prefix_caching: bool | None
+    chunked_prefill: bool | None
+    max_num_batched_tokens: Setting
+    max_num_seqs: Setting
+    async_scheduling: Setting
+    compilation: Setting
+    graph_mode: Setting
+    tensor_parallel: Setting
+    device_type: Setting
+    attention_backends: tuple[str, ...]
+    preemptions: int | float | None
+    prefix_cache_queries: int | float | None
+    prefix_cache_hits: int | float | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeconds(Record):
+    """Wall time of the engine's stages.
+
+    after_load: all that follows the loading.
+    measuring: the engine's part in the log-probabilities of the whole vocabulary.
+    whole: the child's life, as its parent has measured it.
+    """
+
+    importing: float
+    loading: float
+    measuring: float
+    after_load: float
+    whole: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLogprobs(Record):
+    """What the file of log-probabilities holds.
+
+    tokens: of the completions that were measured, by prompt number.
+    partial: only the engine's top k are there.
+    seconds: the engine's part.
+    """
+
+    tokens: Mapping[int, tuple[int, ...]]
+    vocabulary: int
+    partial: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAnswer(Record):
+    """What the child leaves beside its file of log-probabilities.
+
+    prompt_ids: token ids by prompt.
+    left_out: prompts that are too long for the model.
+    wrapped: whether the template's special tokens were put around the prompts.
+    texts: of the first pass, by prompt number.
+    end_tokens: ids that may end a completion by themselves.
+    passes: by name.
+    """
+
+    prompt_ids: tuple[tuple[int, ...], ...]
+    left_out: tuple[int, ...]
+    wrapped: bool
+    texts: Mapping[int, str]
+    end_tokens: tuple[int, ...]
+    passes: Mapping[str, PassResult]
+    measured: MeasuredLogprobs
+    settings: EngineSettings
+    seconds: EngineSeconds
+    peak_bytes: int

@@ -1,0 +1,89 @@
+"""Which references are run, and how: whole, layer by layer, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from weightsmith.formats import gigabytes
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
+    from weightsmith.verify.inputs.files import Size
+    from weightsmith.verify.inputs.kinds import Dtype, Kind, Variation
+
+# Bytes of a parameter, by dtype.
+WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
+
+# Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
+# on a 0.4 M-parameter model: 0.55 GB resident).
+_OVERHEAD_BYTES = 1_000_000_000
+# Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
+LAYER_LOADER = "accelerate"
+_UNPACK = "packed weights run whole only; `weightsmith convert --converter unpack` makes a copy that need not"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """variations: in the order to run them. layer_by_layer, refused: dtype → why it is not run whole, or not at all."""
+
+    variations: tuple[Variation, ...]
+    layer_by_layer: Mapping[str, str]
+    refused: Mapping[str, str]
+
+
+def plan(
+    kind: Kind,
+    controls: Sequence[Variation],
+    size: Size | None = None,
+    free_bytes: int | None = None,
+    at_hand: Container[Dtype] = (),
+    layer_loader: bool = True,
+) -> ReplayPlan:
+    """What fits the free memory: whole where that is possible, else layer by layer, else not at all.
+
+    Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. Not knowing the size
+    or the free memory refuses nothing.
+    at_hand: dtypes whose results exist already and need not fit.
+    layer_loader: whether the package is installed that a run layer by layer needs.
+    """
+    layered: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    if size is not None and free_bytes is not None:
+        for dtype in WIDTHS:
+            if dtype not in at_hand:
+                whole_not, layered_not = _obstacles(size, dtype, free_bytes, layer_loader)
+                if layered_not is not None:
+                    refused[dtype] = layered_not
+                elif whole_not is not None:
+                    layered[dtype] = whole_not
+    fitting = [dtype for dtype in WIDTHS if dtype not in refused]
+    variations: list[Variation] = []
+    for dtype in fitting:
+        wrong = controls if dtype == fitting[0] else ()
+        # Those with weights of their own come last: they load anew.
+        ordered = sorted(wrong, key=lambda control: control.weights is not None)
+        variations += [kind.reference(dtype), *(replace(control, dtype=dtype) for control in ordered)]
+    return ReplayPlan(tuple(variations), layered, refused)
+
+
+def _obstacles(
+    size: Size, dtype: Dtype, free_bytes: int, layer_loader: bool
+) -> tuple[str | None, str | None]:
+    """Why a dtype cannot run whole, and why not layer by layer either; None where it can."""
+    whole = size.parameters * WIDTHS[dtype] + _OVERHEAD_BYTES
+    if whole <= free_bytes:
+        return None, None
+    # The layer itself, and once more what the loader holds of it.
+    one_layer = 2 * size.largest_layer * WIDTHS[dtype] + _OVERHEAD_BYTES
+    needs, free = f"needs {gigabytes(whole)} of memory", f"{gigabytes(free_bytes)} are free"
+    why = f"whole it {needs} and {free}"
+    if one_layer > free_bytes:
+        return why, f"{needs}, layer by layer still {gigabytes(one_layer)}, and {free}"
+    if size.packed:
+        return why, f"{needs} and {free} ({_UNPACK})"
+    if not layer_loader:
+        install = f"layer by layer it needs {gigabytes(one_layer)}: pip install {LAYER_LOADER}"
+        return why, f"{needs} and {free} ({install})"
+    return why, None
