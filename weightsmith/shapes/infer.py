@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint import Problem, shared_groups
 from weightsmith.schemes.bitsandbytes import small_tensor_reader
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.solve.fit import Fit
 
@@ -33,13 +34,17 @@ _LISTED = 5
 _ADAPTER = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B)\b")
 
 
+# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors.
+Verdict: TypeAlias = Literal["agrees", "differs", "derived", "unknown"]
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Which family, by whose word, and which others the tensors cannot be told from."""
+    """Which family, by whose word (`source`), and which others the tensors cannot be told from (`alternatives`)."""
 
     model_type: str | None
     architectures: tuple[str, ...]
-    source: str
+    source: Literal["config", "tensors"]
     alternatives: tuple[str, ...]
     unmatched_tensors: tuple[str, ...]
     missing_tensors: tuple[str, ...]
@@ -49,19 +54,19 @@ class Architecture:
 class Inference:
     """The first witness's statement. config: the whole corrected config. nearest: why no family fits."""
 
-    checkpoint: Mapping[str, Any]
+    checkpoint: Mapping[str, object]
     architecture: Architecture
-    verdict: str
+    verdict: Verdict
     fields: tuple[FieldReport, ...]
     problems: tuple[Problem, ...]
-    config: Mapping[str, Any]
+    config: JsonObject
     nearest: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:
         return tuple(field for field in self.fields if field.changed)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """The JSON of the command line's contract."""
         return {
             "command": "infer-config",
@@ -76,7 +81,7 @@ class Inference:
 
 def infer(
     checkpoint: Checkpoint,
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     model_type: str | None = None,
     page: Page | None = None,
 ) -> Inference:
@@ -94,11 +99,12 @@ def infer(
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
-    claimed = model_type or lookup(config, "model_type")[1]
+    stated_type = lookup(config, "model_type")[1]
+    claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
     if page is not None or model_type:
         found = read_as(page or load_page(str(model_type)), table, config, shared)
     else:
-        found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
+        found = recognise(table, config, shared, claimed)
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
     rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
@@ -112,7 +118,7 @@ def _conclude(
     checkpoint: Checkpoint,
     rows: Iterable[FieldReport],
     problems: Iterable[Problem],
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     chosen: Fit,
     alternatives: tuple[str, ...],
     claimed: str | None,
@@ -120,13 +126,12 @@ def _conclude(
     page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
     fields = with_rows(report(config, chosen, stated), rows)
     corrected = _corrected(config, page, fields, checkpoint)
-    if config is None:
-        verdict = "derived"
-    else:
+    verdict: Verdict = "derived"
+    if config is not None:
         verdict = "differs" if chosen.missing or any(field.changed for field in fields) else "agrees"
     architecture = Architecture(
         page.model_type,
-        tuple(corrected["architectures"]),
+        _words(corrected["architectures"]),
         "config" if claimed == page.model_type else "tensors",
         alternatives,
         chosen.unmatched,
@@ -136,6 +141,11 @@ def _conclude(
     if alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)
+
+
+def _words(stated: Json) -> tuple[str, ...]:
+    """The strings of a list in a config; none where something else stands in its place."""
+    return tuple(item for item in stated if isinstance(item, str)) if isinstance(stated, list) else ()
 
 
 def _wrapped(prefix: str) -> Problem:
@@ -154,11 +164,11 @@ def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
 
 
 def _corrected(
-    config: Mapping[str, Any] | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
-) -> dict[str, Any]:
+    config: JsonObject | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
+) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     if config is None:
-        fresh: dict[str, Any] = {"architectures": list(page.architectures), "model_type": page.model_type}
+        fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
         for field in fields:
             if field.derived is not None:
                 assign(fresh, field.name, field.derived)
@@ -171,7 +181,7 @@ def _corrected(
     return corrected
 
 
-def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Iterable[Fit]) -> Inference:
+def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:
     """No family explains the tensors: say which come nearest and what speaks against each."""
     ranked = list(fits)
     problems = list(checkpoint.problems)
@@ -183,7 +193,7 @@ def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Ite
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()
     architecture = Architecture(
-        None, tuple((config or {}).get("architectures") or ()), "tensors", (), unmatched, missing
+        None, _words((config or {}).get("architectures")), "tensors", (), unmatched, missing
     )
     return Inference(
         checkpoint.summary(), architecture, "unknown", (), tuple(problems), dict(config or {}), nearest

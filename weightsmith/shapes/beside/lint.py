@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _FACTORS = ("short_factor", "long_factor")

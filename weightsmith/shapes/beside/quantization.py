@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.schemes.packed import Module, Packing
+    from weightsmith.shapes.field_reports import Status
 
 _FORMATS = {
     "compressed-tensors-packed": "pack-quantized",
@@ -52,7 +53,7 @@ def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> lis
         name = ".".join(("quantization_config", *path))
         if found is None and path[-1] not in ("quant_method", "bits"):
             continue  # the method's own default may be meant
-        status = "agrees" if found == value else "missing" if found is None else "differs"
+        status: Status = "agrees" if found == value else "missing" if found is None else "differs"
         rows.append(FieldReport(name, found, None, value, status, "weights", (), evidence))
     return rows
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Pattern, Variant
+    from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
 
@@ -54,7 +54,7 @@ def _nested_range(pattern: Pattern, outer: Indices, values: Mapping[str, Value])
 
 def slot_size(pattern: Pattern, position: int, values: Mapping[str, Value]) -> int:
     """How many values a slot takes; 0 while the fields that it counts by are not known."""
-    return max(0, pattern.slots[position].count.substitute(values).known() or 0)
+    return max(0, pattern.slots[position].count.at(values) or 0)
 
 
 def active_variant(pattern: Pattern, indices: Indices, values: Mapping[str, Value]) -> Variant | None:
@@ -71,16 +71,11 @@ def with_indices(pattern: Pattern, indices: Indices, values: Mapping[str, Value]
 
 
 def exists(variant: Variant, environment: Mapping[str, Value]) -> bool:
-    """Whether the variant's condition holds; one that reads what is not known does not."""
-    if variant.condition is None:
-        return True
-    try:
-        return variant.condition.holds(environment)
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
-        return False
+    """Whether the variant's condition holds; one that `environment` does not decide does not."""
+    return variant.condition is None or variant.condition.truth(environment) is True
 
 
 def shape_of(variant: Variant, values: Mapping[str, Value]) -> tuple[int, ...]:
     """The axes in numbers; -1 for one whose fields are not all known."""
-    known = (axis.substitute(values).known() for axis in variant.shape)
-    return tuple(-1 if size is None else size for size in known)
+    sizes = (axis.at(values) for axis in variant.shape)
+    return tuple(-1 if size is None else size for size in sizes)

@@ -18,14 +18,14 @@ from weightsmith.shapes.solve.presence import Group
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.ratios import settle_ratios
 from weightsmith.shapes.solve.relations import Pool, choose, from_component, from_group, join
-from weightsmith.shapes.solve.rule_repair import broken_rules, obey
+from weightsmith.shapes.solve.rule_repair import broken_rules, repair_by_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact
 
 # Sets of equations that are tried; beyond it nothing is claimed of the fields that they share.
@@ -251,7 +251,7 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
     cost += stated.cost(settled, values)
     broken = broken_rules(stated.page, values)
     values = complete(stated, values)
-    obey(values, options, cheapest, stated)
+    repair_by_rules(values, options, cheapest, stated)
     return Answer(values, options, cheapest, partners, cost + stated.list_cost(values), broken)
 
 
@@ -271,7 +271,7 @@ def complete(stated: Stated, values: Mapping[str, Value]) -> dict[str, Value]:
     for name, computed in page.computed.items():
         guard = computed.when_configured
         if stated.config is None or guard is None or stated.has(guard):
-            whole[name] = computed.value.substitute(whole).known()
+            whole[name] = computed.value.at(whole)
     return whole
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.shapes.given.roles import Matching, Role
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Pattern
+    from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
 # More names than this in one role are no model: a config that states them is not unrolled.

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Floor, Limit
+from weightsmith.shapes.page.names import At
 from weightsmith.shapes.page.predict import active_variant
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.propagation import Contradiction, consistent
 from weightsmith.shapes.solve.solver import Solved, solve
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Atom, Polynomial, Value
+    from weightsmith.shapes.page.expression import Atom, Polynomial
     from weightsmith.shapes.page.page import Divisors, Page, Variant
+    from weightsmith.shapes.page.value import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +188,8 @@ def _solve_greedily(
 
 def _flags(page: Page) -> frozenset[str]:
     single = {name for name, field in page.fields.items() if isinstance(field.value, bool)}
-    lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, list | tuple))
-    items = {f"{n}[{i}]" for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
+    lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, tuple))
+    items = {At(n, i) for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
     return frozenset(single | items)
 
 
@@ -222,9 +225,9 @@ def _rounded(atom: Atom) -> bool:
 def _whole_numbers(hints: Mapping[str, Value] | None) -> dict[str, int]:
     """The numbers, those in lists by their places."""
     named = dict(hints or {})
-    listed = ((k, v) for k, v in named.items() if isinstance(v, list | tuple))
-    named |= {f"{k}[{i}]": item for k, items in listed for i, item in enumerate(items)}
-    return {k: v for k, v in named.items() if isinstance(v, int) and not isinstance(v, bool)}
+    listed = [(name, items) for name, items in named.items() if isinstance(items, tuple)]
+    named |= {At(name, place): item for name, items in listed for place, item in enumerate(items)}
+    return {name: value for name, value in named.items() if is_number(value)}
 
 
 def zeroable_fields(page: Page) -> frozenset[str]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.config import Stated, owner_of
+from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer
 from weightsmith.shapes.given.list_entries import whole_lists
 from weightsmith.shapes.given.roles import match
+from weightsmith.shapes.page.names import owner_of
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.predict import active_variant, slot_size
 from weightsmith.shapes.solve.branches import Answer, explain
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.given.roles import Matching, NameTable, Role
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page, Pattern
     from weightsmith.shapes.page.spellings import Spelling
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.check import Proof
     from weightsmith.shapes.solve.equations import Fact
     from weightsmith.shapes.solve.solver import Component

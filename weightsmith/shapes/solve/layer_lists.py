@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.shapes.given.config import freeze
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
 
 if TYPE_CHECKING:
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.page.condition_uses import Reading
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
-Place = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
+Place: TypeAlias = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
 # Lists that differ only in a few places are all listed; beyond this many only the likeliest is.
 MAX_LISTS = 32
 # Places that one condition ties together, and ways to fill them, before the search gives up.
@@ -45,7 +44,7 @@ class _Watched:
     def __init__(self, field: str, length: int, trial: Mapping[Place, Value], places: list[Place]) -> None:
         self.field, self.length, self.trial, self.places = field, length, trial, places
 
-    def __getitem__(self, position: int) -> Any:
+    def __getitem__(self, position: object) -> Value:
         if not isinstance(position, int) or not -self.length <= position < self.length:
             raise IndexError
         place = self.field, position % self.length
@@ -107,13 +106,13 @@ def _length(
     stated: Stated,
 ) -> int:
     declared = stated.page.lists.get(field)
-    length = declared.substitute(values).known() if declared else None
+    length = declared.at(values) if declared else None
     if length is None:
         length = max((s for seen in observations if field in seen.fields() for s in seen.sizes), default=0)
     return length
 
 
-_Constraint = tuple["Observation", tuple[int, ...]]
+_Constraint: TypeAlias = tuple["Observation", tuple[int, ...]]
 
 
 def _clusters(
@@ -164,7 +163,7 @@ def _touched(
 
 def _watching(
     values: Mapping[str, Value], lengths: Mapping[str, int], trial: Mapping[Place, Value], read: list[Place]
-) -> dict[str, Value]:
+) -> dict[str, object]:
     return {**values, **{field: _Watched(field, length, trial, read) for field, length in lengths.items()}}
 
 
@@ -191,14 +190,14 @@ def _strangeness(places: Sequence[Place], way: tuple[Value, ...], counted: Mappi
         if value is OTHER:
             strange += 1000
         elif isinstance(value, bool):
-            strange += value != (isinstance(items, list | tuple) and position in items)
-        elif not (isinstance(items, list | tuple) and position < len(items) and items[position] == value):
+            strange += value != (isinstance(items, tuple) and position in items)
+        elif not (isinstance(items, tuple) and position < len(items) and items[position] == value):
             strange += 1
     return strange
 
 
 def _as_stated(fields: Iterable[str], counted: Mapping[str, Value]) -> dict[str, Value]:
-    return {field: freeze(counted.get(field)) for field in fields}
+    return {field: counted.get(field) for field in fields}
 
 
 def _assembled(
@@ -251,7 +250,7 @@ def _whole(
     whole: dict[str, Value] = {}
     for field in fields:
         stated = counted.get(field)
-        items = tuple(stated) if isinstance(stated, list | tuple) else ()
+        items = stated if isinstance(stated, tuple) else ()
         if asked[field].members and not asked[field].indexed:
             tested = {position for name, position in trial if name == field}
             inside = {p for (name, p), v in trial.items() if name == field and v}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.config import freeze
 from weightsmith.shapes.page.condition_uses import Reading, readings
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import distinct, domain
 from weightsmith.shapes.solve.layer_lists import explain_lists
 from weightsmith.shapes.solve.propagation import Contradiction
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
 # A search that looks at more combinations than this keeps the file's own values and claims nothing.
@@ -210,8 +210,8 @@ def _explain(
 
 def _unbounded(combinations: Sequence[Combination], place: int, tried: Sequence[Value]) -> bool:
     """Whether numbers stand for others that were not tried: all beyond a boundary, or between two of them."""
-    numbers = {c[place] for c in combinations if isinstance(c[place], int) and not isinstance(c[place], bool)}
-    every = {value for value in tried if isinstance(value, int) and not isinstance(value, bool)}
+    numbers = {value for c in combinations if is_number(value := c[place])}
+    every = {value for value in tried if is_number(value)}
     gap = next((number for number in range(len(every) + 1) if number not in every), 0)
     return len(numbers) > 1 and (max(numbers) >= gap or max(numbers) == max(every))
 
@@ -228,9 +228,9 @@ def _domain(
     if field in candidates:
         return distinct(candidates[field])
     together = {name for seen in group if field in seen.fields() for name in seen.fields()}
-    numbers = [v for n in together if isinstance(v := known.get(n), int) and not isinstance(v, bool)]
+    numbers = [v for n in together if is_number(v := known.get(n))]
     reading = asked.get(field, Reading(counted=True))
-    return domain(field, stated.page, reading, group, freeze(counted.get(field)), numbers)
+    return domain(field, stated.page, reading, group, counted.get(field), numbers)
 
 
 def _ordered(
@@ -322,7 +322,7 @@ def _nearest(
         wrong = sum(weight * seen.unexplained({**known, **values}) for seen, weight in group.items())
         return wrong, stated.cost(fields, values)
 
-    best = {field: freeze(counted.get(field)) for field in fields}
+    best = {field: counted.get(field) for field in fields}
     least = score(best)
     trials = 0
     for _ in range(MAX_CHANGES):

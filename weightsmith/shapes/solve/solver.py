@@ -214,7 +214,7 @@ def _multiples(
     """Per open field, a number that it must divide because a rule says so."""
     common: dict[str, int] = {}
     for multiple, field in divisors:
-        number = multiple.substitute(values).known()
+        number = multiple.at(values)
         if field in fields and number:
             common[field] = gcd(common.get(field, 0), number)
     return common
