@@ -137,7 +137,7 @@ def _conclude(
         chosen.unmatched,
         chosen.missing,
     )
-    found = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated), *problems]
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated), *problems]
     if alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint.summary(), architecture, verdict, tuple(fields), tuple(found), corrected)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.field_reports import FieldReport
 from weightsmith.shapes.solve.equations import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.schemes.packed import Module, Packing
     from weightsmith.shapes.field_reports import Status
 
@@ -34,7 +35,7 @@ _UNPROVEN = {
 }
 
 
-def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> list[FieldReport]:
+def quantization_rows(config: JsonObject | None, packing: Packing) -> list[FieldReport]:
     """Rows for what is missing or wrong in `quantization_config`; empty when the tensors are not packed."""
     if not packing.modules:
         return []
@@ -58,7 +59,7 @@ def quantization_rows(config: Mapping[str, Any] | None, packing: Packing) -> lis
     return rows
 
 
-def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) -> Iterator[Problem]:
+def quantization_problems(config: JsonObject | None, packing: Packing) -> Iterator[Problem]:
     """What cannot be said or does not fit together."""
     stated = (config or {}).get("quantization_config")
     if not packing.modules:
@@ -88,7 +89,7 @@ def quantization_problems(config: Mapping[str, Any] | None, packing: Packing) ->
         yield Problem("quantization", f"packed as {kind}; the tensors do not prove {_UNPROVEN[kind]}")
 
 
-def _regrouped(packing: Packing, stated: Any) -> Packing:
+def _regrouped(packing: Packing, stated: Json) -> Packing:
     """Gives modules that are one group wide their group: their one scale per row is also one scale per group.
 
     The group is the one that wider modules show; where there are none, the one that the config states.
@@ -102,7 +103,7 @@ def _regrouped(packing: Packing, stated: Any) -> Packing:
     return packing if group is None else replace(packing, modules=tuple(modules))
 
 
-def _stated_group(stated: Any) -> int | None:
+def _stated_group(stated: Json) -> int | None:
     """`group_size` of a quantization_config, at its top (GPTQ, AWQ) or in its first group (compressed-tensors)."""
     paths = (("group_size",), ("config_groups", "group_0", "weights", "group_size"))
     found = (_at(stated, path) for path in paths)
@@ -119,7 +120,7 @@ def _typical(packing: Packing) -> Module:
     return next(m for m in packing.modules if (m.method, m.bits, m.group) == kind)
 
 
-def derived_config(packing: Packing) -> dict[str, Any] | None:
+def derived_config(packing: Packing) -> dict[str, Json] | None:
     """What a loader needs to read these tensors; None where it reads another file for that."""
     typical = _typical(packing)
     spared = _spared(packing)
@@ -152,7 +153,7 @@ def derived_config(packing: Packing) -> dict[str, Any] | None:
     return _compressed(typical, spared)
 
 
-def _compressed(typical: Module, spared: list[str]) -> dict[str, Any]:
+def _compressed(typical: Module, spared: list[str]) -> dict[str, Json]:
     strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "group")
     weights = {
         "num_bits": typical.bits,
@@ -177,7 +178,7 @@ def _spared(packing: Packing) -> list[str]:
     return [n for n in names if not any(word in n.lower() for word in ("embed", "norm", "wte", "wpe"))]
 
 
-def _proven(kind: str, derived: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _proven(kind: str, derived: JsonObject) -> Iterator[tuple[tuple[str, ...], Json]]:
     yield ("quant_method",), derived["quant_method"]
     keys = {
         "gptq": ("bits", "group_size"),
@@ -191,13 +192,14 @@ def _proven(kind: str, derived: Mapping[str, Any]) -> Iterator[tuple[tuple[str, 
         yield (key,), derived[key]
     if kind in _FORMATS:
         yield ("format",), derived["format"]
-        weights = derived["config_groups"]["group_0"]["weights"]
         for key in ("num_bits", "type", "strategy", "group_size"):
-            yield ("config_groups", "group_0", "weights", key), weights[key]
+            path = ("config_groups", "group_0", "weights", key)
+            yield path, _at(derived, path)
 
 
-def _at(stated: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    found: Any = stated
+def _at(stated: Json, path: tuple[str, ...]) -> Json:
+    """What lies at the end of a path of keys; None where it breaks off."""
+    found = stated
     for part in path:
         if not isinstance(found, dict):
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, load_index, rank, twins
 from weightsmith.shapes.family.other_names import canonical
@@ -13,8 +13,9 @@ from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.solve.fit import Fit, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.family.candidates import Index
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.page.page import Page
@@ -38,7 +39,7 @@ class Recognition:
 
 
 def recognise(
-    table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str], claimed: str | None
+    table: NameTable, config: JsonObject | None, shared: frozenset[str], claimed: str | None
 ) -> Recognition:
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
     index = load_index()
@@ -91,7 +92,7 @@ def _nearest(
     known: str | None,
     others: Iterable[str],
     table: NameTable,
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     shared: frozenset[str],
 ) -> Recognition:
     """No family explains everything: the claimed one if it is plausible, else the nearest that is."""
@@ -116,9 +117,7 @@ def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
     return tuple(n for n in names if len({repr(own.get(n, ...)) for own in defaults}) > 1)
 
 
-def read_as(
-    page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str]
-) -> Recognition:
+def read_as(page: Page, table: NameTable, config: JsonObject | None, shared: frozenset[str]) -> Recognition:
     """The one family that the user names."""
     found = _best(page, table, config, shared, exactly=False)
     good = found is not None and (found.explains or found.plausible)
@@ -128,7 +127,7 @@ def read_as(
 def _best(
     page: Page,
     table: NameTable,
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     shared: frozenset[str],
     *,
     exactly: bool,
