@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page import Page, Pattern
     from weightsmith.shapes.page.spellings import Spelling
     from weightsmith.shapes.page.value import Value
-    from weightsmith.shapes.solve.check import Proof
     from weightsmith.shapes.solve.equations import Fact
     from weightsmith.shapes.solve.solver import Component
 
@@ -100,41 +99,47 @@ def fit(
     matching = match(patterns, table)
     if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
         return None
-    counts = list(count_facts(matching.roles))
-    facts = counts + list(plain_facts(matching.roles))
     try:
-        solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
-        sizes = {fact.polynomial: fact.size for fact in counts}
-        known = {**solved.known, **whole_lists(solved.known)}
-        counted = {**stated.completed(), **known}
-        observations = observe(matching.roles, sizes, counted, known, shared)
-        narrowed = _narrowed(solved.components)
-        groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
-        answer, facts = explain(
-            matching.roles,
-            facts,
-            known,
-            groups,
-            stated,
-            lambda values: not prove(matching, values).faults,
-            exactly=exactly,
-        )
+        answer, facts = _solve_backwards(page, matching, stated, shared, exactly=exactly)
     except Contradiction:
         return None
-    proof = prove(matching, answer.values)
-    found = _as_fit(page, layout, spelling, matching, answer, proof, facts)
+    found = _checked_forwards(page, layout, spelling, matching, answer, facts)
     return found if found.explains or not exactly else None
 
 
-def _as_fit(
+def _solve_backwards(
+    page: Page, matching: Matching, stated: Stated, shared: frozenset[str], *, exactly: bool
+) -> tuple[Answer, list[Fact]]:
+    """The answer from counts, sizes, presence and flags, in this order; and the equations that it rests on.
+
+    Raises Contradiction (exactly only) where nothing explains every tensor.
+    """
+    counts = list(count_facts(matching.roles))
+    facts = counts + list(plain_facts(matching.roles))
+    solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
+    sizes = {fact.polynomial: fact.size for fact in counts}
+    known = {**solved.known, **whole_lists(solved.known)}
+    counted = {**stated.completed(), **known}
+    observations = observe(matching.roles, sizes, counted, known, shared)
+    narrowed = _narrowed(solved.components)
+    groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
+
+    def explains(values: Mapping[str, Value]) -> bool:
+        return not prove(matching, values).faults
+
+    return explain(matching.roles, facts, known, groups, stated, explains, exactly=exactly)
+
+
+def _checked_forwards(
     page: Page,
     layout: str,
     spelling: Spelling | None,
     matching: Matching,
     answer: Answer,
-    proof: Proof,
     facts: Iterable[Fact],
 ) -> Fit:
+    """What the answer predicts, compared with what is there."""
+    proof = prove(matching, answer.values)
     missing = set(proof.missing)
     absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
     empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.shapes.page.condition_uses import Reading, readings
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import distinct, domain
-from weightsmith.shapes.solve.layer_lists import explain_lists
+from weightsmith.shapes.solve.layer_lists import Lists, explain_lists
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.shape_variants import fields_of_shapes, variant_choices
 
@@ -31,7 +31,7 @@ FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
 
-Combination = tuple["Value", ...]
+Combination: TypeAlias = tuple["Value", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,41 @@ def _linked(
     return [(sorted(fields), members) for fields, members in groups]
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Which values of `fields` explain the presence of tensors.
+
+    lists: those of the fields that are lists, searched by another way than the others. group: what was seen, and how
+    many roles agree on it. known: fields that are decided. counted: what a loader would take. asked: what the
+    conditions ask of each field.
+    """
+
+    fields: Sequence[str]
+    lists: Sequence[str]
+    group: Mapping[Observation, int]
+    known: Mapping[str, Value]
+    counted: Mapping[str, Value]
+    stated: Stated
+    asked: Mapping[str, Reading]
+
+    def fillings(self, values: Mapping[str, Value]) -> Lists | None:
+        """The ways to fill the lists where the other fields have these values; None when there is none."""
+        if not self.lists:
+            return Lists(({},), frozenset())
+        reading = [seen for seen in self.group if seen.fields() & set(self.lists)]
+        known = {**self.known, **values}
+        return explain_lists(self.lists, reading, known, self.counted, self.stated, self.asked)
+
+    def oddity(self, values: Mapping[str, Value]) -> float:
+        """The price of the copies that are stored all the same; of a whole second model it is three times as high."""
+        whole = {**self.known, **values}
+        return sum(
+            seen.oddity(whole, any(map(self.stated.has, seen.fields()))) * (3 if roles > FEW_COPIES else 1)
+            for seen, roles in self.group.items()
+            if seen.copy
+        )
+
+
 def _explain(
     fields: Sequence[str],
     group: Mapping[Observation, int],
@@ -159,53 +194,46 @@ def _explain(
     *,
     exactly: bool,
 ) -> Group:
+    """What the fields that some conditions tie together can be. For the parameters, see `decide` and `_Question`."""
     asked = readings(condition for seen in group for condition in seen.conditions)
     lists = [field for field in fields if field in asked and asked[field].listed]
     scalars = [field for field in fields if field not in lists]
     domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
-    plain = [seen for seen in group if not seen.fields() & set(lists)]
     search = _Search(_ordered(scalars, domains, tuple(group)), domains, tuple(group), known, frozenset(lists))
-    found: list[tuple[Combination, float]] = []
-    loose: set[str] = set()
-    fillings = 0
-    for values in search.exact():
-        if lists:
-            fillings += 1
-            if fillings > MAX_FILLINGS:
-                search.exhausted = True
-                break
-            reading = [seen for seen in group if seen not in plain]
-            explained = explain_lists(lists, reading, {**known, **values}, counted, stated, asked)
-            if explained is None:
-                continue
-            loose |= explained.loose
-            choices = explained.choices
-        else:
-            choices = ({},)
-        for choice in choices:
-            whole = {**values, **choice}
-            odd = sum(
-                seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
-                * (3 if roles > FEW_COPIES else 1)
-                for seen, roles in group.items()
-                if seen.copy
-            )
-            found.append((tuple(whole[field] for field in fields), odd))
-            if len(found) >= MAX_EXPLANATIONS:
-                search.exhausted = True
-                break
-        if search.exhausted:
-            break
+    found, loose = _found(search, _Question(fields, lists, group, known, counted, stated, asked))
     if not found and exactly:
         raise Contradiction
     if not found:
-        nearest = _nearest(fields, group, {**known}, counted, domains, stated)
+        nearest = _nearest(fields, group, known, counted, domains, stated)
         return Group(tuple(fields), (nearest,), (0.0,), False, False, frozenset(lists))
     combinations, odd_prices = zip(*found, strict=True)
-    for place, field in enumerate(fields):
-        if field in scalars and field not in candidates:
-            loose |= {field} if _unbounded(combinations, place, domains[field]) else set()
+    loose |= {
+        field
+        for place, field in enumerate(fields)
+        if field in scalars and field not in candidates and _unbounded(combinations, place, domains[field])
+    }
     return Group(tuple(fields), combinations, odd_prices, True, not search.exhausted, frozenset(loose))
+
+
+def _found(search: _Search, question: _Question) -> tuple[list[tuple[Combination, float]], set[str]]:
+    """(combinations that explain everything, each with its price; lists that have more explanations than these)."""
+    found: list[tuple[Combination, float]] = []
+    loose: set[str] = set()
+    for tried, values in enumerate(search.exact()):
+        if question.lists and tried == MAX_FILLINGS:
+            search.exhausted = True
+            break
+        explained = question.fillings(values)
+        if explained is None:
+            continue
+        loose |= explained.loose
+        for choice in explained.choices:
+            whole = {**values, **choice}
+            found.append((tuple(whole[field] for field in question.fields), question.oddity(whole)))
+            if len(found) >= MAX_EXPLANATIONS:
+                search.exhausted = True
+                return found, loose
+    return found, loose
 
 
 def _unbounded(combinations: Sequence[Combination], place: int, tried: Sequence[Value]) -> bool:
