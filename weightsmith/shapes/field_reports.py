@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.page.value import freeze, is_number, thaw
-from weightsmith.shapes.solve.equations import Evidence
+from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class FieldReport:
     status: Status
     basis: Basis | None
     candidates: tuple[Json, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[TensorEvidence, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -103,7 +103,9 @@ def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
     stated = (config or {}).get(_DRAFTS)
     if not extras.layers or (config is not None and stated is None):
         return []
-    evidence = Evidence(extras.names[0], None, None, "present: a layer that only predicts further tokens")
+    evidence = TensorEvidence(
+        extras.names[0], None, None, "present: a layer that only predicts further tokens"
+    )
     status: Status = "missing" if stated is None else "agrees" if stated == extras.layers else "differs"
     return [FieldReport(_DRAFTS, stated, None, extras.layers, status, "weights", (), (evidence,))]
 
@@ -140,22 +142,22 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
 
 def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     """The row of one field of the page."""
-    answer = chosen.answer
-    derived = answer.values.get(name)
+    solution = chosen.solution
+    derived = solution.values.get(name)
     configured = stated.value(name) if stated.has(name) else None
-    default = None if stated.has(name) else chosen.page.fields[name].default(answer.values)
+    default = None if stated.has(name) else chosen.page.fields[name].default(solution.values)
     row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
     determined = _determined_status(stated, name, derived, default)
-    if name not in answer.options:
+    if name not in solution.options:
         computed = name in chosen.page.computed
         return replace(row, status=determined, basis="weights+config") if computed else row
-    options = answer.options[name]
+    options = solution.options[name]
     row = replace(row, evidence=chosen.evidence.get(name, ()))
     if len(options) == 1:
         return replace(row, status=determined, basis="weights")
     row = replace(row, candidates=_listed(options))
     kept = _kept(name, chosen, stated)
-    if len(answer.cheapest.get(name, ())) == 1 and kept:
+    if len(solution.cheapest.get(name, ())) == 1 and kept:
         note = f" (config keeps {kept})"
         evidence = tuple(replace(e, equation=e.equation + note) for e in row.evidence)
         return replace(row, status=determined, basis="weights+config", evidence=evidence)
@@ -172,8 +174,8 @@ def _bound_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
     """What no shape depends on and a rule binds to what the weights say: the class default may not go with these."""
     rows = []
     for name, default in chosen.page.unverifiable.items():
-        derived = chosen.answer.values.get(name)
-        candidates = chosen.answer.options.get(name, ())
+        derived = chosen.solution.values.get(name)
+        candidates = chosen.solution.options.get(name, ())
         row = FieldReport(name, thaw(stated.value(name)), thaw(default), thaw(derived), "ambiguous", None)
         if candidates and not stated.has(name) and derived != default:
             rows.append(replace(row, configured=None, candidates=_listed(candidates)))
@@ -189,8 +191,8 @@ def _ordinal(value: Value) -> tuple[str, int, str]:
 
 def _kept(name: str, chosen: Fit, stated: Stated) -> str:
     """The stated values that this field was decided with, as text; empty when the file states none of them."""
-    values = chosen.answer.values
-    partners = sorted(chosen.answer.partners.get(name, frozenset()))
+    values = chosen.solution.values
+    partners = sorted(chosen.solution.partners.get(name, frozenset()))
     agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
     others = [f"{p} = {values[p]}" for p in agreeing if p != name]
     return ", ".join(others) or ("its own value" if agreeing else "")
@@ -206,7 +208,7 @@ def _determined_status(stated: Stated, name: str, derived: Value, default: Value
 def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldReport]:
     """Lists whose length the weights contradict and whose content is one value throughout: they can be mended."""
     rows = []
-    for name, actual, expected in stated.list_lengths(chosen.answer.values):
+    for name, actual, expected in stated.list_lengths(chosen.solution.values):
         items = lookup(stated.config, name)[1]
         alike = isinstance(items, list) and len(items) > 0 and all(item == items[0] for item in items)
         if isinstance(items, list) and alike and name not in listed and actual != expected:

@@ -36,7 +36,9 @@ def crosscheck(
     problems += _lists(chosen, stated)
     problems += _dtype(checkpoint, config)
     generation = optional_json(checkpoint.root / "generation_config.json")
-    problems += lint(config, generation, checkpoint.root, chosen.answer.values, frozenset(stated.page.lists))
+    problems += lint(
+        config, generation, checkpoint.root, chosen.solution.values, frozenset(stated.page.lists)
+    )
     problems += end_token(config or {}, generation, checkpoint.root)
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
@@ -48,7 +50,7 @@ def crosscheck(
 
 def _vocabulary(chosen: Fit) -> int | None:
     """Rows of the text embedding; the field's name and place differ between families."""
-    values = chosen.answer.values
+    values = chosen.solution.values
     found = (values.get(name) for name in ("vocab_size", "text_config.vocab_size", "padded_vocab_size"))
     return next((size for size in found if isinstance(size, int)), None)
 
@@ -76,7 +78,7 @@ def _head(chosen: Fit) -> Iterator[Problem]:
         return
     stem, page = chosen.spelling.stem, chosen.page
     beside = tuple(p for p in page.layouts[chosen.layout] if p.required and not p.text.startswith(stem))
-    absent = tuple(predict(beside, chosen.answer.values))
+    absent = tuple(predict(beside, chosen.solution.values))
     if absent:
         classes = " or ".join(page.architectures)
         yield Problem(
@@ -88,7 +90,7 @@ def _head(chosen: Fit) -> Iterator[Problem]:
 def _tied_head(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
     """A head that is stored although the config ties it, and is not the embedding: loaders ignore it, or not."""
     copies = {p.copy_of: p.text for p in chosen.page.layouts[chosen.layout] if p.copy_of is not None}
-    tied = chosen.answer.values.get("tie_word_embeddings")
+    tied = chosen.solution.values.get("tie_word_embeddings")
     for original, copy in copies.items():
         both = original in checkpoint.tensors and copy in checkpoint.tensors
         if both and tied and same_values(checkpoint, original, copy) is False:
@@ -99,7 +101,7 @@ def _tied_head(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
 
 
 def _lists(chosen: Fit, stated: Stated) -> Iterator[Problem]:
-    for name, actual, expected in stated.list_lengths(chosen.answer.values):
+    for name, actual, expected in stated.list_lengths(chosen.solution.values):
         if actual != expected:
             yield Problem("list-length", f"{name} has {actual} entries where the weights demand {expected}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.field_reports import FieldReport
-from weightsmith.shapes.solve.equations import Evidence
+from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +207,7 @@ def _at(stated: Json, path: tuple[str, ...]) -> Json:
     return found
 
 
-def _evidence(packing: Packing) -> tuple[Evidence, ...]:
+def _evidence(packing: Packing) -> tuple[TensorEvidence, ...]:
     typical = _typical(packing)
     parts = ", ".join(sorted(typical.parts))
-    return (Evidence(typical.name, None, None, f"{typical.method}: {parts}"),)
+    return (TensorEvidence(typical.name, None, None, f"{typical.method}: {parts}"),)

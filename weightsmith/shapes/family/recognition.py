@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.family.candidates import candidates, load_index, rank, twins
+from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.family.candidates import Index
+    from weightsmith.shapes.family.candidates import FamilyIndex
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.page.page import Page
 
@@ -48,7 +48,7 @@ def recognise(
     least = min((unusual for misses, unusual in found.values() if not misses), default=0)
     whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
     known = claimed if claimed in catalog_types() else None
-    groups = twins([known, *(t for t in whole if t != known)] if known else whole, index)
+    groups = grouped_by_equations([known, *(t for t in whole if t != known)] if known else whole, index)
     exact: dict[str, Fit] = {}
     members: dict[str, tuple[str, ...]] = {}
     budget = MAX_FITTED
@@ -72,7 +72,7 @@ def recognise(
     return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
 
 
-def _candidates(table: NameTable, index: Index, claimed: str | None) -> dict[str, tuple[int, int]]:
+def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> dict[str, tuple[int, int]]:
     """As `families.candidates`; in other spellings, too, where the names as they are speak for none, or another."""
     found = candidates(table.by_key, index)
     known = claimed if claimed in catalog_types() else None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.shapes.page.page import Pattern
+    from weightsmith.shapes.page.page import TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
 
 Indices: TypeAlias = tuple[int, ...]
@@ -48,7 +48,7 @@ class NameTable:
 class Role:
     """A pattern and the tensors that fill it, by their indices."""
 
-    pattern: Pattern
+    pattern: TensorPattern
     tensors: Mapping[Indices, Tensor]
 
     @cached_property
@@ -76,7 +76,7 @@ class Matching:
     unmatched: tuple[Tensor, ...]
 
 
-def match(patterns: Iterable[Pattern], table: NameTable) -> Matching:
+def match(patterns: Iterable[TensorPattern], table: NameTable) -> Matching:
     """Every tensor goes to the first pattern that names it."""
     left: dict[str, dict[tuple[str, ...], Tensor]] = {}
     roles = []
@@ -97,7 +97,7 @@ def match(patterns: Iterable[Pattern], table: NameTable) -> Matching:
     return Matching(tuple(roles), tuple(rest))
 
 
-def _digit_runs(pattern: Pattern) -> tuple[tuple[tuple[int, str], ...], tuple[int, ...]]:
+def _digit_runs(pattern: TensorPattern) -> tuple[tuple[tuple[int, str], ...], tuple[int, ...]]:
     """(digit runs of the pattern's own text with their places, places of its slots) in its tensors' names."""
     literal: list[tuple[int, str]] = []
     places: list[int] = []

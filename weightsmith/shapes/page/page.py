@@ -87,7 +87,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class TensorPattern:
     """All tensors of one role. `required` False: its absence says nothing (old buffers).
 
     `copy_of` names the tensor that this one repeats when its condition does not hold (a tied head that was
@@ -161,7 +161,7 @@ class Page:
     rules: tuple[Condition, ...]
     computed: Mapping[str, Computed]
     lists: Mapping[str, Polynomial]
-    layouts: Mapping[str, tuple[Pattern, ...]]
+    layouts: Mapping[str, tuple[TensorPattern, ...]]
     choices: Mapping[str, tuple[Value, ...]]
     base: JsonObject
     unexpressed: Mapping[str, str]
@@ -248,13 +248,13 @@ def _computed(text: str) -> Computed:
 
 def _patterns(
     equations: Mapping[str, str | list[str]], copies: Mapping[str, str], *, required: bool
-) -> tuple[Pattern, ...]:
+) -> tuple[TensorPattern, ...]:
     return tuple(
         _pattern(text, shape, copies.get(text), required=required) for text, shape in equations.items()
     )
 
 
-def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, required: bool) -> Pattern:
+def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, required: bool) -> TensorPattern:
     slots: list[Slot] = []
     literals: list[str] = []
     end = 0
@@ -264,7 +264,7 @@ def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, require
         end = found.end()
     literals.append(text[end:])
     variants = tuple(_variant(shape) for shape in ([shapes] if isinstance(shapes, str) else shapes))
-    return Pattern(text, tuple(literals), tuple(slots), variants, required, copy_of)
+    return TensorPattern(text, tuple(literals), tuple(slots), variants, required, copy_of)
 
 
 def _variant(text: str) -> Variant:

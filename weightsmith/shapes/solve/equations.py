@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class TensorEvidence:
     """One tensor that bears on a field. axis and size are None where its presence alone is the evidence."""
 
     tensor: str
@@ -40,7 +40,7 @@ class Fact:
     polynomial: Polynomial
     size: int
     tensors: int
-    evidence: Evidence
+    evidence: TensorEvidence
 
 
 def count_facts(roles: Iterable[Role]) -> Iterator[Fact]:
@@ -60,7 +60,7 @@ def count_facts(roles: Iterable[Role]) -> Iterator[Fact]:
                 if top > largest.get(count, (-1, ""))[0]:
                     largest[count] = top, first
     for count, (top, name) in largest.items():
-        yield Fact(count, top + 1, 1, Evidence(name, None, top + 1, f"{count} (indices 0 to {top})"))
+        yield Fact(count, top + 1, 1, TensorEvidence(name, None, top + 1, f"{count} (indices 0 to {top})"))
 
 
 def _tops_within(role: Role, place: int, outer: Sequence[int]) -> dict[tuple[int, ...], int]:
@@ -132,7 +132,7 @@ def _axes(
     if len(axes) != len(shape):
         return
     for axis, (polynomial, size) in enumerate(zip(axes, shape, strict=True)):
-        yield Fact(polynomial, size, tensors, Evidence(first, axis, size, variant.texts[axis]))
+        yield Fact(polynomial, size, tensors, TensorEvidence(first, axis, size, variant.texts[axis]))
 
 
 def solve_facts(

@@ -39,7 +39,7 @@ def settle_ratios(
     """
     settled: list[str] = []
     for fields, rows in _linked(facts, values, stated):
-        found = next(islice(_answers(fields, rows, values, stated), 1), None)
+        found = next(islice(_fitting_settings(fields, rows, values, stated), 1), None)
         for field, value in (found or {}).items():
             values[field] = value
             options[field] = ()
@@ -66,7 +66,7 @@ def _linked(
     return [(sorted(fields), rows) for fields, rows in groups]
 
 
-def _answers(
+def _fitting_settings(
     fields: Sequence[str], rows: Sequence[Fact], values: Mapping[str, Value], stated: Stated
 ) -> Iterator[dict[str, Value]]:
     """Settings of the fields that satisfy every product, those nearest to what is stated first."""
