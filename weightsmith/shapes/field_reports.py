@@ -206,7 +206,7 @@ def _determined_status(stated: Stated, name: str, derived: Value, default: Value
 
 
 def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldReport]:
-    """Lists whose length the weights contradict and whose content is one value throughout: they can be mended."""
+    """Lists whose length the weights contradict and whose items are all the same: they can be repaired."""
     rows = []
     for name, actual, expected in stated.list_lengths(chosen.solution.values):
         items = lookup(stated.config, name)[1]

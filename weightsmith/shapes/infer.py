@@ -52,7 +52,11 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The first witness's statement. config: the whole corrected config. nearest: why no family fits."""
+    """What the shapes prove.
+
+    checkpoint: its summary. fields: one row per field. config: the whole corrected config. nearest: where no family
+    fits, the nearest ones and why they do not.
+    """
 
     checkpoint: Mapping[str, object]
     architecture: Architecture
@@ -156,7 +160,7 @@ def _wrapped(prefix: str) -> Problem:
 
 
 def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
-    """Says what would decide between families that the tensors leave open."""
+    """The problem that names what would decide between families that the tensors leave open."""
     differing = deciding((chosen, *alternatives))
     apart = f", or a setting in which they differ ({', '.join(differing[:_LISTED])}, …)" if differing else ""
     message = f"no tensor tells {chosen} from {', '.join(alternatives)}: the model_type of its publisher decides{apart}"
@@ -182,7 +186,7 @@ def _corrected(
 
 
 def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:
-    """No family explains the tensors: say which come nearest and what speaks against each."""
+    """No family explains the tensors: which come nearest, and what contradicts each."""
     ranked = list(fits)
     problems = list(checkpoint.problems)
     if any(_ADAPTER.search(name) for name in checkpoint.tensors):

@@ -55,7 +55,7 @@ class FamilyIndex:
 
 
 def candidates(names: Iterable[str], index: FamilyIndex, stem: str = "") -> dict[str, tuple[int, int]]:
-    """Model types that could explain the digit-free `names`, the best first, and what speaks against each.
+    """Model types that could explain the digit-free `names`, the best first, and how much contradicts each.
 
     (names that are not the family's or that it never lacks, names that its class defaults have and that are
     absent). The first is 0 where the family may explain all names. stem: only names that begin so are expected.

@@ -44,7 +44,7 @@ def recognise(
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
     index = load_index()
     found = _candidates(table, index, claimed)
-    # Of a richer family whose usual parts are all absent nothing but the frame is there: nobody means it.
+    # A richer family whose usual parts are all absent is not meant: only what it shares with the others is there.
     least = min((unusual for misses, unusual in found.values() if not misses), default=0)
     whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
     known = claimed if claimed in catalog_types() else None
@@ -73,7 +73,7 @@ def recognise(
 
 
 def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> dict[str, tuple[int, int]]:
-    """As `families.candidates`; in other spellings, too, where the names as they are speak for none, or another."""
+    """As `candidates.candidates`; under other spellings, too, where the names as they are fit no family, or another."""
     found = candidates(table.by_key, index)
     known = claimed if claimed in catalog_types() else None
     whole = {name for name, (misses, _) in found.items() if not misses}
@@ -108,7 +108,7 @@ def _nearest(
 
 
 def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
-    """What tells families apart that no tensor does: fields whose class defaults differ, or that only some have."""
+    """Fields that tell families apart where no tensor does: their class defaults differ, or only some have them."""
     pages = [load_page(t) for t in model_types]
     defaults = [
         {**p.unverifiable, **{n: f.expression or f.value for n, f in p.fields.items()}} for p in pages

@@ -84,7 +84,7 @@ class Stated:
         return total
 
     def list_cost(self, values: Mapping[str, Value]) -> float:
-        """The price of contradicting the lists of the file, which lie or are right together (LongRoPE factors)."""
+        """The price of contradicting the lists of the file. They are right or wrong together (LongRoPE factors)."""
         return CHANGE * any(actual != expected for _, actual, expected in self.list_lengths(values))
 
     def list_lengths(self, values: Mapping[str, Value]) -> list[tuple[str, int, int]]:

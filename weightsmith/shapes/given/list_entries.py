@@ -1,4 +1,4 @@
-"""Puts list fields together again: equations speak of `widths[3]` and `len(widths)`, a config of `widths`."""
+"""Puts list fields together again: equations are about `widths[3]` and `len(widths)`, a config has `widths`."""
 
 from __future__ import annotations
 

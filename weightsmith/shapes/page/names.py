@@ -14,7 +14,7 @@ class At(str):
     """`widths[3]`: the item of a list field at a known index.
 
     It is a string, its own spelling, so that it stands beside plain fields as a key of field values and costs no more
-    to hash; and it knows its parts, so that nobody parses that spelling.
+    to hash; and it knows its parts, so that its spelling is never parsed again.
     """
 
     __slots__ = ("owner", "place")
@@ -46,7 +46,7 @@ class Length(str):
 
 
 def owner_of(name: str) -> str:
-    """The field that a name speaks of: the list behind an item or a length, any other field itself."""
+    """The field that a name belongs to: the list of an item or a length, any other field itself."""
     return name.owner if isinstance(name, At | Length) else name
 
 

@@ -34,7 +34,11 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """missing: tensors that the config demands and nobody has. unmatched: tensors that it does not predict."""
+    """How a config's prediction differs from what is there.
+
+    missing: tensors that it demands and the checkpoint lacks. unmatched: tensors that it does not predict. misfits:
+    tensors of another shape.
+    """
 
     missing: tuple[str, ...]
     unmatched: tuple[str, ...]

@@ -143,7 +143,7 @@ def solve_facts(
     *,
     strict: bool = False,
 ) -> Solved:
-    """Solves what the facts say; where they contradict each other, the majority of tensors speaks.
+    """Solves what the facts say; where they contradict each other, what most tensors say is taken.
 
     hints: what a loader would take, for fields that nothing bounds. strict: raises Contradiction instead of
     taking sides.

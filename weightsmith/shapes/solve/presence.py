@@ -9,19 +9,18 @@ from weightsmith.shapes.page.condition_uses import Reading, readings
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import distinct, domain
 from weightsmith.shapes.solve.layer_lists import Lists, explain_lists
+from weightsmith.shapes.solve.presence_search import PresenceSearch
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.shape_variants import fields_of_shapes, variant_choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
-# A search that looks at more combinations than this keeps the file's own values and claims nothing.
-MAX_NODES = 60_000
 MAX_EXPLANATIONS = 4_000
 # Settings of the other fields for which the lists that go with them are searched: milliseconds each.
 MAX_FILLINGS = 300
@@ -30,6 +29,8 @@ MAX_FILLINGS = 300
 FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
+# Single changes that are tried for it in each round.
+MAX_TRIALS = 6_000
 
 Combination: TypeAlias = tuple["Value", ...]
 
@@ -85,7 +86,7 @@ def decide(
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
-        if field in listed:  # presence has its say in it too, after the shapes: they leave fewer lists
+        if field in listed:  # shapes leave fewer lists, so they come first; then presence decides, too
             values = distinct([*values, *listed[field]])
             values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
         loose = frozenset() if complete or field in candidates else frozenset({field})
@@ -199,7 +200,7 @@ def _explain(
     lists = [field for field in fields if field in asked and asked[field].listed]
     scalars = [field for field in fields if field not in lists]
     domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
-    search = _Search(_ordered(scalars, domains, tuple(group)), domains, tuple(group), known, frozenset(lists))
+    search = PresenceSearch(domains, tuple(group), known, frozenset(lists))
     found, loose = _found(search, _Question(fields, lists, group, known, counted, stated, asked))
     if not found and exactly:
         raise Contradiction
@@ -215,7 +216,7 @@ def _explain(
     return Group(tuple(fields), combinations, odd_prices, True, not search.exhausted, frozenset(loose))
 
 
-def _found(search: _Search, question: _Question) -> tuple[list[tuple[Combination, float]], set[str]]:
+def _found(search: PresenceSearch, question: _Question) -> tuple[list[tuple[Combination, float]], set[str]]:
     """(combinations that explain everything, each with its price; lists that have more explanations than these)."""
     found: list[tuple[Combination, float]] = []
     loose: set[str] = set()
@@ -261,81 +262,6 @@ def _domain(
     return domain(field, stated.page, reading, group, counted.get(field), numbers)
 
 
-def _ordered(
-    fields: Sequence[str], domains: Mapping[str, Sequence[Value]], group: Sequence[Observation]
-) -> list[str]:
-    """Fields in an order in which conditions become decidable early: the next one shares a condition, and is small."""
-    left = set(fields)
-    order: list[str] = []
-    while left:
-        touched = {f for seen in group if seen.fields() & set(order) for f in seen.fields()}
-        best = min(left, key=lambda f: (f not in touched, len(domains[f]), f))
-        order.append(best)
-        left.remove(best)
-    return order
-
-
-class _Search:
-    """Depth-first over the fields' values; a condition prunes as soon as all that it reads is chosen.
-
-    lists: read by some conditions and not searched here; those prune where the other fields suffice.
-    """
-
-    def __init__(
-        self,
-        order: Sequence[str],
-        domains: Mapping[str, Sequence[Value]],
-        group: Sequence[Observation],
-        known: Mapping[str, Value],
-        lists: frozenset[str] = frozenset(),
-    ) -> None:
-        self.exhausted = False
-        self._order, self._domains, self._known, self._lists = order, domains, known, lists
-        self._nodes = 0
-        self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
-        # Per depth, the observations that become decidable with the field chosen there.
-        self._due: list[list[tuple[int, tuple[str, ...], Observation]]] = [[] for _ in order]
-        for number, seen in enumerate(group):
-            fields = tuple(f for f in order if f in seen.fields())
-            if fields:
-                self._due[max(order.index(f) for f in fields)].append((number, fields, seen))
-
-    def exact(self) -> Iterator[dict[str, Value]]:
-        """Every combination that explains all observations, until the search is exhausted."""
-        yield from self._descend(0, {})
-
-    def _descend(self, depth: int, values: dict[str, Value]) -> Iterator[dict[str, Value]]:
-        if depth == len(self._order):
-            yield dict(values)
-            return
-        field = self._order[depth]
-        for value in self._domains[field]:
-            self._nodes += 1
-            if self._nodes > MAX_NODES:
-                self.exhausted = True
-                return
-            values[field] = value
-            if all(
-                self._explained(number, fields, seen, values) for number, fields, seen in self._due[depth]
-            ):
-                yield from self._descend(depth + 1, values)
-            if self.exhausted:
-                return
-        values.pop(field, None)
-
-    def _explained(
-        self, number: int, fields: tuple[str, ...], seen: Observation, values: Mapping[str, Value]
-    ) -> bool:
-        key = number, tuple((type(values[f]), values[f]) for f in fields)
-        if key not in self._memory:
-            environment = {**self._known, **values}
-            if seen.fields() & self._lists:
-                self._memory[key] = not seen.refuted(environment, self._lists)
-            else:
-                self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
-        return self._memory[key]
-
-
 def _nearest(
     fields: Sequence[str],
     group: Mapping[Observation, int],
@@ -358,7 +284,7 @@ def _nearest(
         for field, options in domains.items():
             for value in options:
                 trials += 1
-                if trials > MAX_NODES // 10:
+                if trials > MAX_TRIALS:
                     break
                 trial = {**start, field: value}
                 if (price := score(trial)) < least:

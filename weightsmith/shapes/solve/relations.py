@@ -163,10 +163,10 @@ def _price(
 
 
 def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
-    """Rules that bind the fields to ones that no tensor speaks of, as the file has those.
+    """How many rules are broken that bind the fields to ones that no tensor depends on, as the file states those.
 
     Numbers that the file leaves out may still be chosen to keep them; objects of settings are taken as the class has
-    them, and weigh double: they are several numbers at once, and nothing in the weights speaks against them.
+    them, and weigh double: they are several numbers at once, and no tensor contradicts them.
     """
     broken = 0
     for rule in stated.page.rules:

@@ -1,4 +1,4 @@
-"""Fields that no shape of these weights reads, and that the family's rules bind all the same.
+"""Values for fields that no shape of these weights depends on, and that the family's rules still bind.
 
 Persimmon without its head norms has no tensor of head width, yet the heads must divide the hidden size: the class
 default may be one that cannot be.
@@ -31,8 +31,10 @@ _SMALL = 17
 def repair_by_rules(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
     """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
 
-    What the file states is left alone, a null too, and so is what the weights have their say in: only parts that must
-    add up to it follow.
+    What the file states is left alone, a null too, and so is what the weights decide. Only parts that must add up to
+    a number that the weights decide follow it.
+
+    values, options, cheapest: of every field, as in `branches.Solution`; they are changed in place.
     """
     for rule in stated.page.rules:
         if _broken(rule, values):
