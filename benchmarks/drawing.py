@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.shapes.given.config import freeze, lookup
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.learn.probe.starting_config import STARTS
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.page.value import freeze
 from weightsmith.shapes.reference.meta_models import Rejected, build, config_class, flatten, make_config
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _lists(
         if not (isinstance(value, list) or (reading and reading.listed)):
             continue
         kinds = [c for c in sorted(reading.constants, key=str) if isinstance(c, str)] if reading else []
-        items = value if isinstance(value, list) else field.value if isinstance(field.value, list) else []
+        items = value if isinstance(value, list) else field.value if isinstance(field.value, tuple) else []
         kinds = list(dict.fromkeys([*kinds, *(i for i in items if isinstance(i, str))]))
         if kinds and length:
             drawn[name] = [rng.choice(kinds) for _ in range(length)]

@@ -27,10 +27,11 @@ from weightsmith.process.signals import time_limit
 from weightsmith.shapes import infer
 from weightsmith.shapes.family import candidates as families
 from weightsmith.shapes.family import recognition
-from weightsmith.shapes.given.config import freeze, lookup
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.learn.__main__ import read_report
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.value import freeze
 from weightsmith.shapes.reference.meta_models import Rejected, mapping, prepare
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tests.checkpoint.headers import write_headers_only
 from tests.shapes.reference import reference_shapes
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import infer
-from weightsmith.shapes.beside.crosscheck import largest_token_id
+from weightsmith.shapes.beside.tokenizer_file import largest_token_id
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -95,7 +95,7 @@ def test_conditions_read_flags_layers_and_lists() -> None:
     condition = parse_condition("layer >= first_k and layer % freq == 0 and kinds[layer] == 'full'")
     assert condition.names == {"layer", "first_k", "freq", "kinds"}
     values = {"first_k": 1, "freq": 2, "kinds": ["full", "full", "full", "slide"]}
-    assert [layer for layer in range(4) if condition.holds({**values, "layer": layer})] == [2]
+    assert [layer for layer in range(4) if condition.truth({**values, "layer": layer})] == [2]
 
 
 def test_a_page_may_only_use_the_fields_it_declares() -> None:

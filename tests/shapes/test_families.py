@@ -65,7 +65,7 @@ def best_fit(page: Page, shapes: dict[str, tuple[int, ...]], config: dict[str, A
 
 
 def rebuilt(found: Fit) -> dict[str, tuple[int, ...]]:
-    return predict(found.page.layouts[found.layout], found.answer.values)
+    return predict(found.page.layouts[found.layout], found.solution.values)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_a_true_config_predicts_exactly_what_transformers_builds(model_type: str
         found = best_fit(PAGES[model_type], shapes, config)
         assert found.explains, (config, found.missing[:3], found.unmatched[:3], found.misfits[:3])
         assert rebuilt(found) == shapes
-        stated = {name: value for name, value in config.items() if name in found.answer.options}
-        assert {name: found.answer.values[name] for name in stated} == stated, (
+        stated = {name: value for name, value in config.items() if name in found.solution.options}
+        assert {name: found.solution.values[name] for name in stated} == stated, (
             "a false alarm on a true config"
         )
 
@@ -100,7 +100,7 @@ def test_a_config_without_sizes_is_derived_to_the_same_tensors(model_type: str, 
         config, shapes = cases[model_type, seed]
         found = best_fit(PAGES[model_type], shapes, None)
         assert rebuilt(found) == shapes
-        for name, options in found.answer.options.items():
+        for name, options in found.solution.options.items():
             if len(options) == 1 and name in config:
                 assert options[0] == config[name], f"{name} is claimed from the weights alone, and wrongly"
             elif options and name in config:
@@ -123,7 +123,7 @@ def test_every_field_of_latent_attention_is_determined() -> None:
     config = {name: field.value for name, field in HANDMADE["deepseek_v3"].fields.items()}
     config |= {"num_hidden_layers": 6, "n_routed_experts": 4}
     shapes = predict(HANDMADE["deepseek_v3"].layouts[""], config)
-    options = best_fit(HANDMADE["deepseek_v3"], shapes, None).answer.options
+    options = best_fit(HANDMADE["deepseek_v3"], shapes, None).solution.options
     assert {name for name in config if len(options[name]) != 1} == {"tie_word_embeddings"}
     assert {name: options[name][0] for name in config if len(options[name]) == 1} == {
         name: value for name, value in config.items() if name != "tie_word_embeddings"
@@ -137,8 +137,8 @@ def test_a_boundary_beyond_the_last_layer_is_never_claimed() -> None:
     config |= {"num_hidden_layers": 4, "first_k_dense_replace": 9}
     shapes = predict(page.layouts[""], config)
     found = best_fit(page, shapes, config)
-    assert len(found.answer.options["first_k_dense_replace"]) != 1
-    assert found.answer.values["first_k_dense_replace"] == 9
+    assert len(found.solution.options["first_k_dense_replace"]) != 1
+    assert found.solution.values["first_k_dense_replace"] == 9
 
 
 def test_joined_convolutions_are_read_as_published_and_as_saved() -> None:
@@ -153,7 +153,7 @@ def test_joined_convolutions_are_read_as_published_and_as_saved() -> None:
     for layout in page.layouts:
         shapes = predict(page.layouts[layout], config)
         found = best_fit(page, shapes, {**config, "linear_conv_kernel_dim": 4})
-        assert (found.layout, found.answer.options["linear_conv_kernel_dim"]) == (layout, (6,))
+        assert (found.layout, found.solution.options["linear_conv_kernel_dim"]) == (layout, (6,))
         assert found.explains
 
 
@@ -164,7 +164,7 @@ def test_shapes_that_a_refused_config_would_have_are_read_otherwise() -> None:
     config |= {"multi_query": False, "add_cross_attention": True}
     found = best_fit(page, predict(page.layouts[""], config), {})
     assert found.explains
-    assert found.answer.values["multi_query"] is False
+    assert found.solution.values["multi_query"] is False
 
 
 @pytest.mark.parametrize(("multiple", "share"), [(64, 2.667), (40, 2.667), (64, 1.5)])
@@ -175,7 +175,7 @@ def test_a_share_that_is_rounded_up_is_given_as_it_is_stated_or_as_it_must_be(
     config = {**Stated(None, page).completed(), "hidden_size": 96, "num_heads": 4, "num_blocks": 2}
     config |= {"ffn_round_up_to_multiple_of": multiple, "ffn_proj_factor": share}
     shapes = predict(page.layouts[""], config)
-    assert best_fit(page, shapes, config).answer.cost == 0
+    assert best_fit(page, shapes, config).solution.cost == 0
     bare = best_fit(page, shapes, {})
     assert bare.explains
     assert rebuilt(bare) == shapes
@@ -196,5 +196,5 @@ def test_a_flag_that_presence_and_a_list_decide_together_is_corrected() -> None:
     lied = {**true, "text_config": {**text, "attention_k_eq_v": True, "num_key_value_heads": 1}}
     found = best_fit(page, shapes, lied)
     assert found.explains
-    assert found.answer.values["text_config.attention_k_eq_v"] is False
-    assert len(found.answer.options["text_config.attention_k_eq_v"]) != 1
+    assert found.solution.values["text_config.attention_k_eq_v"] is False
+    assert len(found.solution.options["text_config.attention_k_eq_v"]) != 1

@@ -28,6 +28,7 @@ from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
+from weightsmith.shapes.page.names import At, Length
 from weightsmith.shapes.page.page import Page, parse_page
 from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, version
 
@@ -79,7 +80,7 @@ def test_an_item_of_a_list_is_found() -> None:
         widths, layer = [rng.randrange(9, 99) for _ in range(4)], rng.randrange(4)
         examples.append(({"widths": widths, "layer": layer}, 2 * widths[layer]))
     item = Item("widths", Polynomial.of({("layer",): 1}))
-    found = fit_value(examples, [], [item, "len(widths)"])
+    found = fit_value(examples, [], [item, Length("widths")])
     assert found is not None and say(found) == "2 * widths[layer]"
 
 
@@ -90,7 +91,7 @@ def test_a_share_of_a_width_needs_no_test_of_the_ratio() -> None:
         for own in widths
         for ratio in (4.0, 1.0, 0.5, 2.3)
     ]
-    found = fit_value(examples, ["ratio"], ["widths[0]", "widths[1]"], hard=False)
+    found = fit_value(examples, ["ratio"], [At("widths", 0), At("widths", 1)], hard=False)
     assert found is not None and say(found) == "int(ratio * widths[0])"
 
 
@@ -220,7 +221,7 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
         kinds = [rng.choice(["full", "linear"]) for _ in range(count)]
         for layer in range(count):
             known = {**values, "count": count, "kinds": kinds, "layer": layer}
-            found.append((known, condition.holds(known)))
+            found.append((known, condition.truth(known)))
     return found
 
 
@@ -247,7 +248,7 @@ def test_a_condition_is_found_that_holds_everywhere_else_too(test: str, fields: 
     assert found
     learned = parse_condition(found)
     for values, label in layers(test + " ", 300, **fields):
-        assert learned.holds(values) == label, found
+        assert learned.truth(values) == label, found
 
 
 def test_contradictory_observations_have_no_condition() -> None:

@@ -45,6 +45,6 @@ PAGE = parse_page(
 def test_open_fields_of_a_rounded_product_are_proposed(config: dict[str, Any], why: str) -> None:
     shapes = predict(PATTERNS, config)
     found = fit(PAGE, LAYOUT, table_of(shapes), Stated({"model_type": "rounded"}, PAGE), frozenset())
-    assert found is not None and predict(PATTERNS, found.answer.values) == shapes, why
-    assert found.answer.options["hidden_size"] == (config["hidden_size"],)
-    assert found.answer.options.get("mlp_ratio", ()) == (), "a fraction is never certain"
+    assert found is not None and predict(PATTERNS, found.solution.values) == shapes, why
+    assert found.solution.options["hidden_size"] == (config["hidden_size"],)
+    assert found.solution.options.get("mlp_ratio", ()) == (), "a fraction is never certain"

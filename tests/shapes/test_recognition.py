@@ -13,7 +13,13 @@ from tests.shapes.test_packed import CONFIG as LLAMA
 from tests.shapes.test_packed import in_memory, plain
 from weightsmith.shapes import infer
 from weightsmith.shapes.family import recognition
-from weightsmith.shapes.family.candidates import Index, build_index, load_index, rank, twins
+from weightsmith.shapes.family.candidates import (
+    FamilyIndex,
+    build_index,
+    grouped_by_equations,
+    load_index,
+    rank,
+)
 from weightsmith.shapes.family.recognition import deciding
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.learn.probe.starting_config import STARTS
@@ -74,14 +80,14 @@ def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.Mo
         return {name: tuple(last - f for f in families) for name, families in reversed(list(names.items()))}
 
     names = (turned(index.always), turned(index.maybe), turned(index.usual))
-    other = Index(index.families[::-1], *names, index.spellings[::-1], index.digest)
+    other = FamilyIndex(index.families[::-1], *names, index.spellings[::-1], index.digest)
     monkeypatch.setattr(recognition, "load_index", lambda: other)
     after = {t: recognised(t) for t in TYPES}
     assert after == before
 
 
 def test_types_of_the_same_equations_stand_together_under_the_best_known() -> None:
-    groups = twins(TYPES, load_index())
+    groups = grouped_by_equations(TYPES, load_index())
     assert sorted(m for first, same in groups.items() for m in (first, *same)) == sorted(TYPES)
     for first, same in groups.items():
         assert all(rank(first) < rank(member) for member in same)

@@ -82,9 +82,9 @@ def test_what_is_derived_rebuilds_and_what_is_claimed_is_true(names: set[str], s
     shapes = predict(page.layouts[""], truth)
     for config in (None, truth, {**truth, "first": 3, "bias": not truth["bias"]}):
         found = solve(page, shapes, config)
-        assert predict(page.layouts[""], found.answer.values) == shapes
+        assert predict(page.layouts[""], found.solution.values) == shapes
         assert found.explains
-        for name, options in found.answer.options.items():
+        for name, options in found.solution.options.items():
             if name in truth and len(options) == 1:
                 assert norm(options[0]) == norm(truth[name]), (
                     f"{name} is claimed from the weights, and wrongly"
@@ -93,7 +93,7 @@ def test_what_is_derived_rebuilds_and_what_is_claimed_is_true(names: set[str], s
                 assert norm(truth[name]) in map(norm, options), (
                     f"the candidates of {name} leave out the true one"
                 )
-    kept = solve(page, shapes, truth).answer.values
+    kept = solve(page, shapes, truth).solution.values
     assert {n: norm(kept[n]) for n in truth} == {n: norm(v) for n, v in truth.items()}, (
         "a true config is kept"
     )
@@ -108,14 +108,14 @@ def test_every_layer_list_is_found_from_which_tensors_each_layer_has() -> None:
     for kinds in product(["full", "linear", "none"], repeat=3):
         truth = {**draw(random.Random(1)), "layers": 3, "kinds": list(kinds)}
         found = solve(page, predict(page.layouts[""], truth), None)
-        assert found.answer.options["kinds"] == (kinds,)
+        assert found.solution.options["kinds"] == (kinds,)
 
 
 @pytest.mark.parametrize("layers", [3, 4])
 def test_a_list_longer_than_the_layers_is_never_claimed(layers: int) -> None:
     page = page_of([LAYER + "spared"])
     truth = {**draw(random.Random(2)), "layers": layers, "first": 0, "only": [1]}
-    options = solve(page, predict(page.layouts[""], truth), None).answer.options
+    options = solve(page, predict(page.layouts[""], truth), None).solution.options
     assert len(options["first"]) != 1 or options["first"] == (0,)
 
 
@@ -130,11 +130,11 @@ def test_how_far_an_image_is_folded_is_proposed_and_never_claimed(ratio: float) 
     )
     truth = {"width": 96, "out": 48, "ratio": ratio}
     shapes = predict(page.layouts[""], truth)
-    assert solve(page, shapes, truth).answer.values == truth
+    assert solve(page, shapes, truth).solution.values == truth
     for config in (None, {**truth, "ratio": 0.125}, {"out": 48}):
         found = solve(page, shapes, config)
-        assert predict(page.layouts[""], found.answer.values) == shapes
-        assert len(found.answer.options["ratio"]) != 1
+        assert predict(page.layouts[""], found.solution.values) == shapes
+        assert len(found.solution.options["ratio"]) != 1
 
 
 def test_lists_that_the_shapes_leave_come_before_those_that_presence_leaves() -> None:
@@ -157,7 +157,7 @@ def test_lists_that_the_shapes_leave_come_before_those_that_presence_leaves() ->
     page = load_page("gemma4_text")
     shapes = predict(page.layouts[""], {**Stated(None, page).completed(), **truth})
     found = solve(page, shapes, {"model_type": "gemma4_text"})
-    assert predict(page.layouts[""], found.answer.values) == shapes
+    assert predict(page.layouts[""], found.solution.values) == shapes
 
 
 def test_a_tied_head_may_be_stored_but_not_a_tied_copy_of_a_whole_model() -> None:
@@ -173,7 +173,7 @@ def test_a_tied_head_may_be_stored_but_not_a_tied_copy_of_a_whole_model() -> Non
     )
     tied = {"model_type": "twins", "width": 8, "tie_word_embeddings": True}
     stored = {name: (8,) for part in parts for name in (part, f"twin.{part}")}
-    assert solve(page, stored, tied).answer.values["tie_word_embeddings"] is False
+    assert solve(page, stored, tied).solution.values["tie_word_embeddings"] is False
     spare = {"twin.b", "twin.c", "twin.d", "twin.e", "twin.f"}
     one_head = {name: shape for name, shape in stored.items() if name not in spare}
-    assert solve(page, one_head, tied).answer.values["tie_word_embeddings"] is True
+    assert solve(page, one_head, tied).solution.values["tie_word_embeddings"] is True

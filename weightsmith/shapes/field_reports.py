@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.shapes.family.other_names import place
-from weightsmith.shapes.given.config import Stated, freeze, lookup
-from weightsmith.shapes.solve.equations import Evidence
+from weightsmith.shapes.given.config import Stated, lookup
+from weightsmith.shapes.page.value import freeze, is_number, thaw
+from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.given.draft_layers import Extras
     from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
@@ -30,6 +32,11 @@ _NOT_FIELDS = frozenset(
         "quantization_config",
     }
 )
+# What the weights say of a field's value: docs/contract.md defines each.
+Status: TypeAlias = Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
+# What the status rests on; None where nothing decides.
+Basis: TypeAlias = Literal["weights", "weights+config"]
+
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
 _DRAFTS = "num_nextn_predict_layers"
@@ -37,16 +44,21 @@ _DRAFTS = "num_nextn_predict_layers"
 
 @dataclass(frozen=True, slots=True)
 class FieldReport:
-    """One row of the verdict; design.md defines status and basis."""
+    """One row of the verdict, its values as JSON has them.
+
+    name: as the file says it, with dots where objects nest. configured: what the file states, None where it states
+    nothing; default: what the class then takes. derived: what the corrected config has. candidates: every value that
+    explains the weights, where there are several. evidence: tensors that bear on the field.
+    """
 
     name: str
-    configured: Value
-    default: Value
-    derived: Value
-    status: str
-    basis: str | None
-    candidates: tuple[Value, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
+    configured: Json
+    default: Json
+    derived: Json
+    status: Status
+    basis: Basis | None
+    candidates: tuple[Json, ...] = ()
+    evidence: tuple[TensorEvidence, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -55,7 +67,7 @@ class FieldReport:
         return self.status != "unverifiable" and freeze(present) != freeze(self.derived)
 
 
-def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
+def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell.
 
     config: the file as it is, and its names in the rows. stated: the same as its class reads it.
@@ -69,7 +81,7 @@ def report(config: Mapping[str, Any] | None, chosen: Fit, stated: Stated) -> lis
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 
-def edits(config: Mapping[str, Any], rows: Iterable[FieldReport]) -> list[tuple[str, Value]]:
+def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:
     """(dotted name, new value) for everything that the corrected config has otherwise than the file.
 
     An object that the file lacks, or has empty, is written whole: half of it would replace the class's own.
@@ -86,13 +98,15 @@ def edits(config: Mapping[str, Any], rows: Iterable[FieldReport]) -> list[tuple[
     ]
 
 
-def draft_rows(config: Mapping[str, Any] | None, extras: Extras) -> list[FieldReport]:
+def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
     """The number of draft layers that are stored beside the model, where the config counts them."""
     stated = (config or {}).get(_DRAFTS)
     if not extras.layers or (config is not None and stated is None):
         return []
-    evidence = Evidence(extras.names[0], None, None, "present: a layer that only predicts further tokens")
-    status = "missing" if stated is None else "agrees" if stated == extras.layers else "differs"
+    evidence = TensorEvidence(
+        extras.names[0], None, None, "present: a layer that only predicts further tokens"
+    )
+    status: Status = "missing" if stated is None else "agrees" if stated == extras.layers else "differs"
     return [FieldReport(_DRAFTS, stated, None, extras.layers, status, "weights", (), (evidence,))]
 
 
@@ -103,7 +117,7 @@ def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[Fiel
     return [row for row in rows if row.name not in names] + added
 
 
-def _family_fields(config: Mapping[str, Any] | None, chosen: Fit) -> list[FieldReport]:
+def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     """model_type and architectures, where the file has them wrong: engines choose their code by these.
 
     A body that was saved alone is of a class of its own, which the page does not name.
@@ -114,12 +128,12 @@ def _family_fields(config: Mapping[str, Any] | None, chosen: Fit) -> list[FieldR
     alone = chosen.spelling is not None and chosen.spelling.stem
     stated_type, stated_classes = config.get("model_type"), config.get("architectures")
     if stated_type != page.model_type:
-        status = "missing" if stated_type is None else "differs"
+        status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
     known = isinstance(stated_classes, list) and set(stated_classes) & set(page.architectures)
     if page.architectures and not known and not (alone and stated_classes):
         status = "differs" if stated_classes else "missing"
-        basis = "weights" if rows else "weights+config"
+        basis: Basis = "weights" if rows else "weights+config"
         rows.append(
             FieldReport("architectures", stated_classes, None, list(page.architectures), status, basis)
         )
@@ -127,93 +141,89 @@ def _family_fields(config: Mapping[str, Any] | None, chosen: Fit) -> list[FieldR
 
 
 def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
-    answer = chosen.answer
-    derived = thaw(answer.values.get(name))
+    """The row of one field of the page."""
+    solution = chosen.solution
+    derived = solution.values.get(name)
     configured = stated.value(name) if stated.has(name) else None
-    default = None if stated.has(name) else chosen.page.fields[name].default(answer.values)
-    evidence = chosen.evidence.get(name, ())
-    candidates = answer.options.get(name, ())
-    if name in chosen.page.computed and name not in answer.options:
-        status = _determined_status(stated, name, derived, default)
-        return FieldReport(name, configured, default, derived, status, "weights+config")
-    if name not in answer.options:
-        return FieldReport(name, configured, default, derived, "unverifiable", None)
-    if len(candidates) == 1:
-        status = _determined_status(stated, name, derived, default)
-        return FieldReport(name, configured, default, derived, status, "weights", (), evidence)
-    candidates = tuple(thaw(value) for value in sorted(candidates, key=_ordinal)[:_MAX_CANDIDATES])
+    default = None if stated.has(name) else chosen.page.fields[name].default(solution.values)
+    row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
+    determined = _determined_status(stated, name, derived, default)
+    if name not in solution.options:
+        computed = name in chosen.page.computed
+        return replace(row, status=determined, basis="weights+config") if computed else row
+    options = solution.options[name]
+    row = replace(row, evidence=chosen.evidence.get(name, ()))
+    if len(options) == 1:
+        return replace(row, status=determined, basis="weights")
+    row = replace(row, candidates=_listed(options))
     kept = _kept(name, chosen, stated)
-    if len(answer.cheapest.get(name, ())) == 1 and kept:
-        status = _determined_status(stated, name, derived, default)
+    if len(solution.cheapest.get(name, ())) == 1 and kept:
         note = f" (config keeps {kept})"
-        evidence = tuple(type(e)(e.tensor, e.axis, e.size, e.equation + note) for e in evidence)
-        return FieldReport(name, configured, default, derived, status, "weights+config", candidates, evidence)
-    ruled_out = stated.has(name) and bool(candidates) and freeze(configured) not in answer.options[name]
-    status = "differs" if ruled_out else "ambiguous"
-    return FieldReport(name, configured, default, derived, status, None, candidates, evidence)
+        evidence = tuple(replace(e, equation=e.equation + note) for e in row.evidence)
+        return replace(row, status=determined, basis="weights+config", evidence=evidence)
+    ruled_out = stated.has(name) and bool(options) and configured not in options
+    return replace(row, status="differs" if ruled_out else "ambiguous")
+
+
+def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
+    """The first values of a field, numbers by size."""
+    return tuple(map(thaw, sorted(options, key=_ordinal)[:_MAX_CANDIDATES]))
 
 
 def _bound_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
     """What no shape depends on and a rule binds to what the weights say: the class default may not go with these."""
     rows = []
     for name, default in chosen.page.unverifiable.items():
-        derived = thaw(chosen.answer.values.get(name))
-        candidates = chosen.answer.options.get(name, ())
-        if candidates and not stated.has(name) and freeze(derived) != freeze(default):
-            listed = tuple(sorted(candidates, key=_ordinal)[:_MAX_CANDIDATES])
-            rows.append(FieldReport(name, None, default, derived, "ambiguous", None, listed))
-        elif candidates and stated.has(name) and freeze(derived) != freeze(stated.value(name)):
-            rows.append(FieldReport(name, stated.value(name), None, derived, "differs", "weights+config"))
+        derived = chosen.solution.values.get(name)
+        candidates = chosen.solution.options.get(name, ())
+        row = FieldReport(name, thaw(stated.value(name)), thaw(default), thaw(derived), "ambiguous", None)
+        if candidates and not stated.has(name) and derived != default:
+            rows.append(replace(row, configured=None, candidates=_listed(candidates)))
+        elif candidates and stated.has(name) and derived != stated.value(name):
+            rows.append(replace(row, default=None, status="differs", basis="weights+config"))
     return rows
 
 
-def _ordinal(value: Value) -> tuple[str, Value]:
+def _ordinal(value: Value) -> tuple[str, int, str]:
     """Numbers by size, anything else by its text; None, flags, words and lists do not compare."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return "", value
-    return type(value).__name__, str(value)
-
-
-def thaw(value: Value) -> Value:
-    """Tuples as the lists that JSON has."""
-    return [thaw(item) for item in value] if isinstance(value, tuple | list) else value
+    return ("", value, "") if is_number(value) else (type(value).__name__, 0, str(value))
 
 
 def _kept(name: str, chosen: Fit, stated: Stated) -> str:
     """The stated values that this field was decided with, as text; empty when the file states none of them."""
-    values = chosen.answer.values
-    partners = sorted(chosen.answer.partners.get(name, frozenset()))
-    agreeing = [
-        p for p in (*partners, name) if stated.has(p) and freeze(stated.value(p)) == freeze(values.get(p))
-    ]
+    values = chosen.solution.values
+    partners = sorted(chosen.solution.partners.get(name, frozenset()))
+    agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
     others = [f"{p} = {values[p]}" for p in agreeing if p != name]
     return ", ".join(others) or ("its own value" if agreeing else "")
 
 
-def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> str:
+def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> Status:
+    """How the file stands to the one value that a field can have. default: what the class takes for a silent file."""
     if stated.has(name):
-        return "agrees" if freeze(stated.value(name)) == freeze(derived) else "differs"
-    return "agrees" if stated.config is not None and freeze(default) == freeze(derived) else "missing"
+        return "agrees" if stated.value(name) == derived else "differs"
+    return "agrees" if stated.config is not None and default == derived else "missing"
 
 
 def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldReport]:
-    """Lists whose length the weights contradict and whose content is one value throughout: they can be mended."""
+    """Lists whose length the weights contradict and whose items are all the same: they can be repaired."""
     rows = []
-    for name, actual, expected in stated.list_lengths(chosen.answer.values):
-        items = stated.value(name)
-        if name not in listed and actual != expected and items and all(item == items[0] for item in items):
+    for name, actual, expected in stated.list_lengths(chosen.solution.values):
+        items = lookup(stated.config, name)[1]
+        alike = isinstance(items, list) and len(items) > 0 and all(item == items[0] for item in items)
+        if isinstance(items, list) and alike and name not in listed and actual != expected:
             rows.append(FieldReport(name, items, None, [items[0]] * expected, "differs", "weights+config"))
     return rows
 
 
-def _unverifiable_fields(config: Mapping[str, Any] | None, page: Page, listed: set[str]) -> list[FieldReport]:
+def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
     """What no shape depends on: the file's own values, or the class defaults when there is no file."""
     if config is None:
-        silent = {n: v for n, v in page.unverifiable.items() if n not in listed}
+        silent = {n: thaw(v) for n, v in page.unverifiable.items() if n not in listed}
         return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in silent.items()]
     names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
     return [
-        FieldReport(n, config[n], page.unverifiable.get(n), config[n], "unverifiable", None)
+        FieldReport(n, config[n], thaw(page.unverifiable.get(n)), config[n], "unverifiable", None)
         for n in names
         if not any(name.startswith(f"{n}.") for name in listed)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint import Problem, shared_groups
 from weightsmith.errors import UnknownFamily
@@ -22,9 +22,10 @@ from weightsmith.shapes.page.page import load_page, name_key
 from weightsmith.shapes.page.spellings import Spelling, wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import Proof
     from weightsmith.shapes.solve.fit import Fit
@@ -34,13 +35,17 @@ _LISTED = 5
 _ADAPTER = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B)\b")
 
 
+# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors.
+Verdict: TypeAlias = Literal["agrees", "differs", "derived", "unknown"]
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Which family, by whose word, and which others the tensors cannot be told from."""
+    """Which family, by whose word (`source`), and which others the tensors cannot be told from (`alternatives`)."""
 
     model_type: str | None
     architectures: tuple[str, ...]
-    source: str
+    source: Literal["config", "tensors"]
     alternatives: tuple[str, ...]
     unmatched_tensors: tuple[str, ...]
     missing_tensors: tuple[str, ...]
@@ -48,10 +53,11 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The first witness's statement.
+    """What the shapes prove.
 
+    fields: one row per field.
     config: the whole corrected config.
-    nearest: why no family fits.
+    nearest: where no family fits, the nearest ones and why they do not.
     learned: the page that was learned for this, None where the catalog's served.
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
@@ -59,10 +65,10 @@ class Inference:
 
     checkpoint: Checkpoint
     architecture: Architecture
-    verdict: str
+    verdict: Verdict
     fields: tuple[FieldReport, ...]
     problems: tuple[Problem, ...]
-    config: Mapping[str, Any]
+    config: JsonObject
     nearest: tuple[str, ...] = ()
     learned: Page | None = None
     proof: Proof | None = None
@@ -89,9 +95,9 @@ class Inference:
             adapters[0] if adapters else "name one with --model-type",
         )
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """The JSON of the command line's contract."""
-        document = {
+        document: dict[str, object] = {
             "command": "infer-config",
             "checkpoint": self.checkpoint.summary(),
             "architecture": asdict(self.architecture),
@@ -110,7 +116,7 @@ class Inference:
 
 def infer(
     checkpoint: Checkpoint,
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     model_type: str | None = None,
     page: Page | None = None,
 ) -> Inference:
@@ -128,11 +134,12 @@ def infer(
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
-    claimed = model_type or lookup(config, "model_type")[1]
+    stated_type = lookup(config, "model_type")[1]
+    claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
     if page is not None or model_type:
         found = read_as(page or load_page(str(model_type)), table, config, shared)
     else:
-        found = recognise(table, config, shared, claimed if isinstance(claimed, str) else None)
+        found = recognise(table, config, shared, claimed)
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
     rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
@@ -146,7 +153,7 @@ def _conclude(
     checkpoint: Checkpoint,
     rows: Iterable[FieldReport],
     problems: Iterable[Problem],
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     chosen: Fit,
     alternatives: tuple[str, ...],
     claimed: str | None,
@@ -154,22 +161,26 @@ def _conclude(
     page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
     fields = with_rows(report(config, chosen, stated), rows)
     corrected = _corrected(config, page, fields, checkpoint)
-    if config is None:
-        verdict = "derived"
-    else:
+    verdict: Verdict = "derived"
+    if config is not None:
         verdict = "differs" if chosen.missing or any(field.changed for field in fields) else "agrees"
     architecture = Architecture(
         page.model_type,
-        tuple(corrected["architectures"]),
+        _words(corrected["architectures"]),
         "config" if claimed == page.model_type else "tensors",
         alternatives,
         chosen.unmatched,
         chosen.missing,
     )
-    found = [*checkpoint.problems, *crosscheck(checkpoint, config, corrected, chosen, stated), *problems]
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated), *problems]
     if alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
+
+
+def _words(stated: Json) -> tuple[str, ...]:
+    """The strings of a list in a config; none where something else stands in its place."""
+    return tuple(item for item in stated if isinstance(item, str)) if isinstance(stated, list) else ()
 
 
 def _wrapped(prefix: str) -> Problem:
@@ -180,7 +191,7 @@ def _wrapped(prefix: str) -> Problem:
 
 
 def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
-    """Says what would decide between families that the tensors leave open."""
+    """The problem that names what would decide between families that the tensors leave open."""
     differing = deciding((chosen, *alternatives))
     apart = f", or a setting in which they differ ({', '.join(differing[:_LISTED])}, …)" if differing else ""
     message = f"no tensor tells {chosen} from {', '.join(alternatives)}: the model_type of its publisher decides{apart}"
@@ -188,11 +199,11 @@ def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
 
 
 def _corrected(
-    config: Mapping[str, Any] | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
-) -> dict[str, Any]:
+    config: JsonObject | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
+) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     if config is None:
-        fresh: dict[str, Any] = {"architectures": list(page.architectures), "model_type": page.model_type}
+        fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
         for field in fields:
             if field.derived is not None:
                 assign(fresh, field.name, field.derived)
@@ -205,8 +216,8 @@ def _corrected(
     return corrected
 
 
-def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Iterable[Fit]) -> Inference:
-    """No family explains the tensors: say which come nearest and what speaks against each."""
+def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:
+    """No family explains the tensors: which come nearest, and what contradicts each."""
     ranked = list(fits)
     problems = list(checkpoint.problems)
     if any(_ADAPTER.search(name) for name in checkpoint.tensors):
@@ -217,7 +228,7 @@ def _unknown(checkpoint: Checkpoint, config: Mapping[str, Any] | None, fits: Ite
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()
     architecture = Architecture(
-        None, tuple((config or {}).get("architectures") or ()), "tensors", (), unmatched, missing
+        None, _words((config or {}).get("architectures")), "tensors", (), unmatched, missing
     )
     return Inference(checkpoint, architecture, "unknown", (), tuple(problems), dict(config or {}), nearest)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.shapes import infer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.json_value import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def true_config(table: Checkpoint, config: Mapping[str, object] | None) -> dict[
     table: the output as planned. config: the source's own, or None; where no family fits it stays as it is.
     Returns None when there is none and none can be derived.
     """
-    inference = infer(table, config)
+    inference = infer(table, cast("JsonObject | None", config))
     if inference.verdict == "unknown":
         return None if config is None else dict(config)
     return dict(inference.config)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import mmap
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.lint import lint
+from weightsmith.shapes.beside.side_files import optional_json
 from weightsmith.shapes.beside.ties import same_values
+from weightsmith.shapes.beside.tokenizer_file import largest_token_id
 from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.solve.fit import Fit
 
@@ -27,17 +27,18 @@ _LISTED = 3
 
 def crosscheck(
     checkpoint: Checkpoint,
-    config: Mapping[str, Any] | None,
-    corrected: Mapping[str, Any],
+    config: JsonObject | None,
     chosen: Fit,
     stated: Stated,
 ) -> list[Problem]:
     """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder."""
-    problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, corrected, chosen)]
+    problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, chosen)]
     problems += _lists(chosen, stated)
     problems += _dtype(checkpoint, config)
-    generation = _optional_json(checkpoint.root / "generation_config.json")
-    problems += lint(config, generation, checkpoint.root, chosen.answer.values, frozenset(stated.page.lists))
+    generation = optional_json(checkpoint.root / "generation_config.json")
+    problems += lint(
+        config, generation, checkpoint.root, chosen.solution.values, frozenset(stated.page.lists)
+    )
     problems += end_token(config or {}, generation, checkpoint.root)
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
@@ -49,7 +50,7 @@ def crosscheck(
 
 def _vocabulary(chosen: Fit) -> int | None:
     """Rows of the text embedding; the field's name and place differ between families."""
-    values = chosen.answer.values
+    values = chosen.solution.values
     found = (values.get(name) for name in ("vocab_size", "text_config.vocab_size", "padded_vocab_size"))
     return next((size for size in found if isinstance(size, int)), None)
 
@@ -77,7 +78,7 @@ def _head(chosen: Fit) -> Iterator[Problem]:
         return
     stem, page = chosen.spelling.stem, chosen.page
     beside = tuple(p for p in page.layouts[chosen.layout] if p.required and not p.text.startswith(stem))
-    absent = tuple(predict(beside, chosen.answer.values))
+    absent = tuple(predict(beside, chosen.solution.values))
     if absent:
         classes = " or ".join(page.architectures)
         yield Problem(
@@ -86,10 +87,10 @@ def _head(chosen: Fit) -> Iterator[Problem]:
         )
 
 
-def _tied_head(checkpoint: Checkpoint, corrected: Mapping[str, Any], chosen: Fit) -> Iterator[Problem]:
+def _tied_head(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
     """A head that is stored although the config ties it, and is not the embedding: loaders ignore it, or not."""
     copies = {p.copy_of: p.text for p in chosen.page.layouts[chosen.layout] if p.copy_of is not None}
-    tied = chosen.answer.values.get("tie_word_embeddings")
+    tied = chosen.solution.values.get("tie_word_embeddings")
     for original, copy in copies.items():
         both = original in checkpoint.tensors and copy in checkpoint.tensors
         if both and tied and same_values(checkpoint, original, copy) is False:
@@ -100,12 +101,12 @@ def _tied_head(checkpoint: Checkpoint, corrected: Mapping[str, Any], chosen: Fit
 
 
 def _lists(chosen: Fit, stated: Stated) -> Iterator[Problem]:
-    for name, actual, expected in stated.list_lengths(chosen.answer.values):
+    for name, actual, expected in stated.list_lengths(chosen.solution.values):
         if actual != expected:
             yield Problem("list-length", f"{name} has {actual} entries where the weights demand {expected}")
 
 
-def _dtype(checkpoint: Checkpoint, config: Mapping[str, Any] | None) -> Iterator[Problem]:
+def _dtype(checkpoint: Checkpoint, config: JsonObject | None) -> Iterator[Problem]:
     stored = main_dtype(checkpoint)
     stated = (config or {}).get("torch_dtype") or (config or {}).get("dtype")
     if stored and isinstance(stated, str) and stated.removeprefix("torch.") not in (stored, "auto"):
@@ -120,7 +121,7 @@ def main_dtype(checkpoint: Checkpoint) -> str | None:
     return next((_TORCH_NAMES[d] for d in checkpoint.dtypes() if d in _TORCH_NAMES), None)
 
 
-def _special_ids(file: str, config: Mapping[str, Any], vocabulary: int) -> Iterator[Problem]:
+def _special_ids(file: str, config: JsonObject, vocabulary: int) -> Iterator[Problem]:
     for key in _SPECIAL_IDS:
         stated = config.get(key)
         for number in stated if isinstance(stated, list) else [stated]:
@@ -130,54 +131,11 @@ def _special_ids(file: str, config: Mapping[str, Any], vocabulary: int) -> Itera
                 )
 
 
-def _optional_json(path: Path) -> Mapping[str, Any]:
-    """A side file that may be absent or broken; infer-config does not fail for it."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 def _tokenizer(path: Path, vocabulary: int) -> Iterator[Problem]:
     largest = largest_token_id(path)
     if largest is not None and largest >= vocabulary:
         yield Problem(
             "tokenizer-vocabulary", f"{path.name} has token id {largest}, the embedding has {vocabulary} rows"
-        )
-
-
-_VOCABULARY = re.compile(rb'"vocab"\s*:\s*\{')
-_ENTRY = re.compile(rb'\s*"(?:[^"\\]|\\.)*"\s*:\s*(\d+)\s*,?')
-_ADDED = re.compile(rb'"added_tokens"\s*:\s*\[')
-_ADDED_ID = re.compile(rb'"id"\s*:\s*(\d+)')
-
-
-def largest_token_id(path: Path) -> int | None:
-    """The largest id in a `tokenizer.json`, None when there is no such file or it holds none.
-
-    The file is scanned in place: parsing the 11 MB of a 150,000-entry vocabulary into Python objects would
-    take longer, and more memory, than all the rest of infer-config.
-    """
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            ids = [int(found) for found in _vocabulary_ids(text)]
-    except (OSError, ValueError):
-        return None
-    return max(ids, default=None)
-
-
-def _vocabulary_ids(text: mmap.mmap) -> Iterator[bytes]:
-    start = _VOCABULARY.search(text)
-    position = start.end() if start else len(text)
-    while entry := _ENTRY.match(text, position):
-        yield entry[1]
-        position = entry.end()
-    added = _ADDED.search(text)
-    if added:
-        end = text.find(b'"normalizer"', added.end())
-        yield from (
-            found[1] for found in _ADDED_ID.finditer(text, added.end(), end if end > 0 else len(text))
         )
 
 

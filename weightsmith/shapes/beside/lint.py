@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.shapes.beside.side_files import stated_ids
 from weightsmith.shapes.given.config import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.page.value import Value
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _FACTORS = ("short_factor", "long_factor")
 
 
 def lint(
-    config: Mapping[str, Any] | None,
-    generation: Mapping[str, Any],
+    config: JsonObject | None,
+    generation: JsonObject,
     root: Path,
     values: Mapping[str, Value],
     counted: frozenset[str],
@@ -37,7 +39,7 @@ def lint(
     yield from _layer_kinds(config, values, counted)
 
 
-def _code_files(config: Mapping[str, Any], root: Path) -> Iterator[Problem]:
+def _code_files(config: JsonObject, root: Path) -> Iterator[Problem]:
     """`auto_map` names modules that must lie beside the weights, unless another repository is named."""
     named = config.get("auto_map")
     for targets in named.values() if isinstance(named, dict) else ():
@@ -56,12 +58,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _generation(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Iterator[Problem]:
+def _generation(config: JsonObject, generation: JsonObject) -> Iterator[Problem]:
     """Generation may stop at more tokens than the config knows, not at others."""
     text = config.get("text_config")
     for key in _TOKENS:
         own = config.get(key, text.get(key) if isinstance(text, dict) else None)
-        mine, theirs = _ids(own), _ids(generation.get(key))
+        mine, theirs = stated_ids(own), stated_ids(generation.get(key))
         if mine and theirs and not mine <= theirs:
             yield Problem(
                 "generation-config",
@@ -69,12 +71,8 @@ def _generation(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Ite
             )
 
 
-def _ids(value: Value) -> set[int]:
-    return {v for v in (value if isinstance(value, list) else [value]) if type(v) is int}
-
-
 def _rope_lists(
-    config: Mapping[str, Any], values: Mapping[str, Value], counted: frozenset[str]
+    config: JsonObject, values: Mapping[str, Value], counted: frozenset[str]
 ) -> Iterator[Problem]:
     """LongRoPE has one factor per pair of rotated channels of a head."""
     for prefix in ("", "text_config."):
@@ -95,7 +93,7 @@ def _rope_lists(
 
 
 def _layer_kinds(
-    config: Mapping[str, Any], values: Mapping[str, Value], counted: frozenset[str]
+    config: JsonObject, values: Mapping[str, Value], counted: frozenset[str]
 ) -> Iterator[Problem]:
     """transformers reads `layer_types` for every family, and refuses a list of another length than the layers."""
     for prefix in ("", "text_config."):

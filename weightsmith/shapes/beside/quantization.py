@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.field_reports import FieldReport
-from weightsmith.shapes.solve.equations import Evidence
+from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.schemes import PackedModule, PlainView
+    from weightsmith.shapes.field_reports import Status
 
 _FORMATS = {
     "compressed-tensors-packed": "pack-quantized",
@@ -33,7 +35,7 @@ _UNPROVEN = {
 }
 
 
-def quantization_rows(config: Mapping[str, Any] | None, packing: PlainView) -> list[FieldReport]:
+def quantization_rows(config: JsonObject | None, packing: PlainView) -> list[FieldReport]:
     """Rows for what is missing or wrong in `quantization_config`; empty when the tensors are not packed."""
     if not packing.modules:
         return []
@@ -52,12 +54,12 @@ def quantization_rows(config: Mapping[str, Any] | None, packing: PlainView) -> l
         name = ".".join(("quantization_config", *path))
         if found is None and path[-1] not in ("quant_method", "bits"):
             continue  # the method's own default may be meant
-        status = "agrees" if found == value else "missing" if found is None else "differs"
+        status: Status = "agrees" if found == value else "missing" if found is None else "differs"
         rows.append(FieldReport(name, found, None, value, status, "weights", (), evidence))
     return rows
 
 
-def quantization_problems(config: Mapping[str, Any] | None, packing: PlainView) -> Iterator[Problem]:
+def quantization_problems(config: JsonObject | None, packing: PlainView) -> Iterator[Problem]:
     """What cannot be said or does not fit together."""
     stated = (config or {}).get("quantization_config")
     if not packing.modules:
@@ -87,7 +89,7 @@ def quantization_problems(config: Mapping[str, Any] | None, packing: PlainView) 
         yield Problem("quantization", f"packed as {kind}; the tensors do not prove {_UNPROVEN[kind]}")
 
 
-def _regrouped(packing: PlainView, stated: Any) -> PlainView:
+def _regrouped(packing: PlainView, stated: Json) -> PlainView:
     """Gives modules that are one group wide their group: their one scale per row is also one scale per group.
 
     The group is the one that wider modules show; where there are none, the one that the config states.
@@ -101,7 +103,7 @@ def _regrouped(packing: PlainView, stated: Any) -> PlainView:
     return packing if group is None else replace(packing, modules=tuple(modules))
 
 
-def _stated_group(stated: Any) -> int | None:
+def _stated_group(stated: Json) -> int | None:
     """`group_size` of a quantization_config, at its top (GPTQ, AWQ) or in its first group (compressed-tensors)."""
     paths = (("group_size",), ("config_groups", "group_0", "weights", "group_size"))
     found = (_at(stated, path) for path in paths)
@@ -118,7 +120,7 @@ def _typical(packing: PlainView) -> PackedModule:
     return next(m for m in packing.modules if (m.method, m.bits, m.group) == kind)
 
 
-def derived_config(packing: PlainView) -> dict[str, Any] | None:
+def derived_config(packing: PlainView) -> dict[str, Json] | None:
     """What a loader needs to read these tensors; None where it reads another file for that."""
     typical = _typical(packing)
     spared = _spared(packing)
@@ -151,7 +153,7 @@ def derived_config(packing: PlainView) -> dict[str, Any] | None:
     return _compressed(typical, spared)
 
 
-def _compressed(typical: PackedModule, spared: list[str]) -> dict[str, Any]:
+def _compressed(typical: PackedModule, spared: list[str]) -> dict[str, Json]:
     strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "group")
     weights = {
         "num_bits": typical.bits,
@@ -176,7 +178,7 @@ def _spared(packing: PlainView) -> list[str]:
     return [n for n in names if not any(word in n.lower() for word in ("embed", "norm", "wte", "wpe"))]
 
 
-def _proven(kind: str, derived: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _proven(kind: str, derived: JsonObject) -> Iterator[tuple[tuple[str, ...], Json]]:
     yield ("quant_method",), derived["quant_method"]
     keys = {
         "gptq": ("bits", "group_size"),
@@ -190,13 +192,14 @@ def _proven(kind: str, derived: Mapping[str, Any]) -> Iterator[tuple[tuple[str, 
         yield (key,), derived[key]
     if kind in _FORMATS:
         yield ("format",), derived["format"]
-        weights = derived["config_groups"]["group_0"]["weights"]
         for key in ("num_bits", "type", "strategy", "group_size"):
-            yield ("config_groups", "group_0", "weights", key), weights[key]
+            path = ("config_groups", "group_0", "weights", key)
+            yield path, _at(derived, path)
 
 
-def _at(stated: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    found: Any = stated
+def _at(stated: Json, path: tuple[str, ...]) -> Json:
+    """What lies at the end of a path of keys; None where it breaks off."""
+    found = stated
     for part in path:
         if not isinstance(found, dict):
             return None
@@ -204,7 +207,7 @@ def _at(stated: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return found
 
 
-def _evidence(packing: PlainView) -> tuple[Evidence, ...]:
+def _evidence(packing: PlainView) -> tuple[TensorEvidence, ...]:
     typical = _typical(packing)
     parts = ", ".join(sorted(typical.parts))
-    return (Evidence(typical.name, None, None, f"{typical.method}: {parts}"),)
+    return (TensorEvidence(typical.name, None, None, f"{typical.method}: {parts}"),)

@@ -15,9 +15,9 @@ _BLOCK_BYTES = 1 << 24
 def same_values(checkpoint: Checkpoint, one: str, other: str) -> bool | None:
     """Compares the bytes of two tensors in blocks and stops at the first that differs; None where there are none yet.
 
-    Heads that a config ties are seldom stored, so headers are nearly always enough; where both are there, nobody
-    can say whether that is sound without having looked. A conversion's plan is a table without files. Raises what
-    `TensorReader.read` raises.
+    A head that a config ties is seldom stored, so headers are nearly always enough. Where both are stored, only their
+    bytes tell whether they agree. The plan of a conversion is a table without files. Raises what `TensorReader.read`
+    raises.
     """
     from weightsmith.checkpoint.data import TensorReader
 

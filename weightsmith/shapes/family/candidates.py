@@ -25,7 +25,7 @@ from weightsmith.shapes.solve.fit import by_default
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from weightsmith.shapes.page.page import Page, Pattern
+    from weightsmith.shapes.page.page import Page, TensorPattern
 
 INDEX = Path(__file__).parent / "families.json"
 # Where no tensor decides, the family that others were built after stands for them.
@@ -36,7 +36,7 @@ WELL_KNOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class FamilyIndex:
     """families: (model type, signature); equal signatures have equal equations. always, maybe: name → families.
 
     `always` lists families whose checkpoints all have the name, `maybe` those where it depends on the config, and
@@ -55,8 +55,8 @@ class Index:
         return 2 * sum(name in self.always or name in self.maybe for name in names) > len(names)
 
 
-def candidates(names: Iterable[str], index: Index, stem: str = "") -> dict[str, tuple[int, int]]:
-    """Model types that could explain the digit-free `names`, the best first, and what speaks against each.
+def candidates(names: Iterable[str], index: FamilyIndex, stem: str = "") -> dict[str, tuple[int, int]]:
+    """Model types that could explain the digit-free `names`, the best first, and how much contradicts each.
 
     (names that are not the family's or that it never lacks, names that its class defaults have and that are
     absent). The first is 0 where the family may explain all names. stem: only names that begin so are expected.
@@ -82,7 +82,7 @@ def candidates(names: Iterable[str], index: Index, stem: str = "") -> dict[str, 
     return {t: best[t] for t in sorted(best, key=lambda t: (best[t], rank(t)))}
 
 
-def twins(model_types: Iterable[str], index: Index) -> dict[str, tuple[str, ...]]:
+def grouped_by_equations(model_types: Iterable[str], index: FamilyIndex) -> dict[str, tuple[str, ...]]:
     """The types, those with the same equations under the one that stands for them."""
     signatures: dict[str, tuple[str, ...]] = {}
     for model_type, signature in index.families:
@@ -100,7 +100,7 @@ def rank(model_type: str) -> tuple[int, str]:
     return known, model_type
 
 
-def _counts(index: Index, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
+def _counts(index: FamilyIndex, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
     counts = [0] * len(index.families)
     for name, families in names.items():
         if name.startswith(stem):
@@ -110,9 +110,9 @@ def _counts(index: Index, names: Mapping[str, tuple[int, ...]], stem: str) -> li
 
 
 @cache
-def load_index() -> Index:
+def load_index() -> FamilyIndex:
     data = json.loads(INDEX.read_text(encoding="utf-8"))
-    return Index(
+    return FamilyIndex(
         tuple((t, s) for t, s in data["families"]),
         {name: tuple(families) for name, families in data["always"].items()},
         {name: tuple(families) for name, families in data["maybe"].items()},
@@ -122,7 +122,7 @@ def load_index() -> Index:
     )
 
 
-def build_index() -> Index:
+def build_index() -> FamilyIndex:
     """Reads every page of the catalog."""
     families: list[tuple[str, str]] = []
     always: dict[str, list[int]] = {}
@@ -144,7 +144,7 @@ def build_index() -> Index:
             for name in sorted(expected - certain):
                 usual.setdefault(name, []).append(len(families))
             families.append((model_type, _signature(page, patterns)))
-    return Index(
+    return FamilyIndex(
         tuple(families),
         {name: tuple(always[name]) for name in sorted(always)},
         {name: tuple(maybe[name]) for name in sorted(maybe)},
@@ -154,7 +154,7 @@ def build_index() -> Index:
     )
 
 
-def _names(patterns: Iterable[Pattern], zeroable: frozenset[str]) -> tuple[set[str], set[str]]:
+def _names(patterns: Iterable[TensorPattern], zeroable: frozenset[str]) -> tuple[set[str], set[str]]:
     """(names that every checkpoint has, names that some have). An index that may run over nothing is no certainty."""
     certain: set[str] = set()
     possible: set[str] = set()
@@ -167,7 +167,7 @@ def _names(patterns: Iterable[Pattern], zeroable: frozenset[str]) -> tuple[set[s
     return certain, possible
 
 
-def _signature(page: Page, patterns: Iterable[Pattern]) -> str:
+def _signature(page: Page, patterns: Iterable[TensorPattern]) -> str:
     """Equal for families whose tensors have the same names, equations and conditions, whatever their defaults are."""
     lines = [
         f"{p.text} {p.required} {[(v.texts, v.condition and v.condition.text) for v in p.variants]}"

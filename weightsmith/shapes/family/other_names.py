@@ -8,17 +8,16 @@ reported and corrected, wherever they stand.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.given.config import assign, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
 
 
-def canonical(config: Mapping[str, Any] | None, page: Page) -> Mapping[str, Any] | None:
+def canonical(config: JsonObject | None, page: Page) -> JsonObject | None:
     """The config as its class reads it: every setting under the page's name."""
     moved = _moved(config, page)
     if config is None or not moved:
@@ -29,7 +28,7 @@ def canonical(config: Mapping[str, Any] | None, page: Page) -> Mapping[str, Any]
     return whole
 
 
-def place(config: Mapping[str, Any] | None, page: Page, field: str) -> str:
+def place(config: JsonObject | None, page: Page, field: str) -> str:
     """Where the file has a field; one that it lacks goes where its like are."""
     moved = _moved(config, page)
     if field in moved:
@@ -40,7 +39,7 @@ def place(config: Mapping[str, Any] | None, page: Page, field: str) -> str:
     return next(usual, field) if flat else field
 
 
-def _moved(config: Mapping[str, Any] | None, page: Page) -> dict[str, str]:
+def _moved(config: JsonObject | None, page: Page) -> dict[str, str]:
     """Field → the alias that the file states instead. Nothing beside an object is read as if it stood in it."""
     return {
         field: alias
@@ -49,7 +48,7 @@ def _moved(config: Mapping[str, Any] | None, page: Page) -> dict[str, str]:
     }
 
 
-def _is_open(config: Mapping[str, Any] | None, field: str, alias: str) -> bool:
+def _is_open(config: JsonObject | None, field: str, alias: str) -> bool:
     parent = _parent(field)
     return parent == _parent(alias) or not lookup(config, parent)[0]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from weightsmith.shapes.family.candidates import candidates, load_index, rank, twins
+from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
@@ -13,9 +13,10 @@ from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.solve.fit import Fit, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from weightsmith.shapes.family.candidates import Index
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.family.candidates import FamilyIndex
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.page.page import Page
 
@@ -38,16 +39,16 @@ class Recognition:
 
 
 def recognise(
-    table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str], claimed: str | None
+    table: NameTable, config: JsonObject | None, shared: frozenset[str], claimed: str | None
 ) -> Recognition:
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
     index = load_index()
     found = _candidates(table, index, claimed)
-    # Of a richer family whose usual parts are all absent nothing but the frame is there: nobody means it.
+    # A richer family whose usual parts are all absent is not meant: only what it shares with the others is there.
     least = min((unusual for misses, unusual in found.values() if not misses), default=0)
     whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
     known = claimed if claimed in catalog_types() else None
-    groups = twins([known, *(t for t in whole if t != known)] if known else whole, index)
+    groups = grouped_by_equations([known, *(t for t in whole if t != known)] if known else whole, index)
     exact: dict[str, Fit] = {}
     members: dict[str, tuple[str, ...]] = {}
     budget = MAX_FITTED
@@ -71,8 +72,8 @@ def recognise(
     return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
 
 
-def _candidates(table: NameTable, index: Index, claimed: str | None) -> dict[str, tuple[int, int]]:
-    """As `families.candidates`; in other spellings, too, where the names as they are speak for none, or another."""
+def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> dict[str, tuple[int, int]]:
+    """As `candidates.candidates`; under other spellings, too, where the names as they are fit no family, or another."""
     found = candidates(table.by_key, index)
     known = claimed if claimed in catalog_types() else None
     whole = {name for name, (misses, _) in found.items() if not misses}
@@ -91,7 +92,7 @@ def _nearest(
     known: str | None,
     others: Iterable[str],
     table: NameTable,
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     shared: frozenset[str],
 ) -> Recognition:
     """No family explains everything: the claimed one if it is plausible, else the nearest that is."""
@@ -107,7 +108,7 @@ def _nearest(
 
 
 def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
-    """What tells families apart that no tensor does: fields whose class defaults differ, or that only some have."""
+    """Fields that tell families apart where no tensor does: their class defaults differ, or only some have them."""
     pages = [load_page(t) for t in model_types]
     defaults = [
         {**p.unverifiable, **{n: f.expression or f.value for n, f in p.fields.items()}} for p in pages
@@ -116,9 +117,7 @@ def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
     return tuple(n for n in names if len({repr(own.get(n, ...)) for own in defaults}) > 1)
 
 
-def read_as(
-    page: Page, table: NameTable, config: Mapping[str, Any] | None, shared: frozenset[str]
-) -> Recognition:
+def read_as(page: Page, table: NameTable, config: JsonObject | None, shared: frozenset[str]) -> Recognition:
     """The one family that the user names."""
     found = _best(page, table, config, shared, exactly=False)
     good = found is not None and (found.explains or found.plausible)
@@ -128,7 +127,7 @@ def read_as(
 def _best(
     page: Page,
     table: NameTable,
-    config: Mapping[str, Any] | None,
+    config: JsonObject | None,
     shared: frozenset[str],
     *,
     exactly: bool,

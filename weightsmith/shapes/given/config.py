@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.page.names import At, Length, item_of, length_of
+from weightsmith.shapes.page.value import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.value import Value
 
 # The smallest correction wins. A changed value costs 1. A field that the file leaves out, and that would have
 # to be added because its class default is wrong, costs a little more: two corrections of one field each are
@@ -24,33 +28,36 @@ ODDITY = 0.5
 class Stated:
     """A config as the file has it; `config` None when there is no file."""
 
-    config: Mapping[str, Any] | None
+    config: JsonObject | None
     page: Page
 
     def has(self, name: str) -> bool:
-        """Null stands for the class default where that default is computed from other fields."""
+        """Whether the file states a field, or an item of a list field.
+
+        Null stands for the class default where that default is computed from other fields.
+        """
         found, value = lookup(self.config, name)
-        if not found and name.endswith("]"):
-            return item_of(self.value(owner_of(name)), name) is not None
+        if not found and isinstance(name, At):
+            return item_of(self.value(name.owner), name.place) is not None
         field = self.page.fields.get(name)
         return found and not (value is None and field is not None and field.expression is not None)
 
     def value(self, name: str) -> Value:
-        """Also of one element of a list, "widths[3]"."""
+        """What the file states for a field, or for an item of a list field; None where it states nothing."""
         found, value = lookup(self.config, name)
-        if not found and name.endswith("]"):
-            return item_of(lookup(self.config, owner_of(name))[1], name)
-        return value
+        if not found and isinstance(name, At):
+            value = item_of(self.value(name.owner), name.place)
+        return freeze(value)
 
     def assumed(self, name: str, values: Mapping[str, Value]) -> Value:
         """What a loader takes for a field: the stated value, else the class default given the other fields."""
         if self.has(name):
             return self.value(name)
-        if name.endswith("]"):
-            return item_of(self.assumed(owner_of(name), values), name)
-        if name.startswith("len("):
-            items = self.assumed(owner_of(name), values)
-            return len(items) if isinstance(items, list | tuple) else None
+        match name:
+            case At(owner=owner, place=place):
+                return item_of(self.assumed(owner, values), place)
+            case Length(owner=owner):
+                return length_of(self.assumed(owner, values))
         field = self.page.fields.get(name)
         return field.default(values) if field else self.page.unverifiable.get(name)
 
@@ -71,13 +78,13 @@ class Stated:
             if name not in values:
                 continue
             if self.has(name):
-                total += CHANGE * (freeze(self.value(name)) != freeze(values[name]))
-            elif freeze(self.assumed(name, values)) != freeze(values[name]):
+                total += CHANGE * (self.value(name) != values[name])
+            elif self.assumed(name, values) != values[name]:
                 total += UNUSUAL if self.config is None else ADDITION
         return total
 
     def list_cost(self, values: Mapping[str, Value]) -> float:
-        """The price of contradicting the lists of the file, which lie or are right together (LongRoPE factors)."""
+        """The price of contradicting the lists of the file. They are right or wrong together (LongRoPE factors)."""
         return CHANGE * any(actual != expected for _, actual, expected in self.list_lengths(values))
 
     def list_lengths(self, values: Mapping[str, Value]) -> list[tuple[str, int, int]]:
@@ -85,31 +92,15 @@ class Stated:
         found = []
         for name, polynomial in self.page.lists.items():
             stated = lookup(self.config, name)[1]
-            expected = polynomial.substitute(values).known()
-            if isinstance(stated, list) and expected is not None:
+            expected = polynomial.at(values)
+            if isinstance(stated, list | tuple) and expected is not None:
                 found.append((name, len(stated), expected))
         return found
 
 
-def owner_of(name: str) -> str:
-    """The list field behind "widths[3]" and "len(widths)"."""
-    return name.removeprefix("len(").removesuffix(")").partition("[")[0]
-
-
-def item_of(items: Value, name: str) -> Value:
-    """The element that "widths[3]" means; None where the list is not that long."""
-    place = int(name[:-1].rpartition("[")[2])
-    return items[place] if isinstance(items, list | tuple) and -len(items) <= place < len(items) else None
-
-
-def freeze(value: Value) -> Value:
-    """Lists as tuples, so that values can be compared and kept in sets."""
-    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
-
-
-def lookup(config: Mapping[str, Any] | None, name: str) -> tuple[bool, Any]:
-    """(is it there, its value) for a dotted name."""
-    value: Any = config
+def lookup(config: JsonObject | None, name: str) -> tuple[bool, Json]:
+    """(is it there, its value as the file has it) for a dotted name."""
+    value: Json = config
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
             return False, None
@@ -117,9 +108,9 @@ def lookup(config: Mapping[str, Any] | None, name: str) -> tuple[bool, Any]:
     return True, value
 
 
-def assign(config: dict[str, Any], name: str, value: Value) -> None:
+def assign(config: dict[str, Json], name: str, value: Json) -> None:
     """Sets a dotted name, making the objects on the way."""
     *path, last = name.split(".")
     for part in path:
-        config = config.setdefault(part, {})
+        config = config.setdefault(part, {})  # type: ignore[assignment]  # a config that was copied to be changed
     config[last] = value

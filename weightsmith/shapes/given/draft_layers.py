@@ -1,8 +1,9 @@
 """Tensors that ride along with a model without being part of it: draft layers, and buffers that loaders make anew.
 
-DeepSeek-V3 and its kin store layers for multi-token prediction as one more decoder layer (index `num_hidden_layers`)
-that has `eh_proj` and `enorm` beside the usual tensors; Qwen3-Next and others under a prefix of their own. Older
-versions of transformers saved masks, positions and rotary frequencies. The model classes skip all of them.
+DeepSeek-V3 and models built after it store layers for multi-token prediction as one more decoder layer (index
+`num_hidden_layers`) that has `eh_proj` and `enorm` beside the usual tensors; Qwen3-Next and others under a prefix of
+their own. Older versions of transformers saved masks, positions and rotary frequencies. The model classes skip all of
+them.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
-"""Puts list fields together again: equations speak of `widths[3]` and `len(widths)`, a config of `widths`."""
+"""Puts list fields together again: equations are about `widths[3]` and `len(widths)`, a config has `widths`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.shapes.given.config import owner_of
+from weightsmith.shapes.page.names import At, Length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
-Options = dict[str, tuple["Value", ...]]
+Options: TypeAlias = dict[str, tuple["Value", ...]]  # field -> every value that explains the weights
 
 
 def assemble(values: dict[str, Value], options: Options, stated: Stated) -> None:
@@ -20,56 +21,60 @@ def assemble(values: dict[str, Value], options: Options, stated: Stated) -> None
 
     The list is certain when its length and each of its elements are.
     """
-    parts = [name for name in values if name.endswith("]") or name.startswith("len(")]
-    for owner in dict.fromkeys(owner_of(name) for name in parts):
+    parts = [name for name in values if isinstance(name, At | Length)]
+    for owner in dict.fromkeys(name.owner for name in parts):
         if owner not in stated.page.fields or owner in values:
             continue
-        own = {name for name in parts if owner_of(name) == owner}
-        places = {int(name[:-1].rpartition("[")[2]): name for name in own if name.endswith("]")}
+        places = {name.place: values[name] for name in parts if isinstance(name, At) and name.owner == owner}
         assumed = stated.assumed(owner, values)
-        known = list(assumed) if isinstance(assumed, list | tuple) else []
-        length, measured = _length(owner, places, known, values, options, stated)
-        found = [_element(place, places, known, values) for place in range(length)]
-        values[owner] = tuple(found)
-        certain = measured and all(
-            place in places and len(options.get(places[place], ())) == 1 for place in range(length)
-        )
-        options[owner] = (tuple(found),) if certain else ()
+        entries = _Entries(owner, places, assumed if isinstance(assumed, tuple) else ())
+        length, measured = _length(entries, values, options, stated)
+        whole = tuple(entries.at(place) for place in range(length))
+        certain = measured and all(len(options.get(At(owner, place), ())) == 1 for place in range(length))
+        values[owner] = whole
+        options[owner] = (whole,) if certain else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """What is known of one list. found: items that the equations gave. assumed: the list that a loader would take."""
+
+    owner: str
+    found: Mapping[int, Value]
+    assumed: tuple[Value, ...]
+
+    def at(self, place: int) -> Value:
+        """The found item, else the assumed one; beyond both, the last of them is repeated."""
+        if self.found.get(place) is not None:
+            return self.found[place]
+        if place < len(self.assumed):
+            return self.assumed[place]
+        if self.assumed:
+            return self.assumed[-1]
+        return self.found[max(self.found)] if self.found else None
 
 
 def whole_lists(known: Mapping[str, Value]) -> dict[str, Value]:
-    """Lists whose length and items are all known: tests may read them then, wherever they ask."""
+    """Lists whose length and items are all known: conditions may read them then, wherever they ask."""
     found: dict[str, Value] = {}
     for name, length in known.items():
-        owner = name.removeprefix("len(").removesuffix(")")
-        items = [known.get(f"{owner}[{place}]") for place in range(length)] if owner != name else []
-        if items and None not in items:
-            found[owner] = tuple(items)
+        if isinstance(name, Length) and isinstance(length, int):
+            items = tuple(known.get(At(name.owner, place)) for place in range(length))
+            if items and None not in items:
+                found[name.owner] = items
     return found
 
 
 def _length(
-    owner: str,
-    places: Mapping[int, str],
-    known: list[Value],
-    values: Mapping[str, Value],
-    options: Mapping[str, tuple[Value, ...]],
-    stated: Stated,
+    entries: _Entries, values: Mapping[str, Value], options: Mapping[str, tuple[Value, ...]], stated: Stated
 ) -> tuple[int, bool]:
     """(the list's length, whether the weights force it)."""
-    named = f"len({owner})"
-    if named in values:
-        return values[named], len(options.get(named, ())) == 1
-    declared = stated.page.lists.get(owner)
-    demanded = declared.substitute(values).known() if declared else None
+    named = Length(entries.owner)
+    measured = values.get(named)
+    if isinstance(measured, int):
+        return measured, len(options.get(named, ())) == 1
+    declared = stated.page.lists.get(entries.owner)
+    demanded = declared.at(values) if declared else None
     if declared is not None and demanded is not None:
         return demanded, all(len(options.get(field, ())) == 1 for field in declared.fields())
-    return max([len(known), *(place + 1 for place in places)]), False
-
-
-def _element(place: int, places: Mapping[int, str], known: list[Value], values: Mapping[str, Value]) -> Value:
-    if place in places and values.get(places[place]) is not None:
-        return values[places[place]]
-    if place < len(known):
-        return known[place]
-    return known[-1] if known else values.get(places[max(places)]) if places else None
+    return max([len(entries.assumed), *(place + 1 for place in entries.found)]), False

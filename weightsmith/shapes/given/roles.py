@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from weightsmith.shapes.page.page import DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.shapes.page.page import Pattern
+    from weightsmith.shapes.page.page import TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
 
-Indices = tuple[int, ...]
-_DIGITS = re.compile(r"[0-9]+")
+Indices: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class NameTable:
         keys: dict[str, dict[tuple[str, ...], Tensor]] = {}
         count = 0
         for tensor in tensors:
-            numbers = tuple(_DIGITS.findall(tensor.name))
-            key = _DIGITS.sub("#", tensor.name) if numbers else tensor.name
+            numbers = tuple(DIGITS.findall(tensor.name))
+            key = DIGITS.sub("#", tensor.name) if numbers else tensor.name
             keys.setdefault(key, {})[numbers] = tensor
             count += 1
         return NameTable(keys, count)
@@ -48,7 +48,7 @@ class NameTable:
 class Role:
     """A pattern and the tensors that fill it, by their indices."""
 
-    pattern: Pattern
+    pattern: TensorPattern
     tensors: Mapping[Indices, Tensor]
 
     @cached_property
@@ -76,7 +76,7 @@ class Matching:
     unmatched: tuple[Tensor, ...]
 
 
-def match(patterns: Iterable[Pattern], table: NameTable) -> Matching:
+def match(patterns: Iterable[TensorPattern], table: NameTable) -> Matching:
     """Every tensor goes to the first pattern that names it."""
     left: dict[str, dict[tuple[str, ...], Tensor]] = {}
     roles = []
@@ -97,7 +97,7 @@ def match(patterns: Iterable[Pattern], table: NameTable) -> Matching:
     return Matching(tuple(roles), tuple(rest))
 
 
-def _digit_runs(pattern: Pattern) -> tuple[tuple[tuple[int, str], ...], tuple[int, ...]]:
+def _digit_runs(pattern: TensorPattern) -> tuple[tuple[tuple[int, str], ...], tuple[int, ...]]:
     """(digit runs of the pattern's own text with their places, places of its slots) in its tensors' names."""
     literal: list[tuple[int, str]] = []
     places: list[int] = []
@@ -106,7 +106,7 @@ def _digit_runs(pattern: Pattern) -> tuple[tuple[tuple[int, str], ...], tuple[in
         if number:
             places.append(position)
             position += 1
-        for run in _DIGITS.findall(text):
+        for run in DIGITS.findall(text):
             literal.append((position, run))
             position += 1
     return tuple(literal), tuple(places)

@@ -7,50 +7,69 @@ range sum`, `a if c else b`, and lists, written out or as `[… for slot in rang
 from __future__ import annotations
 
 import ast
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weightsmith.errors import InvalidPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from weightsmith.shapes.page.value import Value
 
-Value = Any  # what a config field may hold: int, bool, str, None or a list of those
+# What an expression may fail with where a value is unknown, null, of another type, or where a list is too short.
+_UNDECIDED = (KeyError, TypeError, IndexError, ZeroDivisionError, ValueError)
+
+# Computes a part of an expression from the values of the names in it. Operands are untyped, as Python's own are: an
+# operator that does not take one fails, and the expression is undecided.
+_Evaluate: TypeAlias = Callable[[Mapping[str, object]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """When a tensor exists, or what every config of the family obeys. `names` are the fields and slots it reads."""
+    """When a tensor exists, or a rule that every valid config keeps. `names` are the fields and slots it reads."""
 
     text: str
     names: frozenset[str]
-    holds: Callable[[Mapping[str, Value]], bool]
+    evaluate: _Evaluate
+
+    def truth(self, values: Mapping[str, object]) -> bool | None:
+        """Whether the condition holds; None where `values` do not decide it.
+
+        values: by the names of fields and slots. None is returned when one that is asked for is absent, or when
+        Python could not compute the condition with them (an order of null and 3, an item beyond a list's end).
+        """
+        try:
+            return bool(self.evaluate(values))
+        except _UNDECIDED:
+            return None
 
 
 @cache
 def parse_condition(text: str) -> Condition:
     """Raises InvalidPage outside the forms that this file's head names."""
-    tree = syntax(text)
     names: set[str] = set()
-    evaluate = _evaluator(tree, text, names)
-    return Condition(text, frozenset(names), lambda values: bool(evaluate(values)))
+    evaluate = _Parser(text, names).evaluator(syntax(text))
+    return Condition(text, frozenset(names), evaluate)
 
 
-def evaluate_default(text: str, values: Mapping[str, Value]) -> Value:
+def evaluate_default(text: str, values: Mapping[str, object]) -> Value:
     """A default written as an expression of other fields; None when one of those is not known."""
     try:
-        return _parse_value(text)(values)
-    except (KeyError, TypeError, ZeroDivisionError, IndexError):
+        found: Value = _parse_value(text)(values)
+    except _UNDECIDED:
         return None
+    return found
 
 
 @cache
-def _parse_value(text: str) -> Callable[[Mapping[str, Value]], Value]:
-    return _evaluator(syntax(text), text, set())
+def _parse_value(text: str) -> _Evaluate:
+    return _Parser(text, set()).evaluator(syntax(text))
 
 
 def syntax(text: str) -> ast.expr:
+    """Python's tree of an expression. Raises InvalidPage."""
     try:
         return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
@@ -71,82 +90,111 @@ def field_name(node: ast.expr) -> str | None:
     return None
 
 
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: lambda a, b: a // b,
-    ast.Mod: lambda a, b: a % b,
+_ARITHMETIC: dict[type[ast.operator], Callable[..., object]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
 }
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+_FUNCTIONS: dict[str, Callable[..., object]] = {
     function.__name__: function for function in (len, min, max, int, range, sum)
 }
-_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
-    ast.Eq: lambda a, b: a == b,
-    ast.NotEq: lambda a, b: a != b,
-    ast.Lt: lambda a, b: a < b,
-    ast.LtE: lambda a, b: a <= b,
-    ast.Gt: lambda a, b: a > b,
-    ast.GtE: lambda a, b: a >= b,
+_COMPARISONS: dict[type[ast.cmpop], Callable[..., object]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
     ast.In: lambda a, b: a in (b or ()),
     ast.NotIn: lambda a, b: a not in (b or ()),
-    ast.Is: lambda a, b: a is b,
-    ast.IsNot: lambda a, b: a is not b,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
 }
 
 
-def _evaluator(node: ast.expr, text: str, names: set[str]) -> Callable[[Mapping[str, Value]], Value]:
-    """A closure that computes `node` from field and slot values, collecting the names that it reads."""
-    name = field_name(node)
-    if name is not None:
-        names.add(name)
-        return lambda values: values[name]
-    match node:
-        case ast.Constant(value=value) if value is None or isinstance(value, bool | int | str):
-            return lambda values: value
-        case ast.Constant(value=float(number)):
-            return lambda values: number
-        case ast.Call(func=ast.Name(id=function), args=arguments, keywords=[]) if function in _FUNCTIONS:
-            call, given = _FUNCTIONS[function], [_evaluator(a, text, names) for a in arguments]
-            return lambda values: call(*(argument(values) for argument in given))
-        case ast.IfExp(test=test, body=body, orelse=orelse):
-            asked, then, otherwise = (_evaluator(part, text, names) for part in (test, body, orelse))
-            return lambda values: then(values) if asked(values) else otherwise(values)
-        case ast.ListComp(
-            elt=element, generators=[ast.comprehension(target=ast.Name(id=slot), iter=over, ifs=[])]
-        ):
-            inside: set[str] = set()
-            item, items_of = _evaluator(element, text, inside), _evaluator(over, text, names)
-            names |= inside - {slot}
-            return lambda values: [item({**values, slot: i}) for i in items_of(values)]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            positive = _evaluator(operand, text, names)
-            return lambda values: -positive(values)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _evaluator(operand, text, names)
-            return lambda values: not inner(values)
-        case ast.BoolOp(op=operator, values=operands):
-            parts = [_evaluator(operand, text, names) for operand in operands]
-            combine = all if isinstance(operator, ast.And) else any
-            return lambda values: combine(part(values) for part in parts)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            a, b, compute = (
-                _evaluator(left, text, names),
-                _evaluator(right, text, names),
-                _ARITHMETIC[type(op)],
-            )
-            return lambda values: compute(a(values), b(values))
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
-            x, y, compare = (
-                _evaluator(left, text, names),
-                _evaluator(right, text, names),
-                _COMPARISONS[type(op)],
-            )
-            return lambda values: compare(x(values), y(values))
-        case ast.Subscript(value=owner, slice=index):
-            items, position = _evaluator(owner, text, names), _evaluator(index, text, names)
-            return lambda values: items(values)[position(values)]
-        case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            members = [_evaluator(element, text, names) for element in elements]
-            return lambda values: [member(values) for member in members]
-    raise invalid(text)
+@dataclass(frozen=True, slots=True)
+class _Parser:
+    """Turns the parts of one expression into closures that compute them.
+
+    text: the whole expression, for errors. names: gathers the names that the expression reads.
+    """
+
+    text: str
+    names: set[str]
+
+    def evaluator(self, node: ast.expr) -> _Evaluate:
+        """Raises InvalidPage for a form that the language does not have."""
+        name = field_name(node)
+        if name is not None:
+            self.names.add(name)
+            return lambda values: values[name]
+        for part in (self._literal, self._operation, self._choice, self._list):
+            found = part(node)
+            if found is not None:
+                return found
+        raise invalid(self.text)
+
+    def _literal(self, node: ast.expr) -> _Evaluate | None:
+        match node:
+            case ast.Constant(value=value) if value is None or isinstance(value, bool | int | float | str):
+                return lambda _: value
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return _applied(operator.neg, [self.evaluator(operand)])
+        return None
+
+    def _operation(self, node: ast.expr) -> _Evaluate | None:
+        """A function, arithmetic, or a comparison."""
+        match node:
+            case ast.Call(func=ast.Name(id=function), args=arguments, keywords=[]) if function in _FUNCTIONS:
+                return _applied(_FUNCTIONS[function], [self.evaluator(a) for a in arguments])
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                return _combined(_ARITHMETIC[type(op)], self.evaluator(left), self.evaluator(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
+                return _combined(_COMPARISONS[type(op)], self.evaluator(left), self.evaluator(right))
+            case ast.Subscript(value=owner, slice=index):
+                return _combined(operator.getitem, self.evaluator(owner), self.evaluator(index))
+        return None
+
+    def _choice(self, node: ast.expr) -> _Evaluate | None:
+        """What is decided by the truth of a part."""
+        match node:
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                asked, then, otherwise = map(self.evaluator, (test, body, orelse))
+                return lambda values: then(values) if asked(values) else otherwise(values)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return _applied(operator.not_, [self.evaluator(operand)])
+            case ast.BoolOp(op=junction, values=operands):
+                parts = [self.evaluator(operand) for operand in operands]
+                combine = all if isinstance(junction, ast.And) else any
+                return lambda values: combine(part(values) for part in parts)
+        return None
+
+    def _list(self, node: ast.expr) -> _Evaluate | None:
+        """A tuple, which is what a list is among the values of fields."""
+        match node:
+            case ast.ListComp(
+                elt=element, generators=[ast.comprehension(target=ast.Name(id=slot), iter=over, ifs=[])]
+            ):
+                inside = _Parser(self.text, set())
+                item, items_of = inside.evaluator(element), self.evaluator(over)
+                self.names.update(inside.names - {slot})
+                return _each(item, slot, items_of)
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                members = [self.evaluator(element) for element in elements]
+                return lambda values: tuple(member(values) for member in members)
+        return None
+
+
+def _applied(function: Callable[..., object], arguments: list[_Evaluate]) -> _Evaluate:
+    return lambda values: function(*(argument(values) for argument in arguments))
+
+
+def _combined(function: Callable[..., object], left: _Evaluate, right: _Evaluate) -> _Evaluate:
+    return lambda values: function(left(values), right(values))
+
+
+def _each(item: _Evaluate, slot: str, items_of: _Evaluate) -> _Evaluate:
+    """`[item for slot in items]`."""
+    return lambda values: tuple(item({**values, slot: index}) for index in items_of(values))

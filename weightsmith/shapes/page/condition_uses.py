@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from weightsmith.shapes.page.expression import Condition, Value
+    from weightsmith.shapes.page.condition import Condition
+    from weightsmith.shapes.page.value import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _compared(node: ast.Compare) -> list[tuple[str, Reading]]:
 def _constants(nodes: Iterable[ast.expr]) -> frozenset[Value]:
     found: set[Value] = set()
     for node in nodes:
-        if isinstance(node, ast.Constant) and node.value is not None:
+        if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float | str):
             found.add(node.value)
         elif isinstance(node, ast.List | ast.Tuple):
             found |= _constants(node.elts)

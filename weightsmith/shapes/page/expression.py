@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, reduce
+from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.shapes.page.condition import (
     Condition,
-    Value,
     evaluate_default,
     field_name,
     invalid,
     parse_condition,
     syntax,
 )
+from weightsmith.shapes.page.names import At, Length, look_up
+from weightsmith.shapes.page.value import Untyped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Atom", "Condition", "Floor", "Item", "Limit", "Monomial", "Polynomial", "Value"]
 __all__ += ["evaluate_default", "parse_condition", "parse_polynomial"]
+
+Value = Untyped  # what the learner puts into equations: values as transformers' own config objects hold them
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,9 @@ class Floor:
     numerator: Polynomial
     denominator: Polynomial
 
+    def __str__(self) -> str:
+        return f"(({self.numerator}) // ({self.denominator}))"
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -44,18 +50,32 @@ class Limit:
     function: str
     arguments: tuple[Polynomial, ...]
 
+    def __str__(self) -> str:
+        if self.function == "int" and len(self.arguments) == 2:
+            return "int(({}) / ({}))".format(*self.arguments)
+        return f"{self.function}({', '.join(map(str, self.arguments))})"
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`widths[layer]`: an element of a list field. Once its index is known it is the plain atom "widths[3]"."""
+    """`widths[layer]`: an element of a list field whose index is not known yet; once it is, this is an `At`."""
 
     owner: str
     index: Polynomial
 
+    def __str__(self) -> str:
+        return f"{self.owner}[{self.index}]"
 
-# A config field by its dotted name ("widths[3]" and "len(widths)" stand for what they say), or one of the above.
-Atom = str | Floor | Limit | Item
-Monomial = tuple[Atom, ...]  # a product of atoms, sorted; () is the constant 1
+
+# A plain atom is a name: a config field or a slot by its dotted name, or the two names that know their parts, `At` and
+# `Length`. Config values are kept by names, so only a name can be looked up, or solved for.
+Atom: TypeAlias = str | Floor | Limit | Item
+Monomial: TypeAlias = tuple[Atom, ...]  # a product of atoms, sorted by `_rank`; () is the constant 1
+
+
+def _rank(atom: Atom) -> str:
+    """The order of atoms in a product: what is kept whole first, then names by the alphabet."""
+    return atom if isinstance(atom, str) else repr(atom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +123,7 @@ class Polynomial:
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in other.terms:
-                product = tuple(sorted(left + right, key=str))
+                product = tuple(sorted(left + right, key=_rank))
                 total[product] = total.get(product, 0) + a * b
         return Polynomial.of(total)
 
@@ -113,8 +133,11 @@ class Polynomial:
             return Polynomial.constant(a // b)
         return Polynomial.of({(Floor(self, other),): 1})
 
-    def substitute(self, values: Mapping[str, Value]) -> Polynomial:
-        """The same polynomial with every field in `values` replaced by its number."""
+    def substitute(self, values: Mapping[str, object]) -> Polynomial:
+        """The same polynomial with every name in `values` replaced by its number.
+
+        values: by names; what is no number there (a list, a word, null) stays a name.
+        """
         total: dict[Monomial, int] = {}
         for monomial, c in self.terms:
             rest: list[Atom] = []
@@ -124,7 +147,7 @@ class Polynomial:
                     c *= known
                 else:
                     rest.append(known)
-            key = tuple(sorted(rest, key=str))
+            key = tuple(sorted(rest, key=_rank)) if len(rest) > 1 else tuple(rest)
             total[key] = total.get(key, 0) + c
         return Polynomial.of(total)
 
@@ -136,21 +159,28 @@ class Polynomial:
             return self.terms[0][1]
         return None
 
+    def at(self, values: Mapping[str, object]) -> int | None:
+        """The value with the given values put in; None where they do not determine it."""
+        try:
+            return self.substitute(values).known()
+        except (OverflowError, ValueError):  # a fraction that is too large to be rounded
+            return None
+
     def __str__(self) -> str:
         pieces = []
         for monomial, c in self.terms:
-            factors = [_atom_text(atom) for atom in monomial]
+            factors = [str(atom) for atom in monomial]
             if abs(c) != 1 or not factors:
                 factors.insert(0, str(abs(c)))
             pieces.append(("- " if c < 0 else "+ ") + " * ".join(factors))
         return " ".join(pieces).removeprefix("+ ") or "0"
 
 
-def _atom_value(atom: Atom, values: Mapping[str, Value]) -> int | Atom:
+def _atom_value(atom: Atom, values: Mapping[str, object]) -> int | Atom:
     match atom:
         case str():
-            value = _look_up(atom, values)
-            return atom if value is None or isinstance(value, str | list | tuple | dict) else int(value)
+            value = look_up(atom, values)
+            return int(value) if isinstance(value, int | float) else atom
         case Floor(numerator=over, denominator=under):
             numerator, denominator = over.substitute(values), under.substitute(values)
             known = numerator.floor_divided_by(denominator).known()
@@ -158,13 +188,9 @@ def _atom_value(atom: Atom, values: Mapping[str, Value]) -> int | Atom:
         case Item(owner=owner, index=index):
             position = index.substitute(values)
             number = position.known()
-            return Item(owner, position) if number is None else _atom_value(f"{owner}[{number}]", values)
-        case Limit(function="int", arguments=(product,)):
-            exact = _exact(product, values)
-            return atom if exact is None else int(exact)
-        case Limit(function="int", arguments=(over, under)):
-            exact, divisor = _exact(over, values), _exact(under, values)
-            return int(exact / divisor) if exact is not None and divisor else atom
+            return Item(owner, position) if number is None else _atom_value(At(owner, number), values)
+        case Limit(function="int"):
+            return _rounded(atom, values)
         case Limit(function=function, arguments=arguments):
             parts = tuple(argument.substitute(values) for argument in arguments)
             numbers = [number for part in parts if (number := part.known()) is not None]
@@ -173,28 +199,24 @@ def _atom_value(atom: Atom, values: Mapping[str, Value]) -> int | Atom:
             return min(numbers) if function == "min" else max(numbers)
 
 
-def _look_up(atom: str, values: Mapping[str, Value]) -> Value:
-    """The value of a field, or of "widths[3]" and "len(widths)" where the list is known."""
-    if atom in values:
-        return values[atom]
-    if atom.endswith("]"):
-        owner, _, index = atom[:-1].partition("[")
-        items = values.get(owner)
-        known = isinstance(items, list | tuple) and -len(items) <= int(index) < len(items)
-        return items[int(index)] if known else None  # type: ignore[index]
-    if atom.startswith("len("):
-        items = values.get(atom[4:-1])
-        return len(items) if isinstance(items, list | tuple) else None
-    return None
+def _rounded(atom: Limit, values: Mapping[str, object]) -> int | Limit:
+    """`int(a)` or `int(a / b)`, which stays whole until everything in it is known: a part of it may be a fraction."""
+    exact = [_exact(argument, values) for argument in atom.arguments]
+    match exact:
+        case [float(product)]:
+            return int(product)
+        case [float(over), float(under)] if under:
+            return int(over / under)
+    return atom
 
 
-def _exact(product: Polynomial, values: Mapping[str, Value]) -> float | None:
+def _exact(product: Polynomial, values: Mapping[str, object]) -> float | None:
     """The value before rounding, None while a field of it is not known."""
     total = 0.0
     for monomial, c in product.terms:
         term: float = c
         for atom in monomial:
-            value = _look_up(atom, values) if isinstance(atom, str) else _atom_value(atom, values)
+            value = look_up(atom, values) if isinstance(atom, str) else _atom_value(atom, values)
             if not isinstance(value, int | float):
                 return None
             term *= value
@@ -202,62 +224,75 @@ def _exact(product: Polynomial, values: Mapping[str, Value]) -> float | None:
     return total
 
 
-def _atom_text(atom: Atom) -> str:
-    match atom:
-        case str():
-            return atom
-        case Floor():
-            return f"(({atom.numerator}) // ({atom.denominator}))"
-        case Item():
-            return f"{atom.owner}[{atom.index}]"
-        case Limit(function="int", arguments=(over, under)):
-            return f"int(({over}) / ({under}))"
-        case Limit():
-            return f"{atom.function}({', '.join(map(str, atom.arguments))})"
-
-
 @cache
 def parse_polynomial(text: str) -> Polynomial:
     """Raises InvalidPage when the text is not made of + - * // ** n, min max int( / ) len [], integers, fields."""
-    return _polynomial(syntax(text), text)
+    found = _polynomial(syntax(text))
+    if found is None:
+        raise invalid(text)
+    return found
 
 
-def _polynomial(node: ast.expr, text: str) -> Polynomial:
+def _polynomial(node: ast.expr) -> Polynomial | None:
+    """None for a form that the language does not have."""
     name = field_name(node)
     if name is not None:
-        return Polynomial.of({(name,): 1})
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return Polynomial.constant(node.value)
+        return _single(name)
     match node:
+        case ast.Constant(value=int(number)) if type(number) is int:
+            return Polynomial.constant(number)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return Polynomial.constant(0).plus(_polynomial(operand, text), -1)
-        case ast.Subscript(value=ast.Name() | ast.Attribute() as owner, slice=index) if field_name(owner):
-            position = _polynomial(index, text)
-            known, listed = position.known(), field_name(owner) or ""
-            return Polynomial.of({(Item(listed, position) if known is None else f"{listed}[{known}]",): 1})
-        case ast.Call(func=ast.Name(id="len"), args=[argument], keywords=[]) if field_name(argument):
-            return Polynomial.of({(f"len({field_name(argument)})",): 1})
-        case ast.Call(func=ast.Name(id="int"), args=[ast.BinOp(op=ast.Div()) as quotient], keywords=[]):
-            sides = _polynomial(quotient.left, text), _polynomial(quotient.right, text)
-            return Polynomial.of({(Limit("int", sides),): 1})
-        case ast.Call(func=ast.Name(id="min" | "max" | "int" as function), args=arguments, keywords=[]):
-            if len(arguments) == (1 if function == "int" else 2):
-                parts = tuple(_polynomial(argument, text) for argument in arguments)
-                return Polynomial.of({(Limit(function, parts),): 1})
-    if isinstance(node, ast.BinOp):
-        left, right = _polynomial(node.left, text), _polynomial(node.right, text)
-        match node.op:
-            case ast.Add():
-                return left.plus(right)
-            case ast.Sub():
-                return left.plus(right, -1)
-            case ast.Mult():
-                return left.times(right)
-            case ast.FloorDiv():
-                return left.floor_divided_by(right)
-            case ast.Pow() if right.known() in (2, 3, 4):
-                power = left
-                for _ in range((right.known() or 1) - 1):
-                    power = power.times(left)
-                return power
-    raise invalid(text)
+            positive = _polynomial(operand)
+            return None if positive is None else Polynomial.constant(0).plus(positive, -1)
+        case ast.Subscript(value=ast.Name() | ast.Attribute() as owner, slice=index):
+            return _item(field_name(owner), _polynomial(index))
+        case ast.Call(func=ast.Name(id=function), args=arguments, keywords=[]):
+            return _call(function, arguments)
+        case ast.BinOp(left=left, op=operator, right=right):
+            a, b = _polynomial(left), _polynomial(right)
+            return None if a is None or b is None else _operation(operator, a, b)
+    return None
+
+
+def _single(atom: Atom) -> Polynomial:
+    return Polynomial.of({(atom,): 1})
+
+
+def _item(owner: str | None, index: Polynomial | None) -> Polynomial | None:
+    if owner is None or index is None:
+        return None
+    known = index.known()
+    return _single(Item(owner, index) if known is None else At(owner, known))
+
+
+def _call(function: str, arguments: list[ast.expr]) -> Polynomial | None:
+    match function, arguments:
+        case "len", [argument]:
+            listed = field_name(argument)
+            return None if listed is None else _single(Length(listed))
+        case "int", [ast.BinOp(left=over, op=ast.Div(), right=under)]:
+            return _limit("int", [over, under])
+        case ("int", [_]) | ("min" | "max", [_, _]):
+            return _limit(function, arguments)
+    return None
+
+
+def _limit(function: str, arguments: list[ast.expr]) -> Polynomial | None:
+    parts = [part for argument in arguments if (part := _polynomial(argument)) is not None]
+    return _single(Limit(function, tuple(parts))) if len(parts) == len(arguments) else None
+
+
+def _operation(operator: ast.operator, left: Polynomial, right: Polynomial) -> Polynomial | None:
+    exponent = right.known() or 0
+    match operator:
+        case ast.Add():
+            return left.plus(right)
+        case ast.Sub():
+            return left.plus(right, -1)
+        case ast.Mult():
+            return left.times(right)
+        case ast.FloorDiv():
+            return left.floor_divided_by(right)
+        case ast.Pow() if exponent in (2, 3, 4):
+            return reduce(Polynomial.times, [left] * exponent)
+    return None

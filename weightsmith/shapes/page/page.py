@@ -14,29 +14,59 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 
 from weightsmith.errors import InvalidPage
 from weightsmith.shapes.page.expression import (
     Condition,
     Polynomial,
-    Value,
     evaluate_default,
     parse_condition,
     parse_polynomial,
 )
+from weightsmith.shapes.page.names import owner_of
 from weightsmith.shapes.page.spellings import Spelling
+from weightsmith.shapes.page.value import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.page.value import Value
+
 CATALOG = Path(__file__).parent.parent / "catalog"
 _SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
 _COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
-_DIGITS = re.compile(r"\d+")
+# An index in a tensor's name is written in ASCII digits. Python's \d, which takes those of every script, would read an
+# index into a name that no framework writes.
+DIGITS = re.compile(r"[0-9]+")
+_INDEX = r"(0|[1-9][0-9]*)"
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
-Divisors = tuple[tuple[Polynomial, str], ...]
+Divisors: TypeAlias = tuple[tuple[Polynomial, str], ...]
+
+
+class PageDocument(TypedDict, total=False):
+    """A page as its JSON file has it; docs/families.md describes the keys."""
+
+    model_type: str
+    architectures: list[str]
+    source: str
+    custom_code: bool
+    fields: dict[str, Json]
+    unverifiable: dict[str, Json]
+    rules: list[str]
+    computed: dict[str, str]
+    lists: dict[str, str]
+    tensors: dict[str, str | list[str]]
+    optional: dict[str, str | list[str]]
+    layouts: dict[str, dict[str, str | list[str]]]
+    copies: dict[str, str]
+    choices: dict[str, list[Json]]
+    base: dict[str, Json]
+    unexpressed: dict[str, str]
+    spellings: list[dict[str, str]]
+    aliases: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +87,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class TensorPattern:
     """All tensors of one role. `required` False: its absence says nothing (old buffers).
 
     `copy_of` names the tensor that this one repeats when its condition does not hold (a tied head that was
@@ -77,13 +107,15 @@ class Pattern:
         return text_key(self.text)
 
     def name(self, indices: tuple[int, ...]) -> str:
+        """The tensor's name with one index in each slot."""
         pieces = [self.literals[0]]
         for index, literal in zip(indices, self.literals[1:], strict=True):
             pieces += [str(index), literal]
         return "".join(pieces)
 
     def regex(self) -> re.Pattern[str]:
-        return re.compile(r"(0|[1-9]\d*)".join(re.escape(literal) for literal in self.literals))
+        """Matches exactly the names that `name` makes, with one group for each slot."""
+        return re.compile(_INDEX.join(re.escape(literal) for literal in self.literals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +127,7 @@ class Field:
     expression: str | None
 
     def default(self, values: Mapping[str, Value]) -> Value:
+        """The class default in a config with these values; None where it is computed from ones that are unknown."""
         return self.value if self.expression is None else evaluate_default(self.expression, values)
 
 
@@ -111,7 +144,7 @@ class Page:
     """One family. `layouts` are the ways it is stored on disk: alternatives with the same fields.
 
     custom_code: the reference implementation travels with checkpoints instead of lying in transformers.
-    rules: what every valid config obeys. lists: config lists whose length the fields determine. unverifiable:
+    rules: what holds in every valid config. lists: config lists whose length the fields determine. unverifiable:
     fields that no shape depends on, with their class defaults. choices: every value that the implementation
     accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
     unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why. spellings:
@@ -128,22 +161,23 @@ class Page:
     rules: tuple[Condition, ...]
     computed: Mapping[str, Computed]
     lists: Mapping[str, Polynomial]
-    layouts: Mapping[str, tuple[Pattern, ...]]
+    layouts: Mapping[str, tuple[TensorPattern, ...]]
     choices: Mapping[str, tuple[Value, ...]]
-    base: Mapping[str, Value]
+    base: JsonObject
     unexpressed: Mapping[str, str]
     spellings: tuple[Spelling, ...]
     aliases: Mapping[str, str]
 
     @property
     def divisors(self) -> Divisors:
-        """The rules of the form `polynomial % field == 0`: they spare the solver most of its search."""
+        """(polynomial, field) of each rule `polynomial % field == 0`: they spare the solver most of its search."""
         found = (_DIVISOR.fullmatch(rule.text) for rule in self.rules)
         return tuple((parse_polynomial(rule[1]), rule[2]) for rule in found if rule)
 
 
 def name_key(name: str) -> str:
-    return _DIGITS.sub("#", name)
+    """A tensor's name with every run of digits as `#`."""
+    return DIGITS.sub("#", name)
 
 
 def text_key(text: str) -> str:
@@ -168,9 +202,10 @@ def catalog_types() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in CATALOG.glob("*.json")))
 
 
-def parse_page(data: Mapping[str, Any]) -> Page:
+def parse_page(document: JsonObject) -> Page:
     """The page that a JSON object describes; docs/families.md describes the keys. Raises InvalidPage."""
-    copies: Mapping[str, str] = data.get("copies", {})
+    data = cast("PageDocument", document)
+    copies = data.get("copies", {})
     shared = _patterns(data.get("tensors", {}), copies, required=True)
     shared += _patterns(data.get("optional", {}), copies, required=False)
     layouts = {
@@ -182,12 +217,12 @@ def parse_page(data: Mapping[str, Any]) -> Page:
         source=data.get("source", ""),
         custom_code=bool(data.get("custom_code", False)),
         fields={name: _field(name, default) for name, default in data.get("fields", {}).items()},
-        unverifiable=dict(data.get("unverifiable", {})),
+        unverifiable={name: freeze(value) for name, value in data.get("unverifiable", {}).items()},
         rules=tuple(parse_condition(text) for text in data.get("rules", ())),
         computed={name: _computed(text) for name, text in data.get("computed", {}).items()},
         lists={name: parse_polynomial(text) for name, text in data.get("lists", {}).items()},
         layouts=layouts or {"": shared},
-        choices={name: tuple(values) for name, values in data.get("choices", {}).items()},
+        choices={name: tuple(map(freeze, values)) for name, values in data.get("choices", {}).items()},
         base=dict(data.get("base", {})),
         unexpressed=dict(data.get("unexpressed", {})),
         spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
@@ -197,10 +232,10 @@ def parse_page(data: Mapping[str, Any]) -> Page:
     return page
 
 
-def _field(name: str, default: Value) -> Field:
+def _field(name: str, default: Json) -> Field:
     if isinstance(default, str) and default.startswith("="):
         return Field(name, None, default[1:].strip())
-    return Field(name, default, None)
+    return Field(name, freeze(default), None)
 
 
 def _computed(text: str) -> Computed:
@@ -213,13 +248,13 @@ def _computed(text: str) -> Computed:
 
 def _patterns(
     equations: Mapping[str, str | list[str]], copies: Mapping[str, str], *, required: bool
-) -> tuple[Pattern, ...]:
+) -> tuple[TensorPattern, ...]:
     return tuple(
         _pattern(text, shape, copies.get(text), required=required) for text, shape in equations.items()
     )
 
 
-def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, required: bool) -> Pattern:
+def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, required: bool) -> TensorPattern:
     slots: list[Slot] = []
     literals: list[str] = []
     end = 0
@@ -229,7 +264,7 @@ def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, require
         end = found.end()
     literals.append(text[end:])
     variants = tuple(_variant(shape) for shape in ([shapes] if isinstance(shapes, str) else shapes))
-    return Pattern(text, tuple(literals), tuple(slots), variants, required, copy_of)
+    return TensorPattern(text, tuple(literals), tuple(slots), variants, required, copy_of)
 
 
 def _variant(text: str) -> Variant:
@@ -260,13 +295,8 @@ def _check_names(page: Page) -> None:
 
 
 def _refuse_unknown(page: Page, where: str, names: Iterable[str]) -> None:
-    unknown = sorted({_owner(name) for name in names} - set(page.fields) - set(page.unverifiable))
+    unknown = sorted({owner_of(name) for name in names} - set(page.fields) - set(page.unverifiable))
     if unknown:
         raise InvalidPage(
             f"page {page.model_type}", f"{where!r} uses {', '.join(unknown)}", "declare it under `fields`"
         )
-
-
-def _owner(name: str) -> str:
-    """The field behind "widths[3]" and "len(widths)"."""
-    return name.removeprefix("len(").removesuffix(")").partition("[")[0]

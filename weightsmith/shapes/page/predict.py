@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from weightsmith.shapes.page.expression import Value
-    from weightsmith.shapes.page.page import Pattern, Variant
+    from weightsmith.shapes.page.page import TensorPattern, Variant
+    from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
 
 
-def predict(patterns: Iterable[Pattern], values: Mapping[str, Value]) -> dict[str, tuple[int, ...]]:
+def predict(patterns: Iterable[TensorPattern], values: Mapping[str, Value]) -> dict[str, tuple[int, ...]]:
     """Name → shape of every tensor that a checkpoint with these field values must have."""
     return {
         pattern.name(indices): shape_of(variant, shape_values(pattern, variant, indices, values))
@@ -26,7 +26,7 @@ def predict(patterns: Iterable[Pattern], values: Mapping[str, Value]) -> dict[st
 
 
 def shape_values(
-    pattern: Pattern, variant: Variant, indices: Indices, values: Mapping[str, Value]
+    pattern: TensorPattern, variant: Variant, indices: Indices, values: Mapping[str, Value]
 ) -> Mapping[str, Value]:
     """The field values, with the indices where the shape reads them (`widths[layer]`)."""
     slots = {slot.name for slot in pattern.slots}
@@ -34,7 +34,7 @@ def shape_values(
     return with_indices(pattern, indices, values) if read else values
 
 
-def index_range(pattern: Pattern, values: Mapping[str, Value]) -> Iterator[Indices]:
+def index_range(pattern: TensorPattern, values: Mapping[str, Value]) -> Iterator[Indices]:
     """Every combination of indices that the pattern's slots run over; one empty one for a plain name."""
     names = {slot.name for slot in pattern.slots}
     if not any(names & slot.count.fields() for slot in pattern.slots):
@@ -42,7 +42,7 @@ def index_range(pattern: Pattern, values: Mapping[str, Value]) -> Iterator[Indic
     return _nested_range(pattern, (), values)
 
 
-def _nested_range(pattern: Pattern, outer: Indices, values: Mapping[str, Value]) -> Iterator[Indices]:
+def _nested_range(pattern: TensorPattern, outer: Indices, values: Mapping[str, Value]) -> Iterator[Indices]:
     """For slots that count by an outer one: `{stage:len(depths)}.blocks.{block:depths[stage]}`."""
     if len(outer) == len(pattern.slots):
         yield outer
@@ -52,12 +52,12 @@ def _nested_range(pattern: Pattern, outer: Indices, values: Mapping[str, Value])
         yield from _nested_range(pattern, (*outer, index), values)
 
 
-def slot_size(pattern: Pattern, position: int, values: Mapping[str, Value]) -> int:
+def slot_size(pattern: TensorPattern, position: int, values: Mapping[str, Value]) -> int:
     """How many values a slot takes; 0 while the fields that it counts by are not known."""
-    return max(0, pattern.slots[position].count.substitute(values).known() or 0)
+    return max(0, pattern.slots[position].count.at(values) or 0)
 
 
-def active_variant(pattern: Pattern, indices: Indices, values: Mapping[str, Value]) -> Variant | None:
+def active_variant(pattern: TensorPattern, indices: Indices, values: Mapping[str, Value]) -> Variant | None:
     """The shape that the tensor at `indices` has, None when it does not exist."""
     if len(pattern.variants) == 1 and pattern.variants[0].condition is None:
         return pattern.variants[0]
@@ -65,22 +65,17 @@ def active_variant(pattern: Pattern, indices: Indices, values: Mapping[str, Valu
     return next((variant for variant in pattern.variants if exists(variant, environment)), None)
 
 
-def with_indices(pattern: Pattern, indices: Indices, values: Mapping[str, Value]) -> dict[str, Value]:
+def with_indices(pattern: TensorPattern, indices: Indices, values: Mapping[str, Value]) -> dict[str, Value]:
     """The field values and, under the slots' names, the indices: what a condition is tested on."""
     return {**values, **dict(zip((slot.name for slot in pattern.slots), indices, strict=True))}
 
 
 def exists(variant: Variant, environment: Mapping[str, Value]) -> bool:
-    """Whether the variant's condition holds; one that reads what is not known does not."""
-    if variant.condition is None:
-        return True
-    try:
-        return variant.condition.holds(environment)
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
-        return False
+    """Whether the variant's condition holds; one that `environment` does not decide does not."""
+    return variant.condition is None or variant.condition.truth(environment) is True
 
 
 def shape_of(variant: Variant, values: Mapping[str, Value]) -> tuple[int, ...]:
     """The axes in numbers; -1 for one whose fields are not all known."""
-    known = (axis.substitute(values).known() for axis in variant.shape)
-    return tuple(-1 if size is None else size for size in known)
+    sizes = (axis.at(values) for axis in variant.shape)
+    return tuple(-1 if size is None else size for size in sizes)

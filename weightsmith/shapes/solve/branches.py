@@ -1,4 +1,4 @@
-"""Shapes that depend on flags: every way that the flags could be, solved on its own, and the answers compared.
+"""Shapes that depend on flags: every way that the flags could be, solved on its own, and the solutions compared.
 
 A flag that two shapes of a tensor leave open makes two sets of equations. What the weights prove is what
 follows from every set that has a solution.
@@ -18,24 +18,24 @@ from weightsmith.shapes.solve.presence import Group
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.ratios import settle_ratios
 from weightsmith.shapes.solve.relations import Pool, choose, from_component, from_group, join
-from weightsmith.shapes.solve.rule_repair import broken_rules, obey
+from weightsmith.shapes.solve.rule_repair import broken_rules, repair_by_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact
 
 # Sets of equations that are tried; beyond it nothing is claimed of the fields that they share.
 MAX_SCENARIOS = 64
 # Answers, the cheapest first, in which flags are turned when they do not explain everything.
-MAX_MENDED = 8
+MAX_TURNED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Solution:
     """The config that explains the weights at the least cost, and how certain each field of it is.
 
     values: every field of the page. options: per field all values that explain the weights, empty when they
@@ -67,76 +67,80 @@ def explain(
     base: Mapping[str, Value],
     groups: Sequence[Group],
     stated: Stated,
-    holds: Callable[[Mapping[str, Value]], bool],
+    explains: Callable[[Mapping[str, Value]], bool],
     *,
     exactly: bool = False,
-) -> tuple[Answer, list[Fact]]:
-    """The best answer over all scenarios, and the facts that it rests on.
+) -> tuple[Solution, list[Fact]]:
+    """The best solution over all scenarios, and the facts that it rests on.
 
-    facts: the equations that hold whatever the flags are; base: what follows from them. holds: whether a config
-    predicts every tensor, which rounded equations leave open. exactly: raises Contradiction where no answer
+    facts: the equations that hold whatever the flags are; base: what follows from them. explains: whether a config
+    predicts every tensor, which rounded equations leave open. exactly: raises Contradiction where no solution
     explains everything, instead of giving the nearest one.
     """
     scenarios = list(islice(_scenarios(roles, groups, base, stated), MAX_SCENARIOS + 1))
-    answers: list[tuple[Answer, list[Fact]]] = []
+    solutions: list[tuple[Solution, list[Fact]]] = []
     for scenario in scenarios[:MAX_SCENARIOS]:
         found = _solve_scenario(scenario, roles, facts, stated, strict=True)
         if found is not None:
-            answers.append(found)
-    if not answers and exactly:
+            solutions.append(found)
+    if not solutions and exactly:
         raise Contradiction
-    if not answers:
+    if not solutions:
         found = _solve_scenario(scenarios[0], roles, facts, stated, strict=False)
         return found or (_settle(scenarios[0], list(facts), stated, strict=False), list(facts))
     # What the reference implementation refuses is no reading of the weights while there is another one.
-    valid = [pair for pair in answers if not pair[0].broken]
-    answers = sorted(valid or answers, key=lambda pair: pair[0].cost)
-    best, its_facts = answers[0]
-    if len(answers) > 1 or any(group.loose for group in groups):
-        best, its_facts = _right(answers, holds, stated) or answers[0]
-        answers = [(best, its_facts), *(pair for pair in answers if pair[0] is not best)]
-    if len(answers) == 1 and len(scenarios) <= MAX_SCENARIOS:
+    valid = [pair for pair in solutions if not pair[0].broken]
+    solutions = sorted(valid or solutions, key=lambda pair: pair[0].cost)
+    best, its_facts = solutions[0]
+    if len(solutions) > 1 or any(group.loose for group in groups):
+        best, its_facts = _cheapest_proven(solutions, explains, stated) or solutions[0]
+        solutions = [(best, its_facts), *(pair for pair in solutions if pair[0] is not best)]
+    if len(solutions) == 1 and len(scenarios) <= MAX_SCENARIOS:
         return best, its_facts
-    return _common(best, [a for a, _ in answers], len(scenarios) <= MAX_SCENARIOS, base), its_facts
+    return _over_all_scenarios(
+        best, [a for a, _ in solutions], len(scenarios) <= MAX_SCENARIOS, base
+    ), its_facts
 
 
-def _right(
-    answers: Sequence[tuple[Answer, list[Fact]]],
-    holds: Callable[[Mapping[str, Value]], bool],
+def _cheapest_proven(
+    solutions: Sequence[tuple[Solution, list[Fact]]],
+    explains: Callable[[Mapping[str, Value]], bool],
     stated: Stated,
-) -> tuple[Answer, list[Fact]] | None:
-    """The cheapest answer that explains everything, as it is or with one flag turned. answers: cheapest first."""
-    best: tuple[Answer, list[Fact]] | None = None
-    for place, (answer, facts) in enumerate(answers):
-        if best is not None and best[0].cost <= answer.cost:
+) -> tuple[Solution, list[Fact]] | None:
+    """The cheapest solution that explains everything, as it is or with one flag turned. solutions: cheapest first."""
+    best: tuple[Solution, list[Fact]] | None = None
+    for place, (solution, facts) in enumerate(solutions):
+        if best is not None and best[0].cost <= solution.cost:
             break
-        right: Answer | None = answer
-        if not holds(answer.values):
-            right = _mended(answer, holds, stated) if place < MAX_MENDED else None
-        if right is not None and (best is None or right.cost < best[0].cost):
-            best = right, facts
+        proven: Solution | None = solution
+        if not explains(solution.values):
+            proven = _with_flag_turned(solution, explains, stated) if place < MAX_TURNED else None
+        if proven is not None and (best is None or proven.cost < best[0].cost):
+            best = proven, facts
     return best
 
 
-def _mended(answer: Answer, holds: Callable[[Mapping[str, Value]], bool], stated: Stated) -> Answer | None:
-    """The answer with the one flag turned that makes it explain everything.
+def _with_flag_turned(
+    solution: Solution, explains: Callable[[Mapping[str, Value]], bool], stated: Stated
+) -> Solution | None:
+    """The solution with the one flag turned that makes it explain everything.
 
     A list that shapes decide is left to them, and what presence says of it together with a flag is then only proven.
     """
-    for name, value in answer.values.items():
+    for name, value in solution.values.items():
         if name not in stated.page.fields or not isinstance(value, bool):
             continue
-        turned = {**answer.values, name: not value}
-        if holds(turned):
-            options, cheapest = {**answer.options, name: ()}, {**answer.cheapest, name: (not value,)}
-            cost = answer.cost + stated.cost([name], turned) - stated.cost([name], answer.values)
-            return Answer(turned, options, cheapest, answer.partners, cost, answer.broken)
+        turned = {**solution.values, name: not value}
+        if explains(turned):
+            options, cheapest = {**solution.options, name: ()}, {**solution.cheapest, name: (not value,)}
+            cost = solution.cost + stated.cost([name], turned) - stated.cost([name], solution.values)
+            return Solution(turned, options, cheapest, solution.partners, cost, solution.broken)
     return None
 
 
 def _solve_scenario(
     scenario: _Scenario, roles: Sequence[Role], facts: Sequence[Fact], stated: Stated, *, strict: bool
-) -> tuple[Answer, list[Fact]] | None:
+) -> tuple[Solution, list[Fact]] | None:
     """None when its equations contradict each other."""
     more = chosen_facts(roles, scenario.settings)
     if more is None and strict:
@@ -168,7 +172,7 @@ def _scenarios(
             kinds.setdefault(_signature(concerned, {**completed, **settings}), []).append(number)
         parts.append(
             [
-                (dict(zip(group.fields, group.explanations[n[0]], strict=True)), _cut(group, n))
+                (dict(zip(group.fields, group.explanations[n[0]], strict=True)), _restricted(group, n))
                 for n in kinds.values()
             ]
         )
@@ -208,7 +212,7 @@ def _signature(roles: Sequence[Role], settings: Mapping[str, Value]) -> object:
     return tuple(taken)
 
 
-def _cut(group: Group, numbers: Sequence[int]) -> Group:
+def _restricted(group: Group, numbers: Sequence[int]) -> Group:
     return Group(
         group.fields,
         tuple(group.explanations[n] for n in numbers),
@@ -219,7 +223,7 @@ def _cut(group: Group, numbers: Sequence[int]) -> Group:
     )
 
 
-def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, strict: bool) -> Answer:
+def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, strict: bool) -> Solution:
     """Takes the cheapest solution of every pool that is still open. Raises Contradiction (strict only)."""
     certain = _certain(scenario.groups)
     hints = {**stated.completed(), **scenario.settings}
@@ -251,8 +255,8 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
     cost += stated.cost(settled, values)
     broken = broken_rules(stated.page, values)
     values = complete(stated, values)
-    obey(values, options, cheapest, stated)
-    return Answer(values, options, cheapest, partners, cost + stated.list_cost(values), broken)
+    repair_by_rules(values, options, cheapest, stated)
+    return Solution(values, options, cheapest, partners, cost + stated.list_cost(values), broken)
 
 
 def _certain(groups: Sequence[Group]) -> dict[str, int]:
@@ -271,19 +275,21 @@ def complete(stated: Stated, values: Mapping[str, Value]) -> dict[str, Value]:
     for name, computed in page.computed.items():
         guard = computed.when_configured
         if stated.config is None or guard is None or stated.has(guard):
-            whole[name] = computed.value.substitute(whole).known()
+            whole[name] = computed.value.at(whole)
     return whole
 
 
-def _common(best: Answer, answers: Sequence[Answer], all_tried: bool, base: Mapping[str, Value]) -> Answer:
-    """The best answer with the options of all: a field is certain only if every scenario says the same."""
+def _over_all_scenarios(
+    best: Solution, solutions: Sequence[Solution], all_tried: bool, base: Mapping[str, Value]
+) -> Solution:
+    """The best solution with the options of all: a field is certain only if every scenario says the same."""
     options: dict[str, tuple[Value, ...]] = {}
-    for field in dict.fromkeys(name for answer in answers for name in answer.options):
-        lists = [answer.options.get(field, ()) for answer in answers]
+    for field in dict.fromkeys(name for solution in solutions for name in solution.options):
+        lists = [solution.options.get(field, ()) for solution in solutions]
         known = all(lists) and (all_tried or field in base)
         options[field] = tuple(distinct(v for values in lists for v in values)) if known else ()
     cheapest = {field: best.cheapest.get(field, ()) for field in options}
-    tied = [a for a in answers if a.cost == best.cost]
+    tied = [a for a in solutions if a.cost == best.cost]
     for field in cheapest:
         cheapest[field] = tuple(distinct(v for a in tied for v in a.cheapest.get(field, ())))
-    return Answer(best.values, options, cheapest, best.partners, best.cost, best.broken)
+    return Solution(best.values, options, cheapest, best.partners, best.cost, best.broken)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from weightsmith.shapes.given.config import freeze
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from weightsmith.shapes.page.condition_uses import Reading
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
 # How far an index may run before numbers are tried only at the boundaries that the conditions name.
@@ -21,13 +19,13 @@ MAX_COUNTED = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A word or number that no condition names: stands for all of them, so that none of them is claimed."""
+    """Stands for every word or number that no condition names, so that none of them is claimed."""
 
     def __repr__(self) -> str:
         return "another value"
 
 
-OTHER = Other()
+OTHER = cast("Value", Other())  # tried like a value, and never the value of a config
 
 
 def domain(
@@ -74,8 +72,10 @@ def kinds(field: str, page: Page, reading: Reading, stated: Value) -> list[Value
         return [False, True]
     default = page.fields[field].value
     if page.fields[field].expression is not None:
-        default = [c for c in choices_of(page, field) if repr(c) in (page.fields[field].expression or "")]
-    own = [item for items in (stated, default) if isinstance(items, list | tuple) for item in items]
+        default = tuple(
+            c for c in choices_of(page, field) if repr(c) in (page.fields[field].expression or "")
+        )
+    own = [item for items in (stated, default) if isinstance(items, tuple) for item in items]
     choices = choices_of(page, field)
     constants = sorted(reading.constants, key=str)
     if any(isinstance(v, str) for v in (*own, *constants)):
@@ -91,8 +91,7 @@ def kinds(field: str, page: Page, reading: Reading, stated: Value) -> list[Value
 
 def choices_of(page: Page, field: str) -> Sequence[Value]:
     """All values that the implementation accepts, where the page knows them."""
-    declared: Mapping[str, Sequence[Value]] = getattr(page, "choices", {})
-    return declared.get(field, ())
+    return page.choices.get(field, ())
 
 
 def _negative(value: Value) -> bool:
@@ -103,6 +102,5 @@ def distinct(values: Iterable[Value]) -> list[Value]:
     """In order, each once; 0 and False, 1 and True are different values."""
     kept: dict[tuple[type, Value], Value] = {}
     for value in values:
-        frozen = freeze(value)
-        kept.setdefault((type(frozen), frozen), frozen)
+        kept.setdefault((type(value), value), value)
     return list(kept.values())

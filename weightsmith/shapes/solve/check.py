@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.shapes.given.roles import Matching, Role
-    from weightsmith.shapes.page.expression import Value
-    from weightsmith.shapes.page.page import Pattern
+    from weightsmith.shapes.page.page import TensorPattern
+    from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
 # More names than this in one role are no model: a config that states them is not unrolled.
@@ -34,7 +34,11 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """missing: tensors that the config demands and nobody has. unmatched: tensors that it does not predict."""
+    """How a config's prediction differs from what is there.
+
+    missing: tensors that it demands and the checkpoint lacks. unmatched: tensors that it does not predict. misfits:
+    tensors of another shape.
+    """
 
     missing: tuple[str, ...]
     unmatched: tuple[str, ...]
@@ -84,7 +88,7 @@ def _predicted(role: Role, values: Mapping[str, Value]) -> Iterator[tuple[Indice
 
 
 def _choice(
-    pattern: Pattern, indices: Indices, values: Mapping[str, Value]
+    pattern: TensorPattern, indices: Indices, values: Mapping[str, Value]
 ) -> tuple[tuple[int, ...], bool] | None:
     variant = active_variant(pattern, indices, values)
     demanded = variant is not None and pattern.required
@@ -95,7 +99,7 @@ def _choice(
     return shape_of(variant, shape_values(pattern, variant, indices, values)), demanded
 
 
-def _reads(pattern: Pattern, slot: str) -> bool:
+def _reads(pattern: TensorPattern, slot: str) -> bool:
     """Whether existence or shape depends on this slot's index."""
     return any(
         (v.condition is not None and slot in v.condition.names) or any(slot in a.fields() for a in v.shape)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Floor, Limit
+from weightsmith.shapes.page.names import At
 from weightsmith.shapes.page.predict import active_variant
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.propagation import Contradiction, consistent
 from weightsmith.shapes.solve.solver import Solved, solve
 
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Atom, Polynomial, Value
+    from weightsmith.shapes.page.expression import Atom, Polynomial
     from weightsmith.shapes.page.page import Divisors, Page, Variant
+    from weightsmith.shapes.page.value import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class TensorEvidence:
     """One tensor that bears on a field. axis and size are None where its presence alone is the evidence."""
 
     tensor: str
@@ -37,7 +40,7 @@ class Fact:
     polynomial: Polynomial
     size: int
     tensors: int
-    evidence: Evidence
+    evidence: TensorEvidence
 
 
 def count_facts(roles: Iterable[Role]) -> Iterator[Fact]:
@@ -57,7 +60,7 @@ def count_facts(roles: Iterable[Role]) -> Iterator[Fact]:
                 if top > largest.get(count, (-1, ""))[0]:
                     largest[count] = top, first
     for count, (top, name) in largest.items():
-        yield Fact(count, top + 1, 1, Evidence(name, None, top + 1, f"{count} (indices 0 to {top})"))
+        yield Fact(count, top + 1, 1, TensorEvidence(name, None, top + 1, f"{count} (indices 0 to {top})"))
 
 
 def _tops_within(role: Role, place: int, outer: Sequence[int]) -> dict[tuple[int, ...], int]:
@@ -129,7 +132,7 @@ def _axes(
     if len(axes) != len(shape):
         return
     for axis, (polynomial, size) in enumerate(zip(axes, shape, strict=True)):
-        yield Fact(polynomial, size, tensors, Evidence(first, axis, size, variant.texts[axis]))
+        yield Fact(polynomial, size, tensors, TensorEvidence(first, axis, size, variant.texts[axis]))
 
 
 def solve_facts(
@@ -140,7 +143,7 @@ def solve_facts(
     *,
     strict: bool = False,
 ) -> Solved:
-    """Solves what the facts say; where they contradict each other, the majority of tensors speaks.
+    """Solves what the facts say; where they contradict each other, what most tensors say is taken.
 
     hints: what a loader would take, for fields that nothing bounds. strict: raises Contradiction instead of
     taking sides.
@@ -185,8 +188,8 @@ def _solve_greedily(
 
 def _flags(page: Page) -> frozenset[str]:
     single = {name for name, field in page.fields.items() if isinstance(field.value, bool)}
-    lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, list | tuple))
-    items = {f"{n}[{i}]" for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
+    lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, tuple))
+    items = {At(n, i) for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
     return frozenset(single | items)
 
 
@@ -222,9 +225,9 @@ def _rounded(atom: Atom) -> bool:
 def _whole_numbers(hints: Mapping[str, Value] | None) -> dict[str, int]:
     """The numbers, those in lists by their places."""
     named = dict(hints or {})
-    listed = ((k, v) for k, v in named.items() if isinstance(v, list | tuple))
-    named |= {f"{k}[{i}]": item for k, items in listed for i, item in enumerate(items)}
-    return {k: v for k, v in named.items() if isinstance(v, int) and not isinstance(v, bool)}
+    listed = [(name, items) for name, items in named.items() if isinstance(items, tuple)]
+    named |= {At(name, place): item for name, items in listed for place, item in enumerate(items)}
+    return {name: value for name, value in named.items() if is_number(value)}
 
 
 def zeroable_fields(page: Page) -> frozenset[str]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.config import Stated, owner_of
+from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer
 from weightsmith.shapes.given.list_entries import whole_lists
 from weightsmith.shapes.given.roles import match
+from weightsmith.shapes.page.names import owner_of
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.predict import active_variant, slot_size
-from weightsmith.shapes.solve.branches import Answer, explain
+from weightsmith.shapes.solve.branches import Solution, explain
 from weightsmith.shapes.solve.check import Misfit, prove
-from weightsmith.shapes.solve.equations import Evidence, count_facts, plain_facts, solve_facts
+from weightsmith.shapes.solve.equations import TensorEvidence, count_facts, plain_facts, solve_facts
 from weightsmith.shapes.solve.observations import observe
 from weightsmith.shapes.solve.presence import decide
 from weightsmith.shapes.solve.propagation import Contradiction
@@ -27,14 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.given.roles import Matching, NameTable, Role
-    from weightsmith.shapes.page.expression import Value
-    from weightsmith.shapes.page.page import Page, Pattern
+    from weightsmith.shapes.page.page import Page, TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
-    from weightsmith.shapes.solve.check import Proof
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact
     from weightsmith.shapes.solve.solver import Component
 
-__all__ = ["Answer", "Evidence", "Fit", "Misfit", "fit"]
+__all__ = ["Fit", "Misfit", "Solution", "TensorEvidence", "fit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class Fit:
     page: Page
     layout: str
     spelling: Spelling | None
-    answer: Answer
-    evidence: Mapping[str, tuple[Evidence, ...]]
+    solution: Solution
+    evidence: Mapping[str, tuple[TensorEvidence, ...]]
     absent_roles: tuple[str, ...]
     missing: tuple[str, ...]
     unmatched: tuple[str, ...]
@@ -73,7 +73,7 @@ class Fit:
     @property
     def distance(self) -> tuple[int, float]:
         """What is left unexplained, then how much of the stated config had to give way."""
-        return len(self.missing) + len(self.unmatched) + len(self.misfits), self.answer.cost
+        return len(self.missing) + len(self.unmatched) + len(self.misfits), self.solution.cost
 
 
 def fit(
@@ -99,41 +99,47 @@ def fit(
     matching = match(patterns, table)
     if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
         return None
-    counts = list(count_facts(matching.roles))
-    facts = counts + list(plain_facts(matching.roles))
     try:
-        solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
-        sizes = {fact.polynomial: fact.size for fact in counts}
-        known = {**solved.known, **whole_lists(solved.known)}
-        counted = {**stated.completed(), **known}
-        observations = observe(matching.roles, sizes, counted, known, shared)
-        narrowed = _narrowed(solved.components)
-        groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
-        answer, facts = explain(
-            matching.roles,
-            facts,
-            known,
-            groups,
-            stated,
-            lambda values: not prove(matching, values).faults,
-            exactly=exactly,
-        )
+        solution, facts = _solve_backwards(page, matching, stated, shared, exactly=exactly)
     except Contradiction:
         return None
-    proof = prove(matching, answer.values)
-    found = _as_fit(page, layout, spelling, matching, answer, proof, facts)
+    found = _checked_forwards(page, layout, spelling, matching, solution, facts)
     return found if found.explains or not exactly else None
 
 
-def _as_fit(
+def _solve_backwards(
+    page: Page, matching: Matching, stated: Stated, shared: frozenset[str], *, exactly: bool
+) -> tuple[Solution, list[Fact]]:
+    """The solution from counts, sizes, presence and flags, in this order; and the equations that it rests on.
+
+    Raises Contradiction (exactly only) where nothing explains every tensor.
+    """
+    counts = list(count_facts(matching.roles))
+    facts = counts + list(plain_facts(matching.roles))
+    solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
+    sizes = {fact.polynomial: fact.size for fact in counts}
+    known = {**solved.known, **whole_lists(solved.known)}
+    counted = {**stated.completed(), **known}
+    observations = observe(matching.roles, sizes, counted, known, shared)
+    narrowed = _narrowed(solved.components)
+    groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
+
+    def explains(values: Mapping[str, Value]) -> bool:
+        return not prove(matching, values).faults
+
+    return explain(matching.roles, facts, known, groups, stated, explains, exactly=exactly)
+
+
+def _checked_forwards(
     page: Page,
     layout: str,
     spelling: Spelling | None,
     matching: Matching,
-    answer: Answer,
-    proof: Proof,
+    solution: Solution,
     facts: Iterable[Fact],
 ) -> Fit:
+    """What the solution predicts, compared with what is there."""
+    proof = prove(matching, solution.values)
     missing = set(proof.missing)
     absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
     empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]
@@ -143,7 +149,7 @@ def _as_fit(
         page=page,
         layout=layout,
         spelling=spelling,
-        answer=answer,
+        solution=solution,
         evidence=_evidence(facts, matching.roles, page),
         absent_roles=tuple(p.text for p in absent if p.name((0,) * len(p.slots)) in missing),
         missing=tuple(map(spelling.write, proof.missing)) if spelling else proof.missing,
@@ -155,7 +161,7 @@ def _as_fit(
     )
 
 
-def by_default(pattern: Pattern, defaults: Mapping[str, Value]) -> bool:
+def by_default(pattern: TensorPattern, defaults: Mapping[str, Value]) -> bool:
     """Whether a config of class defaults has such tensors, at the first or the last of its indices."""
     tops = tuple(slot_size(pattern, place, defaults) - 1 for place in range(len(pattern.slots)))
     if any(top < 0 for top in tops):
@@ -179,9 +185,11 @@ def _narrowed(components: Iterable[Component]) -> dict[str, tuple[Value, ...]]:
     return found
 
 
-def _evidence(facts: Iterable[Fact], roles: Iterable[Role], page: Page) -> dict[str, tuple[Evidence, ...]]:
+def _evidence(
+    facts: Iterable[Fact], roles: Iterable[Role], page: Page
+) -> dict[str, tuple[TensorEvidence, ...]]:
     """Per field, one tensor for each different equation that mentions it."""
-    found: dict[str, dict[str, Evidence]] = {}
+    found: dict[str, dict[str, TensorEvidence]] = {}
     for fact in facts:
         for field in {owner_of(name) for name in fact.polynomial.fields()}:
             found.setdefault(field, {}).setdefault(fact.evidence.equation, fact.evidence)
@@ -191,6 +199,6 @@ def _evidence(facts: Iterable[Fact], roles: Iterable[Role], page: Page) -> dict[
             name = first.name if first else role.pattern.name((0,) * len(role.pattern.slots))
             state = "present" if first else "absent"
             for field in condition.names & set(page.fields):
-                evidence = Evidence(name, None, None, f"{state}; exists if {condition.text}")
+                evidence = TensorEvidence(name, None, None, f"{state}; exists if {condition.text}")
                 found.setdefault(field, {}).setdefault(evidence.equation, evidence)
     return {field: tuple(by_equation.values()) for field, by_equation in found.items()}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.shapes.given.config import freeze
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.page.condition_uses import Reading
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
-Place = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
+Place: TypeAlias = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
 # Lists that differ only in a few places are all listed; beyond this many only the likeliest is.
 MAX_LISTS = 32
 # Places that one condition ties together, and ways to fill them, before the search gives up.
@@ -45,7 +45,7 @@ class _Watched:
     def __init__(self, field: str, length: int, trial: Mapping[Place, Value], places: list[Place]) -> None:
         self.field, self.length, self.trial, self.places = field, length, trial, places
 
-    def __getitem__(self, position: int) -> Any:
+    def __getitem__(self, position: object) -> Value:
         if not isinstance(position, int) or not -self.length <= position < self.length:
             raise IndexError
         place = self.field, position % self.length
@@ -88,9 +88,9 @@ def explain_lists(
         if not ways:
             return None
         filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
-    own = frozenset(field for field in fields if stated.has(field))
     undeclared = frozenset(fields) - set(stated.page.lists)
-    found = _assembled(fields, filled, lengths, counted, asked, options, own, undeclared)
+    own = frozenset(field for field in fields if stated.has(field))
+    found = _assembled(_Assembly(fields, lengths, counted, asked, options, own, undeclared), filled)
     kept = _as_stated(fields, counted)
     whole = {**values, **kept}
     # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
@@ -107,13 +107,13 @@ def _length(
     stated: Stated,
 ) -> int:
     declared = stated.page.lists.get(field)
-    length = declared.substitute(values).known() if declared else None
+    length = declared.at(values) if declared else None
     if length is None:
         length = max((s for seen in observations if field in seen.fields() for s in seen.sizes), default=0)
     return length
 
 
-_Constraint = tuple["Observation", tuple[int, ...]]
+_Constraint: TypeAlias = tuple["Observation", tuple[int, ...]]
 
 
 def _clusters(
@@ -164,7 +164,7 @@ def _touched(
 
 def _watching(
     values: Mapping[str, Value], lengths: Mapping[str, int], trial: Mapping[Place, Value], read: list[Place]
-) -> dict[str, Value]:
+) -> dict[str, object]:
     return {**values, **{field: _Watched(field, length, trial, read) for field, length in lengths.items()}}
 
 
@@ -191,77 +191,85 @@ def _strangeness(places: Sequence[Place], way: tuple[Value, ...], counted: Mappi
         if value is OTHER:
             strange += 1000
         elif isinstance(value, bool):
-            strange += value != (isinstance(items, list | tuple) and position in items)
-        elif not (isinstance(items, list | tuple) and position < len(items) and items[position] == value):
+            strange += value != (isinstance(items, tuple) and position in items)
+        elif not (isinstance(items, tuple) and position < len(items) and items[position] == value):
             strange += 1
     return strange
 
 
 def _as_stated(fields: Iterable[str], counted: Mapping[str, Value]) -> dict[str, Value]:
-    return {field: freeze(counted.get(field)) for field in fields}
+    return {field: counted.get(field) for field in fields}
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """How whole lists are made from the places that conditions read.
+
+    lengths, options: per list field, how long it is and what an item may be. counted: what a loader would take.
+    asked: how conditions read each list. own: lists that the file has. undeclared: lists that may be longer than
+    there are layers.
+    """
+
+    fields: Sequence[str]
+    lengths: Mapping[str, int]
+    counted: Mapping[str, Value]
+    asked: Mapping[str, Reading]
+    options: Mapping[str, Sequence[Value]]
+    own: frozenset[str]
+    undeclared: frozenset[str]
+
+    def whole(self, trial: Mapping[Place, Value]) -> dict[str, Value]:
+        """The lists with these items; a place that no condition reads keeps what is stated."""
+        return {field: self._whole(field, trial) for field in self.fields}
+
+    def _whole(self, field: str, trial: Mapping[Place, Value]) -> Value:
+        stated = self.counted.get(field)
+        items = stated if isinstance(stated, tuple) else ()
+        if self.asked[field].members and not self.asked[field].indexed:
+            members = self._members(field, items, trial)
+            return None if stated is None and not members else members
+        length = self.lengths[field]
+        fill = next((v for v in self.options[field] if v is not OTHER), None)
+        spare = items[length:] if field in self.undeclared else ()
+        read = (trial.get((field, p), items[p] if p < len(items) else fill) for p in range(length))
+        return (*read, *spare)
+
+    def _members(
+        self, field: str, items: tuple[Value, ...], trial: Mapping[Place, Value]
+    ) -> tuple[Value, ...]:
+        """A list of layers. What the file says of layers that are not there is kept; a class default is not meant for
+        them."""
+        tested = {position for name, position in trial if name == field}
+        inside = {p for (name, p), value in trial.items() if name == field and value}
+        kept = [i for i in items if i in inside or (i not in tested and field in self.own)]
+        return (*kept, *sorted(inside - set(kept)))
+
+    def loose(self, read: Mapping[Place, Value]) -> set[str]:
+        """Lists of which some place is not read, so that they could hold something else there."""
+        return {
+            field
+            for field in self.fields
+            # A list of members may hold any number that no layer has.
+            if not self.asked[field].indexed
+            or {position for name, position in read if name == field} != set(range(self.lengths[field]))
+            or field in self.undeclared
+        }
 
 
 def _assembled(
-    fields: Sequence[str],
-    filled: Sequence[tuple[tuple[Place, ...], list[tuple[Value, ...]]]],
-    lengths: Mapping[str, int],
-    counted: Mapping[str, Value],
-    asked: Mapping[str, Reading],
-    options: Mapping[str, Sequence[Value]],
-    own: frozenset[str],
-    undeclared: frozenset[str],
+    assembly: _Assembly, filled: Sequence[tuple[tuple[Place, ...], list[tuple[Value, ...]]]]
 ) -> Lists:
-    """Whole lists from the places; a place that no condition reads keeps what is stated, and makes the list loose.
+    """Whole lists from the places.
 
-    own: lists that the file has. undeclared: those that may be longer than there are layers.
+    filled: places that are filled together, with the ways to do so, the likeliest first.
     """
-    first = {p: v for places, ways in filled for p, v in zip(places, ways[0], strict=True)}
+    likeliest = {p: v for places, ways in filled for p, v in zip(places, ways[0], strict=True)}
     loose = {field for places, ways in filled if len(ways) > 1 for field, _ in places}
-    for field in fields:
-        read = {position for name, position in first if name == field}
-        # A list of members may hold any number that no layer has.
-        if not asked[field].indexed or read != set(range(lengths[field])) or field in undeclared:
-            loose.add(field)
-    total = 1
-    for _, ways in filled:
-        total *= len(ways)
-    choices = [_whole(fields, first, lengths, counted, asked, options, own, undeclared)]
-    if 1 < total <= MAX_LISTS:
+    choices = [assembly.whole(likeliest)]
+    if 1 < prod(len(ways) for _, ways in filled) <= MAX_LISTS:
         for picked in product(*(ways for _, ways in filled)):
-            trial = {
-                p: v
-                for (places, _), way in zip(filled, picked, strict=True)
-                for p, v in zip(places, way, strict=True)
-            }
-            choices.append(_whole(fields, trial, lengths, counted, asked, options, own, undeclared))
+            pairs = zip(filled, picked, strict=True)
+            trial = {p: v for (places, _), way in pairs for p, v in zip(places, way, strict=True)}
+            choices.append(assembly.whole(trial))
     kept = {tuple(sorted((k, str(v)) for k, v in choice.items())): choice for choice in choices}
-    return Lists(tuple(kept.values()), frozenset(loose))
-
-
-def _whole(
-    fields: Sequence[str],
-    trial: Mapping[Place, Value],
-    lengths: Mapping[str, int],
-    counted: Mapping[str, Value],
-    asked: Mapping[str, Reading],
-    options: Mapping[str, Sequence[Value]],
-    own: frozenset[str],
-    undeclared: frozenset[str],
-) -> dict[str, Value]:
-    whole: dict[str, Value] = {}
-    for field in fields:
-        stated = counted.get(field)
-        items = tuple(stated) if isinstance(stated, list | tuple) else ()
-        if asked[field].members and not asked[field].indexed:
-            tested = {position for name, position in trial if name == field}
-            inside = {p for (name, p), v in trial.items() if name == field and v}
-            # What the file says of layers that are not there is kept; a class default is not meant for them.
-            kept = [i for i in items if i in inside or (i not in tested and field in own)]
-            value: Value = (*kept, *sorted(inside - set(kept)))
-            whole[field] = None if stated is None and not value else value
-            continue
-        fill = next((v for v in options[field] if v is not OTHER), None)
-        spare = items[lengths[field] :] if field in undeclared else ()
-        read = (trial.get((field, p), items[p] if p < len(items) else fill) for p in range(lengths[field]))
-        whole[field] = (*read, *spare)
-    return whole
+    return Lists(tuple(kept.values()), frozenset(loose | assembly.loose(likeliest)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from weightsmith.shapes.given.config import ADDITION, ODDITY
 
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Condition, Polynomial, Value
+    from weightsmith.shapes.page.condition import Condition
+    from weightsmith.shapes.page.expression import Polynomial
+    from weightsmith.shapes.page.value import Value
 
-Combination = tuple[int, ...]
+Combination: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +45,29 @@ class Observation:
         return frozenset().union(*read, *counted) - set(self.names)
 
     def combinations(self) -> Iterable[Combination]:
+        """The index combinations that say something: all, or only those that are there where absence says nothing."""
         return product(*map(range, self.sizes)) if self.required else self.present
 
-    def expected(self, combination: Combination, values: Mapping[str, Value]) -> bool:
-        if self.counts and any((count.substitute(values).known() or 0) < 1 for count in self.counts):
+    def expected(self, combination: Combination, values: Mapping[str, object]) -> bool:
+        """Whether a config of these values has such tensors there; a condition that they do not decide does not hold.
+
+        values: may hold stand-ins for lists, which a condition reads like lists.
+        """
+        if any((count.at(values) or 0) < 1 for count in self.counts):
             return False
         if not self.conditions:
             return True
         environment = {**values, **dict(zip(self.names, combination, strict=True))}
-        return any(_holds(condition, environment) for condition in self.conditions)
+        return any(condition.truth(environment) is True for condition in self.conditions)
 
-    def explained(self, combination: Combination, values: Mapping[str, Value]) -> bool:
+    def explained(self, combination: Combination, values: Mapping[str, object]) -> bool:
+        """Whether what was seen there is what is expected, or a copy that was stored all the same."""
         actual = combination in self.present
         return self.expected(combination, values) == actual or (self.copy and actual)
 
     def refuted(self, values: Mapping[str, Value], lists: Iterable[str]) -> bool:
         """Whether `values` alone rule out what was seen, whatever the lists hold."""
-        if self.counts and any((count.substitute(values).known() or 0) < 1 for count in self.counts):
+        if any((count.at(values) or 0) < 1 for count in self.counts):
             return bool(self.present)
         unread = {**values, **dict.fromkeys(lists, _UNREAD)}
         for combination in self.combinations():
@@ -93,7 +101,7 @@ class _Unread(Exception):
 class _UnreadList:
     """Stands for a list that is not known yet."""
 
-    def _refuse(self, *_: object) -> Any:
+    def _refuse(self, *_: object) -> NoReturn:
         raise _Unread
 
     __getitem__ = __contains__ = __len__ = __bool__ = __iter__ = _refuse
@@ -102,20 +110,12 @@ class _UnreadList:
 _UNREAD = _UnreadList()
 
 
-def _outcome(condition: Condition, environment: Mapping[str, Value]) -> bool | None:
-    """None where it depends on a list that is not known."""
+def _outcome(condition: Condition, environment: Mapping[str, object]) -> bool | None:
+    """None where it depends on a list that is not known; what is undecided for another reason does not hold."""
     try:
-        return _holds(condition, environment)
+        return condition.truth(environment) is True
     except _Unread:
         return None
-
-
-def _holds(condition: Condition, environment: Mapping[str, Value]) -> bool:
-    """One that reads what is not known, or not of that type, does not hold."""
-    try:
-        return condition.holds(environment)
-    except (KeyError, TypeError, IndexError, ZeroDivisionError, AttributeError):
-        return False
 
 
 def observe(
@@ -172,11 +172,11 @@ def _open_counts(
 ) -> tuple[Polynomial, ...]:
     """Slot counts of a role without tensors that nothing attests: one of them may be 0."""
     counts = (slot.count for slot in role.pattern.slots)
-    return tuple(c for c in counts if c not in sizes and c.substitute(known).known() is None)
+    return tuple(c for c in counts if c not in sizes and c.at(known) is None)
 
 
 def _size(count: Polynomial, top: int, sizes: Mapping[Polynomial, int], counted: Mapping[str, Value]) -> int:
     attested = sizes.get(count)
     if attested is None:
-        attested = count.substitute(counted).known() or 0
+        attested = count.at(counted) or 0
     return max(attested, top + 1, 0)

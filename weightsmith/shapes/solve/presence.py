@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.shapes.given.config import freeze
 from weightsmith.shapes.page.condition_uses import Reading, readings
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import distinct, domain
-from weightsmith.shapes.solve.layer_lists import explain_lists
+from weightsmith.shapes.solve.layer_lists import Lists, explain_lists
+from weightsmith.shapes.solve.presence_search import PresenceSearch
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.shape_variants import fields_of_shapes, variant_choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
-# A search that looks at more combinations than this keeps the file's own values and claims nothing.
-MAX_NODES = 60_000
 MAX_EXPLANATIONS = 4_000
 # Settings of the other fields for which the lists that go with them are searched: milliseconds each.
 MAX_FILLINGS = 300
@@ -30,8 +29,10 @@ MAX_FILLINGS = 300
 FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
+# Single changes that are tried for it in each round.
+MAX_TRIALS = 6_000
 
-Combination = tuple["Value", ...]
+Combination: TypeAlias = tuple["Value", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def decide(
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
-        if field in listed:  # presence has its say in it too, after the shapes: they leave fewer lists
+        if field in listed:  # shapes leave fewer lists, so they come first; then presence decides, too
             values = distinct([*values, *listed[field]])
             values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
         loose = frozenset() if complete or field in candidates else frozenset({field})
@@ -149,6 +150,41 @@ def _linked(
     return [(sorted(fields), members) for fields, members in groups]
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Which values of `fields` explain the presence of tensors.
+
+    lists: those of the fields that are lists, searched by another way than the others. group: what was seen, and how
+    many roles agree on it. known: fields that are decided. counted: what a loader would take. asked: what the
+    conditions ask of each field.
+    """
+
+    fields: Sequence[str]
+    lists: Sequence[str]
+    group: Mapping[Observation, int]
+    known: Mapping[str, Value]
+    counted: Mapping[str, Value]
+    stated: Stated
+    asked: Mapping[str, Reading]
+
+    def fillings(self, values: Mapping[str, Value]) -> Lists | None:
+        """The ways to fill the lists where the other fields have these values; None when there is none."""
+        if not self.lists:
+            return Lists(({},), frozenset())
+        reading = [seen for seen in self.group if seen.fields() & set(self.lists)]
+        known = {**self.known, **values}
+        return explain_lists(self.lists, reading, known, self.counted, self.stated, self.asked)
+
+    def oddity(self, values: Mapping[str, Value]) -> float:
+        """The price of the copies that are stored all the same; of a whole second model it is three times as high."""
+        whole = {**self.known, **values}
+        return sum(
+            seen.oddity(whole, any(map(self.stated.has, seen.fields()))) * (3 if roles > FEW_COPIES else 1)
+            for seen, roles in self.group.items()
+            if seen.copy
+        )
+
+
 def _explain(
     fields: Sequence[str],
     group: Mapping[Observation, int],
@@ -159,59 +195,52 @@ def _explain(
     *,
     exactly: bool,
 ) -> Group:
+    """What the fields that some conditions tie together can be. For the parameters, see `decide` and `_Question`."""
     asked = readings(condition for seen in group for condition in seen.conditions)
     lists = [field for field in fields if field in asked and asked[field].listed]
     scalars = [field for field in fields if field not in lists]
     domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
-    plain = [seen for seen in group if not seen.fields() & set(lists)]
-    search = _Search(_ordered(scalars, domains, tuple(group)), domains, tuple(group), known, frozenset(lists))
-    found: list[tuple[Combination, float]] = []
-    loose: set[str] = set()
-    fillings = 0
-    for values in search.exact():
-        if lists:
-            fillings += 1
-            if fillings > MAX_FILLINGS:
-                search.exhausted = True
-                break
-            reading = [seen for seen in group if seen not in plain]
-            explained = explain_lists(lists, reading, {**known, **values}, counted, stated, asked)
-            if explained is None:
-                continue
-            loose |= explained.loose
-            choices = explained.choices
-        else:
-            choices = ({},)
-        for choice in choices:
-            whole = {**values, **choice}
-            odd = sum(
-                seen.oddity({**known, **whole}, any(map(stated.has, seen.fields())))
-                * (3 if roles > FEW_COPIES else 1)
-                for seen, roles in group.items()
-                if seen.copy
-            )
-            found.append((tuple(whole[field] for field in fields), odd))
-            if len(found) >= MAX_EXPLANATIONS:
-                search.exhausted = True
-                break
-        if search.exhausted:
-            break
+    search = PresenceSearch(domains, tuple(group), known, frozenset(lists))
+    found, loose = _found(search, _Question(fields, lists, group, known, counted, stated, asked))
     if not found and exactly:
         raise Contradiction
     if not found:
-        nearest = _nearest(fields, group, {**known}, counted, domains, stated)
+        nearest = _nearest(fields, group, known, counted, domains, stated)
         return Group(tuple(fields), (nearest,), (0.0,), False, False, frozenset(lists))
     combinations, odd_prices = zip(*found, strict=True)
-    for place, field in enumerate(fields):
-        if field in scalars and field not in candidates:
-            loose |= {field} if _unbounded(combinations, place, domains[field]) else set()
+    loose |= {
+        field
+        for place, field in enumerate(fields)
+        if field in scalars and field not in candidates and _unbounded(combinations, place, domains[field])
+    }
     return Group(tuple(fields), combinations, odd_prices, True, not search.exhausted, frozenset(loose))
+
+
+def _found(search: PresenceSearch, question: _Question) -> tuple[list[tuple[Combination, float]], set[str]]:
+    """(combinations that explain everything, each with its price; lists that have more explanations than these)."""
+    found: list[tuple[Combination, float]] = []
+    loose: set[str] = set()
+    for tried, values in enumerate(search.exact()):
+        if question.lists and tried == MAX_FILLINGS:
+            search.exhausted = True
+            break
+        explained = question.fillings(values)
+        if explained is None:
+            continue
+        loose |= explained.loose
+        for choice in explained.choices:
+            whole = {**values, **choice}
+            found.append((tuple(whole[field] for field in question.fields), question.oddity(whole)))
+            if len(found) >= MAX_EXPLANATIONS:
+                search.exhausted = True
+                return found, loose
+    return found, loose
 
 
 def _unbounded(combinations: Sequence[Combination], place: int, tried: Sequence[Value]) -> bool:
     """Whether numbers stand for others that were not tried: all beyond a boundary, or between two of them."""
-    numbers = {c[place] for c in combinations if isinstance(c[place], int) and not isinstance(c[place], bool)}
-    every = {value for value in tried if isinstance(value, int) and not isinstance(value, bool)}
+    numbers = {value for c in combinations if is_number(value := c[place])}
+    every = {value for value in tried if is_number(value)}
     gap = next((number for number in range(len(every) + 1) if number not in every), 0)
     return len(numbers) > 1 and (max(numbers) >= gap or max(numbers) == max(every))
 
@@ -228,84 +257,9 @@ def _domain(
     if field in candidates:
         return distinct(candidates[field])
     together = {name for seen in group if field in seen.fields() for name in seen.fields()}
-    numbers = [v for n in together if isinstance(v := known.get(n), int) and not isinstance(v, bool)]
+    numbers = [v for n in together if is_number(v := known.get(n))]
     reading = asked.get(field, Reading(counted=True))
-    return domain(field, stated.page, reading, group, freeze(counted.get(field)), numbers)
-
-
-def _ordered(
-    fields: Sequence[str], domains: Mapping[str, Sequence[Value]], group: Sequence[Observation]
-) -> list[str]:
-    """Fields in an order in which conditions become decidable early: the next one shares a condition, and is small."""
-    left = set(fields)
-    order: list[str] = []
-    while left:
-        touched = {f for seen in group if seen.fields() & set(order) for f in seen.fields()}
-        best = min(left, key=lambda f: (f not in touched, len(domains[f]), f))
-        order.append(best)
-        left.remove(best)
-    return order
-
-
-class _Search:
-    """Depth-first over the fields' values; a condition prunes as soon as all that it reads is chosen.
-
-    lists: read by some conditions and not searched here; those prune where the other fields suffice.
-    """
-
-    def __init__(
-        self,
-        order: Sequence[str],
-        domains: Mapping[str, Sequence[Value]],
-        group: Sequence[Observation],
-        known: Mapping[str, Value],
-        lists: frozenset[str] = frozenset(),
-    ) -> None:
-        self.exhausted = False
-        self._order, self._domains, self._known, self._lists = order, domains, known, lists
-        self._nodes = 0
-        self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
-        # Per depth, the observations that become decidable with the field chosen there.
-        self._due: list[list[tuple[int, tuple[str, ...], Observation]]] = [[] for _ in order]
-        for number, seen in enumerate(group):
-            fields = tuple(f for f in order if f in seen.fields())
-            if fields:
-                self._due[max(order.index(f) for f in fields)].append((number, fields, seen))
-
-    def exact(self) -> Iterator[dict[str, Value]]:
-        """Every combination that explains all observations, until the search is exhausted."""
-        yield from self._descend(0, {})
-
-    def _descend(self, depth: int, values: dict[str, Value]) -> Iterator[dict[str, Value]]:
-        if depth == len(self._order):
-            yield dict(values)
-            return
-        field = self._order[depth]
-        for value in self._domains[field]:
-            self._nodes += 1
-            if self._nodes > MAX_NODES:
-                self.exhausted = True
-                return
-            values[field] = value
-            if all(
-                self._explained(number, fields, seen, values) for number, fields, seen in self._due[depth]
-            ):
-                yield from self._descend(depth + 1, values)
-            if self.exhausted:
-                return
-        values.pop(field, None)
-
-    def _explained(
-        self, number: int, fields: tuple[str, ...], seen: Observation, values: Mapping[str, Value]
-    ) -> bool:
-        key = number, tuple((type(values[f]), values[f]) for f in fields)
-        if key not in self._memory:
-            environment = {**self._known, **values}
-            if seen.fields() & self._lists:
-                self._memory[key] = not seen.refuted(environment, self._lists)
-            else:
-                self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
-        return self._memory[key]
+    return domain(field, stated.page, reading, group, counted.get(field), numbers)
 
 
 def _nearest(
@@ -322,7 +276,7 @@ def _nearest(
         wrong = sum(weight * seen.unexplained({**known, **values}) for seen, weight in group.items())
         return wrong, stated.cost(fields, values)
 
-    best = {field: freeze(counted.get(field)) for field in fields}
+    best = {field: counted.get(field) for field in fields}
     least = score(best)
     trials = 0
     for _ in range(MAX_CHANGES):
@@ -330,7 +284,7 @@ def _nearest(
         for field, options in domains.items():
             for value in options:
                 trials += 1
-                if trials > MAX_NODES // 10:
+                if trials > MAX_TRIALS:
                     break
                 trial = {**start, field: value}
                 if (price := score(trial)) < least:

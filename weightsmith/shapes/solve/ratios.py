@@ -6,14 +6,14 @@ from itertools import combinations, islice
 from math import gcd
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.solve.bounds import divisors_of
 from weightsmith.shapes.solve.equations import rounds
-from weightsmith.shapes.solve.solver import divisors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.page.expression import Polynomial, Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact
 
 # Of the fields that the same products mention, so many may differ from what is stated.
@@ -39,7 +39,7 @@ def settle_ratios(
     """
     settled: list[str] = []
     for fields, rows in _linked(facts, values, stated):
-        found = next(islice(_answers(fields, rows, values, stated), 1), None)
+        found = next(islice(_fitting_settings(fields, rows, values, stated), 1), None)
         for field, value in (found or {}).items():
             values[field] = value
             options[field] = ()
@@ -66,7 +66,7 @@ def _linked(
     return [(sorted(fields), rows) for fields, rows in groups]
 
 
-def _answers(
+def _fitting_settings(
     fields: Sequence[str], rows: Sequence[Fact], values: Mapping[str, Value], stated: Stated
 ) -> Iterator[dict[str, Value]]:
     """Settings of the fields that satisfy every product, those nearest to what is stated first."""
@@ -98,33 +98,26 @@ def _settings(
         yield from _settings(rest, {**setting, first: value}, rows, values, stated)
 
 
-def _candidates(field: str, rows: Sequence[Fact], values: Mapping[str, Value], stated: Stated) -> list[Value]:
+def _candidates(field: str, rows: Sequence[Fact], values: Mapping[str, Value], stated: Stated) -> list[float]:
+    """Values of one field that bring a product to its size, the class default before them; all above 0."""
     usual = stated.page.fields[field].default(values)
     whole = isinstance(usual, int)
-    found: list[Value] = [usual]
-    for row in rows:
-        if field not in row.polynomial.fields():
-            continue
+    found: list[float] = [usual] if isinstance(usual, int | float) else []
+    concerned = [row for row in rows if field in row.polynomial.fields()]
+    for row in concerned:
         # One step of regula falsi is exact for a product: f(1) is the factor beside the fraction.
-        factor = _at(row.polynomial, {**values, field: _FAR})
+        factor = row.polynomial.at({**values, field: _FAR})
         if factor == 0 and not whole:
             found += [1 / folds for folds in range(1, MAX_FOLDS + 1)]
         exact = row.size * _FAR / factor if factor else 0.0
         near = (row.size + 0.5) * _FAR / factor if factor else 0.0
         found += [round(exact), round(near)] if whole else [round(exact, d) for d in range(7)] + [near, exact]
-    if whole:
-        common = gcd(*(row.size for row in rows if field in row.polynomial.fields()))
-        found += sorted(divisors_of(common), key=lambda d: abs(d - (usual or 0)))
-    return [v for v in dict.fromkeys(found) if v is not None and v > 0]
+    if isinstance(usual, int):
+        common = gcd(*(row.size for row in concerned))
+        found += sorted(divisors_of(common), key=lambda d: abs(d - usual))
+    return [v for v in dict.fromkeys(found) if v > 0]
 
 
 def _fits(setting: Mapping[str, Value], rows: Iterable[Fact], values: Mapping[str, Value]) -> bool:
     whole = {**values, **setting}
-    return all(_at(row.polynomial, whole) == row.size for row in rows)
-
-
-def _at(polynomial: Polynomial, values: Mapping[str, Value]) -> int | None:
-    try:
-        return polynomial.substitute(values).known()
-    except (TypeError, ZeroDivisionError):
-        return None
+    return all(row.polynomial.at(whole) == row.size for row in rows)

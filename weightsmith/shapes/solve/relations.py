@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.config import CHANGE, freeze
+from weightsmith.shapes.given.config import CHANGE
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import OTHER, distinct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.presence import Group
     from weightsmith.shapes.solve.solver import Component
 
@@ -71,8 +73,7 @@ def from_group(group: Group, known: Mapping[str, Value]) -> Pool:
 
 def _stands_for(field: str, tried: Value, known: Value, group: Group) -> bool:
     """A number tried beyond every boundary stands for all of them; whether this one is, the forward proof says."""
-    numbers = (isinstance(v, int) and not isinstance(v, bool) for v in (tried, known))
-    return field in group.loose and all(numbers)
+    return field in group.loose and is_number(tried) and is_number(known)
 
 
 def join(pools: Iterable[Pool], stated: Stated) -> list[Pool]:
@@ -90,7 +91,7 @@ def join(pools: Iterable[Pool], stated: Stated) -> list[Pool]:
 
 
 def _tied(left: frozenset[str], right: frozenset[str], page: Page) -> bool:
-    names: list[frozenset[str]] = [rule.names for rule in page.rules]
+    names = [rule.names for rule in page.rules]
     names += [length.fields() for length in page.lists.values()]
     return any(group & left and group & right for group in names)
 
@@ -134,7 +135,7 @@ def _compatible(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
 
 def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decision:
     """The cheapest way: fewest corrections of the file, then fewest unusual values."""
-    possible = [w for w in pool.ways if _obeys(stated.page, {**determined, **w.values}, pool.fields)]
+    possible = [w for w in pool.ways if _keeps_rules(stated.page, {**determined, **w.values}, pool.fields)]
     possible = possible or list(pool.ways)
     prices = [_price(pool.fields, way, determined, stated) for way in possible]
     least = min(prices, default=None)
@@ -162,20 +163,17 @@ def _price(
 
 
 def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
-    """Rules that bind the fields to ones that no tensor speaks of, as the file has those.
+    """How many rules are broken that bind the fields to ones that no tensor depends on, as the file states those.
 
-    Numbers that the file leaves out may still be chosen to obey; objects of settings are taken as the class has them,
-    and weigh double: they are several numbers at once, and nothing in the weights speaks against them.
+    Numbers that the file leaves out may still be chosen to keep them; objects of settings are taken as the class has
+    them, and weigh double: they are several numbers at once, and no tensor contradicts them.
     """
     broken = 0
     for rule in stated.page.rules:
         silent = {n: stated.assumed(n, values) for n in rule.names if n not in values}
-        objects = [n for n, v in silent.items() if isinstance(v, dict)]
+        objects = [n for n, v in silent.items() if isinstance(v, Mapping)]
         if rule.names & fields and silent and all(stated.has(n) or n in objects for n in silent):
-            try:
-                broken += (not rule.holds({**values, **silent})) * (2 if objects else 1)
-            except (KeyError, TypeError, ZeroDivisionError):
-                continue
+            broken += (rule.truth({**values, **silent}) is False) * (2 if objects else 1)
     return broken
 
 
@@ -199,17 +197,8 @@ def _unlikeliness(fields: frozenset[str], way: Way, determined: Mapping[str, Val
     return total
 
 
-def _obeys(page: Page, values: Mapping[str, Value], fields: frozenset[str]) -> bool:
+def _keeps_rules(page: Page, values: Mapping[str, Value], fields: frozenset[str]) -> bool:
     for rule in page.rules:
-        if rule.names & fields and rule.names <= set(values):
-            try:
-                if not rule.holds(values):
-                    return False
-            except (TypeError, ZeroDivisionError):
-                return False
+        if rule.names & fields and rule.names <= set(values) and not rule.truth(values):
+            return False
     return True
-
-
-def same(left: Value, right: Value) -> bool:
-    """Equal, a list being equal to the tuple of its items."""
-    return bool(freeze(left) == freeze(right))

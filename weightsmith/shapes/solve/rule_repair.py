@@ -1,4 +1,4 @@
-"""Fields that no shape of these weights reads, and that the family's rules bind all the same.
+"""Values for fields that no shape of these weights depends on, and that the family's rules still bind.
 
 Persimmon without its head norms has no tensor of head width, yet the heads must divide the hidden size: the class
 default may be one that cannot be.
@@ -6,56 +6,62 @@ default may be one that cannot be.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from math import log2, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from weightsmith.shapes.given.config import lookup
-from weightsmith.shapes.solve.solver import divisors_of
+from weightsmith.shapes.page.value import is_number
+from weightsmith.shapes.solve.bounds import divisors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.page.expression import Condition, Value
+    from weightsmith.shapes.given.list_entries import Options
+    from weightsmith.shapes.page.condition import Condition
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.value import Value
 
-Options = dict[str, tuple["Value", ...]]
 # Small numbers worth trying where a rule compares instead of dividing.
 _SMALL = 17
 
 
-def obey(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
+def repair_by_rules(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
     """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
 
-    What the file states is left alone, a null too, and so is what the weights have their say in: only parts that must
-    add up to it follow.
+    What the file states is left alone, a null too, and so is what the weights decide. Only parts that must add up to
+    a number that the weights decide follow it.
+
+    values, options, cheapest: of every field, as in `branches.Solution`; they are changed in place.
     """
     for rule in stated.page.rules:
-        if _holds(rule, values):
-            continue
-        free = [
-            n
-            for n in sorted(rule.names)
-            if n not in options and not lookup(stated.config, n)[0] and _open(values.get(n))
-        ]
-        for name in free:
-            bound = [r for r in stated.page.rules if name in r.names]
-            kept = [
-                v
-                for v in _candidates(rule, name, values)
-                if all(_holds(r, {**values, name: v}) for r in bound)
-            ]
-            if kept:
-                # A number that must be there although the default is null: like what it is bound to.
-                numbers: list[int] = [values[n] for n in rule.names if _number(values.get(n))]
-                near: int = values[name] or max(numbers, default=1)
-                values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
-                options[name], cheapest[name] = tuple(kept), tuple(kept)
-                if len(kept) == 1 and name in stated.page.fields:
-                    options[name] = ()  # what the rule binds it to may be a default itself: nothing is proven
-                break
-        if not _holds(rule, values):
+        if _broken(rule, values):
+            _replace_default(rule, values, options, cheapest, stated)
+        if _broken(rule, values):
             _scale_parts(rule, values, options, cheapest, stated)
+
+
+def _replace_default(
+    rule: Condition, values: dict[str, Value], options: Options, cheapest: Options, stated: Stated
+) -> None:
+    """Changes the first field of the rule that is free to change and for which a value keeps all rules."""
+    for name in sorted(rule.names):
+        own = values.get(name)
+        if name in options or lookup(stated.config, name)[0] or not (own is None or _whole(own)):
+            continue
+        bound = [r for r in stated.page.rules if name in r.names]
+        tried = _candidates(rule, name, values)
+        kept = [v for v in tried if not any(_broken(r, {**values, name: v}) for r in bound)]
+        if kept:
+            # A number that must be there although the default is null: like what it is bound to.
+            near = own or max(_numbers(rule.names, values), default=1)
+            values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
+            options[name], cheapest[name] = tuple(kept), tuple(kept)
+            if len(kept) == 1 and name in stated.page.fields:
+                options[name] = ()  # what the rule binds it to may be a default itself: nothing is proven
+            return
 
 
 def _scale_parts(
@@ -63,57 +69,52 @@ def _scale_parts(
 ) -> None:
     """Parts that must add up to a number go with it, in proportion; those of the file, too, where weights tell it."""
     bound = [r for r in stated.page.rules if rule.names & r.names]
-    objects = [n for n in sorted(rule.names) if isinstance(values.get(n), dict)]
-    numbers: list[int] = [values[n] for n in sorted(rule.names) if _number(values.get(n))]
+    objects = {n: v for n in sorted(rule.names) if isinstance(v := values.get(n), Mapping)}
+    sums = [whole for number in _numbers(rule.names, values) for whole in (number, number // 2)]
     told = rule.names - set(objects) <= options.keys()
-    for name in (n for n in objects if told or not lookup(stated.config, n)[0]):
-        for key, parts in values[name].items():
-            for whole in (w for number in numbers for w in (number, number // 2)):
-                kept = {name: {**values[name], key: _in_proportion(parts, whole)}}
-                if all(_holds(r, {**values, **kept}) for r in bound):
-                    values |= kept
-                    options[name] = cheapest[name] = (kept[name],)
-                    return
+    for name, parts in objects.items():
+        if not told and lookup(stated.config, name)[0]:
+            continue
+        for key, whole in product(parts, sums):
+            scaled = {**parts, key: _in_proportion(parts[key], whole)}
+            if not any(_broken(r, {**values, name: scaled}) for r in bound):
+                values[name] = scaled
+                options[name] = cheapest[name] = (scaled,)
+                return
 
 
 def _in_proportion(parts: Value, whole: int) -> Value:
     """Lists of sizes only; what rounding leaves over goes to the first."""
-    if not (isinstance(parts, list) and parts and all(map(_whole, parts)) and sum(parts)):
+    sizes = [part for part in parts if _whole(part)] if isinstance(parts, tuple) else []
+    if not isinstance(parts, tuple) or len(sizes) < len(parts) or not sum(sizes):
         return parts
-    scaled = [part * whole // sum(parts) for part in parts]
-    return [scaled[0] + whole - sum(scaled), *scaled[1:]]
+    scaled = [size * whole // sum(sizes) for size in sizes]
+    return (scaled[0] + whole - sum(scaled), *scaled[1:])
 
 
 def broken_rules(page: Page, values: Mapping[str, Value]) -> int:
     """How many rules do not hold, of those all of whose fields have a value."""
-    return sum(not _holds(rule, values) for rule in page.rules)
+    return sum(_broken(rule, values) for rule in page.rules)
 
 
 def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequence[int]:
     """Divisors of the numbers that the rule sets beside the field, their products and doubles, and small numbers."""
-    others: list[int] = [values[n] for n in sorted(rule.names - {name}) if _number(values.get(n))]
-    whole = prod(others)
-    found = {*range(1, _SMALL), *divisors_of(whole)}
+    others = _numbers(rule.names - {name}, values)
+    found = {*range(1, _SMALL), *divisors_of(prod(others))}
     found |= {multiple * number for number in others for multiple in range(1, 9)}
     return sorted(found)
 
 
-def _open(value: Value) -> bool:
-    return value is None or _whole(value)
+def _numbers(names: Iterable[str], values: Mapping[str, Value]) -> list[int]:
+    """The numbers above 0 among the fields' values."""
+    return [value for name in sorted(names) if _whole(value := values.get(name)) and value > 0]
 
 
-def _whole(value: Value) -> bool:
+def _whole(value: Value) -> TypeGuard[int]:
     """A number; 0 where a default became nothing: 8 channels over 16 heads."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_number(value) and value >= 0
 
 
-def _number(value: Value) -> bool:
-    return _whole(value) and value > 0
-
-
-def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
-    """A rule that cannot be computed is not broken."""
-    try:
-        return rule.holds(values)
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
-        return True
+def _broken(rule: Condition, values: Mapping[str, Value]) -> bool:
+    """A rule that the values do not decide is not broken."""
+    return rule.truth(values) is False

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.config import freeze
 from weightsmith.shapes.page.condition_uses import Reading, readings
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import OTHER, distinct, domain, kinds
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 # Ways to give kinds to the layers that are told apart by their shapes.
 MAX_WAYS = 256
@@ -40,13 +40,13 @@ def variant_choices(
         reading, page_field = asked[field], stated.page.fields[field]
         if page_field.expression is not None and reading == Reading(optional=True):
             continue  # null stands for the computed default, which is a value like any other
-        assumed = freeze(counted.get(field))
+        assumed = counted.get(field)
         if not reading.listed:
-            numbers = [v for v in counted.values() if isinstance(v, int) and not isinstance(v, bool)]
+            numbers = [v for v in counted.values() if is_number(v)]
             values = domain(field, stated.page, reading, (), assumed, numbers if reading.counted else ())
             if page_field.expression is not None:
                 values = [v for v in values if v is not None]
-            yield field, values, OTHER not in values and not _numeric(values)
+            yield field, values, OTHER not in values and not any(map(is_number, values))
         else:
             values, whole = _lists(field, several, reading, counted, stated)
             yield field, values, whole
@@ -57,10 +57,6 @@ def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
     several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
     asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
     return frozenset(field for field, reading in asked.items() if reading.listed)
-
-
-def _numeric(values: Sequence[Value]) -> bool:
-    return any(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
 def _lists(
@@ -76,14 +72,14 @@ def _lists(
         for indices, tensor in role.tensors.items():
             shapes.setdefault(indices[place], {}).setdefault(role.pattern.text, set()).add(tensor.shape)
     declared = stated.page.lists.get(field)
-    length = declared.substitute(counted).known() if declared else None
+    length = declared.at(counted) if declared else None
     length = max(shapes, default=-1) + 1 if length is None else length
     signatures = {
         at: frozenset((t, s) for t, found in own.items() for s in found) for at, own in shapes.items()
     }
     groups = list(dict.fromkeys(signatures[at] for at in sorted(signatures)))
     options = kinds(field, stated.page, reading, counted.get(field))
-    assumed = freeze(counted.get(field))
+    assumed = counted.get(field)
     # A list whose length no count declares may be longer than there are layers.
     spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
     whole = isinstance(assumed, tuple) and len(assumed) == length + len(spare)

@@ -12,21 +12,20 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.page.expression import Floor, Limit, Monomial, Polynomial
+from weightsmith.shapes.page.expression import Limit, Polynomial
+from weightsmith.shapes.solve.bounds import Bounds, SearchRules
 from weightsmith.shapes.solve.propagation import Contradiction, Values, propagate
 
 __all__ = ["Component", "Contradiction", "Solved", "solve"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.shapes.page.expression import Atom
 
 # A search that branches more often than this has too little to go on; its result is marked incomplete.
 MAX_NODES = 6_000
 MAX_SOLUTIONS = 3_000
-# An unfactored equation is searched by counting up only while that is cheap.
-MAX_COUNTED = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def solve(
     values = dict(known or {})
     polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
     rows = propagate(polynomials, values, zeroable | flags)
-    rules = _Rules(tuple(divisors), zeroable, hints or {}, flags)
+    rules = SearchRules(tuple(divisors), zeroable, hints or {}, flags)
     components = tuple(_search_component(part, values, rules) for part in _split(rows))
     if any(c.complete and not c.solutions for c in components):
         raise Contradiction
@@ -94,16 +93,6 @@ def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
-    """What the search may assume: see `solve`."""
-
-    divisors: Sequence[tuple[Polynomial, str]]
-    zeroable: frozenset[str]
-    hints: Mapping[str, int]
-    flags: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Node:
     """A state of the search. orders: pairs whose first must not exceed the second, from min and max cases."""
 
@@ -112,7 +101,7 @@ class _Node:
     orders: tuple[tuple[Polynomial, Polynomial], ...] = ()
 
 
-def _search_component(rows: list[Polynomial], known: Values, rules: _Rules) -> Component:
+def _search_component(rows: list[Polynomial], known: Values, rules: SearchRules) -> Component:
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
     solutions: dict[tuple[tuple[str, int], ...], Values] = {}
     nodes = 0
@@ -214,127 +203,22 @@ def _multiples(
     """Per open field, a number that it must divide because a rule says so."""
     common: dict[str, int] = {}
     for multiple, field in divisors:
-        number = multiple.substitute(values).known()
+        number = multiple.at(values)
         if field in fields and number:
             common[field] = gcd(common.get(field, 0), number)
     return common
 
 
 def _branch(
-    rows: Sequence[Polynomial], common: dict[str, int], rules: _Rules
+    rows: Sequence[Polynomial], common: dict[str, int], rules: SearchRules
 ) -> tuple[str, list[int]] | None:
     """The field with the fewest possible values, and these; None when nothing bounds any field.
 
     common: per field, a number that it must divide.
     """
-    bounded: dict[str, int] = {}  # field → the largest that it can be
-    windows: dict[str, tuple[int, int]] = {}
-    counted: dict[str, list[int]] = {}  # field → the values whose quotient divides a size
+    bounds = Bounds(rules, common)
     for row in rows:
-        terms = dict(row.terms)
-        size = -terms.pop((), 0)
-        if not terms:
-            continue
-        for field in _plain(set.intersection(*(set(m) for m in terms))):
-            if size:
-                common[field] = gcd(common.get(field, 0), size)
-        if size > 0 and all(c > 0 for c in terms.values()):
-            for field in _plain({atom for m in terms for atom in m}):
-                # In a sum, a product bounds its factors only when none of the others can be 0.
-                least = [
-                    c
-                    for m, c in terms.items()
-                    if field in m and (len(terms) == 1 or not any(_may_vanish(a, field, rules) for a in m))
-                ]
-                if least:
-                    bounded[field] = min(bounded.get(field, size), size // min(least))
-        if len(terms) == 1:
-            window = _floor_window(*next(iter(terms.items())), size)
-            if window:
-                windows[window[0]] = window[1]
-        for field, values in _floor_factors(terms, size):
-            both = set(values) & set(counted.get(field, values))
-            # Of two sides of a grid there are more than a search takes: the likely ones first.
-            counted[field] = sorted(both, key=lambda v: (abs(v - rules.hints.get(field, v)), v))
+        bounds.read(row)
     open_fields = {field for row in rows for field in row.fields()}
-    choices = [(flag, [0, 1]) for flag in rules.flags & open_fields]
-    choices += [(field, divisors_of(number)) for field, number in common.items() if field not in rules.flags]
-    choices += [
-        (f, list(range(low, high + 1))) for f, (low, high) in windows.items() if high - low < MAX_COUNTED
-    ]
-    choices += list(counted.items())
-    if not choices:
-        choices = [
-            (f, list(range(0 if f in rules.zeroable else 1, top + 1)))
-            for f, top in bounded.items()
-            if top <= MAX_COUNTED
-        ]
+    choices = bounds.choices(open_fields) or bounds.counted_up()
     return min(choices, key=lambda choice: (len(choice[1]), choice[0]), default=None)
-
-
-def _may_vanish(atom: Atom, field: str, rules: _Rules) -> bool:
-    return atom != field and (not isinstance(atom, str) or atom in rules.zeroable or atom in rules.flags)
-
-
-def _plain(atoms: Iterable[Atom]) -> list[str]:
-    return [atom for atom in atoms if isinstance(atom, str)]
-
-
-def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str, tuple[int, int]] | None:
-    """`(field + c) // k = q` leaves k values from q * k - c on; `n // field = q` those in (n // (q + 1), n // q]."""
-    if len(monomial) != 1 or not isinstance(monomial[0], Floor) or size % coefficient:
-        return None
-    quotient, divisor = size // coefficient, monomial[0].denominator.known()
-    shifted = _shifted(monomial[0].numerator)
-    if shifted and divisor:
-        field, added = shifted
-        least = quotient * divisor - added
-        return field, (max(1, least), least + divisor - 1)
-    whole = monomial[0].numerator.known()
-    match monomial[0].denominator.terms:
-        case (((str(field),), 1),) if whole and quotient > 0:
-            return field, (whole // (quotient + 1) + 1, whole // quotient)
-    return None
-
-
-def _shifted(polynomial: Polynomial) -> tuple[str, int] | None:
-    """(field, c) of `field + c`."""
-    added = dict(polynomial.terms).get((), 0)
-    match polynomial.plus(Polynomial.constant(added), -1).terms:
-        case (((str(field),), 1),):
-            return field, added
-    return None
-
-
-def _floor_factors(terms: Mapping[Monomial, int], size: int) -> Iterator[tuple[str, list[int]]]:
-    """`(n // field) * (…) = size`, or `(field // k) * (…)`: the quotient divides the size, which leaves the field those
-    values that give such a one."""
-    common = set.intersection(*(set(m) for m in terms))
-    for atom in common if size else ():
-        if not isinstance(atom, Floor):
-            continue
-        whole, divisor = atom.numerator.known(), atom.denominator.known()
-        match atom.denominator.terms:
-            case (((str(field),), 1),) if whole and whole <= MAX_COUNTED:
-                yield field, [v for v in range(1, whole + 1) if size % (whole // v) == 0]
-        shifted = _shifted(atom.numerator)
-        if shifted and divisor and divisor > 0:
-            least = [quotient * divisor - shifted[1] for quotient in divisors_of(size)]
-            if len(least) * divisor <= MAX_COUNTED:
-                yield shifted[0], [v for low in least for v in range(max(1, low), low + divisor)]
-
-
-def divisors_of(number: int) -> list[int]:
-    """In ascending order, by trial division: sizes are products of small numbers."""
-    number = abs(number)
-    divisors, prime, rest = [1], 2, number
-    while prime * prime <= rest:
-        power, multiples = 1, list(divisors)
-        while rest % prime == 0:
-            rest //= prime
-            power *= prime
-            divisors += [d * power for d in multiples]
-        prime += 1 if prime == 2 else 2
-    if rest > 1:
-        divisors += [d * rest for d in divisors]
-    return sorted(divisors)

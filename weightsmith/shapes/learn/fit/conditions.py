@@ -67,13 +67,10 @@ def _literals(texts: Iterable[tuple[str, float]], examples: Sequence[Row], every
     best: dict[int, Clause] = {}
     for text, cost in texts:
         condition = parse_condition(text)
-        mask = 0
-        try:
-            for i, (values, _) in enumerate(examples):
-                if condition.holds(values):
-                    mask |= 1 << i
-        except (KeyError, TypeError, IndexError, ZeroDivisionError):
+        truths = [condition.truth(values) for values, _ in examples]
+        if None in truths:
             continue
+        mask = sum(1 << i for i, truth in enumerate(truths) if truth)
         if mask not in (0, everything) and (mask not in best or best[mask].cost > cost):
             best[mask] = Clause(text, mask, cost)
     return sorted(best.values(), key=lambda c: (c.cost, c.text))[:_MAX_LITERALS]

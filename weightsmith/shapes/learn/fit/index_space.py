@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.page.expression import Item, Polynomial
+from weightsmith.shapes.page.names import At, Length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,8 +63,8 @@ def list_items(
         if len(lists) < len(own) or any(values.get(name) is None for values, _ in rows):
             continue
         items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]
-        items.append(f"len({name})")
-        items += [f"{name}[{i}]" for i in range(min(min(map(len, lists), default=0), 6))]
+        items.append(Length(name))
+        items += [At(name, i) for i in range(min(min(map(len, lists), default=0), 6))]
         if all(isinstance(item, int) for sizes in lists for item in sizes):
             items += _from_the_end(name, outer)
     return items
@@ -71,7 +72,7 @@ def list_items(
 
 def _from_the_end(name: str, outer: Iterable[str]) -> Iterator[Item]:
     """The last size, the one before a slot's own, and both for a slot that counts down, as decoders do."""
-    one, length = Polynomial.constant(1), Polynomial.of({(f"len({name})",): 1})
+    one, length = Polynomial.constant(1), Polynomial.of({(Length(name),): 1})
     yield Item(name, length.plus(one, -1))
     for slot in outer:
         at = Polynomial.of({(slot,): 1})

@@ -12,6 +12,7 @@ from itertools import combinations, combinations_with_replacement, permutations
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.page.expression import Floor, Item, Limit, Polynomial
+from weightsmith.shapes.page.names import At
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -107,19 +108,18 @@ def _torn(rows: Sequence[Row], fields: Iterable[str], columns: Mapping[Atom, lis
 
 def _grid(items: Sequence[str], target: list[int], rows: Sequence[Row]) -> Polynomial | None:
     """`(sizes[0] // steps[0]) * (sizes[1] // steps[1])`, and a few more: the patches of an image with two sides."""
-    owners = [
-        item.removesuffix("[0]") for item in items if item.endswith("[0]") and f"{item[:-3]}[1]" in items
-    ]
-    side = {f"{owner}[{i}]": Polynomial.of({(f"{owner}[{i}]",): 1}) for owner in owners for i in range(2)}
+    firsts = (item.owner for item in items if isinstance(item, At) and item.place == 0)
+    owners = [owner for owner in firsts if At(owner, 1) in items]
+    side = {At(owner, i): Polynomial.of({(At(owner, i),): 1}) for owner in owners for i in range(2)}
     for sizes, steps in permutations(owners, 2):
-        sides = [Floor(side[f"{sizes}[{i}]"], side[f"{steps}[{i}]"]) for i in range(2)]
+        sides = [Floor(side[At(sizes, i)], side[At(steps, i)]) for i in range(2)]
         fitted = _patches(sides, target, rows)
         if fitted is not None:
             return fitted
     for sizes in owners:  # the step is the model's own: only one that alone explains the rows is taken
         fits = []
         for step in map(Polynomial.constant, _PATCHES):
-            sides = [Floor(side[f"{sizes}[{i}]"], step) for i in range(2)]
+            sides = [Floor(side[At(sizes, i)], step) for i in range(2)]
             fitted = _patches(sides, target, rows)
             if fitted is not None and (tuple(sides), 1) in fitted.terms:  # a position for every patch
                 fits.append(fitted)

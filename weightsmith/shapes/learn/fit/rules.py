@@ -48,11 +48,9 @@ def learn_rules(found: Survey) -> list[str]:
         if nothing.intersection(names):
             continue
         rule = parse_condition(text)
-        try:
-            broken = frozenset(i for i, values in enumerate(refused) if not rule.holds(values))
-            if not broken or not all(rule.holds(values) for values in accepted):
-                continue
-        except (KeyError, ZeroDivisionError):
+        truths = [rule.truth(values) for values in refused]
+        broken = frozenset(i for i, truth in enumerate(truths) if truth is False)
+        if None in truths or not broken or not all(rule.truth(values) for values in accepted):
             continue
         flags = all(isinstance(found.base.values[n], bool) for n in names)
         seen = len({repr([v[n] for n in names]) for v in accepted})

@@ -32,23 +32,17 @@ def split(
     yes: list[tuple[Values, Shape]] = []
     no: list[tuple[Values, Shape]] = []
     for row in rows:
-        try:
-            (yes if condition.holds(row[0]) else no).append(row)
-        except (KeyError, TypeError, IndexError, ZeroDivisionError):
+        truth = condition.truth(row[0])
+        if truth is None:
             return [], []
+        (yes if truth else no).append(row)
     return yes, no
 
 
 def ever(test: str, rows: Iterable[Values]) -> bool:
     """Whether a test could hold on any row; one that cannot be computed might."""
     condition = parse_condition(test)
-    for values in rows:
-        try:
-            if condition.holds(values):
-                return True
-        except (KeyError, TypeError, IndexError, ZeroDivisionError):
-            return True
-    return False
+    return any(condition.truth(values) is not False for values in rows)
 
 
 def both(a: str, b: str) -> str:

@@ -97,10 +97,7 @@ def _options(found: Survey, name: str) -> list[Value]:
 
 
 def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
-    try:
-        return rule.holds(values)
-    except (KeyError, TypeError, ZeroDivisionError):
-        return True
+    return rule.truth(values) is not False
 
 
 def share_rules(found: Survey) -> list[str]:
