@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from weightsmith.process.child import Stage
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.page.page import Page
-    from weightsmith.shapes.reference.proof import Proof
+    from weightsmith.shapes.reference.proof import ReferenceProof
     from weightsmith.values.diff import Difference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
@@ -87,7 +87,7 @@ def _checkpoint_line(summary: Mapping[str, Any]) -> str:
 
 
 def show_inference(
-    inference: Inference, learned: Page | None = None, proof: Proof | None = None, *, as_json: bool
+    inference: Inference, learned: Page | None = None, proof: ReferenceProof | None = None, *, as_json: bool
 ) -> None:
     """The table that the field reports drew by hand: what the weights say, what the config says, and why.
 
@@ -131,7 +131,7 @@ def show_inference(
         _show_proof(proof)
 
 
-def _show_proof(proof: Proof) -> None:
+def _show_proof(proof: ReferenceProof) -> None:
     built = f"{proof.reference} builds {proof.architecture} from it"
     if proof.holds:
         _print(f"proof: {built}: {proof.tensors} tensors, every name and shape as stored")

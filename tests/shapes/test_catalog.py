@@ -11,10 +11,10 @@ import pytest
 
 from weightsmith.shapes.learn import learner
 from weightsmith.shapes.learn.__main__ import read_report
-from weightsmith.shapes.learn.probe.builder import Lab, Observation
+from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import draw
+from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.starting_config import is_int, start
-from weightsmith.shapes.learn.probe.survey import Survey
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
 from weightsmith.shapes.reference import meta_models
@@ -48,9 +48,9 @@ def options(page: dict[str, Any], name: str, own: Any) -> list[Any]:
     return [own]
 
 
-def fresh_configs(page: dict[str, Any], seed: str) -> list[Observation]:
+def fresh_configs(page: dict[str, Any], seed: str) -> list[BuildObservation]:
     lab, base = start(page["model_type"], tuple(page["architectures"]))
-    found = Survey(lab, base, {})
+    found = FieldSurvey(lab, base, {})
     for name in page["fields"]:
         found.accepted[name] = options(page, name, base.values.get(name))
         if is_int(base.values.get(name)) and base.values[name] <= 16:

@@ -18,12 +18,12 @@ from weightsmith.shapes.learn.fit.index_space import list_items
 from weightsmith.shapes.learn.fit.null_defaults import counted_nulls
 from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.fit.rules import companion_rules, learn_rules
-from weightsmith.shapes.learn.fit.sightings import Roles, slot_names
+from weightsmith.shapes.learn.fit.sightings import RoleParser, slot_names
 from weightsmith.shapes.learn.probe import starting_config as starting
-from weightsmith.shapes.learn.probe.builder import Lab, Observation
+from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import mixed
+from weightsmith.shapes.learn.probe.field_survey import FieldSurvey, patchy, reshaped
 from weightsmith.shapes.learn.probe.rule_trials import probe_parity
-from weightsmith.shapes.learn.probe.survey import Survey, patchy, reshaped
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
@@ -254,15 +254,15 @@ def test_contradictory_observations_have_no_condition() -> None:
     assert learn_condition([({"a": True}, True), ({"a": True}, False)], ["a"], {}) is None
 
 
-def seen(names: list[str], origin: Observation | None = None, **values: int) -> Observation:
+def seen(names: list[str], origin: BuildObservation | None = None, **values: int) -> BuildObservation:
     table = dict.fromkeys(names, (1,))
-    return Observation(values, values, {"X": table}, {"X": {}}, origin, tuple(values) if origin else ())
+    return BuildObservation(values, values, {"X": table}, {"X": {}}, origin, tuple(values) if origin else ())
 
 
 def test_digits_are_indices_only_where_a_count_moves_them() -> None:
     short = seen([f"layers.{i}.fc{j}.conv.0.weight" for i in range(2) for j in (1, 2)], n=2)
     long = seen([f"layers.{i}.fc{j}.conv.0.weight" for i in range(3) for j in (1, 2)], short, n=3)
-    roles = Roles.learned([short, long], "X")
+    roles = RoleParser.learned([short, long], "X")
     role, indices = roles.parse("layers.1.fc2.conv.0.weight")
     assert indices == (1,)
     assert role.literals == ("layers.", ".fc2.conv.0.weight")
@@ -297,13 +297,13 @@ def test_a_written_page_reads_back_as_it_was() -> None:
     assert parse_page(json.loads(text_of(page))).model_type == "x"
 
 
-def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]) -> Survey:
+def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]) -> FieldSurvey:
     """What a reference with this validator would have shown for single changes and pairs of them."""
-    first = Observation(base, base, {}, {}, None, ())
+    first = BuildObservation(base, base, {}, {}, None, ())
     lab = StandIn("x", ("X",), dict(base), observations=[first], validator=validator)
     sizes = {n: v for n, v in base.items() if isinstance(v, int)}
     tried = {n: [v, 2 * v, 3 * v, v // 2, v + v // 2, v + 1, v - 1, None] for n, v in sizes.items()}
-    found = Survey(lab, first, {}, tried)
+    found = FieldSurvey(lab, first, {}, tried)
     for name, values in found.accepted.items():
         for value in values:
             lab.observe({name: value})
@@ -320,11 +320,11 @@ class StandIn(Lab):
     validator: Callable[[Mapping[str, Any]], str] = lambda values: ""
     tensors: Callable[[Mapping[str, Any]], dict[str, tuple[int, ...]]] = lambda values: {}
 
-    def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> Observation:
+    def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> BuildObservation:
         why = self.validator(full)
         if why:
             raise Rejected(why)
-        return Observation(full, full, {"X": self.tensors(full)}, {"X": {}}, origin, changed)
+        return BuildObservation(full, full, {"X": self.tensors(full)}, {"X": {}}, origin, changed)
 
 
 def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
@@ -357,10 +357,12 @@ def test_where_only_even_numbers_were_accepted_more_odd_ones_are_asked() -> None
         "x",
         ("X",),
         dict(first),
-        observations=[Observation(first, first, {}, {}, None, ())],
+        observations=[BuildObservation(first, first, {}, {}, None, ())],
         validator=even_width,
     )
-    found = Survey(lab, lab.observations[0], {}, {"head_dim": [128, 256, 64, 192], "hidden_size": [96, 97]})
+    found = FieldSurvey(
+        lab, lab.observations[0], {}, {"head_dim": [128, 256, 64, 192], "hidden_size": [96, 97]}
+    )
     for value in (256, 64, 192):
         lab.observe({"head_dim": value})
     assert learn_rules(found) == []
@@ -381,19 +383,19 @@ def test_a_number_that_the_model_itself_has_for_null_is_found() -> None:
     first = lab.observe({})
     assert first is not None
     lab.observe({"depth": None}, first, ("depth",))
-    assert counted_nulls(Survey(lab, first, {}, counts={"depth"})) == {"depth": Polynomial.constant(24)}
+    assert counted_nulls(FieldSurvey(lab, first, {}, counts={"depth"})) == {"depth": Polynomial.constant(24)}
     lab.tensors = lambda values: {} if values["depth"] is None else tower(values)  # null: no blocks at all
     lab._seen.clear()
     lab.observations.clear()
     lab.observe({"depth": None}, first, ("depth",))
-    assert counted_nulls(Survey(lab, first, {}, counts={"depth"})) == {}
+    assert counted_nulls(FieldSurvey(lab, first, {}, counts={"depth"})) == {}
 
 
 def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_out() -> None:
     lab = StandIn("llama", ("X",), {"normed": False}, tensors=tower)
     first = lab.observe({})
     assert first is not None
-    found = Survey(lab, first, {}, {"normed": [False, True]})
+    found = FieldSurvey(lab, first, {}, {"normed": [False, True]})
     assert default_rule(found, "normed", None) is True
     found.accepted["normed"] = [False]
     assert default_rule(found, "normed", None) is None
@@ -459,11 +461,11 @@ def test_places_of_a_list_are_drawn_apart() -> None:
 
 def test_a_0_that_never_ends_is_built_once() -> None:
     class Slow(Lab):
-        def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> Observation:
+        def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> BuildObservation:
             self.builds += 1
             if not full["patch"]:
                 raise Rejected("TimeoutError: took too long")
-            return Observation(full, full, {}, {}, origin, changed)
+            return BuildObservation(full, full, {}, {}, origin, changed)
 
     lab = Slow("x", ("X",), {"patch": 16, "layers": 4})
     base = lab.observe({})
@@ -480,7 +482,7 @@ def test_what_a_number_takes_from_some_layers_is_looked_at() -> None:
     shared = seen([n for n in names if n != "layers.2.k.weight"], base, shared=1)
     again = seen([n for n in names if n not in ("layers.2.k.weight", "layers.1.k.weight")], base, shared=2)
     lab = Lab("x", ("X",), observations=[base, fewer, shared, again])
-    assert list(patchy(Survey(lab, base, {}))) == [shared]
+    assert list(patchy(FieldSurvey(lab, base, {}))) == [shared]
 
 
 def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
@@ -506,11 +508,11 @@ def test_a_page_that_says_more_is_not_replaced(tmp_path: Path) -> None:
 def test_a_list_of_words_that_changes_shapes_alone_is_surveyed_from() -> None:
     """step3p7: how many heads its sliding layers have shows only where there are any."""
     names = ["layers.0.g", "layers.1.g"]
-    base = Observation(
+    base = BuildObservation(
         {}, {"kinds": ["full", "full"]}, {"X": dict.fromkeys(names, (64,))}, {"X": {}}, None, ()
     )
     tables = {"X": dict.fromkeys(names, (96,))}
-    sliding = Observation({}, {"kinds": ["sliding"] * 2}, tables, {"X": {}}, base, ("kinds",))
+    sliding = BuildObservation({}, {"kinds": ["sliding"] * 2}, tables, {"X": {}}, base, ("kinds",))
     assert reshaped(sliding, base)
-    sizes = Observation({}, {"kinds": [3, 4]}, tables, {"X": {}}, base, ("kinds",))
+    sizes = BuildObservation({}, {"kinds": [3, 4]}, tables, {"X": {}}, base, ("kinds",))
     assert not reshaped(sizes, base)

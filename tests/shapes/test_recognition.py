@@ -16,9 +16,9 @@ from weightsmith.shapes.family import recognition
 from weightsmith.shapes.family.candidates import Index, build_index, load_index, rank, twins
 from weightsmith.shapes.family.recognition import deciding
 from weightsmith.shapes.given.config import Stated
-from weightsmith.shapes.learn.probe.starting_config import STARTS
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.predict import predict
+from weightsmith.shapes.reference.starting_values import STARTS
 
 if TYPE_CHECKING:
     from weightsmith.shapes.infer import Architecture

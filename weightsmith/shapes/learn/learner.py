@@ -16,12 +16,17 @@ from weightsmith.shapes.learn.fit.rules import (
     positive_rules,
     quotient_rules,
 )
-from weightsmith.shapes.learn.fit.sightings import Role, Roles, Sighting
+from weightsmith.shapes.learn.fit.sightings import RoleName, RoleParser, Sighting
 from weightsmith.shapes.learn.probe.builder import names
 from weightsmith.shapes.learn.probe.drawing import draw, edges, overshoot
+from weightsmith.shapes.learn.probe.field_survey import (
+    FieldSurvey,
+    changes_of,
+    from_second_base,
+    survey_fields,
+)
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
 from weightsmith.shapes.learn.probe.starting_config import is_field, start
-from weightsmith.shapes.learn.probe.survey import Survey, changes_of, from_second_base, survey
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.write.assemble import Learned, assemble, defaults_of_class
 from weightsmith.shapes.page.page import text_key
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.fitter import Equation
-    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.page.expression import Polynomial, Value
 
 _FIRST_DRAWS = 24
@@ -73,13 +78,13 @@ class _Work:
     among their activations. tried: rules that stood a trial. spellings: other names that the tensors may have.
     """
 
-    found: Survey
-    roles: dict[str, Roles]
+    found: FieldSurvey
+    roles: dict[str, RoleParser]
     rng: random.Random = field(default_factory=lambda: random.Random(20))
     sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
     nulls: dict[str, Polynomial] = field(default_factory=dict)
-    failed: dict[tuple[str, Role], tuple[tuple[frozenset[str], ...], str]] = field(default_factory=dict)
-    kept: dict[tuple[str, Role], tuple[Equation, set[int]]] = field(default_factory=dict)
+    failed: dict[tuple[str, RoleName], tuple[tuple[frozenset[str], ...], str]] = field(default_factory=dict)
+    kept: dict[tuple[str, RoleName], tuple[Equation, set[int]]] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
     spelled: set[str] = field(default_factory=set)
     tried: set[str] = field(default_factory=set)
@@ -92,15 +97,15 @@ class _Work:
     def learn_roles(self) -> None:
         """Which digits are indices, once more with what was observed since."""
         for architecture, known in list(self.roles.items()):
-            found = Roles.learned(self.found.lab.observations, architecture).slotted - self.spelled
+            found = RoleParser.learned(self.found.lab.observations, architecture).slotted - self.spelled
             if not found <= known.slotted:
                 self._read_names(architecture, known.slotted | found)
 
     def _read_names(self, architecture: str, slotted: set[str]) -> None:
-        self.roles[architecture] = Roles(slotted)
+        self.roles[architecture] = RoleParser(slotted)
         self.sighted = {key: s for key, s in self.sighted.items() if key[0] != architecture}
 
-    def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
+    def sightings(self, architecture: str, observations: Sequence[BuildObservation]) -> list[Sighting]:
         found = []
         for observation in observations:
             key = architecture, id(observation)
@@ -118,12 +123,12 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     hints: dict[str, tuple[str, ...]] = {}
     for architecture in lab.architectures:
         hints |= words(architecture)
-    found = survey(lab, base, hints)
+    found = survey_fields(lab, base, hints)
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)
     spellings = published(lab.architectures, make_config(model_type, lab.base))
-    roles = {a: Roles.learned(lab.observations, a) for a in lab.architectures}
+    roles = {a: RoleParser.learned(lab.observations, a) for a in lab.architectures}
     work = _Work(found, roles, nulls=nulls, spellings=spellings)
     for i in range(_FIRST_DRAWS):
         draw(found, work.rng, structure_only=i % 2 == 0)
@@ -155,7 +160,7 @@ def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -
         rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
         page = assemble(found, learned, rules, defaults, work.nulls, work.spellings)
         before = len(found.lab.observations)
-        fresh: list[Observation | None] = [*edges(found, _conditions(learned))]
+        fresh: list[BuildObservation | None] = [*edges(found, _conditions(learned))]
         fresh += [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
         wrong = [o for o in fresh if o is not None and contradictions(page, o)]
         if not wrong and len(found.lab.observations) > before:
@@ -200,7 +205,7 @@ def _fit(work: _Work, architecture: str) -> Learned:
     fields = _fields(work.found)
     structural = structural_fields(work.found, architecture)
     fitter = Fitter(sightings, fields, structural, work.nulls)
-    equations: dict[Role, Equation] = {}
+    equations: dict[RoleName, Equation] = {}
     unexpressed: dict[str, str] = {}
     uncounted: dict[str, None] = {}
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
@@ -251,13 +256,13 @@ def _is_handful(container: str, sightings: Sequence[Sighting]) -> bool:
     )
 
 
-def _fields(found: Survey) -> list[str]:
+def _fields(found: FieldSurvey) -> list[str]:
     """What equations may read: all that was seen to matter, and lists that the class makes by itself."""
     lists = [n for n, v in found.base.values.items() if isinstance(v, list) and is_field(n)]
     return list(dict.fromkeys([*found.accepted, *lists]))
 
 
-def structural_fields(found: Survey, architecture: str) -> list[str]:
+def structural_fields(found: FieldSurvey, architecture: str) -> list[str]:
     """Fields that made tensors of the class come or go, other than by counting."""
     moved: dict[str, None] = {}
     for o in found.lab.observations:

@@ -11,12 +11,12 @@ from weightsmith.shapes.page.predict import predict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
 
 
-def contradictions(data: dict[str, Any], observation: Observation) -> dict[str, str]:
+def contradictions(data: dict[str, Any], observation: BuildObservation) -> dict[str, str]:
     """Name pattern (or tensor name) → what is wrong; unexpressed roles are not counted."""
     page = parse_page(data)
     values = completed(page, observation.values)

@@ -18,7 +18,7 @@ from weightsmith.shapes.page.expression import Item, Polynomial
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.sightings import Indices, Role, Sighting
+    from weightsmith.shapes.learn.fit.sightings import Indices, RoleName, Sighting
     from weightsmith.shapes.page.expression import Value
 
 Shape = tuple[int, ...]
@@ -37,7 +37,7 @@ _FAMILIAR = 4
 class Equation:
     """One role: the count of each slot, and its shapes with their conditions ("" for always), first match wins."""
 
-    role: Role
+    role: RoleName
     slots: Slots
     variants: tuple[Variant, ...]
 
@@ -116,7 +116,7 @@ class Fitter:
                 self._pairs += [(name, sibling, s) for name in changed]
             siblings[id(origin), changed] = s
 
-    def equation(self, role: Role) -> Equation:
+    def equation(self, role: RoleName) -> Equation:
         """Raises Unexpressed."""
         self._role_ends = time.process_time() + _ROLE_SECONDS
         slots = self._slots(role)
@@ -175,7 +175,7 @@ class Fitter:
                 return False
         return True
 
-    def movers(self, role: Role) -> frozenset[str]:
+    def movers(self, role: RoleName) -> frozenset[str]:
         """Every field that alone was seen to change a shape of the role, or how far its indices run."""
         counted = (
             changed
@@ -185,7 +185,7 @@ class Fitter:
         )
         return frozenset().union(*self._moved_axes(role).values(), counted)
 
-    def _as_its_weight(self, role: Role, rows: _Rows, condition: str) -> list[Variant] | None:
+    def _as_its_weight(self, role: RoleName, rows: _Rows, condition: str) -> list[Variant] | None:
         """A bias has its weight's first axis under its weight's tests, where that explains every row."""
         weight = self._equations.get(str(role).removesuffix(".bias") + ".weight")
         if weight is None or not str(role).endswith(".bias") or len(weight.variants) < 2:
@@ -197,7 +197,7 @@ class Fitter:
                 return None
         return variants
 
-    def _slots(self, role: Role) -> Slots:
+    def _slots(self, role: RoleName) -> Slots:
         names = slot_names(role)
         slots = []
         for depth, container in enumerate(role.containers):
@@ -225,7 +225,7 @@ class Fitter:
             self._counts[container] = fitted or self._fit(rows, moved, outer, hard=True)
         return self._counts[container]
 
-    def _rows(self, role: Role, slots: Slots) -> _Rows:
+    def _rows(self, role: RoleName, slots: Slots) -> _Rows:
         """Raises Unexpressed when an index lies beyond its count."""
         rows = _Rows([], [], [], [], [])
         names = [name for name, _ in slots]
@@ -387,7 +387,7 @@ class Fitter:
                 return known
         return None
 
-    def _moved_axes(self, role: Role) -> dict[int, set[str]]:
+    def _moved_axes(self, role: RoleName) -> dict[int, set[str]]:
         """Per axis, the fields that moved it when they alone were changed (in a list: the whole list)."""
         moved: dict[int, set[str]] = {}
         for changed, before, after in self._pairs:

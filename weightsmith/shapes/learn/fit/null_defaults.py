@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from weightsmith.shapes.learn.fit.fitter import Equation
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 
 _INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
 _NULL = re.compile(r"([\w.]+) is (not )?None")
 
 
-def counted_nulls(found: Survey) -> dict[str, Polynomial]:
+def counted_nulls(found: FieldSurvey) -> dict[str, Polynomial]:
     """Counts for which the model has a number of its own when they are null: that many build the same tensors."""
     rules: dict[str, Polynomial] = {}
     for name in sorted(found.counts):

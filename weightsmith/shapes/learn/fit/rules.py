@@ -13,7 +13,7 @@ from weightsmith.shapes.page.expression import parse_condition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Value
 
 _GROUPS = re.compile(r"key_value|kv")
@@ -29,7 +29,7 @@ _MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
 _FEW_FIELDS = 2
 
 
-def learn_rules(found: Survey) -> list[str]:
+def learn_rules(found: FieldSurvey) -> list[str]:
     """Tests that hold in everything that was built and fail in something that was not."""
     lab = found.lab
     own = {n: v for n, v in found.base.values.items() if is_field(n)}
@@ -112,7 +112,7 @@ def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
     return [frozenset(places) for places in rows.values() if len(places) >= _MIN_BEYOND]
 
 
-def _refusals(found: Survey, fields: Sequence[str]) -> list[_Refusal]:
+def _refusals(found: FieldSurvey, fields: Sequence[str]) -> list[_Refusal]:
     """Those in which every field is a number, and none that matters became 0."""
     base = found.base.values
     matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
@@ -125,7 +125,7 @@ def _refusals(found: Survey, fields: Sequence[str]) -> list[_Refusal]:
     return kept
 
 
-def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+def grouping_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> list[str]:
     """Key-value heads divide the heads: no constructor checks it, and a model that breaks it cannot run.
 
     quotients: (a, b) where the model's source computes `a // b` from its config.
@@ -140,7 +140,7 @@ def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
     return list(dict.fromkeys(rules))
 
 
-def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+def quotient_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> list[str]:
     """`b <= a` where the model computes `a // b`, was never built with a quotient of 0, and was refused with one."""
     rules = []
     for a, b in quotients:
@@ -160,7 +160,7 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
     return list(dict.fromkeys(rules))
 
 
-def positive_rules(found: Survey) -> list[str]:
+def positive_rules(found: FieldSurvey) -> list[str]:
     """`a > 0` where no arithmetic takes a 0 alone, or the class makes another number of it."""
     base = found.lab.base
     divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
@@ -171,7 +171,7 @@ def positive_rules(found: Survey) -> list[str]:
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
 
-def companion_rules(found: Survey, defaults: Mapping[str, Value]) -> list[str]:
+def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[str]:
     """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
 
     Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
@@ -211,7 +211,7 @@ def _number_lists(value: Value) -> list[str]:
 
 
 def _bounds(
-    found: Survey,
+    found: FieldSurvey,
     fields: Sequence[str],
     accepted: Sequence[Mapping[str, int]],
     refused: Sequence[Mapping[str, int]],

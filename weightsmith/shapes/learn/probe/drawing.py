@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import Observation
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Value
 
 
@@ -25,8 +25,8 @@ _STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
-    found: Survey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
-) -> Observation | None:
+    found: FieldSurvey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
+) -> BuildObservation | None:
     """A random config that the reference accepts: what it refuses is moved back to the base, half at a time."""
     base = found.base
     before = names(base)
@@ -51,7 +51,7 @@ def draw(
     return None
 
 
-def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
+def overshoot(found: FieldSurvey, rng: random.Random, tries: int = 10) -> None:
     """Offsets and shares beyond the number of layers: models turn there, and random configs seldom go there."""
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
@@ -76,7 +76,7 @@ def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
                     break
 
 
-def edges(found: Survey, conditions: Iterable[str]) -> list[Observation]:
+def edges(found: FieldSurvey, conditions: Iterable[str]) -> list[BuildObservation]:
     """Configs at the thresholds that conditions name, where these lie between numbers that were tried."""
     built = []
     for name, number in dict.fromkeys(pair for text in conditions for pair in _THRESHOLD.findall(text)):
@@ -95,7 +95,7 @@ def _is_small(value: Value) -> bool:
     return value is None or (is_int(value) and 0 <= value <= _SMALL)
 
 
-def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
+def _random_list(found: FieldSurvey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
     """A list of the length that the changed count asks for, its items drawn from what was accepted."""
     own = found.base.values[name]
     options = [v for v in found.accepted[name] if isinstance(v, list)]
@@ -123,7 +123,7 @@ def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
     return [rng.choice(alike)[place] for place in range(len(whole))]
 
 
-def length_field(found: Survey, name: str) -> str | None:
+def length_field(found: FieldSurvey, name: str) -> str | None:
     """The count that a list's length follows: equal to it wherever the class made the list by itself."""
     if name in found.lab.followers:
         return found.lab.followers[name][0]

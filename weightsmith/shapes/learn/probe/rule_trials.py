@@ -6,14 +6,14 @@ import random
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.probe.field_survey import alternatives
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
-from weightsmith.shapes.learn.probe.survey import alternatives
 from weightsmith.shapes.page.expression import parse_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Condition, Value
 
 # So many configs that break a rule, and nothing else that is known, have to be refused.
@@ -23,7 +23,7 @@ _WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
 _ODD = (3, 5, 7, 9)
 
 
-def probe_refused(found: Survey) -> None:
+def probe_refused(found: FieldSurvey) -> None:
     """More values of numbers that no tensor reads and the reference judges all the same: head widths, for one."""
     base = found.base
     for name in found.refused:
@@ -35,7 +35,7 @@ def probe_refused(found: Survey) -> None:
                 found.replaced[name] = None
 
 
-def probe_parity(found: Survey) -> None:
+def probe_parity(found: FieldSurvey) -> None:
     """Odd numbers where only even ones were accepted, and odd widths per head: a refusal or two may be chance."""
     base = found.base.values
     for name, accepted in found.accepted.items():
@@ -52,7 +52,7 @@ def probe_parity(found: Survey) -> None:
                     found.lab.observe({width: base[heads] * odd}, found.base, (width,))
 
 
-def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
+def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool:
     """Builds configs that break one rule each; whether one of them was accepted, so that its rule does not hold.
 
     asked: rules that stood their trial before.
@@ -70,7 +70,7 @@ def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
     return len(found.lab.observations) > before
 
 
-def _breaking(found: Survey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
+def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
     """A few settings of the rule's fields that break it and keep the others."""
     base, rng = found.base.values, random.Random(rule.text)
     options = {
@@ -88,7 +88,7 @@ def _breaking(found: Survey, rule: Condition, others: Sequence[Condition]) -> It
             yield changes
 
 
-def _options(found: Survey, name: str) -> list[Value]:
+def _options(found: FieldSurvey, name: str) -> list[Value]:
     own = found.base.values[name]
     tried = [*found.accepted.get(name, ()), *alternatives(found, name, own, all_of_them=True)]
     if isinstance(own, bool):
@@ -103,7 +103,7 @@ def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
         return True
 
 
-def share_rules(found: Survey) -> list[str]:
+def share_rules(found: FieldSurvey) -> list[str]:
     """`heads <= width` where the model computes `width // heads` and cannot do with nothing.
 
     Tried: as many heads as the width has channels, or half of them, which builds, and one more, which does not.
@@ -124,13 +124,13 @@ def share_rules(found: Survey) -> list[str]:
     return rules
 
 
-def _divided_by(found: Survey) -> list[str]:
+def _divided_by(found: FieldSurvey) -> list[str]:
     """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
     numbers = [n for n, v in found.base.values.items() if is_int(v) and is_field(n) and _HEADS.search(n)]
     return [n for n in numbers if _vanishes(found, {n: 0})]
 
 
-def _vanishes(found: Survey, changes: Mapping[str, Value]) -> bool:
+def _vanishes(found: FieldSurvey, changes: Mapping[str, Value]) -> bool:
     """Whether the reference refuses the changes because something became 0."""
     if found.lab.observe(changes) is not None:
         return False
@@ -138,6 +138,6 @@ def _vanishes(found: Survey, changes: Mapping[str, Value]) -> bool:
     return any(why.startswith("ZeroDivisionError") for s, why in found.lab.refusals if s == full)
 
 
-def _overtaken(found: Survey, heads: str, width: str) -> bool:
+def _overtaken(found: FieldSurvey, heads: str, width: str) -> bool:
     pairs = [(o.values.get(heads), o.values.get(width)) for o in found.lab.observations]
     return any(isinstance(a, int) and isinstance(b, int) and a > b for a, b in pairs)

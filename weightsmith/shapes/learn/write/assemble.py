@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.learn.fit.fitter import Equation
 from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.field_survey import list_kinds
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
-from weightsmith.shapes.learn.probe.survey import list_kinds
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
 from weightsmith.shapes.learn.write.formatting import report_order, say, say_axis
 from weightsmith.shapes.page.expression import parse_condition
-from weightsmith.shapes.reference.meta_models import Rejected, flatten, make_config, version
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.sightings import Role, Roles
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.fit.sightings import RoleName, RoleParser
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Polynomial, Value
 
 
@@ -28,8 +29,8 @@ class Learned:
     """One model class: equations by role, what is not expressed, and how names become roles."""
 
     architecture: str
-    roles: Roles
-    equations: Mapping[Role, Equation]
+    roles: RoleParser
+    equations: Mapping[RoleName, Equation]
     unexpressed: Mapping[str, str]
 
 
@@ -50,7 +51,7 @@ def shape_text(equation: Equation) -> str | list[str]:
 
 
 def assemble(
-    found: Survey,
+    found: FieldSurvey,
     learned: Sequence[Learned],
     rules: Sequence[str],
     class_defaults: Mapping[str, Value],
@@ -115,7 +116,7 @@ def _used_fields(learned: Iterable[Learned]) -> set[str]:
 
 
 def _fields(
-    found: Survey,
+    found: FieldSurvey,
     used: set[str],
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
@@ -150,7 +151,7 @@ def _unverifiable(class_defaults: Mapping[str, Value], fields: Mapping[str, Valu
     return kept
 
 
-def _choices(found: Survey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
+def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
     """Only what the reference was seen to build."""
     choices = {}
     for name in fields:
@@ -167,7 +168,7 @@ def _choices(found: Survey, fields: Mapping[str, Value]) -> dict[str, list[str]]
 
 
 def _base(
-    found: Survey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
+    found: FieldSurvey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
 ) -> dict[str, Value]:
     """What a small config needs beside the page's fields: whatever the learner itself had to set."""
     base = {}
@@ -187,7 +188,7 @@ def _base(
     return stated
 
 
-def _lists(found: Survey, fields: Mapping[str, Value]) -> dict[str, str]:
+def _lists(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, str]:
     """Lists whose length follows a count, whether shapes depend on their items or not."""
     lists = {}
     for name, value in found.base.values.items():
@@ -217,7 +218,7 @@ def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[s
     }
 
 
-def _copies(found: Survey, learned: Sequence[Learned]) -> tuple[dict[str, str], dict[str, Any]]:
+def _copies(found: FieldSurvey, learned: Sequence[Learned]) -> tuple[dict[str, str], dict[str, Any]]:
     """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own."""
     copies: dict[str, str] = {}
     optional: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from weightsmith.shapes.page.page import name_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import Lab, Observation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
     from weightsmith.shapes.page.expression import Value
 
 _GROUP = 8
@@ -33,7 +33,7 @@ _MAX_COUNT = 12
 
 
 @dataclass(slots=True)
-class Survey:
+class FieldSurvey:
     """base: the first observation. accepted: per field that matters, values that build (the base's own first).
 
     words: per field, the strings that the implementation compares it with. counts: fields that number modules.
@@ -41,7 +41,7 @@ class Survey:
     """
 
     lab: Lab
-    base: Observation
+    base: BuildObservation
     words: Mapping[str, Sequence[str]]
     accepted: dict[str, list[Value]] = field(default_factory=dict)
     counts: set[str] = field(default_factory=set)
@@ -53,9 +53,9 @@ class Survey:
         return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
 
 
-def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> Survey:
+def survey_fields(lab: Lab, base: BuildObservation, words: Mapping[str, Sequence[str]]) -> FieldSurvey:
     """Single changes from the base, then from every observation that shows kinds of tensors not seen before."""
-    found = Survey(lab, base, words)
+    found = FieldSurvey(lab, base, words)
     fields = found.candidates()
     for name in _sensitive(found, base, fields):
         _probe(found, base, name)
@@ -81,7 +81,7 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     return found
 
 
-def patchy(found: Survey) -> Iterator[Observation]:
+def patchy(found: FieldSurvey) -> Iterator[BuildObservation]:
     """Per number that gave tensors to some layers, or took them from some, the first config that shows it: a flag may
     concern these layers alone."""
     known: set[str] = set()
@@ -104,7 +104,7 @@ def _places(tensors: set[str]) -> set[tuple[str, int]]:
     return {(place[1], int(place[2])) for place in found if place}
 
 
-def _nulled(observation: Observation, base: Observation) -> bool:
+def _nulled(observation: BuildObservation, base: BuildObservation) -> bool:
     """A field set to null that stands for something else then: the model computes it from fields to be found."""
     if observation.origin is not base or len(observation.changed) != 1 or _alike(observation, base):
         return False
@@ -112,7 +112,7 @@ def _nulled(observation: Observation, base: Observation) -> bool:
     return observation.values.get(name) is None and base.values.get(name) is not None
 
 
-def reshaped(observation: Observation, base: Observation) -> bool:
+def reshaped(observation: BuildObservation, base: BuildObservation) -> bool:
     """A flag, a word, a list of words or a number of axes that changes shapes and no names: other equations hold."""
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
@@ -122,12 +122,12 @@ def reshaped(observation: Observation, base: Observation) -> bool:
     return word or _axes(observation) != _axes(base)
 
 
-def _axes(observation: Observation) -> list[int]:
+def _axes(observation: BuildObservation) -> list[int]:
     """How many axes each tensor has."""
     return [len(table[name]) for table in observation.tables.values() for name in sorted(table)]
 
 
-def from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+def from_second_base(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> None:
     """Single changes from an observation that shows what the base does not."""
     rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
     new = _sensitive(found, origin, rest)
@@ -141,7 +141,9 @@ def from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Va
         found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
 
 
-def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mapping[str, Value]) -> None:
+def _from_mixed_bases(
+    found: FieldSurvey, bases: Sequence[BuildObservation], fields: Mapping[str, Value]
+) -> None:
     """From observations in which one kind of tensor has more shapes than in any base: other equations hold there.
 
     A flag that matters only there may give other fields a say in turn.
@@ -163,7 +165,7 @@ def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mappi
                     _probe(found, flagged, name)
 
 
-def _varieties(observation: Observation) -> set[tuple[str, int]]:
+def _varieties(observation: BuildObservation) -> set[tuple[str, int]]:
     """(digit-free name, 1 … in how many shapes it is there)."""
     shapes: dict[str, set[tuple[int, ...]]] = {}
     for table in observation.tables.values():
@@ -172,12 +174,12 @@ def _varieties(observation: Observation) -> set[tuple[str, int]]:
     return {(key, number + 1) for key, found in shapes.items() for number in range(len(found))}
 
 
-def _is_new_flag(observation: Observation, known: set[str]) -> bool:
+def _is_new_flag(observation: BuildObservation, known: set[str]) -> bool:
     (name,) = observation.changed
     return name not in known and isinstance(observation.values.get(name), bool)
 
 
-def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
+def changes_of(origin: BuildObservation, found: FieldSurvey) -> dict[str, Value]:
     """What the origin's settings have beyond the lab's base."""
     return {
         n: v
@@ -186,7 +188,7 @@ def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
     }
 
 
-def _sensitive(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> list[str]:
+def _sensitive(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> list[str]:
     """Fields whose change moves any tensor: asked in groups, split where something moved or was refused."""
     sensitive: list[str] = []
     for turn in (0, 1, 2):
@@ -201,7 +203,7 @@ def _sensitive(found: Survey, origin: Observation, fields: Mapping[str, Value]) 
     return list(dict.fromkeys(sensitive))
 
 
-def _split(found: Survey, origin: Observation, asked: dict[str, Value]) -> list[str]:
+def _split(found: FieldSurvey, origin: BuildObservation, asked: dict[str, Value]) -> list[str]:
     single = next(iter(asked)) if len(asked) == 1 else None
     tried = found.lab.observe({**changes_of(origin, found), **asked}, origin, (single,) if single else ())
     if tried is not None and _alike(tried, origin):
@@ -215,11 +217,11 @@ def _split(found: Survey, origin: Observation, asked: dict[str, Value]) -> list[
     return _split(found, origin, dict(items[:middle])) + _split(found, origin, dict(items[middle:]))
 
 
-def _alike(a: Observation, b: Observation) -> bool:
+def _alike(a: BuildObservation, b: BuildObservation) -> bool:
     return a.tables == b.tables and a.copies == b.copies
 
 
-def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+def _coupled(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> None:
     """Fields that the reference lets change only in company: hidden * expand = heads * head_dim."""
     for name in list(found.refused):
         if len(found.accepted.get(name, ())) > 2:
@@ -249,7 +251,7 @@ def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) ->
         _with_settings(found, origin, name)
 
 
-def _with_settings(found: Survey, origin: Observation, name: str) -> None:
+def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> None:
     """A number that the lists of a dict beside it must add up to: a head width, and the sections of its rotation."""
     own = origin.values.get(name)
     if not isinstance(own, int) or isinstance(own, bool):
@@ -277,7 +279,7 @@ def _scaled(value: Value, factor: int, divisor: int) -> Value:
     return [item * factor // divisor for item in value] if sizes else value
 
 
-def _moves_alone(found: Survey, origin: Observation, name: str) -> bool:
+def _moves_alone(found: FieldSurvey, origin: BuildObservation, name: str) -> bool:
     """Whether some other value is taken after all, and moves a tensor: the first ones asked may all have been odd."""
     for value in alternatives(found, name, origin.values.get(name), all_of_them=True):
         tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
@@ -297,7 +299,7 @@ def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
     return []
 
 
-def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCEPTED) -> None:
+def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int = _MAX_ACCEPTED) -> None:
     """All candidate values of one field, until enough of them were accepted."""
     own: Value = origin.values.get(name)
     accepted = found.accepted.setdefault(name, [own])
@@ -329,7 +331,7 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             accepted.append(value)
 
 
-def _cuts(tried: Observation, origin: Observation) -> bool:
+def _cuts(tried: BuildObservation, origin: BuildObservation) -> bool:
     """Whether a count of 0 leaves nothing new and another shape: what stood between two layers led from one to the
     other, and without it no forward pass could run."""
     return names(tried) < names(origin) and any(
@@ -339,7 +341,7 @@ def _cuts(tried: Observation, origin: Observation) -> bool:
     )
 
 
-def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = False) -> list[Value]:
+def alternatives(found: FieldSurvey, name: str, value: Value, all_of_them: bool = False) -> list[Value]:
     """Values worth trying instead of `value`, the most telling first."""
     if isinstance(value, bool):
         return [not value]
@@ -375,7 +377,7 @@ def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = Fal
     return []
 
 
-def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Value]:
+def list_alternatives(found: FieldSurvey, name: str, value: list[Value]) -> list[Value]:
     """Other contents at the same length: all of one kind, shuffled, one item changed; ids more and fewer."""
     kinds = list_kinds(found, name, value)
     if not value and not kinds:
@@ -395,7 +397,7 @@ def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Valu
     return [o for o in options if o != value]
 
 
-def list_kinds(found: Survey, name: str, value: Sequence[Value]) -> list[str]:
+def list_kinds(found: FieldSurvey, name: str, value: Sequence[Value]) -> list[str]:
     words = [v for v in value if isinstance(v, str)]
     words += found.words.get(name.rsplit(".", 1)[-1], ())
     return list(dict.fromkeys(words))
