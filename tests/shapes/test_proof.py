@@ -21,7 +21,7 @@ from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
-from weightsmith.shapes.reference.proof import TensorDifference, check
+from weightsmith.shapes.reference.proof import BuildDifference, check
 
 # `make test` puts it there; not among the packages of the environment (see the Makefile).
 TIMM = Path(sys.prefix) / "timm"
@@ -57,8 +57,8 @@ def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path:
     assert proof.holds and proof.tensors == len(checkpoint.tensors)
     assert proof.architecture == "LlamaForCausalLM" and proof.reference.startswith("transformers ")
     wrong = check({**CONFIG, "num_hidden_layers": 1, "vocab_size": 301}, checkpoint).differences
-    assert TensorDifference("lm_head.weight", (300, 64), (301, 64)) in wrong
-    assert TensorDifference("model.layers.1.mlp.up_proj.weight", (96, 64), None) in wrong
+    assert BuildDifference("lm_head.weight", (300, 64), (301, 64)) in wrong
+    assert BuildDifference("model.layers.1.mlp.up_proj.weight", (96, 64), None) in wrong
     assert "is stored, the config builds [301, 64]" in str(wrong[0])
     assert len(wrong) == 2 + 9
 

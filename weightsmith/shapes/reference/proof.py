@@ -28,7 +28,7 @@ CHILD_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class TensorDifference:
+class BuildDifference:
     """One tensor that the checkpoint and the built model do not agree on; None where a side lacks it."""
 
     tensor: str
@@ -50,7 +50,7 @@ class ReferenceProof:
     reference: str
     architecture: str
     tensors: int
-    differences: tuple[TensorDifference, ...]
+    differences: tuple[BuildDifference, ...]
 
     @property
     def holds(self) -> bool:
@@ -92,7 +92,7 @@ def check(config: JsonObject, checkpoint: Checkpoint, *, trust_code: bool = Fals
 
 def _differences(
     stored: Mapping[str, Tensor], built: Mapping[str, tuple[int, ...]], answer: BuiltModel
-) -> Iterator[TensorDifference]:
+) -> Iterator[BuildDifference]:
     copies = {name: answer.shapes.get(original) for name, original in answer.copies.items()}
     skipped = [re.compile(pattern) for pattern in answer.ignored]
     for name in sorted(stored.keys() | built.keys()):
@@ -101,7 +101,7 @@ def _differences(
             continue
         aside = copies.get(name) == have or is_buffer(name) or any(s.search(name) for s in skipped)
         if want is not None or not aside:
-            yield TensorDifference(name, have, want)
+            yield BuildDifference(name, have, want)
 
 
 def _spelling(config: JsonObject, names: Collection[str], built: Set[str]) -> Spelling | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.page.expression import parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Set
 
     from weightsmith.shapes.page.expression import Value
 
@@ -87,23 +87,10 @@ def candidate_tests(
     for name in fields:
         seen = [values.get(name) for values, _ in examples]
         kinds = {type(value) for value in seen}
-        if type(None) in kinds:
-            yield f"{name} is None", 1.1
-            yield f"{name} is not None", 1.0
-        if bool in kinds:
-            yield name, 1.0
-            yield f"not {name}", 1.0
-        for value in sorted({v for v in seen if isinstance(v, str)}):
-            yield f"{name} == {value!r}", 1.1
-            yield f"{name} != {value!r}", 1.2
+        yield from _plain_tests(name, seen, kinds)
         if int in kinds or float in kinds:
             numbers.append(name)
-            guard = f"{name} is not None and " if type(None) in kinds else ""
-            for number in sorted({v for v in seen if isinstance(v, int | float)})[:_MAX_CONSTANTS]:
-                yield f"{guard}{name} > {number}", 1.2 + 0.02 * abs(number) + 0.5 * bool(guard)
-                yield f"{name} == {number}", 1.6 + 0.02 * abs(number)
-                yield f"{name} != {number}", 1.6 + 0.02 * abs(number)
-                yield f"{guard}{name} <= {number}", 1.3 + 0.02 * abs(number) + 0.5 * bool(guard)
+            yield from _number_tests(name, seen, optional=type(None) in kinds)
         if list in kinds:
             lists.append(name)
             yield f"len({name}) > 0", 1.5
@@ -116,29 +103,34 @@ def candidate_tests(
         yield from _slot_tests(slot, count, numbers, lists, examples)
 
 
+def _plain_tests(name: str, seen: Sequence[Value], kinds: Set[type]) -> Iterator[tuple[str, float]]:
+    """Whether a field is null, true, or one of its words."""
+    if type(None) in kinds:
+        yield f"{name} is None", 1.1
+        yield f"{name} is not None", 1.0
+    if bool in kinds:
+        yield name, 1.0
+        yield f"not {name}", 1.0
+    for value in sorted({v for v in seen if isinstance(v, str)}):
+        yield f"{name} == {value!r}", 1.1
+        yield f"{name} != {value!r}", 1.2
+
+
+def _number_tests(name: str, seen: Sequence[Value], *, optional: bool) -> Iterator[tuple[str, float]]:
+    """Comparisons with the numbers that the field had; the smaller the constant, the simpler the test."""
+    guard = f"{name} is not None and " if optional else ""
+    for number in sorted({v for v in seen if isinstance(v, int | float)})[:_MAX_CONSTANTS]:
+        yield f"{guard}{name} > {number}", 1.2 + 0.02 * abs(number) + 0.5 * optional
+        yield f"{name} == {number}", 1.6 + 0.02 * abs(number)
+        yield f"{name} != {number}", 1.6 + 0.02 * abs(number)
+        yield f"{guard}{name} <= {number}", 1.3 + 0.02 * abs(number) + 0.5 * optional
+
+
 def _slot_tests(
     slot: str, count: str | None, numbers: Sequence[str], lists: Sequence[str], examples: Sequence[Row]
 ) -> Iterator[tuple[str, float]]:
     for name in lists:
-        items = {
-            str(v): v for values, _ in examples for v in values.get(name) or () if not isinstance(v, list)
-        }
-        if all(isinstance(v, str) for v in items.values()):
-            for value in sorted(items):
-                yield f"{name}[{slot}] == {value!r}", 1.0
-                yield f"{name}[{slot}] != {value!r}", 1.05
-                yield f"{name}[{slot} % len({name})] == {value!r}", 1.3
-        else:
-            yield f"{slot} in {name}", 1.1
-            yield f"{slot} not in {name}", 1.1
-            if all(isinstance(v, int) for v in items.values()):
-                yield from _steps(name, slot)
-            yield f"{name}[{slot}]", 1.2
-            yield f"not {name}[{slot}]", 1.2
-            for value in list(items.values())[:_MAX_CONSTANTS]:
-                if isinstance(value, int):
-                    yield f"{name}[{slot}] == {value}", 1.5
-                    yield f"{name}[{slot}] > {value}", 1.5
+        yield from _item_tests(name, slot, examples)
     small = [n for n in numbers if any(is_small(values.get(n)) for values, _ in examples)]
     for text, cost in _arithmetic(slot, count, small):
         yield text, cost
@@ -155,6 +147,27 @@ def _slot_tests(
         for rest in range(period):
             yield f"{slot} % {period} == {rest}", 3.0
             yield f"{slot} % {period} != {rest}", 3.0
+
+
+def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple[str, float]]:
+    """What a list says about the index of a slot: its word, flag or number there, or whether it names the index."""
+    items = {str(v): v for values, _ in examples for v in values.get(name) or () if not isinstance(v, list)}
+    if all(isinstance(v, str) for v in items.values()):
+        for value in sorted(items):
+            yield f"{name}[{slot}] == {value!r}", 1.0
+            yield f"{name}[{slot}] != {value!r}", 1.05
+            yield f"{name}[{slot} % len({name})] == {value!r}", 1.3
+    else:
+        yield f"{slot} in {name}", 1.1
+        yield f"{slot} not in {name}", 1.1
+        if all(isinstance(v, int) for v in items.values()):
+            yield from _steps(name, slot)
+        yield f"{name}[{slot}]", 1.2
+        yield f"not {name}[{slot}]", 1.2
+        for value in list(items.values())[:_MAX_CONSTANTS]:
+            if isinstance(value, int):
+                yield f"{name}[{slot}] == {value}", 1.5
+                yield f"{name}[{slot}] > {value}", 1.5
 
 
 def _steps(name: str, slot: str) -> Iterator[tuple[str, float]]:

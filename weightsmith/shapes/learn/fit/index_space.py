@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Item, Polynomial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.sightings import Indices
+    from weightsmith.shapes.learn.fit.sightings import Shape
     from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.predict import Indices
 
-Shape = tuple[int, ...]
 Slots = tuple[tuple[str, Polynomial], ...]
 
 
@@ -50,7 +50,7 @@ def differ(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
 
 
 def list_items(
-    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], Any]], outer: Iterable[str]
+    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], object]], outer: Iterable[str]
 ) -> list[Item | str]:
     """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
     items: list[Item | str] = []

@@ -11,7 +11,7 @@ from weightsmith.shapes.page.expression import Polynomial
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from weightsmith.shapes.learn.fit.fitter import Equation
+    from weightsmith.shapes.learn.fit.equation import Equation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 
 _INDEX = re.compile(r"(?<![^.])\d+(?![^.])")

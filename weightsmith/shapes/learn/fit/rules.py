@@ -27,6 +27,10 @@ _TOY = 4
 _MIN_SUPPORT = 4
 _MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
 _FEW_FIELDS = 2
+# Of the sizes of one sub-config, the first take part in rules about products.
+_MAX_SIZES = 14
+# A rule, and the fields that it reads.
+RuleText = tuple[str, tuple[str, ...]]
 
 
 def learn_rules(found: FieldSurvey) -> list[str]:
@@ -216,9 +220,9 @@ def _bounds(
     accepted: Sequence[Mapping[str, int]],
     refused: Sequence[Mapping[str, int]],
     steps: Sequence[int],
-) -> list[tuple[str, tuple[str, ...]]]:
+) -> list[RuleText]:
     """`a < b` where `b - 1` was built and `b` refused; `a <= b` where `b` was built and `b + 1` refused."""
-    bounds: list[tuple[str, tuple[str, ...]]] = []
+    bounds: list[RuleText] = []
     small = [
         n
         for n in fields
@@ -246,9 +250,7 @@ def _bounds(
     return bounds
 
 
-def _even_shares(
-    fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _even_shares(fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]) -> Iterator[RuleText]:
     """An even width per head where no field states it; the smallest odd ones may be excused (toys of one channel)."""
     for a, b in permutations(fields, 2):
         prefix = a.rpartition(".")[0]
@@ -263,29 +265,42 @@ def _even_shares(
 
 
 def _candidates(
-    names: Sequence[str], base: Mapping[str, Value], bounds: Iterable[tuple[str, tuple[str, ...]]]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
+    names: Sequence[str], base: Mapping[str, Value], bounds: Iterable[RuleText]
+) -> Iterator[RuleText]:
     """(rule, the fields that it reads); only fields of one sub-config bind each other."""
     yield from bounds
     fields = [n for n in names if is_int(base[n])]
-    flags = [n for n in names if isinstance(base[n], bool)]
-    for a, b in permutations(flags, 2):
-        if a.rpartition(".")[0] == b.rpartition(".")[0]:
-            yield f"{a} or not {b}", (a, b)
-            if a < b:
-                yield f"not ({a} and {b})", (a, b)
-                yield f"{a} or {b}", (a, b)
+    yield from _flag_rules([n for n in names if isinstance(base[n], bool)])
     for a, b in permutations(fields, 2):
-        if a.rpartition(".")[0] == b.rpartition(".")[0]:
+        if _are_beside(a, b):
             yield f"{a} % {b} == 0", (a, b)
             if a < b and _HEADS.search(a) and _HEADS.search(b):
                 yield f"{a} == {b}", (a, b)
     for a in fields:
         yield f"{a} % 2 == 0", (a,)
     yield from _sums(names, base)
+    yield from _product_rules(fields)
+
+
+def _are_beside(a: str, b: str) -> bool:
+    """Whether two fields stand in the same sub-config."""
+    return a.rpartition(".")[0] == b.rpartition(".")[0]
+
+
+def _flag_rules(flags: Iterable[str]) -> Iterator[RuleText]:
+    for a, b in permutations(flags, 2):
+        if _are_beside(a, b):
+            yield f"{a} or not {b}", (a, b)
+            if a < b:
+                yield f"not ({a} and {b})", (a, b)
+                yield f"{a} or {b}", (a, b)
+
+
+def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
+    """Products of two sizes that a third one divides, or that equal the product of two others."""
     for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
         own = [f for f in fields if f.rpartition(".")[0] == prefix]
-        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:_MAX_SIZES]
         for a, b in combinations(sizes, 2):
             for c in sizes:
                 if c not in (a, b):
@@ -295,7 +310,7 @@ def _candidates(
                     yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
 
 
-def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[RuleText]:
     """A size that the parts listed in an object beside it must add up to, or half of it."""
     for owner, key in ((n, key) for n in names for key in _number_lists(base[n])):
         for a in (n for n in names if is_int(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]):

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.page.predict import Indices
     from weightsmith.shapes.reference.meta_models import Shapes
 
-Indices = tuple[int, ...]
+Shape = tuple[int, ...]
 _PIECES = re.compile(r"\d+|\D+")
 
 
@@ -36,7 +37,7 @@ class Sighting:
     """One table, sorted by role: which indices each has and what shape it has there; how far containers run."""
 
     observation: BuildObservation
-    roles: Mapping[RoleName, Mapping[Indices, tuple[int, ...]]]
+    roles: Mapping[RoleName, Mapping[Indices, Shape]]
     sizes: Mapping[str, Mapping[Indices, int]]
 
 
@@ -111,7 +112,7 @@ class RoleParser:
         return self._parsed[name]
 
     def sight(self, observation: BuildObservation, architecture: str) -> Sighting:
-        roles: dict[RoleName, dict[Indices, tuple[int, ...]]] = {}
+        roles: dict[RoleName, dict[Indices, Shape]] = {}
         sizes: dict[str, dict[Indices, int]] = {}
         for name, shape in observation.tables[architecture].items():
             role, indices = self.parse(name)

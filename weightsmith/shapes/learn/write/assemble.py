@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.fitter import Equation
+from weightsmith.shapes.learn.fit.equation import Equation
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.field_survey import list_kinds
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
-from weightsmith.shapes.learn.write.formatting import report_order, say, say_axis
+from weightsmith.shapes.learn.write.formatting import report_order, say_axis
+from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
@@ -19,19 +19,10 @@ from weightsmith.shapes.reference.synonyms import synonyms
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.sightings import RoleName, RoleParser
+    from weightsmith.shapes.learn.fit.equation import LearnedClass
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.write.learned_page import TensorTexts
     from weightsmith.shapes.page.expression import Polynomial, Value
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """One model class: equations by role, what is not expressed, and how names become roles."""
-
-    architecture: str
-    roles: RoleParser
-    equations: Mapping[RoleName, Equation]
-    unexpressed: Mapping[str, str]
 
 
 def name_text(equation: Equation) -> str:
@@ -52,55 +43,60 @@ def shape_text(equation: Equation) -> str | list[str]:
 
 def assemble(
     found: FieldSurvey,
-    learned: Sequence[Learned],
+    learned: Sequence[LearnedClass],
     rules: Sequence[str],
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
     spellings: Sequence[Mapping[str, str]] = (),
-) -> dict[str, Any]:
-    """The page; classes of one type that store different tensors become its layouts."""
-    tables = {
-        part.architecture: {name_text(e): shape_text(e) for e in part.equations.values()} for part in learned
-    }
+) -> LearnedPage:
+    """The page; classes of one type that store different tensors become its layouts.
+
+    learned: one per model class. rules: what every valid config obeys. class_defaults: every field of a config that
+    states nothing. nulls: what stands for null in a field. spellings: other names that the tensors may have.
+    """
+    tables = _tables(learned)
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
-    used = _used_fields(learned)
-    fields, unexpressed = _fields(found, used, class_defaults, nulls)
+    fields, unexpressed = _fields(found, _used_fields(learned), class_defaults, nulls)
     unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     lists = _lists(found, fields)
-    spoken_of = {*fields, *_unverifiable(class_defaults, fields)}
-    rules = [rule for rule in rules if parse_condition(rule).names <= spoken_of]
-    ruled = [name for rule in rules for name in sorted(parse_condition(rule).names)]
-    page: dict[str, Any] = {
-        "model_type": found.lab.model_type,
-        "architectures": [part.architecture for part in learned],
-        "source": version(),
-        "fields": fields,
-        "unverifiable": _unverifiable(class_defaults, fields),
-        "rules": rules,
-        "choices": _choices(found, fields),
-        "base": _base(found, fields, class_defaults),
-        "lists": lists,
-        "copies": copies,
-        "tensors": shared,
-        "optional": {n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
-        "spellings": list(spellings),
-        "aliases": synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled))),
-    }
-    if any(table != shared for table in tables.values()):
-        page["layouts"] = {
-            a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()
-        }
-    page["unexpressed"] = unexpressed
+    unverifiable = _unverifiable(class_defaults, fields)
+    kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
+    ruled = [name for rule in kept for name in sorted(parse_condition(rule).names)]
+    return LearnedPage(
+        model_type=found.lab.model_type,
+        architectures=[part.architecture for part in learned],
+        source=version(),
+        fields=fields,
+        unverifiable=unverifiable,
+        rules=kept,
+        choices=_choices(found, fields),
+        base=_base(found, fields, class_defaults),
+        lists=lists,
+        copies=copies,
+        tensors=shared,
+        optional={n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
+        spellings=list(spellings),
+        aliases=synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled))),
+        layouts=_layouts(tables, shared),
+        unexpressed=unexpressed,
+    )
+
+
+def _tables(learned: Iterable[LearnedClass]) -> dict[str, TensorTexts]:
     return {
-        k: v
-        for k, v in page.items()
-        if v or k in ("model_type", "architectures", "source", "fields", "tensors")
+        part.architecture: {name_text(e): shape_text(e) for e in part.equations.values()} for part in learned
     }
 
 
-def _used_fields(learned: Iterable[Learned]) -> set[str]:
+def _layouts(tables: Mapping[str, TensorTexts], shared: TensorTexts) -> dict[str, TensorTexts]:
+    """Per model class, what the others do not have; empty where all of them store the same."""
+    own = {a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()}
+    return dict(own) if any(own.values()) else {}
+
+
+def _used_fields(learned: Iterable[LearnedClass]) -> set[str]:
     names: set[str] = set()
     for part in learned:
         for equation in part.equations.values():
@@ -207,7 +203,7 @@ def _lists(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, str]:
     return lists
 
 
-def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[str, str]:
+def _old_buffers(tensors: TensorTexts, lists: Mapping[str, str]) -> dict[str, str]:
     """Checkpoints from before transformers 4.32 hold the rotary frequencies of every layer."""
     half = lists.get("rope_parameters.short_factor")
     ends = ".self_attn.q_proj.weight"
@@ -218,10 +214,12 @@ def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[s
     }
 
 
-def _copies(found: FieldSurvey, learned: Sequence[Learned]) -> tuple[dict[str, str], dict[str, Any]]:
+def _copies(
+    found: FieldSurvey, learned: Sequence[LearnedClass]
+) -> tuple[dict[str, str], dict[str, str | list[str]]]:
     """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own."""
     copies: dict[str, str] = {}
-    optional: dict[str, Any] = {}
+    optional: dict[str, str | list[str]] = {}
     for part in learned:
         pairs = {
             (target, source)
@@ -253,6 +251,3 @@ def defaults_of_class(model_type: str) -> dict[str, Value]:
         return flatten(make_config(model_type, inner)) if inner else plain
     except Rejected:
         return {}
-
-
-__all__ = ["Learned", "assemble", "defaults_of_class", "name_text", "say", "shape_text"]
