@@ -63,7 +63,6 @@ def assemble(
     lists = _lists(found, fields)
     unverifiable = _unverifiable(class_defaults, fields)
     kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
-    ruled = [name for rule in kept for name in sorted(parse_condition(rule).names)]
     return LearnedPage(
         model_type=found.lab.model_type,
         architectures=[part.architecture for part in learned],
@@ -78,7 +77,7 @@ def assemble(
         tensors=shared,
         optional={n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
         spellings=list(spellings),
-        aliases=synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled))),
+        aliases=_aliases(found, fields, kept),
         layouts=_layouts(tables, shared),
         unexpressed=unexpressed,
     )
@@ -94,6 +93,11 @@ def _layouts(tables: Mapping[str, TensorTexts], shared: TensorTexts) -> dict[str
     """Per model class, what the others do not have; empty where all of them store the same."""
     own = {a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()}
     return dict(own) if any(own.values()) else {}
+
+
+def _aliases(found: FieldSurvey, fields: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
+    ruled = [name for rule in rules for name in sorted(parse_condition(rule).names)]
+    return synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled)))
 
 
 def _used_fields(learned: Iterable[LearnedClass]) -> set[str]:
