@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +22,10 @@ from weightsmith.shapes.learn.fit.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.fit.sightings import RoleParser, slot_names
 from weightsmith.shapes.learn.probe import starting_config as starting
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
-from weightsmith.shapes.learn.probe.drawing import mixed
-from weightsmith.shapes.learn.probe.field_survey import FieldSurvey, patchy, reshaped
+from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
+from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.rule_trials import probe_parity
+from weightsmith.shapes.learn.probe.single_changes import changes_shapes_alone, with_uneven_layers
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
@@ -451,13 +453,22 @@ def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.Mo
 def test_places_of_a_list_are_drawn_apart() -> None:
     """Items that were only ever changed together look like one."""
     options: list[Any] = [[1, 2, 3], [10, 20, 30], [1, 2, 3, 3]]
-    drawn = [mixed(random.Random(seed), options) for seed in range(60)]
+    drawn = [mixed_list(random.Random(seed), options) for seed in range(60)]
     assert [1, 20, 3] in drawn and [10, 2, 30] in drawn and [1, 2, 3, 3] in drawn
     assert all(
         item in (place, 10 * place) for own in drawn for place, item in zip((1, 2, 3), own, strict=False)
     )
     words: list[Any] = [["full", "full"], ["linear", "linear"]]
-    assert all(mixed(random.Random(seed), words) in words for seed in range(20))
+    assert all(mixed_list(random.Random(seed), words) in words for seed in range(20))
+
+
+def test_of_counts_that_are_equal_the_first_in_the_config_has_the_list() -> None:
+    """Whichever comes first when a set is walked through must not decide about a page."""
+    for names in permutations(("layers", "stages", "depth", "blocks")):
+        values = {**dict.fromkeys(names, 3), "kinds": ["full"] * 3}
+        base = BuildObservation({}, values, {}, {}, None, ())
+        lab = Lab("x", ("X",), observations=[base])
+        assert length_field(FieldSurvey(lab, base, {}, counts=set(names)), "kinds") == names[0]
 
 
 def test_a_0_that_never_ends_is_built_once() -> None:
@@ -483,7 +494,7 @@ def test_what_a_number_takes_from_some_layers_is_looked_at() -> None:
     shared = seen([n for n in names if n != "layers.2.k.weight"], base, shared=1)
     again = seen([n for n in names if n not in ("layers.2.k.weight", "layers.1.k.weight")], base, shared=2)
     lab = Lab("x", ("X",), observations=[base, fewer, shared, again])
-    assert list(patchy(FieldSurvey(lab, base, {}))) == [shared]
+    assert list(with_uneven_layers(FieldSurvey(lab, base, {}))) == [shared]
 
 
 def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
@@ -514,6 +525,6 @@ def test_a_list_of_words_that_changes_shapes_alone_is_surveyed_from() -> None:
     )
     tables = {"X": dict.fromkeys(names, (96,))}
     sliding = BuildObservation({}, {"kinds": ["sliding"] * 2}, tables, {"X": {}}, base, ("kinds",))
-    assert reshaped(sliding, base)
+    assert changes_shapes_alone(sliding, base)
     sizes = BuildObservation({}, {"kinds": [3, 4]}, tables, {"X": {}}, base, ("kinds",))
-    assert not reshaped(sizes, base)
+    assert not changes_shapes_alone(sizes, base)

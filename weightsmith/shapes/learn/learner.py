@@ -16,9 +16,9 @@ from weightsmith.shapes.learn.fit.rules import (
     quotient_rules,
 )
 from weightsmith.shapes.learn.fit.sightings import RoleParser
-from weightsmith.shapes.learn.probe.drawing import draw, edges, overshoot
-from weightsmith.shapes.learn.probe.field_survey import changes_of, from_second_base, survey_fields
+from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
+from weightsmith.shapes.learn.probe.single_changes import changes_of, from_second_base, survey_fields
 from weightsmith.shapes.learn.probe.starting_config import start
 from weightsmith.shapes.learn.progress import Progress
 from weightsmith.shapes.learn.prove import PROOFS, contradictions, prove
@@ -102,7 +102,7 @@ def _probed(lab: Lab, base: BuildObservation) -> Progress:
     progress = Progress(found, roles, nulls, spellings)
     for i in range(_FIRST_DRAWS):
         draw(found, progress.rng, structure_only=i % 2 == 0)
-    overshoot(found, progress.rng)
+    observe_beyond_layers(found, progress.rng)
     return progress
 
 
@@ -125,7 +125,7 @@ def _page(progress: Progress, defaults: Mapping[str, Value], rules: Sequence[str
         page = assemble(found, learned, every, defaults, progress.nulls, progress.spellings)
         parsed = parse_page(page.document())
         before = len(found.lab.observations)
-        fresh: list[BuildObservation | None] = [*edges(found, _conditions(learned))]
+        fresh: list[BuildObservation | None] = [*observe_thresholds(found, _conditions(learned))]
         fresh += [draw(found, progress.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
         wrong = [o for o in fresh if o is not None and contradictions(parsed, o)]
         if not wrong and len(found.lab.observations) > before:

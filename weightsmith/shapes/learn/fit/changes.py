@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.index_space import differ
+from weightsmith.shapes.learn.fit.index_space import any_size_differs
 from weightsmith.shapes.learn.probe.starting_config import is_int
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Changes:
             dict.fromkeys(
                 changed
                 for changed, before, after in self.pairs
-                if differ(before.sizes.get(container, {}), after.sizes.get(container, {}))
+                if any_size_differs(before.sizes.get(container, {}), after.sizes.get(container, {}))
             )
         )
 

@@ -161,7 +161,7 @@ def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple
         yield f"{slot} in {name}", 1.1
         yield f"{slot} not in {name}", 1.1
         if all(isinstance(v, int) for v in items.values()):
-            yield from _steps(name, slot)
+            yield from _size_changes(name, slot)
         yield f"{name}[{slot}]", 1.2
         yield f"not {name}[{slot}]", 1.2
         for value in list(items.values())[:_MAX_CONSTANTS]:
@@ -170,7 +170,7 @@ def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple
                 yield f"{name}[{slot}] > {value}", 1.5
 
 
-def _steps(name: str, slot: str) -> Iterator[tuple[str, float]]:
+def _size_changes(name: str, slot: str) -> Iterator[tuple[str, float]]:
     """Where a list of sizes changes from one index to the next, forwards (from 1 on) and backwards."""
     yield f"{name}[{slot}] != ({name}[{slot} - 1] if {slot} > 0 else 1)", 1.5
     yield f"{slot} > 0 and {name}[len({name}) - 1 - {slot}] != {name}[len({name}) - {slot}]", 1.6

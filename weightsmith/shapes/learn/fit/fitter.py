@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.fit.changes import Changes
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.equation import Equation, Uncounted, Unexpressed
-from weightsmith.shapes.learn.fit.index_space import Slots, cube, plain_field
+from weightsmith.shapes.learn.fit.index_space import Slots, all_cells, plain_field
 from weightsmith.shapes.learn.fit.role_rows import RoleRows
 from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
 from weightsmith.shapes.learn.fit.sightings import slot_names
-from weightsmith.shapes.learn.fit.splits import both, ever
+from weightsmith.shapes.learn.fit.splits import both_hold, may_hold
 from weightsmith.shapes.learn.fit.variants import VariantSearch
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RoleFitter:
         for place in places:
             own, seen = self.changes.values[place], self.sightings[place].roles.get(equation.role, {})
             given = {}
-            for cell in cube(equation.slots, own):
+            for cell in all_cells(equation.slots, own):
                 shape = equation.shape({**own, **dict(zip(names, cell, strict=True))})
                 if shape is not None:
                     given[cell] = shape
@@ -126,9 +126,11 @@ class RoleFitter:
         weight = self._weight_of(role)
         if weight is None or not str(role).endswith(".bias") or len(weight.variants) < 2:
             return None
-        variants: list[ShapeVariant] = [((axes[0],), both(condition, test)) for axes, test in weight.variants]
+        variants: list[ShapeVariant] = [
+            ((axes[0],), both_hold(condition, test)) for axes, test in weight.variants
+        ]
         for values, shape in rows.present:
-            first = next((axes for axes, test in variants if not test or ever(test, [values])), None)
+            first = next((axes for axes, test in variants if not test or may_hold(test, [values])), None)
             if first is None or first[0].substitute(values).known() != shape[0]:
                 return None
         return variants

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Slots = tuple[tuple[str, Polynomial], ...]
 
 
-def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
+def all_cells(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
     """Every combination of indices that the slots run over."""
     found: list[Indices] = [()]
     for position, (_, count) in enumerate(slots):
@@ -33,7 +33,7 @@ def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
     return found
 
 
-def even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
+def innermost_does_not_matter(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
     """Whether the innermost index makes no difference: all experts of a layer are there, and alike."""
     alike: dict[Indices, Shape | None] = {}
     return (
@@ -45,7 +45,7 @@ def even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
     )
 
 
-def differ(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
+def any_size_differs(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
     return any(before[at] != after[at] for at in before.keys() & after.keys())
 
 

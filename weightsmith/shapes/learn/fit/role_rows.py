@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Unexpressed
-from weightsmith.shapes.learn.fit.index_space import cube, even
+from weightsmith.shapes.learn.fit.index_space import all_cells, innermost_does_not_matter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,12 +39,12 @@ class RoleRows:
 
     def _add(self, seen: Mapping[Indices, Shape], slots: Slots, own: Values) -> None:
         names = [name for name, _ in slots]
-        cells = cube(slots, own)
+        cells = all_cells(slots, own)
         found = {cell: shape for cell in cells if (shape := seen.get(cell)) is not None}
         if len(found) < len(seen):
             raise Unexpressed("an index beyond its count")
         self.where.append(frozenset(seen))
-        if names and even(cells, found):
+        if names and innermost_does_not_matter(cells, found):
             cells = [cell for cell in cells if not cell[-1]]
         known: set[Shape] = set()
         self.cells.append({})

@@ -19,7 +19,7 @@ _Seen = TypeVar("_Seen")
 _SMALL = 16
 
 
-def is_gate(name: str, rows: Sequence[tuple[Mapping[str, Value], object]]) -> bool:
+def can_decide(name: str, rows: Sequence[tuple[Mapping[str, Value], object]]) -> bool:
     """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
     seen = [values.get(name) for values, _ in rows]
     if len({repr(v) for v in seen}) < 2:
@@ -42,7 +42,7 @@ def split(
     return yes, no
 
 
-def ever(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
+def may_hold(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
     """Whether a test could hold on any row; one that cannot be computed might."""
     condition = parse_condition(test)
     for values in rows:
@@ -54,6 +54,6 @@ def ever(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
     return False
 
 
-def both(a: str, b: str) -> str:
+def both_hold(a: str, b: str) -> str:
     """The condition that holds where both hold; an empty one always does."""
     return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.fit.conditions import candidate_tests, learn_condition
 from weightsmith.shapes.learn.fit.index_space import plain_field
 from weightsmith.shapes.learn.fit.piecewise import in_pieces, moved_within, seeds
-from weightsmith.shapes.learn.fit.splits import both, ever, is_gate, split
+from weightsmith.shapes.learn.fit.splits import both_hold, can_decide, may_hold, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,13 +76,17 @@ class VariantSearch:
 
     def _narrowed(self, test: str) -> str:
         """The test, together with the role's own condition where that still excludes anything."""
-        return test if self.condition and not ever(test, self.rows.absent) else both(self.condition, test)
+        return (
+            test
+            if self.condition and not may_hold(test, self.rows.absent)
+            else both_hold(self.condition, test)
+        )
 
     def _gated(
         self, rows: Sequence[ShapeRow], deciding: Sequence[str], depth: int, *, hard: bool
     ) -> list[ShapeVariant] | None:
         """Two shapes, or with more depth three, that single tests tell apart."""
-        gates = [f for f in deciding if is_gate(f, rows)]
+        gates = [f for f in deciding if can_decide(f, rows)]
         if not gates:
             return None
         counted = self._counted
@@ -106,7 +110,7 @@ class VariantSearch:
     def _pieced(self) -> list[ShapeVariant] | None:
         """Shapes told apart by any condition, not by one test alone."""
         rows, counted = self.rows.present, self._counted
-        gates = (f for f in self.deciding if f not in counted and is_gate(f, rows))
+        gates = (f for f in self.deciding if f not in counted and can_decide(f, rows))
         fields = list(dict.fromkeys([*self.structural, *gates]))
 
         def fit_seed(seed: Sequence[ShapeRow], hard: bool) -> Axes | None:

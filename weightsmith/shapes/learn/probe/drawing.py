@@ -51,7 +51,7 @@ def draw(
     return None
 
 
-def overshoot(found: FieldSurvey, rng: random.Random, tries: int = 10) -> None:
+def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 10) -> None:
     """Offsets and shares beyond the number of layers: models turn there, and random configs seldom go there."""
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
@@ -76,7 +76,7 @@ def overshoot(found: FieldSurvey, rng: random.Random, tries: int = 10) -> None:
                     break
 
 
-def edges(found: FieldSurvey, conditions: Iterable[str]) -> list[BuildObservation]:
+def observe_thresholds(found: FieldSurvey, conditions: Iterable[str]) -> list[BuildObservation]:
     """Configs at the thresholds that conditions name, where these lie between numbers that were tried."""
     built = []
     for name, number in dict.fromkeys(pair for text in conditions for pair in _THRESHOLD.findall(text)):
@@ -106,14 +106,14 @@ def _random_list(found: FieldSurvey, rng: random.Random, name: str, changes: Map
     )
     count = length_field(found, name)
     if count is None or not items or not isinstance(own, list):
-        return mixed(rng, options)
+        return mixed_list(rng, options)
     length = changes.get(count, found.base.values[count])
     if not is_int(length):
         return own
     return [rng.choice(items) for _ in range(length)]
 
 
-def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
+def mixed_list(rng: random.Random, options: Sequence[list[Value]]) -> Value:
     """One of the lists; numbers and flags, as often, place by place from those of its length: two places that were
     only ever changed together look like one."""
     whole = rng.choice(options)
@@ -124,13 +124,15 @@ def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
 
 
 def length_field(found: FieldSurvey, name: str) -> str | None:
-    """The count that a list's length follows: equal to it wherever the class made the list by itself."""
+    """The count that a list's length follows: equal to it wherever the class made the list by itself.
+
+    Of several that do, the first in the config.
+    """
     if name in found.lab.followers:
         return found.lab.followers[name][0]
     prefix = name.rpartition(".")[0]
-    candidates = []
-    for count in found.counts:
-        if count.rpartition(".")[0] != prefix:
+    for count in found.base.values:
+        if count not in found.counts or count.rpartition(".")[0] != prefix:
             continue
         own = [
             o
@@ -138,5 +140,5 @@ def length_field(found: FieldSurvey, name: str) -> str | None:
             if isinstance(o.values.get(name), list) and name not in o.settings
         ]
         if own and all(len(o.values[name]) == o.values.get(count) for o in own):
-            candidates.append(count)
-    return candidates[0] if candidates else None
+            return count
+    return None

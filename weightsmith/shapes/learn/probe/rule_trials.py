@@ -6,8 +6,8 @@ import random
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.field_survey import alternatives
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.page.expression import parse_condition
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def probe_refused(found: FieldSurvey) -> None:
     for name in found.refused:
         if name in found.accepted or not is_int(base.values.get(name)) or not is_field(name):
             continue
-        for value in [*alternatives(found, name, base.values[name], all_of_them=True), 0]:
+        for value in [*alternatives(found.words, name, base.values[name], all_of_them=True), 0]:
             tried = found.lab.observe({name: value}, base, (name,))
             if tried is not None and value == 0 and tried.values.get(name) != 0:
                 found.replaced[name] = None
@@ -90,7 +90,7 @@ def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) 
 
 def _options(found: FieldSurvey, name: str) -> list[Value]:
     own = found.base.values[name]
-    tried = [*found.accepted.get(name, ()), *alternatives(found, name, own, all_of_them=True)]
+    tried = [*found.accepted.get(name, ()), *alternatives(found.words, name, own, all_of_them=True)]
     if isinstance(own, bool):
         return [v for v in tried if isinstance(v, bool)]
     return [v for v in tried if is_int(v) and v > 0 and (name not in found.counts or v <= 2 * own)]
@@ -118,7 +118,9 @@ def share_rules(found: FieldSurvey) -> list[str]:
             if not is_int(own) or own <= found.base.values[heads]:
                 continue
             fits = any(found.lab.observe({heads: number}) is not None for number in (own, own // 2))
-            edge = not _vanishes(found, {heads: own}) and _vanishes(found, {heads: own + 1})
+            edge = not _is_refused_at_zero(found, {heads: own}) and _is_refused_at_zero(
+                found, {heads: own + 1}
+            )
             if fits and edge and not _overtaken(found, heads, width):
                 rules.append(f"{heads} <= {width}")
     return rules
@@ -127,10 +129,10 @@ def share_rules(found: FieldSurvey) -> list[str]:
 def _divided_by(found: FieldSurvey) -> list[str]:
     """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
     numbers = [n for n, v in found.base.values.items() if is_int(v) and is_field(n) and _HEADS.search(n)]
-    return [n for n in numbers if _vanishes(found, {n: 0})]
+    return [n for n in numbers if _is_refused_at_zero(found, {n: 0})]
 
 
-def _vanishes(found: FieldSurvey, changes: Mapping[str, Value]) -> bool:
+def _is_refused_at_zero(found: FieldSurvey, changes: Mapping[str, Value]) -> bool:
     """Whether the reference refuses the changes because something became 0."""
     if found.lab.observe(changes) is not None:
         return False

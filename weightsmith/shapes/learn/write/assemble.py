@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Equation
 from weightsmith.shapes.learn.probe.drawing import length_field
-from weightsmith.shapes.learn.probe.field_survey import list_kinds
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
 from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
@@ -136,7 +136,8 @@ def _fields(
         except NoRule as reason:
             defaults[name], unexpressed[name] = own, str(reason)
         if isinstance(defaults[name], str) and defaults[name].startswith("="):
-            waiting += parse_condition(defaults[name][1:].strip()).names & set(found.base.values)
+            read = parse_condition(defaults[name][1:].strip()).names
+            waiting += sorted(read & found.base.values.keys())
     flags = {n: not is_int(found.base.values.get(n, 0)) for n in defaults}
     return {n: defaults[n] for n in report_order(defaults, flags)}, unexpressed
 
@@ -162,7 +163,7 @@ def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[
                 words += [v for v in listed if isinstance(v, str)]
         if words:
             own = found.base.values.get(name)
-            order = [*(list_kinds(found, name, own) if isinstance(own, list) else []), *words]
+            order = [*(list_kinds(found.words, name, own) if isinstance(own, list) else []), *words]
             choices[name] = list(dict.fromkeys(w for w in order if w in words))
     return choices
 
