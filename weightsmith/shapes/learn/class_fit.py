@@ -23,7 +23,10 @@ _HANDFUL, _FEW_KINDS = 24, 4
 
 
 def fit_class(progress: Progress, architecture: str) -> LearnedClass:
-    """Equations of all roles, once more when a null turned out to stand for an expression. Raises TimeoutError."""
+    """The equations of all roles of the class.
+
+    Fits again when digits turned out to be names, or null to stand for an expression. Raises TimeoutError.
+    """
     while True:
         sightings = progress.sightings(architecture)
         learned, uncounted = _fit_roles(progress, architecture, sightings)
@@ -84,7 +87,7 @@ def _equation(progress: Progress, fitter: RoleFitter, architecture: str, role: R
 
 
 def _is_handful(container: str, sightings: Sequence[Sighting]) -> bool:
-    """Few things of a few kinds, in no other container: they can be named one by one."""
+    """Whether the container holds few modules of few kinds and lies in no other: they can be named one by one."""
     sizes = [size for s in sightings for size in s.sizes.get(container, {}).values()]
     roles = {role for s in sightings for role in s.roles if container in role.containers}
     return (

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12
 _ROUNDS = 6
-# Rules that a build refutes give way to others, this often.
+# Rules that a build refutes are replaced by others, so many times.
 _TRIALS = 4
 # What refutes a page in its proof is learned from, and the page is proven again on other configs.
 _ATTEMPTS = 3
@@ -89,7 +89,7 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
 
 
 def _probed(lab: Lab, base: BuildObservation) -> Progress:
-    """Everything that is built before the first fit."""
+    """What is known before the first fit: single changes, then random configs."""
     hints: dict[str, tuple[str, ...]] = {}
     for architecture in lab.architectures:
         hints |= words(architecture)
@@ -107,7 +107,7 @@ def _probed(lab: Lab, base: BuildObservation) -> Progress:
 
 
 def _rules_beside_refusals(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[str]:
-    """Rules that no constructor checks, or that single builds were asked for."""
+    """Rules that no constructor checks, and those that builds of their own were made for."""
     divided = [q for architecture in found.lab.architectures for q in quotients(architecture)]
     rules = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
     return [*rules, *share_rules(found), *companion_rules(found, defaults)]
@@ -134,14 +134,17 @@ def _page(progress: Progress, defaults: Mapping[str, Value], rules: Sequence[str
 
 
 def _try_rules(progress: Progress) -> None:
-    """Builds what the rules forbid: those that it refutes give way to others, which are tried in turn."""
+    """Builds what the rules forbid. Those that are refuted are replaced by others, which are tested in turn."""
     for _ in range(_TRIALS):
         if not challenge(progress.found, learn_rules(progress.found), progress.tried):
             break
 
 
 def _revisit(progress: Progress) -> bool:
-    """Surveys where roles were seen that no single change ever moved, a few times in all; says whether it did."""
+    """Makes single changes from where roles were seen that none has moved so far; says whether it did.
+
+    Done for a few observations in all.
+    """
     before = len(progress.visited)
     for (architecture, role), failed in list(progress.failed.items()):
         seen = [s.observation for s in progress.sightings(architecture) if role in s.roles]
@@ -160,7 +163,7 @@ def _conditions(learned: Sequence[LearnedClass]) -> list[str]:
 
 
 def _not_trusted(page: LearnedPage, configs: int) -> str:
-    """Why a page is none, "" when it stands."""
+    """Why the page is not to be trusted, "" when it is."""
     if configs < PROOFS // 2:
         return f"only {configs} random configs were accepted"
     lost = len(page.unexpressed)

@@ -51,7 +51,7 @@ def _of_model(model: Model) -> list[dict[str, str]]:
 
 
 def _names(model: Model, conversions: Sequence[WeightConversion] | None) -> list[str]:
-    """What the tensors are saved as, in an order that does not depend on it, when loading did these conversions."""
+    """The names that the tensors are saved under when loading did these conversions, in an order that never changes."""
     from transformers.core_model_loading import dot_natural_key, revert_weight_conversion
 
     state = dict(sorted(model.state_dict().items(), key=lambda item: dot_natural_key(item[0])))
@@ -81,7 +81,7 @@ def spelled(pairs: Iterable[tuple[str, str]]) -> Spelling | None:
 
 
 def _difference(disk: list[str], ours: list[str]) -> tuple[str, str]:
-    """Beginnings that end where the names begin to agree for good, or ends, where only the last part differs."""
+    """(part on disk, part of the page): the last part if only that differs, else all before the common end."""
     if disk[:-1] == ours[:-1]:
         return f".{'.'.join(disk[-2:])}", f".{'.'.join(ours[-2:])}"
     alike = next(i for i in range(len(disk) + 1) if disk[: i + 1] != ours[: i + 1])

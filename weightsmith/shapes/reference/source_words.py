@@ -1,4 +1,4 @@
-"""Words that a model's source compares its config fields with: values to try, proven or dropped by building."""
+"""Words that a model's source compares its config fields with. They are values to try; building decides."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 def _is_module(node: ast.AST) -> bool:
-    """Sub-configs stand in dicts of classes, too, and are no kinds of layers."""
+    """Whether the node names a class that is no config: dicts of sub-configs list no kinds of layers."""
     return isinstance(node, ast.Name) and not node.id.endswith("Config")
 
 
@@ -129,7 +129,7 @@ def _last_name(node: ast.AST) -> str | None:
 
 
 def _aliases(name: str) -> Iterator[str]:
-    """A loop variable speaks for its list: layer_type → layer_types; block_type → layers_block_type."""
+    """The lists that a loop variable may come from: layer_type → layer_types; block_type → layers_block_type."""
     yield name
     yield f"{name}s"
     if name.endswith("_type"):

@@ -1,4 +1,4 @@
-"""Which other names a config class takes for its settings: asked by stating them, and nothing else."""
+"""Which other names a config class takes for its settings, found out by stating a setting under each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields that are null in a config and known inside the model: gpt2's `n_inner` is then `4 * n_embd`."""
+"""What a model takes for fields that are null in a config: gpt2's `n_inner` is then `4 * n_embd`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NULL = re.compile(r"([\w.]+) is (not )?None")
 
 
 def counted_nulls(found: FieldSurvey) -> dict[str, Polynomial]:
-    """Counts for which the model has a number of its own when they are null: that many build the same tensors."""
+    """Counts for which the model has a number of its own when they are null: stating it builds the same tensors."""
     rules: dict[str, Polynomial] = {}
     for name in sorted(found.counts):
         for null in [

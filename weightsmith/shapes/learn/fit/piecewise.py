@@ -37,7 +37,7 @@ class _Piece:
 def seeds(
     families: Iterable[Sequence[int]], cells: Sequence[Mapping[Indices, ShapeRow]]
 ) -> list[list[ShapeRow]]:
-    """One per origin and cell, those that look alike in every member only once.
+    """One seed per origin and cell; of those with the same shapes in every member only the first.
 
     families: places of an origin and its children among the observations. cells: what each observation has where.
     """
@@ -107,7 +107,7 @@ def _cover(
     fit: FitShape,
     fit_rest: FitShape,
 ) -> list[_Piece] | None:
-    """Equations that together explain every row, each the widest of those that explain something new."""
+    """Equations that together explain every row; each time the one that explains most of the rest is taken."""
     number = {id(values): i for i, (values, _) in enumerate(rows)}
     places = [frozenset(number[id(values)] for values, _ in seed if id(values) in number) for seed in seeds]
     tried: dict[int, _Piece | None] = {}

@@ -90,7 +90,10 @@ class ShapeFitter:
     def _familiar(
         self, rows: Sequence[tuple[Values, int]], weight: Sequence[Polynomial], others_too: bool
     ) -> Polynomial | None:
-        """An equation of another role that fits: a bias seen too rarely to say what moves it has a weight."""
+        """An equation of another role that fits these rows.
+
+        A bias may be seen too rarely to show what moves it; its weight shows it.
+        """
         different = len({number for _, number in rows})
         candidates = list(weight) if different > 1 else []
         if others_too and different >= _FAMILIAR:

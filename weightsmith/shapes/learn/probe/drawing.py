@@ -1,4 +1,4 @@
-"""Random configs that the reference accepts: what fits are tried on and pages are proven with."""
+"""Random configs that the reference accepts. Fits are tested on them and pages are proven with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ _STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 def draw(
     found: FieldSurvey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
 ) -> BuildObservation | None:
-    """A random config that the reference accepts: what it refuses is moved back to the base, half at a time."""
+    """A random config that the reference accepts, None when there is none.
+
+    As long as the config is refused, each change is taken back with a chance of 0.4. structure_only: only fields
+    are changed that add or remove tensors. tries: how often it is built.
+    """
     base = found.base
     before = names(base)
     changes: dict[str, Value] = {}
@@ -52,7 +56,10 @@ def draw(
 
 
 def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 10) -> None:
-    """Offsets and shares beyond the number of layers: models turn there, and random configs seldom go there."""
+    """Builds configs in which a small number exceeds the number of layers.
+
+    Models with offsets and shared layers behave otherwise there, and random configs are seldom there.
+    """
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
     for name in small:
@@ -71,7 +78,7 @@ def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 1
             for flags in (
                 turned,
                 *({n: v} for n, v in turned.items()),
-            ):  # what a flag adds may turn there, too
+            ):  # what a flag adds may depend on it, too
                 if found.lab.observe({**changes, **flags}) is not None:
                     break
 
@@ -114,8 +121,10 @@ def _random_list(found: FieldSurvey, rng: random.Random, name: str, changes: Map
 
 
 def mixed_list(rng: random.Random, options: Sequence[list[Value]]) -> Value:
-    """One of the lists; numbers and flags, as often, place by place from those of its length: two places that were
-    only ever changed together look like one."""
+    """One of the lists, or for numbers and flags, as often, a list whose items come from different ones.
+
+    Two places that only ever change together look like one.
+    """
     whole = rng.choice(options)
     if not all(isinstance(item, int) for item in whole) or rng.random() < 0.5:
         return whole

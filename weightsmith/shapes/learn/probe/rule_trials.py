@@ -1,4 +1,4 @@
-"""Builds that put rules to the test: a rule that was only ever seen to hold may be a coincidence, or missing."""
+"""Builds that test rules: one that was never seen to be broken may be a coincidence, and one may be missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ODD = (3, 5, 7, 9)
 
 
 def probe_refused(found: FieldSurvey) -> None:
-    """More values of numbers that no tensor reads and the reference judges all the same: head widths, for one."""
+    """Tries more values of numbers that no tensor depends on and that the reference checks, such as head widths."""
     base = found.base
     for name in found.refused:
         if name in found.accepted or not is_int(base.values.get(name)) or not is_field(name):
@@ -36,7 +36,10 @@ def probe_refused(found: FieldSurvey) -> None:
 
 
 def probe_parity(found: FieldSurvey) -> None:
-    """Odd numbers where only even ones were accepted, and odd widths per head: a refusal or two may be chance."""
+    """Tries odd numbers where only even ones were accepted, and odd widths per head.
+
+    One or two refusals may be chance.
+    """
     base = found.base.values
     for name, accepted in found.accepted.items():
         numbers = [v for v in accepted if is_int(v)]
@@ -53,9 +56,9 @@ def probe_parity(found: FieldSurvey) -> None:
 
 
 def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool:
-    """Builds configs that break one rule each; whether one of them was accepted, so that its rule does not hold.
+    """Builds configs that break one rule each, and says whether the reference accepted one, which refutes its rule.
 
-    asked: rules that stood their trial before.
+    asked: rules that were tested before; the others are added.
     """
     before = len(found.lab.observations)
     parsed = {text: parse_condition(text) for text in rules}
@@ -71,7 +74,7 @@ def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool
 
 
 def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
-    """A few settings of the rule's fields that break it and keep the others."""
+    """A few settings of the rule's fields that break this rule and no other."""
     base, rng = found.base.values, random.Random(rule.text)
     options = {
         n: _options(found, n) for n in sorted(rule.names) if n in base and not isinstance(base[n], dict)
@@ -104,7 +107,7 @@ def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
 
 
 def share_rules(found: FieldSurvey) -> list[str]:
-    """`heads <= width` where the model computes `width // heads` and cannot do with nothing.
+    """`heads <= width` where the model computes `width // heads` and the reference refuses a result of 0.
 
     Tried: as many heads as the width has channels, or half of them, which builds, and one more, which does not.
     """

@@ -60,8 +60,10 @@ def survey_fields(lab: Lab, base: BuildObservation, words: Mapping[str, Sequence
 
 
 def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:
-    """Per number that gave tensors to some layers, or took them from some, the first config that shows it: a flag may
-    concern these layers alone."""
+    """Observations in which a number added tensors to some layers only, or removed them from some.
+
+    One per number, the first. A flag may concern these layers alone.
+    """
     known: set[str] = set()
     for observation in found.lab.observations:
         single = observation.origin is found.base and len(observation.changed) == 1
@@ -83,7 +85,7 @@ def _places(tensors: set[str]) -> set[tuple[str, int]]:
 
 
 def _stands_for_something(observation: BuildObservation, base: BuildObservation) -> bool:
-    """A field set to null that stands for something else then: the model computes it from fields to be found."""
+    """Whether a field was set to null and the model then computes it from other fields."""
     if observation.origin is not base or len(observation.changed) != 1 or _alike(observation, base):
         return False
     (name,) = observation.changed
@@ -91,7 +93,10 @@ def _stands_for_something(observation: BuildObservation, base: BuildObservation)
 
 
 def changes_shapes_alone(observation: BuildObservation, base: BuildObservation) -> bool:
-    """A flag, a word, a list of words or a number of axes that changes shapes and no names: other equations hold."""
+    """Whether one change left all names as they are and changed shapes in a way that needs other equations.
+
+    So do flags, words and lists of words that change a shape, and whatever changes a number of axes.
+    """
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
@@ -122,9 +127,9 @@ def from_second_base(found: FieldSurvey, origin: BuildObservation, fields: Mappi
 def _from_mixed_bases(
     found: FieldSurvey, bases: Sequence[BuildObservation], fields: Mapping[str, Value]
 ) -> None:
-    """From observations in which one kind of tensor has more shapes than in any base: other equations hold there.
+    """Single changes from observations in which one kind of tensor has more shapes than in any base.
 
-    A flag that matters only there may give other fields a say in turn.
+    Other equations hold there, and a flag that matters only there may make other fields matter in turn.
     """
     seen = set().union(*map(_varieties, bases))
     mixed = 0
@@ -144,7 +149,7 @@ def _from_mixed_bases(
 
 
 def _varieties(observation: BuildObservation) -> set[tuple[str, int]]:
-    """(digit-free name, 1 … in how many shapes it is there)."""
+    """(digit-free name, n) for every n up to the number of shapes that tensors of that name have."""
     shapes: dict[str, set[tuple[int, ...]]] = {}
     for table in observation.tables.values():
         for name, shape in table.items():
@@ -158,7 +163,7 @@ def _is_new_flag(observation: BuildObservation, known: set[str]) -> bool:
 
 
 def changes_of(origin: BuildObservation, found: FieldSurvey) -> dict[str, Value]:
-    """What the origin's settings have beyond the lab's base."""
+    """The settings in which the origin differs from the lab's base."""
     return {
         n: v
         for n, v in origin.settings.items()
@@ -167,7 +172,7 @@ def changes_of(origin: BuildObservation, found: FieldSurvey) -> dict[str, Value]
 
 
 def _sensitive(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> list[str]:
-    """Fields whose change moves any tensor: asked in groups, split where something moved or was refused."""
+    """Fields whose change moves any tensor. They are changed in groups, and groups that show anything are halved."""
     sensitive: list[str] = []
     for turn in (0, 1, 2):
         asked = {}
@@ -200,7 +205,7 @@ def _alike(a: BuildObservation, b: BuildObservation) -> bool:
 
 
 def _coupled(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> None:
-    """Fields that the reference lets change only in company: hidden * expand = heads * head_dim."""
+    """Fields that the reference lets change only together: hidden * expand = heads * head_dim."""
     for name in list(found.refused):
         if len(found.accepted.get(name, ())) > 2:
             continue
@@ -230,7 +235,10 @@ def _coupled(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, 
 
 
 def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> None:
-    """A number that the lists of a dict beside it must add up to: a head width, and the sections of its rotation."""
+    """Changes a number together with the lists in a dict beside it that must add up to it.
+
+    A head width and the sections of its rotation are such a pair.
+    """
     own = origin.values.get(name)
     if not isinstance(own, int) or isinstance(own, bool):
         return
@@ -258,7 +266,7 @@ def _scaled(value: Value, factor: int, divisor: int) -> Value:
 
 
 def _moves_alone(found: FieldSurvey, origin: BuildObservation, name: str) -> bool:
-    """Whether some other value is taken after all, and moves a tensor: the first ones asked may all have been odd."""
+    """Whether some other value is accepted after all and moves a tensor; the first that were tried may all be odd."""
     for value in alternatives(found.words, name, origin.values.get(name), all_of_them=True):
         tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
         if tried is not None and not _alike(tried, origin):
@@ -310,8 +318,10 @@ def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int =
 
 
 def _leaves_misfits(tried: BuildObservation, origin: BuildObservation) -> bool:
-    """Whether a count of 0 leaves nothing new and another shape: what stood between two layers led from one to the
-    other, and without it no forward pass could run."""
+    """Whether a count of 0 removes tensors, adds none and changes a shape.
+
+    The removed modules then led from one width to another, and without them no forward pass could run.
+    """
     return names(tried) < names(origin) and any(
         shape != origin.tables[architecture][name]
         for architecture, table in tried.tables.items()

@@ -65,14 +65,14 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObserv
 
 
 def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
-    """Some classes make a config object of an inner dict only when it names its type (aria)."""
+    """States the types of inner configs: some classes make no config object of a dict without one (aria)."""
     inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
     if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
         lab.base.update(inner)
 
 
 def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:
-    """Padding ids index the embedding: 0 lies in every vocabulary that will be tried."""
+    """Sets padding ids to 0: they index the embedding, and 0 lies in every vocabulary that will be tried."""
     for name, value in default.items():
         if name.endswith("pad_token_id") and is_int(value) and value > 0:
             lab.base.setdefault(name, 0)
@@ -103,7 +103,7 @@ def _is_count(name: str, hint: re.Pattern[str]) -> bool:
 
 
 def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]]) -> BuildObservation:
-    """Fewer experts, then fewer layers, as long as every kind of tensor is still there."""
+    """Lowers the numbers of experts, then of layers, as long as every kind of tensor is still there."""
     for hint in hints:
         counts = [n for n, v in first.values.items() if is_field(n) and is_int(v) and v > 4]
         for name in counts:
@@ -148,7 +148,7 @@ def _resized(lab: Lab, first: BuildObservation, name: str, small: int) -> BuildO
 
 
 def _explicit(lab: Lab, first: BuildObservation) -> BuildObservation:
-    """States every int and flag, so that no field follows another one unseen."""
+    """States every number and flag, so that no field follows another one unnoticed."""
     stated = {
         n: v for n, v in first.values.items() if n not in lab.base and isinstance(v, int) and is_field(n)
     }
@@ -156,7 +156,7 @@ def _explicit(lab: Lab, first: BuildObservation) -> BuildObservation:
 
 
 def computed(lab: Lab) -> list[str]:
-    """Numbers that the class makes anew whatever a config states: what is said of them there would be no fact."""
+    """Numbers that the class computes whatever a config states; what a config says of them is no fact."""
     return [
         name
         for name, value in lab.base.items()
@@ -192,7 +192,7 @@ def _accept(lab: Lab, first: BuildObservation, stated: dict[str, Value]) -> Buil
 
 
 def _separate(lab: Lab, first: BuildObservation) -> BuildObservation:
-    """Moves sizes that coincide apart: equal numbers hide comparisons between fields, and minima."""
+    """Gives sizes that are equal by chance different values: equal ones hide comparisons and minima."""
     for name in list(lab.base):
         value = lab.base[name]
         taken = {v for n, v in lab.base.items() if n != name and is_int(v) and is_field(n)}

@@ -54,7 +54,7 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
 
 
 def _inside(found: FieldSurvey, name: str) -> Value:
-    """What a model takes for a setting that its config does not hold: the value that builds the same tensors."""
+    """The value of a setting that builds the same tensors as leaving it out, None when there is none."""
     without = found.lab.without(name)
     if without is None or name in without.values:
         return None
@@ -92,7 +92,7 @@ def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[s
 
 
 def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
-    """Numbers beside the field that no shape reads while the field is stated: heads, beside a head width."""
+    """Numbers in the same sub-config, on which no shape may depend while the field is stated, such as heads."""
     prefix = name.rpartition(".")[0]
     own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
     return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
