@@ -82,7 +82,7 @@ def _literals(texts: Iterable[tuple[str, float]], examples: Sequence[Row], every
 def candidate_tests(
     examples: Sequence[Row], fields: Sequence[str], slots: Mapping[str, str | None]
 ) -> Iterator[tuple[str, float]]:
-    """(test, cost): what transformers' code asks of configs, the commonest first."""
+    """(test, cost): the comparisons that transformers' code makes with configs; the commonest cost least."""
     numbers, lists = [], []
     for name in fields:
         seen = [values.get(name) for values, _ in examples]
@@ -177,7 +177,7 @@ def _size_changes(name: str, slot: str) -> Iterator[tuple[str, float]]:
 
 
 def is_small(value: Value) -> bool:
-    """Layers are compared with offsets, periods and counts, never with widths."""
+    """Whether an index may be compared with the number: layers are compared with offsets, periods and counts."""
     return isinstance(value, int) and 0 <= value <= _MAX_OFFSET
 
 

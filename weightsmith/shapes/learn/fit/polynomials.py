@@ -75,7 +75,7 @@ def _with_any(
     target: list[int],
     rows: Sequence[Row],
 ) -> Polynomial | None:
-    """The first of the further atoms that completes an equation."""
+    """The equation with the first of the further atoms that makes one possible."""
     for extra in dict.fromkeys(extras):
         column = _column(extra, rows)
         if column is None or len(set(column)) == 1:

@@ -1,4 +1,4 @@
-"""What every valid config obeys: the divisibility and order that explain why the reference refused some."""
+"""Rules that every valid config keeps: divisibility and order, learned from what the reference refused."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _chosen(candidates: Sequence[_Candidate], complaints: Sequence[frozenset[int
 
 
 def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
-    """The refusals by what the reference says of them, numbers left out: one check in its code, as a rule."""
+    """The refusals grouped by their message without its numbers: usually one check in the reference's code each."""
     rows: dict[str, set[int]] = {}
     for place, refusal in enumerate(refusals):
         rows.setdefault(re.sub(r"\d+", "#", refusal.why), set()).add(place)
@@ -117,7 +117,7 @@ def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
 
 
 def _refusals(found: FieldSurvey, fields: Sequence[str]) -> list[_Refusal]:
-    """Those in which every field is a number, and none that matters became 0."""
+    """The refusals in which every field is a number and none that matters is 0."""
     base = found.base.values
     matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
     kept = []
@@ -130,7 +130,7 @@ def _refusals(found: FieldSurvey, fields: Sequence[str]) -> list[_Refusal]:
 
 
 def grouping_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> list[str]:
-    """Key-value heads divide the heads: no constructor checks it, and a model that breaks it cannot run.
+    """Key-value heads divide the heads. No constructor checks it, but a model that breaks it cannot run.
 
     quotients: (a, b) where the model's source computes `a // b` from its config.
     """
@@ -165,7 +165,7 @@ def quotient_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> 
 
 
 def positive_rules(found: FieldSurvey) -> list[str]:
-    """`a > 0` where no arithmetic takes a 0 alone, or the class makes another number of it."""
+    """`a > 0` where a 0 breaks the model's arithmetic, or the class replaces it by another number."""
     base = found.lab.base
     divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
     changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
@@ -176,9 +176,9 @@ def positive_rules(found: FieldSurvey) -> list[str]:
 
 
 def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[str]:
-    """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
+    """`(a is None) == (b is None)` where the reference refuses one without the other.
 
-    Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
+    Tried with the numbers of one sub-config that are null by default and were set to show what they do.
     """
     lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
     optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
@@ -198,7 +198,7 @@ def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
 
 
 def _plausible(text: str) -> int:
-    """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
+    """How likely a rule is beside others that explain the same refusals: heads that divide a size come first."""
     if "head" in text.partition(" % ")[2]:
         return 3
     return 1 if "*" in text else 2
@@ -251,7 +251,7 @@ def _bounds(
 
 
 def _even_shares(fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]) -> Iterator[RuleText]:
-    """An even width per head where no field states it; the smallest odd ones may be excused (toys of one channel)."""
+    """An even width per head where no field states the width; small odd ones that were built are excepted."""
     for a, b in permutations(fields, 2):
         prefix = a.rpartition(".")[0]
         wide = re.search(r"hidden_size|d_model|n_embd", a) and "attention_heads" in b

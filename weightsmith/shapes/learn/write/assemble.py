@@ -121,7 +121,7 @@ def _fields(
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
 ) -> tuple[dict[str, Value], dict[str, str]]:
-    """Defaults may read fields that no shape reads by itself: these are fields then too."""
+    """(name → default, name → why none is expressed). A field that only a default reads is a field, too."""
     defaults: dict[str, Value] = {}
     unexpressed: dict[str, str] = {}
     waiting = sorted(used)
@@ -153,7 +153,7 @@ def _unverifiable(class_defaults: Mapping[str, Value], fields: Mapping[str, Valu
 
 
 def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
-    """Only what the reference was seen to build."""
+    """Per field, the words that the reference was seen to build with."""
     choices = {}
     for name in fields:
         seen = [o.values.get(name) for o in found.lab.observations]
