@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.given.config import lookup
-from weightsmith.shapes.learn.probe.starting_config import STARTS
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.page.value import freeze
-from weightsmith.shapes.reference.meta_models import Rejected, build, config_class, flatten, make_config
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected, build, config_class, make_config
+from weightsmith.shapes.reference.starting_values import STARTS
 
 if TYPE_CHECKING:
     import random

@@ -28,7 +28,7 @@ from weightsmith.shapes import infer
 from weightsmith.shapes.family import candidates as families
 from weightsmith.shapes.family import recognition
 from weightsmith.shapes.given.config import lookup
-from weightsmith.shapes.learn.__main__ import read_report
+from weightsmith.shapes.learn.write.report_file import read_report
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.value import freeze
@@ -294,7 +294,8 @@ def _totals(rows: list[Row], seed: int, folder: Path) -> None:
     for name in dict.fromkeys(lacking):
         row = measured.get(name)
         fault = next(iter(row.faults), "") if row else ""
-        print(f"  {name}: {fault or report.get(name, {}).get('reason') or 'not measured'}"[:200])
+        refused = report[name].reason if name in report else ""
+        print(f"  {name}: {fault or refused or 'not measured'}"[:200])
 
 
 def _figures(rows: list[Row]) -> tuple[str | int, ...]:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from weightsmith.shapes.learn import learner
-from weightsmith.shapes.learn.__main__ import read_report
-from weightsmith.shapes.learn.probe.builder import Lab, Observation
+from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import draw
+from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.starting_config import is_int, start
-from weightsmith.shapes.learn.probe.survey import Survey
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.learn.write.report_file import read_report
+from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page, parse_page
 from weightsmith.shapes.reference import meta_models
 
 # Another sample, or a longer one: WEIGHTSMITH_SAMPLE="seed/seconds".
@@ -48,9 +48,9 @@ def options(page: dict[str, Any], name: str, own: Any) -> list[Any]:
     return [own]
 
 
-def fresh_configs(page: dict[str, Any], seed: str) -> list[Observation]:
+def fresh_configs(page: dict[str, Any], seed: str) -> list[BuildObservation]:
     lab, base = start(page["model_type"], tuple(page["architectures"]))
-    found = Survey(lab, base, {})
+    found = FieldSurvey(lab, base, {})
     for name in page["fields"]:
         found.accepted[name] = options(page, name, base.values.get(name))
         if is_int(base.values.get(name)) and base.values[name] <= 16:
@@ -85,7 +85,7 @@ def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
             )  # test_proof.py builds those beside timm
             continue
         for observation in drawn:
-            wrong = contradictions(page, observation)
+            wrong = contradictions(parse_page(page), observation)
             first = dict(list(wrong.items())[:3])
             assert not wrong, f"{model_type}: {len(wrong)}, such as {first}; `make catalog` learns it anew"
             compared += 1
@@ -101,21 +101,22 @@ def test_a_page_that_drifted_is_contradicted() -> None:
     meta_models.prepare()
     page = page_data("llama")
     (observation, *_) = fresh_configs(page, "drift")
-    assert not contradictions(page, observation)
+    assert not contradictions(parse_page(page), observation)
     key = "model.layers.{layer:num_hidden_layers}.mlp.up_proj.weight"
     wrong = {**page, "tensors": {**page["tensors"], key: "intermediate_size, 2 * hidden_size"}}
-    assert key in contradictions(wrong, observation)
+    assert key in contradictions(parse_page(wrong), observation)
     less = {**page, "tensors": {n: s for n, s in page["tensors"].items() if n != key}}
-    assert contradictions(less, observation)
+    assert contradictions(parse_page(less), observation)
 
 
 def test_every_type_of_the_mappings_has_a_page_or_a_reason() -> None:
     meta_models.prepare()
     report, pages = read_report(CATALOG), set(catalog_types())
     for kind in ("causal", "image-text", "masked"):
+        assert len(meta_models.mapping(kind)) > 20
         for model_type in meta_models.mapping(kind):
             row = report.get(model_type)
-            assert model_type in pages or (row is not None and row["reason"]), model_type
+            assert model_type in pages or (row is not None and row.reason), model_type
 
 
 def test_learning_stops_at_its_limit() -> None:

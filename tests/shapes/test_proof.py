@@ -22,7 +22,7 @@ from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
-from weightsmith.shapes.reference.proof import Difference, check
+from weightsmith.shapes.reference.proof import BuildDifference, check
 
 # `make test` puts it there; not among the packages of the environment (see the Makefile).
 TIMM = Path(sys.prefix) / "timm"
@@ -58,8 +58,8 @@ def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path:
     assert proof.holds and proof.tensors == len(checkpoint.tensors)
     assert proof.architecture == "LlamaForCausalLM" and proof.reference.startswith("transformers ")
     wrong = check({**CONFIG, "num_hidden_layers": 1, "vocab_size": 301}, checkpoint).differences
-    assert Difference("lm_head.weight", (300, 64), (301, 64)) in wrong
-    assert Difference("model.layers.1.mlp.up_proj.weight", (96, 64), None) in wrong
+    assert BuildDifference("lm_head.weight", (300, 64), (301, 64)) in wrong
+    assert BuildDifference("model.layers.1.mlp.up_proj.weight", (96, 64), None) in wrong
     assert "is stored, the config builds [301, 64]" in str(wrong[0])
     assert len(wrong) == 2 + 9
 
@@ -178,7 +178,7 @@ def test_neither_check_nor_its_child_imports_the_learner(tmp_path: Path) -> None
         "import json, sys\nfrom click.testing import CliRunner\nfrom weightsmith.cli import commands\n"
         "done = CliRunner().invoke(commands, ['infer-config', sys.argv[1], '--check', '--json'])\n"
         "assert json.loads(done.stdout)['proof']['verdict'] == 'holds', done.output\n"
-        "from weightsmith.shapes.reference.proof_worker import answer\n"
+        "from weightsmith.shapes.reference.worker import answer\n"
         "assert answer({'config': json.loads(sys.argv[2]), 'code': None})['shapes']\n"
         "print([name for name in sys.modules if name.startswith('weightsmith.shapes.learn')])"
     )

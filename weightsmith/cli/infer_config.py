@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.page.page import Page
-    from weightsmith.shapes.reference.proof import Proof
+    from weightsmith.shapes.reference.proof import ReferenceProof
 
 _MAX_DIFFERENCES = 10
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
@@ -158,7 +158,7 @@ def _verdict_sentence(found: Inference) -> str:
     return "agrees: the config is what the weights say"
 
 
-def _show_proof(proof: Proof) -> None:
+def _show_proof(proof: ReferenceProof) -> None:
     built = f"{proof.reference} builds {proof.architecture} from it"
     if proof.holds:
         line(f"proof: {built}: {proof.tensors} tensors, every name and shape as stored")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
-    from weightsmith.shapes.reference.proof import Proof
+    from weightsmith.shapes.reference.proof import ReferenceProof
     from weightsmith.shapes.solve.fit import Fit
 
 # How many settings are named that would tell two families apart.
@@ -71,7 +71,7 @@ class Inference:
     config: JsonObject
     nearest: tuple[str, ...] = ()
     learned: Page | None = None
-    proof: Proof | None = None
+    proof: ReferenceProof | None = None
     written: str | None = None
 
     @property

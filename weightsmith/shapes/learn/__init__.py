@@ -1,18 +1,18 @@
 """Learns family pages from transformers: builds models without data and watches which dimensions move.
 
-The only room of the shapes witness that needs torch and transformers; they are imported inside its functions.
+torch and transformers are imported by `shapes.reference` alone, inside its functions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed, InvalidConfig
+from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.page.page import catalog_types, parse_page
 from weightsmith.shapes.reference.child import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from weightsmith.json_value import JsonObject
@@ -23,7 +23,7 @@ SECONDS = 300.0
 
 
 def missing_page(
-    model_type: str | None, config: Mapping[str, Any], folder: Path, *, trust_code: bool
+    model_type: str | None, config: JsonObject, folder: Path, *, trust_code: bool
 ) -> Page | None:
     """`infer-config --learn`: a page for the claimed family, None where the catalog has it.
 
@@ -39,11 +39,14 @@ def missing_page(
     if claimed in catalog_types():
         return None
     auto_map = config.get("auto_map")
-    own_code = isinstance(auto_map, dict) and trust_code
-    found = learn_page(claimed, SECONDS, folder if own_code else None, auto_map if own_code else None)
+    own_classes = auto_map if isinstance(auto_map, dict) else None
+    if own_classes is not None and trust_code:
+        found = learn_page(claimed, SECONDS, folder, own_classes)
+    else:
+        found = learn_page(claimed, SECONDS)
     if isinstance(found, str):
         way_out = "see docs/families.md for writing a page by hand"
-        if isinstance(auto_map, dict) and not trust_code:
+        if own_classes is not None and not trust_code:
             way_out = "its code travels with the checkpoint: --trust-remote-code would run it"
         raise EngineFailed(claimed, f"no page could be learned ({found})", way_out)
     return found
@@ -53,19 +56,16 @@ def learn_page(
     model_type: str,
     seconds: float = SECONDS,
     code: Path | None = None,
-    auto_map: Mapping[str, Any] | None = None,
+    auto_map: JsonObject | None = None,
 ) -> Page | str:
     """The page of a type that the installed transformers knows, or the reason why there is none.
 
     Takes seconds to a few minutes, in a child process. code: a folder with the classes that `auto_map` names; they
     are run. Without it only transformers' own classes are built.
     """
-    question: JsonObject = {
-        "model_type": model_type,
-        "seconds": seconds,
-        "code": None if code is None else str(code.resolve()),
-        "auto_map": dict(auto_map or {}),
-    }
-    answer = ask("weightsmith.shapes.learn.worker", question, 2 * seconds + 60)
-    page = answer.get("page")
-    return parse_page(page) if isinstance(page, dict) else str(answer.get("error", "gave no answer"))
+    question = PageQuestion(
+        model_type, seconds, None if code is None else str(code.resolve()), dict(auto_map or {})
+    )
+    document = ask("weightsmith.shapes.learn.worker", question.document(), 2 * seconds + 60)
+    answer = PageAnswer.read(document)
+    return answer.error if answer.page is None else parse_page(answer.page)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.fitter import Fitter, Uncounted, Unexpressed
-from weightsmith.shapes.learn.fit.null_defaults import counted_nulls, null_rules
+from weightsmith.shapes.learn.class_fit import fit_class
+from weightsmith.shapes.learn.fit.null_defaults import counted_nulls
 from weightsmith.shapes.learn.fit.rules import (
     companion_rules,
     grouping_rules,
@@ -16,15 +15,15 @@ from weightsmith.shapes.learn.fit.rules import (
     positive_rules,
     quotient_rules,
 )
-from weightsmith.shapes.learn.fit.sightings import Role, Roles, Sighting
-from weightsmith.shapes.learn.probe.builder import names
-from weightsmith.shapes.learn.probe.drawing import draw, edges, overshoot
+from weightsmith.shapes.learn.fit.sightings import RoleParser
+from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
-from weightsmith.shapes.learn.probe.starting_config import is_field, start
-from weightsmith.shapes.learn.probe.survey import Survey, changes_of, from_second_base, survey
-from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.write.assemble import Learned, assemble, defaults_of_class
-from weightsmith.shapes.page.page import text_key
+from weightsmith.shapes.learn.probe.single_changes import changes_of, from_second_base, survey_fields
+from weightsmith.shapes.learn.probe.starting_config import start
+from weightsmith.shapes.learn.progress import Progress
+from weightsmith.shapes.learn.prove import PROOFS, contradictions, prove
+from weightsmith.shapes.learn.write.assemble import assemble, defaults_of_class
+from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.reference.meta_models import make_config
 from weightsmith.shapes.reference.published import published
 from weightsmith.shapes.reference.source_words import quotients, words
@@ -32,297 +31,143 @@ from weightsmith.shapes.reference.source_words import quotients, words
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.fitter import Equation
-    from weightsmith.shapes.learn.probe.builder import Observation
-    from weightsmith.shapes.page.expression import Polynomial, Value
+    from weightsmith.shapes.learn.fit.equation import LearnedClass
+    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.write.learned_page import LearnedPage
+    from weightsmith.shapes.page.expression import Value
 
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12
 _ROUNDS = 6
-# Rules that a build refutes give way to others, this often.
+# Rules that a build refutes are replaced by others, so many times.
 _TRIALS = 4
 # What refutes a page in its proof is learned from, and the page is proven again on other configs.
 _ATTEMPTS = 3
 # Roles that nothing moved are surveyed from where they were seen, so many times.
 _MAX_VISITS = 4
-# Containers that nothing counts are spelled out up to this size, and up to so many kinds of tensors.
-_HANDFUL, _FEW_KINDS = 24, 4
-# A page stands when it reproduces this many configs that it has never seen.
-PROOFS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """page: None when nothing trustworthy was learned; reason says why. unexpressed: how many roles and fields."""
+class LearningResult:
+    """page: None when nothing trustworthy was learned; reason says why. seconds: of wall time. builds, proofs: how
+    many configs were built, and how many of them proved the page."""
 
-    model_type: str
-    page: dict[str, Any] | None
+    page: LearnedPage | None
     reason: str
     seconds: float
     builds: int
-    proofs: int = 0
-    contradicted: bool = False
+    proofs: int
 
 
-@dataclass(slots=True)
-class _Work:
-    """What grows from round to round.
+def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -> LearningResult:
+    """The page of a type that transformers has.
 
-    kept: equations, and the observations that each is known to explain. visited: observations from which roles were
-    surveyed that nothing had moved. spelled: containers whose digits are names: the places of a few convolutions
-    among their activations. tried: rules that stood a trial. spellings: other names that the tensors may have.
+    seconds: of computing. only: the model classes to learn; all language models of the type where empty. Raises
+    Rejected when no config of it can be built, TimeoutError past the limit.
     """
-
-    found: Survey
-    roles: dict[str, Roles]
-    rng: random.Random = field(default_factory=lambda: random.Random(20))
-    sighted: dict[tuple[str, int], Sighting] = field(default_factory=dict)
-    nulls: dict[str, Polynomial] = field(default_factory=dict)
-    failed: dict[tuple[str, Role], tuple[tuple[frozenset[str], ...], str]] = field(default_factory=dict)
-    kept: dict[tuple[str, Role], tuple[Equation, set[int]]] = field(default_factory=dict)
-    visited: set[int] = field(default_factory=set)
-    spelled: set[str] = field(default_factory=set)
-    tried: set[str] = field(default_factory=set)
-    spellings: Sequence[Mapping[str, str]] = ()
-
-    def spell_out(self, architecture: str, containers: Sequence[str]) -> None:
-        self.spelled |= set(containers)
-        self._read_names(architecture, self.roles[architecture].slotted - self.spelled)
-
-    def learn_roles(self) -> None:
-        """Which digits are indices, once more with what was observed since."""
-        for architecture, known in list(self.roles.items()):
-            found = Roles.learned(self.found.lab.observations, architecture).slotted - self.spelled
-            if not found <= known.slotted:
-                self._read_names(architecture, known.slotted | found)
-
-    def _read_names(self, architecture: str, slotted: set[str]) -> None:
-        self.roles[architecture] = Roles(slotted)
-        self.sighted = {key: s for key, s in self.sighted.items() if key[0] != architecture}
-
-    def sightings(self, architecture: str, observations: Sequence[Observation]) -> list[Sighting]:
-        found = []
-        for observation in observations:
-            key = architecture, id(observation)
-            if key not in self.sighted:
-                self.sighted[key] = self.roles[architecture].sight(observation, architecture)
-            found.append(self.sighted[key])
-        return found
-
-
-def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -> Outcome:
-    """The page of a type that transformers has. Raises Rejected when no config of it can be built."""
     started = time.monotonic()
     lab, base = start(model_type, only)
     lab.deadline = time.process_time() + seconds
+    progress = _probed(lab, base)
+    defaults = {**lab.hidden, **defaults_of_class(model_type)}
+    rules = _rules_beside_refusals(progress.found, defaults)
+    page = _page(progress, defaults, rules)
+    for attempt in range(2 * _ATTEMPTS):
+        # First learn from what refuted the page; in the end leave the refuted roles out, and prove the rest.
+        if 0 < attempt < _ATTEMPTS:
+            page = _page(progress, defaults, rules)
+        proof = prove(page, progress.found, attempt)
+        page = page.without(proof.wrong) if proof.wrong else page
+        reason = _not_trusted(page, proof.configs)
+        if reason or not proof.wrong:
+            break
+    else:
+        reason = "fresh configs contradict every page"
+    passed = time.monotonic() - started
+    return LearningResult(None if reason else page, reason, passed, lab.builds, proof.configs)
+
+
+def _probed(lab: Lab, base: BuildObservation) -> Progress:
+    """What is known before the first fit: single changes, then random configs."""
     hints: dict[str, tuple[str, ...]] = {}
     for architecture in lab.architectures:
         hints |= words(architecture)
-    found = survey(lab, base, hints)
+    found = survey_fields(lab, base, hints)
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)
-    spellings = published(lab.architectures, make_config(model_type, lab.base))
-    roles = {a: Roles.learned(lab.observations, a) for a in lab.architectures}
-    work = _Work(found, roles, nulls=nulls, spellings=spellings)
+    spellings = published(lab.architectures, make_config(lab.model_type, lab.base))
+    roles = {a: RoleParser.learned(lab.observations, a) for a in lab.architectures}
+    progress = Progress(found, roles, nulls, spellings)
     for i in range(_FIRST_DRAWS):
-        draw(found, work.rng, structure_only=i % 2 == 0)
-    overshoot(found, work.rng)
-    defaults = {**lab.hidden, **defaults_of_class(model_type)}
-    divided = [q for a in lab.architectures for q in quotients(a)]
-    grouping = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
-    grouping += [*share_rules(found), *companion_rules(found, defaults)]
-    outcome = _prove(work, _page(work, defaults, grouping), started, 0)
-    for attempt in range(1, 2 * _ATTEMPTS):
-        if not outcome.contradicted or outcome.page is None:
-            return outcome
-        # First learn from what refuted the page; in the end leave the refuted roles out, and prove the rest.
-        page = _page(work, defaults, grouping) if attempt < _ATTEMPTS else outcome.page
-        outcome = _prove(work, page, started, attempt)
-    if outcome.contradicted:
-        return replace(outcome, page=None, reason="fresh configs contradict every page")
-    return outcome
+        draw(found, progress.rng, structure_only=i % 2 == 0)
+    observe_beyond_layers(found, progress.rng)
+    return progress
 
 
-def _page(work: _Work, defaults: Mapping[str, Value], grouping: Sequence[str]) -> dict[str, Any]:
+def _rules_beside_refusals(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[str]:
+    """Rules that no constructor checks, and those that builds of their own were made for."""
+    divided = [q for architecture in found.lab.architectures for q in quotients(architecture)]
+    rules = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
+    return [*rules, *share_rules(found), *companion_rules(found, defaults)]
+
+
+def _page(progress: Progress, defaults: Mapping[str, Value], rules: Sequence[str]) -> LearnedPage:
     """Fits, tries to refute the result with random configs, and fits again with what refuted it."""
-    found, page = work.found, {}
+    found = progress.found
     for _ in range(_ROUNDS):
-        _try_rules(work)
-        learned = [_fit(work, architecture) for architecture in found.lab.architectures]
-        if _revisit(work):
-            learned = [_fit(work, architecture) for architecture in found.lab.architectures]
-        rules = list(dict.fromkeys([*learn_rules(found), *grouping]))
-        page = assemble(found, learned, rules, defaults, work.nulls, work.spellings)
+        _try_rules(progress)
+        learned = [fit_class(progress, architecture) for architecture in found.lab.architectures]
+        if _revisit(progress):
+            learned = [fit_class(progress, architecture) for architecture in found.lab.architectures]
+        every = list(dict.fromkeys([*learn_rules(found), *rules]))
+        page = assemble(found, learned, every, defaults, progress.nulls, progress.spellings)
+        parsed = parse_page(page.document())
         before = len(found.lab.observations)
-        fresh: list[Observation | None] = [*edges(found, _conditions(learned))]
-        fresh += [draw(found, work.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
-        wrong = [o for o in fresh if o is not None and contradictions(page, o)]
+        fresh: list[BuildObservation | None] = [*observe_thresholds(found, _conditions(learned))]
+        fresh += [draw(found, progress.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
+        wrong = [o for o in fresh if o is not None and contradictions(parsed, o)]
         if not wrong and len(found.lab.observations) > before:
             break
     return page
 
 
-def _try_rules(work: _Work) -> None:
-    """Builds what the rules forbid: those that it refutes give way to others, which are tried in turn."""
+def _try_rules(progress: Progress) -> None:
+    """Builds what the rules forbid. Those that are refuted are replaced by others, which are tested in turn."""
     for _ in range(_TRIALS):
-        if not challenge(work.found, learn_rules(work.found), work.tried):
+        if not challenge(progress.found, learn_rules(progress.found), progress.tried):
             break
 
 
-def _revisit(work: _Work) -> bool:
-    """Surveys where roles were seen that no single change ever moved, a few times in all; says whether it did."""
-    before = len(work.visited)
-    for (architecture, role), ((movers, *_), _) in list(work.failed.items()):
-        seen = [
-            s.observation
-            for s in work.sightings(architecture, work.found.lab.observations)
-            if role in s.roles
-        ]
-        fresh = not movers and seen and not any(id(o) in work.visited for o in seen)
-        if fresh and len(work.visited) < _MAX_VISITS:
-            nearest = min(seen, key=lambda o: len(changes_of(o, work.found)))
-            work.visited.add(id(nearest))
-            from_second_base(work.found, nearest, work.found.candidates())
-    if len(work.visited) > before:
-        work.learn_roles()
-    return len(work.visited) > before
+def _revisit(progress: Progress) -> bool:
+    """Makes single changes from where roles were seen that none has moved so far; says whether it did.
+
+    Done for a few observations in all.
+    """
+    before = len(progress.visited)
+    for (architecture, role), failed in list(progress.failed.items()):
+        seen = [s.observation for s in progress.sightings(architecture) if role in s.roles]
+        fresh = not failed.movers and seen and not any(id(o) in progress.visited for o in seen)
+        if fresh and len(progress.visited) < _MAX_VISITS:
+            nearest = min(seen, key=lambda o: len(changes_of(o, progress.found)))
+            progress.visited.add(id(nearest))
+            from_second_base(progress.found, nearest, progress.found.candidates())
+    if len(progress.visited) > before:
+        progress.learn_roles()
+    return len(progress.visited) > before
 
 
-def _conditions(learned: Sequence[Learned]) -> list[str]:
+def _conditions(learned: Sequence[LearnedClass]) -> list[str]:
     return [test for part in learned for e in part.equations.values() for _, test in e.variants if test]
 
 
-def _fit(work: _Work, architecture: str) -> Learned:
-    """Equations of all roles, once more when a null turned out to stand for an expression."""
-    lab = work.found.lab
-    sightings = work.sightings(architecture, lab.observations)
-    fields = _fields(work.found)
-    structural = structural_fields(work.found, architecture)
-    fitter = Fitter(sightings, fields, structural, work.nulls)
-    equations: dict[Role, Equation] = {}
-    unexpressed: dict[str, str] = {}
-    uncounted: dict[str, None] = {}
-    roles = dict.fromkeys(role for s in sightings for role in s.roles)
-    for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
-        lab.check_time()
-        # More rows never make an equation fit that did not; only more fields to read could.
-        known = fitter.movers(role), frozenset(structural), frozenset(work.nulls)
-        before, why = work.failed.get((architecture, role), ((), ""))
-        if before == known:
-            unexpressed[str(role)] = why
-            continue
-        equation, proven = work.kept.get((architecture, role), (None, set()))
-        fresh = [i for i, s in enumerate(sightings) if id(s.observation) not in proven]
-        if equation is not None and fitter.holds(equation, fresh):
-            fitter.adopt(equation)
-            equations[role] = equation
-            proven |= {id(s.observation) for s in sightings}
-            continue
-        try:
-            equations[role] = fitter.equation(role)
-            work.kept[architecture, role] = equations[role], {id(s.observation) for s in sightings}
-        except Unexpressed as reason:
-            if isinstance(reason, Uncounted):
-                uncounted[reason.container] = None
-            unexpressed[str(role)] = str(reason)
-            work.failed[architecture, role] = known, str(reason)
-    small = [c for c in uncounted if _is_handful(c, sightings)]
-    if small:
-        work.spell_out(architecture, small)
-        return _fit(work, architecture)
-    rules = null_rules(equations.values())
-    if rules.keys() - work.nulls.keys():
-        work.nulls |= rules
-        work.kept.clear()
-        return _fit(work, architecture)
-    return Learned(architecture, work.roles[architecture], equations, unexpressed)
-
-
-def _is_handful(container: str, sightings: Sequence[Sighting]) -> bool:
-    """Few things of a few kinds, in no other container: they can be named one by one."""
-    sizes = [size for s in sightings for size in s.sizes.get(container, {}).values()]
-    roles = {role for s in sightings for role in s.roles if container in role.containers}
-    return (
-        "#" not in container
-        and max(sizes, default=0) <= _HANDFUL
-        and all(len(role.containers) == 1 for role in roles)
-        and len(roles) <= _FEW_KINDS
-    )
-
-
-def _fields(found: Survey) -> list[str]:
-    """What equations may read: all that was seen to matter, and lists that the class makes by itself."""
-    lists = [n for n, v in found.base.values.items() if isinstance(v, list) and is_field(n)]
-    return list(dict.fromkeys([*found.accepted, *lists]))
-
-
-def structural_fields(found: Survey, architecture: str) -> list[str]:
-    """Fields that made tensors of the class come or go, other than by counting."""
-    moved: dict[str, None] = {}
-    for o in found.lab.observations:
-        if (
-            o.changed
-            and o.origin is not None
-            and o.tables[architecture].keys() != o.origin.tables[architecture].keys()
-        ):
-            moved |= dict.fromkeys(o.changed)
-            for name, value in o.values.items():
-                if isinstance(value, list) and is_field(name) and value != o.origin.values.get(name):
-                    moved[name] = None
-    return list(moved)
-
-
-def _prove(work: _Work, page: dict[str, Any], started: float, attempt: int) -> Outcome:
-    """Fresh configs from another seed; a role that one of them contradicts is not expressed after all."""
-    found = work.found
-    rng = random.Random(f"proof {attempt} of {found.lab.model_type}")
-    known = {id(o) for o in found.lab.observations}
-    proofs = 0
-    wrong: dict[str, str] = {}
-    for i in range(4 * PROOFS):
-        observation = draw(found, rng, structure_only=i % 4 == 0)
-        if observation is None or id(observation) in known:
-            continue
-        known.add(id(observation))
-        proofs += 1
-        wrong |= contradictions(page, observation)
-        if proofs >= PROOFS:
-            break
-    seconds, builds = time.monotonic() - started, found.lab.builds
-    model_type = found.lab.model_type
-    if wrong:
-        page = without(page, wrong)
-    if proofs < PROOFS // 2:
-        return Outcome(
-            model_type, None, f"only {proofs} random configs were accepted", seconds, builds, proofs
-        )
-    roles = len(page["tensors"]) + sum(map(len, page.get("layouts", {}).values()))
-    lost = len(page.get("unexpressed", {}))
-    if not roles or lost > roles:
-        reason = "; ".join(f"{n}: {w}" for n, w in list(page["unexpressed"].items())[:3])
-        return Outcome(
-            model_type,
-            None,
-            f"{lost} of {lost + roles} roles not expressed: {reason}",
-            seconds,
-            builds,
-            proofs,
-        )
-    return Outcome(model_type, page, "", seconds, builds, proofs, bool(wrong))
-
-
-def without(page: dict[str, Any], wrong: dict[str, str]) -> dict[str, Any]:
-    """The page with the contradicted tensors said to be unexpressed."""
-    page = dict(page)
-    page["tensors"] = {n: s for n, s in page["tensors"].items() if n not in wrong}
-    if "layouts" in page:
-        page["layouts"] = {
-            a: {n: s for n, s in t.items() if n not in wrong} for a, t in page["layouts"].items()
-        }
-    said = {text_key(name): why for name, why in wrong.items()}
-    page["unexpressed"] = {**page.get("unexpressed", {}), **said}
-    return page
-
-
-__all__ = ["Outcome", "learn", "names"]
+def _not_trusted(page: LearnedPage, configs: int) -> str:
+    """Why the page is not to be trusted, "" when it is."""
+    if configs < PROOFS // 2:
+        return f"only {configs} random configs were accepted"
+    lost = len(page.unexpressed)
+    if not page.roles or lost > page.roles:
+        first = "; ".join(f"{name}: {why}" for name, why in list(page.unexpressed.items())[:3])
+        return f"{lost} of {lost + page.roles} roles not expressed: {first}"
+    return ""

@@ -1,43 +1,85 @@
-"""A page against an observation: every tensor that the reference writes, and no other, in exactly its shape."""
+"""A page against the reference: every tensor that it writes, and no other, in exactly its shape."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import random
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.page.expression import evaluate_default
 from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.learn.fit.sightings import Shape
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.write.learned_page import LearnedPage
     from weightsmith.shapes.page.expression import Value
-    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.page import Page, TensorPattern
+
+# A page stands when it reproduces this many configs that it has never seen.
+PROOFS = 10
 
 
-def contradictions(data: dict[str, Any], observation: Observation) -> dict[str, str]:
-    """Name pattern (or tensor name) → what is wrong; unexpressed roles are not counted."""
-    page = parse_page(data)
-    values = completed(page, observation.values)
+@dataclass(frozen=True, slots=True)
+class PageProof:
+    """configs: how many that the page has never seen were built. wrong: name → how one of them contradicts it."""
+
+    configs: int
+    wrong: Mapping[str, str]
+
+
+def prove(page: LearnedPage, found: FieldSurvey, attempt: int) -> PageProof:
+    """Compares the page with fresh configs, drawn from a seed of its own for every attempt."""
+    rng = random.Random(f"proof {attempt} of {found.lab.model_type}")
+    parsed = parse_page(page.document())
+    known = {id(o) for o in found.lab.observations}
+    configs = 0
     wrong: dict[str, str] = {}
-    for position, architecture in enumerate(observation.tables):
-        layouts = list(page.layouts.values())
+    for i in range(4 * PROOFS):
+        observation = draw(found, rng, structure_only=i % 4 == 0)
+        if observation is None or id(observation) in known:
+            continue
+        known.add(id(observation))
+        configs += 1
+        wrong |= contradictions(parsed, observation)
+        if configs >= PROOFS:
+            break
+    return PageProof(configs, wrong)
+
+
+def contradictions(page: Page, observation: BuildObservation) -> dict[str, str]:
+    """Name pattern (or tensor name) → what is wrong; unexpressed roles are not counted."""
+    values = completed(page, observation.values)
+    layouts = list(page.layouts.values())
+    wrong: dict[str, str] = {}
+    for position, table in enumerate(observation.tables.values()):
         patterns = layouts[position] if len(layouts) > 1 else layouts[0]
-        table = dict(observation.tables[architecture])
-        for pattern in patterns:
-            predicted = predict([pattern], values)
-            for name, shape in predicted.items():
-                actual = table.pop(name, None)
-                if actual != shape:
-                    said = "absent" if actual is None else str(list(actual))
-                    wrong[pattern.text] = (
-                        f"a fresh config contradicts it: {name} is {said}, not {list(shape)}"
-                    )
-        for name in table:
-            if not any(_fits(name, text) for text in page.unexpressed):
-                owner = next((p.text for p in patterns if p.required and p.regex().fullmatch(name)), name)
-                wrong[owner] = f"a fresh config contradicts it: {name} exists"
+        wrong |= _contradicted(page, patterns, table, values)
+    return wrong
+
+
+def _contradicted(
+    page: Page, patterns: Sequence[TensorPattern], table: Mapping[str, Shape], values: Mapping[str, Value]
+) -> dict[str, str]:
+    """What one model class has that its layout of the page does not say, or says otherwise."""
+    left = dict(table)
+    wrong: dict[str, str] = {}
+    for pattern in patterns:
+        for name, shape in predict([pattern], values).items():
+            actual = left.pop(name, None)
+            if actual != shape:
+                said = "absent" if actual is None else str(list(actual))
+                wrong[pattern.text] = f"a fresh config contradicts it: {name} is {said}, not {list(shape)}"
+    for name in left:
+        if not any(_is_named_by(name, text) for text in page.unexpressed):
+            owner = next((p.text for p in patterns if p.required and p.regex().fullmatch(name)), name)
+            wrong[owner] = f"a fresh config contradicts it: {name} exists"
     return wrong
 
 
@@ -50,8 +92,7 @@ def completed(page: Page, values: Mapping[str, Value]) -> dict[str, Value]:
     return full
 
 
-def _fits(name: str, text: str) -> bool:
-    import re
-
+def _is_named_by(tensor: str, text: str) -> bool:
+    """Whether a tensor's name fits a pattern's text or a digit-free name."""
     literals = re.split(r"#|\{[^{}]*\}", text)
-    return re.fullmatch(r"\d+".join(map(re.escape, literals)), name) is not None
+    return re.fullmatch(r"[0-9]+".join(map(re.escape, literals)), tensor) is not None

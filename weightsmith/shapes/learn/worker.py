@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.reference.child import serve
 
 if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
 
 
-def answer(question: dict[str, Any]) -> JsonObject:
-    """model_type. seconds: of computing. code, auto_map: a folder whose own classes are to be learned, or None."""
+def answer(question: JsonObject) -> JsonObject:
+    return _learned(PageQuestion.read(question)).document()
+
+
+def _learned(question: PageQuestion) -> PageAnswer:
     from weightsmith.shapes.learn import learner
     from weightsmith.shapes.reference import meta_models
 
-    model_type: str = question["model_type"]
     try:
         meta_models.prepare()
-        if question["code"] is not None:
-            meta_models.adopt(model_type, question["code"], question["auto_map"])
-        outcome = learner.learn(model_type, question["seconds"])
+        if question.code is not None:
+            meta_models.adopt(question.model_type, question.code, question.auto_map)
+        result = learner.learn(question.model_type, question.seconds)
     except ImportError as error:
-        return {"error": f"learning a page needs torch and transformers ({error})"}
+        return PageAnswer(None, f"learning a page needs torch and transformers ({error})")
     except (meta_models.Rejected, TimeoutError) as error:
-        return {"error": str(error)}
-    return {"page": outcome.page} if outcome.page else {"error": outcome.reason}
+        return PageAnswer(None, str(error))
+    return PageAnswer(result.page.document() if result.page else None, result.reason)
 
 
 if __name__ == "__main__":

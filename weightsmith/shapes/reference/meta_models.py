@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.process.signals import time_limit
+from weightsmith.shapes.reference.config_fields import nested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.reference.untyped import (
+        ConfigClass,
+        ConfigObject,
+        MetaTensor,
+        Model,
+        ModelClass,
+    )
 
 Shapes = dict[str, tuple[int, ...]]
 # In this order: the first mapping that has a type names the class that its checkpoints are usually saved from.
@@ -66,7 +74,7 @@ def _declare_vision_operators() -> None:
 
     try:
         importlib.import_module("torchvision")
-    except Exception as error:  # whatever else ails it is for timm to say, where it is asked for
+    except Exception as error:  # an import runs foreign code; what else is wrong, timm says where it is used
         for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         if "torchvision::nms does not exist" in str(error):
@@ -92,13 +100,13 @@ def mapping(kind: str) -> Mapping[str, str]:
 
 
 # A declaration lives as long as the library object that made it.
-_declared: list[Any] = []
+_declared: list[object] = []
 # Classes that travel with a checkpoint: model type → (config class, model class).
-_adopted: dict[str, tuple[Any, Any]] = {}
+_adopted: dict[str, tuple[ConfigClass, ModelClass]] = {}
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMaskedLM", "AutoModel")
 
 
-def adopt(model_type: str, folder: str, auto_map: Mapping[str, Any]) -> None:
+def adopt(model_type: str, folder: str, auto_map: JsonObject) -> None:
     """Takes a type's classes from the Python files in `folder`. This runs them: only where the user asked for it.
 
     Raises Rejected when `auto_map` names no config class or no model class.
@@ -111,11 +119,11 @@ def adopt(model_type: str, folder: str, auto_map: Mapping[str, Any]) -> None:
     try:
         config = get_class_from_dynamic_module(auto_map["AutoConfig"], folder)
         _adopted[model_type] = config, get_class_from_dynamic_module(named, folder)
-    except Exception as error:  # whatever the code does when it is imported
-        raise Rejected(_words(error)) from error
+    except Exception as error:  # importing runs foreign code, which may raise anything
+        raise Rejected(one_line(error)) from error
 
 
-def model_class(architecture: str) -> Any:
+def model_class(architecture: str) -> ModelClass:
     import transformers
 
     own = (model for _, model in _adopted.values() if model.__name__ == architecture)
@@ -137,7 +145,7 @@ def architectures(model_type: str) -> tuple[str, ...]:
 
 
 @cache
-def config_class(model_type: str) -> Any:
+def config_class(model_type: str) -> ConfigClass:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     if model_type in _adopted:
@@ -148,27 +156,27 @@ def config_class(model_type: str) -> Any:
         raise Rejected(f"transformers has no config class for {model_type}") from error
 
 
-def make_config(model_type: str, values: Mapping[str, Value]) -> Any:
+def make_config(model_type: str, values: Mapping[str, Value]) -> ConfigObject:
     """A config object from dotted names. Raises Rejected with the reference's own words."""
     try:
         return config_class(model_type)(**nested(values))
     except Rejected:
         raise
-    except Exception as error:  # whatever a validator raises
-        raise Rejected(_words(error)) from error
+    except Exception as error:  # validators of config classes raise anything
+        raise Rejected(one_line(error)) from error
 
 
-def build(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Built:
+def build(architecture: str, config: ConfigObject, seconds: float = BUILD_SECONDS) -> Built:
     """The tensors on disk of one model class with one config. Raises Rejected."""
     try:
         return _on_disk(model_on_meta(architecture, config, seconds))
     except Rejected:
         raise
-    except Exception as error:
-        raise Rejected(_words(error)) from error
+    except Exception as error:  # renaming and splitting tensors on a config's sizes raises anything
+        raise Rejected(one_line(error)) from error
 
 
-def model_on_meta(architecture: str, config: Any, seconds: float = BUILD_SECONDS) -> Any:
+def model_on_meta(architecture: str, config: ConfigObject, seconds: float = BUILD_SECONDS) -> Model:
     """A model without data. Raises Rejected."""
     import torch
     from transformers.initialization import no_init_weights
@@ -185,15 +193,15 @@ def model_on_meta(architecture: str, config: Any, seconds: float = BUILD_SECONDS
             return model
     except Rejected:
         raise
-    except Exception as error:
-        raise Rejected(_words(error)) from error
+    except Exception as error:  # constructors of models raise anything on a config that they cannot use
+        raise Rejected(one_line(error)) from error
 
 
 # The axes of a kernel: output and input channels, then those that it slides along.
 _KERNEL_AXES = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}
 
 
-def check_kernels(model: Any) -> None:
+def check_kernels(model: Model) -> None:
     """A patch size with an item too many builds a convolution that no forward pass could run. Raises Rejected."""
     for module in model.modules():
         axes = _KERNEL_AXES.get(type(module).__name__)
@@ -201,7 +209,7 @@ def check_kernels(model: Any) -> None:
             raise Rejected(f"a {type(module).__name__} whose kernel has {module.weight.dim()} axes")
 
 
-def check_parts(kept: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+def check_parts(kept: Mapping[str, MetaTensor], stored: Mapping[str, MetaTensor]) -> None:
     """Of a stack of matrices with one row or column each, transformers writes vectors, which it cannot load again.
 
     Raises Rejected.
@@ -212,7 +220,7 @@ def check_parts(kept: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
         raise Rejected("a stack of matrices that is written as vectors")
 
 
-def _on_disk(model: Any) -> Built:
+def _on_disk(model: Model) -> Built:
     from transformers.core_model_loading import revert_weight_conversion
 
     state = dict(model.state_dict())
@@ -235,44 +243,6 @@ def _on_disk(model: Any) -> Built:
     return Built({name: tuple(t.shape) for name, t in stored.items() if hasattr(t, "shape")}, copies)
 
 
-def _words(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, for people: one line of at most 300 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def nested(values: Mapping[str, Value]) -> dict[str, Any]:
-    """{"text_config.hidden_size": 8} → {"text_config": {"hidden_size": 8}}."""
-    tree: dict[str, Any] = {}
-    for name, value in values.items():
-        *path, last = name.split(".")
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-        # A copy: settings inside it are added to the tree, not to the caller's dict.
-        branch[last] = dict(value) if isinstance(value, dict) else value
-    return tree
-
-
-# Dicts that are not settings one by one: they stay whole.
-_WHOLE = re.compile(r"rope|id2label|label2id|quantization|task_specific|per_layer_config|scaling")
-
-
-def flatten(config: Any) -> dict[str, Value]:
-    """Every field of a config object by its dotted name; sub-configs and small dicts of settings are opened."""
-    return dict(_flat(config.to_dict(), config))
-
-
-def _flat(data: Mapping[str, Value], config: Any, prefix: str = "") -> Iterator[tuple[str, Value]]:
-    for name, value in data.items():
-        inner = vars(config).get(name)
-        if isinstance(value, dict) and hasattr(inner, "to_dict") and hasattr(inner, "model_type"):
-            yield from _flat(value, inner, f"{prefix}{name}.")
-        elif isinstance(value, dict) and value and not _WHOLE.search(name) and _settings(value):
-            yield from ((f"{prefix}{name}.{key}", item) for key, item in value.items())
-        else:
-            yield prefix + name, value
-
-
-def _settings(data: Mapping[Any, Value]) -> bool:
-    """Values under names, one a whole number at least: {"embed_dim": 1024, "img_size": [448, 448]}."""
-    named = all(isinstance(k, str) and k.isidentifier() and not isinstance(v, dict) for k, v in data.items())
-    return named and any(isinstance(v, int) for v in data.values())

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
+from weightsmith.shapes.reference.build_answer import BuildQuestion, NotBuilt, read_answer
 from weightsmith.shapes.reference.child import ask
-from weightsmith.shapes.reference.proof_worker import BuiltModel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Set
+    from collections.abc import Collection, Iterator, Mapping, Set
 
-    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.spellings import Spelling
+    from weightsmith.shapes.reference.build_answer import BuiltModel
 
 # The largest models build on the meta device in half a minute.
 CHILD_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class BuildDifference:
     """One tensor that the checkpoint and the built model do not agree on; None where a side lacks it."""
 
     tensor: str
@@ -41,19 +43,19 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ReferenceProof:
     """What was built (by which version, of which class, how many tensors) and where the checkpoint is different."""
 
     reference: str
     architecture: str
     tensors: int
-    differences: tuple[Difference, ...]
+    differences: tuple[BuildDifference, ...]
 
     @property
     def holds(self) -> bool:
         return not self.differences
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         verdict = "holds" if self.holds else "differs"
         return {"verdict": verdict, **asdict(self)}
 
@@ -62,7 +64,7 @@ def _size(shape: tuple[int, ...] | None) -> str:
     return str(list(shape or ()))
 
 
-def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool = False) -> Proof:
+def check(config: JsonObject, checkpoint: Checkpoint, *, trust_code: bool = False) -> ReferenceProof:
     """Builds the model that `config` describes and compares every name and shape with what is stored.
 
     Packed layouts are undone first, names are read in the family's spellings. A tied copy may be stored or not, and
@@ -73,40 +75,44 @@ def check(config: Mapping[str, Any], checkpoint: Checkpoint, *, trust_code: bool
     auto_map = config.get("auto_map")
     code = str(checkpoint.root.resolve()) if trust_code and isinstance(auto_map, dict) else None
     plain = {k: v for k, v in config.items() if k != "quantization_config" and (code or k != "auto_map")}
-    answer = ask("weightsmith.shapes.reference.proof_worker", {"config": plain, "code": code}, CHILD_SECONDS)
-    if "shapes" not in answer:
+    question = BuildQuestion(plain, code)
+    answer = read_answer(ask("weightsmith.shapes.reference.worker", question.document(), CHILD_SECONDS))
+    if isinstance(answer, NotBuilt):
         raise _failed(answer, config, trust_code=trust_code)
-    model = BuiltModel.of_document(answer)
-    built = model.shapes
-    copies = {name: built.get(original) for name, original in model.copies.items()}
     stored = set_aside(plain_view(checkpoint).tensors).tensors
-    spelling = _spelling(config, stored, built.keys())
+    spelling = _spelling(config, stored, answer.shapes.keys())
     kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
-    if spelling is not None:  # of a body that was saved alone the head is no difference
-        built = {name: shape for name, shape in built.items() if name.startswith(spelling.stem)}
-    skipped = [re.compile(pattern) for pattern in model.ignored]
-    differences = []
-    for name in sorted(kept.keys() | built.keys()):
-        have, want = kept[name].shape if name in kept else None, built.get(name)
+    # Of a body that was saved alone the head is no difference.
+    stem = spelling.stem if spelling else ""
+    built = {name: shape for name, shape in answer.shapes.items() if name.startswith(stem)}
+    differences = _differences(kept, built, answer)
+    return ReferenceProof(answer.reference, answer.architecture, len(built), tuple(differences))
+
+
+def _differences(
+    stored: Mapping[str, Tensor], built: Mapping[str, tuple[int, ...]], answer: BuiltModel
+) -> Iterator[BuildDifference]:
+    copies = {name: answer.shapes.get(original) for name, original in answer.copies.items()}
+    skipped = [re.compile(pattern) for pattern in answer.ignored]
+    for name in sorted(stored.keys() | built.keys()):
+        have, want = stored[name].shape if name in stored else None, built.get(name)
         if have == want:
             continue
         aside = copies.get(name) == have or is_buffer(name) or any(s.search(name) for s in skipped)
-        if want is None and aside:
-            continue
-        differences.append(Difference(name, have, want))
-    return Proof(model.reference, model.architecture, len(built), tuple(differences))
+        if want is not None or not aside:
+            yield BuildDifference(name, have, want)
 
 
-def _spelling(config: Mapping[str, Any], names: Collection[str], built: Set[str]) -> Spelling | None:
+def _spelling(config: JsonObject, names: Collection[str], built: Set[str]) -> Spelling | None:
     model_type = config.get("model_type")
     known = model_type in catalog_types()
     return best(load_page(str(model_type)).spellings, names, built) if known else None
 
 
-def _failed(answer: Mapping[str, Any], config: Mapping[str, Any], *, trust_code: bool) -> EngineFailed:
-    if "missing" in answer:
-        return EngineFailed("--check", f"needs torch and transformers ({answer['missing']})", "install both")
+def _failed(answer: NotBuilt, config: JsonObject, *, trust_code: bool) -> EngineFailed:
+    if answer.missing_package:
+        return EngineFailed("--check", f"needs torch and transformers ({answer.why})", "install both")
     way_out = "check model_type and the refused value"
     if isinstance(config.get("auto_map"), dict) and not trust_code:
         way_out = "its code travels with the checkpoint: --trust-remote-code would run it"
-    return EngineFailed("transformers", str(answer.get("error", "gave no answer")), way_out)
+    return EngineFailed("transformers", answer.why, way_out)

@@ -7,27 +7,29 @@ conversion_mapping of transformers 5). A body that was saved without its head la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.reference.meta_models import model_on_meta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from weightsmith.shapes.reference.untyped import ConfigObject, Model, WeightConversion
 
 
-def published(architectures: Iterable[str], config: Any) -> list[dict[str, str]]:
+def published(architectures: Iterable[str], config: ConfigObject) -> list[dict[str, str]]:
     """The spellings of a page: part of a name on disk → what the page has there. Empty where there are none."""
     found: list[dict[str, str]] = []
     for architecture in architectures:
         try:
             found += _of_model(model_on_meta(architecture, config))
-        except Exception:  # another version's renaming may differ: a page without spellings is still a page
+        except Exception:  # a private part of transformers: without spellings a page is still a page
             continue
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
-def _of_model(model: Any) -> list[dict[str, str]]:
+def _of_model(model: Model) -> list[dict[str, str]]:
     from transformers import core_model_loading
     from transformers.conversion_mapping import get_model_conversion_mapping
 
@@ -48,8 +50,8 @@ def _of_model(model: Any) -> list[dict[str, str]]:
     return found
 
 
-def _names(model: Any, conversions: list[Any] | None) -> list[str]:
-    """What the tensors are saved as, in an order that does not depend on it, when loading did these conversions."""
+def _names(model: Model, conversions: Sequence[WeightConversion] | None) -> list[str]:
+    """The names that the tensors are saved under when loading did these conversions, in an order that never changes."""
     from transformers.core_model_loading import dot_natural_key, revert_weight_conversion
 
     state = dict(sorted(model.state_dict().items(), key=lambda item: dot_natural_key(item[0])))
@@ -79,7 +81,7 @@ def spelled(pairs: Iterable[tuple[str, str]]) -> Spelling | None:
 
 
 def _difference(disk: list[str], ours: list[str]) -> tuple[str, str]:
-    """Beginnings that end where the names begin to agree for good, or ends, where only the last part differs."""
+    """(part on disk, part of the page): the last part if only that differs, else all before the common end."""
     if disk[:-1] == ours[:-1]:
         return f".{'.'.join(disk[-2:])}", f".{'.'.join(ours[-2:])}"
     alike = next(i for i in range(len(disk) + 1) if disk[: i + 1] != ours[: i + 1])

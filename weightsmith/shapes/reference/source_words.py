@@ -1,4 +1,4 @@
-"""Words that a model's source compares its config fields with: values to try, proven or dropped by building."""
+"""Words that a model's source compares its config fields with. They are values to try; building decides."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import importlib
 import inspect
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.reference.meta_models import model_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from weightsmith.shapes.reference.untyped import ConfigObject
 
 _MAX_WORDS = 12
 _POPPED = re.compile(r"""kwargs\.pop\(["'](\w*(?:dim|heads|size|layers|rank|experts)\w*)["'], (\d+|None)\)""")
@@ -51,7 +53,7 @@ def _sources(class_name: str) -> tuple[str, ...]:
     return tuple(sources)
 
 
-def hidden_fields(config: Any) -> dict[str, int | None]:
+def hidden_fields(config: ConfigObject) -> dict[str, int | None]:
     """Settings that a config class takes and does not keep under their name: gemma4's `global_head_dim`."""
     found: dict[str, int | None] = {}
     try:
@@ -69,35 +71,52 @@ def hidden_fields(config: Any) -> dict[str, int | None]:
 
 
 def _compared(node: ast.AST) -> Iterator[tuple[str, str]]:
-    if isinstance(node, ast.Compare):
-        sides = [node.left, *node.comparators]
-        names = [name for side in sides if (name := _last_name(side))]
-        for side in sides:
-            for constant in ast.walk(side):
-                if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
-                    for name in names:
-                        yield name, constant.value
-    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        for inner in ast.walk(node.annotation):
-            if isinstance(inner, ast.Subscript) and _last_name(inner.value) == "Literal":
-                for constant in ast.walk(inner.slice):
-                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
-                        yield node.target.id, constant.value
-    elif isinstance(node, ast.Dict) and all(_is_module(v) for v in node.values):
-        for key in node.keys:  # {"attention": AttentionLayer, "mamba": MambaLayer}
-            if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                yield "layer_type", key.value
-                yield "layers_block_type", key.value
-    elif isinstance(node, ast.IfExp | ast.ListComp):
-        for inner in ast.walk(node):  # layer_types = ["full" if (i + 1) % 4 == 0 else "linear" for i in …]
-            if isinstance(inner, ast.IfExp):
-                for side in (inner.body, inner.orelse):
-                    if isinstance(side, ast.Constant) and isinstance(side.value, str):
-                        yield "layer_types", side.value
+    """(name, word) where the node compares the name with the word, or says in another way that it takes it."""
+    match node:
+        case ast.Compare(left=left, comparators=others):
+            yield from _in_comparison([left, *others])
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
+            yield from ((name, word) for word in _in_literal_type(annotation))
+        case ast.Dict(keys=keys, values=values) if all(_is_module(value) for value in values):
+            for key in keys:  # {"attention": AttentionLayer, "mamba": MambaLayer}
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    yield "layer_type", key.value
+                    yield "layers_block_type", key.value
+        case ast.IfExp() | ast.ListComp():
+            yield from (("layer_types", word) for word in _in_choices(node))
+
+
+def _in_comparison(sides: list[ast.expr]) -> Iterator[tuple[str, str]]:
+    names = [name for side in sides if (name := _last_name(side))]
+    for side in sides:
+        for word in _strings(side):
+            yield from ((name, word) for name in names)
+
+
+def _in_literal_type(annotation: ast.expr) -> Iterator[str]:
+    """The words of `Literal["a", "b"]` in a type."""
+    for inner in ast.walk(annotation):
+        if isinstance(inner, ast.Subscript) and _last_name(inner.value) == "Literal":
+            yield from _strings(inner.slice)
+
+
+def _in_choices(node: ast.AST) -> Iterator[str]:
+    """layer_types = ["full" if (i + 1) % 4 == 0 else "linear" for i in …]."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.IfExp):
+            for side in (inner.body, inner.orelse):
+                if isinstance(side, ast.Constant) and isinstance(side.value, str):
+                    yield side.value
+
+
+def _strings(node: ast.AST) -> Iterator[str]:
+    for constant in ast.walk(node):
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+            yield constant.value
 
 
 def _is_module(node: ast.AST) -> bool:
-    """Sub-configs stand in dicts of classes, too, and are no kinds of layers."""
+    """Whether the node names a class that is no config: dicts of sub-configs list no kinds of layers."""
     return isinstance(node, ast.Name) and not node.id.endswith("Config")
 
 
@@ -110,7 +129,7 @@ def _last_name(node: ast.AST) -> str | None:
 
 
 def _aliases(name: str) -> Iterator[str]:
-    """A loop variable speaks for its list: layer_type → layer_types; block_type → layers_block_type."""
+    """The lists that a loop variable may come from: layer_type → layer_types; block_type → layers_block_type."""
     yield name
     yield f"{name}s"
     if name.endswith("_type"):

@@ -1,18 +1,20 @@
-"""Which other names a config class takes for its settings: asked by stating them, and nothing else."""
+"""Which other names a config class takes for its settings, found out by stating a setting under each of them."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from weightsmith.shapes.reference.meta_models import config_class, flatten, nested
+from weightsmith.shapes.reference.config_fields import flatten, nested
+from weightsmith.shapes.reference.meta_models import config_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.reference.untyped import ConfigObject
 
 _TAKEN = re.compile(r"""kwargs\.(?:pop|get)\(["'](\w+)["']""")
 
@@ -52,7 +54,7 @@ def _trials(usual: Value) -> list[Value]:
     return [2 * usual, usual // 2, 3 * usual] if isinstance(usual, int) else []
 
 
-def _names(default: Any, field: str, values: Mapping[str, Value]) -> Iterator[str]:
+def _names(default: ConfigObject, field: str, values: Mapping[str, Value]) -> Iterator[str]:
     prefix, _, last = field.rpartition(".")
     owner = default
     for part in prefix.split(".") if prefix else ():
@@ -76,9 +78,9 @@ def _taken(owner: type) -> tuple[str, ...]:
         return ()
 
 
-def _config(model_type: str, stated: Mapping[str, Any]) -> Any:
+def _config(model_type: str, stated: Mapping[str, Value]) -> ConfigObject:
     """The config object of a file that states these; None where the class refuses it."""
     try:
         return config_class(model_type).from_dict({**stated, "model_type": model_type})
-    except Exception:  # whatever a validator raises
+    except Exception:  # validators of config classes raise anything; a refusal is an answer here
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.page.expression import parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Set
 
     from weightsmith.shapes.page.expression import Value
 
@@ -79,28 +79,15 @@ def _literals(texts: Iterable[tuple[str, float]], examples: Sequence[Row], every
 def candidate_tests(
     examples: Sequence[Row], fields: Sequence[str], slots: Mapping[str, str | None]
 ) -> Iterator[tuple[str, float]]:
-    """(test, cost): what transformers' code asks of configs, the commonest first."""
+    """(test, cost): the comparisons that transformers' code makes with configs; the commonest cost least."""
     numbers, lists = [], []
     for name in fields:
         seen = [values.get(name) for values, _ in examples]
         kinds = {type(value) for value in seen}
-        if type(None) in kinds:
-            yield f"{name} is None", 1.1
-            yield f"{name} is not None", 1.0
-        if bool in kinds:
-            yield name, 1.0
-            yield f"not {name}", 1.0
-        for value in sorted({v for v in seen if isinstance(v, str)}):
-            yield f"{name} == {value!r}", 1.1
-            yield f"{name} != {value!r}", 1.2
+        yield from _plain_tests(name, seen, kinds)
         if int in kinds or float in kinds:
             numbers.append(name)
-            guard = f"{name} is not None and " if type(None) in kinds else ""
-            for number in sorted({v for v in seen if isinstance(v, int | float)})[:_MAX_CONSTANTS]:
-                yield f"{guard}{name} > {number}", 1.2 + 0.02 * abs(number) + 0.5 * bool(guard)
-                yield f"{name} == {number}", 1.6 + 0.02 * abs(number)
-                yield f"{name} != {number}", 1.6 + 0.02 * abs(number)
-                yield f"{guard}{name} <= {number}", 1.3 + 0.02 * abs(number) + 0.5 * bool(guard)
+            yield from _number_tests(name, seen, optional=type(None) in kinds)
         if list in kinds:
             lists.append(name)
             yield f"len({name}) > 0", 1.5
@@ -113,29 +100,34 @@ def candidate_tests(
         yield from _slot_tests(slot, count, numbers, lists, examples)
 
 
+def _plain_tests(name: str, seen: Sequence[Value], kinds: Set[type]) -> Iterator[tuple[str, float]]:
+    """Whether a field is null, true, or one of its words."""
+    if type(None) in kinds:
+        yield f"{name} is None", 1.1
+        yield f"{name} is not None", 1.0
+    if bool in kinds:
+        yield name, 1.0
+        yield f"not {name}", 1.0
+    for value in sorted({v for v in seen if isinstance(v, str)}):
+        yield f"{name} == {value!r}", 1.1
+        yield f"{name} != {value!r}", 1.2
+
+
+def _number_tests(name: str, seen: Sequence[Value], *, optional: bool) -> Iterator[tuple[str, float]]:
+    """Comparisons with the numbers that the field had; the smaller the constant, the simpler the test."""
+    guard = f"{name} is not None and " if optional else ""
+    for number in sorted({v for v in seen if isinstance(v, int | float)})[:_MAX_CONSTANTS]:
+        yield f"{guard}{name} > {number}", 1.2 + 0.02 * abs(number) + 0.5 * optional
+        yield f"{name} == {number}", 1.6 + 0.02 * abs(number)
+        yield f"{name} != {number}", 1.6 + 0.02 * abs(number)
+        yield f"{guard}{name} <= {number}", 1.3 + 0.02 * abs(number) + 0.5 * optional
+
+
 def _slot_tests(
     slot: str, count: str | None, numbers: Sequence[str], lists: Sequence[str], examples: Sequence[Row]
 ) -> Iterator[tuple[str, float]]:
     for name in lists:
-        items = {
-            str(v): v for values, _ in examples for v in values.get(name) or () if not isinstance(v, list)
-        }
-        if all(isinstance(v, str) for v in items.values()):
-            for value in sorted(items):
-                yield f"{name}[{slot}] == {value!r}", 1.0
-                yield f"{name}[{slot}] != {value!r}", 1.05
-                yield f"{name}[{slot} % len({name})] == {value!r}", 1.3
-        else:
-            yield f"{slot} in {name}", 1.1
-            yield f"{slot} not in {name}", 1.1
-            if all(isinstance(v, int) for v in items.values()):
-                yield from _steps(name, slot)
-            yield f"{name}[{slot}]", 1.2
-            yield f"not {name}[{slot}]", 1.2
-            for value in list(items.values())[:_MAX_CONSTANTS]:
-                if isinstance(value, int):
-                    yield f"{name}[{slot}] == {value}", 1.5
-                    yield f"{name}[{slot}] > {value}", 1.5
+        yield from _item_tests(name, slot, examples)
     small = [n for n in numbers if any(is_small(values.get(n)) for values, _ in examples)]
     for text, cost in _arithmetic(slot, count, small):
         yield text, cost
@@ -154,14 +146,35 @@ def _slot_tests(
             yield f"{slot} % {period} != {rest}", 3.0
 
 
-def _steps(name: str, slot: str) -> Iterator[tuple[str, float]]:
+def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple[str, float]]:
+    """What a list says about the index of a slot: its word, flag or number there, or whether it names the index."""
+    items = {str(v): v for values, _ in examples for v in values.get(name) or () if not isinstance(v, list)}
+    if all(isinstance(v, str) for v in items.values()):
+        for value in sorted(items):
+            yield f"{name}[{slot}] == {value!r}", 1.0
+            yield f"{name}[{slot}] != {value!r}", 1.05
+            yield f"{name}[{slot} % len({name})] == {value!r}", 1.3
+    else:
+        yield f"{slot} in {name}", 1.1
+        yield f"{slot} not in {name}", 1.1
+        if all(isinstance(v, int) for v in items.values()):
+            yield from _size_changes(name, slot)
+        yield f"{name}[{slot}]", 1.2
+        yield f"not {name}[{slot}]", 1.2
+        for value in list(items.values())[:_MAX_CONSTANTS]:
+            if isinstance(value, int):
+                yield f"{name}[{slot}] == {value}", 1.5
+                yield f"{name}[{slot}] > {value}", 1.5
+
+
+def _size_changes(name: str, slot: str) -> Iterator[tuple[str, float]]:
     """Where a list of sizes changes from one index to the next, forwards (from 1 on) and backwards."""
     yield f"{name}[{slot}] != ({name}[{slot} - 1] if {slot} > 0 else 1)", 1.5
     yield f"{slot} > 0 and {name}[len({name}) - 1 - {slot}] != {name}[len({name}) - {slot}]", 1.6
 
 
 def is_small(value: Value) -> bool:
-    """Layers are compared with offsets, periods and counts, never with widths."""
+    """Whether an index may be compared with the number: layers are compared with offsets, periods and counts."""
     return isinstance(value, int) and 0 <= value <= _MAX_OFFSET
 
 

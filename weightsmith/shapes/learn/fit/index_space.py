@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Item, Polynomial
 from weightsmith.shapes.page.names import At, Length
@@ -10,14 +10,14 @@ from weightsmith.shapes.page.names import At, Length
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.sightings import Indices
+    from weightsmith.shapes.learn.fit.sightings import Shape
     from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.predict import Indices
 
-Shape = tuple[int, ...]
 Slots = tuple[tuple[str, Polynomial], ...]
 
 
-def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
+def all_cells(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
     """Every combination of indices that the slots run over."""
     found: list[Indices] = [()]
     for position, (_, count) in enumerate(slots):
@@ -34,7 +34,7 @@ def cube(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
     return found
 
 
-def even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
+def innermost_does_not_matter(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
     """Whether the innermost index makes no difference: all experts of a layer are there, and alike."""
     alike: dict[Indices, Shape | None] = {}
     return (
@@ -46,12 +46,12 @@ def even(cells: Sequence[Indices], found: Mapping[Indices, Shape]) -> bool:
     )
 
 
-def differ(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
+def any_size_differs(before: Mapping[Indices, int], after: Mapping[Indices, int]) -> bool:
     return any(before[at] != after[at] for at in before.keys() & after.keys())
 
 
 def list_items(
-    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], Any]], outer: Iterable[str]
+    moved: Sequence[str], rows: Sequence[tuple[Mapping[str, Value], object]], outer: Iterable[str]
 ) -> list[Item | str]:
     """`widths[layer]`, `depths[0]` and `len(depths)` for every list that moves the number."""
     items: list[Item | str] = []

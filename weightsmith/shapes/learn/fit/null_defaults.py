@@ -1,4 +1,4 @@
-"""Fields that are null in a config and known inside the model: gpt2's `n_inner` is then `4 * n_embd`."""
+"""What a model takes for fields that are null in a config: gpt2's `n_inner` is then `4 * n_embd`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from weightsmith.shapes.page.expression import Polynomial
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from weightsmith.shapes.learn.fit.fitter import Equation
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.fit.equation import Equation
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 
 _INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
 _NULL = re.compile(r"([\w.]+) is (not )?None")
 
 
-def counted_nulls(found: Survey) -> dict[str, Polynomial]:
-    """Counts for which the model has a number of its own when they are null: that many build the same tensors."""
+def counted_nulls(found: FieldSurvey) -> dict[str, Polynomial]:
+    """Counts for which the model has a number of its own when they are null: stating it builds the same tensors."""
     rules: dict[str, Polynomial] = {}
     for name in sorted(found.counts):
         for null in [

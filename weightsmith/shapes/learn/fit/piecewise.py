@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.conditions import Row
-    from weightsmith.shapes.learn.fit.sightings import Indices
-    from weightsmith.shapes.page.expression import Polynomial, Value
+    from weightsmith.shapes.learn.fit.equation import Axes, ShapeVariant
+    from weightsmith.shapes.learn.fit.sightings import Shape
+    from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
+    from weightsmith.shapes.page.predict import Indices
 
-Shape = tuple[int, ...]
-Cell = tuple[dict[str, "Value"], Shape]
-Axes = tuple["Polynomial", ...]
+    FitShape = Callable[[Sequence[ShapeRow], bool], Axes | None]
+
 MAX_PIECES = 4
 MAX_SEEDS = 48
 # Fewer cells do not say what moves a shape and what does not.
@@ -33,12 +34,14 @@ class _Piece:
     rows: frozenset[int]
 
 
-def seeds(families: Iterable[Sequence[int]], cells: Sequence[Mapping[Indices, Cell]]) -> list[list[Cell]]:
-    """One per origin and cell, those that look alike in every member only once.
+def seeds(
+    families: Iterable[Sequence[int]], cells: Sequence[Mapping[Indices, ShapeRow]]
+) -> list[list[ShapeRow]]:
+    """One seed per origin and cell; of those with the same shapes in every member only the first.
 
     families: places of an origin and its children among the observations. cells: what each observation has where.
     """
-    found: dict[object, list[Cell]] = {}
+    found: dict[object, list[ShapeRow]] = {}
     for number, family in enumerate(families):
         for at in cells[family[0]]:
             members = [cells[place][at] for place in family if at in cells[place]]
@@ -46,7 +49,7 @@ def seeds(families: Iterable[Sequence[int]], cells: Sequence[Mapping[Indices, Ce
     return sorted((s for s in found.values() if len(s) >= MIN_SEED), key=len, reverse=True)
 
 
-def moved_within(seed: Sequence[Cell]) -> dict[int, set[str]]:
+def moved_within(seed: Sequence[ShapeRow]) -> dict[int, set[str]]:
     """Per axis, the fields whose change moved it, from the seed's first cell to another one."""
     (values, shape), *others = seed
     moved: dict[int, set[str]] = {}
@@ -59,12 +62,12 @@ def moved_within(seed: Sequence[Cell]) -> dict[int, set[str]]:
 
 
 def in_pieces(
-    rows: Sequence[Cell],
-    seeds: Iterable[Sequence[Cell]],
-    fit: Callable[[Sequence[Cell], bool], Axes | None],
-    fit_rest: Callable[[Sequence[Cell], bool], Axes | None],
+    rows: Sequence[ShapeRow],
+    seeds: Iterable[Sequence[ShapeRow]],
+    fit: FitShape,
+    fit_rest: FitShape,
     condition: Callable[[Sequence[Row]], str | None],
-) -> list[tuple[Axes, str]] | None:
+) -> list[ShapeVariant] | None:
     """(axes, test) of every piece, the last without a test; None when they do not explain every row.
 
     rows: every cell with its values and shape. fit: an equation for a seed (True: a hard one); fit_rest: for rows
@@ -77,7 +80,7 @@ def in_pieces(
     pieces = _cover(rows, moving[:MAX_SEEDS], fit, fit_rest)
     if pieces is None or len(pieces) < 2:
         return None
-    found: list[tuple[Axes, str]] = []
+    found: list[ShapeVariant] = []
     # The rarest first: what is special has the test, what is usual is the rest.
     pieces.sort(key=lambda piece: len(piece.rows))
     left = set(range(len(rows)))
@@ -88,8 +91,8 @@ def in_pieces(
         if not test:
             return None
         found.append((piece.axes, test))
-        inside, _ = split(test, [(rows[i][0], (i,)) for i in left])
-        taken = {i for _, (i,) in inside}
+        inside, _ = split(test, [(rows[i][0], i) for i in left])
+        taken = {i for _, i in inside}
         if not taken <= piece.rows:
             return None
         left -= taken
@@ -99,12 +102,12 @@ def in_pieces(
 
 
 def _cover(
-    rows: Sequence[Cell],
-    seeds: Sequence[Sequence[Cell]],
-    fit: Callable[[Sequence[Cell], bool], Axes | None],
-    fit_rest: Callable[[Sequence[Cell], bool], Axes | None],
+    rows: Sequence[ShapeRow],
+    seeds: Sequence[Sequence[ShapeRow]],
+    fit: FitShape,
+    fit_rest: FitShape,
 ) -> list[_Piece] | None:
-    """Equations that together explain every row, each the widest of those that explain something new."""
+    """Equations that together explain every row; each time the one that explains most of the rest is taken."""
     number = {id(values): i for i, (values, _) in enumerate(rows)}
     places = [frozenset(number[id(values)] for values, _ in seed if id(values) in number) for seed in seeds]
     tried: dict[int, _Piece | None] = {}
@@ -128,13 +131,13 @@ def _cover(
     return None if left else chosen
 
 
-def _piece(rows: Sequence[Cell], axes: Axes | None) -> _Piece | None:
+def _piece(rows: Sequence[ShapeRow], axes: Axes | None) -> _Piece | None:
     if axes is None:
         return None
     return _Piece(axes, frozenset(i for i, (values, shape) in enumerate(rows) if _gives(axes, values, shape)))
 
 
-def _gives(axes: Axes, values: dict[str, Value], shape: Shape) -> bool:
+def _gives(axes: Axes, values: Values, shape: Shape) -> bool:
     try:
         return len(axes) == len(shape) and all(
             axis.substitute(values).known() == size for axis, size in zip(axes, shape, strict=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, combinations_with_replacement, permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.fit.least_squares import dense, sparse
 from weightsmith.shapes.page.expression import Floor, Item, Limit, Polynomial
 from weightsmith.shapes.page.names import At
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.expression import Atom, Monomial, Value
 
 Row = tuple[Mapping[str, "Value"], int]
-# 48/1187 * vocab_size is a coincidence of few rows; real coefficients are small, or a padding or class count.
-MAX_COEFFICIENT = 64
-MAX_CONSTANT = 4_096
-# A head width that the class has fixed is a larger factor: where so many different numbers are multiples of it.
-MAX_WIDTH, _MANY = 256, 5
 _MAX_MONOMIALS = 40
 # So many rows often show already that no equation can tell them apart.
 _SAMPLE = 100
@@ -64,17 +60,13 @@ def fit_value(
     found = _with_any(shares, atoms, columns, target, rows)
     if found is not None or not hard:
         return found
-    found = _powers(atoms, columns, target, (1, 2)) if atoms else None
-    if found is not None:
-        return found
-    found = _grid(listed, target, rows)
-    if found is not None:
-        return found
     extras = (extra for some in choices for extra in _extra_atoms(some, rows))
-    found = _with_any(extras, atoms, columns, target, rows)
-    if found is not None:
-        return found
-    return _powers(atoms, columns, target, (3,)) if atoms else None
+    return (
+        _powers(atoms, columns, target, (1, 2))
+        or _grid(listed, target, rows)
+        or _with_any(extras, atoms, columns, target, rows)
+        or _powers(atoms, columns, target, (3,))
+    )
 
 
 def _with_any(
@@ -84,7 +76,7 @@ def _with_any(
     target: list[int],
     rows: Sequence[Row],
 ) -> Polynomial | None:
-    """The first of the further atoms that completes an equation."""
+    """The equation with the first of the further atoms that makes one possible."""
     for extra in dict.fromkeys(extras):
         column = _column(extra, rows)
         if column is None or len(set(column)) == 1:
@@ -137,7 +129,7 @@ def _patches(sides: Sequence[Floor], target: list[int], rows: Sequence[Row]) -> 
         tuple(sides): [a * b for a, b in zip(*found, strict=True)],
         (): [1] * len(target),
     }
-    return _sparse(table, target, 1) or _sparse(table, target, 2)
+    return sparse(table, target, 1) or sparse(table, target, 2)
 
 
 def _varies(name: str, rows: Iterable[Row]) -> bool:
@@ -170,17 +162,17 @@ def _multilinear(
     monomials = [m for degree in range(5) for m in combinations(atoms, degree)][: 4 * _MAX_MONOMIALS]
     table = {m: _product(m, columns, len(target)) for m in monomials}
     for terms in (1, 2):
-        found = _sparse(table, target, terms)
+        found = sparse(table, target, terms)
         if found is not None:
             return found
     for degree in range(1, len(atoms) + 1):
         chosen = {m: column for m, column in table.items() if len(m) <= degree}
         if len(chosen) > _MAX_MONOMIALS:
             break
-        found = _dense(chosen, target)
+        found = dense(chosen, target)
         if found is not None:
             return found
-    return _sparse(dict(list(table.items())[:_MAX_MONOMIALS]), target, 3)
+    return sparse(dict(list(table.items())[:_MAX_MONOMIALS]), target, 3)
 
 
 def _product(monomial: Monomial, columns: Mapping[Atom, list[int]], length: int) -> list[int]:
@@ -198,23 +190,25 @@ def _with_extra(
     monomials = [*((*m, extra) for m in around), *squared, *around]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 3 * _MAX_MONOMIALS]}
     for terms in (1, 2):
-        found = _sparse(table, target, terms, needed=extra)
+        found = sparse(table, target, terms, needed=extra)
         if found is not None:
             return found
     few = [*(m for m in monomials if len(m) < 3), *squared[:1]]
     small = {m: table[m] for m in few if m in table}
-    return _sparse(small, target, 3, needed=extra)
+    return sparse(small, target, 3, needed=extra)
 
 
 def _powers(
     atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int], sizes: Iterable[int]
 ) -> Polynomial | None:
     """The fourth degree only where one product is the whole: width * merge ** 2 * frames."""
+    if not atoms:
+        return None
     monomials = [m for degree in range(5) for m in combinations_with_replacement(atoms, degree)]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
     for terms in sizes:
         few = {m: column for m, column in table.items() if len(m) < 4 or terms == 1}
-        found = _sparse(dict(list(few.items())[:_MAX_MONOMIALS]) if terms > 2 else few, target, terms)
+        found = sparse(dict(list(few.items())[:_MAX_MONOMIALS]) if terms > 2 else few, target, terms)
         if found is not None:
             return found
     return None
@@ -240,35 +234,38 @@ def _shares(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
 def _extra_atoms(fields: Sequence[str], rows: Sequence[Row]) -> Iterator[Atom]:
     """The quotients, ceilings and limits of the fields, likely ones first."""
     one = {name: Polynomial.of({(name,): 1}) for name in fields}
-    fractions = _fractions(fields, rows)
-    for a, b in permutations(fields, 2):
-        yield Floor(one[a], one[b])
-    for a, b in permutations(fields, 2):  # every second channel of a head: rotary frequencies
-        share = one[a].floor_divided_by(one[b])
-        yield Floor(share.plus(Polynomial.constant(1)), Polynomial.constant(2))
-    for a, b in permutations(fields, 2):
-        yield Limit("max", (one[a].floor_divided_by(one[b]), Polynomial.constant(1)))
-    for a, b in combinations(fields, 2):
-        yield Limit("min", (one[a], one[b]))
-        yield Limit("max", (one[a], one[b]))
-    for a in fields:
+    own, ratios = list(one.values()), [one[name] for name in _fractions(fields, rows)]
+    yield from (Floor(a, b) for a, b in permutations(own, 2))
+    for a, b in permutations(own, 2):  # every second channel of a head: rotary frequencies
+        yield Floor(a.floor_divided_by(b).plus(Polynomial.constant(1)), Polynomial.constant(2))
+    for a, b in permutations(own, 2):
+        yield Limit("max", (a.floor_divided_by(b), Polynomial.constant(1)))
+    for a, b in combinations(own, 2):
+        yield Limit("min", (a, b))
+        yield Limit("max", (a, b))
+    yield from _fixed_parts(own)
+    yield from (_up(a, b) for a, b in permutations(own, 2))
+    for a, b in permutations(own, 2):
+        yield from (_up(size, b) for size in _scaled_sizes(a, ratios))
+    yield from _parts_of_products(own)
+
+
+def _fixed_parts(sizes: Iterable[Polynomial]) -> Iterator[Atom]:
+    """A size, or a small multiple of it, divided by a number that the model has fixed: rounded down and up."""
+    for size in sizes:
         for divisor in (2, 3, 4, 8, 16, 32, 64, 128, 256):
             for multiple in {2: (1, 3), 3: (1, 2)}.get(divisor, (1,)):
-                by = Polynomial.constant(divisor)
-                yield Floor(one[a].times(Polynomial.constant(multiple)), by)
-                yield Floor(
-                    one[a].times(Polynomial.constant(multiple)).plus(Polynomial.constant(divisor - 1)), by
-                )
-    for a, b in permutations(fields, 2):
-        yield _up(one[a], one[b])
-    for a, b in permutations(fields, 2):
-        yield from (_up(size, one[b]) for size in _scaled_sizes(one[a], [one[r] for r in fractions]))
-    for a, b in combinations(fields, 2):
-        for c in fields:
-            if c not in (a, b):
-                yield Floor(one[a].times(one[b]), one[c])
-        for divisor in (2, 3, 4, 8):
-            yield Floor(one[a].times(one[b]), Polynomial.constant(divisor))
+                whole, by = size.times(Polynomial.constant(multiple)), Polynomial.constant(divisor)
+                yield Floor(whole, by)
+                yield Floor(whole.plus(Polynomial.constant(divisor - 1)), by)
+
+
+def _parts_of_products(sizes: Sequence[Polynomial]) -> Iterator[Atom]:
+    """`a * b // c`, and `a * b` divided by a number that the model has fixed."""
+    for a, b in combinations(range(len(sizes)), 2):
+        product = sizes[a].times(sizes[b])
+        yield from (Floor(product, size) for place, size in enumerate(sizes) if place not in (a, b))
+        yield from (Floor(product, Polynomial.constant(divisor)) for divisor in (2, 3, 4, 8))
 
 
 def _up(size: Polynomial, multiple: Polynomial) -> Floor:
@@ -283,90 +280,3 @@ def _scaled_sizes(size: Polynomial, ratios: Iterable[Polynomial]) -> Iterator[Po
     for ratio in ratios:
         for whole in (size, thirds):
             yield Polynomial.of({(Limit("int", (ratio.times(whole),)),): 1})
-
-
-def _dense(table: Mapping[Monomial, list[int]], target: list[int]) -> Polynomial | None:
-    """Least squares over all products at once; only when the rows determine every coefficient, with one to spare."""
-    import numpy as np
-
-    matrix, scale = _scaled(table)
-    if len(np.unique(matrix, axis=0)) <= len(table):
-        return None
-    solution, _, rank, _ = np.linalg.lstsq(matrix, np.array(target, dtype=float), rcond=1e-12)
-    if rank < len(table):
-        return None
-    return _checked(list(table), solution / scale, table, target)
-
-
-def _scaled(table: Mapping[Monomial, list[int]]) -> tuple[Any, Any]:
-    import numpy as np
-
-    matrix = np.array(list(table.values()), dtype=float).T
-    scale = np.abs(matrix).max(axis=0)
-    scale[scale == 0] = 1
-    return matrix / scale, scale
-
-
-def _sparse(
-    table: Mapping[Monomial, list[int]], target: list[int], terms: int, needed: Atom | None = None
-) -> Polynomial | None:
-    """The best sum of `terms` products; fewer rows suffice, because few unknowns are asked for."""
-    import numpy as np
-
-    monomials = list(table)
-    if len(set(zip(*table.values(), strict=True))) < terms + 1 or len(monomials) < terms:
-        return None
-    matrix, scale = _scaled(table)
-    wanted = np.array(target, dtype=float)
-    chosen = np.array(list(combinations(range(len(monomials)), terms)))
-    if needed is not None:
-        having = np.array([needed in m for m in monomials])
-        chosen = chosen[having[chosen].any(axis=1)]
-    hits: list[tuple[tuple[int, ...], Any]] = []
-    for start in range(0, len(chosen), 4096):
-        part = chosen[start : start + 4096]
-        columns = matrix[:, part].transpose(1, 0, 2)
-        gram = np.einsum("nri,nrj->nij", columns, columns)
-        right = np.einsum("nri,r->ni", columns, wanted)
-        usable = np.abs(np.linalg.det(gram)) > 1e-14
-        if not usable.any():
-            continue
-        part, columns = part[usable], columns[usable]
-        answer = np.linalg.solve(gram[usable], right[usable][..., None])[..., 0]
-        miss = np.abs(np.einsum("nri,ni->nr", columns, answer) - wanted).max(axis=1)
-        for i in np.nonzero(miss <= 1e-4 * max(1.0, np.abs(wanted).max()))[0]:
-            hits.append((tuple(part[i]), answer[i] / scale[part[i]]))
-    found = [
-        p
-        for picks, answer in hits
-        if (p := _checked([monomials[i] for i in picks], answer, table, target)) is not None
-    ]
-    return min(found, key=_complexity, default=None)
-
-
-def _complexity(polynomial: Polynomial) -> tuple[int, int, int, int, str]:
-    degrees = sum(len(m) for m, _ in polynomial.terms)
-    constants = any(m == () for m, _ in polynomial.terms)
-    return (
-        len(polynomial.terms) + constants,
-        degrees,
-        sum(abs(c) for _, c in polynomial.terms),
-        len(polynomial.fields()),
-        str(polynomial),
-    )
-
-
-def _checked(
-    monomials: Sequence[Monomial], answer: Any, table: Mapping[Monomial, list[int]], target: list[int]
-) -> Polynomial | None:
-    """The rounded coefficients, if they are sane and reproduce every row exactly."""
-    whole = [round(float(c)) for c in answer]
-    well_attested = len(monomials) == 1 and len(set(target)) >= _MANY
-    largest = MAX_WIDTH if well_attested else MAX_COEFFICIENT
-    for monomial, c in zip(monomials, whole, strict=True):
-        if abs(c) > (largest if monomial else MAX_CONSTANT):
-            return None
-    for row, number in enumerate(target):
-        if sum(c * table[m][row] for m, c in zip(monomials, whole, strict=True)) != number:
-            return None
-    return Polynomial.of({tuple(sorted(m, key=str)): c for m, c in zip(monomials, whole, strict=True)})

@@ -1,4 +1,4 @@
-"""What every valid config obeys: the divisibility and order that explain why the reference refused some."""
+"""Rules that every valid config keeps: divisibility and order, learned from what the reference refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weightsmith.shapes.page.expression import parse_condition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Value
 
 _GROUPS = re.compile(r"key_value|kv")
@@ -27,9 +27,13 @@ _TOY = 4
 _MIN_SUPPORT = 4
 _MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
 _FEW_FIELDS = 2
+# Of the sizes of one sub-config, the first take part in rules about products.
+_MAX_SIZES = 14
+# A rule, and the fields that it reads.
+RuleText = tuple[str, tuple[str, ...]]
 
 
-def learn_rules(found: Survey) -> list[str]:
+def learn_rules(found: FieldSurvey) -> list[str]:
     """Tests that hold in everything that was built and fail in something that was not."""
     lab = found.lab
     own = {n: v for n, v in found.base.values.items() if is_field(n)}
@@ -103,15 +107,15 @@ def _chosen(candidates: Sequence[_Candidate], complaints: Sequence[frozenset[int
 
 
 def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
-    """The refusals by what the reference says of them, numbers left out: one check in its code, as a rule."""
+    """The refusals grouped by their message without its numbers: usually one check in the reference's code each."""
     rows: dict[str, set[int]] = {}
     for place, refusal in enumerate(refusals):
         rows.setdefault(re.sub(r"\d+", "#", refusal.why), set()).add(place)
     return [frozenset(places) for places in rows.values() if len(places) >= _MIN_BEYOND]
 
 
-def _refusals(found: Survey, fields: Sequence[str]) -> list[_Refusal]:
-    """Those in which every field is a number, and none that matters became 0."""
+def _refusals(found: FieldSurvey, fields: Sequence[str]) -> list[_Refusal]:
+    """The refusals in which every field is a number and none that matters is 0."""
     base = found.base.values
     matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
     kept = []
@@ -123,8 +127,8 @@ def _refusals(found: Survey, fields: Sequence[str]) -> list[_Refusal]:
     return kept
 
 
-def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
-    """Key-value heads divide the heads: no constructor checks it, and a model that breaks it cannot run.
+def grouping_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+    """Key-value heads divide the heads. No constructor checks it, but a model that breaks it cannot run.
 
     quotients: (a, b) where the model's source computes `a // b` from its config.
     """
@@ -138,7 +142,7 @@ def grouping_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
     return list(dict.fromkeys(rules))
 
 
-def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[str]:
+def quotient_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> list[str]:
     """`b <= a` where the model computes `a // b`, was never built with a quotient of 0, and was refused with one."""
     rules = []
     for a, b in quotients:
@@ -158,8 +162,8 @@ def quotient_rules(found: Survey, quotients: Iterable[tuple[str, str]]) -> list[
     return list(dict.fromkeys(rules))
 
 
-def positive_rules(found: Survey) -> list[str]:
-    """`a > 0` where no arithmetic takes a 0 alone, or the class makes another number of it."""
+def positive_rules(found: FieldSurvey) -> list[str]:
+    """`a > 0` where a 0 breaks the model's arithmetic, or the class replaces it by another number."""
     base = found.lab.base
     divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
     changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
@@ -169,10 +173,10 @@ def positive_rules(found: Survey) -> list[str]:
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
 
-def companion_rules(found: Survey, defaults: Mapping[str, Value]) -> list[str]:
-    """`(a is None) == (b is None)` where the reference takes one without the other for a mistake.
+def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[str]:
+    """`(a is None) == (b is None)` where the reference refuses one without the other.
 
-    Asked of the numbers of one sub-config that are null by default and had to be set to show what they do.
+    Tried with the numbers of one sub-config that are null by default and were set to show what they do.
     """
     lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
     optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
@@ -192,7 +196,7 @@ def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
 
 
 def _plausible(text: str) -> int:
-    """Of two rules that explain the same refusals, heads that divide a size beat a constant."""
+    """How likely a rule is beside others that explain the same refusals: heads that divide a size come first."""
     if "head" in text.partition(" % ")[2]:
         return 3
     return 1 if "*" in text else 2
@@ -209,14 +213,14 @@ def _number_lists(value: Value) -> list[str]:
 
 
 def _bounds(
-    found: Survey,
+    found: FieldSurvey,
     fields: Sequence[str],
     accepted: Sequence[Mapping[str, int]],
     refused: Sequence[Mapping[str, int]],
     steps: Sequence[int],
-) -> list[tuple[str, tuple[str, ...]]]:
+) -> list[RuleText]:
     """`a < b` where `b - 1` was built and `b` refused; `a <= b` where `b` was built and `b + 1` refused."""
-    bounds: list[tuple[str, tuple[str, ...]]] = []
+    bounds: list[RuleText] = []
     small = [
         n
         for n in fields
@@ -244,10 +248,8 @@ def _bounds(
     return bounds
 
 
-def _even_shares(
-    fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """An even width per head where no field states it; the smallest odd ones may be excused (toys of one channel)."""
+def _even_shares(fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]) -> Iterator[RuleText]:
+    """An even width per head where no field states the width; small odd ones that were built are excepted."""
     for a, b in permutations(fields, 2):
         prefix = a.rpartition(".")[0]
         wide = re.search(r"hidden_size|d_model|n_embd", a) and "attention_heads" in b
@@ -261,29 +263,42 @@ def _even_shares(
 
 
 def _candidates(
-    names: Sequence[str], base: Mapping[str, Value], bounds: Iterable[tuple[str, tuple[str, ...]]]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
+    names: Sequence[str], base: Mapping[str, Value], bounds: Iterable[RuleText]
+) -> Iterator[RuleText]:
     """(rule, the fields that it reads); only fields of one sub-config bind each other."""
     yield from bounds
     fields = [n for n in names if is_int(base[n])]
-    flags = [n for n in names if isinstance(base[n], bool)]
-    for a, b in permutations(flags, 2):
-        if a.rpartition(".")[0] == b.rpartition(".")[0]:
-            yield f"{a} or not {b}", (a, b)
-            if a < b:
-                yield f"not ({a} and {b})", (a, b)
-                yield f"{a} or {b}", (a, b)
+    yield from _flag_rules([n for n in names if isinstance(base[n], bool)])
     for a, b in permutations(fields, 2):
-        if a.rpartition(".")[0] == b.rpartition(".")[0]:
+        if _are_beside(a, b):
             yield f"{a} % {b} == 0", (a, b)
             if a < b and _HEADS.search(a) and _HEADS.search(b):
                 yield f"{a} == {b}", (a, b)
     for a in fields:
         yield f"{a} % 2 == 0", (a,)
     yield from _sums(names, base)
+    yield from _product_rules(fields)
+
+
+def _are_beside(a: str, b: str) -> bool:
+    """Whether two fields stand in the same sub-config."""
+    return a.rpartition(".")[0] == b.rpartition(".")[0]
+
+
+def _flag_rules(flags: Iterable[str]) -> Iterator[RuleText]:
+    for a, b in permutations(flags, 2):
+        if _are_beside(a, b):
+            yield f"{a} or not {b}", (a, b)
+            if a < b:
+                yield f"not ({a} and {b})", (a, b)
+                yield f"{a} or {b}", (a, b)
+
+
+def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
+    """Products of two sizes that a third one divides, or that equal the product of two others."""
     for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
         own = [f for f in fields if f.rpartition(".")[0] == prefix]
-        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:14]
+        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:_MAX_SIZES]
         for a, b in combinations(sizes, 2):
             for c in sizes:
                 if c not in (a, b):
@@ -293,7 +308,7 @@ def _candidates(
                     yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
 
 
-def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[RuleText]:
     """A size that the parts listed in an object beside it must add up to, or half of it."""
     for owner, key in ((n, key) for n in names for key in _number_lists(base[n])):
         for a in (n for n in names if is_int(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]):

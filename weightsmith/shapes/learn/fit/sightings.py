@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.page.predict import Indices
     from weightsmith.shapes.reference.meta_models import Shapes
 
-Indices = tuple[int, ...]
+Shape = tuple[int, ...]
 _PIECES = re.compile(r"\d+|\D+")
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class RoleName:
     """`literals` around the slots: ("model.layers.", ".mlp.up_proj.weight") has one. `containers`: what stands
     before each slot, outer slots as `#`."""
 
@@ -35,21 +36,21 @@ class Role:
 class Sighting:
     """One table, sorted by role: which indices each has and what shape it has there; how far containers run."""
 
-    observation: Observation
-    roles: Mapping[Role, Mapping[Indices, tuple[int, ...]]]
+    observation: BuildObservation
+    roles: Mapping[RoleName, Mapping[Indices, Shape]]
     sizes: Mapping[str, Mapping[Indices, int]]
 
 
 @dataclass(slots=True)
-class Roles:
+class RoleParser:
     """Decides once, from single changes of counts, which digits are indices; then reads any table."""
 
     slotted: set[str] = field(default_factory=set)
-    _parsed: dict[str, tuple[Role, Indices]] = field(default_factory=dict)
+    _parsed: dict[str, tuple[RoleName, Indices]] = field(default_factory=dict)
 
     @staticmethod
-    def learned(observations: Sequence[Observation], architecture: str) -> Roles:
-        roles = Roles()
+    def learned(observations: Sequence[BuildObservation], architecture: str) -> RoleParser:
+        roles = RoleParser()
         for _ in range(4):  # an index may hide behind another one
             found = roles._varying(observations, architecture)
             if found <= roles.slotted:
@@ -58,10 +59,10 @@ class Roles:
             roles._parsed.clear()
         return roles
 
-    def _varying(self, observations: Iterable[Observation], architecture: str) -> set[str]:
+    def _varying(self, observations: Iterable[BuildObservation], architecture: str) -> set[str]:
         sets: dict[int, dict[str, frozenset[int]]] = {}
 
-        def indices(observation: Observation) -> dict[str, frozenset[int]]:
+        def indices(observation: BuildObservation) -> dict[str, frozenset[int]]:
             if id(observation) not in sets:
                 sets[id(observation)] = self._index_sets(observation.tables[architecture])
             return sets[id(observation)]
@@ -96,7 +97,7 @@ class Roles:
             else:
                 prefix += piece
 
-    def parse(self, name: str) -> tuple[Role, Indices]:
+    def parse(self, name: str) -> tuple[RoleName, Indices]:
         if name not in self._parsed:
             literals, indices, prefix = [""], [], ""
             for piece in _PIECES.findall(name):
@@ -107,11 +108,11 @@ class Roles:
                 else:
                     literals[-1] += piece
                     prefix += piece
-            self._parsed[name] = Role(tuple(literals)), tuple(indices)
+            self._parsed[name] = RoleName(tuple(literals)), tuple(indices)
         return self._parsed[name]
 
-    def sight(self, observation: Observation, architecture: str) -> Sighting:
-        roles: dict[Role, dict[Indices, tuple[int, ...]]] = {}
+    def sight(self, observation: BuildObservation, architecture: str) -> Sighting:
+        roles: dict[RoleName, dict[Indices, Shape]] = {}
         sizes: dict[str, dict[Indices, int]] = {}
         for name, shape in observation.tables[architecture].items():
             role, indices = self.parse(name)
@@ -126,7 +127,7 @@ class Roles:
 _SLOT_NAMES = {"h": "layer", "blocks": "block", "layers": "layer", "layer": "layer", "experts": "expert"}
 
 
-def slot_names(role: Role) -> tuple[str, ...]:
+def slot_names(role: RoleName) -> tuple[str, ...]:
     """A word for each index, from what stands before it: `layers.#` → layer."""
     names: list[str] = []
     for literal in role.literals[:-1]:

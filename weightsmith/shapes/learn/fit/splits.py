@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from weightsmith.shapes.page.expression import parse_condition
 
@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.page.expression import Value
 
-Shape = tuple[int, ...]
 Values = dict[str, "Value"]
+# What a role was read with (fields and indices), and the shape that it had there.
+ShapeRow = tuple[Values, tuple[int, ...]]
+_Seen = TypeVar("_Seen")
 # Counts and offsets decide about shapes; widths do not.
 _SMALL = 16
 
 
-def is_gate(name: str, rows: Sequence[tuple[Mapping[str, Value], Any]]) -> bool:
+def can_decide(name: str, rows: Sequence[tuple[Mapping[str, Value], object]]) -> bool:
     """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
     seen = [values.get(name) for values, _ in rows]
     if len({repr(v) for v in seen}) < 2:
@@ -26,11 +28,12 @@ def is_gate(name: str, rows: Sequence[tuple[Mapping[str, Value], Any]]) -> bool:
 
 
 def split(
-    test: str, rows: Sequence[tuple[Values, Shape]]
-) -> tuple[list[tuple[Values, Shape]], list[tuple[Values, Shape]]]:
+    test: str, rows: Sequence[tuple[Values, _Seen]]
+) -> tuple[list[tuple[Values, _Seen]], list[tuple[Values, _Seen]]]:
+    """The rows on which a test holds, and the others; none at all where it cannot be computed on one of them."""
     condition = parse_condition(test)
-    yes: list[tuple[Values, Shape]] = []
-    no: list[tuple[Values, Shape]] = []
+    yes: list[tuple[Values, _Seen]] = []
+    no: list[tuple[Values, _Seen]] = []
     for row in rows:
         truth = condition.truth(row[0])
         if truth is None:
@@ -39,11 +42,12 @@ def split(
     return yes, no
 
 
-def ever(test: str, rows: Iterable[Values]) -> bool:
+def may_hold(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
     """Whether a test could hold on any row; one that cannot be computed might."""
     condition = parse_condition(test)
     return any(condition.truth(values) is not False for values in rows)
 
 
-def both(a: str, b: str) -> str:
+def both_hold(a: str, b: str) -> str:
+    """The condition that holds where both hold; an empty one always does."""
     return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.page import name_key
-from weightsmith.shapes.reference.meta_models import Rejected, build, flatten, make_config
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected, build, make_config
 
 if TYPE_CHECKING:
     from weightsmith.shapes.page.expression import Value
@@ -18,7 +19,7 @@ Settings = Mapping[str, "Value"]
 
 
 @dataclass(slots=True, eq=False)
-class Observation:
+class BuildObservation:
     """values: every field after the config class has filled in its defaults.
 
     origin, changed: the observation that this one differs from, by those settings. tables: per model class,
@@ -29,7 +30,7 @@ class Observation:
     values: Mapping[str, Value]
     tables: Mapping[str, Shapes]
     copies: Mapping[str, Mapping[str, str]]
-    origin: Observation | None
+    origin: BuildObservation | None
     changed: tuple[str, ...]
 
 
@@ -47,11 +48,11 @@ class Lab:
     base: dict[str, Value] = field(default_factory=dict)
     followers: dict[str, tuple[str, tuple[Value, ...]]] = field(default_factory=dict)
     hidden: dict[str, Value] = field(default_factory=dict)
-    observations: list[Observation] = field(default_factory=list)
+    observations: list[BuildObservation] = field(default_factory=list)
     refusals: list[tuple[Settings, str]] = field(default_factory=list)
     deadline: float = float("inf")
     builds: int = 0
-    _seen: dict[str, Observation | None] = field(default_factory=dict)
+    _seen: dict[str, BuildObservation | None] = field(default_factory=dict)
     # Fields of which a 0 ran into the time limit of a build: a loop that never ends does not end elsewhere, either.
     _endless: set[str] = field(default_factory=set)
 
@@ -64,8 +65,8 @@ class Lab:
         return full
 
     def observe(
-        self, changes: Settings, origin: Observation | None = None, changed: tuple[str, ...] = ()
-    ) -> Observation | None:
+        self, changes: Settings, origin: BuildObservation | None = None, changed: tuple[str, ...] = ()
+    ) -> BuildObservation | None:
         """None when the reference refuses the config. Raises TimeoutError past the deadline."""
         self.check_time()
         full = self.settings(changes)
@@ -88,7 +89,7 @@ class Lab:
             known.origin, known.changed = origin, changed  # drawn before, understood now
         return known
 
-    def without(self, name: str) -> Observation | None:
+    def without(self, name: str) -> BuildObservation | None:
         """The base with one setting left out; not remembered, as only what is stated can be learned from."""
         self.check_time()
         try:
@@ -96,7 +97,7 @@ class Lab:
         except Rejected:
             return None
 
-    def forget(self, observation: Observation) -> None:
+    def forget(self, observation: BuildObservation) -> None:
         """Leaves an observation out of what is learned from."""
         self.observations = [o for o in self.observations if o is not observation]
 
@@ -104,7 +105,9 @@ class Lab:
         if time.process_time() > self.deadline:
             raise TimeoutError("learning took too long")
 
-    def _build(self, full: Settings, origin: Observation | None, changed: tuple[str, ...]) -> Observation:
+    def _build(
+        self, full: Settings, origin: BuildObservation | None, changed: tuple[str, ...]
+    ) -> BuildObservation:
         tables: dict[str, Shapes] = {}
         copies: dict[str, Mapping[str, str]] = {}
         values: dict[str, Value] = {}
@@ -116,17 +119,17 @@ class Lab:
             if any(0 in shape for shape in built.shapes.values()):
                 raise Rejected("a tensor without elements")
             tables[architecture], copies[architecture] = built.shapes, built.copies
-        return Observation(full, values, tables, copies, origin, changed)
+        return BuildObservation(full, values, tables, copies, origin, changed)
 
 
 def _stated(settings: Settings, wanted: Mapping[str, Value]) -> dict[str, Value]:
     return {name: settings[name] for name in wanted if name in settings}
 
 
-def names(observation: Observation) -> set[str]:
+def names(observation: BuildObservation) -> set[str]:
     return {name for table in observation.tables.values() for name in table}
 
 
-def kinds_of_names(observation: Observation) -> set[str]:
+def kinds_of_names(observation: BuildObservation) -> set[str]:
     """The digit-free names: what stays the same when only counts change."""
     return {name_key(name) for name in names(observation)}

@@ -1,4 +1,4 @@
-"""Random configs that the reference accepts: what fits are tried on and pages are proven with."""
+"""Random configs that the reference accepts. Fits are tested on them and pages are proven with them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import Observation
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Value
 
 
@@ -25,9 +25,13 @@ _STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
-    found: Survey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
-) -> Observation | None:
-    """A random config that the reference accepts: what it refuses is moved back to the base, half at a time."""
+    found: FieldSurvey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
+) -> BuildObservation | None:
+    """A random config that the reference accepts, None when there is none.
+
+    As long as the config is refused, each change is taken back with a chance of 0.4. structure_only: only fields
+    are changed that add or remove tensors. tries: how often it is built.
+    """
     base = found.base
     before = names(base)
     changes: dict[str, Value] = {}
@@ -51,8 +55,11 @@ def draw(
     return None
 
 
-def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
-    """Offsets and shares beyond the number of layers: models turn there, and random configs seldom go there."""
+def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 10) -> None:
+    """Builds configs in which a small number exceeds the number of layers.
+
+    Models with offsets and shared layers behave otherwise there, and random configs are seldom there.
+    """
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
     for name in small:
@@ -71,12 +78,12 @@ def overshoot(found: Survey, rng: random.Random, tries: int = 10) -> None:
             for flags in (
                 turned,
                 *({n: v} for n, v in turned.items()),
-            ):  # what a flag adds may turn there, too
+            ):  # what a flag adds may depend on it, too
                 if found.lab.observe({**changes, **flags}) is not None:
                     break
 
 
-def edges(found: Survey, conditions: Iterable[str]) -> list[Observation]:
+def observe_thresholds(found: FieldSurvey, conditions: Iterable[str]) -> list[BuildObservation]:
     """Configs at the thresholds that conditions name, where these lie between numbers that were tried."""
     built = []
     for name, number in dict.fromkeys(pair for text in conditions for pair in _THRESHOLD.findall(text)):
@@ -95,7 +102,7 @@ def _is_small(value: Value) -> bool:
     return value is None or (is_int(value) and 0 <= value <= _SMALL)
 
 
-def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
+def _random_list(found: FieldSurvey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
     """A list of the length that the changed count asks for, its items drawn from what was accepted."""
     own = found.base.values[name]
     options = [v for v in found.accepted[name] if isinstance(v, list)]
@@ -106,16 +113,18 @@ def _random_list(found: Survey, rng: random.Random, name: str, changes: Mapping[
     )
     count = length_field(found, name)
     if count is None or not items or not isinstance(own, list):
-        return mixed(rng, options)
+        return mixed_list(rng, options)
     length = changes.get(count, found.base.values[count])
     if not is_int(length):
         return own
     return [rng.choice(items) for _ in range(length)]
 
 
-def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
-    """One of the lists; numbers and flags, as often, place by place from those of its length: two places that were
-    only ever changed together look like one."""
+def mixed_list(rng: random.Random, options: Sequence[list[Value]]) -> Value:
+    """One of the lists, or for numbers and flags, as often, a list whose items come from different ones.
+
+    Two places that only ever change together look like one.
+    """
     whole = rng.choice(options)
     if not all(isinstance(item, int) for item in whole) or rng.random() < 0.5:
         return whole
@@ -123,14 +132,16 @@ def mixed(rng: random.Random, options: Sequence[list[Value]]) -> Value:
     return [rng.choice(alike)[place] for place in range(len(whole))]
 
 
-def length_field(found: Survey, name: str) -> str | None:
-    """The count that a list's length follows: equal to it wherever the class made the list by itself."""
+def length_field(found: FieldSurvey, name: str) -> str | None:
+    """The count that a list's length follows: equal to it wherever the class made the list by itself.
+
+    Of several that do, the first in the config.
+    """
     if name in found.lab.followers:
         return found.lab.followers[name][0]
     prefix = name.rpartition(".")[0]
-    candidates = []
-    for count in found.counts:
-        if count.rpartition(".")[0] != prefix:
+    for count in found.base.values:
+        if count not in found.counts or count.rpartition(".")[0] != prefix:
             continue
         own = [
             o
@@ -138,5 +149,5 @@ def length_field(found: Survey, name: str) -> str | None:
             if isinstance(o.values.get(name), list) and name not in o.settings
         ]
         if own and all(len(o.values[name]) == o.values.get(count) for o in own):
-            candidates.append(count)
-    return candidates[0] if candidates else None
+            return count
+    return None

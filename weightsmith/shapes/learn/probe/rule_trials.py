@@ -1,4 +1,4 @@
-"""Builds that put rules to the test: a rule that was only ever seen to hold may be a coincidence, or missing."""
+"""Builds that test rules: one that was never seen to be broken may be a coincidence, and one may be missing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
-from weightsmith.shapes.learn.probe.survey import alternatives
+from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.page.expression import parse_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Condition, Value
 
 # So many configs that break a rule, and nothing else that is known, have to be refused.
@@ -23,20 +23,23 @@ _WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
 _ODD = (3, 5, 7, 9)
 
 
-def probe_refused(found: Survey) -> None:
-    """More values of numbers that no tensor reads and the reference judges all the same: head widths, for one."""
+def probe_refused(found: FieldSurvey) -> None:
+    """Tries more values of numbers that no tensor depends on and that the reference checks, such as head widths."""
     base = found.base
     for name in found.refused:
         if name in found.accepted or not is_int(base.values.get(name)) or not is_field(name):
             continue
-        for value in [*alternatives(found, name, base.values[name], all_of_them=True), 0]:
+        for value in [*alternatives(found.words, name, base.values[name], all_of_them=True), 0]:
             tried = found.lab.observe({name: value}, base, (name,))
             if tried is not None and value == 0 and tried.values.get(name) != 0:
                 found.replaced[name] = None
 
 
-def probe_parity(found: Survey) -> None:
-    """Odd numbers where only even ones were accepted, and odd widths per head: a refusal or two may be chance."""
+def probe_parity(found: FieldSurvey) -> None:
+    """Tries odd numbers where only even ones were accepted, and odd widths per head.
+
+    One or two refusals may be chance.
+    """
     base = found.base.values
     for name, accepted in found.accepted.items():
         numbers = [v for v in accepted if is_int(v)]
@@ -52,10 +55,10 @@ def probe_parity(found: Survey) -> None:
                     found.lab.observe({width: base[heads] * odd}, found.base, (width,))
 
 
-def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
-    """Builds configs that break one rule each; whether one of them was accepted, so that its rule does not hold.
+def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool:
+    """Builds configs that break one rule each, and says whether the reference accepted one, which refutes its rule.
 
-    asked: rules that stood their trial before.
+    asked: rules that were tested before; the others are added.
     """
     before = len(found.lab.observations)
     parsed = {text: parse_condition(text) for text in rules}
@@ -70,8 +73,8 @@ def challenge(found: Survey, rules: Sequence[str], asked: set[str]) -> bool:
     return len(found.lab.observations) > before
 
 
-def _breaking(found: Survey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
-    """A few settings of the rule's fields that break it and keep the others."""
+def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
+    """A few settings of the rule's fields that break this rule and no other."""
     base, rng = found.base.values, random.Random(rule.text)
     options = {
         n: _options(found, n) for n in sorted(rule.names) if n in base and not isinstance(base[n], dict)
@@ -88,9 +91,9 @@ def _breaking(found: Survey, rule: Condition, others: Sequence[Condition]) -> It
             yield changes
 
 
-def _options(found: Survey, name: str) -> list[Value]:
+def _options(found: FieldSurvey, name: str) -> list[Value]:
     own = found.base.values[name]
-    tried = [*found.accepted.get(name, ()), *alternatives(found, name, own, all_of_them=True)]
+    tried = [*found.accepted.get(name, ()), *alternatives(found.words, name, own, all_of_them=True)]
     if isinstance(own, bool):
         return [v for v in tried if isinstance(v, bool)]
     return [v for v in tried if is_int(v) and v > 0 and (name not in found.counts or v <= 2 * own)]
@@ -100,8 +103,8 @@ def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
     return rule.truth(values) is not False
 
 
-def share_rules(found: Survey) -> list[str]:
-    """`heads <= width` where the model computes `width // heads` and cannot do with nothing.
+def share_rules(found: FieldSurvey) -> list[str]:
+    """`heads <= width` where the model computes `width // heads` and the reference refuses a result of 0.
 
     Tried: as many heads as the width has channels, or half of them, which builds, and one more, which does not.
     """
@@ -115,19 +118,21 @@ def share_rules(found: Survey) -> list[str]:
             if not is_int(own) or own <= found.base.values[heads]:
                 continue
             fits = any(found.lab.observe({heads: number}) is not None for number in (own, own // 2))
-            edge = not _vanishes(found, {heads: own}) and _vanishes(found, {heads: own + 1})
+            edge = not _is_refused_at_zero(found, {heads: own}) and _is_refused_at_zero(
+                found, {heads: own + 1}
+            )
             if fits and edge and not _overtaken(found, heads, width):
                 rules.append(f"{heads} <= {width}")
     return rules
 
 
-def _divided_by(found: Survey) -> list[str]:
+def _divided_by(found: FieldSurvey) -> list[str]:
     """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
     numbers = [n for n, v in found.base.values.items() if is_int(v) and is_field(n) and _HEADS.search(n)]
-    return [n for n in numbers if _vanishes(found, {n: 0})]
+    return [n for n in numbers if _is_refused_at_zero(found, {n: 0})]
 
 
-def _vanishes(found: Survey, changes: Mapping[str, Value]) -> bool:
+def _is_refused_at_zero(found: FieldSurvey, changes: Mapping[str, Value]) -> bool:
     """Whether the reference refuses the changes because something became 0."""
     if found.lab.observe(changes) is not None:
         return False
@@ -135,6 +140,6 @@ def _vanishes(found: Survey, changes: Mapping[str, Value]) -> bool:
     return any(why.startswith("ZeroDivisionError") for s, why in found.lab.refusals if s == full)
 
 
-def _overtaken(found: Survey, heads: str, width: str) -> bool:
+def _overtaken(found: FieldSurvey, heads: str, width: str) -> bool:
     pairs = [(o.values.get(heads), o.values.get(width)) for o in found.lab.observations]
     return any(isinstance(a, int) and isinstance(b, int) and a > b for a, b in pairs)

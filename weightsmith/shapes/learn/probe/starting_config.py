@@ -6,14 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import Lab, kinds_of_names, names
-from weightsmith.shapes.reference.meta_models import Rejected, architectures, flatten, make_config
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
 from weightsmith.shapes.reference.starting_values import STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from weightsmith.shapes.learn.probe.builder import Observation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.page.expression import Value
 
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
@@ -35,7 +36,7 @@ def is_int(value: Value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation]:
+def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObservation]:
     """A lab with a small base, and its observation. Raises Rejected when nothing builds."""
     given = STARTS.get(model_type, {})
     lab = Lab(model_type, only or architectures(model_type))
@@ -64,20 +65,20 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, Observation
 
 
 def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
-    """Some classes make a config object of an inner dict only when it names its type (aria)."""
+    """States the types of inner configs: some classes make no config object of a dict without one (aria)."""
     inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
     if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
         lab.base.update(inner)
 
 
 def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:
-    """Padding ids index the embedding: 0 lies in every vocabulary that will be tried."""
+    """Sets padding ids to 0: they index the embedding, and 0 lies in every vocabulary that will be tried."""
     for name, value in default.items():
         if name.endswith("pad_token_id") and is_int(value) and value > 0:
             lab.base.setdefault(name, 0)
 
 
-def _first(lab: Lab, default: Mapping[str, Value]) -> Observation:
+def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
     """The class defaults, each class by itself when not all of them build."""
     smaller = {
         n: 4 for n, v in default.items() if is_int(v) and is_field(n) and v > 8 and _is_count(n, _LAYERS)
@@ -101,8 +102,8 @@ def _is_count(name: str, hint: re.Pattern[str]) -> bool:
     return bool(hint.search(last)) and not re.search(r"tok|top|group|size|dim|freq|step|period|offset", last)
 
 
-def _shrink(lab: Lab, first: Observation, hints: Iterable[re.Pattern[str]]) -> Observation:
-    """Fewer experts, then fewer layers, as long as every kind of tensor is still there."""
+def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]]) -> BuildObservation:
+    """Lowers the numbers of experts, then of layers, as long as every kind of tensor is still there."""
     for hint in hints:
         counts = [n for n, v in first.values.items() if is_field(n) and is_int(v) and v > 4]
         for name in counts:
@@ -125,7 +126,7 @@ def _shrink(lab: Lab, first: Observation, hints: Iterable[re.Pattern[str]]) -> O
     return first
 
 
-def _resized(lab: Lab, first: Observation, name: str, small: int) -> Observation | None:
+def _resized(lab: Lab, first: BuildObservation, name: str, small: int) -> BuildObservation | None:
     """The base with another count; lists of the count's length go with it when the class does not see to that."""
     tried = lab.observe({name: small})
     if tried is not None:
@@ -146,8 +147,8 @@ def _resized(lab: Lab, first: Observation, name: str, small: int) -> Observation
     return tried
 
 
-def _explicit(lab: Lab, first: Observation) -> Observation:
-    """States every int and flag, so that no field follows another one unseen."""
+def _explicit(lab: Lab, first: BuildObservation) -> BuildObservation:
+    """States every number and flag, so that no field follows another one unnoticed."""
     stated = {
         n: v for n, v in first.values.items() if n not in lab.base and isinstance(v, int) and is_field(n)
     }
@@ -155,7 +156,7 @@ def _explicit(lab: Lab, first: Observation) -> Observation:
 
 
 def computed(lab: Lab) -> list[str]:
-    """Numbers that the class makes anew whatever a config states: what is said of them there would be no fact."""
+    """Numbers that the class computes whatever a config states; what a config says of them is no fact."""
     return [
         name
         for name, value in lab.base.items()
@@ -173,7 +174,7 @@ def _made_anew(lab: Lab, name: str, other: int) -> bool:
     return bool(values.get(name) == lab.base[name] != other)
 
 
-def _accept(lab: Lab, first: Observation, stated: dict[str, Value]) -> Observation:
+def _accept(lab: Lab, first: BuildObservation, stated: dict[str, Value]) -> BuildObservation:
     """Takes as many of the settings as leave tensors and values as they are, halving where they do not."""
     if not stated:
         return first
@@ -190,8 +191,8 @@ def _accept(lab: Lab, first: Observation, stated: dict[str, Value]) -> Observati
     return first
 
 
-def _separate(lab: Lab, first: Observation) -> Observation:
-    """Moves sizes that coincide apart: equal numbers hide comparisons between fields, and minima."""
+def _separate(lab: Lab, first: BuildObservation) -> BuildObservation:
+    """Gives sizes that are equal by chance different values: equal ones hide comparisons and minima."""
     for name in list(lab.base):
         value = lab.base[name]
         taken = {v for n, v in lab.base.items() if n != name and is_int(v) and is_field(n)}

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.fitter import Equation
+from weightsmith.shapes.learn.fit.equation import Equation
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
-from weightsmith.shapes.learn.probe.survey import list_kinds
+from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
-from weightsmith.shapes.learn.write.formatting import report_order, say, say_axis
+from weightsmith.shapes.learn.write.formatting import report_order, say_axis
+from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.names import owner_of
-from weightsmith.shapes.reference.meta_models import Rejected, flatten, make_config, version
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.fit.sightings import Role, Roles
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.fit.equation import LearnedClass
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.write.learned_page import TensorTexts
     from weightsmith.shapes.page.expression import Polynomial, Value
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """One model class: equations by role, what is not expressed, and how names become roles."""
-
-    architecture: str
-    roles: Roles
-    equations: Mapping[Role, Equation]
-    unexpressed: Mapping[str, str]
 
 
 def name_text(equation: Equation) -> str:
@@ -51,56 +43,65 @@ def shape_text(equation: Equation) -> str | list[str]:
 
 
 def assemble(
-    found: Survey,
-    learned: Sequence[Learned],
+    found: FieldSurvey,
+    learned: Sequence[LearnedClass],
     rules: Sequence[str],
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
     spellings: Sequence[Mapping[str, str]] = (),
-) -> dict[str, Any]:
-    """The page; classes of one type that store different tensors become its layouts."""
-    tables = {
-        part.architecture: {name_text(e): shape_text(e) for e in part.equations.values()} for part in learned
-    }
+) -> LearnedPage:
+    """The page; classes of one type that store different tensors become its layouts.
+
+    learned: one per model class. rules: what every valid config obeys. class_defaults: every field of a config that
+    states nothing. nulls: what stands for null in a field. spellings: other names that the tensors may have.
+    """
+    tables = _tables(learned)
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
-    used = _used_fields(learned)
-    fields, unexpressed = _fields(found, used, class_defaults, nulls)
+    fields, unexpressed = _fields(found, _used_fields(learned), class_defaults, nulls)
     unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     lists = _lists(found, fields)
-    spoken_of = {*fields, *_unverifiable(class_defaults, fields)}
-    rules = [rule for rule in rules if parse_condition(rule).names <= spoken_of]
-    ruled = [name for rule in rules for name in sorted(parse_condition(rule).names)]
-    page: dict[str, Any] = {
-        "model_type": found.lab.model_type,
-        "architectures": [part.architecture for part in learned],
-        "source": version(),
-        "fields": fields,
-        "unverifiable": _unverifiable(class_defaults, fields),
-        "rules": rules,
-        "choices": _choices(found, fields),
-        "base": _base(found, fields, class_defaults),
-        "lists": lists,
-        "copies": copies,
-        "tensors": shared,
-        "optional": {n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
-        "spellings": list(spellings),
-        "aliases": synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled))),
-    }
-    if any(table != shared for table in tables.values()):
-        page["layouts"] = {
-            a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()
-        }
-    page["unexpressed"] = unexpressed
+    unverifiable = _unverifiable(class_defaults, fields)
+    kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
+    return LearnedPage(
+        model_type=found.lab.model_type,
+        architectures=[part.architecture for part in learned],
+        source=version(),
+        fields=fields,
+        unverifiable=unverifiable,
+        rules=kept,
+        choices=_choices(found, fields),
+        base=_base(found, fields, class_defaults),
+        lists=lists,
+        copies=copies,
+        tensors=shared,
+        optional={n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
+        spellings=list(spellings),
+        aliases=_aliases(found, fields, kept),
+        layouts=_layouts(tables, shared),
+        unexpressed=unexpressed,
+    )
+
+
+def _tables(learned: Iterable[LearnedClass]) -> dict[str, TensorTexts]:
     return {
-        k: v
-        for k, v in page.items()
-        if v or k in ("model_type", "architectures", "source", "fields", "tensors")
+        part.architecture: {name_text(e): shape_text(e) for e in part.equations.values()} for part in learned
     }
 
 
-def _used_fields(learned: Iterable[Learned]) -> set[str]:
+def _layouts(tables: Mapping[str, TensorTexts], shared: TensorTexts) -> dict[str, TensorTexts]:
+    """Per model class, what the others do not have; empty where all of them store the same."""
+    own = {a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()}
+    return dict(own) if any(own.values()) else {}
+
+
+def _aliases(found: FieldSurvey, fields: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
+    ruled = [name for rule in rules for name in sorted(parse_condition(rule).names)]
+    return synonyms(found.lab.model_type, dict.fromkeys((*fields, *ruled)))
+
+
+def _used_fields(learned: Iterable[LearnedClass]) -> set[str]:
     names: set[str] = set()
     for part in learned:
         for equation in part.equations.values():
@@ -116,12 +117,12 @@ def _used_fields(learned: Iterable[Learned]) -> set[str]:
 
 
 def _fields(
-    found: Survey,
+    found: FieldSurvey,
     used: set[str],
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
 ) -> tuple[dict[str, Value], dict[str, str]]:
-    """Defaults may read fields that no shape reads by itself: these are fields then too."""
+    """(name → default, name → why none is expressed). A field that only a default reads is a field, too."""
     defaults: dict[str, Value] = {}
     unexpressed: dict[str, str] = {}
     waiting = sorted(used)
@@ -136,7 +137,8 @@ def _fields(
         except NoRule as reason:
             defaults[name], unexpressed[name] = own, str(reason)
         if isinstance(defaults[name], str) and defaults[name].startswith("="):
-            waiting += parse_condition(defaults[name][1:].strip()).names & set(found.base.values)
+            read = parse_condition(defaults[name][1:].strip()).names
+            waiting += sorted(read & found.base.values.keys())
     flags = {n: not is_int(found.base.values.get(n, 0)) for n in defaults}
     return {n: defaults[n] for n in report_order(defaults, flags)}, unexpressed
 
@@ -151,8 +153,8 @@ def _unverifiable(class_defaults: Mapping[str, Value], fields: Mapping[str, Valu
     return kept
 
 
-def _choices(found: Survey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
-    """Only what the reference was seen to build."""
+def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
+    """Per field, the words that the reference was seen to build with."""
     choices = {}
     for name in fields:
         seen = [o.values.get(name) for o in found.lab.observations]
@@ -162,13 +164,13 @@ def _choices(found: Survey, fields: Mapping[str, Value]) -> dict[str, list[str]]
                 words += [v for v in listed if isinstance(v, str)]
         if words:
             own = found.base.values.get(name)
-            order = [*(list_kinds(found, name, own) if isinstance(own, list) else []), *words]
+            order = [*(list_kinds(found.words, name, own) if isinstance(own, list) else []), *words]
             choices[name] = list(dict.fromkeys(w for w in order if w in words))
     return choices
 
 
 def _base(
-    found: Survey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
+    found: FieldSurvey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
 ) -> dict[str, Value]:
     """What a small config needs beside the page's fields: whatever the learner itself had to set."""
     base = {}
@@ -188,7 +190,7 @@ def _base(
     return stated
 
 
-def _lists(found: Survey, fields: Mapping[str, Value]) -> dict[str, str]:
+def _lists(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, str]:
     """Lists whose length follows a count, whether shapes depend on their items or not."""
     lists = {}
     for name, value in found.base.values.items():
@@ -207,7 +209,7 @@ def _lists(found: Survey, fields: Mapping[str, Value]) -> dict[str, str]:
     return lists
 
 
-def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[str, str]:
+def _old_buffers(tensors: TensorTexts, lists: Mapping[str, str]) -> dict[str, str]:
     """Checkpoints from before transformers 4.32 hold the rotary frequencies of every layer."""
     half = lists.get("rope_parameters.short_factor")
     ends = ".self_attn.q_proj.weight"
@@ -218,10 +220,12 @@ def _old_buffers(tensors: Mapping[str, Any], lists: Mapping[str, str]) -> dict[s
     }
 
 
-def _copies(found: Survey, learned: Sequence[Learned]) -> tuple[dict[str, str], dict[str, Any]]:
+def _copies(
+    found: FieldSurvey, learned: Sequence[LearnedClass]
+) -> tuple[dict[str, str], dict[str, str | list[str]]]:
     """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own."""
     copies: dict[str, str] = {}
-    optional: dict[str, Any] = {}
+    optional: dict[str, str | list[str]] = {}
     for part in learned:
         pairs = {
             (target, source)
@@ -253,6 +257,3 @@ def defaults_of_class(model_type: str) -> dict[str, Value]:
         return flatten(make_config(model_type, inner)) if inner else plain
     except Rejected:
         return {}
-
-
-__all__ = ["Learned", "assemble", "defaults_of_class", "name_text", "say", "shape_text"]

@@ -10,12 +10,13 @@ from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
 from weightsmith.shapes.learn.write.formatting import say_axis
-from weightsmith.shapes.reference.meta_models import Rejected, flatten, make_config
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.survey import Survey
+    from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Value
 
 # Few draws show whether a default moves at all; only then it is worth many.
@@ -27,7 +28,7 @@ class NoRule(Exception):
     """The default follows other fields in a way that no expression of the language says."""
 
 
-def default_rule(found: Survey, name: str, class_default: Value) -> Value:
+def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
     """The class default, or "= expression". Raises NoRule."""
     rows = _left_out(found, name, _FEW)
     if not rows and class_default is None:
@@ -52,8 +53,8 @@ def default_rule(found: Survey, name: str, class_default: Value) -> Value:
     raise NoRule(f"its default follows {', '.join(moved)}")
 
 
-def _inside(found: Survey, name: str) -> Value:
-    """What a model takes for a setting that its config does not hold: the value that builds the same tensors."""
+def _inside(found: FieldSurvey, name: str) -> Value:
+    """The value of a setting that builds the same tensors as leaving it out, None when there is none."""
     without = found.lab.without(name)
     if without is None or name in without.values:
         return None
@@ -64,7 +65,7 @@ def _inside(found: Survey, name: str) -> Value:
     return None
 
 
-def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
+def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
     """(all values, value of the field) for configs that do not state the field; no model is built for these."""
     rng = random.Random(name)
     choices = {**_siblings(found, name), **found.accepted}
@@ -90,14 +91,14 @@ def _left_out(found: Survey, name: str, draws: int) -> list[tuple[Mapping[str, V
     return rows
 
 
-def _siblings(found: Survey, name: str) -> dict[str, list[Value]]:
-    """Numbers beside the field that no shape reads while the field is stated: heads, beside a head width."""
+def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
+    """Numbers in the same sub-config, on which no shape may depend while the field is stated, such as heads."""
     prefix = name.rpartition(".")[0]
     own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
     return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
 
 
-def _movers(found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
+def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
     """The fields that moved the default when they alone were changed."""
     base, choices = rows[0], {**_siblings(found, name), **found.accepted}
     moved: dict[str, None] = {}
@@ -112,7 +113,7 @@ def _movers(found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], 
 
 
 def _list_rule(
-    found: Survey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]], moved: Sequence[str]
+    found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]], moved: Sequence[str]
 ) -> str:
     """`= ['full' if (layer + 1) % period == 0 else 'linear' for layer in range(num_hidden_layers)]`."""
     length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import kinds_of_names, names
 from weightsmith.shapes.learn.probe.drawing import draw
-from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+from weightsmith.shapes.learn.probe.starting_config import is_int
+from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.page.page import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import Lab, Observation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
     from weightsmith.shapes.page.expression import Value
 
 _GROUP = 8
-# Small numbers decide about structure (offsets, periods, first dense layers): try them one by one.
-_SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
 # Zero and null often mean "without": asked whatever else was accepted.
 _SPECIAL = (0, None)
 _MAX_ACCEPTED = 8
@@ -32,30 +31,9 @@ _MAX_PARTNERS = 4
 _MAX_COUNT = 12
 
 
-@dataclass(slots=True)
-class Survey:
-    """base: the first observation. accepted: per field that matters, values that build (the base's own first).
-
-    words: per field, the strings that the implementation compares it with. counts: fields that number modules.
-    replaced: fields of which the class turns 0 into another number, or that cut a model in two when they are 0.
-    """
-
-    lab: Lab
-    base: Observation
-    words: Mapping[str, Sequence[str]]
-    accepted: dict[str, list[Value]] = field(default_factory=dict)
-    counts: set[str] = field(default_factory=set)
-    refused: dict[str, None] = field(default_factory=dict)
-    moves: list[dict[str, Value]] = field(default_factory=list)
-    replaced: dict[str, None] = field(default_factory=dict)
-
-    def candidates(self) -> dict[str, Value]:
-        return {n: v for n, v in self.base.values.items() if is_field(n) and not isinstance(v, dict)}
-
-
-def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> Survey:
+def survey_fields(lab: Lab, base: BuildObservation, words: Mapping[str, Sequence[str]]) -> FieldSurvey:
     """Single changes from the base, then from every observation that shows kinds of tensors not seen before."""
-    found = Survey(lab, base, words)
+    found = FieldSurvey(lab, base, words)
     fields = found.candidates()
     for name in _sensitive(found, base, fields):
         _probe(found, base, name)
@@ -63,14 +41,14 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     bases, seen = [base], kinds_of_names(base)
     for observation in list(lab.observations):
         fresh = kinds_of_names(observation) - seen
-        telling = fresh or _nulled(observation, base) or reshaped(observation, base)
+        telling = fresh or _stands_for_something(observation, base) or changes_shapes_alone(observation, base)
         if telling and observation.changed and len(bases) < _MAX_BASES:
             seen |= kinds_of_names(observation)
             bases.append(observation)
             from_second_base(found, observation, fields)
     _from_mixed_bases(found, bases, fields)
     rng = random.Random(0)
-    others = [*patchy(found)]
+    others = [*with_uneven_layers(found)]
     for i in range(len(others) + 3):  # what a field decides may show only once others have changed
         other = others[i] if i < len(others) else draw(found, rng, structure_only=True)
         if other is not None:
@@ -81,9 +59,11 @@ def survey(lab: Lab, base: Observation, words: Mapping[str, Sequence[str]]) -> S
     return found
 
 
-def patchy(found: Survey) -> Iterator[Observation]:
-    """Per number that gave tensors to some layers, or took them from some, the first config that shows it: a flag may
-    concern these layers alone."""
+def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:
+    """Observations in which a number added tensors to some layers only, or removed them from some.
+
+    One per number, the first. A flag may concern these layers alone.
+    """
     known: set[str] = set()
     for observation in found.lab.observations:
         single = observation.origin is found.base and len(observation.changed) == 1
@@ -104,16 +84,19 @@ def _places(tensors: set[str]) -> set[tuple[str, int]]:
     return {(place[1], int(place[2])) for place in found if place}
 
 
-def _nulled(observation: Observation, base: Observation) -> bool:
-    """A field set to null that stands for something else then: the model computes it from fields to be found."""
+def _stands_for_something(observation: BuildObservation, base: BuildObservation) -> bool:
+    """Whether a field was set to null and the model then computes it from other fields."""
     if observation.origin is not base or len(observation.changed) != 1 or _alike(observation, base):
         return False
     (name,) = observation.changed
     return observation.values.get(name) is None and base.values.get(name) is not None
 
 
-def reshaped(observation: Observation, base: Observation) -> bool:
-    """A flag, a word, a list of words or a number of axes that changes shapes and no names: other equations hold."""
+def changes_shapes_alone(observation: BuildObservation, base: BuildObservation) -> bool:
+    """Whether one change left all names as they are and changed shapes in a way that needs other equations.
+
+    So do flags, words and lists of words that change a shape, and whatever changes a number of axes.
+    """
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
@@ -122,12 +105,12 @@ def reshaped(observation: Observation, base: Observation) -> bool:
     return word or _axes(observation) != _axes(base)
 
 
-def _axes(observation: Observation) -> list[int]:
+def _axes(observation: BuildObservation) -> list[int]:
     """How many axes each tensor has."""
     return [len(table[name]) for table in observation.tables.values() for name in sorted(table)]
 
 
-def from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
+def from_second_base(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> None:
     """Single changes from an observation that shows what the base does not."""
     rest = {n: v for n, v in fields.items() if n not in found.accepted and n not in origin.changed}
     new = _sensitive(found, origin, rest)
@@ -141,10 +124,12 @@ def from_second_base(found: Survey, origin: Observation, fields: Mapping[str, Va
         found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
 
 
-def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mapping[str, Value]) -> None:
-    """From observations in which one kind of tensor has more shapes than in any base: other equations hold there.
+def _from_mixed_bases(
+    found: FieldSurvey, bases: Sequence[BuildObservation], fields: Mapping[str, Value]
+) -> None:
+    """Single changes from observations in which one kind of tensor has more shapes than in any base.
 
-    A flag that matters only there may give other fields a say in turn.
+    Other equations hold there, and a flag that matters only there may make other fields matter in turn.
     """
     seen = set().union(*map(_varieties, bases))
     mixed = 0
@@ -163,8 +148,8 @@ def _from_mixed_bases(found: Survey, bases: Sequence[Observation], fields: Mappi
                     _probe(found, flagged, name)
 
 
-def _varieties(observation: Observation) -> set[tuple[str, int]]:
-    """(digit-free name, 1 … in how many shapes it is there)."""
+def _varieties(observation: BuildObservation) -> set[tuple[str, int]]:
+    """(digit-free name, n) for every n up to the number of shapes that tensors of that name have."""
     shapes: dict[str, set[tuple[int, ...]]] = {}
     for table in observation.tables.values():
         for name, shape in table.items():
@@ -172,13 +157,13 @@ def _varieties(observation: Observation) -> set[tuple[str, int]]:
     return {(key, number + 1) for key, found in shapes.items() for number in range(len(found))}
 
 
-def _is_new_flag(observation: Observation, known: set[str]) -> bool:
+def _is_new_flag(observation: BuildObservation, known: set[str]) -> bool:
     (name,) = observation.changed
     return name not in known and isinstance(observation.values.get(name), bool)
 
 
-def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
-    """What the origin's settings have beyond the lab's base."""
+def changes_of(origin: BuildObservation, found: FieldSurvey) -> dict[str, Value]:
+    """The settings in which the origin differs from the lab's base."""
     return {
         n: v
         for n, v in origin.settings.items()
@@ -186,13 +171,13 @@ def changes_of(origin: Observation, found: Survey) -> dict[str, Value]:
     }
 
 
-def _sensitive(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> list[str]:
-    """Fields whose change moves any tensor: asked in groups, split where something moved or was refused."""
+def _sensitive(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> list[str]:
+    """Fields whose change moves any tensor. They are changed in groups, and groups that show anything are halved."""
     sensitive: list[str] = []
     for turn in (0, 1, 2):
         asked = {}
         for name, value in fields.items():
-            options = alternatives(found, name, origin.values.get(name, value))
+            options = alternatives(found.words, name, origin.values.get(name, value))
             if name not in sensitive and len(options) > turn:
                 asked[name] = options[turn]
         items = list(asked.items())
@@ -201,7 +186,7 @@ def _sensitive(found: Survey, origin: Observation, fields: Mapping[str, Value]) 
     return list(dict.fromkeys(sensitive))
 
 
-def _split(found: Survey, origin: Observation, asked: dict[str, Value]) -> list[str]:
+def _split(found: FieldSurvey, origin: BuildObservation, asked: dict[str, Value]) -> list[str]:
     single = next(iter(asked)) if len(asked) == 1 else None
     tried = found.lab.observe({**changes_of(origin, found), **asked}, origin, (single,) if single else ())
     if tried is not None and _alike(tried, origin):
@@ -215,12 +200,12 @@ def _split(found: Survey, origin: Observation, asked: dict[str, Value]) -> list[
     return _split(found, origin, dict(items[:middle])) + _split(found, origin, dict(items[middle:]))
 
 
-def _alike(a: Observation, b: Observation) -> bool:
+def _alike(a: BuildObservation, b: BuildObservation) -> bool:
     return a.tables == b.tables and a.copies == b.copies
 
 
-def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) -> None:
-    """Fields that the reference lets change only in company: hidden * expand = heads * head_dim."""
+def _coupled(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, Value]) -> None:
+    """Fields that the reference lets change only together: hidden * expand = heads * head_dim."""
     for name in list(found.refused):
         if len(found.accepted.get(name, ())) > 2:
             continue
@@ -249,8 +234,11 @@ def _coupled(found: Survey, origin: Observation, fields: Mapping[str, Value]) ->
         _with_settings(found, origin, name)
 
 
-def _with_settings(found: Survey, origin: Observation, name: str) -> None:
-    """A number that the lists of a dict beside it must add up to: a head width, and the sections of its rotation."""
+def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> None:
+    """Changes a number together with the lists in a dict beside it that must add up to it.
+
+    A head width and the sections of its rotation are such a pair.
+    """
     own = origin.values.get(name)
     if not isinstance(own, int) or isinstance(own, bool):
         return
@@ -277,9 +265,9 @@ def _scaled(value: Value, factor: int, divisor: int) -> Value:
     return [item * factor // divisor for item in value] if sizes else value
 
 
-def _moves_alone(found: Survey, origin: Observation, name: str) -> bool:
-    """Whether some other value is taken after all, and moves a tensor: the first ones asked may all have been odd."""
-    for value in alternatives(found, name, origin.values.get(name), all_of_them=True):
+def _moves_alone(found: FieldSurvey, origin: BuildObservation, name: str) -> bool:
+    """Whether some other value is accepted after all and moves a tensor; the first that were tried may all be odd."""
+    for value in alternatives(found.words, name, origin.values.get(name), all_of_them=True):
         tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
         if tried is not None and not _alike(tried, origin):
             return True
@@ -297,14 +285,14 @@ def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
     return []
 
 
-def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCEPTED) -> None:
+def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int = _MAX_ACCEPTED) -> None:
     """All candidate values of one field, until enough of them were accepted."""
     own: Value = origin.values.get(name)
     accepted = found.accepted.setdefault(name, [own])
     limit += len(own) // 2 if isinstance(own, list) else 0  # each item has its say
     new = 0
     before = names(origin)
-    usual = alternatives(found, name, own, all_of_them=True)
+    usual = alternatives(found.words, name, own, all_of_them=True)
     for value in [*usual, *(_SPECIAL if is_int(own) else ())]:
         if (new >= limit and value not in _SPECIAL) or (value == own and type(value) is type(own)):
             continue
@@ -318,7 +306,7 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             if tried.values.get(name) != 0:
                 found.replaced[name] = None
             continue
-        if value == 0 and name in found.counts and _cuts(tried, origin):
+        if value == 0 and name in found.counts and _leaves_misfits(tried, origin):
             found.lab.forget(tried)
             found.replaced[name] = None
             continue
@@ -329,73 +317,13 @@ def _probe(found: Survey, origin: Observation, name: str, limit: int = _MAX_ACCE
             accepted.append(value)
 
 
-def _cuts(tried: Observation, origin: Observation) -> bool:
-    """Whether a count of 0 leaves nothing new and another shape: what stood between two layers led from one to the
-    other, and without it no forward pass could run."""
+def _leaves_misfits(tried: BuildObservation, origin: BuildObservation) -> bool:
+    """Whether a count of 0 removes tensors, adds none and changes a shape.
+
+    The removed modules then led from one width to another, and without them no forward pass could run.
+    """
     return names(tried) < names(origin) and any(
         shape != origin.tables[architecture][name]
         for architecture, table in tried.tables.items()
         for name, shape in table.items()
     )
-
-
-def alternatives(found: Survey, name: str, value: Value, all_of_them: bool = False) -> list[Value]:
-    """Values worth trying instead of `value`, the most telling first."""
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, int):
-        if abs(value) <= 16:
-            small = [v for v in _SMALL if v != value]
-            small.sort(key=lambda v: abs(v - value))
-            telling = [v for v in (value + 1, value - 1, 1, 3, 0) if v not in (value, -1)]
-            return [*small, 2 * value + 2] if all_of_them else list(dict.fromkeys(telling))[:3]
-        scaled = [
-            2 * value,
-            3 * value,
-            value + value // 2,
-            value // 2,
-            value + 1,
-            value + 2,
-            value - 1,
-            5 * value,
-        ]
-        # Far multiples and parts come last: a number of heads that divides a width has few others.
-        far = [value + value // 4, value + 16, 4 * value, value // 4]
-        return [*scaled, *far] if all_of_them else [scaled[0], scaled[4], scaled[3]]
-    if isinstance(value, float):
-        return [2 * value, value / 2, 1.0, 2.0, 0.5] if all_of_them else [2 * value or 0.5, value / 2 or 1.0]
-    if isinstance(value, str):
-        return [w for w in found.words.get(name.rsplit(".", 1)[-1], ()) if w != value]
-    if value is None:
-        return [*found.words.get(name.rsplit(".", 1)[-1], ()), 48, 6, 2, True, 96, 1, 3.0][
-            : None if all_of_them else 6
-        ]
-    if isinstance(value, list):
-        return list_alternatives(found, name, value)
-    return []
-
-
-def list_alternatives(found: Survey, name: str, value: list[Value]) -> list[Value]:
-    """Other contents at the same length: all of one kind, shuffled, one item changed; ids more and fewer."""
-    kinds = list_kinds(found, name, value)
-    if not value and not kinds:
-        return [[1], [0, 2]]
-    options: list[Value] = []
-    if all(isinstance(v, str) for v in value) and len(kinds) > 1:
-        options += [[k] * len(value) for k in kinds]
-        options += [[kinds[(i + s) % len(kinds)] for i in range(len(value))] for s in range(len(kinds))]
-        options += [value[:-1], [*value, *value[:1]], [*value, *value[:2]]]  # where no count demands a length
-    elif all(is_int(v) for v in value):
-        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:], value[::-1]]
-        options += [[2 * v if i == j else v for i, v in enumerate(value)] for j in range(min(len(value), 4))]
-        options += [[*value, value[-1] if value else 1]]
-    elif all(isinstance(v, bool) for v in value):
-        options += [[True] * len(value), [False] * len(value), [i % 2 == 0 for i in range(len(value))]]
-        options += [[v != (i == j) for i, v in enumerate(value)] for j in range(min(len(value), 4))]
-    return [o for o in options if o != value]
-
-
-def list_kinds(found: Survey, name: str, value: Sequence[Value]) -> list[str]:
-    words = [v for v in value if isinstance(v, str)]
-    words += found.words.get(name.rsplit(".", 1)[-1], ())
-    return list(dict.fromkeys(words))

@@ -1,0 +1,112 @@
+"""Fits numbers and whole shapes of one model class; equal questions are answered once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.fit.equation import Unexpressed
+from weightsmith.shapes.learn.fit.index_space import list_items
+from weightsmith.shapes.learn.fit.polynomials import fit_value
+from weightsmith.shapes.page.expression import Item, Polynomial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from weightsmith.shapes.learn.fit.equation import Axes
+    from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
+    from weightsmith.shapes.page.expression import Value
+
+# So many different numbers have to agree before another role's equation is taken over.
+_FAMILIAR = 4
+# What the rows say, the fields that may be read, and whether floors, limits and powers are tried.
+_Question = tuple[frozenset[object], tuple[str, ...], bool]
+
+
+@dataclass(slots=True)
+class ShapeFitter:
+    """ends: when the search for the present role must end, in seconds of this process's own computing."""
+
+    ends: float = float("inf")
+    _answers: dict[_Question, Polynomial | None] = field(default_factory=dict)
+    _texts: dict[int, str] = field(default_factory=dict)
+    # The axis that failed last is tried first: most tests that could tell shapes apart fail at the same one.
+    _suspect: int = 0
+
+    def shape(
+        self,
+        rows: Sequence[ShapeRow],
+        moved: Mapping[int, set[str]],
+        outer: Sequence[str],
+        hard: bool,
+        weight: Sequence[Polynomial] = (),
+    ) -> Axes | None:
+        """The axes that give every row's shape; None when there are none.
+
+        moved: per axis, the fields that move it. outer: the names of the slots. hard: floors, limits and powers are
+        tried, and other roles' equations. weight: the axes of the weight that a bias belongs to.
+        """
+        if len({len(shape) for _, shape in rows}) != 1:
+            return None
+        count = len(rows[0][1])
+        axes: dict[int, Polynomial] = {}
+        for axis in sorted(range(count), key=lambda axis: axis != self._suspect):
+            numbers = [(values, shape[axis]) for values, shape in rows]
+            fitted = self._familiar(numbers, weight, hard)
+            if fitted is None:
+                fitted = self.number(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
+            if fitted is None:
+                self._suspect = axis
+                return None
+            axes[axis] = fitted
+        return tuple(axes[axis] for axis in range(count))
+
+    def number(
+        self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
+    ) -> Polynomial | None:
+        """The polynomial that gives every row's number. Raises Unexpressed when the time for the role is over."""
+        items = list_items(moved, rows, outer)
+        owners = {item.owner for item in items if isinstance(item, Item)}
+        fields = [f for f in moved if f not in owners]
+        wanted = {
+            *fields,
+            *owners,
+            *(slot for item in items if isinstance(item, Item) for slot in item.index.fields()),
+        }
+        order = sorted(wanted)
+        narrow: dict[object, tuple[Values, int]] = {}
+        for values, number in rows:
+            told = number, *(self._text(values[n]) if n in values else ... for n in order)
+            if told not in narrow:
+                narrow[told] = {n: values[n] for n in order if n in values}, number
+        key = (frozenset(narrow), tuple(fields), hard)
+        if key not in self._answers:
+            if time.process_time() > self.ends:
+                raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
+            self._answers[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
+        return self._answers[key]
+
+    def _familiar(
+        self, rows: Sequence[tuple[Values, int]], weight: Sequence[Polynomial], others_too: bool
+    ) -> Polynomial | None:
+        """An equation of another role that fits these rows.
+
+        A bias may be seen too rarely to show what moves it; its weight shows it.
+        """
+        different = len({number for _, number in rows})
+        candidates = list(weight) if different > 1 else []
+        if others_too and different >= _FAMILIAR:
+            candidates += [p for p in self._answers.values() if p is not None and p.fields()]
+        for known in candidates:
+            if all(known.substitute(values).known() == number for values, number in rows):
+                return known
+        return None
+
+    def _text(self, value: Value) -> object:
+        """What stands for a value where rows are compared: a list is the same object in all rows of an observation."""
+        if not isinstance(value, list):
+            return value if type(value) is int else repr(value)
+        if id(value) not in self._texts:
+            self._texts[id(value)] = repr(value)
+        return self._texts[id(value)]

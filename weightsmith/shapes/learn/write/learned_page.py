@@ -1,0 +1,64 @@
+"""A page as the learner makes it: the JSON object that docs/families.md describes, key by key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.page.page import text_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.page.expression import Value
+
+    # A name with its slots → the shape, or several shapes with their conditions.
+    TensorTexts = Mapping[str, str | list[str]]
+
+_ALWAYS_WRITTEN = ("model_type", "architectures", "source", "fields", "tensors")
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedPage:
+    """The keys stand in the order in which they are written; `page.Page` says what each means."""
+
+    model_type: str
+    architectures: Sequence[str]
+    source: str
+    fields: Mapping[str, Value]
+    unverifiable: Mapping[str, Value]
+    rules: Sequence[str]
+    choices: Mapping[str, Sequence[str]]
+    base: Mapping[str, Value]
+    lists: Mapping[str, str]
+    copies: Mapping[str, str]
+    tensors: TensorTexts
+    optional: TensorTexts
+    spellings: Sequence[Mapping[str, str]]
+    aliases: Mapping[str, str]
+    layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
+    unexpressed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> int:
+        """How many name patterns have an equation."""
+        return len(self.tensors) + sum(map(len, self.layouts.values()))
+
+    def without(self, wrong: Mapping[str, str]) -> LearnedPage:
+        """The page with the contradicted tensors (name → what is wrong) said to be unexpressed."""
+        return replace(
+            self,
+            tensors=_others(self.tensors, wrong),
+            layouts={name: _others(own, wrong) for name, own in self.layouts.items()},
+            unexpressed={**self.unexpressed, **{text_key(name): why for name, why in wrong.items()}},
+        )
+
+    def document(self) -> JsonObject:
+        """Empty keys are left out, unless a reader could miss them."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {key: value for key, value in found.items() if value or key in _ALWAYS_WRITTEN}
+
+
+def _others(tensors: TensorTexts, left_out: Mapping[str, str]) -> TensorTexts:
+    return {name: shape for name, shape in tensors.items() if name not in left_out}
