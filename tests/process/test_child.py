@@ -207,6 +207,12 @@ def test_a_question_is_answered_in_a_folder_that_is_gone_afterwards(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_a_child_can_spawn_processes_which_belong_to_its_group() -> None:
+    """They import the child's main module anew, by its name: that of the module, not that of `process.entry`."""
+    outcome = child.ask("tests.process.spawning", {}, {}, 120.0)
+    assert outcome.result == {"number": 7, "same_group": True, "led_by_us": True}, outcome.failure
+
+
 def test_last_words_are_the_final_exception_without_decoration_and_bars() -> None:
     log = (
         "(EngineCore pid=12) INFO 11-21 loading\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -36,6 +37,41 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_bytes() == b"one"
     assert names(tmp_path) == {"config.json"}
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path, other = tmp_path / "report.md", tmp_path / "other"
+    path.write_bytes(b"one")
+    other.write_bytes(b"two")
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        durable.replace_file(path, b"two")
+    with pytest.raises(OSError, match="No space"):
+        durable.place_file(other, path)
+    with pytest.raises(OSError, match="No space"):
+        durable.copy_file(path, tmp_path / "copy")
+    assert path.read_bytes() == b"one"
+    assert names(tmp_path) == {"report.md", "other"}
+
+
+def test_a_folder_on_a_disk_that_cannot_sync_folders_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    durable.replace_file(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_return(
