@@ -103,7 +103,7 @@ def test_a_hang_is_ended_with_its_children(tmp_path: Path) -> None:
 def _start_hanging_parent(tmp_path: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """A verifying process whose child hangs, and the ids of that child and grandchild."""
     code = (
-        "import sys; from pathlib import Path; from weightsmith.verify import child\n"
+        "import sys; from pathlib import Path; from weightsmith.process import child\n"
         f"child.run({MODULE!r}, Path(sys.argv[1], 'child'), {{'do': 'hang'}}, {{}}, 600.0)"
     )
     parent = subprocess.Popen(

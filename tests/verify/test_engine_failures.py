@@ -34,6 +34,7 @@ def test_a_lying_config_is_caught_before_any_engine_starts() -> None:
     assert "infer-config" in found["config"].detail
     assert found["weights"].value == "latent"
     assert found["engine"].verdict == "inconclusive"
+    assert told
     assert not [text for text in told if text.startswith("engine")]
     assert result.document()["parity"] == {}
 
@@ -132,4 +133,5 @@ def test_a_baseline_of_other_questions_is_refused_before_the_engine_starts(
     (model / "tokenizer.json").write_text((model / "tokenizer.json").read_text() + "\n", encoding="utf-8")
     with pytest.raises(InvalidConfig, match=r"another tokenizer \(tokenizer\.json\)"):
         verify(model, Options(device="cpu", reference=fused.baseline), told.append)
+    assert told
     assert not [text for text in told if text.startswith("engine")]
