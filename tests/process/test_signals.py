@@ -14,8 +14,6 @@ import pytest
 from tests.verify.conftest import HRM_TEXT
 from weightsmith.process.signals import unwound_by_signals
 
-pytestmark = pytest.mark.engine
-
 
 def _living_under(folder: Path) -> list[int]:
     """Processes whose environment names the folder: our children have their TMPDIR in it."""
@@ -29,6 +27,7 @@ def _living_under(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_while_the_engine_loads_leaves_nothing(
     tmp_path: Path, number: signal.Signals
