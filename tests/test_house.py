@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import weightsmith
+from weightsmith import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +207,7 @@ def test_code_that_tests_hand_to_other_processes_imports_what_is_there() -> None
 @pytest.mark.xfail(strict=True, reason="stands in pyproject.toml and in weightsmith/__init__.py")
 def test_the_version_stands_in_one_place() -> None:
     files = [ROOT / "pyproject.toml", ROOT / "setup.py", *SOURCES]
-    stated = re.compile(rf"""["']{re.escape(weightsmith.__version__)}["']""")
+    stated = re.compile(rf"""["']{re.escape(__version__)}["']""")
     places = [
         str(file.relative_to(ROOT)) for file in files if stated.search(file.read_text(encoding="utf-8"))
     ]
