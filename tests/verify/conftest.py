@@ -61,10 +61,8 @@ def ask_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EngineRu
     kept: dict[str, EngineRun] = {}
     shelf, start = tmp_path_factory.mktemp("answers"), engine.run
 
-    def run(
-        task: dict[str, Any], folder: Path, timeout_s: float, progress: Stage | None = None
-    ) -> EngineRun | Failure:
-        question = json.dumps(task, sort_keys=True)
+    def run(task: Any, folder: Path, timeout_s: float, progress: Stage | None = None) -> EngineRun | Failure:
+        question = repr(task)
         if question in kept:
             return kept[question]
         found = start(task, folder, timeout_s, progress)
