@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,10 +69,13 @@ def test_handlers_are_put_back() -> None:
 
 def test_what_was_told_to_ignore_the_end_of_its_terminal_goes_on_ignoring_it() -> None:
     """`nohup`: SIGHUP is ignored when the run begins."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ignored, before = [], signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with unwound_by_signals():
+        with unwound_by_signals(), contextlib.suppress(KeyboardInterrupt):  # which would end pytest itself
             os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+            ignored.append(True)
+        assert ignored
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
