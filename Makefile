@@ -32,11 +32,15 @@ $(TIMM)/.ready: $(READY)
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
 	@$(BIN)/python docs/demo.py
 
-test: setup $(TIMM)/.ready ## the whole test suite, real vLLM included
-	@$(BIN)/python -m pytest -q
+# Two processes, for two cores: an engine takes 4 GB of memory while it runs, and JOBS=3 starts three at once.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
+
+test: setup $(TIMM)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine
-	@$(BIN)/python -m pytest -q -m "not engine"
+	@$(PYTEST) -m "not engine"
 
 test-vllm-matrix: setup ## the HRM-Text adapter in vLLM 0.18, 0.23 and 0.32 and on the real vllm_ascend 0.18 and 0.23
 	@$(BIN)/python -m pytest -q tests/vllm_matrix/matrix.py

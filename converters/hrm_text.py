@@ -1,5 +1,6 @@
-"""hrm-text: the two layouts of an HRM-Text checkpoint, fused and split, exactly reversible; or a release out of a
-training run's distributed checkpoint (hrm_training.py).
+"""hrm-text: the two layouts of an HRM-Text checkpoint, fused and split, exactly reversible.
+
+It also makes a release out of a training run's distributed checkpoint (hrm_training.py).
 
 fused (the publisher's): attn.gqkv_proj.weight, rows gate|q|k|v; mlp.gate_up_proj.weight, rows gate|up;
 attn.o_proj. split: self_attn.{gate,q,k,v}_proj.weight; mlp.{gate,up}_proj.weight; self_attn.o_proj.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -194,6 +194,7 @@ def test_any_safetensors_header_is_read_or_refused_and_never_beyond_the_referenc
 
 
 @settings(max_examples=600)
+@example(changes=[])
 @given(changes=edits)
 def test_what_is_read_from_a_damaged_safetensors_file_the_reference_reads_too(changes):
     table = outcome(mutated(SEEDS["safetensors"], changes), ".safetensors")
@@ -216,6 +217,7 @@ def assert_reference_agrees(table):
 
 @pytest.mark.parametrize("seed", ["zip", "legacy", "forged zip"])
 @settings(max_examples=300)
+@example(changes=[])
 @given(changes=edits)
 def test_where_torch_reads_a_damaged_file_too_both_see_the_same(seed, changes):
     table = outcome(mutated(SEEDS[seed], changes))

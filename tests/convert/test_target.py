@@ -83,7 +83,9 @@ def test_the_umask_is_respected(source: Path, tmp_path: Path) -> None:
         target = tmp_path / f"{mask:o}"
         assert run(source, target, setup=f"import os; os.umask({mask})")[0] == 0
         assert stat.S_IMODE(target.stat().st_mode) == 0o777 & ~mask
-        for path in target.iterdir():
+        files = list(target.iterdir())
+        assert files
+        for path in files:
             assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
 
 

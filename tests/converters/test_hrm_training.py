@@ -71,6 +71,7 @@ def test_the_last_steps_weights_are_taken_when_asked_for(run: Path, tmp_path: Pa
     raw, released = load_file(tmp_path / "out/model.safetensors"), RELEASED / "model.safetensors"
     averages = {n: w.astype("float32") for n, w in load_file(released).items()}
     trained = averages.keys() - {"model.z_L_init"}
+    assert trained
     assert all((raw[name] == 2 * averages[name]).all() for name in trained)
     assert (raw["model.z_L_init"] == averages["model.z_L_init"]).all()
 

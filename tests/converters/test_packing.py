@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +11,6 @@ from compressed_tensors.compressors.pack_quantized.base import PackedQuantizatio
 from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
 from safetensors.torch import load_file
 
-from tests.cpu import needs_int4_kernel
 from tests.values.making import fused_llama, is_fusable, latent_llama, save
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
@@ -63,7 +58,7 @@ def test_the_reference_library_unpacks_the_fused_weights(tmp_path: Path, group: 
     packed = load_file(tmp_path / "int4/model.safetensors")
     linear = {n: t for n, t in fused.items() if is_fusable(n)}
     theirs = library_weights(tmp_path / "int4")
-    assert theirs.keys() == linear.keys()
+    assert theirs.keys() == linear.keys() != set()
     assert all(torch.equal(theirs[n], linear[n]) for n in linear)
     assert {n for n in packed if n.endswith(".weight")} == fused.keys() - linear.keys()
     assert packed["model.layers.0.mlp.up_proj.weight_scale"].shape == (
@@ -171,52 +166,3 @@ def test_transformers_computes_the_same_logits(trained: tuple[Path, Path]) -> No
         with torch.no_grad():
             logits.append(model(ids).logits)
     assert torch.equal(*logits)
-
-
-_ENGINE = """
-import json, sys
-from pathlib import Path
-if __name__ == "__main__":
-    import torch
-    if hasattr(torch.cpu, "_init_amx"):
-        torch.cpu._init_amx()  # vLLM 0.32 uses AMX without asking Linux for it, and would die of SIGILL
-    import vllm
-    llm = vllm.LLM(model=sys.argv[1], dtype="bfloat16", max_model_len=128, enforce_eager=True, seed=0)
-    prompts = json.loads(sys.argv[3])
-    asked = vllm.SamplingParams(temperature=0, max_tokens=12, logprobs=1)
-    found = []
-    for answer in llm.generate(prompts, asked):
-        tokens = list(answer.outputs[0].token_ids)
-        scores = [row[t].logprob for t, row in zip(tokens, answer.outputs[0].logprobs)]
-        found.append([tokens, scores])
-    Path(sys.argv[2]).write_text(json.dumps(found))
-"""
-PROMPTS = ["The capital of France is", "中国的首都是", "The capital of Japan is"]
-
-
-def ask_vllm(folder: Path, answers: Path) -> Any:
-    script = answers.with_suffix(".py")
-    script.write_text(_ENGINE)
-    settings = {
-        "VLLM_CPU_INT4_W4A8": "0",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    command = [sys.executable, str(script), str(folder), str(answers), json.dumps(PROMPTS)]
-    done = subprocess.run(
-        command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=400, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(answers.read_text())
-
-
-@needs_int4_kernel
-@pytest.mark.engine
-def test_vllm_gives_the_same_answers_from_packed_and_fused_weights(
-    trained: tuple[Path, Path], tmp_path: Path
-) -> None:
-    fused, packed = (ask_vllm(folder, tmp_path / f"{folder.name}.json") for folder in trained)
-    for (tokens, scores), (theirs, their_scores) in zip(fused, packed, strict=True):
-        assert tokens == theirs
-        assert max(abs(a - b) for a, b in zip(scores, their_scores, strict=True)) < 0.05

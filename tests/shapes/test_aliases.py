@@ -65,6 +65,7 @@ def test_a_flat_config_agrees_and_is_corrected_where_it_stands() -> None:
     assert found.config["vocab_size"] == 300 and built(dict(found.config)) == shapes
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_a_flat_file_keeps_its_bytes_but_for_the_wrong_value(tmp_path: Path) -> None:
     write_headers_only(tmp_path, built(FLAT))
     text = json.dumps(FLAT, indent=4)

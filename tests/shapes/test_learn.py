@@ -273,6 +273,7 @@ def test_digits_are_indices_only_where_a_count_moves_them() -> None:
     assert slot_names(role) == ("layer",)
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_a_page_is_learned_for_a_type_by_name_and_is_the_one_of_the_catalog() -> None:
     page, kept = learn_page("qwen2_moe"), load_page("qwen2_moe")
     assert isinstance(page, Page), page

@@ -51,6 +51,7 @@ TOWERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path: Path) -> None:
     write_headers_only(tmp_path, reference_shapes("llama", SIZES))
     checkpoint = open_checkpoint(tmp_path)
@@ -64,6 +65,7 @@ def test_the_true_config_has_no_differences_and_a_wrong_one_names_them(tmp_path:
     assert len(wrong) == 2 + 9
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_draft_layers_and_old_buffers_are_no_difference(tmp_path: Path) -> None:
     shapes = dict(reference_shapes("llama", SIZES))
     draft = {"mtp.0.eh_proj.weight": (64, 128), "model.layers.0.self_attn.rotary_emb.inv_freq": (8,)}
@@ -72,6 +74,7 @@ def test_draft_layers_and_old_buffers_are_no_difference(tmp_path: Path) -> None:
     assert not found
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_a_config_that_transformers_does_not_know_is_refused_in_one_line(tmp_path: Path) -> None:
     write_headers_only(tmp_path, {"a.weight": (2, 2)})
     with pytest.raises(EngineFailed, match="no config class for nonsense"):
@@ -118,6 +121,7 @@ def test_a_corrected_config_is_proven_and_written(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["intermediate_size"] == 96
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_a_config_that_the_reference_refutes_is_not_written(tmp_path: Path) -> None:
     shapes = dict(reference_shapes("llama", SIZES))
     shapes.pop("model.layers.0.mlp.up_proj.weight")  # a damaged checkpoint: no config explains it
@@ -133,7 +137,8 @@ def test_a_config_that_the_reference_refutes_is_not_written(tmp_path: Path) -> N
     assert (tmp_path / "config.json").read_text() == before
 
 
-def test_code_that_travels_with_a_checkpoint_runs_only_when_trusted(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("asked_here")
+def test_code_that_travels_with_a_checkpoint_is_not_run_unasked(tmp_path: Path) -> None:
     mark = write_pebble(tmp_path, mlp_size=81)
     with pytest.raises(EngineFailed, match="--trust-remote-code would run it"):
         CliRunner().invoke(
@@ -143,6 +148,10 @@ def test_code_that_travels_with_a_checkpoint_runs_only_when_trusted(tmp_path: Pa
             catch_exceptions=False,
         )
     assert not mark.exists()
+
+
+def test_code_that_travels_with_a_checkpoint_is_run_when_trusted(tmp_path: Path) -> None:
+    mark = write_pebble(tmp_path, mlp_size=81)
     trusted = ["infer-config", str(tmp_path), "--learn", "--check", "--trust-remote-code", "--json"]
     done = CliRunner().invoke(commands, trusted, standalone_mode=False, catch_exceptions=False)
     assert mark.exists()
@@ -152,6 +161,7 @@ def test_code_that_travels_with_a_checkpoint_runs_only_when_trusted(tmp_path: Pa
     assert document["learned"]["unexpressed"] == {} and document["proof"]["verdict"] == "holds"
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_a_type_that_the_catalog_lacks_is_learned_at_run_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,9 +46,12 @@ def table(model_type: str) -> dict[str, tuple[int, ...]]:
     return predict(patterns, values)
 
 
-def recognised(model_type: str) -> Architecture:
+def recognised_anew(model_type: str) -> Architecture:
     tensors = {name: tensor(name, shape) for name, shape in table(model_type).items() if -1 not in shape}
     return infer(in_memory(tensors), None).architecture
+
+
+recognised = cache(recognised_anew)
 
 
 def test_the_index_is_made_from_the_pages_that_are_there() -> None:
@@ -82,7 +85,7 @@ def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.Mo
     names = (turned(index.always), turned(index.maybe), turned(index.usual))
     other = FamilyIndex(index.families[::-1], *names, index.spellings[::-1], index.digest)
     monkeypatch.setattr(recognition, "load_index", lambda: other)
-    after = {t: recognised(t) for t in TYPES}
+    after = {t: recognised_anew(t) for t in TYPES}
     assert after == before
 
 

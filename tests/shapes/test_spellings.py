@@ -57,6 +57,7 @@ def shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return meta_models.build(config["architectures"][0], made).shapes
 
 
+@pytest.mark.usefixtures("asked_here")
 def test_transformers_itself_loads_the_names_that_llava_was_published_under(tmp_path: Path) -> None:
     """The claim behind the spelling: not one tensor is missing, none is left over, and Weightsmith agrees."""
     import torch
@@ -83,6 +84,7 @@ def test_transformers_itself_loads_the_names_that_llava_was_published_under(tmp_
     assert not check(wrong, checkpoint).holds
 
 
+@pytest.mark.usefixtures("asked_here")
 @pytest.mark.parametrize(
     ("config", "stem", "absent"),
     [

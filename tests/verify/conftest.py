@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ import pytest
 from weightsmith.convert import convert
 from weightsmith.report.verification import write
 from weightsmith.verify import Check, Options, VerifyResult, verify
+from weightsmith.verify.engine import engine
+from weightsmith.verify.engine.engine import EngineRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from weightsmith.process.child import Failure, Stage
     from weightsmith.verify.measure.parity import Parity
     from weightsmith.verify.result import EngineFacts
 
@@ -63,7 +66,33 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def verified(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verified]:
+def ask_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EngineRun | Failure]:
+    """`engine.run`, but what was asked of the same model before is answered by the engine that was started then.
+
+    Only answers are kept: a failure is nobody's to share.
+    """
+    kept: dict[str, EngineRun] = {}
+    shelf, start = tmp_path_factory.mktemp("answers"), engine.run
+
+    def run(task: Any, folder: Path, timeout_s: float, progress: Stage | None = None) -> EngineRun | Failure:
+        question = repr(task)
+        if question in kept:
+            return kept[question]
+        found = start(task, folder, timeout_s, progress)
+        if isinstance(found, EngineRun):
+            logprobs = replace(found.logprobs, path=shelf / f"{len(kept)}.safetensors")
+            if found.logprobs.path.exists():
+                shutil.copy(found.logprobs.path, logprobs.path)
+            kept[question] = replace(found, logprobs=logprobs)
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def verified(
+    scratch: Path, ask_once: Callable[..., EngineRun | Failure], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Verified]:
     """Verifies a folder on the CPU and keeps everything that came of it."""
 
     def run(model: Path, **options: Any) -> Verified:
@@ -71,7 +100,9 @@ def verified(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         told: list[str] = []
         chosen = {"save_baseline": folder / "baseline.safetensors"} | options
         settings = Options(device="cpu", command="weightsmith verify-on-npu M", **{"cache": False} | chosen)
-        result = verify(model, settings, lambda text, done=0, total=0, /: told.append(text))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "run", ask_once)
+            result = verify(model, settings, lambda text, done=0, total=0, /: told.append(text))
         written = write(result, folder / "report.md")
         report = (folder / "report.md").read_text(encoding="utf-8")
         return Verified(written, report, chosen["save_baseline"], told)
@@ -121,6 +152,29 @@ def hrm_text(verified: Callable[..., Verified]) -> Verified:
 def latent(latent_folder: Path, fused: Verified, verified: Callable[..., Verified]) -> Verified:
     """The latent weights against a baseline of the fused ones."""
     return verified(latent_folder, reference=fused.baseline)
+
+
+@pytest.fixture(scope="session")
+def packed(
+    fused: Verified, tmp_path_factory: pytest.TempPathFactory, verified: Callable[..., Verified]
+) -> Verified:
+    """The same weights packed to int4, against a baseline of the unpacked ones."""
+    folder = tmp_path_factory.mktemp("ternary") / "packed"
+    convert(TERNARY, folder, options={"pack": "int4"})
+    return verified(folder, reference=fused.baseline)
+
+
+@pytest.fixture(scope="session")
+def own_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompts of a user: two facts, and one that is too long for the model."""
+    file = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    asked = [
+        {"prompt": "1+1=", "expect": "2"},
+        {"prompt": "x" * 2000},
+        {"prompt": "中国的首都是", "expect": "北京"},
+    ]
+    file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in asked), encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,18 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert store.fetch("new", tmp_path / "out")
 
 
+def test_what_a_killed_process_left_goes_and_what_another_one_writes_stays(tmp_path: Path) -> None:
+    store = Cache(tmp_path / "cache")
+    store.keep("first", _entry(tmp_path))
+    abandoned, growing = (store.folder / f".key.{number}.part" for number in (1, 2))
+    for part in (abandoned, growing):
+        part.write_bytes(b"half")
+    os.utime(abandoned, (1_000, 1_000))
+    store.keep("second", _entry(tmp_path))
+    assert not abandoned.exists()
+    assert growing.exists()
+
+
 def test_nothing_larger_than_the_cache_is_kept_and_nothing_partial_stays(tmp_path: Path) -> None:
     store = Cache(tmp_path / "cache", limit=50)
     assert "larger" in str(store.keep("key", _entry(tmp_path)))

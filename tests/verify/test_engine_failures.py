@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from weightsmith.report.verification import markdown
 from weightsmith.verify import Options, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.verify.conftest import Verified
@@ -34,6 +35,7 @@ def test_a_lying_config_is_caught_before_any_engine_starts() -> None:
     assert "infer-config" in found["config"].detail
     assert found["weights"].value == "latent"
     assert found["engine"].verdict == "inconclusive"
+    assert told
     assert not [text for text in told if text.startswith("engine")]
     assert result.document()["parity"] == {}
 
@@ -90,39 +92,34 @@ def test_an_engine_that_does_not_answer_in_time_is_ended_and_reported() -> None:
     assert "no result within 4 s (killed)" in engine.detail
 
 
-@pytest.mark.engine
-def test_without_a_reference_nothing_passes_and_own_prompts_are_used(tmp_path: Path) -> None:
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text(
-        '{"prompt": "1+1=", "expect": "2"}\n{"prompt": "' + "x" * 2000 + '"}\n', encoding="utf-8"
-    )
-    result = verify(HRM_TEXT, Options(device="cpu", reference="none", prompts=prompts, max_tokens=4))
-    found = {check.name: check for check in result.checks}
-    assert result.verdict == "inconclusive"
-    assert found["parity"].verdict == "inconclusive"
-    assert found["facts"].verdict == "pass"
-    assert {check.verdict for name, check in found.items() if name != "parity"} == {"pass"}
-    assert result.engine is not None
-    assert result.engine.left_out_prompts == (1,)
-    assert result.prompts[1].outcome is not None
-    assert result.prompts[1].outcome.answer is None
+# The two tests below ask the same engine the same: its top 20 tokens, at most 8 tokens of answer.
+PARTIAL: dict[str, Any] = {"max_logprobs": 20, "max_tokens": 8, "save_baseline": None}
 
 
 @pytest.mark.engine
-def test_an_engine_that_gives_only_its_top_tokens_is_compared_in_part_and_says_so(tmp_path: Path) -> None:
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text(
-        '{"prompt": "1+1=", "expect": "2"}\n{"prompt": "中国的首都是", "expect": "北京"}\n', encoding="utf-8"
-    )
-    options = Options(device="cpu", prompts=prompts, max_logprobs=20)
-    result = verify(HRM_TEXT, options)
-    found = {check.name: check.verdict for check in result.checks}
-    assert result.parity is not None
-    assert result.parity.measured.partial
-    assert result.parity.measured.pairs["B-D"].overall.kl_mean < 1e-4
-    assert found["parity.kl_mean"] == "pass"
-    assert "normalised" not in found
-    assert "**Partial**" in markdown(result)
+def test_without_a_reference_nothing_passes_and_own_prompts_are_used(
+    own_prompts: Path, verified: Callable[..., Verified]
+) -> None:
+    found = verified(HRM_TEXT, reference="none", prompts=own_prompts, **PARTIAL)
+    assert found.result.verdict == "inconclusive"
+    assert found.verdicts["parity"] == "inconclusive"
+    assert found.verdicts["facts"] == "pass"
+    assert {verdict for name, verdict in found.verdicts.items() if name != "parity"} == {"pass"}
+    assert found.engine.left_out_prompts == (1,)
+    outcome = found.result.prompts[1].outcome
+    assert outcome is not None and outcome.answer is None
+
+
+@pytest.mark.engine
+def test_an_engine_that_gives_only_its_top_tokens_is_compared_in_part_and_says_so(
+    own_prompts: Path, verified: Callable[..., Verified]
+) -> None:
+    found = verified(HRM_TEXT, prompts=own_prompts, **PARTIAL)
+    assert found.parity.partial
+    assert found.parity.pairs["B-D"].overall.kl_mean < 1e-4
+    assert found.verdicts["parity.kl_mean"] == "pass"
+    assert "normalised" not in found.verdicts
+    assert "**Partial**" in found.report
 
 
 @pytest.mark.engine
@@ -138,4 +135,5 @@ def test_a_baseline_of_other_questions_is_refused_before_the_engine_starts(
     (model / "tokenizer.json").write_text((model / "tokenizer.json").read_text() + "\n", encoding="utf-8")
     with pytest.raises(InvalidConfig, match=r"another tokenizer \(tokenizer\.json\)"):
         verify(model, Options(device="cpu", reference=fused.baseline), told.append)
+    assert told
     assert not [text for text in told if text.startswith("engine")]

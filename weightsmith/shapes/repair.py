@@ -1,5 +1,6 @@
-"""Finds a checkpoint's config file and writes the corrected one: contradicted values are replaced in its text,
-every other byte stays.
+"""Finds a checkpoint's config file and writes the corrected one.
+
+Contradicted values are replaced in its text, every other byte stays.
 """
 
 from __future__ import annotations

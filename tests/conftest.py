@@ -1,0 +1,39 @@
+"""How the whole suite runs: which tests stay in one process of pytest-xdist, and how hypothesis draws."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# CI draws the same examples every time and remembers none; elsewhere new ones are tried. No example has a deadline:
+# what it takes depends on what else the machine does. Tests that limit time measure it themselves.
+settings.register_profile("ci", derandomize=True, database=None, deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "explore")
+
+# Fixtures that start an engine for many tests (tests/verify/conftest.py). Those that build on one name it, too.
+SHARED_ENGINES = ("fused", "hrm_text", "causal_hrm", "own_prompts")
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of one group run in one process: those that ask one engine, else those of one module.
+
+    Other tests of an engine are groups of their own: each takes as long as a module of small ones.
+    """
+    engines = [name for name in SHARED_ENGINES if name in getattr(item, "fixturenames", ())]
+    if engines:
+        return engines[0]
+    return item.nodeid if item.get_closest_marker("engine") else item.nodeid.split("::")[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n`: the long groups first, so that the short ones fill the gaps at the end."""
+    if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    groups = {item.nodeid: _group(item) for item in items}
+    items.sort(key=lambda i: (groups[i.nodeid] not in SHARED_ENGINES, not i.get_closest_marker("engine")))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.nodeid]))
