@@ -165,17 +165,8 @@ def seal(
             "changed while it was converted",
             "let the download or the writer finish, then try again",
         )
-    document = manifest(
-        converter=plan.converter,
-        reason=plan.reason,
-        options=plan.recipe.options,
-        hash_name=request.hash_name,
-        source=written.source_hashes,
-        output={name: ((folder / name).stat().st_size, found) for name, found in hashes.items()},
-        changes=plan.config_changes,
-        dropped=plan.recipe.dropped,
-        left_out=plan.side_files.left_out,
-    )
+    sizes = {name: ((folder / name).stat().st_size, found) for name, found in hashes.items()}
+    document = manifest(plan, request.hash_name, written.source_hashes, sizes)
     create_file(folder / MANIFEST, document)
 
 

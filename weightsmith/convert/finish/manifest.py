@@ -8,34 +8,33 @@ from typing import TYPE_CHECKING
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from weightsmith.convert.plan.output_config import ConfigChange
+    from weightsmith.convert.plan.conversion_plan import ConversionPlan
 
 
 def manifest(
-    converter: str,
-    reason: str,
-    options: Mapping[str, object],
+    plan: ConversionPlan,
     hash_name: str,
     source: Mapping[str, tuple[int, str]],
     output: Mapping[str, tuple[int, str]],
-    changes: Sequence[ConfigChange],
-    dropped: Mapping[str, str],
-    left_out: Mapping[str, str],
 ) -> bytes:
-    """source, output: file name -> (bytes, hash). No time and no path, so that equal work gives equal bytes."""
+    """The file's bytes. No time and no path stand in it, so that equal work gives equal bytes.
+
+    hash_name: the hash that `source` and `output` are made with.
+    source, output: file name -> (bytes, hash).
+    """
     document = {
         "tool": "weightsmith",
         "version": __version__,
-        "converter": converter,
-        "reason": reason,
-        "options": dict(options),
+        "converter": plan.converter,
+        "reason": plan.reason,
+        "options": dict(plan.recipe.options),
         "hash": hash_name,
         "source": [{"file": f, "bytes": size, "hash": value} for f, (size, value) in sorted(source.items())],
         "output": [{"file": f, "bytes": size, "hash": value} for f, (size, value) in sorted(output.items())],
-        "config_changes": [change.document() for change in changes],
-        "dropped": dict(dropped),
-        "left_out": dict(left_out),
+        "config_changes": [change.document() for change in plan.config_changes],
+        "dropped": dict(plan.recipe.dropped),
+        "left_out": dict(plan.side_files.left_out),
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
