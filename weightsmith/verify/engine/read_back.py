@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -63,9 +64,10 @@ def _get(thing: object, path: str) -> object:
 
 
 def _plain(value: object) -> Setting:
-    """JSON value of a setting: enums by their names, dtypes by theirs."""
+    """A setting as JSON has it: a number or string, also of an enum that is one; other enums and dtypes by name."""
     if value is None or isinstance(value, bool | int | float | str):
-        return value
+        plain: Setting = json.loads(json.dumps(value))  # an IntEnum is no int until it is written
+        return plain
     name = getattr(value, "name", None)
     return str(name) if isinstance(name, str) else str(value).removeprefix("torch.")
 
