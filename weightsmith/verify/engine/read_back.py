@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import platform
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weightsmith.installed import versions
 from weightsmith.verify.engine.engine_job import EngineSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vllm import LLM
+    from vllm.v1.worker.utils import AttentionGroup
 
     from weightsmith.verify.engine.engine_job import Setting
 
@@ -75,8 +78,8 @@ def _plain(value: object) -> Setting:
 def _attention_backends(llm: LLM) -> list[str]:
     """Names of the attention backends in use; reachable because the engine core runs in this process."""
     driver = _get(llm, "llm_engine.engine_core.engine_core.model_executor.driver_worker")
-    groups = _get(getattr(driver, "worker", driver), "model_runner.attn_groups") or []
-    assert isinstance(groups, list | tuple)
+    found = _get(getattr(driver, "worker", driver), "model_runner.attn_groups") or ()
+    groups = cast("Iterable[Iterable[AttentionGroup]]", found)
     return sorted({str(group.backend.get_name()) for layer in groups for group in layer})
 
 
