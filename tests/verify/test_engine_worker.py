@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from enum import Enum, IntEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -99,6 +100,23 @@ def test_an_engine_that_hides_its_settings_is_read_as_far_as_it_shows_them() -> 
     assert (found.dtype, found.max_model_len, found.block_size) == ("torch.bfloat16", 128, None)
     assert found.attention_backends == ()
     assert found.preemptions is None
+
+
+def test_settings_that_are_enums_are_read_as_json_has_them() -> None:
+    class Mode(IntEnum):
+        NONE = 0
+
+    class Cache(str, Enum):
+        AUTO = "auto"
+
+    graphs = Enum("Graphs", ["PIECEWISE"])
+    config = SimpleNamespace(
+        cache_config=SimpleNamespace(cache_dtype=Cache.AUTO, block_size=16),
+        compilation_config=SimpleNamespace(mode=Mode.NONE, cudagraph_mode=graphs.PIECEWISE),
+    )
+    found = read_back(SimpleNamespace(llm_engine=SimpleNamespace(vllm_config=config)))
+    assert (found.compilation, found.kv_cache_dtype, found.graph_mode) == (0, "auto", "PIECEWISE")
+    assert {type(found.compilation), type(found.kv_cache_dtype)} == {int, str}
 
 
 def test_eager_mode_is_compared_with_graphs_where_an_engine_has_them(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weightsmith.installed import versions
 from weightsmith.verify.engine.engine_job import EngineSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vllm import LLM
+    from vllm.v1.worker.utils import AttentionGroup
 
     from weightsmith.verify.engine.engine_job import Setting
 
@@ -63,9 +67,10 @@ def _get(thing: object, path: str) -> object:
 
 
 def _plain(value: object) -> Setting:
-    """JSON value of a setting: enums by their names, dtypes by theirs."""
+    """A setting as JSON has it: a number or string, also of an enum that is one; other enums and dtypes by name."""
     if value is None or isinstance(value, bool | int | float | str):
-        return value
+        plain: Setting = json.loads(json.dumps(value))  # an IntEnum is no int until it is written
+        return plain
     name = getattr(value, "name", None)
     return str(name) if isinstance(name, str) else str(value).removeprefix("torch.")
 
@@ -73,8 +78,8 @@ def _plain(value: object) -> Setting:
 def _attention_backends(llm: LLM) -> list[str]:
     """Names of the attention backends in use; reachable because the engine core runs in this process."""
     driver = _get(llm, "llm_engine.engine_core.engine_core.model_executor.driver_worker")
-    groups = _get(getattr(driver, "worker", driver), "model_runner.attn_groups") or []
-    assert isinstance(groups, list | tuple)
+    found = _get(getattr(driver, "worker", driver), "model_runner.attn_groups") or ()
+    groups = cast("Iterable[Iterable[AttentionGroup]]", found)
     return sorted({str(group.backend.get_name()) for layer in groups for group in layer})
 
 
