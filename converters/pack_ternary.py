@@ -16,7 +16,7 @@ import numpy as np
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.convert.protocol import REMOVED, Output, RecipeStep
 from weightsmith.errors import ConversionRefused
-from weightsmith.schemes.modelslim import DESCRIPTION_FILE
+from weightsmith.schemes.stated import DESCRIPTION_FILE
 from weightsmith.values.codes import NotTernaryError, pack, ternary_codes
 from weightsmith.values.floats import FORMATS, array_type, cast
 from weightsmith.values.fusion import WHOLE_ROW

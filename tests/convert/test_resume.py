@@ -25,7 +25,7 @@ ORDERS = {"converter": "ternary", "options": {"group_size": "128"}, "max_shard_s
 # The run kills itself when so many shards are finished and written down.
 DIE = """
 import os, signal
-from weightsmith.convert.journal import Journal
+from weightsmith.convert.finish.journal import Journal
 finished, count = Journal.finished, [0]
 def die(self, *entry):
     finished(self, *entry)

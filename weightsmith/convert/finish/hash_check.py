@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.hashing import HASHES
@@ -16,35 +16,27 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.manifest_file import RecordedFile
 
-HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
-SAME: Final = "same"
-CHANGED: Final = "changed"  # the same size, other bytes
-SIZE: Final = "other size"
-MISSING: Final = "missing"
-EXTRA: Final = "not listed"  # somebody put it there
+SAME, CHANGED, SIZE, MISSING, EXTRA = "same", "changed", "other size", "missing", "not listed"
 
 
-def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, HashVerdict]]:
+def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, str]]:
     """(file, verdict) for each file that the manifest lists, in its order, then for those that it does not.
 
-    threads: None for as many as this process may use.
-
-    Hidden files are left out. The manifest itself is not listed: whoever can change a file can change it too. Raises
+    Verdicts: SAME, CHANGED (same size, other bytes), SIZE, MISSING, EXTRA (somebody put it there; hidden files
+    are left out). The manifest itself is not listed: whoever can change a file can change it too. Raises
     MissingInput or InvalidConfig when there is no manifest to go by.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
     name, listed = _read(path)
-    verdicts: list[tuple[str, HashVerdict]] = [
-        (file.name, _verdict(folder / file.name, file, name, threads)) for file in listed
-    ]
+    verdicts = [(file.name, _verdict(folder / file.name, file, name, threads)) for file in listed]
     known = {file.name for file in listed} | {MANIFEST}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
     return verdicts + [(file, EXTRA) for file in extra]
 
 
-def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
+def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> str:
     if not path.is_file():
         return MISSING
     if path.stat().st_size != stated.nbytes:
