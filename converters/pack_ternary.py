@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weightsmith.convert.protocol import Arrays, Kernel, Recipe
+    from weightsmith.convert.protocol import Arrays, Blocks, Kernel, Recipe
     from weightsmith.values.floats import Bits
 
 PackLayout = Literal["int4", "w8a16"]
@@ -55,7 +55,7 @@ class Pack:
     group_size: int
     layout: PackLayout
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         fused = self.fuse(blocks, first_row)[0] if self.fuse is not None else blocks[0]
         patterns = fused.view(FORMATS[self.source].word)
         step = max(1, _STRIP // patterns.shape[1])

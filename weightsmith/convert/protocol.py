@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.values.claims import Claims
+    from weightsmith.values.floats import Bits
     from weightsmith.values.survey import Survey
 
+# What a kernel reads, as unsigned bit patterns, and what it makes.
+Blocks: TypeAlias = "tuple[Bits, ...]"
 Arrays: TypeAlias = "tuple[NDArray[np.generic], ...]"
 
 
@@ -66,7 +69,7 @@ class Companion:
 class Kernel(Protocol):
     """Row-wise arithmetic: each row of the result depends on the same row of the inputs alone."""
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         """Unsigned bit patterns of a range of rows -> one array per output.
 
         blocks: [rows, cols] of the stack, then of each companion, one row for each row of the stack.
@@ -162,6 +165,7 @@ def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
 __all__ = [
     "REMOVED",
     "Arrays",
+    "Blocks",
     "Companion",
     "Converter",
     "Kernel",
