@@ -13,7 +13,7 @@ from weightsmith.schemes.dequantize import CODES
 from weightsmith.schemes.stated import compressed_bits, compressed_block, compressed_formats, quantization
 
 from .dequantizer import Dequantizer
-from .packed_words import PACKED, holds_ternary_codes, packed_weight
+from .packed_integers import PACKED, holds_ternary_codes, packed_weight
 from .scaled_codes import scale_of, scaled_weight
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.convert.protocol import Arrays, SourceEvidence
+    from weightsmith.convert.protocol import Arrays, Blocks, SourceEvidence
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
 _BYTES = 16  # of a group of 32 numbers
@@ -43,7 +43,7 @@ class DequantizeMxfp4:
     rows: int
     target: str
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         codes, exponents = (block.view(np.uint8) for block in blocks)
         if exponents.size and int(exponents.max()) == 255:
             raise ConversionRefused(self.scales, f"holds NaN among the scales of {self.tensor}", DAMAGED)

@@ -17,8 +17,8 @@ from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.convert.protocol import REMOVED, Output, RecipeStep
 from weightsmith.errors import ConversionRefused
-from weightsmith.schemes.modelslim import DESCRIPTION_FILE
 from weightsmith.schemes.packed_words import pack
+from weightsmith.schemes.stated import DESCRIPTION_FILE
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.ternary_codes import NotTernaryError, ternary_codes
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weightsmith.checkpoint.arrays import Bits
-    from weightsmith.convert.protocol import Arrays, Kernel, Recipe
+    from weightsmith.convert.protocol import Arrays, Blocks, Kernel, Recipe
 
 PackLayout = Literal["int4", "w8a16"]
 LAYOUTS: tuple[PackLayout, ...] = ("int4", "w8a16")
@@ -56,7 +56,7 @@ class Pack:
     group_size: int
     layout: PackLayout
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         fused = self.fuse(blocks, first_row)[0] if self.fuse is not None else blocks[0]
         patterns = fused.view(FORMATS[self.source].word)
         step = max(1, _STRIP // patterns.shape[1])

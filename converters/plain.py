@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.convert.protocol import Arrays, SourceEvidence
+    from weightsmith.convert.protocol import Arrays, Blocks, SourceEvidence
 
 
 # Elements that are cast at once.
@@ -38,7 +38,7 @@ class Cast:
     source: str
     target: str
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         (block,) = blocks
         read, write = FORMATS[self.source], FORMATS[self.target]
         made = np.empty(block.shape, array_type(write))

@@ -19,8 +19,8 @@ from .dequantizer import DAMAGED, StoredWeight
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.checkpoint.arrays import Array, Singles
-    from weightsmith.convert.protocol import Arrays
+    from weightsmith.checkpoint.arrays import Bits, Singles
+    from weightsmith.convert.protocol import Arrays, Blocks
 
 # How zero points are stored: as I8, one beside each scale, or packed in 32-bit words along the rows.
 ZeroPoints = Literal["bytes", "words"]
@@ -52,7 +52,7 @@ class Dequantize:
     zeros: ZeroPoints | None = None
     ternary: bool = False
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         codes = self._codes(blocks[0], first_row)
         scales = values_of(blocks[1], self.scales)
         if not np.isfinite(scales).all():
@@ -69,7 +69,7 @@ class Dequantize:
             last = first_row + len(codes) - 1
             raise ConversionRefused(self.tensor, f"{error} (rows {first_row} to {last})", DAMAGED) from error
 
-    def _codes(self, block: Array, first_row: int) -> Singles:
+    def _codes(self, block: Bits, first_row: int) -> Singles:
         if self.codes is not None:
             codes = values_of(block, self.codes)
         else:
@@ -82,7 +82,7 @@ class Dequantize:
             )
         return codes
 
-    def _zero_points(self, block: Array, first_row: int) -> Singles:
+    def _zero_points(self, block: Bits, first_row: int) -> Singles:
         """Zero points [rows, groups]; packed ones lie along the rows, row r at place r % n of its word."""
         if self.zeros == "bytes":
             return block.view(np.int8).astype(np.float32)

@@ -21,7 +21,7 @@ from .plain import plain_recipe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.convert.protocol import Arrays, Recipe, SourceEvidence
+    from weightsmith.convert.protocol import Arrays, Blocks, Recipe, SourceEvidence
     from weightsmith.values.claims import Claims
     from weightsmith.values.fusion import Fusion
 
@@ -43,7 +43,7 @@ class Fuse:
     target: str
     quantizer: Quantizer
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         (block,) = blocks
         try:
             return (fuse_as(block, self.source, self.target, self.quantizer),)

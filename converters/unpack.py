@@ -12,11 +12,10 @@ import numpy as np
 
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.errors import ConversionRefused
-from weightsmith.schemes.modelslim import DESCRIPTION_FILE
-from weightsmith.schemes.stated import compressed_bits, quantization
+from weightsmith.schemes.stated import DESCRIPTION_FILE, compressed_bits, quantization
 
 from .dequantizer import Dequantizer
-from .packed_words import holds_ternary_codes, packed_names, packed_weight
+from .packed_integers import holds_ternary_codes, packed_names, packed_weight
 from .scaled_codes import scale_of, scaled_weight
 
 if TYPE_CHECKING:

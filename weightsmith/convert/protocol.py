@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.checkpoint.arrays import Array
+    from weightsmith.checkpoint.arrays import Array, Bits
     from weightsmith.values.claims import Claims
     from weightsmith.values.value_survey import ValueSurvey
 
+
+# What a kernel reads, as unsigned bit patterns, and what it makes.
+Blocks: TypeAlias = "tuple[Bits, ...]"
 Arrays: TypeAlias = "tuple[Array, ...]"
 
 
@@ -64,7 +67,7 @@ class Companion:
 class Kernel(Protocol):
     """Row-wise arithmetic: each row of the result depends on the same row of the inputs alone."""
 
-    def __call__(self, blocks: Arrays, first_row: int) -> Arrays:
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         """Unsigned bit patterns of a range of rows -> one array per output.
 
         blocks: [rows, cols] of the stack, then of each companion, one row for each row of the stack.
@@ -160,6 +163,7 @@ def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
 __all__ = [
     "REMOVED",
     "Arrays",
+    "Blocks",
     "Companion",
     "Converter",
     "Kernel",

@@ -9,10 +9,6 @@ from weightsmith.schemes.packed_module import PackedWeight, group_of_scale
 if TYPE_CHECKING:
     from weightsmith.schemes.packed_module import StoredModule
 
-# Says of each tensor whether and how it is quantized; vllm-ascend looks for it under this name
-# (quantization/modelslim_config.py).
-DESCRIPTION_FILE = "quant_model_description.json"
-
 
 def modelslim(module: StoredModule) -> PackedWeight | None:
     weight, scale = module.parts.get("weight"), module.parts.get("weight_scale")

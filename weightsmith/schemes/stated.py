@@ -1,4 +1,4 @@
-"""What a config states about packed weights: its `quantization_config`, read without trust."""
+"""What a checkpoint states about its packed weights: the `quantization_config` of its config, read without trust."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# What Ascend's ModelSlim writes beside the weights, and vllm-ascend looks for (quantization/modelslim_config.py): of
+# each tensor, whether and how it is quantized.
+DESCRIPTION_FILE = "quant_model_description.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.protocol import Companion, RecipeStep, Rows
     from weightsmith.values.blocks import BlockReader
+    from weightsmith.values.floats import Bits
 
 # Of arithmetic: large enough that its steps, and waiting for its turn, cost little beside it. Of a copy: the disk's
 # threads then always have something, and nothing lies long enough to leave a cache. Measured on two cores, 3.2 GB:
@@ -205,11 +206,11 @@ class PieceMaker:
         start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
         return PieceResult(made, FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8)))
 
-    def _rows_of(self, companion: Companion, first_row: int, rows: int) -> NDArray[np.generic]:
+    def _rows_of(self, companion: Companion, first_row: int, rows: int) -> Bits:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
         first, last = first_row // companion.each, (first_row + rows - 1) // companion.each
         held = self.companions.block(companion.tensor, first, last + 1)
-        copied: NDArray[np.generic] = held[np.arange(first_row, first_row + rows) // companion.each - first]
+        copied: Bits = held[np.arange(first_row, first_row + rows) // companion.each - first]
         return copied
 
 
