@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.arrays import Bits
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.protocol import Companion, RecipeStep, Rows
     from weightsmith.values.blocks import BlockReader
-    from weightsmith.values.floats import Bits
 
 # Of arithmetic: large enough that its steps, and waiting for its turn, cost little beside it. Of a copy: the disk's
 # threads then always have something, and nothing lies long enough to leave a cache. Measured on two cores, 3.2 GB:
