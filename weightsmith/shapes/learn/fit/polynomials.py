@@ -12,7 +12,7 @@ from itertools import combinations, combinations_with_replacement, permutations
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.page.expression import Floor, Item, Limit, Polynomial
-from weightsmith.shapes.page.names import At
+from weightsmith.shapes.page.field_names import At
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
