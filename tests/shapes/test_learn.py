@@ -30,7 +30,7 @@ from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
-from weightsmith.shapes.page.names import At, Length
+from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, parse_page
 from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, version
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.beside.end_token import end_token
+from weightsmith.shapes.beside.json_files import optional_json
 from weightsmith.shapes.beside.lint import lint
-from weightsmith.shapes.beside.side_files import optional_json
 from weightsmith.shapes.beside.ties import same_values
 from weightsmith.shapes.beside.tokenizer_file import largest_token_id
 from weightsmith.shapes.page.predict import predict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.beside.side_files import optional_json, stated_ids
+from weightsmith.shapes.beside.json_files import optional_json, stated_ids
 from weightsmith.shapes.beside.tokenizer_file import added_token_id
 
 if TYPE_CHECKING:

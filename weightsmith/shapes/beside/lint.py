@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.beside.side_files import stated_ids
+from weightsmith.shapes.beside.json_files import stated_ids
 from weightsmith.shapes.given.config import lookup
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.page.names import At, Length, item_of, length_of
+from weightsmith.shapes.page.field_names import At, Length, item_of, length_of
 from weightsmith.shapes.page.value import freeze
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.shapes.page.names import At, Length
+from weightsmith.shapes.page.field_names import At, Length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -164,11 +164,11 @@ class _Parser:
                 asked, then, otherwise = map(self.evaluator, (test, body, orelse))
                 return lambda values: then(values) if asked(values) else otherwise(values)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return _applied(operator.not_, [self.evaluator(operand)])
+                inner = self.evaluator(operand)
+                return lambda values: not inner(values)
             case ast.BoolOp(op=junction, values=operands):
                 parts = [self.evaluator(operand) for operand in operands]
-                combine = all if isinstance(junction, ast.And) else any
-                return lambda values: combine(part(values) for part in parts)
+                return _junction(parts, stops_at=isinstance(junction, ast.Or))
         return None
 
     def _list(self, node: ast.expr) -> _Evaluate | None:
@@ -185,6 +185,18 @@ class _Parser:
                 members = [self.evaluator(element) for element in elements]
                 return lambda values: tuple(member(values) for member in members)
         return None
+
+
+def _junction(parts: list[_Evaluate], *, stops_at: bool) -> _Evaluate:
+    """`or` stops at the first part that is true, `and` at the first that is false: the parts after it are not read."""
+
+    def evaluate(values: Mapping[str, object]) -> bool:
+        for part in parts:
+            if bool(part(values)) is stops_at:
+                return stops_at
+        return not stops_at
+
+    return evaluate
 
 
 def _applied(function: Callable[..., object], arguments: list[_Evaluate]) -> _Evaluate:

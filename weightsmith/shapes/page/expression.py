@@ -20,7 +20,7 @@ from weightsmith.shapes.page.condition import (
     parse_condition,
     syntax,
 )
-from weightsmith.shapes.page.names import At, Length, look_up
+from weightsmith.shapes.page.field_names import At, Length, look_up
 from weightsmith.shapes.page.value import Untyped
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from weightsmith.shapes.page.expression import (
     parse_condition,
     parse_polynomial,
 )
-from weightsmith.shapes.page.names import owner_of
+from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.page.value import freeze
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json
@@ -23,17 +23,17 @@ def is_number(value: object) -> TypeGuard[int]:
 
 def freeze(value: Json | Value) -> Value:
     """Lists as tuples, at any depth."""
-    if isinstance(value, str) or not isinstance(value, Sequence | Mapping):
-        return value
-    if isinstance(value, Mapping):
+    if isinstance(value, list | tuple):
+        return tuple(map(freeze, value))
+    if isinstance(value, dict):
         return {key: freeze(inner) for key, inner in value.items()}
-    return tuple(map(freeze, value))
+    return cast("Value", value)
 
 
 def thaw(value: Value | Json) -> Json:
     """Tuples as the lists that JSON has, at any depth."""
-    if isinstance(value, str) or not isinstance(value, Sequence | Mapping):
-        return value
-    if isinstance(value, Mapping):
+    if isinstance(value, list | tuple):
+        return list(map(thaw, value))
+    if isinstance(value, dict):
         return {key: thaw(inner) for key, inner in value.items()}
-    return list(map(thaw, value))
+    return value

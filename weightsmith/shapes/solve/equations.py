@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Floor, Limit
-from weightsmith.shapes.page.names import At
+from weightsmith.shapes.page.field_names import At
 from weightsmith.shapes.page.predict import active_variant
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.propagation import Contradiction, consistent

@@ -14,7 +14,7 @@ from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer
 from weightsmith.shapes.given.list_entries import whole_lists
 from weightsmith.shapes.given.roles import match
-from weightsmith.shapes.page.names import owner_of
+from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.predict import active_variant, slot_size
 from weightsmith.shapes.solve.branches import Solution, explain

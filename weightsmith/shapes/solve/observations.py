@@ -53,7 +53,7 @@ class Observation:
 
         values: may hold stand-ins for lists, which a condition reads like lists.
         """
-        if any((count.at(values) or 0) < 1 for count in self.counts):
+        if self.counts and any((count.at(values) or 0) < 1 for count in self.counts):
             return False
         if not self.conditions:
             return True

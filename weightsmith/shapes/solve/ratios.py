@@ -6,8 +6,8 @@ from itertools import combinations, islice
 from math import gcd
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.solve.bounds import divisors_of
 from weightsmith.shapes.solve.equations import rounds
+from weightsmith.shapes.solve.field_bounds import divisors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.solve.bounds import divisors_of
+from weightsmith.shapes.solve.field_bounds import divisors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Limit, Polynomial
-from weightsmith.shapes.solve.bounds import Bounds, SearchRules
+from weightsmith.shapes.solve.field_bounds import Bounds, SearchRules
 from weightsmith.shapes.solve.propagation import Contradiction, Values, propagate
 
 __all__ = ["Component", "Contradiction", "Solved", "solve"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Item, Polynomial
-from weightsmith.shapes.page.names import At, Length
+from weightsmith.shapes.page.field_names import At, Length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.least_squares import dense, sparse
 from weightsmith.shapes.page.expression import Floor, Item, Limit, Polynomial
-from weightsmith.shapes.page.names import At
+from weightsmith.shapes.page.field_names import At
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

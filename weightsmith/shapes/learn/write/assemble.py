@@ -12,7 +12,7 @@ from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
 from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
-from weightsmith.shapes.page.names import owner_of
+from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
