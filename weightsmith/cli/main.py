@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -71,8 +70,11 @@ def _run() -> int:
         error.show()
         return _failed(_usage(error))
     except (click.Abort, KeyboardInterrupt):
+        from weightsmith.process.signals import end_by_interrupt
+
         terminal.say("error: interrupted; nothing half-done was left behind")
-        _end_by_interrupt()
+        terminal.flush()
+        end_by_interrupt()
     except BrokenPipeError:
         raise
     except WeightsmithError as error:
@@ -111,11 +113,3 @@ def _internal(error: Exception) -> Internal:
 def _raise_for_debugging() -> None:
     if os.environ.get("WEIGHTSMITH_DEBUG") == "1":
         raise  # only called while an exception is handled
-
-
-def _end_by_interrupt() -> NoReturn:
-    """Ends as a program ends that does not catch Ctrl-C: a shell then sees 130 and stops its script, too."""
-    terminal.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
-    sys.exit(128 + signal.SIGINT)  # where the signal is blocked

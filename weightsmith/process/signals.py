@@ -5,7 +5,9 @@ Only the main thread may set handlers. In any other thread these context manager
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
+    from typing import NoReturn
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -105,3 +108,10 @@ def _handled(
     finally:
         for number, former in before.items():
             signal.signal(number, former)
+
+
+def end_by_interrupt() -> NoReturn:
+    """Ends as a program ends that does not catch Ctrl-C: a shell then sees 130 and stops its script, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(128 + signal.SIGINT)  # where the signal is blocked

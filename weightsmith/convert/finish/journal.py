@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from weightsmith.convert.plan.output_plan import OutputPlan as Plan
+    from weightsmith.convert.plan.output_plan import OutputPlan
 
 # A journal is a line for the work and one for each shard; a longer one is none of ours.
 _LONGEST = 16 << 20
 
 
 def describe_work(
-    plan: Plan,
+    plan: OutputPlan,
     orders: Sequence[object],
     stamps: Mapping[str, tuple[int, ...]],
 ) -> str:
@@ -42,7 +42,7 @@ def describe_work(
 class Journal:
     """Appends to the journal of one folder. Each line is on the disk when its call returns."""
 
-    def __init__(self, path: Path, work: str, plan: Plan, done: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, work: str, plan: OutputPlan, done: Mapping[str, str]) -> None:
         """Begins the journal anew, whatever it held, with the files of the plan that are `done`, and their hashes."""
         self._path, self._lock = path, Lock()
         shards = [_entry(file, plan.files[file].nbytes, found) for file, found in done.items()]
@@ -69,7 +69,7 @@ def work_of(path: Path) -> str | None:
     return work if isinstance(work, str) else None
 
 
-def verified(path: Path, plan: Plan, hash_name: str, threads: int) -> dict[str, str]:
+def verified(path: Path, plan: OutputPlan, hash_name: str, threads: int) -> dict[str, str]:
     """File -> hash of the plan's files beside the journal that are still what it says of them: each is read."""
     found: dict[str, str] = {}
     for entry in _read(path)[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.json_files import optional_json
 from weightsmith.shapes.beside.lint import lint
@@ -113,12 +114,12 @@ def _dtype(checkpoint: Checkpoint, config: JsonObject | None) -> Iterator[Proble
         yield Problem("dtype", f"the config says {stated}, most parameters are {stored}")
 
 
-_TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+_FLOATS = ("BF16", "F16", "F32", "F64")
 
 
 def main_dtype(checkpoint: Checkpoint) -> str | None:
     """torch's name for the floating dtype that most parameters have."""
-    return next((_TORCH_NAMES[d] for d in checkpoint.dtypes() if d in _TORCH_NAMES), None)
+    return next((TORCH_NAMES[dtype] for dtype in checkpoint.dtypes() if dtype in _FLOATS), None)
 
 
 def _special_ids(file: str, config: JsonObject, vocabulary: int) -> Iterator[Problem]:

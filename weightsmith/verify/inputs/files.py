@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from weightsmith.values.value_survey import ValueSurvey
 
 
-_LAYER = re.compile(r".*?\.\d+(?=\.)")
+_LAYER = re.compile(r".*?\.[0-9]+(?=\.)")
 # How many of a list of faults a sentence names before it counts the rest.
 _NAMED = 4
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.fit.equation import Equation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 
-_INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
+_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 _NULL = re.compile(r"([\w.]+) is (not )?None")
 
 

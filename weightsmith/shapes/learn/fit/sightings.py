@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.reference.meta_models import Shapes
 
 Shape = tuple[int, ...]
-_PIECES = re.compile(r"\d+|\D+")
+_PIECES = re.compile(r"[0-9]+|[^0-9]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:
 
 def _places(tensors: set[str]) -> set[tuple[str, int]]:
     """Every container with each index in it: `model.layers.3`."""
-    found = (re.match(r"(\D+)(\d+)", name) for name in tensors)
+    found = (re.match(r"([^0-9]+)([0-9]+)", name) for name in tensors)
     return {(place[1], int(place[2])) for place in found if place}
 
 
