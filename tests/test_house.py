@@ -343,7 +343,6 @@ def test_code_that_tests_hand_to_other_processes_imports_what_is_there() -> None
     assert found > 10
 
 
-@pytest.mark.xfail(strict=True, reason="stands in pyproject.toml and in weightsmith/__init__.py")
 def test_the_version_stands_in_one_place() -> None:
     files = [ROOT / "pyproject.toml", ROOT / "setup.py", *SOURCES]
     stated = re.compile(rf"""["']{re.escape(__version__)}["']""")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +19,7 @@ IDENTITY = baseline.Identity("causal", ("one", "two"), {}, {})
 
 
 def _run(folder: Path) -> EngineRun:
-    run = greedy_run(folder, {0: random_logprobs(0), 1: random_logprobs(1)})
-    return replace(run, settings={**run.settings, "versions": {}})
+    return greedy_run(folder, {0: random_logprobs(0), 1: random_logprobs(1)})
 
 
 def test_what_was_there_is_replaced_and_nothing_stays_beside_it(tmp_path: Path) -> None:
