@@ -97,7 +97,7 @@ def _probed(lab: Lab, base: BuildObservation) -> Progress:
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)
-    spellings = published(lab.architectures, make_config(lab.model_type, lab.base))
+    spellings = published(lab.architectures, make_config(lab.model_type, lab.settings({})))
     roles = {a: RoleParser.learned(lab.observations, a) for a in lab.architectures}
     progress = Progress(found, roles, nulls, spellings)
     for i in range(_FIRST_DRAWS):
