@@ -124,7 +124,9 @@ def test_a_setting_may_make_the_model_ask_for_another_one() -> None:
 )
 def test_two_builds_tell_which_size_is_taken_for_none(changes: dict[str, Any], size: int) -> None:
     lab = lab_of("qwen2")
-    assert size_taken(lab, "head_dim", changes, (48, 96)) == size
+    taken = size_taken(lab, "head_dim", changes, (48, 96))
+    assert taken is not None
+    assert taken.values["head_dim"] == size
     assert not lab.observations
 
 
@@ -139,7 +141,9 @@ class Grouped(Lab):
 
 
 def test_a_size_that_divides_is_told_from_its_quotients() -> None:
-    assert size_taken(Grouped("x", ("X",)), "groups", {}, (2, 4)) == 3
+    taken = size_taken(Grouped("x", ("X",)), "groups", {}, (2, 4))
+    assert taken is not None
+    assert taken.values["groups"] == 3
 
 
 def test_a_true_width_of_heads_agrees_and_a_wrong_one_alone_is_corrected(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ class Lab:
                 full[name] = [items[i % len(items)] for i in range(length)]
         return full
 
+    def config(self, changes: Settings) -> ConfigObject:
+        """The config object of these changes. Raises Rejected."""
+        return make_config(self.model_type, self.settings(changes))
+
     def observe(
         self, changes: Settings, origin: BuildObservation | None = None, changed: tuple[str, ...] = ()
     ) -> BuildObservation | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import kinds_of_names
-from weightsmith.shapes.reference.meta_models import Rejected, make_config
+from weightsmith.shapes.reference.meta_models import Rejected
 from weightsmith.shapes.reference.source_words import words
 from weightsmith.shapes.reference.undeclared_reads import undeclared_reads
 
@@ -52,15 +52,16 @@ def undeclared_settings(lab: Lab) -> UndeclaredSettings:
                 continue
             same = defaults[name] = _constant_taken(lab, origin, changes, name, trials)
             if same is None and len(trials) > 1:
-                same = size_taken(lab, name, changes, trials)
+                taken = size_taken(lab, name, changes, trials)
+                same = taken.values[name] if taken else None
             if same is not None:
                 stated[name] = same
             waiting.append({**changes, name: trials[0]})
     return UndeclaredSettings(defaults, stated)
 
 
-def size_taken(lab: Lab, name: str, changes: Settings, sizes: Sequence[int]) -> int | None:
-    """The size that the model takes for a setting that a config leaves out; None where no size builds the same.
+def size_taken(lab: Lab, name: str, changes: Settings, sizes: Sequence[int]) -> BuildObservation | None:
+    """What is built with the size that the model takes where a config leaves one out; None where none builds the same.
 
     changes: of other settings. sizes: two that build. Two builds tell how an axis moves with the setting,
     and so which size the same axis stands for without it; that size is built, too.
@@ -71,7 +72,7 @@ def size_taken(lab: Lab, name: str, changes: Settings, sizes: Sequence[int]) -> 
     for size in _implied(lab, name, changes, sizes, absent):
         same = lab.built({**changes, name: size})
         if same is not None and not _differ(same, absent):
-            return size
+            return same
     return None
 
 
@@ -112,7 +113,7 @@ def _asked(lab: Lab, changes: Settings) -> list[str]:
     asked: dict[str, None] = {}
     for architecture in lab.architectures:
         try:
-            config = make_config(lab.model_type, lab.settings(changes))
+            config = lab.config(changes)
         except Rejected:
             continue
         asked |= dict.fromkeys(undeclared_reads(architecture, config))
@@ -123,8 +124,10 @@ def _telling_values(lab: Lab, origin: BuildObservation, changes: Settings, name:
     """Values that build other tensors than none: two sizes, a flag, or a word; empty where no value does."""
     for pair in _SIZES:
         one, other = (lab.built({**changes, name: size}) for size in pair)
-        if one and other and _differ(one, other) and _differ(one, origin):
-            return pair
+        if one and other:
+            if _differ(one, other) and _differ(one, origin):
+                return pair
+            break  # smaller ones are for models that refuse these
     last = name.rpartition(".")[2]
     said = [w for architecture in lab.architectures for w in words(architecture).get(last, ())]
     for value in (False, True, *dict.fromkeys(said)):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # Few draws show whether a default moves at all; only then it is worth many.
 _FEW, _DRAWS = 10, 60
-# Where models are built for it, each of a few sizes.
-_BUILT_DRAWS = 20
+# Where each draw takes four models: so many draws, and so many values of a field.
+_BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
 
 
@@ -91,12 +91,12 @@ def _taken_by_model(found: FieldSurvey, name: str) -> list[tuple[Mapping[str, Va
         return []
     prefix = name.rpartition(".")[0]
     near = {n: v for n, v in found.accepted.items() if n.rpartition(".")[0] == prefix}
+    choices = {n: v[:_BUILT_VALUES] for n, v in {**_siblings(found, name), **near}.items()}
     rows: list[tuple[Mapping[str, Value], Value]] = []
-    for changes in _trials(found, name, {**_siblings(found, name), **near}, _BUILT_DRAWS):
-        size = size_taken(found.lab, name, changes, sizes)
-        stated = None if size is None else found.lab.built({**changes, name: size})
-        if stated is not None:
-            rows.append((stated.values, size))
+    for changes in _trials(found, name, choices, _BUILT_DRAWS):
+        taken = size_taken(found.lab, name, changes, sizes)
+        if taken is not None:
+            rows.append((taken.values, taken.values[name]))
     return rows
 
 
