@@ -32,7 +32,7 @@ from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, parse_page
-from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, version
+from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, make_config, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -450,6 +450,15 @@ def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.Mo
     monkeypatch.setattr(starting, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
     lab = Lab("x", ("X",), {"hidden_size": 768, "heads": 12, "head_dim": 64})
     assert starting.computed(lab) == ["head_dim"]
+
+
+def test_a_config_of_the_lab_has_its_lists_at_the_length_of_their_count() -> None:
+    """zamba2's own list of layers has 54 items, and the class refuses it beside another count."""
+    followers = {"layers_block_type": ("num_hidden_layers", ("mamba", "hybrid"))}
+    lab = Lab("zamba2", ("Zamba2ForCausalLM",), {"num_hidden_layers": 6}, followers)
+    assert len(lab.config({}).layers_block_type) == 6
+    with pytest.raises(Rejected):
+        make_config("zamba2", lab.base)
 
 
 def test_places_of_a_list_are_drawn_apart() -> None:

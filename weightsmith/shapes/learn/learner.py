@@ -24,7 +24,6 @@ from weightsmith.shapes.learn.progress import Progress
 from weightsmith.shapes.learn.prove import PROOFS, contradictions, prove
 from weightsmith.shapes.learn.write.assemble import assemble, defaults_of_class
 from weightsmith.shapes.page.page import parse_page
-from weightsmith.shapes.reference.meta_models import make_config
 from weightsmith.shapes.reference.published import published
 from weightsmith.shapes.reference.source_words import quotients, words
 
@@ -97,7 +96,7 @@ def _probed(lab: Lab, base: BuildObservation) -> Progress:
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)
-    spellings = published(lab.architectures, make_config(lab.model_type, lab.base))
+    spellings = published(lab.architectures, lab.config({}))
     roles = {a: RoleParser.learned(lab.observations, a) for a in lab.architectures}
     progress = Progress(found, roles, nulls, spellings)
     for i in range(_FIRST_DRAWS):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.reference.config_fields import flatten
-from weightsmith.shapes.reference.meta_models import Rejected, build, make_config
+from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, one_line
 
 if TYPE_CHECKING:
     from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.reference.meta_models import Shapes
+    from weightsmith.shapes.reference.untyped import ConfigObject
 
 Settings = Mapping[str, "Value"]
 
@@ -64,6 +65,10 @@ class Lab:
                 full[name] = [items[i % len(items)] for i in range(length)]
         return full
 
+    def config(self, changes: Settings) -> ConfigObject:
+        """The config object of these changes. Raises Rejected."""
+        return make_config(self.model_type, self.settings(changes))
+
     def observe(
         self, changes: Settings, origin: BuildObservation | None = None, changed: tuple[str, ...] = ()
     ) -> BuildObservation | None:
@@ -89,11 +94,18 @@ class Lab:
             known.origin, known.changed = origin, changed  # drawn before, understood now
         return known
 
-    def without(self, name: str) -> BuildObservation | None:
-        """The base with one setting left out; not remembered, as only what is stated can be learned from."""
+    def without(self, name: str, changes: Settings | None = None) -> BuildObservation | None:
+        """As `built`, with one setting left out."""
+        return self._unremembered({n: v for n, v in self.settings(changes or {}).items() if n != name})
+
+    def built(self, changes: Settings) -> BuildObservation | None:
+        """What `changes` build, None when they are refused; not remembered, so that nothing is learned from it."""
+        return self._unremembered(self.settings(changes))
+
+    def _unremembered(self, full: Settings) -> BuildObservation | None:
         self.check_time()
         try:
-            return self._build({n: v for n, v in self.settings({}).items() if n != name}, None, ())
+            return self._build(full, None, ())
         except Rejected:
             return None
 
@@ -113,13 +125,21 @@ class Lab:
         values: dict[str, Value] = {}
         for architecture in self.architectures:
             config = make_config(self.model_type, full)  # a fresh one: models change the config that they get
-            values = values or {**self.hidden, **_stated(full, self.hidden), **flatten(config)}
+            values = values or {**self.hidden, **_stated(full, self.hidden), **_written(config)}
             built = build(architecture, config)
             self.builds += 1
             if any(0 in shape for shape in built.shapes.values()):
                 raise Rejected("a tensor without elements")
             tables[architecture], copies[architecture] = built.shapes, built.copies
         return BuildObservation(full, values, tables, copies, origin, changed)
+
+
+def _written(config: ConfigObject) -> dict[str, Value]:
+    """Every field of a config. Raises Rejected for one that transformers itself cannot write as JSON."""
+    try:
+        return flatten(config)
+    except AttributeError as error:  # a number where an inner config belongs
+        raise Rejected(one_line(error)) from error
 
 
 def _stated(settings: Settings, wanted: Mapping[str, Value]) -> dict[str, Value]:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import Lab, kinds_of_names, names
+from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
@@ -55,6 +56,9 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObserv
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
     for name in computed(lab):
         del lab.base[name]
+    undeclared = undeclared_settings(lab)
+    lab.hidden |= undeclared.defaults
+    first = _accept(lab, first, dict(undeclared.stated))
     first = _separate(lab, first)
     lab.observations.clear()
     lab.refusals.clear()

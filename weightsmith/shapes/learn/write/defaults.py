@@ -9,18 +9,21 @@ from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.undeclared import size_taken
 from weightsmith.shapes.learn.write.formatting import say_axis
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.expression import Value
 
 # Few draws show whether a default moves at all; only then it is worth many.
 _FEW, _DRAWS = 10, 60
+# Where each draw takes four models: so many draws, and so many values of a field.
+_BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
 
 
@@ -32,8 +35,10 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
     """The class default, or "= expression". Raises NoRule."""
     rows = _left_out(found, name, _FEW)
     if not rows and class_default is None:
-        return _inside(found, name)
-    if len({repr(value) for _, value in rows}) > 1:
+        rows = _taken_by_model(found, name)
+        if not rows:
+            return _inside(found, name)
+    elif len({repr(value) for _, value in rows}) > 1:
         rows = _left_out(found, name, _DRAWS)
     seen = {repr(value) for _, value in rows}
     if len(seen) <= 1:
@@ -67,9 +72,39 @@ def _inside(found: FieldSurvey, name: str) -> Value:
 
 def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
     """(all values, value of the field) for configs that do not state the field; no model is built for these."""
-    rng = random.Random(name)
-    choices = {**_siblings(found, name), **found.accepted}
     rows: list[tuple[Mapping[str, Value], Value]] = []
+    for changes in _trials(found, name, {**_siblings(found, name), **found.accepted}, draws):
+        settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
+        try:
+            resolved = flatten(make_config(found.lab.model_type, settings))
+        except Rejected:
+            continue
+        if name in resolved:
+            rows.append((resolved, resolved[name]))
+    return rows
+
+
+def _taken_by_model(found: FieldSurvey, name: str) -> list[tuple[Mapping[str, Value], Value]]:
+    """The same for a size that no class declares: models without it tell which size they take."""
+    sizes = [v for v in found.accepted.get(name, ()) if is_int(v) and v > 0][:2]
+    if len(sizes) < 2:
+        return []
+    prefix = name.rpartition(".")[0]
+    near = {n: v for n, v in found.accepted.items() if n.rpartition(".")[0] == prefix}
+    choices = {n: v[:_BUILT_VALUES] for n, v in {**_siblings(found, name), **near}.items()}
+    rows: list[tuple[Mapping[str, Value], Value]] = []
+    for changes in _trials(found, name, choices, _BUILT_DRAWS):
+        taken = size_taken(found.lab, name, changes, sizes)
+        if taken is not None:
+            rows.append((taken.values, taken.values[name]))
+    return rows
+
+
+def _trials(
+    found: FieldSurvey, name: str, choices: Mapping[str, Sequence[Value]], draws: int
+) -> Iterator[dict[str, Value]]:
+    """Settings of other fields, lists left as they are: none, single ones where draws are many, and random ones."""
+    rng = random.Random(name)
     trials: list[dict[str, Value]] = [{}]
     if draws > _FEW:
         for other, values in choices.items():
@@ -80,15 +115,7 @@ def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[s
         share = 0.9 if draws <= _FEW and i % 2 else 0.5
         trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < share})
     for changes in trials:
-        plain = {n: v for n, v in changes.items() if not isinstance(v, list)}
-        settings = {n: v for n, v in found.lab.settings(plain).items() if n != name}
-        try:
-            resolved = flatten(make_config(found.lab.model_type, settings))
-        except Rejected:
-            continue
-        if name in resolved:
-            rows.append((resolved, resolved[name]))
-    return rows
+        yield {n: v for n, v in changes.items() if not isinstance(v, list)}
 
 
 def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:

@@ -1,0 +1,176 @@
+"""Settings that model code reads and no config class declares are found, surveyed, and inferred like any field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.checkpoint.headers import write_headers_only
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.shapes import Inference, infer
+from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+from weightsmith.shapes.learn.probe.undeclared import size_taken, undeclared_settings
+from weightsmith.shapes.reference import meta_models
+from weightsmith.shapes.reference.undeclared_reads import undeclared_reads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = {
+    "qwen2": {
+        "hidden_size": 320,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "intermediate_size": 96,
+        "vocab_size": 64,
+    },
+    "deberta-v2": {
+        "hidden_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 80,
+        "vocab_size": 60,
+    },
+}
+SIGLIP = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4}
+GEMMA = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 90}
+GEMMA |= {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 32}
+PALIGEMMA: dict[str, Any] = {
+    "model_type": "paligemma",
+    "architectures": ["PaliGemmaForConditionalGeneration"],
+    "projection_dim": 64,
+    "vision_config": {"model_type": "siglip_vision_model", "image_size": 56, "patch_size": 14, **SIGLIP},
+    "text_config": {"model_type": "gemma", **GEMMA},
+}
+QWEN3_MOE: dict[str, Any] = {
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "hidden_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 40,
+    "intermediate_size": 112,
+    "moe_intermediate_size": 48,
+    "num_experts": 4,
+    "vocab_size": 80,
+}
+
+
+def lab_of(model_type: str) -> Lab:
+    meta_models.prepare()
+    return Lab(model_type, meta_models.architectures(model_type), dict(SMALL[model_type]))
+
+
+def shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    meta_models.prepare()
+    made = meta_models.config_class(config["model_type"]).from_dict(config)
+    return dict(meta_models.build(meta_models.architectures(config["model_type"])[0], made).shapes)
+
+
+def inferred(folder: Path, built_from: dict[str, Any], config: dict[str, Any] | None) -> Inference:
+    write_headers_only(folder, shapes_of(built_from))
+    return infer(open_checkpoint(folder), config)
+
+
+def changed(found: Inference) -> dict[str, Any]:
+    return {f.name: f.derived for f in found.fields if f.changed}
+
+
+def without(config: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != name}
+
+
+def test_what_a_model_asks_for_in_vain_is_noted_and_what_a_class_declares_is_not() -> None:
+    meta_models.prepare()
+    asked = undeclared_reads("Qwen2ForCausalLM", meta_models.make_config("qwen2", SMALL["qwen2"]))
+    assert "head_dim" in asked
+    assert not {"hidden_size", "num_attention_heads"} & set(asked)
+    assert not any(name.startswith("_") for name in asked)
+
+
+def test_names_of_inner_configs_are_dotted() -> None:
+    meta_models.prepare()
+    config = meta_models.config_class("paligemma").from_dict(PALIGEMMA)
+    asked = undeclared_reads("PaliGemmaForConditionalGeneration", config)
+    assert "vision_config.vision_use_head" in asked
+
+
+def test_a_config_that_is_refused_tells_what_was_asked_until_then() -> None:
+    meta_models.prepare()
+    config = meta_models.make_config("qwen2", {**SMALL["qwen2"], "hidden_act": "no such function"})
+    assert undeclared_reads("Qwen2ForCausalLM", config)
+
+
+def test_a_name_is_a_setting_where_a_value_moves_a_tensor() -> None:
+    found = undeclared_settings(lab_of("qwen2"))
+    assert found.defaults == {"head_dim": None}  # and not gradient_checkpointing, decoder, text_config, …
+    assert found.stated == {"head_dim": 40}
+
+
+def test_a_setting_may_make_the_model_ask_for_another_one() -> None:
+    """DeBERTa's convolution is there from a kernel size on, and only then is it asked how many groups it has."""
+    found = undeclared_settings(lab_of("deberta-v2"))
+    assert found.defaults["conv_kernel_size"] == 0
+    assert {"conv_groups", "embedding_size", "attention_head_size", "norm_rel_ebd"} <= found.defaults.keys()
+    assert (found.stated["conv_groups"], found.stated["embedding_size"]) == (1, 96)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [({}, 40), ({"hidden_size": 640}, 80), ({"num_attention_heads": 4, "num_key_value_heads": 4}, 80)],
+)
+def test_two_builds_tell_which_size_is_taken_for_none(changes: dict[str, Any], size: int) -> None:
+    lab = lab_of("qwen2")
+    taken = size_taken(lab, "head_dim", changes, (48, 96))
+    assert taken is not None
+    assert taken.values["head_dim"] == size
+    assert not lab.observations
+
+
+class Grouped(Lab):
+    """A stand-in whose one axis is a quotient."""
+
+    def _build(
+        self, full: Any, origin: BuildObservation | None, changed: tuple[str, ...]
+    ) -> BuildObservation:
+        tables = {"X": {"conv.weight": (96, 96 // full.get("groups", 3))}}
+        return BuildObservation(full, full, tables, {"X": {}}, origin, changed)
+
+
+def test_a_size_that_divides_is_told_from_its_quotients() -> None:
+    taken = size_taken(Grouped("x", ("X",)), "groups", {}, (2, 4))
+    assert taken is not None
+    assert taken.values["groups"] == 3
+
+
+def test_a_true_width_of_heads_agrees_and_a_wrong_one_alone_is_corrected(tmp_path: Path) -> None:
+    assert changed(inferred(tmp_path, QWEN3_MOE, QWEN3_MOE)) == {}
+    lied = infer(open_checkpoint(tmp_path), {**QWEN3_MOE, "head_dim": 20})
+    assert changed(lied) == {"head_dim": 40}
+
+
+def test_a_width_of_heads_that_is_left_out_is_added_where_no_quotient_explains_it(tmp_path: Path) -> None:
+    found = inferred(tmp_path, QWEN3_MOE, without(QWEN3_MOE, "head_dim"))
+    assert changed(found) == {"head_dim": 40}
+    (row,) = [f for f in found.fields if f.name == "head_dim"]
+    assert (row.status, row.configured, row.default, row.basis) == ("missing", None, 12, "weights")
+
+
+def test_a_width_of_heads_stays_unsaid_where_the_quotient_is_right(tmp_path: Path) -> None:
+    usual = {**without(QWEN3_MOE, "head_dim"), "hidden_size": 320}
+    assert changed(inferred(tmp_path, usual, usual)) == {}
+
+
+def test_a_pooling_head_that_is_not_stored_is_said_not_to_be_used(tmp_path: Path) -> None:
+    headless = {**PALIGEMMA, "vision_config": {**PALIGEMMA["vision_config"], "vision_use_head": False}}
+    assert changed(inferred(tmp_path, headless, headless)) == {}
+    unsaid = infer(open_checkpoint(tmp_path), PALIGEMMA)
+    assert changed(unsaid)["vision_config.vision_use_head"] is False
+
+
+def test_a_pooling_head_that_is_stored_needs_no_word(tmp_path: Path) -> None:
+    found = inferred(tmp_path, PALIGEMMA, PALIGEMMA)
+    assert "vision_config.vision_use_head" not in changed(found)
