@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.shapes.family.other_names import place
+from weightsmith.shapes.family.publisher import own_type, stands
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.page.value import freeze, is_number, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
@@ -76,9 +77,16 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
+    if own_type(config) is not None:
+        rows = [row if row.configured is not None else _unread(row) for row in rows]
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
+
+
+def _unread(row: FieldReport) -> FieldReport:
+    """A setting that a class of somebody's own may not have, and whose default there nobody knows: it is not added."""
+    return replace(row, default=None, derived=None, status="unverifiable", basis=None, candidates=())
 
 
 def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:
@@ -118,7 +126,7 @@ def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[Fiel
 
 
 def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
-    """model_type and architectures, where the file has them wrong: engines choose their code by these.
+    """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
     A body that was saved alone is of a class of its own, which the page does not name.
     """
@@ -127,11 +135,10 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     rows, page = [], chosen.page
     alone = chosen.spelling is not None and chosen.spelling.stem
     stated_type, stated_classes = config.get("model_type"), config.get("architectures")
-    if stated_type != page.model_type:
+    if stated_type != page.model_type and own_type(config) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    known = isinstance(stated_classes, list) and set(stated_classes) & set(page.architectures)
-    if page.architectures and not known and not (alone and stated_classes):
+    if page.architectures and not stands(stated_classes, page) and not (alone and stated_classes):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
         rows.append(

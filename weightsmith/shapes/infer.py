@@ -12,14 +12,16 @@ from weightsmith.errors import UnknownFamily
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
+from weightsmith.shapes.family.candidates import load_index
 from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
+from weightsmith.shapes.family.wrapped_names import unwrapped
 from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.page.page import load_page, name_key
-from weightsmith.shapes.page.spellings import Spelling, wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,11 +128,9 @@ def infer(
     InvalidPage for an unknown model_type.
     """
     packing = plain_view(checkpoint)
-    extras = set_aside(packing.tensors)
-    table = NameTable.of(extras.tensors.values())
-    prefix = wrapper(table.by_key)
-    if prefix:
-        table = table.read(Spelling(((prefix, ""),)))
+    names = unwrapped(packing.tensors, load_index())
+    extras = set_aside(names.tensors)
+    table = NameTable.under(extras.tensors.items())
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
@@ -143,9 +143,7 @@ def infer(
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
     rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
-    problems = list(quantization_problems(config, packing))
-    if prefix:
-        problems.append(_wrapped(prefix))
+    problems = [*quantization_problems(config, packing), *names.problems]
     return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
 
 
@@ -173,7 +171,9 @@ def _conclude(
         chosen.missing,
     )
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated), *problems]
-    if alternatives and claimed != page.model_type:
+    if own := own_class_problem(config, page):
+        found.append(own)
+    elif alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
 
@@ -181,13 +181,6 @@ def _conclude(
 def _words(stated: Json) -> tuple[str, ...]:
     """The strings of a list in a config; none where something else stands in its place."""
     return tuple(item for item in stated if isinstance(item, str)) if isinstance(stated, list) else ()
-
-
-def _wrapped(prefix: str) -> Problem:
-    return Problem(
-        "wrapper-prefix",
-        f"every name begins with {prefix!r}, as training wraps a model; loaders know none of them so",
-    )
 
 
 def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
@@ -224,6 +217,8 @@ def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[F
         problems.append(
             Problem("adapter", "LoRA matrices of an adapter, no model: merge them into its base first")
         )
+    if own := own_class_problem(config, None):
+        problems.append(own)
     nearest = tuple(f"{f.page.model_type}: {_objection(f)}" for f in ranked)
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()

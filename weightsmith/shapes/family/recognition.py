@@ -69,7 +69,7 @@ def recognise(
         usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
         equal = {member for name in usual for member in members[name]}
         return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
-    return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
+    return _nearest(claimed, [t for t in found if t != known][:NEAREST], table, config, shared)
 
 
 def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> dict[str, tuple[int, int]]:
@@ -89,19 +89,24 @@ def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> di
 
 
 def _nearest(
-    known: str | None,
+    claimed: str | None,
     others: Iterable[str],
     table: NameTable,
     config: JsonObject | None,
     shared: frozenset[str],
 ) -> Recognition:
-    """No family explains everything: the claimed one if it is plausible, else the nearest that is."""
+    """No family explains everything: the claimed one if it is plausible. A guess must not replace a claim.
+
+    claimed: what the config says, whether the catalog knows it or not. Where nothing is claimed, the nearest family is
+    taken that has every tensor that is there.
+    """
+    known = claimed if claimed in catalog_types() else None
     names = [known, *others] if known else list(others)
     fits = [f for name in names if (f := _best(load_page(name), table, config, shared, exactly=False))]
-    ranked = tuple(sorted(fits, key=_preference))
-    own = next((f for f in ranked if f.page.model_type == known), None)
-    chosen = own if own is not None and own.plausible else next(iter(ranked), None)
-    if chosen is None or not chosen.plausible:
+    ranked = tuple(sorted(fits, key=lambda f: (f.page.model_type != known, _preference(f))))
+    chosen = next(iter(ranked), None)
+    stands = chosen is not None and chosen.page.model_type == known
+    if chosen is None or not chosen.plausible or not (stands or (claimed is None and not chosen.unmatched)):
         return Recognition(None, (), ranked)
     equal = (f.page.model_type for f in ranked if f.distance[0] == chosen.distance[0] and f is not chosen)
     return Recognition(chosen, tuple(sorted(equal)), ranked)

@@ -54,21 +54,6 @@ def _has(name: str, part: str) -> bool:
     return name.endswith(part) if part.startswith(".") else name.startswith(part)
 
 
-# What training puts around a model, and saving it as it stands puts before every name: data parallelism, compiling.
-_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
-
-
-def wrapper(names: Collection[str]) -> str:
-    """What training wrappers put before every name; empty where there is nothing that all names share."""
-    prefix = ""
-    while names:
-        found = next((w for w in _WRAPPERS if all(name.startswith(prefix + w) for name in names)), None)
-        if found is None:
-            break
-        prefix += found
-    return prefix
-
-
 def best(spellings: Iterable[Spelling], names: Collection[str], known: Set[str]) -> Spelling | None:
     """The spelling under which most names are known ones; None where that is so of the names as they are."""
     found, most = None, sum(name in known for name in names)
