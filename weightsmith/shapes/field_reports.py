@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.family.publisher import own_type, stands
 from weightsmith.shapes.given.config import Stated, lookup
+from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.page.value import freeze, is_number, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
@@ -40,7 +41,6 @@ Basis: TypeAlias = Literal["weights", "weights+config"]
 
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
-_DRAFTS = "num_nextn_predict_layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +107,22 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
 
 
 def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
-    """The number of draft layers that are stored beside the model, where the config counts them."""
-    stated = (config or {}).get(_DRAFTS)
-    if not extras.layers or (config is not None and stated is None):
-        return []
-    evidence = TensorEvidence(
-        extras.names[0], None, None, "present: a layer that only predicts further tokens"
-    )
-    status: Status = "missing" if stated is None else "agrees" if stated == extras.layers else "differs"
-    return [FieldReport(_DRAFTS, stated, None, extras.layers, status, "weights", (), (evidence,))]
+    """The number of draft layers that are stored beside the model, where the config counts them; 0 where none are."""
+    stored = stored_layers(config or {}, extras)
+    state = "present: a layer that only predicts further tokens" if stored else "absent: no layer drafts"
+    evidence = TensorEvidence(extras.names[0] if extras.names else "", None, None, state)
+    if config is None:
+        usual = COUNTS[0]
+        return (
+            [FieldReport(usual, None, None, stored, "missing", "weights", (), (evidence,))] if stored else []
+        )
+    rows = []
+    for name, stated in stated_counts(config).items():
+        none = not stored and not stated  # as good as 0, however it is written
+        status: Status = "agrees" if none or stated == stored else "differs"
+        derived = stated if none else stored
+        rows.append(FieldReport(name, stated, None, derived, status, "weights", (), (evidence,)))
+    return rows
 
 
 def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[FieldReport]:

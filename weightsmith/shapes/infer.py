@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -13,6 +12,7 @@ from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 # How many settings are named that would tell two families apart.
 _LISTED = 5
-_ADAPTER = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B)\b")
 
 
 # agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors.
@@ -60,6 +59,7 @@ class Inference:
     fields: one row per field.
     config: the whole corrected config.
     nearest: where no family fits, the nearest ones and why they do not.
+    instead: what the checkpoint is, where it is no model.
     learned: the page that was learned for this, None where the catalog's served.
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
@@ -72,6 +72,7 @@ class Inference:
     problems: tuple[Problem, ...]
     config: JsonObject
     nearest: tuple[str, ...] = ()
+    instead: NoModel | None = None
     learned: Page | None = None
     proof: ReferenceProof | None = None
     written: str | None = None
@@ -89,13 +90,11 @@ class Inference:
         """Why nothing could be derived, and the way out; None when a family fits."""
         if self.verdict != "unknown":
             return None
+        if self.instead is not None:
+            return UnknownFamily(self.checkpoint.path, self.instead.problem.message, self.instead.way_out)
         nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
-        adapters = [problem.message for problem in self.problems if problem.code == "adapter"]
-        return UnknownFamily(
-            self.checkpoint.path,
-            f"no family of the catalog explains its tensors{nearest}",
-            adapters[0] if adapters else "name one with --model-type",
-        )
+        fact = f"no family of the catalog explains its tensors{nearest}"
+        return UnknownFamily(self.checkpoint.path, fact, "name one with --model-type")
 
     def document(self) -> dict[str, object]:
         """The JSON of the command line's contract."""
@@ -130,6 +129,9 @@ def infer(
     packing = plain_view(checkpoint)
     names = unwrapped(packing.tensors, load_index())
     extras = set_aside(names.tensors)
+    instead = no_model(extras, config)
+    if instead is not None:
+        return _no_model(checkpoint, config, instead)
     table = NameTable.under(extras.tensors.items())
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
@@ -213,10 +215,6 @@ def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[F
     """No family explains the tensors: which come nearest, and what contradicts each."""
     ranked = list(fits)
     problems = list(checkpoint.problems)
-    if any(_ADAPTER.search(name) for name in checkpoint.tensors):
-        problems.append(
-            Problem("adapter", "LoRA matrices of an adapter, no model: merge them into its base first")
-        )
     if own := own_class_problem(config, None):
         problems.append(own)
     nearest = tuple(f"{f.page.model_type}: {_objection(f)}" for f in ranked)
@@ -226,6 +224,14 @@ def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[F
         None, _words((config or {}).get("architectures")), "tensors", (), unmatched, missing
     )
     return Inference(checkpoint, architecture, "unknown", (), tuple(problems), dict(config or {}), nearest)
+
+
+def _no_model(checkpoint: Checkpoint, config: JsonObject | None, instead: NoModel) -> Inference:
+    """Nothing that a config could describe: it is named, and no family is asked."""
+    names = _words((config or {}).get("architectures"))
+    architecture = Architecture(None, names, "tensors", (), tuple(checkpoint.tensors), ())
+    problems = (*checkpoint.problems, instead.problem)
+    return Inference(checkpoint, architecture, "unknown", (), problems, dict(config or {}), instead=instead)
 
 
 def _objection(candidate: Fit) -> str:
