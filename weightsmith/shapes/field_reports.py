@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.shapes.family.other_names import place
-from weightsmith.shapes.family.publisher import own_type, stands
+from weightsmith.shapes.family.publisher import names_class, own_type, stands
+from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.page.value import freeze, is_number, thaw
@@ -81,12 +82,30 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
         rows = [row if row.configured is not None else _unread(row) for row in rows]
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
+    rows = [named for row in rows for named in _label_rows(config, page, row)]
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 
 def _unread(row: FieldReport) -> FieldReport:
     """A setting that a class of somebody's own may not have, and whose default there nobody knows: it is not added."""
     return replace(row, default=None, derived=None, status="unverifiable", basis=None, candidates=())
+
+
+def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list[FieldReport]:
+    """The number of labels as this config has it: the list of their names, where it has one, which loaders count.
+
+    None for a class that transformers lacks: nobody knows whether it counts its head's rows so.
+    """
+    if row.name != LABELS or config is None:
+        return [row]
+    if config.get("architectures") and not names_class(config["architectures"], page):
+        return []
+    if "id2label" not in config:
+        return [row]
+    if not row.changed or not isinstance(row.derived, int):
+        return [replace(row, name="id2label", configured=config["id2label"], derived=config["id2label"])]
+    right = label_names(config, row.derived)
+    return [replace(row, name=name, configured=config.get(name), derived=right[name]) for name in right]
 
 
 def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:

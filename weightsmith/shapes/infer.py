@@ -16,6 +16,7 @@ from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
+from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
 from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup
@@ -127,12 +128,13 @@ def infer(
     InvalidPage for an unknown model_type.
     """
     packing = plain_view(checkpoint)
-    names = unwrapped(packing.tensors, load_index())
+    names = unwrapped(packing.tensors, load_index(), value_heads(packing.tensors))
     extras = set_aside(names.tensors)
     instead = no_model(extras, config)
     if instead is not None:
         return _no_model(checkpoint, config, instead)
-    table = NameTable.under(extras.tensors.items())
+    values = value_heads(extras.tensors)
+    table = NameTable.under((name, tensor) for name, tensor in extras.tensors.items() if name not in values)
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
@@ -141,11 +143,13 @@ def infer(
     if page is not None or model_type:
         found = read_as(page or load_page(str(model_type)), table, config, shared)
     else:
-        found = recognise(table, config, shared, claimed)
+        found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
     rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
     problems = [*quantization_problems(config, packing), *names.problems]
+    if values:
+        problems.append(value_head_problem(values, extras.tensors))
     return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.shapes.family.task_heads import task_heads
 from weightsmith.shapes.page.page import CATALOG, catalog_types
 
 if TYPE_CHECKING:
@@ -28,12 +29,25 @@ def stands(stated_classes: Json, page: Page) -> bool:
     """Whether the `architectures` of a config may be those of a model that `page` explains.
 
     One of them is the page's, in whatever case it is written (vLLM registers `PhiMoEForCausalLM`, transformers has
-    `PhimoeForCausalLM`), or none of them is the class of another family.
+    `PhimoeForCausalLM`), or none of them is the class of another family or of this one with another task's head.
     """
     if not isinstance(stated_classes, list) or not stated_classes:
         return False
-    names = {name.lower() for name in stated_classes if isinstance(name, str)}
-    return bool(names & {name.lower() for name in page.architectures}) or not names & _known_classes()
+    if names_class(stated_classes, page):
+        return True
+    other_heads = {
+        head.classes[page.model_type].lower() for head in task_heads() if page.model_type in head.classes
+    }
+    return not _lowered(stated_classes) & (_known_classes() | other_heads)
+
+
+def names_class(stated_classes: Json, page: Page) -> bool:
+    """Whether one of the stated classes is the page's, in whatever case."""
+    return bool(_lowered(stated_classes) & _lowered(list(page.architectures)))
+
+
+def _lowered(names: Json) -> set[str]:
+    return {name.lower() for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
 
 @cache

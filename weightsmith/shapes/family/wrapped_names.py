@@ -31,21 +31,23 @@ class Unwrapped:
     problems: tuple[Problem, ...]
 
 
-def unwrapped(tensors: Mapping[str, Tensor], index: FamilyIndex) -> Unwrapped:
+def unwrapped(tensors: Mapping[str, Tensor], index: FamilyIndex, beside: Collection[str] = ()) -> Unwrapped:
     """Takes out wrapping modules wherever they stand, and what all names begin with if they are known without it.
 
     tensors: by their names on disk. A table without anything of this kind comes back as it is.
+    beside: names of what training put beside the model; it may lack what stands before the others.
     """
     keys = {name: name_key(name) for name in tensors}
     modules = _modules({*keys.values()})
     inner = (
         {name: _without(name, modules) for name in tensors} if modules else {name: name for name in tensors}
     )
-    prefix = _shared_prefix(inner.values(), index)
+    body = [name for name in tensors if name not in beside]
+    prefix = _shared_prefix([inner[name] for name in body], index)
     found = {inner[name].removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    if not (modules or prefix) or len(found) < len(tensors):
+    if not (body and (modules or prefix)) or len(found) < len(tensors):
         return Unwrapped(tensors, ())
-    return Unwrapped(found, _told(tensors, modules, prefix))
+    return Unwrapped(found, _told(body, modules, prefix))
 
 
 def _modules(keys: Collection[str]) -> frozenset[str]:
