@@ -41,11 +41,11 @@ class Spelling:
 
     def write(self, name: str) -> str:
         """The name on disk for one of the page's: what `read` undoes."""
-        return Spelling(tuple((ours, disk) for disk, ours in self.rewrites)).read(name)
+        return Spelling(tuple((ours, disk) for disk, ours in reversed(self.rewrites))).read(name)
 
     def applies(self, names: Collection[str]) -> bool:
-        """Whether the names look so: each part is there, and a body's stem is nowhere."""
-        return all(any(_has(name, disk) for name in names) for disk, _ in self.rewrites) and not (
+        """Whether the names look so: some part is there (a tied head may not be), and a body's stem is nowhere."""
+        return any(_has(name, disk) for disk, _ in self.rewrites for name in names) and not (
             self.stem and any(name.startswith(self.stem) for name in names)
         )
 
