@@ -61,8 +61,10 @@ def _without(name: str, modules: frozenset[str]) -> str:
 
 def _shared_prefix(names: Collection[str], index: FamilyIndex) -> str:
     """The shortest prefix of all names without which most of them are known; empty where none makes more known."""
-    keys = {name_key(name) for name in names}
     first = next(iter(names), "").split(".")
+    if not all(name.startswith(f"{first[0]}.") for name in names):
+        return ""
+    keys = {name_key(name) for name in names}
     prefix, best = "", ("", index.known_in_any_spelling(keys))
     for part in first[:-1]:
         prefix += f"{part}."

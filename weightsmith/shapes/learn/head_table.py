@@ -1,4 +1,4 @@
-"""Learns the classes of a family that have the head of a task: `python -m weightsmith.shapes.learn.task_heads`.
+"""Learns the classes of a family that have the head of a task: `python -m weightsmith.shapes.learn.head_table`.
 
 A page is of the class that generates (or fills masks). Classifiers and the like share its body, lack its head and have
 one of their own. What each class has and lacks is told by building it beside the page's, without data, with three
