@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.shapes.family.other_names import place
+from weightsmith.shapes.family.publisher import names_class, own_type, stands
+from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
+from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.page.value import freeze, is_number, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
@@ -39,7 +42,6 @@ Basis: TypeAlias = Literal["weights", "weights+config"]
 
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
-_DRAFTS = "num_nextn_predict_layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,34 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
+    if own_type(config) is not None:
+        rows = [row if row.configured is not None else _unread(row) for row in rows]
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
+    rows = [named for row in rows for named in _label_rows(config, page, row)]
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
+
+
+def _unread(row: FieldReport) -> FieldReport:
+    """A setting that a class of somebody's own may not have, and whose default there nobody knows: it is not added."""
+    return replace(row, default=None, derived=None, status="unverifiable", basis=None, candidates=())
+
+
+def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list[FieldReport]:
+    """The number of labels as this config has it: the list of their names, where it has one, which loaders count.
+
+    None for a class that transformers lacks: nobody knows whether it counts its head's rows so.
+    """
+    if row.name != LABELS or config is None:
+        return [row]
+    if config.get("architectures") and not names_class(config["architectures"], page):
+        return []
+    if "id2label" not in config:
+        return [row]
+    if not row.changed or not isinstance(row.derived, int):
+        return [replace(row, name="id2label", configured=config["id2label"], derived=config["id2label"])]
+    right = label_names(config, row.derived)
+    return [replace(row, name=name, configured=config.get(name), derived=right[name]) for name in right]
 
 
 def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:
@@ -99,15 +126,22 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
 
 
 def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
-    """The number of draft layers that are stored beside the model, where the config counts them."""
-    stated = (config or {}).get(_DRAFTS)
-    if not extras.layers or (config is not None and stated is None):
-        return []
-    evidence = TensorEvidence(
-        extras.names[0], None, None, "present: a layer that only predicts further tokens"
-    )
-    status: Status = "missing" if stated is None else "agrees" if stated == extras.layers else "differs"
-    return [FieldReport(_DRAFTS, stated, None, extras.layers, status, "weights", (), (evidence,))]
+    """The number of draft layers that are stored beside the model, where the config counts them; 0 where none are."""
+    stored = stored_layers(config or {}, extras)
+    state = "present: a layer that only predicts further tokens" if stored else "absent: no layer drafts"
+    evidence = TensorEvidence(extras.names[0] if extras.names else "", None, None, state)
+    if config is None:
+        usual = COUNTS[0]
+        return (
+            [FieldReport(usual, None, None, stored, "missing", "weights", (), (evidence,))] if stored else []
+        )
+    rows = []
+    for name, stated in stated_counts(config).items():
+        none = not stored and not stated  # as good as 0, however it is written
+        status: Status = "agrees" if none or stated == stored else "differs"
+        derived = stated if none else stored
+        rows.append(FieldReport(name, stated, None, derived, status, "weights", (), (evidence,)))
+    return rows
 
 
 def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[FieldReport]:
@@ -118,7 +152,7 @@ def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[Fiel
 
 
 def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
-    """model_type and architectures, where the file has them wrong: engines choose their code by these.
+    """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
     A body that was saved alone is of a class of its own, which the page does not name.
     """
@@ -127,11 +161,10 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     rows, page = [], chosen.page
     alone = chosen.spelling is not None and chosen.spelling.stem
     stated_type, stated_classes = config.get("model_type"), config.get("architectures")
-    if stated_type != page.model_type:
+    if stated_type != page.model_type and own_type(config) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    known = isinstance(stated_classes, list) and set(stated_classes) & set(page.architectures)
-    if page.architectures and not known and not (alone and stated_classes):
+    if page.architectures and not stands(stated_classes, page) and not (alone and stated_classes):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
         rows.append(

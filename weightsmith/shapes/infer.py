@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -12,14 +11,18 @@ from weightsmith.errors import UnknownFamily
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
+from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
+from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
+from weightsmith.shapes.family.wrapped_names import unwrapped
 from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, report, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.page.page import load_page, name_key
-from weightsmith.shapes.page.spellings import Spelling, wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 
 # How many settings are named that would tell two families apart.
 _LISTED = 5
-_ADAPTER = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B)\b")
 
 
 # agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors.
@@ -58,6 +60,7 @@ class Inference:
     fields: one row per field.
     config: the whole corrected config.
     nearest: where no family fits, the nearest ones and why they do not.
+    instead: what the checkpoint is, where it is no model.
     learned: the page that was learned for this, None where the catalog's served.
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
@@ -70,6 +73,7 @@ class Inference:
     problems: tuple[Problem, ...]
     config: JsonObject
     nearest: tuple[str, ...] = ()
+    instead: NoModel | None = None
     learned: Page | None = None
     proof: ReferenceProof | None = None
     written: str | None = None
@@ -87,13 +91,11 @@ class Inference:
         """Why nothing could be derived, and the way out; None when a family fits."""
         if self.verdict != "unknown":
             return None
+        if self.instead is not None:
+            return UnknownFamily(self.checkpoint.path, self.instead.problem.message, self.instead.way_out)
         nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
-        adapters = [problem.message for problem in self.problems if problem.code == "adapter"]
-        return UnknownFamily(
-            self.checkpoint.path,
-            f"no family of the catalog explains its tensors{nearest}",
-            adapters[0] if adapters else "name one with --model-type",
-        )
+        fact = f"no family of the catalog explains its tensors{nearest}"
+        return UnknownFamily(self.checkpoint.path, fact, "name one with --model-type")
 
     def document(self) -> dict[str, object]:
         """The JSON of the command line's contract."""
@@ -126,11 +128,13 @@ def infer(
     InvalidPage for an unknown model_type.
     """
     packing = plain_view(checkpoint)
-    extras = set_aside(packing.tensors)
-    table = NameTable.of(extras.tensors.values())
-    prefix = wrapper(table.by_key)
-    if prefix:
-        table = table.read(Spelling(((prefix, ""),)))
+    names = unwrapped(packing.tensors, load_index(), value_heads(packing.tensors))
+    extras = set_aside(names.tensors)
+    instead = no_model(extras, config)
+    if instead is not None:
+        return _no_model(checkpoint, config, instead)
+    values = value_heads(extras.tensors)
+    table = NameTable.under((name, tensor) for name, tensor in extras.tensors.items() if name not in values)
     # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
     groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
     shared = frozenset(name for group in groups for name in group)
@@ -139,13 +143,13 @@ def infer(
     if page is not None or model_type:
         found = read_as(page or load_page(str(model_type)), table, config, shared)
     else:
-        found = recognise(table, config, shared, claimed)
+        found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
     rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
-    problems = list(quantization_problems(config, packing))
-    if prefix:
-        problems.append(_wrapped(prefix))
+    problems = [*quantization_problems(config, packing), *names.problems]
+    if values:
+        problems.append(value_head_problem(values, extras.tensors))
     return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
 
 
@@ -173,7 +177,9 @@ def _conclude(
         chosen.missing,
     )
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated), *problems]
-    if alternatives and claimed != page.model_type:
+    if own := own_class_problem(config, page):
+        found.append(own)
+    elif alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
 
@@ -181,13 +187,6 @@ def _conclude(
 def _words(stated: Json) -> tuple[str, ...]:
     """The strings of a list in a config; none where something else stands in its place."""
     return tuple(item for item in stated if isinstance(item, str)) if isinstance(stated, list) else ()
-
-
-def _wrapped(prefix: str) -> Problem:
-    return Problem(
-        "wrapper-prefix",
-        f"every name begins with {prefix!r}, as training wraps a model; loaders know none of them so",
-    )
 
 
 def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
@@ -220,10 +219,8 @@ def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[F
     """No family explains the tensors: which come nearest, and what contradicts each."""
     ranked = list(fits)
     problems = list(checkpoint.problems)
-    if any(_ADAPTER.search(name) for name in checkpoint.tensors):
-        problems.append(
-            Problem("adapter", "LoRA matrices of an adapter, no model: merge them into its base first")
-        )
+    if own := own_class_problem(config, None):
+        problems.append(own)
     nearest = tuple(f"{f.page.model_type}: {_objection(f)}" for f in ranked)
     unmatched = ranked[0].unmatched if ranked else tuple(checkpoint.tensors)
     missing = ranked[0].missing if ranked else ()
@@ -231,6 +228,14 @@ def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[F
         None, _words((config or {}).get("architectures")), "tensors", (), unmatched, missing
     )
     return Inference(checkpoint, architecture, "unknown", (), tuple(problems), dict(config or {}), nearest)
+
+
+def _no_model(checkpoint: Checkpoint, config: JsonObject | None, instead: NoModel) -> Inference:
+    """Nothing that a config could describe: it is named, and no family is asked."""
+    names = _words((config or {}).get("architectures"))
+    architecture = Architecture(None, names, "tensors", (), tuple(checkpoint.tensors), ())
+    problems = (*checkpoint.problems, instead.problem)
+    return Inference(checkpoint, architecture, "unknown", (), problems, dict(config or {}), instead=instead)
 
 
 def _objection(candidate: Fit) -> str:

@@ -52,7 +52,17 @@ class FamilyIndex:
 
     def knows(self, names: Collection[str]) -> bool:
         """Whether most of the names are of some family."""
-        return 2 * sum(name in self.always or name in self.maybe for name in names) > len(names)
+        return 2 * self.known(names) > len(names)
+
+    def known(self, names: Collection[str]) -> int:
+        """How many of the names are of some family."""
+        return sum(name in self.always or name in self.maybe for name in names)
+
+    def known_in_any_spelling(self, names: Collection[str]) -> int:
+        """How many of the names are of some family under the spelling that knows most of them."""
+        applied = (spelling for spelling in self.spellings if spelling.applies(names))
+        respelled = ({spelling.read(name) for name in names} for spelling in applied)
+        return max([self.known(names), *map(self.known, respelled)])
 
 
 def candidates(names: Iterable[str], index: FamilyIndex, stem: str = "") -> dict[str, tuple[int, int]]:

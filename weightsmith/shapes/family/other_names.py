@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.family.task_heads import with_label_count
 from weightsmith.shapes.given.config import assign, lookup
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def canonical(config: JsonObject | None, page: Page) -> JsonObject | None:
     """The config as its class reads it: every setting under the page's name."""
+    config = with_label_count(config, page)
     moved = _moved(config, page)
     if config is None or not moved:
         return config

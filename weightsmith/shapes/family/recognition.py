@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
 from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.task_heads import task_heads
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.solve.fit import Fit, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.family.candidates import FamilyIndex
+    from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.page.page import Page
 
@@ -38,17 +40,63 @@ class Recognition:
     nearest: tuple[Fit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A family that could explain the names. against: as `candidates.candidates` counts it. head: another task's."""
+
+    model_type: str
+    against: tuple[int, int]
+    head: TaskHead | None = None
+
+    @property
+    def page(self) -> Page:
+        page = load_page(self.model_type)
+        return page if self.head is None else self.head.on(page)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it may explain all of the names."""
+        return not self.against[0]
+
+
 def recognise(
-    table: NameTable, config: JsonObject | None, shared: frozenset[str], claimed: str | None
+    table: NameTable,
+    config: JsonObject | None,
+    shared: frozenset[str],
+    claimed: str | None,
+    extra_heads: Iterable[TaskHead] = (),
 ) -> Recognition:
-    """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
+    """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot.
+
+    extra_heads: of which the table says nothing and that may be there beside those of the table of heads.
+    """
     index = load_index()
     found = _candidates(table, index, claimed)
-    # A richer family whose usual parts are all absent is not meant: only what it shares with the others is there.
-    least = min((unusual for misses, unusual in found.values() if not misses), default=0)
-    whole = [t for t, (misses, unusual) in found.items() if not misses and unusual == least]
+    found |= _headed(table, index, config, found, (*extra_heads, *task_heads()))
     known = claimed if claimed in catalog_types() else None
-    groups = grouped_by_equations([known, *(t for t in whole if t != known)] if known else whole, index)
+    exact, members = _exact(found, known, table, config, shared)
+    if exact:
+        chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
+        usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
+        equal = {member for name in usual for member in members[name]}
+        return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
+    return _nearest(claimed, found, table, config, shared)
+
+
+def _exact(
+    found: Mapping[str, _Candidate],
+    known: str | None,
+    table: NameTable,
+    config: JsonObject | None,
+    shared: frozenset[str],
+) -> tuple[dict[str, Fit], dict[str, tuple[str, ...]]]:
+    """(type → its fit, for each that explains every tensor; the types that have the same equations as each)."""
+    # A richer family whose usual parts are all absent is not meant: only what it shares with the others is there.
+    least = min((one.against[1] for one in found.values() if one.whole), default=0)
+    whole = [t for t, one in found.items() if one.whole and one.against[1] == least]
+    groups = grouped_by_equations(
+        [known, *(t for t in whole if t != known)] if known else whole, load_index()
+    )
     exact: dict[str, Fit] = {}
     members: dict[str, tuple[str, ...]] = {}
     budget = MAX_FITTED
@@ -57,51 +105,77 @@ def recognise(
         if budget < 0 and exact:
             break
         budget -= table.size
-        explained = _best(load_page(name), table, config, shared, exactly=True)
+        explained = _best(_page(name, found), table, config, shared, exactly=True)
         if explained is not None:
             exact[name], members[name] = explained, (first, *same)
     if known in whole and known not in exact:
         # Its names fit and its shapes do not. A page that has no equation for some of these tensors takes them in
         # any shape, and so is no witness against it.
         exact = {name: f for name, f in exact.items() if not f.page.unexpressed.keys() & table.by_key.keys()}
-    if exact:
-        chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
-        usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
-        equal = {member for name in usual for member in members[name]}
-        return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
-    return _nearest(known, [t for t in found if t != known][:NEAREST], table, config, shared)
+    return exact, members
 
 
-def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> dict[str, tuple[int, int]]:
+def _page(model_type: str, found: Mapping[str, _Candidate]) -> Page:
+    return found[model_type].page if model_type in found else load_page(model_type)
+
+
+def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> dict[str, _Candidate]:
     """As `candidates.candidates`; under other spellings, too, where the names as they are fit no family, or another."""
     found = candidates(table.by_key, index)
     known = claimed if claimed in catalog_types() else None
     whole = {name for name, (misses, _) in found.items() if not misses}
-    if known in whole or (whole and known is None):
-        return found
-    for spelling in index.spellings:
-        if spelling.applies(table.by_key):
-            names = {spelling.read(key) for key in table.by_key}
-            if index.knows(names):
-                for name, against in candidates(names, index, spelling.stem).items():
-                    found[name] = min(found.get(name, against), against)
-    return {name: found[name] for name in sorted(found, key=lambda t: (found[t], rank(t)))}
+    if not (known in whole or (whole and known is None)):
+        for spelling in index.spellings:
+            if spelling.applies(table.by_key):
+                names = {spelling.read(key) for key in table.by_key}
+                if index.knows(names):
+                    for name, against in candidates(names, index, spelling.stem).items():
+                        found[name] = min(found.get(name, against), against)
+    return {t: _Candidate(t, found[t]) for t in sorted(found, key=lambda t: (found[t], rank(t)))}
+
+
+def _headed(
+    table: NameTable,
+    index: FamilyIndex,
+    config: JsonObject | None,
+    found: Mapping[str, _Candidate],
+    heads: Iterable[TaskHead],
+) -> dict[str, _Candidate]:
+    """Families that explain more of the names with the head of another task; the head that the config names first."""
+    stated = (config or {}).get("architectures")
+    classes = stated if isinstance(stated, list) else []
+    better: dict[str, _Candidate] = {}
+    for head in heads:
+        names = head.names(table.by_key)
+        for model_type, against in (candidates(names, index) if names else {}).items():
+            least = better.get(model_type) or found.get(model_type)
+            meant = not head.classes or head.classes.get(model_type) in classes
+            less = least is None or against < least.against
+            if head.takes(model_type) and (less or (meant and against == (least and least.against))):
+                better[model_type] = _Candidate(model_type, against, head)
+    return better
 
 
 def _nearest(
-    known: str | None,
-    others: Iterable[str],
+    claimed: str | None,
+    found: Mapping[str, _Candidate],
     table: NameTable,
     config: JsonObject | None,
     shared: frozenset[str],
 ) -> Recognition:
-    """No family explains everything: the claimed one if it is plausible, else the nearest that is."""
-    names = [known, *others] if known else list(others)
-    fits = [f for name in names if (f := _best(load_page(name), table, config, shared, exactly=False))]
-    ranked = tuple(sorted(fits, key=_preference))
-    own = next((f for f in ranked if f.page.model_type == known), None)
-    chosen = own if own is not None and own.plausible else next(iter(ranked), None)
-    if chosen is None or not chosen.plausible:
+    """No family explains everything: the claimed one if it is plausible. A guess must not replace a claim.
+
+    claimed: what the config says, whether the catalog knows it or not. Where nothing is claimed, the nearest family is
+    taken that has every tensor that is there.
+    """
+    known = claimed if claimed in catalog_types() else None
+    others = [t for t in found if t != known][:NEAREST]
+    names = [known, *others] if known else others
+    fits = [f for name in names if (f := _best(_page(name, found), table, config, shared, exactly=False))]
+    ranked = tuple(sorted(fits, key=lambda f: (f.page.model_type != known, _preference(f))))
+    chosen = next(iter(ranked), None)
+    stands = chosen is not None and chosen.page.model_type == known
+    if chosen is None or not chosen.plausible or not (stands or (claimed is None and not chosen.unmatched)):
         return Recognition(None, (), ranked)
     equal = (f.page.model_type for f in ranked if f.distance[0] == chosen.distance[0] and f is not chosen)
     return Recognition(chosen, tuple(sorted(equal)), ranked)

@@ -16,18 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.json_value import Json, JsonObject
 
 _MARK = re.compile(r"(.*\blayers\.)([0-9]+)\.(?:eh_proj|enorm|hnorm|shared_head)\b")
 _BUFFER = re.compile(
     r"(?:^|\.)(?:rotary_emb\.inv_freq|attn\.causal_mask|embeddings\.position_ids"
     r"|(?:attn|attention|attn\.attention)\.(?:bias|masked_bias))$"
 )
-_PREFIX = re.compile(r"(?:model\.)?mtp(?:_layers|_block|_predictors)?\.")
+_PREFIX = re.compile(r"(?:(?:language_)?model\.)*mtp(?:_[a-z_]+)?\.(?:layers\.)?([0-9]+\.)?")
+# Where configs count them: the last word of the setting, which may stand in the text part of a larger config.
+COUNTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
+# One draft layer of a hybrid model is stored as several: one for each letter of this.
+_PATTERN = "mtp_hybrid_override_pattern"
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """tensors: the table without them. names: what was set aside. layers: how many draft layers there are."""
+    """tensors: the table without them. names: what was set aside. layers: how many draft layers there are.
+
+    Buffers are not among the names.
+    """
 
     tensors: Mapping[str, Tensor]
     names: tuple[str, ...]
@@ -42,9 +50,25 @@ def is_buffer(name: str) -> bool:
 def set_aside(tensors: Mapping[str, Tensor]) -> Extras:
     """Separates draft layers from the model; a table without any comes back as it is."""
     marked = {found[1] + found[2] + "." for name in tensors if (found := _MARK.match(name))}
-    if not marked and not any(_PREFIX.match(name) for name in tensors):
+    under = {found[1] for name in tensors if (found := _PREFIX.match(name))}
+    if not marked and not under:
         return Extras(tensors, (), 0)
     stems = tuple(marked)
     aside = tuple(n for n in tensors if _PREFIX.match(n) or (stems and n.startswith(stems)))
     gone = set(aside)
-    return Extras({n: t for n, t in tensors.items() if n not in gone}, aside, len(marked))
+    # What stands under the prefix without an index joins the layers, or is the one layer that there is.
+    layers = len(marked) + (len(under - {None}) or bool(under))
+    return Extras({n: t for n, t in tensors.items() if n not in gone}, aside, layers)
+
+
+def stated_counts(config: JsonObject) -> dict[str, Json]:
+    """Dotted setting → what the config states, for each setting that counts draft layers."""
+    places = {"": config, **{f"{name}.": part for name, part in config.items() if isinstance(part, dict)}}
+    return {place + name: part[name] for place, part in places.items() for name in COUNTS if name in part}
+
+
+def stored_layers(config: JsonObject, extras: Extras) -> int:
+    """How many draft layers are stored, as this config counts them."""
+    pattern = config.get(_PATTERN)
+    each = len(pattern) if isinstance(pattern, str) and pattern else 1
+    return -(-extras.layers // each)

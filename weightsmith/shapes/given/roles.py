@@ -27,11 +27,17 @@ class NameTable:
 
     @staticmethod
     def of(tensors: Iterable[Tensor]) -> NameTable:
+        """The tensors under the names that they are stored under."""
+        return NameTable.under((tensor.name, tensor) for tensor in tensors)
+
+    @staticmethod
+    def under(named: Iterable[tuple[str, Tensor]]) -> NameTable:
+        """The tensors under other names than those on disk."""
         keys: dict[str, dict[tuple[str, ...], Tensor]] = {}
         count = 0
-        for tensor in tensors:
-            numbers = tuple(DIGITS.findall(tensor.name))
-            key = DIGITS.sub("#", tensor.name) if numbers else tensor.name
+        for name, tensor in named:
+            numbers = tuple(DIGITS.findall(name))
+            key = DIGITS.sub("#", name) if numbers else name
             keys.setdefault(key, {})[numbers] = tensor
             count += 1
         return NameTable(keys, count)

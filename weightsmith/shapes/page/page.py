@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 CATALOG = Path(__file__).parent.parent / "catalog"
+# Model type → part of a name in memory → what its page has there (made by weightsmith.shapes.learn.memory_names).
+MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
 _SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
 _COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
 # An index in a tensor's name is written in ASCII digits. Python's \d, which takes those of every script, would read an
@@ -190,10 +192,29 @@ def load_page(model_type: str) -> Page:
     """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
     path = CATALOG / f"{model_type}.json"
     try:
-        return parse_page(json.loads(path.read_text(encoding="utf-8")))
+        page = parse_page(json.loads(path.read_text(encoding="utf-8")))
+        return replace(page, spellings=(*page.spellings, *_in_memory(page)))
     except FileNotFoundError as error:
         known = ", ".join(catalog_types())
         raise InvalidPage(model_type, "is not a family of the catalog", f"known ones: {known}") from error
+
+
+def _in_memory(page: Page) -> tuple[Spelling, ...]:
+    """The names that transformers has in memory, where it saves others; some tools save those.
+
+    Versions before have a tower under the prefix that it was published under, in memory, too.
+    """
+    rewrites = _memory_names().get(page.model_type)
+    if not rewrites:
+        return ()
+    memory = Spelling.of(rewrites)
+    older = (s for s in page.spellings if not s.stem)
+    return (memory, *(Spelling((*memory.rewrites, *s.rewrites)) for s in older))
+
+
+@cache
+def _memory_names() -> dict[str, dict[str, str]]:
+    return cast("dict[str, dict[str, str]]", json.loads(MEMORY_NAMES.read_text(encoding="utf-8")))
 
 
 @cache

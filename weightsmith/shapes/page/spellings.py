@@ -41,32 +41,17 @@ class Spelling:
 
     def write(self, name: str) -> str:
         """The name on disk for one of the page's: what `read` undoes."""
-        return Spelling(tuple((ours, disk) for disk, ours in self.rewrites)).read(name)
+        return Spelling(tuple((ours, disk) for disk, ours in reversed(self.rewrites))).read(name)
 
     def applies(self, names: Collection[str]) -> bool:
-        """Whether the names look so: each part is there, and a body's stem is nowhere."""
-        return all(any(_has(name, disk) for name in names) for disk, _ in self.rewrites) and not (
+        """Whether the names look so: some part is there (a tied head may not be), and a body's stem is nowhere."""
+        return any(_has(name, disk) for disk, _ in self.rewrites for name in names) and not (
             self.stem and any(name.startswith(self.stem) for name in names)
         )
 
 
 def _has(name: str, part: str) -> bool:
     return name.endswith(part) if part.startswith(".") else name.startswith(part)
-
-
-# What training puts around a model, and saving it as it stands puts before every name: data parallelism, compiling.
-_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
-
-
-def wrapper(names: Collection[str]) -> str:
-    """What training wrappers put before every name; empty where there is nothing that all names share."""
-    prefix = ""
-    while names:
-        found = next((w for w in _WRAPPERS if all(name.startswith(prefix + w) for name in names)), None)
-        if found is None:
-            break
-        prefix += found
-    return prefix
 
 
 def best(spellings: Iterable[Spelling], names: Collection[str], known: Set[str]) -> Spelling | None:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.equations import Fact
     from weightsmith.shapes.solve.solver import Component
 
+# Fewer tensors of its own than this for each that is not: the checkpoint is not of this family.
+OWN_FOR_EACH_EXTRA = 10
+
 __all__ = ["Fit", "Misfit", "Solution", "TensorEvidence", "fit"]
 
 
@@ -66,8 +69,11 @@ class Fit:
 
     @property
     def plausible(self) -> bool:
-        """Not perfect, but surely this family: holes and extras, no wrong shape, no role that is missing whole."""
-        extras = len(self.unmatched) <= self.matched
+        """Not perfect, but surely this family: holes and extras, no wrong shape, no role that is missing whole.
+
+        Names that are not the family's may be fewer than its own: a tenth as many as there are of these.
+        """
+        extras = OWN_FOR_EACH_EXTRA * len(self.unmatched) <= self.matched
         return extras and not self.misfits and not self.absent_roles
 
     @property
@@ -141,7 +147,7 @@ def _checked_forwards(
     """What the solution predicts, compared with what is there."""
     proof = prove(matching, solution.values)
     missing = set(proof.missing)
-    absent = (r.pattern for r in matching.roles if r.pattern.slots and not r.tensors)
+    absent = [r.pattern for r in matching.roles if r.pattern.slots and not r.tensors]
     empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]
     defaults = Stated(None, page).completed()
     left = tuple(name for name in proof.unmatched if not _expected_leftover(name, page))
@@ -151,7 +157,9 @@ def _checked_forwards(
         spelling=spelling,
         solution=solution,
         evidence=_evidence(facts, matching.roles, page),
-        absent_roles=tuple(p.text for p in absent if p.name((0,) * len(p.slots)) in missing),
+        absent_roles=tuple(
+            p.text for p in absent if p.name((0,) * len(p.slots)) in missing or _layerless(p, solution.values)
+        ),
         missing=tuple(map(spelling.write, proof.missing)) if spelling else proof.missing,
         unmatched=left,
         misfits=proof.misfits,
@@ -159,6 +167,12 @@ def _checked_forwards(
         empty_roles=len(empty),
         unusual=sum(by_default(pattern, defaults) for pattern in empty),
     )
+
+
+def _layerless(pattern: TensorPattern, values: Mapping[str, Value]) -> bool:
+    """Whether a part that every layer of the family has would be absent only because there are no layers at all."""
+    always = pattern.required and any(variant.condition is None for variant in pattern.variants)
+    return always and len(pattern.slots) == 1 and slot_size(pattern, 0, values) == 0
 
 
 def by_default(pattern: TensorPattern, defaults: Mapping[str, Value]) -> bool:

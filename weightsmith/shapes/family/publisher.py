@@ -1,0 +1,76 @@
+"""What a config calls its model: when the publisher's `model_type` and class name stand, and whose code they mean.
+
+A name is replaced only where the tensors rule it out. They can do so only with names that the catalog knows: a class
+of somebody's own, or an engine's word for a class that transformers spells otherwise, stands.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint import Problem
+from weightsmith.shapes.family.task_heads import task_heads
+from weightsmith.shapes.page.page import CATALOG, catalog_types
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.page.page import Page
+
+
+def own_type(config: JsonObject | None) -> str | None:
+    """The config's `model_type` where no page of the catalog has it; None where one does, or none is stated."""
+    stated = (config or {}).get("model_type")
+    return stated if isinstance(stated, str) and stated and stated not in catalog_types() else None
+
+
+def stands(stated_classes: Json, page: Page) -> bool:
+    """Whether the `architectures` of a config may be those of a model that `page` explains.
+
+    One of them is the page's, in whatever case it is written (vLLM registers `PhiMoEForCausalLM`, transformers has
+    `PhimoeForCausalLM`), or none of them is the class of another family or of this one with another task's head.
+    """
+    if not isinstance(stated_classes, list) or not stated_classes:
+        return False
+    if names_class(stated_classes, page):
+        return True
+    other_heads = {
+        head.classes[page.model_type].lower() for head in task_heads() if page.model_type in head.classes
+    }
+    return not _lowered(stated_classes) & (_known_classes() | other_heads)
+
+
+def names_class(stated_classes: Json, page: Page) -> bool:
+    """Whether one of the stated classes is the page's, in whatever case."""
+    return bool(_lowered(stated_classes) & _lowered(list(page.architectures)))
+
+
+def _lowered(names: Json) -> set[str]:
+    return {name.lower() for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+@cache
+def _known_classes() -> frozenset[str]:
+    """Every class of the catalog, in lower case. The pages are not parsed for it."""
+    texts = ((CATALOG / f"{model_type}.json").read_text(encoding="utf-8") for model_type in catalog_types())
+    return frozenset(name.lower() for text in texts for name in json.loads(text).get("architectures", ()))
+
+
+def own_code(config: JsonObject | None) -> str:
+    """The config's `auto_map` in words, its model class first; empty where it names no code of its own."""
+    stated = (config or {}).get("auto_map")
+    if not isinstance(stated, dict):
+        return ""
+    entries = sorted(stated.items(), key=lambda entry: (entry[0] == "AutoConfig", str(entry[0])))
+    return next((value for _, value in entries if isinstance(value, str)), "")
+
+
+def own_class_problem(config: JsonObject | None, page: Page | None) -> Problem | None:
+    """Says that the model is of a class that the catalog has no page for. page: the family that explains it, if any."""
+    name, code = own_type(config), own_code(config)
+    if name is None:
+        return None
+    where = f", and its code travels with it (auto_map: {code})" if code else ""
+    alike = f"; its tensors are named and shaped as those of {page.model_type}" if page else ""
+    return Problem("own-class", f"the catalog has no page for model_type {name!r}{where}{alike}")

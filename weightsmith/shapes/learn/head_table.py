@@ -1,0 +1,128 @@
+"""Learns the classes of a family that have the head of a task: `python -m weightsmith.shapes.learn.head_table`.
+
+A page is of the class that generates (or fills masks). Classifiers and the like share its body, lack its head and have
+one of their own. What each class has and lacks is told by building it beside the page's, without data, with three
+labels and with five; families whose classes do the same stand together.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from weightsmith.process.durable import replace_file
+from weightsmith.shapes.family.task_heads import TABLE
+from weightsmith.shapes.page.page import catalog_types, load_page, name_key
+from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.page.page import Page
+
+TASKS = {
+    "sequence classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "token classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "question answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+}
+_LABELS = (3, 5)
+# Of a body that is no smaller than this in common with the page, the class is of another model.
+_ALIKE = 0.7
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
+
+
+def learned(model_type: str) -> Iterator[JsonObject]:
+    """One row for each class with a task's head: its rewrites, head and what it lacks of the page's tensors."""
+    from transformers.models.auto import modeling_auto
+
+    page = load_page(model_type)
+    for task, mapping in TASKS.items():
+        name = getattr(modeling_auto, mapping).get(model_type)
+        if isinstance(name, str) and name not in page.architectures:
+            try:
+                found = _head(page, name)
+            except (Rejected, AttributeError) as error:
+                print(f"{model_type}: {name}: {error}", file=sys.stderr)
+                continue
+            if found is not None:
+                yield {"type": model_type, "class": name, "task": task, **found}
+
+
+def _head(page: Page, name: str) -> JsonObject | None:
+    """What `name` has and lacks beside the page's class; None where their bodies are not the same."""
+    body = build(page.architectures[0], make_config(page.model_type, dict(page.base)))
+    own, more = (
+        build(name, make_config(page.model_type, {**page.base, "num_labels": count})).shapes
+        for count in _LABELS
+    )
+    rewrites = {}
+    before, after = (f"{model_class(n).base_model_prefix}." for n in (name, page.architectures[0]))
+    if before != after and any(tensor.startswith(before) for tensor in own):
+        rewrites = {before: after}
+        own, more = ({_read(n, before, after): s for n, s in shapes.items()} for shapes in (own, more))
+    common = own.keys() & body.shapes.keys()
+    if len(common) < _ALIKE * len(body.shapes) or any(own[n] != body.shapes[n] for n in common):
+        return None
+    stored = {*body.shapes, *body.copies}
+    head = {n: _equation(own[n], more[n], page) for n in own if n not in stored}
+    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
+    lacks = sorted({name_key(n) for n in stored - own.keys()} & known)
+    kept = {name_key(n) for n in common}
+    if not head or kept & set(lacks) or any(name_key(n) != n and name_key(n) in kept for n in head):
+        return None
+    return {"rewrites": rewrites, "head": head, "lacks": lacks}
+
+
+def _read(name: str, before: str, after: str) -> str:
+    return after + name.removeprefix(before) if name.startswith(before) else name
+
+
+def _equation(shape: tuple[int, ...], more: tuple[int, ...], page: Page) -> str:
+    """The axes in words of the page: the number of labels, a width of the body, or a number."""
+    config = make_config(page.model_type, dict(page.base))
+    widths = _widths(page, config)
+    axes = []
+    for size, other in zip(shape, more, strict=True):
+        if other != size:
+            axes.append("num_labels" if (size, other) == _LABELS else f"{size // _LABELS[0]} * num_labels")
+        else:
+            axes.append(widths.get(size, str(size)))
+    return ", ".join(axes)
+
+
+def _widths(page: Page, config: object) -> dict[int, str]:
+    """Size → the field of the page that has it in this config, the usual width first."""
+    found: dict[int, str] = {}
+    fields = sorted(page.fields, key=lambda f: f.rpartition(".")[2] not in _WIDTHS)
+    for field in fields:
+        value = config
+        for part in field.split("."):
+            value = getattr(value, part, None)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 2:
+            found.setdefault(value, field)
+    return found
+
+
+def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
+    """Rows that have and lack the same, together: their classes by model type."""
+    groups: dict[str, tuple[JsonObject, dict[str, object]]] = {}
+    for row in rows:
+        same = {key: row[key] for key in ("task", "rewrites", "head", "lacks")}
+        groups.setdefault(json.dumps(same), (same, {}))[1][str(row["type"])] = row["class"]
+    return [{**same, "classes": classes} for same, classes in groups.values()]  # type: ignore[dict-item]
+
+
+def main() -> None:
+    """Writes the table anew."""
+    prepare()
+    rows = [row for model_type in catalog_types() for row in learned(model_type)]
+    groups = grouped(iter(rows))
+    text = "[\n" + ",\n".join(json.dumps(group) for group in groups) + "\n]\n"
+    replace_file(TABLE, text.encode())
+    print(f"{len(rows)} classes in {len(groups)} groups")
+
+
+if __name__ == "__main__":
+    main()
