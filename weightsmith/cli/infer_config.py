@@ -67,7 +67,7 @@ def command(
         output=output,
     )
     if as_json:
-        terminal.show_json(found.document())
+        terminal.show_json(found.document(), of_config=("config", "fields"))
     else:
         _show(found)
     _say_outcome(found, asked_to_write=write or output is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.json_value import is_finite
 from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.page.value import freeze, is_number, thaw
@@ -94,7 +95,7 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
     return [
         (row.name, row.derived)
         for row in rows
-        if row.changed or (parents[row.name] in made and row.derived is not None)
+        if row.changed or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
     ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint import Problem, shared_groups
 from weightsmith.errors import UnknownFamily
+from weightsmith.json_value import is_finite
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
@@ -205,7 +206,8 @@ def _corrected(
     if config is None:
         fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
         for field in fields:
-            if field.derived is not None:
+            # Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
+            if field.derived is not None and is_finite(field.derived):
                 assign(fresh, field.name, field.derived)
         name = main_dtype(checkpoint)
         return fresh if name is None else {**fresh, "torch_dtype": name}

@@ -45,7 +45,7 @@ def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile
     if named is None and not path.exists():
         return None
     data = read_json_object(path)
-    return ConfigFile(path, data, path.read_text(encoding="utf-8-sig"))
+    return ConfigFile(path, data, path.read_text(encoding="utf-8"))
 
 
 def write_config(

@@ -35,16 +35,17 @@ def crosscheck(
     problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, chosen)]
     problems += _lists(chosen, stated)
     problems += _dtype(checkpoint, config)
-    generation = optional_json(checkpoint.root / "generation_config.json")
-    problems += lint(
-        config, generation, checkpoint.root, chosen.solution.values, frozenset(stated.page.lists)
-    )
-    problems += end_token(config or {}, generation, checkpoint.root)
+    root = checkpoint.root
+    generation, unread = optional_json(root / "generation_config.json")
+    tokenizer, unread_too = optional_json(root / "tokenizer_config.json")
+    problems += [*unread, *unread_too]
+    problems += lint(config, generation, root, chosen.solution.values, frozenset(stated.page.lists))
+    problems += end_token(config or {}, generation, tokenizer, root / "tokenizer.json")
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
         problems += _special_ids("config.json", config or {}, vocabulary)
         problems += _special_ids("generation_config.json", generation, vocabulary)
-        problems += _tokenizer(checkpoint.root / "tokenizer.json", vocabulary)
+        problems += _tokenizer(root / "tokenizer.json", vocabulary)
     return problems
 
 

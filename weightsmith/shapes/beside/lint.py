@@ -82,7 +82,8 @@ def _rope_lists(
             head = hidden // heads
         if not isinstance(head, int):
             continue
-        pairs = int(head * (share if isinstance(share, int | float) else 1)) // 2
+        part = share if isinstance(share, int | float) and 0 < share <= 1 else 1
+        pairs = int(head * part) // 2
         for owner in ("rope_scaling", "rope_parameters"):
             for name in (f"{prefix}{owner}.{factor}" for factor in _FACTORS):
                 stated = lookup(config, name)[1]
