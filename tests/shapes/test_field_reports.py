@@ -81,7 +81,7 @@ def test_bitcpm4_config_is_contradicted_in_four_rows_and_confirmed_in_three(bitc
     assert table["intermediate_size"] == (10240, 6144, "differs", "weights")
     assert table["vocab_size"] == (73448, 73448, "agrees", "weights")
     assert {name: inference.config[name] for name in BITCPM} == BITCPM
-    assert inference.checkpoint["bytes"] > 3e9
+    assert inference.checkpoint.nbytes > 3e9
     by_name = {f.name: f for f in inference.fields}
     heads = by_name["num_attention_heads"].evidence[0]
     assert (heads.axis, heads.size) == (0, 2048)

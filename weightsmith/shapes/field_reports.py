@@ -31,8 +31,11 @@ _NOT_FIELDS = frozenset(
         "torch_dtype",
         "dtype",
         "quantization_config",
+        "compression_config",
     }
 )
+# Sections that say how the weights are packed: transformers takes the key alone, even with null, for packed weights.
+_SECTIONS = frozenset({"quantization_config", "compression_config"})
 # What the weights say of a field's value: docs/contract.md defines each.
 Status: TypeAlias = Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
 # What the status rests on; None where nothing decides.
@@ -83,7 +86,7 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
 
 
 def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:
-    """(dotted name, new value) for everything that the corrected config has otherwise than the file.
+    """(dotted name, new value) for everything that the corrected config has otherwise than the file, see `removed` too.
 
     An object that the file lacks, or has empty, is written whole: half of it would replace the class's own.
     """
@@ -92,11 +95,18 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
     made = {p for row in rows if (p := parents[row.name]) and not lookup(config, p)[1] and row.changed}
     if any(row.changed for row in rows):  # a config that agrees is left as it is
         made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
+    gone = removed(rows)
     return [
         (row.name, row.derived)
         for row in rows
-        if row.changed or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
+        if (row.changed and row.name not in gone)
+        or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
     ]
+
+
+def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
+    """Top-level keys that the corrected config must not have: of a whole section, null is not the same as absence."""
+    return tuple(row.name for row in rows if row.name in _SECTIONS and row.changed and row.derived is None)
 
 
 def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:

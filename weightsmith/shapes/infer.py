@@ -12,10 +12,11 @@ from weightsmith.errors import UnknownFamily
 from weightsmith.json_value import is_finite
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
+from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
-from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, report, with_rows
+from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, removed, report, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
@@ -23,7 +24,7 @@ from weightsmith.shapes.page.page import load_page, name_key
 from weightsmith.shapes.page.spellings import Spelling, wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.json_value import Json, JsonObject
@@ -78,6 +79,11 @@ class Inference:
     @property
     def changes(self) -> tuple[FieldReport, ...]:
         return tuple(field for field in self.fields if field.changed)
+
+    @property
+    def stopping(self) -> tuple[Problem, ...]:
+        """What a loader of the corrected config does not get through: such a config is not written."""
+        return tuple(problem for problem in self.problems if problem.stops_loader)
 
     @property
     def refuted(self) -> bool:
@@ -143,8 +149,10 @@ def infer(
         found = recognise(table, config, shared, claimed)
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
-    rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
-    problems = list(quantization_problems(config, packing))
+    whole = found.chosen.explains
+    rows = [*quantization_rows(config, packing, whole=whole), *draft_rows(config, extras)]
+    problems = [*quantization_problems(config, packing)]
+    problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
     if prefix:
         problems.append(_wrapped(prefix))
     return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
@@ -162,9 +170,14 @@ def _conclude(
     page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
     fields = with_rows(report(config, chosen, stated), rows)
     corrected = _corrected(config, page, fields, checkpoint)
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
+    if alternatives and claimed != page.model_type:
+        found.append(_undecided(page.model_type, alternatives))
     verdict: Verdict = "derived"
     if config is not None:
-        verdict = "differs" if chosen.missing or any(field.changed for field in fields) else "agrees"
+        changed = any(field.changed for field in fields)
+        stopped = any(problem.stops_loader for problem in found)
+        verdict = "differs" if changed or stopped else "agrees"
     architecture = Architecture(
         page.model_type,
         _words(corrected["architectures"]),
@@ -173,9 +186,6 @@ def _conclude(
         chosen.unmatched,
         chosen.missing,
     )
-    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated), *problems]
-    if alternatives and claimed != page.model_type:
-        found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
 
 
@@ -200,7 +210,7 @@ def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
 
 
 def _corrected(
-    config: JsonObject | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
+    config: JsonObject | None, page: Page, fields: Sequence[FieldReport], checkpoint: Checkpoint
 ) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     if config is None:
@@ -214,6 +224,8 @@ def _corrected(
     corrected = copy.deepcopy(dict(config))
     for name, value in edits(config, fields):
         assign(corrected, name, value)
+    for name in removed(fields):
+        corrected.pop(name, None)
     corrected.setdefault("architectures", list(page.architectures))
     return corrected
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.json_files import optional_json
-from weightsmith.shapes.beside.lint import lint
+from weightsmith.shapes.beside.lint import ROPE_FACTORS, lint
 from weightsmith.shapes.beside.ties import same_values
 from weightsmith.shapes.beside.tokenizer_file import largest_token_id
+from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.solve.fit import Fit
 
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "decoder_start_token_id")
@@ -30,10 +31,14 @@ def crosscheck(
     config: JsonObject | None,
     chosen: Fit,
     stated: Stated,
+    corrected: JsonObject,
 ) -> list[Problem]:
-    """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder."""
+    """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder.
+
+    config: the file as it is. stated: the same as its class reads it. corrected: what would be written.
+    """
     problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, chosen)]
-    problems += _lists(chosen, stated)
+    problems += _lists(chosen, stated, corrected)
     problems += _dtype(checkpoint, config)
     root = checkpoint.root
     generation, unread = optional_json(root / "generation_config.json")
@@ -59,7 +64,9 @@ def _vocabulary(chosen: Fit) -> int | None:
 def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
     if chosen.missing:
         yield Problem(
-            "missing-tensors", f"{_some(chosen.missing)}: the config demands them, the files lack them"
+            "missing-tensors",
+            f"{_some(chosen.missing)}: the config demands them, the files lack them",
+            stops_loader=True,
         )
     if chosen.unmatched:
         family = chosen.page.model_type
@@ -101,10 +108,15 @@ def _tied_head(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
             yield Problem("tied-head", message + "loaders disagree about which one counts")
 
 
-def _lists(chosen: Fit, stated: Stated) -> Iterator[Problem]:
-    for name, actual, expected in stated.list_lengths(chosen.solution.values):
-        if actual != expected:
-            yield Problem("list-length", f"{name} has {actual} entries where the weights demand {expected}")
+def _lists(chosen: Fit, stated: Stated, corrected: JsonObject) -> Iterator[Problem]:
+    """Lists of another length than the weights demand; a loader stops where the corrected config still has them so."""
+    values = chosen.solution.values
+    after = Stated(canonical(corrected, stated.page), stated.page)
+    left = {name for name, actual, expected in after.list_lengths(values) if actual != expected}
+    for name, actual, expected in stated.list_lengths(values):
+        if actual != expected and not name.endswith(ROPE_FACTORS):
+            message = f"{name} has {actual} entries where the weights demand {expected}"
+            yield Problem("list-length", message, stops_loader=name in left)
 
 
 def _dtype(checkpoint: Checkpoint, config: JsonObject | None) -> Iterator[Problem]:
