@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.shapes.reference import tensor
 from tests.shapes.test_packed import in_memory
+from weightsmith.shapes.beside.ties import Copies
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
 
 Shapes = dict[str, tuple[int, ...]]
+# For tensors that lie in no file.
+NO_COPIES = Copies.of(in_memory({}))
 
 
 def predicted(config: Mapping[str, Any]) -> Shapes:

@@ -7,13 +7,14 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.checkpoint import Problem, shared_groups
+from weightsmith.checkpoint import Problem
 from weightsmith.errors import UnknownFamily
 from weightsmith.json_value import is_finite
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
+from weightsmith.shapes.beside.ties import Copies
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
 from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, removed, report, with_rows
@@ -138,9 +139,7 @@ def infer(
     prefix = wrapper(table.by_key)
     if prefix:
         table = table.read(Spelling(((prefix, ""),)))
-    # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
-    groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
-    shared = frozenset(name for group in groups for name in group)
+    shared = Copies.of(checkpoint)
     stated_type = lookup(config, "model_type")[1]
     claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
     if page is not None or model_type:

@@ -8,7 +8,6 @@ from weightsmith.checkpoint import Problem
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.json_files import optional_json
 from weightsmith.shapes.beside.lint import ROPE_FACTORS, lint
-from weightsmith.shapes.beside.ties import same_values
 from weightsmith.shapes.beside.tokenizer_file import largest_token_id
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
@@ -37,7 +36,7 @@ def crosscheck(
 
     config: the file as it is. stated: the same as its class reads it. corrected: what would be written.
     """
-    problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, chosen)]
+    problems = [*_tensors(checkpoint, chosen), *_head(chosen)]
     problems += _lists(chosen, stated, corrected)
     problems += _dtype(checkpoint, config)
     root = checkpoint.root
@@ -93,19 +92,6 @@ def _head(chosen: Fit) -> Iterator[Problem]:
             "missing-tensors",
             f"{_some(absent)}: absent; only the body of {classes} is stored, under names without {stem!r}",
         )
-
-
-def _tied_head(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
-    """A head that is stored although the config ties it, and is not the embedding: loaders ignore it, or not."""
-    copies = {p.copy_of: p.text for p in chosen.page.layouts[chosen.layout] if p.copy_of is not None}
-    tied = chosen.solution.values.get("tie_word_embeddings")
-    for original, copy in copies.items():
-        both = original in checkpoint.tensors and copy in checkpoint.tensors
-        if both and tied and same_values(checkpoint, original, copy) is False:
-            message = (
-                f"{copy} is stored beside {original} although the config ties them, and its values differ: "
-            )
-            yield Problem("tied-head", message + "loaders disagree about which one counts")
 
 
 def _lists(chosen: Fit, stated: Stated, corrected: JsonObject) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.family.candidates import FamilyIndex
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.page.page import Page
@@ -39,7 +40,7 @@ class Recognition:
 
 
 def recognise(
-    table: NameTable, config: JsonObject | None, shared: frozenset[str], claimed: str | None
+    table: NameTable, config: JsonObject | None, shared: Copies, claimed: str | None
 ) -> Recognition:
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot."""
     index = load_index()
@@ -93,7 +94,7 @@ def _nearest(
     others: Iterable[str],
     table: NameTable,
     config: JsonObject | None,
-    shared: frozenset[str],
+    shared: Copies,
 ) -> Recognition:
     """No family explains everything: the claimed one if it is plausible, else the nearest that is."""
     names = [known, *others] if known else list(others)
@@ -117,7 +118,7 @@ def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
     return tuple(n for n in names if len({repr(own.get(n, ...)) for own in defaults}) > 1)
 
 
-def read_as(page: Page, table: NameTable, config: JsonObject | None, shared: frozenset[str]) -> Recognition:
+def read_as(page: Page, table: NameTable, config: JsonObject | None, shared: Copies) -> Recognition:
     """The one family that the user names."""
     found = _best(page, table, config, shared, exactly=False)
     good = found is not None and (found.explains or found.plausible)
@@ -128,7 +129,7 @@ def _best(
     page: Page,
     table: NameTable,
     config: JsonObject | None,
-    shared: frozenset[str],
+    shared: Copies,
     *,
     exactly: bool,
 ) -> Fit | None:

@@ -27,6 +27,7 @@ from weightsmith.shapes.solve.propagation import Contradiction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.given.roles import Matching, NameTable, Role
     from weightsmith.shapes.page.page import Page, TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
@@ -81,14 +82,14 @@ def fit(
     layout: str,
     table: NameTable,
     stated: Stated,
-    shared: frozenset[str],
+    shared: Copies,
     *,
     exactly: bool = False,
     spelling: Spelling | None = None,
 ) -> Fit | None:
     """The best explanation that `page` has for the tensors of `table`.
 
-    shared: names of tensors that share their bytes. exactly: None, and soon, where the page cannot explain
+    shared: what the bytes tell about tied tensors. exactly: None, and soon, where the page cannot explain
     every tensor; otherwise always a Fit. spelling: how the names are read; of a body that was saved alone nothing
     else is expected.
     """
@@ -108,7 +109,7 @@ def fit(
 
 
 def _solve_backwards(
-    page: Page, matching: Matching, stated: Stated, shared: frozenset[str], *, exactly: bool
+    page: Page, matching: Matching, stated: Stated, shared: Copies, *, exactly: bool
 ) -> tuple[Solution, list[Fact]]:
     """The solution from counts, sizes, presence and flags, in this order; and the equations that it rests on.
 
