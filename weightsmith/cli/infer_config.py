@@ -83,7 +83,7 @@ def _exit_code(found: Inference) -> int:
 
 
 def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
-    error = found.unknown_family()
+    error = found.failure()
     if error is not None:
         say(f"error: {error}")
     elif found.refuted and asked_to_write:
@@ -151,6 +151,8 @@ def _why(field: FieldReport) -> str:
 def _verdict_sentence(found: Inference) -> str:
     changed = [field.name for field in found.changes]
     lacking = len(found.architecture.missing_tensors)
+    if found.verdict == "unknown":
+        return "unknown: tensors are lost, and without a config no size follows from the others"
     if lacking and found.verdict == "differs":
         return f"differs: {lacking} tensors that the config demands are not there"
     if found.stopping and found.verdict == "differs":

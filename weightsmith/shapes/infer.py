@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint import Problem
-from weightsmith.errors import UnknownFamily
+from weightsmith.errors import MissingInput, UnknownFamily
 from weightsmith.json_value import is_finite
 from weightsmith.schemes import plain_view
-from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
+from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing_tensors
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.beside.ties import Copies
@@ -23,11 +23,13 @@ from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.page.page import load_page, name_key
 from weightsmith.shapes.page.spellings import Spelling, wrapper
+from weightsmith.shapes.solve.incomplete import from_what_is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
@@ -38,7 +40,11 @@ _LISTED = 5
 _ADAPTER = re.compile(r"\.lora_(?:A|B|embedding_A|embedding_B)\b")
 
 
-# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors.
+# By these the reader tells that a checkpoint is not all there.
+_LOST = ("index-missing-tensor", "one-of-several-shards")
+
+# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors, or
+# so many of them are lost that no size follows.
 Verdict: TypeAlias = Literal["agrees", "differs", "derived", "unknown"]
 
 
@@ -91,10 +97,13 @@ class Inference:
         """Whether transformers built other tensors from the corrected config than are stored."""
         return self.proof is not None and not self.proof.holds
 
-    def unknown_family(self) -> UnknownFamily | None:
-        """Why nothing could be derived, and the way out; None when a family fits."""
+    def failure(self) -> WeightsmithError | None:
+        """Why nothing could be derived, and the way out; None where something was."""
         if self.verdict != "unknown":
             return None
+        if self.architecture.model_type is not None:
+            fact = f"is incomplete: {self.stopping[0].message}"
+            return MissingInput(self.checkpoint.path, fact, "download the missing shards")
         nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
         adapters = [problem.message for problem in self.problems if problem.code == "adapter"]
         return UnknownFamily(
@@ -148,13 +157,18 @@ def infer(
         found = recognise(table, config, shared, claimed)
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
-    whole = found.chosen.explains
+    chosen = found.chosen
+    if chosen.missing or any(problem.code in _LOST for problem in checkpoint.problems):
+        chosen = from_what_is_there(chosen, table, Stated(canonical(config, chosen.page), chosen.page))
+    if config is None and chosen.missing:
+        return _incomplete(checkpoint, chosen)
+    whole = chosen.explains
     rows = [*quantization_rows(config, packing, whole=whole), *draft_rows(config, extras)]
     problems = [*quantization_problems(config, packing)]
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
     if prefix:
         problems.append(_wrapped(prefix))
-    return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
+    return _conclude(checkpoint, rows, problems, config, chosen, found.alternatives, claimed)
 
 
 def _conclude(
@@ -227,6 +241,16 @@ def _corrected(
         corrected.pop(name, None)
     corrected.setdefault("architectures", list(page.architectures))
     return corrected
+
+
+def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
+    """Tensors are lost and no config says how many there were: a family, but no sizes."""
+    page = chosen.page
+    architecture = Architecture(
+        page.model_type, page.architectures, "tensors", (), chosen.unmatched, chosen.missing
+    )
+    problems = (*checkpoint.problems, missing_tensors(chosen.missing, "the others demand them"))
+    return Inference(checkpoint, architecture, "unknown", (), problems, {})
 
 
 def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
@@ -14,7 +15,7 @@ from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "decoder_start_token_id")
 _LISTED = 3
+_LAYER = re.compile(r"([^0-9]*[^0-9.])\.([0-9]{1,9})\.")
 
 
 def crosscheck(
@@ -62,11 +64,7 @@ def _vocabulary(chosen: Fit) -> int | None:
 
 def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
     if chosen.missing:
-        yield Problem(
-            "missing-tensors",
-            f"{_some(chosen.missing)}: the config demands them, the files lack them",
-            stops_loader=True,
-        )
+        yield missing_tensors(chosen.missing)
     if chosen.unmatched:
         family = chosen.page.model_type
         yield Problem(
@@ -77,6 +75,12 @@ def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
         yield Problem(
             "empty-tensors", f"{_some(empty)}: no elements (ZeRO-3 leaves these when saved unsharded)"
         )
+
+
+def missing_tensors(names: tuple[str, ...], demanded: str = "the config demands them") -> Problem:
+    """The problem of tensors that are not in the files. demanded: what tells of them."""
+    message = f"{_some(names)}{_layers(names)}: {demanded}, the files lack them"
+    return Problem("missing-tensors", message, stops_loader=True)
 
 
 def _head(chosen: Fit) -> Iterator[Problem]:
@@ -136,6 +140,27 @@ def _tokenizer(path: Path, vocabulary: int) -> Iterator[Problem]:
         yield Problem(
             "tokenizer-vocabulary", f"{path.name} has token id {largest}, the embedding has {vocabulary} rows"
         )
+
+
+def _layers(names: tuple[str, ...]) -> str:
+    """Which layers many tensors lie in: ` (in model.layers 9 to 19, 25)`."""
+    numbers: dict[str, set[int]] = {}
+    for found in filter(None, map(_LAYER.match, names)):
+        numbers.setdefault(found[1], set()).add(int(found[2]))
+    if len(names) <= _LISTED or not numbers:
+        return ""
+    return f" (in {'; '.join(f'{stem} {_ranges(sorted(those))}' for stem, those in numbers.items())})"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order, neighbours as one range."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _some(names: tuple[str, ...]) -> str:

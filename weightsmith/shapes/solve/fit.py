@@ -93,11 +93,7 @@ def fit(
     every tensor; otherwise always a Fit. spelling: how the names are read; of a body that was saved alone nothing
     else is expected.
     """
-    patterns = page.layouts[layout]
-    if spelling is not None:
-        table = table.read(spelling)
-        patterns = tuple(p for p in patterns if p.text.startswith(spelling.stem))
-    matching = match(patterns, table)
+    matching = matched(page, layout, table, spelling)
     if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
         return None
     try:
@@ -106,6 +102,14 @@ def fit(
         return None
     found = _checked_forwards(page, layout, spelling, matching, solution, facts)
     return found if found.explains or not exactly else None
+
+
+def matched(page: Page, layout: str, table: NameTable, spelling: Spelling | None) -> Matching:
+    """The tensors in the roles of one layout, their names read as `spelling` says."""
+    patterns = page.layouts[layout]
+    if spelling is None:
+        return match(patterns, table)
+    return match((p for p in patterns if p.text.startswith(spelling.stem)), table.read(spelling))
 
 
 def _solve_backwards(
