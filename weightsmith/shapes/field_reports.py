@@ -43,6 +43,8 @@ Basis: TypeAlias = Literal["weights", "weights+config"]
 
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
+# Shorter lists are as long as a class has layers by chance.
+_FEW_LAYERS = 4
 _DRAFTS = "num_nextn_predict_layers"
 
 
@@ -80,6 +82,9 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
+    rows = [
+        row if row.evidence or row.status != "differs" else _with_any_evidence(row, chosen) for row in rows
+    ]
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
@@ -128,6 +133,24 @@ def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[Fiel
     return [row for row in rows if row.name not in names] + added
 
 
+def _with_any_evidence(row: FieldReport, chosen: Fit) -> FieldReport:
+    """A row that differs, with a tensor that tells why: of the fields that it is bound to, else any of the family's."""
+    page = chosen.page
+    computed, length = page.computed.get(row.name), page.lists.get(row.name)
+    rules = [rule for rule in page.rules if row.name in rule.names]
+    if computed is not None:
+        why, names = f"{row.name} = {computed.value}", computed.value.fields()
+    elif length is not None:
+        why, names = f"len({row.name}) = {length}", length.fields()
+    elif rules:
+        why, names = rules[0].text, rules[0].names
+    else:
+        why, names = f"a tensor of {page.model_type}", frozenset()
+    bound = (chosen.evidence[name] for name in sorted(names) if chosen.evidence.get(name))
+    found = next(bound, None) or next(iter(chosen.evidence.values()), ())
+    return replace(row, evidence=tuple(replace(seen, equation=why) for seen in found[:1]))
+
+
 def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     """model_type and architectures, where the file has them wrong: engines choose their code by these.
 
@@ -157,6 +180,8 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     derived = solution.values.get(name)
     configured = stated.value(name) if stated.has(name) else None
     default = None if stated.has(name) else chosen.page.fields[name].default(solution.values)
+    if _continues(derived, default):
+        default = derived
     row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
     determined = _determined_status(stated, name, derived, default)
     if name not in solution.options:
@@ -174,6 +199,15 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
         return replace(row, status=determined, basis="weights+config", evidence=evidence)
     ruled_out = stated.has(name) and bool(options) and configured not in options
     return replace(row, status="differs" if ruled_out else "ambiguous")
+
+
+def _continues(items: Value, known: Value) -> bool:
+    """Whether a list is the class's own default of another length.
+
+    The class makes as many items as there are layers: where the page has fewer or more, it does not know them all.
+    """
+    both = isinstance(items, tuple) and isinstance(known, tuple)
+    return both and len(items) != len(known) and all(a == b for a, b in zip(items, known, strict=False))
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
@@ -227,11 +261,27 @@ def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldRep
     return rows
 
 
+def _counts_layers(name: str, default: Value, page: Page) -> bool:
+    """Whether a list has one item for each layer of the class's own model, by a count in the same object."""
+    if not isinstance(default, tuple) or len(default) < _FEW_LAYERS:
+        return False
+    place = name.rpartition(".")[0]
+    slots = (slot for patterns in page.layouts.values() for pattern in patterns for slot in pattern.slots)
+    counts = {field for slot in slots for field in slot.count.fields() if field.rpartition(".")[0] == place}
+    return any(f.value == len(default) for n, f in page.fields.items() if n in counts)
+
+
 def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
-    """What no shape depends on: the file's own values, or the class defaults when there is no file."""
+    """What no shape depends on: the file's own values, or the class defaults when there is no file.
+
+    A list by layers is left to the class, which makes it as long as the model: the default is that of its own model.
+    """
     if config is None:
         silent = {n: thaw(v) for n, v in page.unverifiable.items() if n not in listed}
-        return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in silent.items()]
+        own = {n for n, v in page.unverifiable.items() if n in page.lists or _counts_layers(n, v, page)}
+        return [
+            FieldReport(n, None, v, None if n in own else v, "unverifiable", None) for n, v in silent.items()
+        ]
     names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
     return [
         FieldReport(n, config[n], thaw(page.unverifiable.get(n)), config[n], "unverifiable", None)

@@ -18,7 +18,7 @@ from weightsmith.shapes.beside.ties import Copies
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
 from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, removed, report, with_rows
-from weightsmith.shapes.given.config import Stated, assign, lookup
+from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.page.page import load_page, name_key
@@ -182,7 +182,7 @@ def _conclude(
 ) -> Inference:
     page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
     fields = with_rows(report(config, chosen, stated), rows)
-    corrected = _corrected(config, page, fields, checkpoint)
+    corrected = _corrected(config, chosen, fields, checkpoint)
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
     if alternatives and claimed != page.model_type:
         found.append(_undecided(page.model_type, alternatives))
@@ -223,17 +223,21 @@ def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
 
 
 def _corrected(
-    config: JsonObject | None, page: Page, fields: Sequence[FieldReport], checkpoint: Checkpoint
+    config: JsonObject | None, chosen: Fit, fields: Sequence[FieldReport], checkpoint: Checkpoint
 ) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
+    page = chosen.page
     if config is None:
         fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
         for field in fields:
             # Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
             if field.derived is not None and is_finite(field.derived):
                 assign(fresh, field.name, field.derived)
-        name = main_dtype(checkpoint)
-        return fresh if name is None else {**fresh, "torch_dtype": name}
+        for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
+            if actual != expected:  # the default of a model of another length: the class makes its own
+                take_out(fresh, name)
+        dtype = main_dtype(checkpoint)
+        return fresh if dtype is None else {**fresh, "torch_dtype": dtype}
     corrected = copy.deepcopy(dict(config))
     for name, value in edits(config, fields):
         assign(corrected, name, value)

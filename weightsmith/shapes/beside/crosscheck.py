@@ -40,6 +40,7 @@ def crosscheck(
     """
     problems = [*_tensors(checkpoint, chosen), *_head(chosen)]
     problems += _lists(chosen, stated, corrected)
+    problems += _rules(chosen, stated)
     problems += _dtype(checkpoint, config)
     root = checkpoint.root
     generation, unread = optional_json(root / "generation_config.json")
@@ -107,6 +108,19 @@ def _lists(chosen: Fit, stated: Stated, corrected: JsonObject) -> Iterator[Probl
         if actual != expected and not name.endswith(ROPE_FACTORS):
             message = f"{name} has {actual} entries where the weights demand {expected}"
             yield Problem("list-length", message, stops_loader=name in left)
+
+
+def _rules(chosen: Fit, stated: Stated) -> Iterator[Problem]:
+    """Rules of the class that the file breaks, where no shape decides: 13 heads for 768 channels.
+
+    What the weights alone decide is a model that exists, whatever a rule says.
+    """
+    values, options = chosen.solution.values, chosen.solution.options
+    for rule in stated.page.rules if chosen.explains else ():
+        said = [name for name in sorted(rule.names) if stated.has(name) and len(options.get(name, ())) != 1]
+        if said and rule.truth(values) is False:
+            named = ", ".join(f"{name} {values.get(name)}" for name in said)
+            yield Problem("rule", f"{named}: the class demands {rule.text}", stops_loader=True)
 
 
 def _dtype(checkpoint: Checkpoint, config: JsonObject | None) -> Iterator[Problem]:

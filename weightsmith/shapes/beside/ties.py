@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import shared_groups
+from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +38,21 @@ class Copies:
         return Copies(checkpoint, frozenset(name for group in groups for name in group))
 
     def equal(self, one: str, other: str) -> bool | None:
-        """Whether two tensors hold the same numbers, see `same_values`; None also where one of them is not stored."""
+        """Whether two tensors hold the same numbers, see `same_values`; None also where one of them is not stored
+        or cannot be read."""
         pair = one, other
         if pair not in self._known:
-            tensors = self.checkpoint.tensors
-            both = one in tensors and other in tensors
-            self._known[pair] = same_values(self.checkpoint, tensors[one], tensors[other]) if both else None
+            self._known[pair] = self._compare(*pair)
         return self._known[pair]
+
+    def _compare(self, one: str, other: str) -> bool | None:
+        tensors = self.checkpoint.tensors
+        if one not in tensors or other not in tensors:
+            return None
+        try:
+            return same_values(self.checkpoint, tensors[one], tensors[other])
+        except WeightsmithError:  # names and shapes tell the rest all the same
+            return None
 
 
 def same_values(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool | None:

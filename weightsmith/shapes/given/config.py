@@ -124,3 +124,11 @@ def assign(config: dict[str, Json], name: str, value: Json) -> None:
     for part in path:
         config = config.setdefault(part, {})  # type: ignore[assignment]  # a config that was copied to be changed
     config[last] = value
+
+
+def take_out(config: dict[str, Json], name: str) -> None:
+    """Takes a dotted name out; what is not there stays absent."""
+    *path, last = name.split(".")
+    found, place = lookup(config, ".".join(path)) if path else (True, config)
+    if found and isinstance(place, dict):
+        place.pop(last, None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.given.roles import Matching, NameTable
+    from weightsmith.shapes.given.roles import Matching, NameTable, Role
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.check import Proof
     from weightsmith.shapes.solve.fit import Fit
@@ -48,9 +48,13 @@ def from_what_is_there(found: Fit, table: NameTable, stated: Stated) -> Fit:
 
 
 def _restored(values: Mapping[str, Value], matching: Matching, stated: Stated) -> Mapping[str, Value]:
-    """As many of the stated values as explain what is stored, all of them at once where that is possible."""
+    """As many of the stated values as explain what is stored, all of them at once where that is possible.
+
+    A head that is stored has told by its numbers whether it is tied.
+    """
     before = prove(matching, values)
-    own = {name: value for name, value in stated.completed().items() if values.get(name) != value}
+    told = _fields_of_conditions(role for role in matching.roles if role.tensors and role.pattern.copy_of)
+    own = {n: v for n, v in stated.completed().items() if values.get(n) != v and n not in told}
     for trial in (own, *({name: value} for name, value in own.items())):
         changed = {**values, **trial}
         if _explains_as_much(prove(matching, changed), before, matching):
@@ -80,6 +84,9 @@ def _units(names: Iterable[str]) -> frozenset[str]:
 def _by_presence(matching: Matching) -> frozenset[str]:
     """Fields that counts and conditions read: what tensors are there decides about them."""
     counts = (slot.count.fields() for role in matching.roles for slot in role.pattern.slots)
-    variants = (variant for role in matching.roles for variant in role.pattern.variants)
-    conditions = (variant.condition.names for variant in variants if variant.condition)
-    return frozenset().union(*counts, *conditions)
+    return _fields_of_conditions(matching.roles).union(*counts)
+
+
+def _fields_of_conditions(roles: Iterable[Role]) -> frozenset[str]:
+    variants = (variant for role in roles for variant in role.pattern.variants)
+    return frozenset().union(*(variant.condition.names for variant in variants if variant.condition))
