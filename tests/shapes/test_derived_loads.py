@@ -54,8 +54,8 @@ def test_a_default_that_the_catalog_knows_in_part_is_not_held_against_the_file()
 
 
 def test_a_rule_that_the_file_breaks_is_told_where_no_shape_decides(tmp_path: Path) -> None:
-    config = {"model_type": "bert", "architectures": list(load_page("bert").architectures), "hidden_size": 48, "num_hidden_layers": 2,
-              "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 300}  # fmt: skip
+    config = {"model_type": "bert", "architectures": list(load_page("bert").architectures), "hidden_size": 48,
+              "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 300}  # fmt: skip
     checkpoint = table(predicted(config))
     assert infer(checkpoint, config).verdict == "agrees"
     found = infer(checkpoint, {**config, "num_attention_heads": 5})

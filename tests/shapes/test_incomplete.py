@@ -69,6 +69,21 @@ def test_without_a_config_nothing_is_derived(tmp_path: Path, loss: str) -> None:
     assert not (tmp_path / "config.json").exists()
 
 
+def test_an_index_that_names_more_tells_what_no_hole_shows(tmp_path: Path) -> None:
+    """All that is stored is a whole model of four layers; the index knows of four more."""
+    shapes = left(LLAMA, r"layers\.[4-7]\.")
+    (file,) = write_headers_only(tmp_path, shapes)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(predicted(LLAMA), file.name)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    bare = library.infer(tmp_path)
+    assert bare.verdict == "unknown" and bare.failure() is not None
+    assert library.infer(file).verdict == "derived", "that file alone is a whole model"
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    found = library.infer(tmp_path)
+    assert (found.verdict, found.config) == ("differs", LLAMA)
+    assert "model.layers 4 to 7" in found.stopping[0].message
+
+
 def test_what_is_there_still_contradicts_a_config() -> None:
     """Sizes of tensors that are stored, and absences in layers that are whole, tell what they always told."""
     shapes = left(LLAMA, LOSSES["end"][1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint import Problem
@@ -158,10 +158,10 @@ def infer(
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
     chosen = found.chosen
-    if chosen.missing or any(problem.code in _LOST for problem in checkpoint.problems):
+    if chosen.missing or _told_lost(checkpoint):
+        if config is None:
+            return _incomplete(checkpoint, chosen)
         chosen = from_what_is_there(chosen, table, Stated(canonical(config, chosen.page), chosen.page))
-    if config is None and chosen.missing:
-        return _incomplete(checkpoint, chosen)
     whole = chosen.explains
     rows = [*quantization_rows(config, packing, whole=whole), *draft_rows(config, extras)]
     problems = [*quantization_problems(config, packing)]
@@ -253,8 +253,15 @@ def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
     architecture = Architecture(
         page.model_type, page.architectures, "tensors", (), chosen.unmatched, chosen.missing
     )
-    problems = (*checkpoint.problems, missing_tensors(chosen.missing, "the others demand them"))
-    return Inference(checkpoint, architecture, "unknown", (), problems, {})
+    found = [replace(p, stops_loader=p.code in _LOST) for p in checkpoint.problems]
+    if chosen.missing:
+        found.append(missing_tensors(chosen.missing, "the others demand them"))
+    return Inference(checkpoint, architecture, "unknown", (), tuple(found), {})
+
+
+def _told_lost(checkpoint: Checkpoint) -> bool:
+    """Whether the index, or the name of the one file that was named, tells that there is more."""
+    return any(problem.code in _LOST for problem in checkpoint.problems)
 
 
 def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:

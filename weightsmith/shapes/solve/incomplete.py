@@ -29,12 +29,10 @@ _UNIT = re.compile(r"^[^0-9]*?\.[0-9]+(?=\.)")
 def from_what_is_there(found: Fit, table: NameTable, stated: Stated) -> Fit:
     """The same family with the stated values that explain all that is stored, and with no count or flag called certain.
 
-    found: the best explanation of a checkpoint that lacks tensors. Without a config its values stay.
+    found: the best explanation of a checkpoint that lacks tensors. stated: the config that there is.
     """
     matching = matched(found.page, found.layout, table, found.spelling)
-    values = found.solution.values
-    if stated.config is not None:
-        values = _restored(values, matching, stated)
+    values = _restored(found.solution.values, matching, stated)
     names = prove(matching, values).missing
     open_fields = dict.fromkeys(_by_presence(matching), ())
     solution = replace(
