@@ -142,7 +142,7 @@ def observe(
     found: dict[Observation, int] = {}
     plain = {role.pattern.text: next(iter(role.tensors.values())).name for role in roles if role.tensors}
     for role in roles:
-        kinship = _kinship(role, plain, shared)
+        kinship = _kinship(role, plain, shared, counted)
         seen = _observe(role, sizes, counted, known, kinship)
         if seen is not None:
             found[seen] = found.get(seen, 0) + 1
@@ -175,15 +175,20 @@ def _observe(
     )
 
 
-def _kinship(role: Role, first: Mapping[str, str], shared: Copies) -> Kinship:
-    """first: per pattern, the name of its first tensor as it is stored."""
+def _kinship(role: Role, first: Mapping[str, str], shared: Copies, counted: Mapping[str, Value]) -> Kinship:
+    """How a role stands to the one that it may repeat. Nothing is read where a loader would expect it of its own.
+
+    first: per pattern, the name of its first tensor as it is stored. counted: what a loader would take for every field.
+    """
     original = role.pattern.copy_of
     if original is None:
         return "own"
     names = [tensor.name for tensor in role.tensors.values()]
     if any(name in shared.shared for name in names):
         return "shared"
-    equal = shared.equal(names[0], first[original]) if len(names) == 1 and original in first else None
+    expected = any(v.condition is None or v.condition.truth(counted) is True for v in role.pattern.variants)
+    comparable = len(names) == 1 and original in first and not expected
+    equal = shared.equal(names[0], first[original]) if comparable else None
     if equal is None:
         return "unknown"
     return "equal" if equal else "own"
