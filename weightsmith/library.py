@@ -101,7 +101,8 @@ def infer(
     write: replace config.json by the corrected config; the old file is kept as config.json.bak.
     output: write the corrected config to this file instead.
 
-    Where no family fits or `check` refutes the corrected config, nothing is written. Raises what `open` raises,
+    Where no family fits, `check` refutes the corrected config or a loader would stop all the same (`stopping`),
+    nothing is written. Raises what `open` raises,
     InvalidConfig, InvalidPage (an unknown model_type), EngineFailed (transformers cannot learn or build the family),
     and TargetRefused (the config cannot be written).
     """
@@ -138,7 +139,7 @@ def _write(
 ) -> Inference:
     from weightsmith.shapes import write_config
 
-    if inference.verdict == "unknown" or inference.refuted:
+    if inference.verdict == "unknown" or inference.refuted or inference.stopping:
         return inference
     return replace(inference, written=write_config(table, original, inference, output))
 

@@ -16,7 +16,7 @@ from tests.values.making import QUANTIZER, latent_llama, save
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.convert.plan.choose import built_in, choose, gather
-from weightsmith.errors import ConversionRefused
+from weightsmith.errors import ConversionRefused, InvalidConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,15 @@ def test_a_name_on_the_command_line_decides(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConversionRefused, match="plain, ternary, hrm-text"):
         convert(save(tmp_path / "source", latent_llama()), tmp_path / "out", converter="gguf")
+
+
+@pytest.mark.parametrize("text", ["", "{", "# a comment\n{}", '{"a": 1, "a": 2}', "\ufeff{}"])
+def test_a_config_that_cannot_be_read_is_refused_and_not_replaced(tmp_path: Path, text: str) -> None:
+    source = save(tmp_path / "source", latent_llama())
+    (source / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidConfig, match=r"config\.json"):
+        convert(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @dataclass(frozen=True, slots=True)

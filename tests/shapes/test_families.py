@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.shapes.handmade import HANDMADE
+from tests.shapes.predicted import NO_COPIES
 from tests.shapes.reference import reference_shapes, table_of
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import Page, load_page
@@ -60,7 +61,7 @@ def draw(model_type: str, seed: int) -> dict[str, Any]:
 
 
 def best_fit(page: Page, shapes: dict[str, tuple[int, ...]], config: dict[str, Any] | None) -> Fit:
-    fits = [fit(page, layout, table_of(shapes), Stated(config, page), frozenset()) for layout in page.layouts]
+    fits = [fit(page, layout, table_of(shapes), Stated(config, page), NO_COPIES) for layout in page.layouts]
     return min(fits, key=lambda f: f.distance)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.shapes.predicted import NO_COPIES
 from tests.shapes.reference import table_of
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import parse_page
@@ -44,7 +45,7 @@ PAGE = parse_page(
 )
 def test_open_fields_of_a_rounded_product_are_proposed(config: dict[str, Any], why: str) -> None:
     shapes = predict(PATTERNS, config)
-    found = fit(PAGE, LAYOUT, table_of(shapes), Stated({"model_type": "rounded"}, PAGE), frozenset())
+    found = fit(PAGE, LAYOUT, table_of(shapes), Stated({"model_type": "rounded"}, PAGE), NO_COPIES)
     assert found is not None and predict(PATTERNS, found.solution.values) == shapes, why
     assert found.solution.options["hidden_size"] == (config["hidden_size"],)
     assert found.solution.options.get("mlp_ratio", ()) == (), "a fraction is never certain"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.shapes.predicted import NO_COPIES
 from tests.shapes.reference import table_of
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import Page, load_page, parse_page
@@ -69,7 +70,7 @@ def draw(rng: random.Random) -> dict[str, Any]:
 
 
 def solve(page: Page, shapes: dict[str, tuple[int, ...]], config: dict[str, Any] | None) -> Fit:
-    found = fit(page, "", table_of(shapes), Stated(config, page), frozenset())
+    found = fit(page, "", table_of(shapes), Stated(config, page), NO_COPIES)
     assert found is not None
     return found
 

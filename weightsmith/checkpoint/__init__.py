@@ -4,7 +4,7 @@ Three modules need numpy and are therefore imported by themselves: `data` (Tenso
 `arrays` (names for array types) and `float_formats`.
 """
 
-from weightsmith.checkpoint.config_file import config_beside
+from weightsmith.checkpoint.config_file import config_beside, readable_config
 from weightsmith.checkpoint.json_file import read_json_object
 from weightsmith.checkpoint.open import open_checkpoint
 from weightsmith.checkpoint.sharing import shared_groups
@@ -18,5 +18,6 @@ __all__ = [
     "config_beside",
     "open_checkpoint",
     "read_json_object",
+    "readable_config",
     "shared_groups",
 ]

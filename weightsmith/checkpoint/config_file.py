@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 def config_beside(checkpoint: Checkpoint) -> dict[str, Json] | None:
-    """The checkpoint's config.json; None where it has none, or none that can be read (`infer-config` says why)."""
+    """The checkpoint's config.json; None where it has none. Raises InvalidConfig for one that cannot be read."""
     path = checkpoint.root / "config.json"
+    return read_json_object(path) if path.exists() else None
+
+
+def readable_config(checkpoint: Checkpoint) -> dict[str, Json] | None:
+    """The same for what looks at the weights alone: None, too, where the file cannot be read."""
     try:
-        return read_json_object(path) if path.exists() else None
+        return config_beside(checkpoint)
     except WeightsmithError:
         return None

@@ -1,4 +1,8 @@
-"""JSON from strangers: one object, strictly parsed, or one line that says what is wrong with it."""
+"""JSON from strangers: one object, strictly parsed, or one line that says what is wrong with it.
+
+The one reader of every JSON file beside weights. It takes what Python's own reader takes of numbers, since published
+configs are written by it: Mamba-2 has `"time_step_limit": [0.0, Infinity]`.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +25,40 @@ LARGEST_JSON = 64 << 20
 MOST_VALUES = 4_000_000
 
 
+_MEND = "mend the file or download it again"
+# How a text begins where a comment stands in place of JSON.
+_COMMENTS = ("//", "/*", "#")
+
+
 class JsonFaultError(ValueError):
-    """Why a text is no acceptable JSON object: `fact` is half a sentence about the text."""
+    """Why a text is no acceptable JSON object: `fact` is half a sentence about the text, `way_out` what to do."""
 
-    def __init__(self, fact: str) -> None:
+    def __init__(self, fact: str, way_out: str = _MEND) -> None:
         super().__init__(fact)
-        self.fact = fact
+        self.fact, self.way_out = fact, way_out
 
 
-def parse_object(raw: bytes) -> dict[str, Json]:
+def parse_object(raw: bytes, *, infinities: bool = False) -> dict[str, Json]:
     """The JSON object that `raw` (UTF-8) holds. Raises JsonFaultError.
 
-    Refused although Python's parser takes them: duplicate keys (two readers would see two files), NaN and
-    Infinity (no JSON), nesting beyond the interpreter's stack, millions of values.
+    infinities: take `NaN`, `Infinity` and `-Infinity`, which are no JSON, as Python writes and reads them.
+
+    Refused although Python's parser takes them: duplicate keys (two readers would see two files), nesting beyond
+    the interpreter's stack, millions of values.
     """
     # Every value but the last of a container is followed by a comma: one pass in C, before anything is built.
     if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
         raise JsonFaultError(f"holds more than {MOST_VALUES:,} values")
     try:
         value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+            raw.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=None if infinities else _refuse_constant,
         )
     except UnicodeDecodeError as error:
         raise JsonFaultError(f"is not UTF-8 (byte {error.start:,})") from error
     except json.JSONDecodeError as error:
-        raise JsonFaultError(f"is no JSON ({error.msg.lower()}, character {error.pos:,})") from error
+        raise _syntax_fault(error) from error
     except RecursionError as error:
         raise JsonFaultError("is nested too deeply") from error
     except JsonFaultError:
@@ -79,9 +92,18 @@ def read_json_object(path: Path) -> dict[str, Json]:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InvalidConfig(path, "is UTF-16", "save it as UTF-8")
     try:
-        return parse_object(raw)
+        return parse_object(raw, infinities=True)
     except JsonFaultError as fault:
-        raise InvalidConfig(path, fault.fact, "mend the file or download it again") from fault
+        raise InvalidConfig(path, fault.fact, fault.way_out) from fault
+
+
+def _syntax_fault(error: json.JSONDecodeError) -> JsonFaultError:
+    """Where the text is no JSON; a comment there is named as one."""
+    if error.doc.startswith(_COMMENTS, error.pos):
+        return JsonFaultError(
+            f"holds a comment (line {error.lineno:,}), which JSON has not", "take the comment out"
+        )
+    return JsonFaultError(f"is no JSON ({error.msg.lower()}, character {error.pos:,})")
 
 
 _KIND_OF_VALUE: dict[type, str] = {
@@ -99,7 +121,7 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise JsonFaultError(f"has the key {quoted(key)} twice in one object")
+                raise JsonFaultError(f"has the key {quoted(key)} twice in one object", "keep one of the two")
             seen.add(key)
     return entries
 

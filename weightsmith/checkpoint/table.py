@@ -81,10 +81,14 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong that does not stop the reading. `code` is stable, `message` is for people."""
+    """Something wrong that does not stop the reading. `code` is stable, `message` is for people.
+
+    stops_loader: a loader does not get through with it, or runs another model than is stored.
+    """
 
     code: str
     message: str
+    stops_loader: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def command(
         output=output,
     )
     if as_json:
-        terminal.show_json(found.document())
+        terminal.show_json(found.document(), of_config=("config", "fields"))
     else:
         _show(found)
     _say_outcome(found, asked_to_write=write or output is not None)
@@ -83,11 +83,13 @@ def _exit_code(found: Inference) -> int:
 
 
 def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
-    error = found.unknown_family()
+    error = found.failure()
     if error is not None:
         say(f"error: {error}")
     elif found.refuted and asked_to_write:
         say("nothing was written: --check refutes the corrected config")
+    elif found.stopping and asked_to_write:
+        say(f"nothing was written: {found.stopping[0].message}")
     elif found.written is not None:
         say(found.written)
 
@@ -149,8 +151,12 @@ def _why(field: FieldReport) -> str:
 def _verdict_sentence(found: Inference) -> str:
     changed = [field.name for field in found.changes]
     lacking = len(found.architecture.missing_tensors)
-    if found.verdict == "differs" and not changed:
+    if found.verdict == "unknown":
+        return "unknown: tensors are lost, and without a config no size follows from the others"
+    if lacking and found.verdict == "differs":
         return f"differs: {lacking} tensors that the config demands are not there"
+    if found.stopping and found.verdict == "differs":
+        return f"differs: no loader gets through it ({', '.join(p.code for p in found.stopping)})"
     if found.verdict == "differs":
         return f"differs: the weights rule out the config's {', '.join(changed)}; --write repairs config.json"
     if found.verdict == "derived":

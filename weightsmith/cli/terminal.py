@@ -11,10 +11,10 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from weightsmith.json_value import finite
+from weightsmith.json_value import countable, encode, finite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from tqdm import tqdm
 
@@ -27,14 +27,18 @@ DONE, BAD, FAILED = 0, 1, 2
 _MAX_CELL = 28
 
 
-def show_json(document: Mapping[str, object]) -> None:
-    """Exactly one JSON document on stdout. NaN and infinity, which JSON lacks, become null."""
-    values = finite(document)
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+def show_json(document: Mapping[str, object], of_config: Collection[str] = ()) -> None:
+    """Exactly one JSON document on stdout. NaN and infinity, which JSON lacks, become null.
+
+    of_config: top-level keys under which values of a config stand. Infinity is one of these (Mamba's
+    `time_step_limit`) and a config must stay what it is: it is written as 1e999 there.
+    """
+    values = {key: (countable if key in of_config else finite)(value) for key, value in document.items()}
+    text = encode(values)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a path that is not UTF-8, or a terminal that is not
-        text = json.dumps(values, indent=2)
+        text = encode(values, ascii_only=True)
     line(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.json_value import is_finite
 from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.family.publisher import names_class, own_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
@@ -33,8 +34,11 @@ _NOT_FIELDS = frozenset(
         "torch_dtype",
         "dtype",
         "quantization_config",
+        "compression_config",
     }
 )
+# Sections that say how the weights are packed: transformers takes the key alone, even with null, for packed weights.
+_SECTIONS = frozenset({"quantization_config", "compression_config"})
 # What the weights say of a field's value: docs/contract.md defines each.
 Status: TypeAlias = Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
 # What the status rests on; None where nothing decides.
@@ -42,6 +46,8 @@ Basis: TypeAlias = Literal["weights", "weights+config"]
 
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
+# Shorter lists are as long as a class has layers by chance.
+_FEW_LAYERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,9 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     rows += _list_fields(chosen, stated, {row.name for row in rows})
     if own_type(config) is not None:
         rows = [row if row.configured is not None else _unread(row) for row in rows]
+    rows = [
+        row if row.evidence or row.status != "differs" else _with_any_evidence(row, chosen) for row in rows
+    ]
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
@@ -109,7 +118,7 @@ def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list
 
 
 def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:
-    """(dotted name, new value) for everything that the corrected config has otherwise than the file.
+    """(dotted name, new value) for everything that the corrected config has otherwise than the file, see `removed` too.
 
     An object that the file lacks, or has empty, is written whole: half of it would replace the class's own.
     """
@@ -118,11 +127,18 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
     made = {p for row in rows if (p := parents[row.name]) and not lookup(config, p)[1] and row.changed}
     if any(row.changed for row in rows):  # a config that agrees is left as it is
         made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
+    gone = removed(rows)
     return [
         (row.name, row.derived)
         for row in rows
-        if row.changed or (parents[row.name] in made and row.derived is not None)
+        if (row.changed and row.name not in gone)
+        or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
     ]
+
+
+def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
+    """Top-level keys that the corrected config must not have: of a whole section, null is not the same as absence."""
+    return tuple(row.name for row in rows if row.name in _SECTIONS and row.changed and row.derived is None)
 
 
 def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
@@ -149,6 +165,24 @@ def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[Fiel
     added = list(more)
     names = {row.name for row in added} | {row.name.partition(".")[0] for row in added}
     return [row for row in rows if row.name not in names] + added
+
+
+def _with_any_evidence(row: FieldReport, chosen: Fit) -> FieldReport:
+    """A row that differs, with a tensor that tells why: of the fields that it is bound to, else any of the family's."""
+    page = chosen.page
+    computed, length = page.computed.get(row.name), page.lists.get(row.name)
+    rules = [rule for rule in page.rules if row.name in rule.names]
+    if computed is not None:
+        why, names = f"{row.name} = {computed.value}", computed.value.fields()
+    elif length is not None:
+        why, names = f"len({row.name}) = {length}", length.fields()
+    elif rules:
+        why, names = rules[0].text, rules[0].names
+    else:
+        why, names = f"a tensor of {page.model_type}", frozenset()
+    bound = (chosen.evidence[name] for name in sorted(names) if chosen.evidence.get(name))
+    found = next(bound, None) or next(iter(chosen.evidence.values()), ())
+    return replace(row, evidence=tuple(replace(seen, equation=why) for seen in found[:1]))
 
 
 def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
@@ -179,6 +213,8 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     derived = solution.values.get(name)
     configured = stated.value(name) if stated.has(name) else None
     default = None if stated.has(name) else chosen.page.fields[name].default(solution.values)
+    if _continues(derived, default):
+        default = derived
     row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
     determined = _determined_status(stated, name, derived, default)
     if name not in solution.options:
@@ -196,6 +232,15 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
         return replace(row, status=determined, basis="weights+config", evidence=evidence)
     ruled_out = stated.has(name) and bool(options) and configured not in options
     return replace(row, status="differs" if ruled_out else "ambiguous")
+
+
+def _continues(items: Value, known: Value) -> bool:
+    """Whether a list is the class's own default of another length.
+
+    The class makes as many items as there are layers: where the page has fewer or more, it does not know them all.
+    """
+    both = isinstance(items, tuple) and isinstance(known, tuple)
+    return both and len(items) != len(known) and all(a == b for a, b in zip(items, known, strict=False))
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
@@ -249,11 +294,27 @@ def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldRep
     return rows
 
 
+def _counts_layers(name: str, default: Value, page: Page) -> bool:
+    """Whether a list has one item for each layer of the class's own model, by a count in the same object."""
+    if not isinstance(default, tuple) or len(default) < _FEW_LAYERS:
+        return False
+    place = name.rpartition(".")[0]
+    slots = (slot for patterns in page.layouts.values() for pattern in patterns for slot in pattern.slots)
+    counts = {field for slot in slots for field in slot.count.fields() if field.rpartition(".")[0] == place}
+    return any(f.value == len(default) for n, f in page.fields.items() if n in counts)
+
+
 def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
-    """What no shape depends on: the file's own values, or the class defaults when there is no file."""
+    """What no shape depends on: the file's own values, or the class defaults when there is no file.
+
+    A list by layers is left to the class, which makes it as long as the model: the default is that of its own model.
+    """
     if config is None:
         silent = {n: thaw(v) for n, v in page.unverifiable.items() if n not in listed}
-        return [FieldReport(n, None, v, v, "unverifiable", None) for n, v in silent.items()]
+        own = {n for n, v in page.unverifiable.items() if n in page.lists or _counts_layers(n, v, page)}
+        return [
+            FieldReport(n, None, v, None if n in own else v, "unverifiable", None) for n, v in silent.items()
+        ]
     names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
     return [
         FieldReport(n, config[n], thaw(page.unverifiable.get(n)), config[n], "unverifiable", None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.checkpoint import Problem, shared_groups
-from weightsmith.errors import UnknownFamily
+from weightsmith.checkpoint import Problem
+from weightsmith.errors import MissingInput, UnknownFamily
+from weightsmith.json_value import is_finite
 from weightsmith.schemes import plain_view
-from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype
+from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing_tensors
+from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
+from weightsmith.shapes.beside.ties import Copies
 from weightsmith.shapes.family.candidates import load_index
 from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
@@ -18,16 +21,18 @@ from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
 from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
-from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, report, with_rows
-from weightsmith.shapes.given.config import Stated, assign, lookup
+from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, removed, report, with_rows
+from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.solve.incomplete import from_what_is_there
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
@@ -37,7 +42,11 @@ if TYPE_CHECKING:
 _LISTED = 5
 
 
-# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors.
+# By these the reader tells that a checkpoint is not all there.
+_LOST = ("index-missing-tensor", "one-of-several-shards")
+
+# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors, or
+# so many of them are lost that no size follows.
 Verdict: TypeAlias = Literal["agrees", "differs", "derived", "unknown"]
 
 
@@ -83,16 +92,24 @@ class Inference:
         return tuple(field for field in self.fields if field.changed)
 
     @property
+    def stopping(self) -> tuple[Problem, ...]:
+        """What a loader of the corrected config does not get through: such a config is not written."""
+        return tuple(problem for problem in self.problems if problem.stops_loader)
+
+    @property
     def refuted(self) -> bool:
         """Whether transformers built other tensors from the corrected config than are stored."""
         return self.proof is not None and not self.proof.holds
 
-    def unknown_family(self) -> UnknownFamily | None:
-        """Why nothing could be derived, and the way out; None when a family fits."""
+    def failure(self) -> WeightsmithError | None:
+        """Why nothing could be derived, and the way out; None where something was."""
         if self.verdict != "unknown":
             return None
         if self.instead is not None:
             return UnknownFamily(self.checkpoint.path, self.instead.problem.message, self.instead.way_out)
+        if self.architecture.model_type is not None:
+            fact = f"is incomplete: {self.stopping[0].message}"
+            return MissingInput(self.checkpoint.path, fact, "download the missing shards")
         nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
         fact = f"no family of the catalog explains its tensors{nearest}"
         return UnknownFamily(self.checkpoint.path, fact, "name one with --model-type")
@@ -135,9 +152,7 @@ def infer(
         return _no_model(checkpoint, config, instead)
     values = value_heads(extras.tensors)
     table = NameTable.under((name, tensor) for name, tensor in extras.tensors.items() if name not in values)
-    # Tensors of safetensors files never overlap: only torch files let two names share their bytes.
-    groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
-    shared = frozenset(name for group in groups for name in group)
+    shared = Copies.of(checkpoint)
     stated_type = lookup(config, "model_type")[1]
     claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
     if page is not None or model_type:
@@ -146,11 +161,17 @@ def infer(
         found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
-    rows = [*quantization_rows(config, packing), *draft_rows(config, extras)]
+    chosen = found.chosen
+    if chosen.missing or _told_lost(checkpoint):
+        if config is None:
+            return _incomplete(checkpoint, chosen)
+        chosen = from_what_is_there(chosen, table, Stated(canonical(config, chosen.page), chosen.page))
+    rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
     problems = [*quantization_problems(config, packing), *names.problems]
+    problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
     if values:
         problems.append(value_head_problem(values, extras.tensors))
-    return _conclude(checkpoint, rows, problems, config, found.chosen, found.alternatives, claimed)
+    return _conclude(checkpoint, rows, problems, config, chosen, found.alternatives, claimed)
 
 
 def _conclude(
@@ -164,10 +185,17 @@ def _conclude(
 ) -> Inference:
     page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
     fields = with_rows(report(config, chosen, stated), rows)
-    corrected = _corrected(config, page, fields, checkpoint)
+    corrected = _corrected(config, chosen, fields, checkpoint)
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
+    if own := own_class_problem(config, page):
+        found.append(own)
+    elif alternatives and claimed != page.model_type:
+        found.append(_undecided(page.model_type, alternatives))
     verdict: Verdict = "derived"
     if config is not None:
-        verdict = "differs" if chosen.missing or any(field.changed for field in fields) else "agrees"
+        changed = any(field.changed for field in fields)
+        stopped = any(problem.stops_loader for problem in found)
+        verdict = "differs" if changed or stopped else "agrees"
     architecture = Architecture(
         page.model_type,
         _words(corrected["architectures"]),
@@ -176,11 +204,6 @@ def _conclude(
         chosen.unmatched,
         chosen.missing,
     )
-    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated), *problems]
-    if own := own_class_problem(config, page):
-        found.append(own)
-    elif alternatives and claimed != page.model_type:
-        found.append(_undecided(page.model_type, alternatives))
     return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
 
 
@@ -198,21 +221,45 @@ def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
 
 
 def _corrected(
-    config: JsonObject | None, page: Page, fields: Iterable[FieldReport], checkpoint: Checkpoint
+    config: JsonObject | None, chosen: Fit, fields: Sequence[FieldReport], checkpoint: Checkpoint
 ) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
+    page = chosen.page
     if config is None:
         fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
         for field in fields:
-            if field.derived is not None:
+            # Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
+            if field.derived is not None and is_finite(field.derived):
                 assign(fresh, field.name, field.derived)
-        name = main_dtype(checkpoint)
-        return fresh if name is None else {**fresh, "torch_dtype": name}
+        for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
+            if actual != expected:  # the default of a model of another length: the class makes its own
+                take_out(fresh, name)
+        dtype = main_dtype(checkpoint)
+        return fresh if dtype is None else {**fresh, "torch_dtype": dtype}
     corrected = copy.deepcopy(dict(config))
     for name, value in edits(config, fields):
         assign(corrected, name, value)
+    for name in removed(fields):
+        corrected.pop(name, None)
     corrected.setdefault("architectures", list(page.architectures))
     return corrected
+
+
+def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
+    """Tensors are lost and no config says how many there were: a family, but no sizes."""
+    page = chosen.page
+    architecture = Architecture(
+        page.model_type, page.architectures, "tensors", (), chosen.unmatched, chosen.missing
+    )
+    found = [replace(p, stops_loader=p.code in _LOST) for p in checkpoint.problems]
+    if chosen.missing:
+        found.append(missing_tensors(chosen.missing, "the others demand them"))
+    return Inference(checkpoint, architecture, "unknown", (), tuple(found), {})
+
+
+def _told_lost(checkpoint: Checkpoint) -> bool:
+    """Whether the index, or the name of the one file that was named, tells that there is more."""
+    return any(problem.code in _LOST for problem in checkpoint.problems)
 
 
 def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from weightsmith.checkpoint import read_json_object
 from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import copy_file, replace_file
-from weightsmith.shapes.field_reports import edits
+from weightsmith.shapes.field_reports import edits, removed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.shapes.infer import Inference
@@ -45,7 +45,7 @@ def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile
     if named is None and not path.exists():
         return None
     data = read_json_object(path)
-    return ConfigFile(path, data, path.read_text(encoding="utf-8-sig"))
+    return ConfigFile(path, data, path.read_text(encoding="utf-8"))
 
 
 def write_config(
@@ -55,7 +55,7 @@ def write_config(
     if config is None:
         text = fresh_text(dict(inference.config))
     else:
-        text = corrected_text(config.text, edits(config.data, inference.fields))
+        text = corrected_text(config.text, edits(config.data, inference.fields), removed(inference.fields))
     target = output or checkpoint.root / "config.json"
     if output is None and config is not None and config.path == target and text == config.text:
         return f"{target}: already right, left untouched"
@@ -66,10 +66,15 @@ def write_config(
     return f"{target}: written" + (f"; the old one is {backup.name}" if backup else "")
 
 
-def corrected_text(original: str, changes: Iterable[tuple[str, Any]]) -> str:
-    """`original` JSON with the value of each (dotted name, new value) replaced, or added to its object."""
+def corrected_text(original: str, changes: Iterable[tuple[str, Any]], without: Iterable[str] = ()) -> str:
+    """`original` JSON with the value of each (dotted name, new value) replaced, or added to its object.
+
+    without: top-level keys that are taken out.
+    """
     for name, value in changes:
         original = _with_value(original, name.split("."), value)
+    for key in without:
+        original = _without_key(original, key)
     return original
 
 
@@ -83,12 +88,11 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
     for level, key in enumerate(path):
         entries = _entries(text, start)
         depth += 1
-        found = [span for name, span in entries if name == key]
+        found = next((entry for entry in entries if entry.key == key), None)
         if found and level == len(path) - 1:
-            begin, end = found[-1]  # of duplicate keys, JSON readers take the last
-            return text[:begin] + _dump(value, depth) + text[end:]
-        if found and text[found[-1][0]] == "{":
-            start = found[-1][0]
+            return text[: found.begin] + _dump(value, depth) + text[found.end :]
+        if found and text[found.begin] == "{":
+            start = found.begin
             continue
         for missing in reversed(path[level + 1 :]):
             value = {missing: value}
@@ -96,14 +100,24 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
     return text
 
 
-def _insert(
-    text: str, start: int, entries: list[tuple[str, tuple[int, int]]], key: str, value: str, depth: int
-) -> str:
+def _without_key(text: str, key: str) -> str:
+    """Takes an entry of the outermost object out, with the comma that parts it from its neighbour."""
+    entries = _entries(text, _skip_space(text, 0))
+    place = next((n for n, entry in enumerate(entries) if entry.key == key), None)
+    if place is None:
+        return text
+    if place:
+        return text[: entries[place - 1].end] + text[entries[place].end :]
+    following = entries[1].start if len(entries) > 1 else entries[0].end
+    return text[: entries[0].start] + text[following:]
+
+
+def _insert(text: str, start: int, entries: Sequence[_Entry], key: str, value: str, depth: int) -> str:
     """Adds `"key": value` as the last entry of the object that begins at `start`."""
     entry = f"{json.dumps(key, ensure_ascii=False)}: {value}"
     if not entries:
         return text[: start + 1] + entry + text[start + 1 :]
-    end = entries[-1][1][1]
+    end = entries[-1].end
     newline = "\n" + "  " * depth if "\n" in text[start:end] else " "
     return f"{text[:end]},{newline}{entry}{text[end:]}"
 
@@ -113,16 +127,26 @@ def _dump(value: Any, depth: int) -> str:
     return ("\n" + "  " * depth).join(lines)
 
 
-def _entries(text: str, start: int) -> list[tuple[str, tuple[int, int]]]:
-    """(key, span of its value) for the object whose brace is at `start`. The text is known to be valid JSON."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A key of an object, where it stands (`start`), and where its value begins and ends."""
+
+    key: str
+    start: int
+    begin: int
+    end: int
+
+
+def _entries(text: str, start: int) -> list[_Entry]:
+    """The entries of the object whose brace is at `start`. The text is known to be JSON without duplicate keys."""
     decoder = json.JSONDecoder()
     entries = []
     position = _skip_space(text, start + 1)
     while text[position] != "}":
-        key, position = decoder.raw_decode(text, position)
-        begin = _skip_space(text, _skip_space(text, position) + 1)
+        key, after = decoder.raw_decode(text, position)
+        begin = _skip_space(text, _skip_space(text, after) + 1)
         _, end = decoder.raw_decode(text, begin)
-        entries.append((key, (begin, end)))
+        entries.append(_Entry(key, position, begin, end))
         position = _skip_space(text, end)
         if text[position] == ",":
             position = _skip_space(text, position + 1)

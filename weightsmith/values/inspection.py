@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from weightsmith.checkpoint import config_beside
+from weightsmith.checkpoint import readable_config
 from weightsmith.schemes import packed_modules
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _quantization(checkpoint: Checkpoint) -> Quantization | None:
         method, count = Counter(module.method for module in modules).most_common(1)[0]
         first = next(module.name for module in modules if module.method == method)
         return Quantization(method, "tensors", f"{first} and {count - 1} more" if count > 1 else first)
-    section = (config_beside(checkpoint) or {}).get("quantization_config")
+    section = (readable_config(checkpoint) or {}).get("quantization_config")
     if not isinstance(section, dict):
         return None
     return Quantization(str(section.get("quant_method", "unnamed")), "config", "quantization_config")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint import config_beside
+from weightsmith.checkpoint import readable_config
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.float_formats import FORMATS
@@ -76,7 +76,7 @@ def survey_values(
 
         found = for_each(tensors, new_worker, workers or default_workers())
     fits = [one.fusion for one in found if one.fusion is not None]
-    claims = read_claims(checkpoint.root, config_beside(checkpoint))
+    claims = read_claims(checkpoint.root, readable_config(checkpoint))
     fusion = judge_fusion(fits, packed_tensors(checkpoint), claims, sample)
     damage = tuple(fault for one in found for fault in one.damage)
     return ValueSurvey(fusion, damage, sample)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.json_files import optional_json
-from weightsmith.shapes.beside.lint import lint
-from weightsmith.shapes.beside.ties import same_values
+from weightsmith.shapes.beside.lint import ROPE_FACTORS, lint
 from weightsmith.shapes.beside.tokenizer_file import largest_token_id
+from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.solve.fit import Fit
 
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "decoder_start_token_id")
 _LISTED = 3
+_LAYER = re.compile(r"([^0-9]*[^0-9.])\.([0-9]{1,9})\.")
 
 
 def crosscheck(
@@ -31,21 +33,27 @@ def crosscheck(
     config: JsonObject | None,
     chosen: Fit,
     stated: Stated,
+    corrected: JsonObject,
 ) -> list[Problem]:
-    """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder."""
-    problems = [*_tensors(checkpoint, chosen), *_head(chosen), *_tied_head(checkpoint, chosen)]
-    problems += _lists(chosen, stated)
+    """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder.
+
+    config: the file as it is. stated: the same as its class reads it. corrected: what would be written.
+    """
+    problems = [*_tensors(checkpoint, chosen), *_head(chosen)]
+    problems += _lists(chosen, stated, corrected)
+    problems += _rules(chosen, stated)
     problems += _dtype(checkpoint, config)
-    generation = optional_json(checkpoint.root / "generation_config.json")
-    problems += lint(
-        config, generation, checkpoint.root, chosen.solution.values, frozenset(stated.page.lists)
-    )
-    problems += end_token(config or {}, generation, checkpoint.root)
+    root = checkpoint.root
+    generation, unread = optional_json(root / "generation_config.json")
+    tokenizer, unread_too = optional_json(root / "tokenizer_config.json")
+    problems += [*unread, *unread_too]
+    problems += lint(config, generation, root, chosen.solution.values, frozenset(stated.page.lists))
+    problems += end_token(config or {}, generation, tokenizer, root / "tokenizer.json")
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
         problems += _special_ids("config.json", config or {}, vocabulary)
         problems += _special_ids("generation_config.json", generation, vocabulary)
-        problems += _tokenizer(checkpoint.root / "tokenizer.json", vocabulary)
+        problems += _tokenizer(root / "tokenizer.json", vocabulary)
     return problems
 
 
@@ -58,9 +66,7 @@ def _vocabulary(chosen: Fit) -> int | None:
 
 def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
     if chosen.missing:
-        yield Problem(
-            "missing-tensors", f"{_some(chosen.missing)}: the config demands them, the files lack them"
-        )
+        yield missing_tensors(chosen.missing)
     if chosen.unmatched:
         family = chosen.page.model_type
         yield Problem(
@@ -71,6 +77,12 @@ def _tensors(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
         yield Problem(
             "empty-tensors", f"{_some(empty)}: no elements (ZeRO-3 leaves these when saved unsharded)"
         )
+
+
+def missing_tensors(names: tuple[str, ...], demanded: str = "the config demands them") -> Problem:
+    """The problem of tensors that are not in the files. demanded: what tells of them."""
+    message = f"{_some(names)}{_layers(names)}: {demanded}, the files lack them"
+    return Problem("missing-tensors", message, stops_loader=True)
 
 
 def _head(chosen: Fit) -> Iterator[Problem]:
@@ -88,23 +100,28 @@ def _head(chosen: Fit) -> Iterator[Problem]:
         )
 
 
-def _tied_head(checkpoint: Checkpoint, chosen: Fit) -> Iterator[Problem]:
-    """A head that is stored although the config ties it, and is not the embedding: loaders ignore it, or not."""
-    copies = {p.copy_of: p.text for p in chosen.page.layouts[chosen.layout] if p.copy_of is not None}
-    tied = chosen.solution.values.get("tie_word_embeddings")
-    for original, copy in copies.items():
-        both = original in checkpoint.tensors and copy in checkpoint.tensors
-        if both and tied and same_values(checkpoint, original, copy) is False:
-            message = (
-                f"{copy} is stored beside {original} although the config ties them, and its values differ: "
-            )
-            yield Problem("tied-head", message + "loaders disagree about which one counts")
+def _lists(chosen: Fit, stated: Stated, corrected: JsonObject) -> Iterator[Problem]:
+    """Lists of another length than the weights demand; a loader stops where the corrected config still has them so."""
+    values = chosen.solution.values
+    after = Stated(canonical(corrected, stated.page), stated.page)
+    left = {name for name, actual, expected in after.list_lengths(values) if actual != expected}
+    for name, actual, expected in stated.list_lengths(values):
+        if actual != expected and not name.endswith(ROPE_FACTORS):
+            message = f"{name} has {actual} entries where the weights demand {expected}"
+            yield Problem("list-length", message, stops_loader=name in left)
 
 
-def _lists(chosen: Fit, stated: Stated) -> Iterator[Problem]:
-    for name, actual, expected in stated.list_lengths(chosen.solution.values):
-        if actual != expected:
-            yield Problem("list-length", f"{name} has {actual} entries where the weights demand {expected}")
+def _rules(chosen: Fit, stated: Stated) -> Iterator[Problem]:
+    """Rules of the class that the file breaks, where no shape decides: 13 heads for 768 channels.
+
+    What the weights alone decide is a model that exists, whatever a rule says.
+    """
+    values, options = chosen.solution.values, chosen.solution.options
+    for rule in stated.page.rules if chosen.explains else ():
+        said = [name for name in sorted(rule.names) if stated.has(name) and len(options.get(name, ())) != 1]
+        if said and rule.truth(values) is False:
+            named = ", ".join(f"{name} {values.get(name)}" for name in said)
+            yield Problem("rule", f"{named}: the class demands {rule.text}", stops_loader=True)
 
 
 def _dtype(checkpoint: Checkpoint, config: JsonObject | None) -> Iterator[Problem]:
@@ -138,6 +155,27 @@ def _tokenizer(path: Path, vocabulary: int) -> Iterator[Problem]:
         yield Problem(
             "tokenizer-vocabulary", f"{path.name} has token id {largest}, the embedding has {vocabulary} rows"
         )
+
+
+def _layers(names: tuple[str, ...]) -> str:
+    """Which layers many tensors lie in: ` (in model.layers 9 to 19, 25)`."""
+    numbers: dict[str, set[int]] = {}
+    for found in filter(None, map(_LAYER.match, names)):
+        numbers.setdefault(found[1], set()).add(int(found[2]))
+    if len(names) <= _LISTED or not numbers:
+        return ""
+    return f" (in {'; '.join(f'{stem} {_ranges(sorted(those))}' for stem, those in numbers.items())})"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order, neighbours as one range."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _some(names: tuple[str, ...]) -> str:

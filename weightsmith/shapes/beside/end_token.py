@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.beside.json_files import optional_json, stated_ids
+from weightsmith.shapes.beside.json_files import stated_ids
 from weightsmith.shapes.beside.tokenizer_file import added_token_id
 
 if TYPE_CHECKING:
@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
 
 
-def end_token(config: JsonObject, generation: JsonObject, root: Path) -> Iterator[Problem]:
+def end_token(
+    config: JsonObject, generation: JsonObject, tokenizer: JsonObject, vocabulary: Path
+) -> Iterator[Problem]:
     """An answer that the tokenizer's end token does not end runs on, or another token cuts it short.
+
+    config, generation, tokenizer: config.json, generation_config.json and tokenizer_config.json, empty where absent.
+    vocabulary: the path of tokenizer.json.
 
     Silent where either side says nothing: several ids may end an answer, and not every tokenizer names one.
     """
     text = config.get("text_config")
     owners: list[JsonObject] = [config, text if isinstance(text, dict) else {}, generation]
     ends = {number for owner in owners for number in stated_ids(owner.get("eos_token_id"))}
-    token = _named(root / "tokenizer_config.json")
-    own = None if token is None or not ends else added_token_id(root / "tokenizer.json", token)
+    token = _named(tokenizer)
+    own = None if token is None or not ends else added_token_id(vocabulary, token)
     if own is not None and own not in ends:
         stated = ", ".join(map(str, sorted(ends)))
         yield Problem(
@@ -33,9 +38,9 @@ def end_token(config: JsonObject, generation: JsonObject, root: Path) -> Iterato
         )
 
 
-def _named(path: Path) -> str | None:
+def _named(tokenizer: JsonObject) -> str | None:
     """The end token of a tokenizer_config.json: a string, or an object with its content."""
-    token = optional_json(path).get("eos_token")
+    token = tokenizer.get("eos_token")
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None

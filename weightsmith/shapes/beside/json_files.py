@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint import Problem, read_json_object
+from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -11,13 +13,17 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
 
 
-def optional_json(path: Path) -> JsonObject:
-    """A side file that may be absent or broken, and is then empty: infer-config does not fail for it."""
+def optional_json(path: Path) -> tuple[JsonObject, tuple[Problem, ...]]:
+    """(a side file's object, why it could not be read). Both are empty where there is no such file.
+
+    infer-config answers without it, so a fault of it is a problem and no error.
+    """
+    if not path.exists():
+        return {}, ()
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
+        return read_json_object(path), ()
+    except WeightsmithError as error:
+        return {}, (Problem("side-file", f"{path.name} {error.fact}; {error.way_out}"),)
 
 
 def stated_ids(stated: Json) -> set[int]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
-_FACTORS = ("short_factor", "long_factor")
+# Lists of LongRoPE, counted here and not by the page: `partial_rotary_factor` is no whole number.
+ROPE_FACTORS = ("short_factor", "long_factor")
 
 
 def lint(
@@ -35,7 +36,7 @@ def lint(
         return
     yield from _code_files(config, root)
     yield from _generation(config, generation)
-    yield from _rope_lists(config, values, counted)
+    yield from _rope_lists(config, values)
     yield from _layer_kinds(config, values, counted)
 
 
@@ -71,9 +72,7 @@ def _generation(config: JsonObject, generation: JsonObject) -> Iterator[Problem]
             )
 
 
-def _rope_lists(
-    config: JsonObject, values: Mapping[str, Value], counted: frozenset[str]
-) -> Iterator[Problem]:
+def _rope_lists(config: JsonObject, values: Mapping[str, Value]) -> Iterator[Problem]:
     """LongRoPE has one factor per pair of rotated channels of a head."""
     for prefix in ("", "text_config."):
         head, share = values.get(f"{prefix}head_dim"), lookup(config, f"{prefix}partial_rotary_factor")[1]
@@ -82,14 +81,14 @@ def _rope_lists(
             head = hidden // heads
         if not isinstance(head, int):
             continue
-        pairs = int(head * (share if isinstance(share, int | float) else 1)) // 2
+        part = share if isinstance(share, int | float) and 0 < share <= 1 else 1
+        pairs = int(head * part) // 2
         for owner in ("rope_scaling", "rope_parameters"):
-            for name in (f"{prefix}{owner}.{factor}" for factor in _FACTORS):
+            for name in (f"{prefix}{owner}.{factor}" for factor in ROPE_FACTORS):
                 stated = lookup(config, name)[1]
-                if isinstance(stated, list) and len(stated) != pairs and name not in counted:
-                    yield Problem(
-                        "list-length", f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
-                    )
+                if isinstance(stated, list) and len(stated) != pairs:
+                    message = f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
+                    yield Problem("list-length", message, stops_loader=True)
 
 
 def _layer_kinds(
@@ -100,4 +99,5 @@ def _layer_kinds(
         name = f"{prefix}layer_types"
         stated, layers = lookup(config, name)[1], values.get(f"{prefix}num_hidden_layers")
         if isinstance(stated, list) and type(layers) is int and len(stated) != layers and name not in counted:
-            yield Problem("list-length", f"{name} has {len(stated)} entries where there are {layers} layers")
+            message = f"{name} has {len(stated)} entries where there are {layers} layers"
+            yield Problem("list-length", message, stops_loader=True)

@@ -35,10 +35,23 @@ _UNPROVEN = {
 }
 
 
-def quantization_rows(config: JsonObject | None, packing: PlainView) -> list[FieldReport]:
-    """Rows for what is missing or wrong in `quantization_config`; empty when the tensors are not packed."""
+# Settings that no method has by default.
+_ALWAYS = frozenset({"quant_method", "bits", "load_in_4bit", "load_in_8bit"})
+# Of the first two one is true: transformers refuses both at once.
+_FOUR_BITS = ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
+# Methods whose weights may lie plain on the disk: they are quantized while the model is loaded, or trained as they are.
+_PLAIN_ON_DISK = frozenset({"torchao", "bitnet"})
+_SECTIONS = ("quantization_config", "compression_config")
+_FLOATS = frozenset({"BF16", "F16", "F32", "F64"})
+
+
+def quantization_rows(config: JsonObject | None, packing: PlainView, *, whole: bool) -> list[FieldReport]:
+    """Rows for what is missing or wrong in `quantization_config`.
+
+    whole: the family explains every tensor, so that what looks plain is no packing that is not known here.
+    """
     if not packing.modules:
-        return []
+        return _stale_sections(config or {}, packing) if whole else []
     stated = (config or {}).get("quantization_config") or (config or {}).get("compression_config")
     packing = _regrouped(packing, stated)
     kind = _main(packing)
@@ -52,10 +65,25 @@ def quantization_rows(config: JsonObject | None, packing: PlainView) -> list[Fie
     for path, value in _proven(kind, derived):
         found = _at(stated, path)
         name = ".".join(("quantization_config", *path))
-        if found is None and path[-1] not in ("quant_method", "bits"):
+        if found is None and (path[-1] not in _ALWAYS or value is False):
             continue  # the method's own default may be meant
         status: Status = "agrees" if found == value else "missing" if found is None else "differs"
         rows.append(FieldReport(name, found, None, value, status, "weights", (), evidence))
+    return rows
+
+
+def _stale_sections(config: JsonObject, packing: PlainView) -> list[FieldReport]:
+    """Sections that say how weights are packed which are plain: a loader would look for parts that are not there."""
+    if any(tensor.dtype not in _FLOATS for tensor in packing.tensors.values()):
+        return []
+    largest = max(packing.tensors.values(), key=lambda tensor: tensor.nbytes, default=None)
+    rows = []
+    for name in _SECTIONS:
+        stated = config.get(name)
+        method = stated.get("quant_method") if isinstance(stated, dict) else None
+        if method is not None and method not in _PLAIN_ON_DISK and largest is not None:
+            seen = TensorEvidence(largest.name, None, None, f"plain {largest.dtype}, as every other tensor")
+            rows.append(FieldReport(name, stated, None, None, "differs", "weights", (), (seen,)))
     return rows
 
 
@@ -63,13 +91,8 @@ def quantization_problems(config: JsonObject | None, packing: PlainView) -> Iter
     """What cannot be said or does not fit together."""
     stated = (config or {}).get("quantization_config")
     if not packing.modules:
-        if isinstance(stated, dict) and stated.get("quant_method") not in (
-            None,
-            "bitsandbytes",
-            "fp8",
-            "torchao",
-        ):
-            method = stated["quant_method"]
+        method = stated.get("quant_method") if isinstance(stated, dict) else None
+        if method is not None and method != "torchao":
             yield Problem(
                 "quantization", f"the config says {method}, but no tensor is packed: a loader will fail"
             )
@@ -184,9 +207,9 @@ def _proven(kind: str, derived: JsonObject) -> Iterator[tuple[tuple[str, ...], J
         "gptq": ("bits", "group_size"),
         "awq": ("bits", "group_size"),
         "fp8-block": ("weight_block_size",),
-        "bitsandbytes-nf4": ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"),
-        "bitsandbytes-fp4": ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"),
-        "bitsandbytes-int8": ("load_in_8bit",),
+        "bitsandbytes-nf4": _FOUR_BITS,
+        "bitsandbytes-fp4": _FOUR_BITS,
+        "bitsandbytes-int8": ("load_in_4bit", "load_in_8bit"),
     }
     for key in keys.get(kind, ()):
         yield (key,), derived[key]

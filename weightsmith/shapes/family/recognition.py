@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.family.candidates import FamilyIndex
     from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable
@@ -62,7 +63,7 @@ class _Candidate:
 def recognise(
     table: NameTable,
     config: JsonObject | None,
-    shared: frozenset[str],
+    shared: Copies,
     claimed: str | None,
     extra_heads: Iterable[TaskHead] = (),
 ) -> Recognition:
@@ -88,7 +89,7 @@ def _exact(
     known: str | None,
     table: NameTable,
     config: JsonObject | None,
-    shared: frozenset[str],
+    shared: Copies,
 ) -> tuple[dict[str, Fit], dict[str, tuple[str, ...]]]:
     """(type → its fit, for each that explains every tensor; the types that have the same equations as each)."""
     # A richer family whose usual parts are all absent is not meant: only what it shares with the others is there.
@@ -161,7 +162,7 @@ def _nearest(
     found: Mapping[str, _Candidate],
     table: NameTable,
     config: JsonObject | None,
-    shared: frozenset[str],
+    shared: Copies,
 ) -> Recognition:
     """No family explains everything: the claimed one if it is plausible. A guess must not replace a claim.
 
@@ -191,7 +192,7 @@ def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
     return tuple(n for n in names if len({repr(own.get(n, ...)) for own in defaults}) > 1)
 
 
-def read_as(page: Page, table: NameTable, config: JsonObject | None, shared: frozenset[str]) -> Recognition:
+def read_as(page: Page, table: NameTable, config: JsonObject | None, shared: Copies) -> Recognition:
     """The one family that the user names."""
     found = _best(page, table, config, shared, exactly=False)
     good = found is not None and (found.explains or found.plausible)
@@ -202,7 +203,7 @@ def _best(
     page: Page,
     table: NameTable,
     config: JsonObject | None,
-    shared: frozenset[str],
+    shared: Copies,
     *,
     exactly: bool,
 ) -> Fit | None:

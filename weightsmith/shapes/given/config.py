@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.field_names import At, Length, item_of, length_of
-from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.page.value import freeze, is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
@@ -93,9 +93,19 @@ class Stated:
         for name, polynomial in self.page.lists.items():
             stated = lookup(self.config, name)[1]
             expected = polynomial.at(values)
-            if isinstance(stated, list | tuple) and expected is not None:
+            if (
+                isinstance(stated, list | tuple)
+                and expected is not None
+                and not _names_places(stated, expected)
+            ):
                 found.append((name, len(stated), expected))
         return found
+
+
+def _names_places(items: Sequence[Json], length: int) -> bool:
+    """Whether a list names some of `length` places by their numbers, so that it may be shorter."""
+    numbers = {item for item in items if is_number(item) and 0 <= item < length}
+    return len(numbers) == len(items) < length
 
 
 def lookup(config: JsonObject | None, name: str) -> tuple[bool, Json]:
@@ -114,3 +124,11 @@ def assign(config: dict[str, Json], name: str, value: Json) -> None:
     for part in path:
         config = config.setdefault(part, {})  # type: ignore[assignment]  # a config that was copied to be changed
     config[last] = value
+
+
+def take_out(config: dict[str, Json], name: str) -> None:
+    """Takes a dotted name out; what is not there stays absent."""
+    *path, last = name.split(".")
+    found, place = lookup(config, ".".join(path)) if path else (True, config)
+    if found and isinstance(place, dict):
+        place.pop(last, None)

@@ -8,9 +8,10 @@ any syntax outside the few forms below is refused.
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass
 from functools import cache, reduce
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from weightsmith.shapes.page.condition import (
     Condition,
@@ -180,7 +181,7 @@ def _atom_value(atom: Atom, values: Mapping[str, object]) -> int | Atom:
     match atom:
         case str():
             value = look_up(atom, values)
-            return int(value) if isinstance(value, int | float) else atom
+            return int(value) if _is_countable(value) else atom
         case Floor(numerator=over, denominator=under):
             numerator, denominator = over.substitute(values), under.substitute(values)
             known = numerator.floor_divided_by(denominator).known()
@@ -203,11 +204,16 @@ def _rounded(atom: Limit, values: Mapping[str, object]) -> int | Limit:
     """`int(a)` or `int(a / b)`, which stays whole until everything in it is known: a part of it may be a fraction."""
     exact = [_exact(argument, values) for argument in atom.arguments]
     match exact:
-        case [float(product)]:
+        case [float(product)] if math.isfinite(product):
             return int(product)
-        case [float(over), float(under)] if under:
+        case [float(over), float(under)] if under and math.isfinite(over / under):
             return int(over / under)
     return atom
+
+
+def _is_countable(value: object) -> TypeGuard[float]:
+    """A number that sizes can be reckoned from; a config may hold infinity and NaN, too."""
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _exact(product: Polynomial, values: Mapping[str, object]) -> float | None:
@@ -217,7 +223,7 @@ def _exact(product: Polynomial, values: Mapping[str, object]) -> float | None:
         term: float = c
         for atom in monomial:
             value = look_up(atom, values) if isinstance(atom, str) else _atom_value(atom, values)
-            if not isinstance(value, int | float):
+            if not _is_countable(value):
                 return None
             term *= value
         total += term

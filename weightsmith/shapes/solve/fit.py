@@ -27,6 +27,7 @@ from weightsmith.shapes.solve.propagation import Contradiction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.given.roles import Matching, NameTable, Role
     from weightsmith.shapes.page.page import Page, TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
@@ -87,22 +88,18 @@ def fit(
     layout: str,
     table: NameTable,
     stated: Stated,
-    shared: frozenset[str],
+    shared: Copies,
     *,
     exactly: bool = False,
     spelling: Spelling | None = None,
 ) -> Fit | None:
     """The best explanation that `page` has for the tensors of `table`.
 
-    shared: names of tensors that share their bytes. exactly: None, and soon, where the page cannot explain
+    shared: what the bytes tell about tied tensors. exactly: None, and soon, where the page cannot explain
     every tensor; otherwise always a Fit. spelling: how the names are read; of a body that was saved alone nothing
     else is expected.
     """
-    patterns = page.layouts[layout]
-    if spelling is not None:
-        table = table.read(spelling)
-        patterns = tuple(p for p in patterns if p.text.startswith(spelling.stem))
-    matching = match(patterns, table)
+    matching = matched(page, layout, table, spelling)
     if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
         return None
     try:
@@ -113,8 +110,16 @@ def fit(
     return found if found.explains or not exactly else None
 
 
+def matched(page: Page, layout: str, table: NameTable, spelling: Spelling | None) -> Matching:
+    """The tensors in the roles of one layout, their names read as `spelling` says."""
+    patterns = page.layouts[layout]
+    if spelling is None:
+        return match(patterns, table)
+    return match((p for p in patterns if p.text.startswith(spelling.stem)), table.read(spelling))
+
+
 def _solve_backwards(
-    page: Page, matching: Matching, stated: Stated, shared: frozenset[str], *, exactly: bool
+    page: Page, matching: Matching, stated: Stated, shared: Copies, *, exactly: bool
 ) -> tuple[Solution, list[Fact]]:
     """The solution from counts, sizes, presence and flags, in this order; and the equations that it rests on.
 

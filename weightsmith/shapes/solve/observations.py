@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
 from weightsmith.shapes.given.config import ADDITION, ODDITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.page.condition import Condition
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.value import Value
 
 Combination: TypeAlias = tuple[int, ...]
+# How a tensor stands to the one that it may repeat: in the same bytes; with the same numbers; with numbers of its own
+# (or repeating none); not known, where no bytes can be read.
+Kinship: TypeAlias = Literal["shared", "equal", "own", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,8 @@ class Observation:
 
     conditions: any of them makes the tensor exist (none: it always does). counts: slot counts that must be
     positive too. names, sizes: the slots that the conditions read and how many values each takes. present: the
-    index combinations, over those slots, that have a tensor. required False: absence says nothing. copy: the
-    tensor may be written although its condition does not hold; shared: its bytes are another tensor's.
+    index combinations, over those slots, that have a tensor. required False: absence says nothing. kinship: how the
+    tensor stands to the one that it repeats where its condition does not hold.
     """
 
     conditions: tuple[Condition, ...]
@@ -35,8 +39,12 @@ class Observation:
     sizes: tuple[int, ...]
     present: frozenset[Combination]
     required: bool
-    copy: bool
-    shared: bool
+    kinship: Kinship
+
+    @property
+    def copy(self) -> bool:
+        """Whether the tensor may be stored although its condition does not hold."""
+        return self.kinship != "own"
 
     def fields(self) -> frozenset[str]:
         """The names that decide about existence, slots left out."""
@@ -86,12 +94,13 @@ class Observation:
     def oddity(self, values: Mapping[str, Value], stated: bool) -> float:
         """The price of a copy that is stored though tied, or that shares its bytes though it is not.
 
+        A copy of the same numbers costs nothing: tied or not, the model is the same.
         stated: the file itself says whether it is tied; a mere class default is believed less than the weights.
         """
-        if not (self.copy and self.present):
+        if self.kinship not in ("shared", "unknown") or not self.present:
             return 0.0
         price = ODDITY if stated else ODDITY + ADDITION
-        return price * (self.expected(next(iter(self.present)), values) == self.shared)
+        return price * (self.expected(next(iter(self.present)), values) == (self.kinship == "shared"))
 
 
 class _Unread(Exception):
@@ -119,20 +128,22 @@ def _outcome(condition: Condition, environment: Mapping[str, object]) -> bool | 
 
 
 def observe(
-    roles: Iterable[Role],
+    roles: Sequence[Role],
     sizes: Mapping[Polynomial, int],
     counted: Mapping[str, Value],
     known: Mapping[str, Value],
-    shared: frozenset[str],
+    shared: Copies,
 ) -> dict[Observation, int]:
     """Every observation and how many roles make it.
 
     sizes: slot counts as the names attest them. counted: what a loader would take for every field, for slots
-    that no name attests. known: fields that are certain. shared: names of tensors that share their bytes.
+    that no name attests. known: fields that are certain. shared: what the bytes tell about tied tensors.
     """
     found: dict[Observation, int] = {}
+    plain = {role.pattern.text: next(iter(role.tensors.values())).name for role in roles if role.tensors}
     for role in roles:
-        seen = _observe(role, sizes, counted, known, shared)
+        kinship = _kinship(role, plain, shared, counted)
+        seen = _observe(role, sizes, counted, known, kinship)
         if seen is not None:
             found[seen] = found.get(seen, 0) + 1
     return found
@@ -143,7 +154,7 @@ def _observe(
     sizes: Mapping[Polynomial, int],
     counted: Mapping[str, Value],
     known: Mapping[str, Value],
-    shared: frozenset[str],
+    kinship: Kinship,
 ) -> Observation | None:
     pattern = role.pattern
     always = any(variant.condition is None for variant in pattern.variants)
@@ -160,11 +171,27 @@ def _observe(
         sizes=tuple(_size(pattern.slots[p].count, role.tops[p], sizes, counted) for p in positions),
         present=frozenset(tuple(indices[p] for p in positions) for indices in role.tensors),
         required=pattern.required,
-        copy=pattern.copy_of is not None,
-        shared=any(tensor.name in shared for tensor in role.tensors.values())
-        if pattern.copy_of is not None
-        else False,
+        kinship=kinship,
     )
+
+
+def _kinship(role: Role, first: Mapping[str, str], shared: Copies, counted: Mapping[str, Value]) -> Kinship:
+    """How a role stands to the one that it may repeat. Nothing is read where a loader would expect it of its own.
+
+    first: per pattern, the name of its first tensor as it is stored. counted: what a loader would take for every field.
+    """
+    original = role.pattern.copy_of
+    if original is None:
+        return "own"
+    names = [tensor.name for tensor in role.tensors.values()]
+    if any(name in shared.shared for name in names):
+        return "shared"
+    expected = any(v.condition is None or v.condition.truth(counted) is True for v in role.pattern.variants)
+    comparable = len(names) == 1 and original in first and not expected
+    equal = shared.equal(names[0], first[original]) if comparable else None
+    if equal is None:
+        return "unknown"
+    return "equal" if equal else "own"
 
 
 def _open_counts(

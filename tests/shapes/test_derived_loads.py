@@ -1,0 +1,79 @@
+"""What is written loads: lists as long as the model, rules of the class kept, and evidence for all that differs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.shapes.predicted import predicted, table
+from weightsmith import library
+from weightsmith.shapes import infer
+from weightsmith.shapes.page.page import load_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.shapes import Inference
+
+SMALL: dict[str, Any] = {
+    "num_hidden_layers": 5, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 96, "vocab_size": 300,
+}  # fmt: skip
+
+
+def lists(config: Any, prefix: str = "") -> dict[str, int]:
+    """Dotted name → length of every list in a config."""
+    found: dict[str, int] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= lists(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            found[prefix + name] = len(value)
+    return found
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3", "gemma2", "gpt_oss", "exaone4", "olmo3", "smollm3"])
+def test_a_derived_config_has_no_list_of_the_class_s_own_length(model_type: str) -> None:
+    page = load_page(model_type)
+    own = page.fields["num_hidden_layers"].value
+    assert isinstance(own, int) and own > 5, "the class's own model has more layers"
+    found = infer(table(predicted({"model_type": model_type, **SMALL})), None)
+    assert found.verdict == "derived" and found.config["num_hidden_layers"] == 5
+    assert own not in lists(found.config).values()
+    assert infer(found.checkpoint, found.config).verdict == "agrees"
+
+
+def test_a_default_that_the_catalog_knows_in_part_is_not_held_against_the_file() -> None:
+    """The class makes one item for each layer: a page that gives fewer does not know the class's own list."""
+    config = {"model_type": "glm4_moe_lite", "architectures": ["Glm4MoeLiteForCausalLM"], "num_hidden_layers": 47,
+              "hidden_size": 64, "n_routed_experts": 4, "moe_intermediate_size": 16, "intermediate_size": 48,
+              "num_attention_heads": 4, "num_key_value_heads": 4, "tie_word_embeddings": False}  # fmt: skip
+    stored = predicted({**config, "mlp_layer_types": ["dense"] + ["sparse"] * 46})
+    assert infer(table(stored), config).changes == ()
+
+
+def test_a_rule_that_the_file_breaks_is_told_where_no_shape_decides(tmp_path: Path) -> None:
+    config = {"model_type": "bert", "architectures": list(load_page("bert").architectures), "hidden_size": 48,
+              "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 300}  # fmt: skip
+    checkpoint = table(predicted(config))
+    assert infer(checkpoint, config).verdict == "agrees"
+    found = infer(checkpoint, {**config, "num_attention_heads": 5})
+    assert found.verdict == "differs"
+    assert "num_attention_heads 5" in found.stopping[0].message
+    assert library.infer(checkpoint, output=tmp_path / "out.json").written
+
+
+def evidence(found: Inference) -> dict[str, bool]:
+    return {field.name: bool(field.evidence) for field in found.fields if field.status == "differs"}
+
+
+def test_every_field_that_differs_names_a_tensor() -> None:
+    shapes = predicted({"model_type": "llama", **SMALL, "head_dim": 16})
+    lies = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], **SMALL, "num_hidden_layers": 7,
+            "layer_types": ["full_attention"] * 7}  # fmt: skip
+    said = evidence(infer(table(shapes), lies))
+    assert {"model_type", "architectures", "num_hidden_layers"} <= said.keys() and all(said.values())
+    hrm = {"model_type": "hrm_text", "num_layers_per_stack": 2, "hidden_size": 64, "num_attention_heads": 4}
+    said = evidence(infer(table(predicted(hrm)), {**hrm, "num_hidden_layers": 99}))
+    assert all(said.values())

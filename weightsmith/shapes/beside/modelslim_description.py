@@ -1,0 +1,59 @@
+"""The file by which Ascend's loader reads weights of ModelSlim: without it, or with gaps in it, nothing is loaded.
+
+vllm-ascend looks up every linear layer and every embedding in quant_model_description.json, those that stayed in
+floating point ("FLOAT") too, and ends with a KeyError at the first that it does not find.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint import Problem, read_json_object
+from weightsmith.errors import WeightsmithError
+from weightsmith.schemes.stated import DESCRIPTION_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from weightsmith.checkpoint import Tensor
+    from weightsmith.schemes import PlainView
+
+_CODE = "quantization-description"
+# What older versions of ModelSlim call the file: quant_model_description_w8a8_dynamic.json.
+_OLD_NAMES = "quant_model_description_*.json"
+
+
+def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
+    """What is wrong with the description; nothing where the weights are not ModelSlim's.
+
+    root: the checkpoint's folder. tensors: the model's weights as they were before they were packed.
+    """
+    packed = {module.name for module in packing.modules if module.method.startswith("modelslim")}
+    if not packed:
+        return
+    path = root / DESCRIPTION_FILE
+    if not path.is_file():
+        older = sorted(found.name for found in root.glob(_OLD_NAMES))
+        hint = f": rename {older[0]}" if older else ": the loader on the NPU needs it"
+        yield Problem(_CODE, f"{DESCRIPTION_FILE} is not in the folder{hint}", stops_loader=True)
+        return
+    try:
+        described = read_json_object(path)
+    except WeightsmithError as error:
+        yield Problem(_CODE, f"{DESCRIPTION_FILE} {error.fact}; {error.way_out}", stops_loader=True)
+        return
+    absent = [name for name in _looked_up(packed, tensors) if name not in described]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        yield Problem(
+            _CODE, f"{DESCRIPTION_FILE} does not say how {absent[0]}{more} is stored", stops_loader=True
+        )
+
+
+def _looked_up(packed: set[str], tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Weights of linear layers and embeddings, in file order."""
+    for name, tensor in tensors.items():
+        owner, _, part = name.rpartition(".")
+        if part == "weight" and (owner in packed or len(tensor.shape) == 2):
+            yield name
