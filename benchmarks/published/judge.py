@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LIES = 2
 # The truth of an open field counts as found when it is among this many candidates.
 FIRST = 3
+_DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
         truth = build_truth(model.config)
     except Rejected as error:
         return Judgement(model, refused=str(error))
-    checkpoint = in_memory(truth.shapes)
+    checkpoint = in_memory(truth.shapes, _dtype(truth.config))
     true = infer(checkpoint, truth.config)
     bare = infer(checkpoint, None)
     lies = list(_lied(true, truth, random.Random(f"{model.name}/{seed}")))
@@ -71,11 +72,23 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
         true=_alarm(true),
         lies=tuple(_repair_fault(name, found, truth) for name, found in repairs),
         bare=_bare_fault(bare, truth),
-        unsound=tuple(u for found in (true, bare, *(f for _, f in repairs)) for u in _unsound(found, truth)),
+        unsound=tuple(
+            sorted({u for found in (true, bare, *(f for _, f in repairs)) for u in _unsound(found, truth)})
+        ),
         open_fields=len(told),
         told=sum(told),
         seconds=time.process_time() - start,
     )
+
+
+def _dtype(config: JsonObject) -> str:
+    """What the weights are saved in; the floats of torch where the config does not say."""
+    text = config.get("text_config")
+    for part in (config, text if isinstance(text, dict) else {}):
+        stated = part.get("dtype") or part.get("torch_dtype")
+        if stated:
+            return _DTYPES.get(str(stated), "BF16")
+    return "F32"
 
 
 def _alarm(found: Inference) -> str:
