@@ -36,8 +36,8 @@ def groups() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 
 
-def read_group(group: str) -> list[PublishedModel]:
-    lines = (FOLDER / f"{group}.jsonl").read_text(encoding="utf-8").splitlines()
+def read_group(group: str, folder: Path = FOLDER) -> list[PublishedModel]:
+    lines = (folder / f"{group}.jsonl").read_text(encoding="utf-8").splitlines()
     return [_model(json.loads(line), group) for line in lines]
 
 
