@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog \
-	house bench-infer bench-shapes bench-convert bench-kills bench-faults bench-reference clean
+	house bench-infer bench-shapes bench-published bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ bench-convert: setup ## convert and inspect at full size, beside cp and the torc
 SEED ?= 1
 bench-shapes: setup $(TIMM)/.ready ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
+
+bench-published: setup $(TIMM)/.ready ## published configs: the true one, two lies and none, judged by transformers (ARGS="--group moe", SEED=n)
+	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m benchmarks.published --seed $(SEED) $(ARGS)
 
 bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
 	@$(BIN)/python -m benchmarks.kills $(ARGS)

@@ -72,8 +72,9 @@ class Row:
         return 0 < self.cases == self.agrees == self.derived and self.repaired == self.repairs
 
 
-def in_memory(shapes: Mapping[str, tuple[int, ...]]) -> Checkpoint:
+def in_memory(shapes: Mapping[str, tuple[int, ...]], dtype: str = "BF16") -> Checkpoint:
     """A header-only checkpoint that was never written."""
+    size = 4 if dtype == "F32" else 2
     tensors, start = {}, 0
     for name, shape in shapes.items():
         strides, step = [], 1
@@ -81,9 +82,9 @@ def in_memory(shapes: Mapping[str, tuple[int, ...]]) -> Checkpoint:
             strides.append(step)
             step *= size
         tensors[name] = Tensor(
-            name, "BF16", shape, Storage("model.safetensors", start, 2 * step), 0, tuple(reversed(strides))
+            name, dtype, shape, Storage("model.safetensors", start, size * step), 0, tuple(reversed(strides))
         )
-        start += 2 * step
+        start += size * step
     root = Path("in-memory")
     return Checkpoint(root, root, "safetensors", {"model.safetensors": start}, tensors, None, {}, ())
 

@@ -1,0 +1,84 @@
+"""What transformers builds from a published config: the truth that a model is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.reference.meta_models import (
+    Rejected,
+    Shapes,
+    architectures,
+    build,
+    config_class,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.reference.untyped import ConfigClass, ConfigObject
+
+BUILD_SECONDS = 120.0
+# The tensors are judged as they are before they are packed, and classes that travel with a checkpoint are not run.
+_NOT_BUILT = ("quantization_config", "auto_map")
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A model as transformers builds it.
+
+    config: as published, without what says how its tensors are packed. settings: every field of the config as its
+    class fills it in.
+    """
+
+    architecture: str
+    config: JsonObject
+    settings: ConfigObject
+    shapes: Shapes
+
+
+def build_truth(published: JsonObject) -> Truth:
+    """Raises Rejected where transformers has no class for the config or refuses it."""
+    config = {key: value for key, value in published.items() if key not in _NOT_BUILT}
+    architecture = _architecture(config)
+    settings = _read(_config_class(config, architecture), config)
+    return Truth(architecture, config, settings, build(architecture, settings, BUILD_SECONDS).shapes)
+
+
+def rebuild(config: JsonObject, truth: Truth) -> Shapes:
+    """The tensors of a derived config, of the true class if it names the true type. Raises Rejected."""
+    if config.get("model_type") == truth.config["model_type"]:
+        architecture = truth.architecture
+    else:
+        architecture = _architecture({**config, "architectures": []})
+    return build(architecture, _read(_config_class(config, architecture), config), BUILD_SECONDS).shapes
+
+
+def _architecture(config: JsonObject) -> str:
+    """The class that the config names, else the usual one of its type."""
+    import transformers
+
+    stated = config.get("architectures")
+    named = [str(name) for name in stated] if isinstance(stated, list) else []
+    known = architectures(str(config["model_type"]))
+    found = next((name for name in [*named, *known] if hasattr(transformers, name)), None)
+    if found is None:
+        raise Rejected(f"transformers has no class {(named or [config['model_type']])[0]}")
+    return found
+
+
+def _config_class(config: JsonObject, architecture: str) -> ConfigClass:
+    """The class of the type, else that of the architecture: kimi_k2 is read by DeepseekV3ForCausalLM."""
+    import transformers
+
+    try:
+        return config_class(str(config["model_type"]))
+    except Rejected:
+        return getattr(transformers, architecture).config_class
+
+
+def _read(kind: ConfigClass, config: JsonObject) -> ConfigObject:
+    try:
+        return kind.from_dict(dict(config))
+    except Exception as error:  # config classes raise anything on a config that they refuse
+        raise Rejected(one_line(error)) from error
