@@ -12,6 +12,7 @@ from weightsmith.shapes import infer
 from weightsmith.shapes.family.task_heads import task_heads
 from weightsmith.shapes.learn.head_table import learned
 from weightsmith.shapes.reference import meta_models
+from weightsmith.shapes.reference.proof import check
 
 if TYPE_CHECKING:
     from weightsmith.shapes import Inference
@@ -76,6 +77,13 @@ def test_the_table_is_what_the_installed_transformers_builds(model_type: str) ->
     for row in rows:
         head = table[row["class"]]
         assert head.head == row["head"] and head.lacks == set(row["lacks"])
+
+
+@pytest.mark.usefixtures("asked_here")
+def test_the_proof_is_of_the_class_that_the_config_names() -> None:
+    checkpoint = in_memory({n: tensor(n, s) for n, s in {**BODY, "score.weight": (2, H)}.items()})
+    proof = check(CLASSIFIER, checkpoint)
+    assert proof.holds and proof.architecture == "LlamaForSequenceClassification"
 
 
 def test_another_number_of_labels_is_corrected_where_the_file_lists_them() -> None:
