@@ -10,8 +10,9 @@ from tests.shapes.reference import tensor
 from tests.shapes.test_packed import in_memory
 from tests.shapes.test_spellings import LLAVA
 from weightsmith.shapes import infer
-from weightsmith.shapes.learn.memory_names import rewrites
+from weightsmith.shapes.learn.memory_names import learned, rewrites
 from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.reference import meta_models
 
 TEXT = {
@@ -70,6 +71,13 @@ def test_what_is_read_is_written_back() -> None:
     (spelling,) = load_page("qwen2_5_vl").spellings
     for name in ("model.visual.merger.mlp.0.weight", "model.language_model.norm.weight", "lm_head.weight"):
         assert spelling.write(spelling.read(name)) == name
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "llava"])
+def test_the_table_is_what_the_installed_transformers_does(model_type: str) -> None:
+    meta_models.prepare()
+    found = learned(model_type)
+    assert found is not None and Spelling.of(found) in load_page(model_type).spellings
 
 
 def test_a_beginning_that_says_nothing_is_made_longer_and_what_no_beginnings_explain_is_left() -> None:

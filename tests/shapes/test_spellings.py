@@ -67,7 +67,7 @@ def test_transformers_itself_loads_the_names_that_llava_was_published_under(tmp_
     LlavaForConditionalGeneration(LlavaConfig(**LLAVA)).save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     written = load_file(file)
-    (spelling,) = load_page("llava").spellings
+    spelling, *_ = load_page("llava").spellings
     renamed = {spelling.write(name): tensor for name, tensor in written.items()}
     assert "vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight" in renamed
     save_file(renamed, file, {"format": "pt"})
@@ -184,7 +184,8 @@ def test_pages_have_the_spellings_of_the_installed_transformers() -> None:
     for model_type in ("llava", "gpt2", "bert", "deepseek_vl", "qwen3_5_text", "mllama"):
         page = load_page(model_type)
         found = published(page.architectures, meta_models.make_config(model_type, page.base))
-        assert tuple(map(Spelling.of, found)) == page.spellings, f"{model_type}: run `make catalog`"
+        own = page.spellings[: len(found)]  # behind them stand those of names in memory
+        assert tuple(map(Spelling.of, found)) == own, f"{model_type}: run `make catalog`"
 
 
 def test_a_version_whose_renaming_differs_costs_a_page_its_spellings_only(

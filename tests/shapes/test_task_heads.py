@@ -9,7 +9,10 @@ import pytest
 from tests.shapes.reference import tensor
 from tests.shapes.test_packed import CONFIG, SIZES, in_memory, plain
 from weightsmith.shapes import infer
+from weightsmith.shapes.family.task_heads import task_heads
+from weightsmith.shapes.learn.head_table import learned
 from weightsmith.shapes.reference import meta_models
+from weightsmith.shapes.reference.proof import check
 
 if TYPE_CHECKING:
     from weightsmith.shapes import Inference
@@ -63,6 +66,24 @@ def test_the_class_of_a_head_is_kept_and_without_a_config_derived(model_type: st
     assert stated == [name] or (alike and alike in str(stated)), (
         "types that no tensor tells apart share a head"
     )
+
+
+@pytest.mark.parametrize("model_type", ["qwen3", "roberta"])
+def test_the_table_is_what_the_installed_transformers_builds(model_type: str) -> None:
+    meta_models.prepare()
+    rows = list(learned(model_type))
+    table = {head.classes.get(model_type): head for head in task_heads()}
+    assert len(rows) == 3
+    for row in rows:
+        head = table[row["class"]]
+        assert head.head == row["head"] and head.lacks == set(row["lacks"])
+
+
+@pytest.mark.usefixtures("asked_here")
+def test_the_proof_is_of_the_class_that_the_config_names() -> None:
+    checkpoint = in_memory({n: tensor(n, s) for n, s in {**BODY, "score.weight": (2, H)}.items()})
+    proof = check(CLASSIFIER, checkpoint)
+    assert proof.holds and proof.architecture == "LlamaForSequenceClassification"
 
 
 def test_another_number_of_labels_is_corrected_where_the_file_lists_them() -> None:

@@ -84,7 +84,7 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
-    if own_type(config) is not None:
+    if own_type(config, page) is not None:
         rows = [row if row.configured is not None else _unread(row) for row in rows]
     rows = [
         row if row.evidence or row.status != "differs" else _with_any_evidence(row, chosen) for row in rows
@@ -195,7 +195,7 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     rows, page = [], chosen.page
     alone = chosen.spelling is not None and chosen.spelling.stem
     stated_type, stated_classes = config.get("model_type"), config.get("architectures")
-    if stated_type != page.model_type and own_type(config) is None:
+    if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
     if page.architectures and not stands(stated_classes, page) and not (alone and stated_classes):

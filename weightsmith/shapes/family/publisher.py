@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page import Page
 
 
-def own_type(config: JsonObject | None) -> str | None:
-    """The config's `model_type` where no page of the catalog has it; None where one does, or none is stated."""
+def own_type(config: JsonObject | None, page: Page | None) -> str | None:
+    """The config's `model_type` where neither `page` nor one of the catalog has it; None where none is stated."""
     stated = (config or {}).get("model_type")
-    return stated if isinstance(stated, str) and stated and stated not in catalog_types() else None
+    if not isinstance(stated, str) or not stated or (page is not None and stated == page.model_type):
+        return None
+    return stated if stated not in catalog_types() else None
 
 
 def stands(stated_classes: Json, page: Page) -> bool:
@@ -68,7 +70,7 @@ def own_code(config: JsonObject | None) -> str:
 
 def own_class_problem(config: JsonObject | None, page: Page | None) -> Problem | None:
     """Says that the model is of a class that the catalog has no page for. page: the family that explains it, if any."""
-    name, code = own_type(config), own_code(config)
+    name, code = own_type(config, page), own_code(config)
     if name is None:
         return None
     where = f", and its code travels with it (auto_map: {code})" if code else ""

@@ -8,7 +8,6 @@ labels and with five; families whose classes do the same stand together.
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
@@ -43,8 +42,7 @@ def learned(model_type: str) -> Iterator[JsonObject]:
         if isinstance(name, str) and name not in page.architectures:
             try:
                 found = _head(page, name)
-            except (Rejected, AttributeError) as error:
-                print(f"{model_type}: {name}: {error}", file=sys.stderr)
+            except (Rejected, AttributeError):  # what its own config does not build has no row
                 continue
             if found is not None:
                 yield {"type": model_type, "class": name, "task": task, **found}
@@ -121,7 +119,6 @@ def main() -> None:
     groups = grouped(iter(rows))
     text = "[\n" + ",\n".join(json.dumps(group) for group in groups) + "\n]\n"
     replace_file(TABLE, text.encode())
-    print(f"{len(rows)} classes in {len(groups)} groups")
 
 
 if __name__ == "__main__":

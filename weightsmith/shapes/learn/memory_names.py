@@ -7,7 +7,6 @@ have in memory do not. What its conversion does to each name by itself is the sp
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
@@ -31,8 +30,7 @@ def learned(model_type: str) -> dict[str, str] | None:
         return None
     try:
         model = model_on_meta(page.architectures[0], make_config(model_type, dict(page.base)))
-    except Rejected as error:
-        print(f"{model_type}: {error}", file=sys.stderr)
+    except Rejected:
         return None
     return rewrites(dict(_renamed(model)))
 
@@ -78,7 +76,6 @@ def main() -> None:
     found = {t: parts for t in catalog_types() if (parts := learned(t))}
     rows = ",\n".join(f"{json.dumps(t)}: {json.dumps(parts)}" for t, parts in found.items())
     replace_file(MEMORY_NAMES, ("{\n" + rows + "\n}\n").encode())
-    print(f"{len(found)} types")
 
 
 if __name__ == "__main__":

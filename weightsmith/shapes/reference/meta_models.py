@@ -130,6 +130,14 @@ def model_class(architecture: str) -> ModelClass:
     return next(own, None) or getattr(transformers, architecture)
 
 
+def has_task_head(architecture: str, model_type: str) -> bool:
+    """Whether a class of transformers puts the head of some task on this type's body."""
+    import transformers
+
+    cls = getattr(transformers, architecture, None) if "For" in architecture else None
+    return getattr(cls, "config_class", None) is config_class(model_type)
+
+
 def ignored_on_load(architecture: str) -> list[str]:
     """Patterns of stored tensors that the class itself says it skips when it loads."""
     return list(model_class(architecture)._keys_to_ignore_on_load_unexpected or ())

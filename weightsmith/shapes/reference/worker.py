@@ -37,7 +37,8 @@ def _built(config: JsonObject, code: str | None) -> BuiltModel | NotBuilt:
     made = meta_models.config_class(model_type).from_dict(config)
     known = meta_models.architectures(model_type)
     stated = config.get("architectures")
-    named = [name for name in stated if name in known] if isinstance(stated, list) else []
+    words = [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
+    named = [name for name in words if name in known or meta_models.has_task_head(name, model_type)]
     chosen = next(iter([*named, *known]), None)
     if chosen is None:
         return NotBuilt(f"transformers has no language model for {model_type}")
