@@ -25,19 +25,17 @@ def lint(
     generation: JsonObject,
     root: Path,
     values: Mapping[str, Value],
-    counted: frozenset[str],
 ) -> Iterator[Problem]:
     """Problems of `config` beside its sizes.
 
     generation: generation_config.json, empty when absent. root: the checkpoint's folder. values: the derived
-    fields. counted: lists whose length the family's page checks already.
+    fields.
     """
     if config is None:
         return
     yield from _code_files(config, root)
     yield from _generation(config, generation)
     yield from _rope_lists(config, values)
-    yield from _layer_kinds(config, values, counted)
 
 
 def _code_files(config: JsonObject, root: Path) -> Iterator[Problem]:
@@ -89,15 +87,3 @@ def _rope_lists(config: JsonObject, values: Mapping[str, Value]) -> Iterator[Pro
                 if isinstance(stated, list) and len(stated) != pairs:
                     message = f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
                     yield Problem("list-length", message, stops_loader=True)
-
-
-def _layer_kinds(
-    config: JsonObject, values: Mapping[str, Value], counted: frozenset[str]
-) -> Iterator[Problem]:
-    """transformers reads `layer_types` for every family, and refuses a list of another length than the layers."""
-    for prefix in ("", "text_config."):
-        name = f"{prefix}layer_types"
-        stated, layers = lookup(config, name)[1], values.get(f"{prefix}num_hidden_layers")
-        if isinstance(stated, list) and type(layers) is int and len(stated) != layers and name not in counted:
-            message = f"{name} has {len(stated)} entries where there are {layers} layers"
-            yield Problem("list-length", message, stops_loader=True)
