@@ -118,8 +118,11 @@ def test_partly_rotated_heads_have_fewer_factors() -> None:
     config = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
               "num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 96, "vocab_size": 300,
               "partial_rotary_factor": 0.75, "rope_scaling": rope}  # fmt: skip
-    found = infer(table(predicted(config)), config)
-    assert (found.verdict, found.problems) == ("agrees", ())
+    newer = {**config, "partial_rotary_factor": None, "rope_scaling": None}
+    newer["rope_parameters"] = {**rope, "partial_rotary_factor": 0.75, "rope_theta": 10000.0}
+    for true in (config, newer):
+        found = infer(table(predicted(true)), true)
+        assert (found.verdict, found.problems) == ("agrees", ())
     rope["short_factor"] = [1.0] * 8
     assert infer(table(predicted(config)), config).stopping
 
