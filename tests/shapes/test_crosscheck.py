@@ -183,7 +183,7 @@ def test_a_tokenizer_that_names_no_end_is_no_problem(tmp_path: Path, shapes: Any
 def test_kinds_of_more_layers_than_there_are_is_named(tmp_path: Path, shapes: Any) -> None:
     write_headers_only(tmp_path, shapes)
     named = problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 3})["list-length"]
-    assert "layer_types has 3 entries where there are 2 layers" in named
+    assert "layer_types has 3 entries where the weights demand 2" in named
     assert "list-length" not in problems(tmp_path, {**CONFIG, "layer_types": ["full_attention"] * 2})
 
 

@@ -94,6 +94,12 @@ def test_what_is_there_still_contradicts_a_config() -> None:
     assert not next(f for f in found.fields if f.name == "num_hidden_layers").basis, "there may be more"
 
 
+def test_a_count_of_no_model_is_not_unrolled() -> None:
+    found = infer(table(left(LLAMA, LOSSES["end"][1])), {**LLAMA, "num_hidden_layers": 10**9})
+    assert found.verdict == "differs" and found.config["num_hidden_layers"] == 6
+    assert len(found.architecture.missing_tensors) < 100
+
+
 def test_a_whole_model_of_fewer_layers_proves_their_number() -> None:
     """The final norm and the head come after the layers: where they are stored, no shard of the end is lost."""
     found = infer(table(left(LLAMA, r"layers\.[67]\.")), LLAMA)

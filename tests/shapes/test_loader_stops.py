@@ -95,9 +95,13 @@ def test_kinds_of_layers_that_are_gone_stop_a_loader_and_are_not_guessed(tmp_pat
         assert (tmp_path / "config.json").read_text() == text
 
 
-def test_a_list_of_one_kind_follows_the_layers(tmp_path: Path) -> None:
-    write_headers_only(tmp_path, predicted(GEMMA3))
-    (tmp_path / "config.json").write_text(json.dumps({**GEMMA3, "layer_types": ["full_attention"] * 4}))
+@pytest.mark.parametrize(
+    "config", [GEMMA3, {**CONFIG, **SIZES, "num_hidden_layers": 3}], ids=["gemma3", "llama"]
+)
+def test_a_list_of_one_kind_follows_the_layers(tmp_path: Path, config: dict[str, Any]) -> None:
+    """Of every family, also of those whose class has no such list of its own."""
+    write_headers_only(tmp_path, predicted(config))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "layer_types": ["full_attention"] * 4}))
     found = library.infer(tmp_path, write=True)
     assert found.verdict == "differs" and found.written and not found.stopping
     assert json.loads((tmp_path / "config.json").read_text())["layer_types"] == ["full_attention"] * 3
@@ -114,8 +118,11 @@ def test_partly_rotated_heads_have_fewer_factors() -> None:
     config = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
               "num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 96, "vocab_size": 300,
               "partial_rotary_factor": 0.75, "rope_scaling": rope}  # fmt: skip
-    found = infer(table(predicted(config)), config)
-    assert (found.verdict, found.problems) == ("agrees", ())
+    newer = {**config, "partial_rotary_factor": None, "rope_scaling": None}
+    newer["rope_parameters"] = {**rope, "partial_rotary_factor": 0.75, "rope_theta": 10000.0}
+    for true in (config, newer):
+        found = infer(table(predicted(true)), true)
+        assert (found.verdict, found.problems) == ("agrees", ())
     rope["short_factor"] = [1.0] * 8
     assert infer(table(predicted(config)), config).stopping
 

@@ -47,7 +47,7 @@ def crosscheck(
     generation, unread = optional_json(root / "generation_config.json")
     tokenizer, unread_too = optional_json(root / "tokenizer_config.json")
     problems += [*unread, *unread_too]
-    problems += lint(config, generation, root, chosen.solution.values, frozenset(stated.page.lists))
+    problems += lint(config, generation, root, chosen.solution.values)
     problems += end_token(config or {}, generation, tokenizer, root / "tokenizer.json")
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:

@@ -25,19 +25,17 @@ def lint(
     generation: JsonObject,
     root: Path,
     values: Mapping[str, Value],
-    counted: frozenset[str],
 ) -> Iterator[Problem]:
     """Problems of `config` beside its sizes.
 
     generation: generation_config.json, empty when absent. root: the checkpoint's folder. values: the derived
-    fields. counted: lists whose length the family's page checks already.
+    fields.
     """
     if config is None:
         return
     yield from _code_files(config, root)
     yield from _generation(config, generation)
     yield from _rope_lists(config, values)
-    yield from _layer_kinds(config, values, counted)
 
 
 def _code_files(config: JsonObject, root: Path) -> Iterator[Problem]:
@@ -75,29 +73,23 @@ def _generation(config: JsonObject, generation: JsonObject) -> Iterator[Problem]
 def _rope_lists(config: JsonObject, values: Mapping[str, Value]) -> Iterator[Problem]:
     """LongRoPE has one factor per pair of rotated channels of a head."""
     for prefix in ("", "text_config."):
-        head, share = values.get(f"{prefix}head_dim"), lookup(config, f"{prefix}partial_rotary_factor")[1]
-        hidden, heads = values.get(f"{prefix}hidden_size"), values.get(f"{prefix}num_attention_heads")
-        if not head and isinstance(hidden, int) and isinstance(heads, int) and heads:
-            head = hidden // heads
-        if not isinstance(head, int):
-            continue
-        part = share if isinstance(share, int | float) and 0 < share <= 1 else 1
-        pairs = int(head * part) // 2
+        pairs = _rotated_pairs(prefix, config, values)
         for owner in ("rope_scaling", "rope_parameters"):
             for name in (f"{prefix}{owner}.{factor}" for factor in ROPE_FACTORS):
                 stated = lookup(config, name)[1]
-                if isinstance(stated, list) and len(stated) != pairs:
+                if isinstance(stated, list) and pairs is not None and len(stated) != pairs:
                     message = f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
                     yield Problem("list-length", message, stops_loader=True)
 
 
-def _layer_kinds(
-    config: JsonObject, values: Mapping[str, Value], counted: frozenset[str]
-) -> Iterator[Problem]:
-    """transformers reads `layer_types` for every family, and refuses a list of another length than the layers."""
-    for prefix in ("", "text_config."):
-        name = f"{prefix}layer_types"
-        stated, layers = lookup(config, name)[1], values.get(f"{prefix}num_hidden_layers")
-        if isinstance(stated, list) and type(layers) is int and len(stated) != layers and name not in counted:
-            message = f"{name} has {len(stated)} entries where there are {layers} layers"
-            yield Problem("list-length", message, stops_loader=True)
+def _rotated_pairs(prefix: str, config: JsonObject, values: Mapping[str, Value]) -> int | None:
+    """Of a head with a part of its own for positions (MLA) only that is rotated; None where no size is known."""
+    hidden, heads = values.get(f"{prefix}hidden_size"), values.get(f"{prefix}num_attention_heads")
+    head = values.get(f"{prefix}qk_rope_head_dim") or values.get(f"{prefix}head_dim")
+    if not head and isinstance(hidden, int) and isinstance(heads, int) and heads:
+        head = hidden // heads
+    places = ("", "rope_parameters.", "rope_scaling.")
+    stated = (lookup(config, f"{prefix}{place}partial_rotary_factor")[1] for place in places)
+    default = values.get(f"{prefix}partial_rotary_factor")
+    share = next((s for s in (*stated, default) if isinstance(s, int | float) and 0 < s <= 1), 1)
+    return int(head * share) // 2 if isinstance(head, int) else None

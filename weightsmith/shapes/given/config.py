@@ -89,10 +89,15 @@ class Stated:
 
     def list_lengths(self, values: Mapping[str, Value]) -> list[tuple[str, int, int]]:
         """(name, length in the file, length that `values` demand) for each list that the file has."""
+        lengths = {name: polynomial.at(values) for name, polynomial in self.page.lists.items()}
+        # transformers reads this list for every family, and refuses another length than that of the layers.
+        for prefix in ("", "text_config."):
+            layers = values.get(f"{prefix}num_hidden_layers")
+            if is_number(layers):
+                lengths.setdefault(f"{prefix}layer_types", layers)
         found = []
-        for name, polynomial in self.page.lists.items():
+        for name, expected in lengths.items():
             stated = lookup(self.config, name)[1]
-            expected = polynomial.at(values)
             if (
                 isinstance(stated, list | tuple)
                 and expected is not None

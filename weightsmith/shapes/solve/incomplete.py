@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.page.predict import slot_size
 from weightsmith.shapes.solve.check import prove
 from weightsmith.shapes.solve.fit import matched
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.check import Proof
     from weightsmith.shapes.solve.fit import Fit
 
+# The largest models have 100,000 tensors.
+MOST_NAMES = 1_000_000
 _UNIT = re.compile(r"^[^0-9]*?\.[0-9]+(?=\.)")
 
 
@@ -55,11 +59,19 @@ def _restored(values: Mapping[str, Value], matching: Matching, stated: Stated) -
     own = {n: v for n, v in stated.completed().items() if values.get(n) != v and n not in told}
     for trial in (own, *({name: value} for name, value in own.items())):
         changed = {**values, **trial}
+        if _names(matching, changed) > MOST_NAMES:
+            continue  # no model: what such a config demands is not spelled out
         if _explains_as_much(prove(matching, changed), before, matching):
             values = changed
             if trial is own:
                 break
     return values
+
+
+def _names(matching: Matching, values: Mapping[str, Value]) -> int:
+    """At most so many tensors a config of these values demands."""
+    patterns = [role.pattern for role in matching.roles]
+    return sum(prod(slot_size(p, place, values) or 1 for place in range(len(p.slots))) for p in patterns)
 
 
 def _explains_as_much(after: Proof, before: Proof, matching: Matching) -> bool:
