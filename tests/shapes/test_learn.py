@@ -25,7 +25,11 @@ from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.rule_trials import probe_parity
-from weightsmith.shapes.learn.probe.single_changes import changes_shapes_alone, with_uneven_layers
+from weightsmith.shapes.learn.probe.single_changes import (
+    changes_shapes_alone,
+    survey_fields,
+    with_uneven_layers,
+)
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
@@ -404,6 +408,23 @@ def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_
     assert default_rule(found, "normed", None) is True
     found.accepted["normed"] = [False]
     assert default_rule(found, "normed", None) is None
+
+
+@pytest.mark.parametrize(("hidden", "tried"), [({"width": None}, False), ({}, True)])
+def test_null_is_not_tried_where_it_is_the_same_as_leaving_a_setting_out(
+    hidden: dict[str, Any], tried: bool
+) -> None:
+    """`getattr(config, "head_dim", None) or hidden_size // heads`: the default of the page says what null is."""
+
+    def tensors(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        hidden = values["hidden_size"] or 8
+        return {"q.weight": (4 * (values["width"] or hidden // 4), hidden)}
+
+    lab = StandIn("x", ("X",), {"hidden_size": 96, "width": 40}, hidden=hidden, tensors=tensors)
+    first = lab.observe({})
+    assert first is not None
+    found = survey_fields(lab, first, {})
+    assert (None in found.accepted["width"]) is tried
 
 
 def test_numbers_that_must_be_null_together_are_companions() -> None:

@@ -176,10 +176,11 @@ def positive_rules(found: FieldSurvey) -> list[str]:
 def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[str]:
     """`(a is None) == (b is None)` where the reference refuses one without the other.
 
-    Tried with the numbers of one sub-config that are null by default and were set to show what they do.
+    Tried with the numbers of one sub-config that are declared, null by default, and were set to show what they do.
     """
     lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
-    optional = [n for n, v in found.lab.base.items() if is_int(v) and defaults.get(n, ...) is None]
+    stated = {n: v for n, v in found.lab.base.items() if is_int(v) and n not in found.lab.hidden}
+    optional = [name for name in stated if defaults.get(name, ...) is None]
     rules = []
     for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
         group = [name for name in optional if name.rpartition(".")[0] == prefix]

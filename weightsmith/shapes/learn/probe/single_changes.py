@@ -293,7 +293,7 @@ def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int =
     new = 0
     before = names(origin)
     usual = alternatives(found.words, name, own, all_of_them=True)
-    for value in [*usual, *(_SPECIAL if is_int(own) else ())]:
+    for value in [*usual, *(v for v in _SPECIAL if is_int(own) and not _is_left_out(found, name, v))]:
         if (new >= limit and value not in _SPECIAL) or (value == own and type(value) is type(own)):
             continue
         if name in found.counts and is_int(value) and is_int(own) and value > max(_MAX_COUNT, own + 2):
@@ -315,6 +315,11 @@ def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int =
             found.counts.add(name)
         if value not in accepted or any(type(value) is not type(a) for a in accepted if a == value):
             accepted.append(value)
+
+
+def _is_left_out(found: FieldSurvey, name: str, value: Value) -> bool:
+    """Whether null is the same as leaving the setting out, which a page says as the default of the field."""
+    return value is None and name in found.lab.hidden and found.lab.hidden[name] is None
 
 
 def _leaves_misfits(tried: BuildObservation, origin: BuildObservation) -> bool:
