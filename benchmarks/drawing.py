@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.shapes.given.config import lookup
+from weightsmith.shapes.given.draft_layers import COUNTS
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.page.value import freeze
@@ -58,6 +59,8 @@ def draw(page: Page, rng: random.Random) -> Case | None:
     """A config in which as many fields as possible have a value of their own; None when nothing builds."""
     start = {**STARTS.get(page.model_type, {}), **page.base}
     defaults = flatten(make_config(page.model_type, start))
+    # transformers writes no draft layers: a config that is true of what it writes counts none.
+    start |= {name: 0 for name in defaults if name.rpartition(".")[2] in COUNTS}
     builds = [0]
 
     def attempt(settings: Mapping[str, Value]) -> Case | None:
@@ -75,7 +78,8 @@ def draw(page: Page, rng: random.Random) -> Case | None:
         return Case(config, {n: values[n] for n in shape_bearing(page) if n in values}, shapes, len(settings))
 
     for _ in range(DRAWS):
-        settings = _settings(page, defaults, rng)
+        drawn = _settings(page, defaults, rng)
+        settings = {name: value for name, value in drawn.items() if name.rpartition(".")[2] not in COUNTS}
         case = attempt(settings)
         if case:
             return case

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.given.config import assign
+from weightsmith.shapes.given.draft_layers import stated_counts
 from weightsmith.shapes.reference.meta_models import (
     Rejected,
     Shapes,
@@ -27,7 +30,7 @@ _NOT_BUILT = ("quantization_config", "auto_map")
 class Truth:
     """A model as transformers builds it.
 
-    config: as published, without what says how its tensors are packed. settings: every field of the config as its
+    config: as published, without what says how its tensors are packed, and with no draft layers counted. settings: every field of the config as its
     class fills it in.
     """
 
@@ -39,7 +42,9 @@ class Truth:
 
 def build_truth(published: JsonObject) -> Truth:
     """Raises Rejected where transformers has no class for the config or refuses it."""
-    config = {key: value for key, value in published.items() if key not in _NOT_BUILT}
+    config = copy.deepcopy({key: value for key, value in published.items() if key not in _NOT_BUILT})
+    for name in stated_counts(config):  # transformers writes no draft layers
+        assign(config, name, 0)
     architecture = _architecture(config)
     settings = _read(_config_class(config, architecture), config)
     return Truth(architecture, config, settings, build(architecture, settings, BUILD_SECONDS).shapes)

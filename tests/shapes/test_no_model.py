@@ -86,7 +86,7 @@ def test_a_draft_is_named_whatever_its_config_claims(name: str) -> None:
     for config in (None, CONFIG):
         found = read(DRAFTS[name], config)
         assert found.verdict == "unknown" and [p.code for p in found.problems] == ["draft-head"]
-        error = found.unknown_family()
+        error = found.failure()
         assert error is not None and "draft" in error.fact and "--speculative-config" in error.way_out
 
 
@@ -102,8 +102,8 @@ def test_a_whole_model_with_its_draft_layers_is_a_model() -> None:
 
 def test_lora_matrices_beside_their_base_are_to_be_merged_and_alone_are_an_adapter() -> None:
     beside, alone = (
-        read(adapted(base=True), CONFIG).unknown_family(),
-        read(adapted(base=False), CONFIG).unknown_family(),
+        read(adapted(base=True), CONFIG).failure(),
+        read(adapted(base=False), CONFIG).failure(),
     )
     assert (
         beside is not None and "beside the matrices of the base" in beside.fact and "merge" in beside.way_out
@@ -114,7 +114,7 @@ def test_lora_matrices_beside_their_base_are_to_be_merged_and_alone_are_an_adapt
 def test_a_save_of_tensors_that_were_not_gathered_is_no_small_model() -> None:
     for kept in (1, 0):  # norms are small enough for ZeRO-3 to keep them whole
         shapes = {name: shape if len(shape) <= kept else (0,) for name, shape in plain().items()}
-        error = read(shapes, CONFIG).unknown_family()
+        error = read(shapes, CONFIG).failure()
         assert error is not None and "no elements" in error.fact
 
 
@@ -130,7 +130,7 @@ Q = "model.layers.0.self_attn.q_proj."
     ],
 )
 def test_a_packing_that_no_scheme_undoes_is_named(shapes: Shapes, words: str) -> None:
-    error = read(shapes, CONFIG).unknown_family()
+    error = read(shapes, CONFIG).failure()
     assert error is not None and words in error.fact
 
 
