@@ -30,8 +30,8 @@ _NOT_BUILT = ("quantization_config", "auto_map")
 class Truth:
     """A model as transformers builds it.
 
-    config: as published, without what says how its tensors are packed, and with no draft layers counted. settings: every field of the config as its
-    class fills it in.
+    config: as published, without what says how its tensors are packed, and with no draft layers counted.
+    settings: every field of the config as its class fills it in.
     """
 
     architecture: str
