@@ -57,6 +57,7 @@ LONGER = {
     "converters/hrm_training.py: run_config",
     "weightsmith/library.py: verify",
     "weightsmith/vllm_plugin/configuration.py: HrmTextConfig.__init__",
+    "weightsmith/vllm_plugin/model.py: GatedAttention.__init__",
 }
 
 

@@ -8,20 +8,9 @@ it. Decoding needs no exception from causality, so only steps with prompts in th
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import Any
 
 from weightsmith.vllm_plugin.whole_prompts import whole_prompts
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from weightsmith.vllm_plugin.vllm_types import (
-        AttentionMetadata,
-        BackendClass,
-        BuilderClass,
-        Implementation,
-        ImplementationClass,
-    )
 
 _CHECKED = "weightsmith_whole_prompts"
 
@@ -30,10 +19,10 @@ class CapturedPrefill(RuntimeError):
     """A graph with a prompt in it: its mask would be fixed to the causal one."""
 
 
-def ascend_prefix_backend(stock: BackendClass) -> BackendClass:
+def ascend_prefix_backend(stock: type[Any]) -> type[Any]:
     """`stock` with our metadata builder, and with our implementation around its own."""
-    builder = _builder_that_marks_prompts(stock.get_builder_cls())
-    impl = _implementation_without_mask(stock.get_impl_cls())
+    builder = _marking(stock.get_builder_cls())
+    impl = _unmasked(stock.get_impl_cls())
     names = {
         "__module__": __name__,
         "get_builder_cls": staticmethod(lambda: builder),
@@ -42,7 +31,7 @@ def ascend_prefix_backend(stock: BackendClass) -> BackendClass:
     return type("PrefixLM" + stock.__name__, (stock,), names)
 
 
-def honours_causal(impl: ImplementationClass) -> bool:
+def honours_causal(impl: type[Any]) -> bool:
     """True if this package's prefill reads `causal` from its metadata: 0.18 does not, 0.23 does.
 
     Looked up in the code itself, since packages between and around the two are patched by hand on many images.
@@ -50,15 +39,9 @@ def honours_causal(impl: ImplementationClass) -> bool:
     return "causal" in impl.forward_fused_infer_attention.__code__.co_names
 
 
-def _builder_that_marks_prompts(stock: BuilderClass) -> BuilderClass:
+def _marking(stock: type[Any]) -> type[Any]:
     class PrefixLMMetadataBuilder(stock):
-        def build(
-            self,
-            common_prefix_len: int,
-            common_attn_metadata: AttentionMetadata,
-            *args: object,
-            **kwargs: object,
-        ) -> AttentionMetadata:
+        def build(self, common_prefix_len: int, common_attn_metadata: Any, *args: Any, **kwargs: Any) -> Any:
             marked = copy(common_attn_metadata)
             marked.causal = marked.max_query_len == 1
             return super().build(common_prefix_len, marked, *args, **kwargs)
@@ -66,30 +49,23 @@ def _builder_that_marks_prompts(stock: BuilderClass) -> BuilderClass:
     return PrefixLMMetadataBuilder
 
 
-def _implementation_without_mask(stock: ImplementationClass) -> ImplementationClass:
+def _unmasked(stock: type[Any]) -> type[Any]:
     honours = honours_causal(stock)
 
-    class AscendPrefixLMAttention(stock):
+    class PrefixLMAttentionImpl(stock):
         def forward_fused_infer_attention(
-            self,
-            query: Tensor,
-            key: Tensor,
-            value: Tensor,
-            attn_metadata: AttentionMetadata,
-            output: Tensor,
-            *args: object,
-            **kwargs: object,
-        ) -> Tensor:
+            self, query: Any, key: Any, value: Any, attn_metadata: Any, output: Any, *args: Any, **kwargs: Any
+        ) -> Any:
             if not attn_metadata.causal:
                 _refuse_capture()
-                _refuse_partial_prompts(attn_metadata)
+                _check(attn_metadata)
                 if not honours:
                     return _attend_unmasked(self, query, key, value, attn_metadata, output)
             return super().forward_fused_infer_attention(
                 query, key, value, attn_metadata, output, *args, **kwargs
             )
 
-    return AscendPrefixLMAttention
+    return PrefixLMAttentionImpl
 
 
 def _refuse_capture() -> None:
@@ -102,26 +78,19 @@ def _refuse_capture() -> None:
         )
 
 
-def _refuse_partial_prompts(metadata: AttentionMetadata) -> None:
+def _check(metadata: Any) -> None:
     """Refuses partial prompts, once per step; all layers share the metadata object."""
     if not getattr(metadata, _CHECKED, False):
         whole_prompts(metadata.actual_seq_lengths_q, metadata.seq_lens_list)
         setattr(metadata, _CHECKED, True)
 
 
-def _attend_unmasked(
-    impl: Implementation,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    metadata: AttentionMetadata,
-    output: Tensor,
-) -> Tensor:
+def _attend_unmasked(impl: Any, query: Any, key: Any, value: Any, metadata: Any, output: Any) -> Any:
     """The package's own operator, over the keys that it chose itself, without a mask.
 
     npu_fused_infer_attention_score with sparse_mode 0 and no atten_mask lets every query of a sequence see all of
     its actual_seq_lengths_kv keys (its documentation, "sparse_mode"): right for a whole prompt and for one new
-    token, and `_refuse_partial_prompts` has made sure that there is nothing else.
+    token, and `_check` has made sure that there is nothing else.
     """
     import torch_npu
 

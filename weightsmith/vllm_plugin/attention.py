@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import dtype as TorchDtype  # noqa: N812 - the parameter is called dtype
-
-    from weightsmith.vllm_plugin.vllm_types import BackendClass
+from typing import Any
 
 
-def prefix_backend(head_size: int, dtype: TorchDtype, kv_cache_dtype: str) -> BackendClass:
+def prefix_backend(head_size: int, dtype: Any, kv_cache_dtype: str) -> type[Any]:
     """The platform's own decoder backend, made bidirectional over whole prompts.
 
     Decided by the backend that vLLM would use, not by the device's name. Raises ValueError where nobody has
@@ -19,11 +14,11 @@ def prefix_backend(head_size: int, dtype: TorchDtype, kv_cache_dtype: str) -> Ba
     """
     from vllm.v1.attention.selector import get_attn_backend
 
-    return _bidirectional(get_attn_backend(head_size, dtype, kv_cache_dtype))
+    return _prefixed(get_attn_backend(head_size, dtype, kv_cache_dtype))
 
 
 @cache
-def _bidirectional(stock: BackendClass) -> BackendClass:
+def _prefixed(stock: type[Any]) -> type[Any]:
     """One class per stock backend: vLLM groups layers by their backend class and builds metadata once per group."""
     if stock.__module__.startswith("vllm_ascend."):
         from weightsmith.vllm_plugin.ascend_attention import ascend_prefix_backend

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PretrainedConfig
 
 from weightsmith.vllm_plugin.slots import Recurrence
@@ -12,7 +14,6 @@ class HrmTextConfig(PretrainedConfig):
 
     `num_hidden_layers` is the number of KV slots once `num_layers_per_stack` is known, because engines size
     their caches by it; a config.json without the latter has the layers per stack there.
-    The constructor takes every field by its name, as the one of transformers does: engines and AutoConfig call both.
     """
 
     model_type = "hrm_text"
@@ -29,7 +30,7 @@ class HrmTextConfig(PretrainedConfig):
         max_position_embeddings: int = 2048,
         initializer_range: float = 0.02,
         rms_norm_eps: float = 1e-6,
-        rope_parameters: dict[str, object] | None = None,
+        rope_parameters: dict[str, Any] | None = None,
         attention_bias: bool = False,
         mlp_bias: bool = False,
         H_cycles: int = 2,  # noqa: N803 - the field's name on disk
@@ -38,7 +39,7 @@ class HrmTextConfig(PretrainedConfig):
         prefix_lm: bool = True,
         num_layers_per_stack: int | None = None,
         tie_word_embeddings: bool = False,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size

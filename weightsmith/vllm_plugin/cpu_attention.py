@@ -7,42 +7,36 @@ cache, and the rows of whole prompts are computed again from the keys and values
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch.nn.functional import scaled_dot_product_attention
 
 from weightsmith.vllm_plugin.whole_prompts import Span, whole_prompts
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from weightsmith.vllm_plugin.vllm_types import AttentionMetadata, BackendClass, ImplementationClass
-
 # Set on the metadata object, which lives for one step and is shared by all layers.
 _SPANS = "weightsmith_whole_prompts"
 
 
-def cpu_prefix_backend(stock: BackendClass) -> BackendClass:
-    """`stock` with our implementation around its own."""
+def cpu_prefix_backend(stock: type[Any]) -> type[Any]:
     impl = _bidirectional(stock.get_impl_cls())
     names = {"__module__": __name__, "get_impl_cls": staticmethod(lambda: impl)}
     return type("PrefixLM" + stock.__name__, (stock,), names)
 
 
-def _bidirectional(stock: ImplementationClass) -> ImplementationClass:
-    class CPUPrefixLMAttention(stock):
+def _bidirectional(stock: type[Any]) -> type[Any]:
+    class PrefixLMAttentionImpl(stock):
         def forward(
             self,
-            layer: object,
-            query: Tensor,
-            key: Tensor,
-            value: Tensor,
-            kv_cache: Tensor,
-            attn_metadata: AttentionMetadata | None,
-            output: Tensor | None = None,
-            *args: object,
-            **kwargs: object,
-        ) -> Tensor:
+            layer: Any,
+            query: Any,
+            key: Any,
+            value: Any,
+            kv_cache: Any,
+            attn_metadata: Any,
+            output: Any = None,
+            *args: Any,
+            **kwargs: Any,
+        ) -> Any:
             result = super().forward(
                 layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs
             )
@@ -52,10 +46,10 @@ def _bidirectional(stock: ImplementationClass) -> ImplementationClass:
                 overwrite(output, query, key, value, span, self.scale)
             return result
 
-    return CPUPrefixLMAttention
+    return PrefixLMAttentionImpl
 
 
-def spans_of(metadata: AttentionMetadata) -> tuple[Span, ...]:
+def spans_of(metadata: Any) -> tuple[Span, ...]:
     """Whole prompts of a step's metadata (query_start_loc and seq_lens on the CPU), found once per step."""
     spans: tuple[Span, ...] | None = getattr(metadata, _SPANS, None)
     if spans is None:
@@ -64,7 +58,7 @@ def spans_of(metadata: AttentionMetadata) -> tuple[Span, ...]:
     return spans
 
 
-def overwrite(output: Tensor, query: Tensor, key: Tensor, value: Tensor, span: Span, scale: float) -> None:
+def overwrite(output: Any, query: Any, key: Any, value: Any, span: Span, scale: float) -> None:
     """Unmasked attention over one prompt; all tensors [tokens, heads, head_dim], equally many heads."""
     rows = slice(span.start, span.stop)
     q, k, v = (tensor[rows].transpose(0, 1)[None] for tensor in (query, key, value))

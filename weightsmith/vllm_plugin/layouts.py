@@ -17,7 +17,7 @@ PACKED = {
     "gate_up_proj": ("gate_proj", "up_proj"),
 }
 _LAYER = re.compile(
-    r"^(?P<layer>(?:.*\.)?[HL]_module\.layers\.[0-9]+)\."
+    r"^(?P<layer>(?:.*\.)?[HL]_module\.layers\.\d+)\."
     r"(?P<block>attn|self_attn|mlp)\.(?P<module>\w+)\.(?P<kind>\w+)$"
 )
 _FUSED_OF_BLOCK = {"self_attn": "gqkv_proj", "mlp": "gate_up_proj"}

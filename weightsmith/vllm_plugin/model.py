@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable  # noqa: TC003 - vLLM reads annotations of models at run time
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,14 +30,13 @@ from weightsmith.vllm_plugin.attention import prefix_backend
 from weightsmith.vllm_plugin.layouts import PACKED, parts_missing, place
 from weightsmith.vllm_plugin.settings import refuse_corrupting
 from weightsmith.vllm_plugin.slots import Recurrence, StackName, recurrence
-from weightsmith.vllm_plugin.vllm_types import HrmConfig, VllmConfig  # noqa: TC001 - as above
 
 
 class GatedAttention(nn.Module):
     """Multi-head attention, its output gated by a sigmoid before o_proj; one cache per run of its stack."""
 
     def __init__(
-        self, vllm_config: VllmConfig, shape: Recurrence, stack: StackName, layer: int, prefix: str
+        self, vllm_config: Any, shape: Recurrence, stack: StackName, layer: int, prefix: str
     ) -> None:
         super().__init__()
         config = vllm_config.model_config.hf_config
@@ -69,11 +69,16 @@ class GatedAttention(nn.Module):
             rope_parameters=config.rope_parameters,
         )
         # vLLM tells caches apart by the layer's number in its name, in order of execution.
-        path = prefix.rsplit(f".layers.{layer}.", 1)[0]
-        slots = {step: shape.slot(step, layer) for step in shape.steps_of(stack)}
-        names = {step: f"{path}.layers.{slot}.self_attn.attn" for step, slot in slots.items()}
+        place_of_stack = prefix.rsplit(f".layers.{layer}.", 1)[0]
         self.runs = nn.ModuleDict(
-            {str(step): _attention(vllm_config, self.heads, name) for step, name in names.items()}
+            {
+                str(step): _attention(
+                    vllm_config,
+                    self.heads,
+                    f"{place_of_stack}.layers.{shape.slot(step, layer)}.self_attn.attn",
+                )
+                for step in shape.steps_of(stack)
+            }
         )
 
     def forward(self, positions: torch.Tensor, hidden: torch.Tensor, step: int) -> torch.Tensor:
@@ -85,7 +90,7 @@ class GatedAttention(nn.Module):
         return out
 
 
-def _attention(vllm_config: VllmConfig, heads: int, name: str) -> Attention:
+def _attention(vllm_config: Any, heads: int, name: str) -> Attention:
     config = vllm_config.model_config.hf_config
     cache = vllm_config.cache_config
     extra = {}
@@ -104,9 +109,7 @@ def _attention(vllm_config: VllmConfig, heads: int, name: str) -> Attention:
 
 
 class GatedMLP(nn.Module):
-    """down(silu(gate) * up)."""
-
-    def __init__(self, vllm_config: VllmConfig, prefix: str) -> None:
+    def __init__(self, vllm_config: Any, prefix: str) -> None:
         super().__init__()
         config = vllm_config.model_config.hf_config
         if config.hidden_act != "silu":
@@ -133,7 +136,7 @@ class GatedMLP(nn.Module):
         return out
 
 
-def _norm(config: HrmConfig) -> RMSNorm:
+def _norm(config: Any) -> RMSNorm:
     """HRM-Text's norms have no weight. A weight that stays 1 is the same, and every platform has that kernel.
 
     (`has_weight=False` hands some kernels no weight at all in vLLM 0.23, and Ascend's needs one.)
@@ -143,11 +146,9 @@ def _norm(config: HrmConfig) -> RMSNorm:
     return norm
 
 
-class RecurrentLayer(nn.Module):
-    """Attention and MLP, each behind a norm and added to what came in; used in every run of its stack."""
-
+class Block(nn.Module):
     def __init__(
-        self, vllm_config: VllmConfig, shape: Recurrence, stack: StackName, layer: int, prefix: str
+        self, vllm_config: Any, shape: Recurrence, stack: StackName, layer: int, prefix: str
     ) -> None:
         super().__init__()
         config = vllm_config.model_config.hf_config
@@ -162,12 +163,10 @@ class RecurrentLayer(nn.Module):
 
 
 class Stack(nn.Module):
-    """The layers that share one set of weights over all runs, and the norm behind them."""
-
-    def __init__(self, vllm_config: VllmConfig, shape: Recurrence, stack: StackName, prefix: str) -> None:
+    def __init__(self, vllm_config: Any, shape: Recurrence, stack: StackName, prefix: str) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            RecurrentLayer(vllm_config, shape, stack, layer, f"{prefix}.layers.{layer}")
+            Block(vllm_config, shape, stack, layer, f"{prefix}.layers.{layer}")
             for layer in range(shape.layers_per_stack)
         )
         self.final_norm = _norm(vllm_config.model_config.hf_config)
@@ -181,7 +180,7 @@ class Stack(nn.Module):
 # The first axis is the number of tokens. Named, because vLLM would guess it from annotations, which are text here.
 @support_torch_compile(dynamic_arg_dims={"input_ids": 0, "positions": 0, "inputs_embeds": 0})
 class RecurrentModel(nn.Module):
-    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__()
         config = vllm_config.model_config.hf_config
         shape = recurrence(config)
@@ -222,7 +221,7 @@ class HrmTextForCausalLM(nn.Module):
 
     packed_modules_mapping = {name: list(parts) for name, parts in PACKED.items()}  # noqa: RUF012 - vLLM's form
 
-    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__()
         refuse_corrupting(vllm_config)
         config = vllm_config.model_config.hf_config
@@ -246,7 +245,7 @@ class HrmTextForCausalLM(nn.Module):
         self,
         input_ids: torch.Tensor | None,
         positions: torch.Tensor,
-        intermediate_tensors: object = None,
+        intermediate_tensors: Any = None,
         inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
         return self.model(input_ids, positions, inputs_embeds)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Literal
-
-from weightsmith.vllm_plugin.ascend_platform import on_ascend
+from typing import Any, Literal
 
 # Under vLLM's own logger, so that the line appears where its user looks.
 _LOG = logging.getLogger("vllm.weightsmith")
@@ -39,7 +37,7 @@ def register() -> None:
         return
     native = ARCHITECTURE in ModelRegistry.get_supported_archs()
     wish = os.environ.get(CHOICE_VARIABLE, "auto").lower()
-    if owner(native, on_ascend(), wish) == "native":
+    if owner(native, _on_ascend(), wish) == "native":
         return
     if native:
         _LOG.info(
@@ -54,9 +52,16 @@ def register() -> None:
     _register_settings()
 
 
-def _is_ours(registry: object) -> bool:
+def _is_ours(registry: Any) -> bool:
     entry = getattr(registry, "models", {}).get(ARCHITECTURE)
     return getattr(entry, "module_name", None) == MODEL.partition(":")[0]
+
+
+def _on_ascend() -> bool:
+    """True on vllm-ascend's platform. Naming the platform starts no device."""
+    from vllm.platforms import current_platform
+
+    return type(current_platform).__module__.startswith("vllm_ascend")
 
 
 def _register_config() -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Any
 
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
-from weightsmith.vllm_plugin.ascend_platform import on_310p, on_ascend
 from weightsmith.vllm_plugin.refusals import SCHEDULER, corrupting, unsupported
-
-if TYPE_CHECKING:
-    from weightsmith.vllm_plugin.vllm_types import CompilationConfig, VllmConfig
 
 _LOG = logging.getLogger("vllm.weightsmith")
 # Ascend's paged attention takes no other block size (vllm_ascend, get_supported_kernel_block_sizes).
@@ -22,7 +18,7 @@ class PrefixLMSettings(VerifyAndUpdateConfig):
     """vLLM calls this while it completes its configuration, once, in the process that was asked to serve."""
 
     @staticmethod
-    def verify_and_update_config(vllm_config: VllmConfig) -> None:
+    def verify_and_update_config(vllm_config: Any) -> None:
         refuse_unsupported(vllm_config)
         scheduler, cache = vllm_config.scheduler_config, vllm_config.cache_config
         scheduler.enable_chunked_prefill = False
@@ -36,8 +32,8 @@ class PrefixLMSettings(VerifyAndUpdateConfig):
         scheduler.scheduler_cls = SCHEDULER
         # Our scheduler is a synchronous one; vLLM would otherwise choose by the device.
         scheduler.async_scheduling = False
-        _capture_decoding_only(vllm_config.compilation_config)
-        if on_ascend() and cache.block_size != _ASCEND_BLOCK:
+        _decode_only_graphs(vllm_config.compilation_config)
+        if _is_ascend() and cache.block_size != _ASCEND_BLOCK:
             # Without prefix caching and chunked prefill Ascend keeps vLLM's 16, which its kernels refuse.
             cache.block_size = _ASCEND_BLOCK
         _LOG.info(
@@ -47,14 +43,14 @@ class PrefixLMSettings(VerifyAndUpdateConfig):
         )
 
 
-def refuse_unsupported(vllm_config: VllmConfig) -> None:
+def refuse_unsupported(vllm_config: Any) -> None:
     """Raises ValueError with every reason why this configuration cannot be served."""
-    reasons = unsupported(vllm_config, on_310p())
+    reasons = unsupported(vllm_config, _is_310p())
     if reasons:
         raise ValueError("HRM-Text cannot run with " + "; nor with ".join(reasons))
 
 
-def refuse_corrupting(vllm_config: VllmConfig) -> None:
+def refuse_corrupting(vllm_config: Any) -> None:
     """Raises ValueError if something turned a setting back after us; called when the model is built."""
     refuse_unsupported(vllm_config)
     reasons = corrupting(vllm_config)
@@ -62,8 +58,22 @@ def refuse_corrupting(vllm_config: VllmConfig) -> None:
         raise ValueError("HRM-Text would answer wrongly: " + "; ".join(reasons))
 
 
-def _capture_decoding_only(compilation: CompilationConfig) -> None:
+def _decode_only_graphs(compilation: Any) -> None:
     mode = getattr(compilation, "cudagraph_mode", None)
     if mode is not None and mode.mixed_mode().name == "FULL":
         compilation.cudagraph_mode = type(mode).FULL_DECODE_ONLY
         _LOG.info("HRM-Text's prefill is not captured: cudagraph_mode is FULL_DECODE_ONLY")
+
+
+def _is_ascend() -> bool:
+    from vllm.platforms import current_platform
+
+    return type(current_platform).__module__.startswith("vllm_ascend")
+
+
+def _is_310p() -> bool:
+    if not _is_ascend():
+        return False
+    from vllm_ascend.utils import is_310p
+
+    return bool(is_310p())

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator  # noqa: TC003 - a dataclass below is read at run time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from weightsmith.vllm_plugin.vllm_types import HrmConfig
+from typing import Any, Literal
 
 StackName = Literal["L", "H"]
 
 
 @dataclass(frozen=True, slots=True)
-class StackRun:
+class Step:
     """One run through one stack. `number` counts runs from 0 in order of execution."""
 
     number: int
@@ -35,27 +32,23 @@ class Recurrence:
 
     @property
     def slots(self) -> int:
-        """How many KV caches the model needs: one for every layer of every run."""
         return self.high_cycles * (self.low_cycles + 1) * self.layers_per_stack
 
-    def steps(self) -> Iterator[StackRun]:
-        """All runs in order of execution."""
+    def steps(self) -> Iterator[Step]:
         for high in range(self.high_cycles):
             first = high * (self.low_cycles + 1)
             for low in range(self.low_cycles):
-                yield StackRun(first + low, "L")
-            yield StackRun(first + self.low_cycles, "H")
+                yield Step(first + low, "L")
+            yield Step(first + self.low_cycles, "H")
 
     def steps_of(self, stack: StackName) -> tuple[int, ...]:
-        """The numbers of the runs through one stack."""
         return tuple(step.number for step in self.steps() if step.stack == stack)
 
     def slot(self, step: int, layer: int) -> int:
-        """The KV slot of a layer (counted within its stack) in the run of that number."""
         return step * self.layers_per_stack + layer
 
 
-def recurrence(config: HrmConfig) -> Recurrence:
+def recurrence(config: Any) -> Recurrence:
     """The schedule that a config describes.
 
     A config that was never completed has `num_hidden_layers` = layers per stack and no `num_layers_per_stack`;
