@@ -50,6 +50,13 @@ def options(page: dict[str, Any], name: str, own: Any) -> list[Any]:
 
 def fresh_configs(page: dict[str, Any], seed: str) -> list[BuildObservation]:
     lab, base = start(page["model_type"], tuple(page["architectures"]))
+    # A page from before undeclared settings were learned is held to the configs that leave them out, as most do.
+    for name in [n for n in lab.hidden if n in lab.base and n not in page["fields"]]:
+        del lab.base[name]
+        left_out = lab.observe({})
+        if left_out is None:
+            return []
+        base = left_out
     found = FieldSurvey(lab, base, {})
     for name in page["fields"]:
         found.accepted[name] = options(page, name, base.values.get(name))
