@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.shapes.reference import tensor
 from tests.shapes.test_packed import in_memory
-from weightsmith.shapes.beside.ties import Copies
 from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.given.ties import Copies
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.solve.branches import complete

@@ -11,7 +11,7 @@ from tests.shapes.predicted import predicted
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.shapes import infer
-from weightsmith.shapes.beside import ties
+from weightsmith.shapes.given import ties
 
 if TYPE_CHECKING:
     from pathlib import Path

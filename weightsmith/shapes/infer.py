@@ -13,7 +13,6 @@ from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing_tensors
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
-from weightsmith.shapes.beside.ties import Copies
 from weightsmith.shapes.family.candidates import load_index
 from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
@@ -25,6 +24,7 @@ from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, rem
 from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
+from weightsmith.shapes.given.ties import Copies
 from weightsmith.shapes.page.page import load_page, name_key
 from weightsmith.shapes.solve.incomplete import from_what_is_there
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.family.candidates import FamilyIndex
     from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable
+    from weightsmith.shapes.given.ties import Copies
     from weightsmith.shapes.page.page import Page
 
 # Tensors times families that are tried on one checkpoint: of a huge one, fewer alternatives are looked for.

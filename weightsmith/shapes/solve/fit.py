@@ -27,8 +27,8 @@ from weightsmith.shapes.solve.propagation import Contradiction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.given.roles import Matching, NameTable, Role
+    from weightsmith.shapes.given.ties import Copies
     from weightsmith.shapes.page.page import Page, TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
     from weightsmith.shapes.page.value import Value

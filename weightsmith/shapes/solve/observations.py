@@ -11,8 +11,8 @@ from weightsmith.shapes.given.config import ADDITION, ODDITY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.beside.ties import Copies
     from weightsmith.shapes.given.roles import Role
+    from weightsmith.shapes.given.ties import Copies
     from weightsmith.shapes.page.condition import Condition
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.value import Value
