@@ -25,8 +25,7 @@ from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor, open_checkpoint
 from weightsmith.process.signals import time_limit
 from weightsmith.shapes import infer
-from weightsmith.shapes.family import candidates as families
-from weightsmith.shapes.family import recognition
+from weightsmith.shapes.family import index_builder, recognition
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.learn.write.report_file import read_report
 from weightsmith.shapes.page import page as page_room
@@ -257,9 +256,9 @@ def main() -> None:
 
 def _use(folder: Path) -> None:
     """Measures a catalog that is not committed yet, with an index made on the spot."""
-    page_room.CATALOG = families.CATALOG = folder
+    page_room.CATALOG = index_builder.CATALOG = folder
     catalog_types.cache_clear()
-    index = families.build_index()
+    index = index_builder.build_index()
     recognition.load_index = lambda: index  # type: ignore[assignment]
 
 

@@ -15,11 +15,11 @@ from weightsmith.shapes import infer
 from weightsmith.shapes.family import recognition
 from weightsmith.shapes.family.candidates import (
     FamilyIndex,
-    build_index,
     grouped_by_equations,
     load_index,
     rank,
 )
+from weightsmith.shapes.family.index_builder import build_index
 from weightsmith.shapes.family.recognition import deciding
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page

@@ -1,1 +1,1 @@
-"""Child processes and signals."""
+"""The ground floor: child processes, signals and durable writes, which no other room does by itself."""

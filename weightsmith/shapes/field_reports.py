@@ -39,7 +39,7 @@ _NOT_FIELDS = frozenset(
 )
 # Sections that say how the weights are packed: transformers takes the key alone, even with null, for packed weights.
 _SECTIONS = frozenset({"quantization_config", "compression_config"})
-# What the weights say of a field's value: docs/contract.md defines each.
+# What the weights say of the value of a field.
 Status: TypeAlias = Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
 # What the status rests on; None where nothing decides.
 Basis: TypeAlias = Literal["weights", "weights+config"]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.errors import TargetRefused
-from weightsmith.process.durable import copy_file, replace_file
 from weightsmith.shapes.field_reports import edits, removed
 
 if TYPE_CHECKING:
@@ -174,6 +173,8 @@ def replace_config(path: Path, text: str) -> Path | None:
 
 
 def _write(path: Path, text: str) -> None:
+    from weightsmith.process.durable import replace_file  # only who writes pays for it
+
     try:
         replace_file(path, text.encode())
     except OSError as error:
@@ -186,6 +187,8 @@ def _refused(path: Path, error: OSError) -> TargetRefused:
 
 def _keep_old(path: Path) -> Path:
     """Copies the file to the first free of `.bak`, `.bak.1`, …; the copy exists whole before anything changes."""
+    from weightsmith.process.durable import copy_file
+
     for number in itertools.count():
         backup = Path(f"{path}.bak" if number == 0 else f"{path}.bak.{number}")
         with suppress(FileExistsError):

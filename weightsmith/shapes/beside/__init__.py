@@ -1,1 +1,1 @@
-"""What stands beside the shapes: side files, ties, end tokens, quantization."""
+"""What stands beside the shapes: side files, end tokens, quantization."""

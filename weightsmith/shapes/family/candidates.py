@@ -1,31 +1,23 @@
 """Which families a checkpoint could be of, from its digit-free names alone: an index over the whole catalog.
 
-The index is generated (`make catalog`, or `python -m weightsmith.shapes.learn --index` after pages were changed by
-hand) and committed, so that finding the family of a checkpoint reads one small file and then only the pages that
-could explain it.
+The index is made by `index_builder` (`make catalog`, or `python -m weightsmith.shapes.learn --index` after pages were
+changed by hand) and committed, so that finding the family of a checkpoint reads one small file and then only the
+pages that could explain it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.process.durable import replace_file
-from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer
-from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
 from weightsmith.shapes.page.spellings import Spelling
-from weightsmith.shapes.solve.equations import zeroable_fields
-from weightsmith.shapes.solve.fit import by_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-    from weightsmith.shapes.page.page import Page, TensorPattern
 
 INDEX = Path(__file__).parent / "families.json"
 # Where no tensor decides, the family that others were built after stands for them.
@@ -130,84 +122,3 @@ def load_index() -> FamilyIndex:
         tuple(map(Spelling.of, data["spellings"])),
         data["digest"],
     )
-
-
-def build_index() -> FamilyIndex:
-    """Reads every page of the catalog."""
-    families: list[tuple[str, str]] = []
-    always: dict[str, list[int]] = {}
-    maybe: dict[str, list[int]] = {}
-    usual: dict[str, list[int]] = {}
-    spellings: dict[Spelling, None] = {}
-    for model_type in catalog_types():
-        page = load_page(model_type)
-        defaults = Stated(None, page).completed()
-        spellings |= dict.fromkeys(page.spellings)
-        for patterns in page.layouts.values():
-            certain, possible = _names(patterns, zeroable_fields(page))
-            possible |= set(page.unexpressed)
-            for name in sorted(certain):
-                always.setdefault(name, []).append(len(families))
-            for name in sorted(possible - certain):
-                maybe.setdefault(name, []).append(len(families))
-            expected = {p.key for p in patterns if p.required and not p.copy_of and by_default(p, defaults)}
-            for name in sorted(expected - certain):
-                usual.setdefault(name, []).append(len(families))
-            families.append((model_type, _signature(page, patterns)))
-    return FamilyIndex(
-        tuple(families),
-        {name: tuple(always[name]) for name in sorted(always)},
-        {name: tuple(maybe[name]) for name in sorted(maybe)},
-        {name: tuple(usual[name]) for name in sorted(usual)},
-        tuple(spellings),
-        catalog_digest(),
-    )
-
-
-def _names(patterns: Iterable[TensorPattern], zeroable: frozenset[str]) -> tuple[set[str], set[str]]:
-    """(names that every checkpoint has, names that some have). An index that may run over nothing is no certainty."""
-    certain: set[str] = set()
-    possible: set[str] = set()
-    for pattern in patterns:
-        possible.add(pattern.key)
-        always = any(variant.condition is None for variant in pattern.variants)
-        empty = any(slot.count.fields() & zeroable for slot in pattern.slots)
-        if pattern.required and always and len(pattern.slots) < 2 and not empty:
-            certain.add(pattern.key)
-    return certain, possible
-
-
-def _signature(page: Page, patterns: Iterable[TensorPattern]) -> str:
-    """Equal for families whose tensors have the same names, equations and conditions, whatever their defaults are."""
-    lines = [
-        f"{p.text} {p.required} {[(v.texts, v.condition and v.condition.text) for v in p.variants]}"
-        for p in patterns
-    ]
-    return _hash("\n".join(sorted(lines)) + ("custom" if page.custom_code else ""))
-
-
-def catalog_digest() -> str:
-    """Changes whenever a page does: the index says which catalog it was made from."""
-    texts = (f"{t} {(CATALOG / f'{t}.json').read_text(encoding='utf-8')}" for t in catalog_types())
-    return _hash("\n".join(texts))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def write_index() -> None:
-    index = build_index()
-    lines = [
-        '{"digest": ' + json.dumps(index.digest) + ",",
-        '"families": ' + json.dumps(index.families) + ",",
-        '"spellings": ' + json.dumps([dict(s.rewrites) for s in index.spellings]) + ",",
-        '"always": {\n' + _rows(index.always) + "\n},",
-        '"maybe": {\n' + _rows(index.maybe) + "\n},",
-        '"usual": {\n' + _rows(index.usual) + "\n}}",
-    ]
-    replace_file(INDEX, ("\n".join(lines) + "\n").encode())
-
-
-def _rows(names: Mapping[str, tuple[int, ...]]) -> str:
-    return ",\n".join(f"{json.dumps(name)}: {json.dumps(families)}" for name, families in names.items())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.process.pool import results_unordered
-from weightsmith.shapes.family.candidates import write_index
+from weightsmith.shapes.family.index_builder import write_index
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
 from weightsmith.shapes.learn.write.report_file import read_report, write_report
