@@ -18,6 +18,7 @@ from benchmarks.processes import measure
 from tests.checkpoint.headers import write_headers_only
 from tests.shapes.reference import reference_shapes
 from tests.shapes.test_field_reports import BITCPM, BITCPM_LIES
+from weightsmith.checkpoint import open_checkpoint
 
 ROUNDS = 9
 TRANSFORMERS_ROUTE = """
@@ -34,10 +35,20 @@ print(len(wrong))
 """
 
 
+def _untie(folder: Path) -> None:
+    """Makes the head differ from the embedding in its first row, as trained ones do: of zeros the two are equal, and
+    to see that, all of their bytes are read."""
+    head = open_checkpoint(folder).tensors["lm_head.weight"]
+    with (folder / head.storage.file).open("r+b") as file:
+        file.seek(head.start)
+        file.write(b"\x3f")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_headers_only(folder, reference_shapes("llama", BITCPM), format="bin")
+        _untie(folder)
         config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **BITCPM, **BITCPM_LIES}
         (folder / "config.json").write_text(json.dumps(config, indent=2))
         python = sys.executable

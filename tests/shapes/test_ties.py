@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from tests.checkpoint.headers import write_headers_only
 from tests.shapes.predicted import predicted
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.checkpoint.data import TensorReader
+from weightsmith.checkpoint.file_bytes import ByteFile
 from weightsmith.shapes import infer
 from weightsmith.shapes.given import ties
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from weightsmith.checkpoint import Tensor
 
 TIE, HEAD, EMBEDDING = "tie_word_embeddings", "lm_head.weight", "model.embed_tokens.weight"
 SIZES = {
@@ -78,21 +77,25 @@ def test_no_head_is_a_tied_one(tmp_path: Path, model_type: str, said: bool | Non
     assert verdict(tmp_path, model_type, said) == ("differs", {TIE: True})
 
 
-def test_huge_matrices_are_told_from_some_of_their_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored(tmp_path, "llama")
-    checkpoint = open_checkpoint(tmp_path)
+def test_huge_matrices_are_told_from_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_headers_only(tmp_path, {HEAD: (300_000, 1024), EMBEDDING: (300_000, 1024)})
     read: list[int] = []
-    rows = TensorReader.read_rows
+    read_into = ByteFile.read_into
 
-    def counted(self: TensorReader, tensor: Tensor, start: int, stop: int) -> Any:
-        read.append(stop - start)
-        return rows(self, tensor, start, stop)
+    def counted(self: ByteFile, start: int, view: memoryview) -> None:
+        read.append(len(view))
+        read_into(self, start, view)
 
-    monkeypatch.setattr(ties, "_WHOLE_BYTES", 0)
-    monkeypatch.setattr(ties, "_SAMPLE", 5)
-    monkeypatch.setattr(TensorReader, "read_rows", counted)
-    copies = ties.Copies.of(checkpoint)
+    copies = ties.Copies.of(open_checkpoint(tmp_path))
+    monkeypatch.setattr(ByteFile, "read_into", counted)
     assert copies.equal(HEAD, EMBEDDING) is True and copies.equal(HEAD, EMBEDDING) is True
-    assert sum(read) == 2 * 5, "one comparison, of five rows"
+    assert sum(read) < 3 << 20, "one comparison, of a small part of 1.2 GB"
+
+
+@pytest.mark.parametrize("last", [11, 12])
+def test_a_transposed_view_is_compared_by_its_numbers(tmp_path: Path, last: int) -> None:
+    matrix = torch.arange(12).reshape(3, 4)
+    copy = matrix.t().contiguous()
+    copy[-1, -1] = last
+    torch.save({HEAD: matrix.t(), EMBEDDING: copy}, tmp_path / "pytorch_model.bin")
+    assert ties.Copies.of(open_checkpoint(tmp_path)).equal(HEAD, EMBEDDING) is (last == 11)

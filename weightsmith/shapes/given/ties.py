@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import shared_groups
+from weightsmith.checkpoint.file_bytes import ByteFile
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint, Tensor
 
-_BLOCK_BYTES = 1 << 24
-# Rows that are compared first: matrices that were trained apart differ in nearly all of them.
-_SAMPLE = 256
-# Up to this size two matrices that have these rows in common are compared whole.
+_BLOCK_BYTES = 1 << 20
+# So many stretches of so many bytes are compared first: matrices that were trained apart differ in nearly every row.
+_SAMPLES, _SAMPLE_BYTES = 256, 1 << 12
+# Up to this size two matrices that have these bytes in common are compared whole.
 _WHOLE_BYTES = 1 << 29
 
 
@@ -59,26 +60,49 @@ def same_values(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool | None:
     """Compares the bytes of two tensors and stops at the first that differ; None where bytes cannot tell.
 
     A sample of rows comes first, and decides alone where the matrices are huge. The plan of a conversion is a table
-    without files; of another dtype the same numbers have other bytes. Raises what `TensorReader.read` raises.
+    without files; of another dtype the same numbers have other bytes. Raises what `ByteFile` and `TensorReader` raise.
     """
-    from weightsmith.checkpoint.data import TensorReader
-
     if a.shape != b.shape or not a.elements or not a.shape:
         return False
     if a.dtype != b.dtype or not all((checkpoint.root / file).is_file() for file in {*a.files, *b.files}):
         return None
+    same = _same_bytes if a.contiguous and b.contiguous else _same_rows
+    return same(checkpoint, a, b)
+
+
+def _same_bytes(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool:
+    """Of tensors that lie in one piece each: read stretch by stretch into the same memory."""
+    left, right = bytearray(_BLOCK_BYTES), bytearray(_BLOCK_BYTES)
+    with (
+        ByteFile(checkpoint.root / a.storage.file, a.storage.file) as one,
+        ByteFile(checkpoint.root / b.storage.file, b.storage.file) as other,
+    ):
+        for start, count in _stretches(a.nbytes):
+            one.read_into(a.start + start, memoryview(left)[:count])
+            other.read_into(b.start + start, memoryview(right)[:count])
+            if left != right:  # behind a short stretch both hold what was equal before
+                return False
+    return True
+
+
+def _stretches(size: int) -> Iterator[tuple[int, int]]:
+    """(first byte, how many) of what is compared of so many bytes: a sample, then all unless they are too many."""
+    if size > _SAMPLES * _SAMPLE_BYTES:
+        yield from ((n * (size - _SAMPLE_BYTES) // (_SAMPLES - 1), _SAMPLE_BYTES) for n in range(_SAMPLES))
+    if size <= _WHOLE_BYTES:
+        yield from ((start, min(_BLOCK_BYTES, size - start)) for start in range(0, size, _BLOCK_BYTES))
+
+
+def _same_rows(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool:
+    """Of transposed views, and of tensors that several processes wrote: these take numpy."""
+    from weightsmith.checkpoint.data import TensorReader
+
+    rows = a.shape[0]
+    step = max(1, _BLOCK_BYTES * rows // a.nbytes)
     with TensorReader(checkpoint) as reader:
         return all(
-            reader.read_rows(a, start, stop).tobytes() == reader.read_rows(b, start, stop).tobytes()
-            for start, stop in _blocks(a)
+            reader.read_rows(a, start, start + count).tobytes()
+            == reader.read_rows(b, start, start + count).tobytes()
+            for start in range(0, rows, step)
+            for count in (min(step, rows - start),)
         )
-
-
-def _blocks(tensor: Tensor) -> Iterator[tuple[int, int]]:
-    """Rows that are compared, as ranges: single ones from the first to the last, then all where these are not many."""
-    rows = tensor.shape[0]
-    last = min(rows, _SAMPLE) - 1
-    yield from ((n * (rows - 1) // last, n * (rows - 1) // last + 1) for n in range(last + 1) if last)
-    if tensor.nbytes <= _WHOLE_BYTES:
-        step = max(1, _BLOCK_BYTES * rows // tensor.nbytes)
-        yield from ((start, min(start + step, rows)) for start in range(0, rows, step))
