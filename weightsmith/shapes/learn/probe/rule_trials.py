@@ -97,7 +97,7 @@ def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) 
 
 def _options(found: FieldSurvey, name: str) -> list[Value]:
     own = found.base.values[name]
-    tried = [*found.accepted.get(name, ()), *alternatives(found.words, name, own, all_of_them=True)]
+    tried = [*found.accepted.get(name, []), *alternatives(found.words, name, own, all_of_them=True)]
     if isinstance(own, bool):
         return [v for v in tried if isinstance(v, bool)]
     most = 2 * own if name in found.counts and is_number(own) else math.inf
