@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightsmith.shapes.learn import learn_page
+from weightsmith.shapes.learn import class_fit, learn_page
 from weightsmith.shapes.learn.__main__ import says_less
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import list_items
@@ -41,7 +43,6 @@ from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, ma
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 FIELDS = ("hidden", "heads", "kv", "dim")
 
@@ -493,6 +494,15 @@ def test_lists_of_a_config_are_tuples_among_values() -> None:
     assert nested(part) == {"vision": {"model_args": {"sizes": [2, [3, 4]]}, "rope": {"sections": [5, 6]}}}
     with pytest.raises(TypeError, match="'int' object"):
         nested({"vision": 48, "vision.depth": 2})
+
+
+def test_nothing_asks_for_a_list_among_values() -> None:
+    """They have tuples, so the answer would always be no, and no type checker sees it."""
+    room = Path(class_fit.__file__).parent
+    files = [class_fit.__file__, *room.glob("fit/*.py"), *room.glob("probe/*.py")]
+    files += [room / "write" / name for name in ("assemble.py", "defaults.py")]
+    asking = [path for path in files if re.search(r"isinstance\([^)]*\blist\b", Path(path).read_text())]
+    assert len(files) > 20 and not asking
 
 
 def test_places_of_a_list_are_drawn_apart() -> None:
