@@ -11,7 +11,7 @@ from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.given.draft_layers import COUNTS
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.predict import predict
-from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, build, config_class, make_config
 from weightsmith.shapes.reference.starting_values import STARTS
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.value import Value
 
 _MOVED = re.compile(r"moved by ([\w., -]+)")
 MAX_BUILDS = 40
@@ -128,7 +128,7 @@ def _settings(page: Page, defaults: Mapping[str, Value], rng: random.Random) -> 
         elif isinstance(value, str):
             words = [c for c in constants if isinstance(c, str)]
             drawn[name] = rng.choice([value, *words])
-        elif (reading and reading.listed) or isinstance(value, list):
+        elif (reading and reading.listed) or isinstance(value, tuple):
             continue
         elif (value is None and reading and reading.optional and rng.random() < 0.4) or (
             value is not None and reading and reading.optional and rng.random() < 0.2
@@ -182,20 +182,20 @@ def _lists(
         value = values.get(name)
         reading = asked.get(name)
         length = page.lists[name].substitute(values).known() if name in page.lists else None
-        if not (isinstance(value, list) or (reading and reading.listed)):
+        if not (isinstance(value, tuple) or (reading and reading.listed)):
             continue
         kinds = [c for c in sorted(reading.constants, key=str) if isinstance(c, str)] if reading else []
-        items = value if isinstance(value, list) else field.value if isinstance(field.value, tuple) else []
+        items = value if isinstance(value, tuple) else field.value if isinstance(field.value, tuple) else []
         kinds = list(dict.fromkeys([*kinds, *(i for i in items if isinstance(i, str))]))
         if kinds and length:
-            drawn[name] = [rng.choice(kinds) for _ in range(length)]
+            drawn[name] = tuple(rng.choice(kinds) for _ in range(length))
         elif reading and reading.members and length is None:
             top = _layers_beside(name, values)
-            drawn[name] = sorted(rng.sample(range(top), k=rng.randrange(0, top)))
+            drawn[name] = tuple(sorted(rng.sample(range(top), k=rng.randrange(0, top))))
         elif items and all(isinstance(i, int) for i in items):
-            drawn[name] = [
+            drawn[name] = tuple(
                 i * rng.choice([1, 2, 3]) for i in (list(items) * (length or 1))[: length or len(items)]
-            ]
+            )
     return drawn
 
 
@@ -263,7 +263,7 @@ def corrupted(
         owner = config
         for part in path:
             owner = owner[part]
-        owner[last] = lie
+        owner[last] = thaw(lie)
     return config, lies
 
 
@@ -274,11 +274,11 @@ def _lies(value: Value, rng: random.Random) -> Iterator[Value]:
         candidates = [2 * value, value + rng.randrange(1, 6), max(1, value // 2), 2 * value + 3, 1]
         rng.shuffle(candidates)
         yield from candidates
-    elif isinstance(value, list) and value:
+    elif isinstance(value, tuple) and value:
         other = list(value)
         place = rng.randrange(len(other))
         rest = [item for item in value if item != other[place]]
         if rest:
             other[place] = rng.choice(rest)
-            yield other
+            yield tuple(other)
         yield value[:-1]

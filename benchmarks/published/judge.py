@@ -12,7 +12,7 @@ from benchmarks.published.reference import Truth, build_truth, rebuild
 from benchmarks.shapes import in_memory
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import assign, lookup
-from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected
 
@@ -154,7 +154,7 @@ def _bare_fault(found: Inference, truth: Truth) -> str:
         return ""
     config = copy.deepcopy(dict(found.config))
     for row in found.fields:
-        value = flatten(truth.settings).get(row.name)
+        value = thaw(flatten(truth.settings).get(row.name))
         if len(row.candidates) > 1 and freeze(value) in [freeze(c) for c in row.candidates[:FIRST]]:
             assign(config, row.name, value)
     return fault if _rebuild_fault(config, truth) else ""
@@ -186,6 +186,6 @@ def _unsound(found: Inference, truth: Truth) -> Iterator[str]:
         return
     values = flatten(truth.settings)
     for row in found.fields:
-        value = values.get(row.name)
+        value = thaw(values.get(row.name))
         if row.basis == "weights" and value is not None and freeze(row.derived) != freeze(value):
             yield f"{row.name} is {value}, claimed {row.derived}"

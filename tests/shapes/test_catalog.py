@@ -13,10 +13,11 @@ from weightsmith.shapes.learn import learner
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-from weightsmith.shapes.learn.probe.starting_config import is_int, start
+from weightsmith.shapes.learn.probe.starting_config import start
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.write.report_file import read_report
 from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page, parse_page
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference import meta_models
 
 # Another sample, or a longer one: WEIGHTSMITH_SAMPLE="seed/seconds".
@@ -38,7 +39,7 @@ def options(page: dict[str, Any], name: str, own: Any) -> list[Any]:
     """Values of a field to draw from: the page alone decides, not what the learner once tried."""
     if isinstance(own, bool):
         return [own, not own]
-    if is_int(own):
+    if is_number(own):
         return [own, own + 1, own + 2] if own <= 16 else [own, 2 * own, 3 * own, own + own // 2]
     words = page.get("choices", {}).get(name)
     if isinstance(own, str) and words:
@@ -60,7 +61,7 @@ def fresh_configs(page: dict[str, Any], seed: str) -> list[BuildObservation]:
     found = FieldSurvey(lab, base, {})
     for name in page["fields"]:
         found.accepted[name] = options(page, name, base.values.get(name))
-        if is_int(base.values.get(name)) and base.values[name] <= 16:
+        if is_number(base.values.get(name)) and base.values[name] <= 16:
             found.counts.add(name)
     rng = random.Random(seed)
     drawn = [draw(found, rng) for _ in range(CONFIGS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +101,12 @@ def test_an_empty_key_is_left_out_of_a_page_and_a_contradicted_role_is_named() -
     assert less.document()["unexpressed"] == {"layers.#.up.weight": "wrong"}
     assert list(less.tensors) == ["norm.weight"] and less.roles == 1
     assert parse_page(less.document()).unexpressed == {"layers.#.up.weight": "wrong"}
+
+
+def test_a_list_is_a_list_in_a_page() -> None:
+    page = replace(PAGE, fields={"kinds": ("full", "linear")}, base={"rope": {"sections": (1, 2)}})
+    assert page.document()["fields"] == {"kinds": ["full", "linear"]}
+    assert page.document()["base"] == {"rope": {"sections": [1, 2]}}
 
 
 def test_questions_and_answers_survive_the_way_through_json() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightsmith.shapes.learn import learn_page
+from weightsmith.shapes.learn import class_fit, learn_page
 from weightsmith.shapes.learn.__main__ import says_less
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import list_items
@@ -36,11 +38,11 @@ from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, parse_page
+from weightsmith.shapes.reference.config_fields import flatten, nested
 from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, make_config, version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
 FIELDS = ("hidden", "heads", "kv", "dim")
 
@@ -91,7 +93,7 @@ def test_an_item_of_a_list_is_found() -> None:
 
 
 def test_a_share_of_a_width_needs_no_test_of_the_ratio() -> None:
-    widths = [[96, 256], [128, 384], [160, 512], [129, 640], [200, 768]]
+    widths = [(96, 256), (128, 384), (160, 512), (129, 640), (200, 768)]
     examples = [
         ({"widths": own, "ratio": ratio}, int(own[0] * ratio))
         for own in widths
@@ -122,12 +124,12 @@ def test_two_thirds_of_a_share_in_eights_are_found() -> None:
     assert found is not None and say(found) == "8 * ((((2 * int(ratio * width)) // 3) + 7) // 8)"
 
 
-def drawn_lists(number: Callable[[list[int], int], int]) -> tuple[list[Any], list[Any]]:
+def drawn_lists(number: Callable[[Sequence[int], int], int]) -> tuple[list[Any], list[Any]]:
     """Rows of a number that is read off a list of sizes, and all items that an equation may read."""
     rng = random.Random(2)
     examples: list[Any] = []
     for _ in range(60):
-        sizes = [rng.randrange(9, 99) for _ in range(rng.randrange(2, 6))]
+        sizes = tuple(rng.randrange(9, 99) for _ in range(rng.randrange(2, 6)))
         level = rng.randrange(1, len(sizes))
         examples.append(({"sizes": sizes, "level": level}, number(sizes, level)))
     return examples, list_items(["sizes"], examples, ["level"])
@@ -143,7 +145,7 @@ def drawn_lists(number: Callable[[list[int], int], int]) -> tuple[list[Any], lis
     ],
 )
 def test_a_list_is_read_from_its_end_and_one_item_before(
-    number: Callable[[list[int], int], int], text: str
+    number: Callable[[Sequence[int], int], int], text: str
 ) -> None:
     examples, items = drawn_lists(number)
     found = fit_value(examples, [], items)
@@ -154,7 +156,8 @@ def test_the_patches_of_an_image_with_two_sides_are_found() -> None:
     rng = random.Random(3)
     examples = []
     for _ in range(30):
-        image, patch = [rng.randrange(200, 900) for _ in "hw"], [rng.randrange(9, 40) for _ in "hw"]
+        image = tuple(rng.randrange(200, 900) for _ in "hw")
+        patch = tuple(rng.randrange(9, 40) for _ in "hw")
         patches = (image[0] // patch[0]) * (image[1] // patch[1])
         examples.append(({"image": image, "patch": patch}, patches + 1))
     found = fit_value(examples, [], list_items(["image", "patch"], examples, []))
@@ -162,11 +165,11 @@ def test_the_patches_of_an_image_with_two_sides_are_found() -> None:
 
 
 def test_a_patch_size_that_the_model_has_fixed_is_found_and_never_guessed() -> None:
-    images = [[448, 448], [896, 896], [449, 449], [896, 448], [448, 896]]
+    images = [(448, 448), (896, 896), (449, 449), (896, 448), (448, 896)]
     examples: list[Any] = [({"image": image}, (image[0] // 14) * (image[1] // 14) + 1) for image in images]
     found = fit_value(examples, [], list_items(["image"], examples, []))
     assert found is not None and say(found) == "(image[0] // 14) * (image[1] // 14) + 1"
-    images = [[30, 30], [60, 60], [31, 47], [45, 61]]  # steps of 14 and of 15 give the same patches
+    images = [(30, 30), (60, 60), (31, 47), (45, 61)]  # steps of 14 and of 15 give the same patches
     vague: list[Any] = [({"image": image}, (image[0] // 15) * (image[1] // 15)) for image in images]
     assert fit_value(vague, [], list_items(["image"], vague, [])) is None
 
@@ -225,7 +228,7 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
     for _ in range(draws):
         values = {name: rng.choice(options) for name, options in fields.items()}
         count = rng.randrange(2, 9)
-        kinds = [rng.choice(["full", "linear"]) for _ in range(count)]
+        kinds = tuple(rng.choice(["full", "linear"]) for _ in range(count))
         for layer in range(count):
             known = {**values, "count": count, "kinds": kinds, "layer": layer}
             found.append((known, condition.truth(known)))
@@ -240,7 +243,7 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
         ("kinds[layer] == 'full'", {}),
         ("kinds[layer] == 'full' and bias", {"bias": [True, False]}),
         ("(layer + 1) % period == 0", {"period": range(1, 5)}),
-        ("layer in chosen", {"chosen": [[0], [1, 3], [2], []]}),
+        ("layer in chosen", {"chosen": [(0,), (1, 3), (2,), ()]}),
         ("rank is not None", {"rank": [None, 8, 16]}),
         ("layer < count - shared", {"shared": range(3)}),
         ("(layer + 1) % max(count // added, 1) == 0", {"added": range(1, 6)}),
@@ -443,10 +446,10 @@ def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:
             f"{parts} must be half of {values['width']}" if sum(parts) != (values["width"] or 0) // 2 else ""
         )
 
-    rope = {"theta": 1.0, "parts": [24, 20, 20]}
+    rope = {"theta": 1.0, "parts": (24, 20, 20)}
     found = surveyed({"width": 128, "rope": rope, "hidden_size": 96}, validator)
     for factor in (2, 3, 4):
-        scaled = {**rope, "parts": [factor * part for part in rope["parts"]]}
+        scaled = {**rope, "parts": tuple(factor * part for part in (24, 20, 20))}
         found.lab.observe({"width": 128 * factor, "rope": scaled})
     assert learn_rules(found) == ["sum(rope['parts']) == width // 2"]
 
@@ -482,22 +485,42 @@ def test_a_config_of_the_lab_has_its_lists_at_the_length_of_their_count() -> Non
         make_config("zamba2", lab.base)
 
 
+def test_lists_of_a_config_are_tuples_among_values() -> None:
+    kinds = ("conv", "full_attention")
+    config = make_config("lfm2", {"num_hidden_layers": 2, "layer_types": kinds})
+    assert config.layer_types == list(kinds)
+    assert flatten(config)["layer_types"] == kinds
+    part = {"vision.model_args.sizes": (2, (3, 4)), "vision.rope": {"sections": (5, 6)}}
+    assert nested(part) == {"vision": {"model_args": {"sizes": [2, [3, 4]]}, "rope": {"sections": [5, 6]}}}
+    with pytest.raises(TypeError, match="'int' object"):
+        nested({"vision": 48, "vision.depth": 2})
+
+
+def test_nothing_asks_for_a_list_among_values() -> None:
+    """They have tuples, so the answer would always be no, and no type checker sees it."""
+    room = Path(class_fit.__file__).parent
+    files = [class_fit.__file__, *room.glob("fit/*.py"), *room.glob("probe/*.py")]
+    files += [room / "write" / name for name in ("assemble.py", "defaults.py")]
+    asking = [path for path in files if re.search(r"isinstance\([^)]*\blist\b", Path(path).read_text())]
+    assert len(files) > 20 and not asking
+
+
 def test_places_of_a_list_are_drawn_apart() -> None:
     """Items that were only ever changed together look like one."""
-    options: list[Any] = [[1, 2, 3], [10, 20, 30], [1, 2, 3, 3]]
+    options = [(1, 2, 3), (10, 20, 30), (1, 2, 3, 3)]
     drawn = [mixed_list(random.Random(seed), options) for seed in range(60)]
-    assert [1, 20, 3] in drawn and [10, 2, 30] in drawn and [1, 2, 3, 3] in drawn
+    assert (1, 20, 3) in drawn and (10, 2, 30) in drawn and (1, 2, 3, 3) in drawn
     assert all(
         item in (place, 10 * place) for own in drawn for place, item in zip((1, 2, 3), own, strict=False)
     )
-    words: list[Any] = [["full", "full"], ["linear", "linear"]]
+    words = [("full", "full"), ("linear", "linear")]
     assert all(mixed_list(random.Random(seed), words) in words for seed in range(20))
 
 
 def test_of_counts_that_are_equal_the_first_in_the_config_has_the_list() -> None:
     """Whichever comes first when a set is walked through must not decide about a page."""
     for names in permutations(("layers", "stages", "depth", "blocks")):
-        values = {**dict.fromkeys(names, 3), "kinds": ["full"] * 3}
+        values = {**dict.fromkeys(names, 3), "kinds": ("full",) * 3}
         base = BuildObservation({}, values, {}, {}, None, ())
         lab = Lab("x", ("X",), observations=[base])
         assert length_field(FieldSurvey(lab, base, {}, counts=set(names)), "kinds") == names[0]
@@ -553,10 +576,10 @@ def test_a_list_of_words_that_changes_shapes_alone_is_surveyed_from() -> None:
     """step3p7: how many heads its sliding layers have shows only where there are any."""
     names = ["layers.0.g", "layers.1.g"]
     base = BuildObservation(
-        {}, {"kinds": ["full", "full"]}, {"X": dict.fromkeys(names, (64,))}, {"X": {}}, None, ()
+        {}, {"kinds": ("full", "full")}, {"X": dict.fromkeys(names, (64,))}, {"X": {}}, None, ()
     )
     tables = {"X": dict.fromkeys(names, (96,))}
-    sliding = BuildObservation({}, {"kinds": ["sliding"] * 2}, tables, {"X": {}}, base, ("kinds",))
+    sliding = BuildObservation({}, {"kinds": ("sliding",) * 2}, tables, {"X": {}}, base, ("kinds",))
     assert changes_shapes_alone(sliding, base)
-    sizes = BuildObservation({}, {"kinds": [3, 4]}, tables, {"X": {}}, base, ("kinds",))
+    sizes = BuildObservation({}, {"kinds": (3, 4)}, tables, {"X": {}}, base, ("kinds",))
     assert not changes_shapes_alone(sizes, base)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.given.draft_layers import Extras
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.fit import Fit
 
 # Keys that name the model or its history rather than set a value that the weights could contradict.
@@ -239,8 +239,9 @@ def _continues(items: Value, known: Value) -> bool:
 
     The class makes as many items as there are layers: where the page has fewer or more, it does not know them all.
     """
-    both = isinstance(items, tuple) and isinstance(known, tuple)
-    return both and len(items) != len(known) and all(a == b for a, b in zip(items, known, strict=False))
+    if not isinstance(items, tuple) or not isinstance(known, tuple) or len(items) == len(known):
+        return False
+    return all(a == b for a, b in zip(items, known, strict=False))
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:

@@ -100,7 +100,7 @@ def _is_handful(container: str, sightings: Sequence[Sighting]) -> bool:
 
 def _fields(found: FieldSurvey) -> list[str]:
     """What equations may read: all that was seen to matter, and lists that the class makes by itself."""
-    lists = [n for n, v in found.base.values.items() if isinstance(v, list) and is_field(n)]
+    lists = [n for n, v in found.base.values.items() if isinstance(v, tuple) and is_field(n)]
     return list(dict.fromkeys([*found.accepted, *lists]))
 
 
@@ -115,6 +115,6 @@ def structural_fields(found: FieldSurvey, architecture: str) -> list[str]:
         ):
             moved |= dict.fromkeys(o.changed)
             for name, value in o.values.items():
-                if isinstance(value, list) and is_field(name) and value != o.origin.values.get(name):
+                if isinstance(value, tuple) and is_field(name) and value != o.origin.values.get(name):
                     moved[name] = None
     return list(moved)

@@ -18,7 +18,7 @@ from weightsmith.shapes.reference.meta_models import Rejected, build, make_confi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
 
 TASKS = {
@@ -105,11 +105,11 @@ def _widths(page: Page, config: object) -> dict[int, str]:
 
 def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
     """Rows that have and lack the same, together: their classes by model type."""
-    groups: dict[str, tuple[JsonObject, dict[str, object]]] = {}
+    groups: dict[str, tuple[JsonObject, dict[str, Json]]] = {}
     for row in rows:
         same = {key: row[key] for key in ("task", "rewrites", "head", "lacks")}
         groups.setdefault(json.dumps(same), (same, {}))[1][str(row["type"])] = row["class"]
-    return [{**same, "classes": classes} for same, classes in groups.values()]  # type: ignore[dict-item]
+    return [{**same, "classes": classes} for same, classes in groups.values()]
 
 
 def main() -> None:

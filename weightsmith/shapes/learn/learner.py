@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.learn.write.learned_page import LearnedPage
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 _FIRST_DRAWS = 24
 _ROUND_DRAWS = 12

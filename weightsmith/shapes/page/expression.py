@@ -22,15 +22,12 @@ from weightsmith.shapes.page.condition import (
     syntax,
 )
 from weightsmith.shapes.page.field_names import At, Length, look_up
-from weightsmith.shapes.page.value import Untyped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Atom", "Condition", "Floor", "Item", "Limit", "Monomial", "Polynomial", "Value"]
+__all__ = ["Atom", "Condition", "Floor", "Item", "Limit", "Monomial", "Polynomial"]
 __all__ += ["evaluate_default", "parse_condition", "parse_polynomial"]
-
-Value = Untyped  # what the learner puts into equations: values as transformers' own config objects hold them
 
 
 @dataclass(frozen=True, slots=True)

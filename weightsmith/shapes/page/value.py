@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json
@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 # kept in sets. An object is one value where nothing reads its parts (`rope_parameters`); elsewhere its parts are
 # fields with dotted names.
 Value: TypeAlias = bool | int | float | str | tuple["Value", ...] | Mapping[str, "Value"] | None
-# A value as a config object of transformers holds it: with lists, or of a type that JSON does not have.
-Untyped: TypeAlias = Any
 
 
 def is_number(value: object) -> TypeGuard[int]:
     """A whole number; a flag is none, though Python counts with it."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number_list(value: object) -> TypeGuard[tuple[int, ...]]:
+    """A list of whole numbers, which may be empty."""
+    return isinstance(value, tuple) and all(map(is_number, value))
+
+
+def numbers_of(values: Mapping[str, Value]) -> dict[str, int]:
+    """The fields that hold a whole number."""
+    return {name: value for name, value in values.items() if is_number(value)}
 
 
 def freeze(value: Json | Value) -> Value:

@@ -16,8 +16,8 @@ from weightsmith.shapes.reference.config_fields import nested
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.reference.untyped import (
         ConfigClass,
         ConfigObject,
@@ -164,7 +164,7 @@ def config_class(model_type: str) -> ConfigClass:
         raise Rejected(f"transformers has no config class for {model_type}") from error
 
 
-def make_config(model_type: str, values: Mapping[str, Value]) -> ConfigObject:
+def make_config(model_type: str, values: Mapping[str, Value | Json]) -> ConfigObject:
     """A config object from dotted names. Raises Rejected with the reference's own words."""
     try:
         return config_class(model_type)(**nested(values))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 _ROPE: dict[str, Value] = {"rope_type": "default", "rope_theta": 10000.0}
 # Sections of 0 fit every head width; the class's own fit heads of 128 channels only.
 _ROPE_SECTIONS: dict[str, Value] = {
-    kind: {**_ROPE, "mrope_section": [0, 0, 0]} for kind in ("full_attention", "sliding_attention")
+    kind: {**_ROPE, "mrope_section": (0, 0, 0)} for kind in ("full_attention", "sliding_attention")
 }
 _INDEXER: dict[str, Value] = {
     "indexer_budget": 2048,
@@ -34,7 +34,7 @@ STARTS: dict[str, dict[str, Value]] = {
     "dbrx": {"attn_config.rope_theta": 10000.0},
     "deepseek_ocr2": {
         "text_config.num_hidden_layers": 12,
-        "text_config.mlp_layer_types": ["dense"] + ["sparse"] * 11,
+        "text_config.mlp_layer_types": ("dense", *["sparse"] * 11),
     },
     "diffusion_gemma": {
         "text_config.num_experts": 4,
@@ -59,14 +59,14 @@ STARTS: dict[str, dict[str, Value]] = {
     "gemma4_unified_assistant": {"text_config.model_type": "gemma4_unified_text", **_GEMMA4_DRAFT},
     "granite4_vision": {
         "text_config.model_type": "granite",
-        "deepstack_layer_map": [[-1, 0]],
+        "deepstack_layer_map": ((-1, 0),),
         "downsample_rate": "1/2",
     },
     "hunyuan_v1_dense": {"head_dim": 128},
     "hunyuan_v1_moe": {"head_dim": 128},
     "hunyuan_vl": {"text_config.head_dim": 128},
     "idefics3": {"pad_token_id": 0},
-    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
+    "lfm2_moe": {"layer_types": ("conv", "conv", "full_attention", "conv") * 8},
     "ministral": {"head_dim": 128},
     "musicgen": {**_MUSIC, "decoder.model_type": "musicgen_decoder"},
     "musicgen_melody": {**_MUSIC, "decoder.model_type": "musicgen_melody_decoder"},
@@ -77,9 +77,9 @@ STARTS: dict[str, dict[str, Value]] = {
         "vision_config.model_args.depth": 23,
         "vision_config.model_args.embed_dim": 1024,
         "vision_config.model_args.global_pool": "",
-        "vision_config.model_args.img_size": [448, 448],
+        "vision_config.model_args.img_size": (448, 448),
         "vision_config.model_args.init_values": 0.1,
-        "vision_config.model_args.ref_feat_shape": [32, 32],
+        "vision_config.model_args.ref_feat_shape": (32, 32),
         "vision_config.model_args.use_post_transformer_norm": False,
     },
     "qwen4_exp": {f"text_config.{name}": value for name, value in _INDEXER.items()},

@@ -13,7 +13,8 @@ from weightsmith.shapes.reference.meta_models import config_class
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.json_value import Json
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.reference.untyped import ConfigObject
 
 _TAKEN = re.compile(r"""kwargs\.(?:pop|get)\(["'](\w+)["']""")
@@ -78,7 +79,7 @@ def _taken(owner: type) -> tuple[str, ...]:
         return ()
 
 
-def _config(model_type: str, stated: Mapping[str, Value]) -> ConfigObject:
+def _config(model_type: str, stated: Mapping[str, Json]) -> ConfigObject:
     """The config object of a file that states these; None where the class refuses it."""
     try:
         return config_class(model_type).from_dict({**stated, "model_type": model_type})

@@ -10,7 +10,6 @@ from weightsmith.shapes.reference.meta_models import Rejected, model_on_meta
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.reference.untyped import ConfigClass, ConfigObject
 
 
@@ -33,7 +32,7 @@ def _record(config: ConfigObject, prefix: str, asked: MutableMapping[str, None])
     usual: ConfigClass = type(config)
     inner = {name: value for name, value in vars(config).items() if hasattr(value, "to_dict")}
 
-    def recorded(self: ConfigObject, name: str) -> Value:
+    def recorded(self: ConfigObject, name: str) -> object:
         try:
             return usual.__getattribute__(self, name)
         except AttributeError:

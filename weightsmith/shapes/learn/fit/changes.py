@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.index_space import any_size_differs
-from weightsmith.shapes.learn.probe.starting_config import is_int
+from weightsmith.shapes.page.value import is_number, is_number_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.sightings import RoleName, Sighting
     from weightsmith.shapes.learn.fit.splits import Values
-    from weightsmith.shapes.page.expression import Polynomial, Value
+    from weightsmith.shapes.page.expression import Polynomial
+    from weightsmith.shapes.page.value import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +106,4 @@ def _families(sightings: Sequence[Sighting], structural: Sequence[str]) -> list[
 
 
 def _is_size(value: Value) -> bool:
-    return all(map(is_int, value)) if isinstance(value, list) else is_int(value)
+    return is_number(value) or is_number_list(value)

@@ -12,7 +12,7 @@ from weightsmith.shapes.page.expression import parse_condition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Set
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 Row = tuple[Mapping[str, "Value"], bool]
 _MAX_LITERALS = 400
@@ -88,7 +88,7 @@ def candidate_tests(
         if int in kinds or float in kinds:
             numbers.append(name)
             yield from _number_tests(name, seen, optional=type(None) in kinds)
-        if list in kinds:
+        if tuple in kinds:
             lists.append(name)
             yield f"len({name}) > 0", 1.5
     for a, b in combinations(numbers, 2):
@@ -148,7 +148,8 @@ def _slot_tests(
 
 def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple[str, float]]:
     """What a list says about the index of a slot: its word, flag or number there, or whether it names the index."""
-    items = {str(v): v for values, _ in examples for v in values.get(name) or () if not isinstance(v, list)}
+    lists = (listed for values, _ in examples if isinstance(listed := values.get(name), tuple))
+    items = {str(v): v for listed in lists for v in listed if not isinstance(v, tuple)}
     if all(isinstance(v, str) for v in items.values()):
         for value in sorted(items):
             yield f"{name}[{slot}] == {value!r}", 1.0
@@ -161,10 +162,10 @@ def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple
             yield from _size_changes(name, slot)
         yield f"{name}[{slot}]", 1.2
         yield f"not {name}[{slot}]", 1.2
-        for value in list(items.values())[:_MAX_CONSTANTS]:
-            if isinstance(value, int):
-                yield f"{name}[{slot}] == {value}", 1.5
-                yield f"{name}[{slot}] > {value}", 1.5
+        for item in list(items.values())[:_MAX_CONSTANTS]:
+            if isinstance(item, int):
+                yield f"{name}[{slot}] == {item}", 1.5
+                yield f"{name}[{slot}] > {item}", 1.5
 
 
 def _size_changes(name: str, slot: str) -> Iterator[tuple[str, float]]:

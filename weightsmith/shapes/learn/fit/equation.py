@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.learn.fit.index_space import Slots
     from weightsmith.shapes.learn.fit.sightings import RoleName, RoleParser
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 Axes = tuple[Polynomial, ...]
 # The axes, and the condition under which they hold: "" for always.

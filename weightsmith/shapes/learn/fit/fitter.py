@@ -110,7 +110,7 @@ class RoleFitter:
             self.changes.families,
         )
         listed = any(
-            isinstance(values.get(name), list) for name in movers for values in self.changes.values[:1]
+            isinstance(values.get(name), tuple) for name in movers for values in self.changes.values[:1]
         )
         single = None if listed else search.shape(rows.distinct, hard=False)
         variants = self._as_its_weight(role, rows, condition)

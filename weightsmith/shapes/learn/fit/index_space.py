@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.sightings import Shape
-    from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.predict import Indices
+    from weightsmith.shapes.page.value import Value
 
 Slots = tuple[tuple[str, Polynomial], ...]
 
@@ -59,7 +59,7 @@ def list_items(
     for name in moved:
         # The rows of one observation share their lists.
         own = {id(value): value for values, _ in rows if (value := values.get(name)) is not None}
-        lists = [value for value in own.values() if isinstance(value, list)]
+        lists = [value for value in own.values() if isinstance(value, tuple)]
         if len(lists) < len(own) or any(values.get(name) is None for values, _ in rows):
             continue
         items += [Item(name, Polynomial.of({(slot,): 1})) for slot in outer]

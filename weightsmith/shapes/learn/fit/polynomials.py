@@ -18,7 +18,8 @@ from weightsmith.shapes.page.field_names import At
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from weightsmith.shapes.page.expression import Atom, Monomial, Value
+    from weightsmith.shapes.page.expression import Atom, Monomial
+    from weightsmith.shapes.page.value import Value
 
 Row = tuple[Mapping[str, "Value"], int]
 _MAX_MONOMIALS = 40
@@ -141,7 +142,8 @@ def _column(atom: Atom, rows: Iterable[Row]) -> list[int] | None:
     polynomial = Polynomial.of({(atom,): 1})
     column = []
     for values, _ in rows:
-        if isinstance(atom, str) and isinstance(values.get(atom), float) and values[atom] % 1:
+        own = values.get(atom) if isinstance(atom, str) else None
+        if isinstance(own, float) and own % 1:
             return None
         if isinstance(atom, Item) and (atom.index.substitute(values).known() or 0) < 0:
             return None  # an item before the first is not the last one

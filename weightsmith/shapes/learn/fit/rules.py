@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.page.expression import parse_condition
+from weightsmith.shapes.page.value import is_number, is_number_list, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 _GROUPS = re.compile(r"key_value|kv")
 _HEADS = re.compile(r"heads$")
@@ -40,14 +41,15 @@ def learn_rules(found: FieldSurvey) -> list[str]:
     fields = [n for n, v in own.items() if (isinstance(v, int) and n in lab.base) or _number_lists(v)]
     accepted = [_numbers(o.values, fields) for o in lab.observations]
     # Of no layers none is checked: what built without any refutes no rule about them.
-    counted = [n for n in found.counts if is_int(found.base.values.get(n)) and found.base.values[n] > 0]
+    counted = [n for n, v in numbers_of(found.base.values).items() if n in found.counts and v > 0]
     accepted = [v for v in accepted if len(v) == len(fields) and all(v.get(n) != 0 for n in counted)]
     refusals = _refusals(found, fields)
     refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
     candidates: list[_Candidate] = []
-    measured = [*_bounds(found, fields, accepted, refused, steps), *_even_shares(fields, accepted)]
+    built, not_built = (list(map(_sizes, rows)) for rows in (accepted, refused))
+    measured = [*_bounds(found, fields, built, not_built, steps), *_even_shares(fields, built)]
     # Every number divides 0: what was never built with another value says nothing about those beside it.
-    nothing = {n for n in fields if is_int(found.base.values[n]) and not any(v[n] for v in accepted)}
+    nothing = {n for n in fields if is_number(found.base.values[n]) and not any(v[n] for v in accepted)}
     for text, names in _candidates(fields, found.base.values, measured):
         if nothing.intersection(names):
             continue
@@ -117,11 +119,13 @@ def _complaints(refusals: Sequence[_Refusal]) -> list[frozenset[int]]:
 def _refusals(found: FieldSurvey, fields: Sequence[str]) -> list[_Refusal]:
     """The refusals in which every field is a number and none that matters is 0."""
     base = found.base.values
-    matter = [n for n in found.accepted if is_int(base.get(n)) and base[n] > 0]
+    sizes = numbers_of(base)
+    matter = [n for n in found.accepted if sizes.get(n, 0) > 0]
     kept = []
     for settings, why in found.lab.refusals:
         values = _numbers({**base, **settings}, fields)
-        if len(values) == len(fields) and all(values[n] > 0 for n in matter if n in values):
+        own = _sizes(values)
+        if len(values) == len(fields) and all(own[n] > 0 for n in matter if n in own):
             steps = sum(found.lab.base.get(n) != v for n, v in settings.items())
             kept.append(_Refusal(values, steps, why))
     return kept
@@ -149,7 +153,7 @@ def quotient_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> 
         for name, own in found.base.values.items():
             prefix, _, last = name.rpartition(".")
             whole = f"{prefix}.{a}" if prefix else a
-            if last != b or not (is_int(own) and is_int(found.base.values.get(whole))):
+            if last != b or not (is_number(own) and is_number(found.base.values.get(whole))):
                 continue
             built = (o.values for o in found.lab.observations)
             refused = (
@@ -168,7 +172,7 @@ def positive_rules(found: FieldSurvey) -> list[str]:
     divided = (settings for settings, why in found.lab.refusals if why.startswith(_ARITHMETIC))
     changed = ({n: v for n, v in settings.items() if base.get(n) != v} for settings in divided)
     single = (next(iter(c.items())) for c in changed if len(c) == 1)
-    alone = list(dict.fromkeys(n for n, v in single if v == 0 and is_int(v)))
+    alone = list(dict.fromkeys(n for n, v in single if v == 0 and is_number(v)))
     alone += [n for n in found.replaced if n not in alone]
     return [f"{n} > 0" for n in alone if all(o.values.get(n) != 0 for o in found.lab.observations)]
 
@@ -178,8 +182,8 @@ def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[s
 
     Tried with the numbers of one sub-config that are declared, null by default, and were set to show what they do.
     """
-    lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, list)]
-    stated = {n: v for n, v in found.lab.base.items() if is_int(v) and n not in found.lab.hidden}
+    lists = [{n: v} for n, values in found.accepted.items() for v in values if isinstance(v, tuple)]
+    stated = {n: v for n, v in found.lab.base.items() if is_number(v) and n not in found.lab.hidden}
     optional = [name for name in stated if defaults.get(name, ...) is None]
     rules = []
     for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
@@ -210,7 +214,12 @@ def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, Va
 def _number_lists(value: Value) -> list[str]:
     """The keys of an object of settings under which there are lists of sizes: the sections of a rotation."""
     items = value.items() if isinstance(value, dict) else ()
-    return [k for k, sizes in items if isinstance(sizes, list) and sizes and all(map(is_int, sizes))]
+    return [k for k, sizes in items if is_number_list(sizes) and sizes]
+
+
+def _sizes(values: Mapping[str, Value]) -> dict[str, int]:
+    """The numbers, and the flags, with which Python counts, too."""
+    return {n: v for n, v in values.items() if isinstance(v, int)}
 
 
 def _bounds(
@@ -222,11 +231,8 @@ def _bounds(
 ) -> list[RuleText]:
     """`a < b` where `b - 1` was built and `b` refused; `a <= b` where `b` was built and `b + 1` refused."""
     bounds: list[RuleText] = []
-    small = [
-        n
-        for n in fields
-        if is_int(found.base.values[n]) and found.base.values[n] <= _SMALL and n in found.accepted
-    ]
+    sizes = numbers_of(found.base.values)
+    small = [n for n in fields if n in found.accepted and n in sizes and sizes[n] <= _SMALL]
     for a, b in permutations(small, 2):
         if a.rpartition(".")[0] != b.rpartition(".")[0]:
             continue
@@ -249,7 +255,7 @@ def _bounds(
     return bounds
 
 
-def _even_shares(fields: Sequence[str], accepted: Sequence[Mapping[str, Value]]) -> Iterator[RuleText]:
+def _even_shares(fields: Sequence[str], accepted: Sequence[Mapping[str, int]]) -> Iterator[RuleText]:
     """An even width per head where no field states the width; small odd ones that were built are excepted."""
     for a, b in permutations(fields, 2):
         prefix = a.rpartition(".")[0]
@@ -268,7 +274,7 @@ def _candidates(
 ) -> Iterator[RuleText]:
     """(rule, the fields that it reads); only fields of one sub-config bind each other."""
     yield from bounds
-    fields = [n for n in names if is_int(base[n])]
+    fields = [n for n in names if is_number(base[n])]
     yield from _flag_rules([n for n in names if isinstance(base[n], bool)])
     for a, b in permutations(fields, 2):
         if _are_beside(a, b):
@@ -312,6 +318,8 @@ def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
 def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[RuleText]:
     """A size that the parts listed in an object beside it must add up to, or half of it."""
     for owner, key in ((n, key) for n in names for key in _number_lists(base[n])):
-        for a in (n for n in names if is_int(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]):
+        for a in (
+            n for n in names if is_number(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]
+        ):
             yield f"sum({owner}[{key!r}]) == {a}", (owner, a)
             yield f"sum({owner}[{key!r}]) == {a} // 2", (owner, a)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.learn.fit.equation import Axes
     from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 # So many different numbers have to agree before another role's equation is taken over.
 _FAMILIAR = 4
@@ -105,7 +105,7 @@ class ShapeFitter:
 
     def _text(self, value: Value) -> object:
         """What stands for a value where rows are compared: a list is the same object in all rows of an observation."""
-        if not isinstance(value, list):
+        if not isinstance(value, tuple):
             return value if type(value) is int else repr(value)
         if id(value) not in self._texts:
             self._texts[id(value)] = repr(value)

@@ -9,7 +9,7 @@ from weightsmith.shapes.page.expression import parse_condition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 Values = dict[str, "Value"]
 # What a role was read with (fields and indices), and the shape that it had there.

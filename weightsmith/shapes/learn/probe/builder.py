@@ -12,7 +12,7 @@ from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, one_line
 
 if TYPE_CHECKING:
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.reference.meta_models import Shapes
     from weightsmith.shapes.reference.untyped import ConfigObject
 
@@ -62,7 +62,7 @@ class Lab:
         for name, (count, items) in self.followers.items():
             length = full.get(count)
             if name not in changes and isinstance(length, int) and items:
-                full[name] = [items[i % len(items)] for i in range(length)]
+                full[name] = tuple(items[i % len(items)] for i in range(length))
         return full
 
     def config(self, changes: Settings) -> ConfigObject:
@@ -81,14 +81,15 @@ class Lab:
             self._seen[key] = None
         if key not in self._seen:
             try:
-                self._seen[key] = self._build(full, origin, changed)
+                observation = self._build(full, origin, changed)
             except Rejected as refusal:
                 self._seen[key] = None
                 self.refusals.append((full, str(refusal)))
                 if len(changed) == len(zeroed) and str(refusal).startswith("TimeoutError"):
                     self._endless |= zeroed
             else:
-                self.observations.append(self._seen[key])  # type: ignore[arg-type]
+                self._seen[key] = observation
+                self.observations.append(observation)
         known = self._seen[key]
         if known is not None and changed and not known.changed and known is not origin:
             known.origin, known.changed = origin, changed  # drawn before, understood now

@@ -7,7 +7,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import names
-from weightsmith.shapes.learn.probe.starting_config import is_int
+from weightsmith.shapes.page.field_names import length_of
+from weightsmith.shapes.page.value import is_number
 
 if TYPE_CHECKING:
     import random
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 
 _SMALL = 16
@@ -43,7 +44,7 @@ def draw(
     for move in found.moves:
         if rng.random() < 0.3:
             changes |= move
-    for name in [n for n, v in changes.items() if isinstance(v, list)]:
+    for name in [n for n, v in changes.items() if isinstance(v, tuple)]:
         changes[name] = _random_list(found, rng, name, changes)
     for _ in range(tries):
         tried = found.lab.observe(changes)
@@ -61,7 +62,7 @@ def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 1
     Models with offsets and shared layers behave otherwise there, and random configs are seldom there.
     """
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
-    lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
+    lists = [n for n, v in found.accepted.items() if any(isinstance(item, tuple) for item in v)]
     for name in small:
         prefix = name.rpartition(".")[0]
         near = [
@@ -87,7 +88,7 @@ def observe_thresholds(found: FieldSurvey, conditions: Iterable[str]) -> list[Bu
     """Configs at the thresholds that conditions name, where these lie between numbers that were tried."""
     built = []
     for name, number in dict.fromkeys(pair for text in conditions for pair in _THRESHOLD.findall(text)):
-        seen = sorted({v for v in found.accepted.get(name, ()) if is_int(v)})
+        seen = sorted({v for v in found.accepted.get(name, ()) if is_number(v)})
         if not seen or seen[-1] > 2 * _SMALL + 2:
             continue
         above = next((v for v in seen if v > int(number)), seen[-1])
@@ -99,28 +100,28 @@ def observe_thresholds(found: FieldSurvey, conditions: Iterable[str]) -> list[Bu
 
 
 def _is_small(value: Value) -> bool:
-    return value is None or (is_int(value) and 0 <= value <= _SMALL)
+    return value is None or (is_number(value) and 0 <= value <= _SMALL)
 
 
 def _random_list(found: FieldSurvey, rng: random.Random, name: str, changes: Mapping[str, Value]) -> Value:
     """A list of the length that the changed count asks for, its items drawn from what was accepted."""
     own = found.base.values[name]
-    options = [v for v in found.accepted[name] if isinstance(v, list)]
+    options = [v for v in found.accepted[name] if isinstance(v, tuple)]
     items = (
         list(dict.fromkeys(i for v in options for i in v))
-        if all(not isinstance(i, list) for v in options for i in v)
+        if all(not isinstance(i, tuple) for v in options for i in v)
         else []
     )
     count = length_field(found, name)
-    if count is None or not items or not isinstance(own, list):
+    if count is None or not items or not isinstance(own, tuple):
         return mixed_list(rng, options)
     length = changes.get(count, found.base.values[count])
-    if not is_int(length):
+    if not is_number(length):
         return own
-    return [rng.choice(items) for _ in range(length)]
+    return tuple(rng.choice(items) for _ in range(length))
 
 
-def mixed_list(rng: random.Random, options: Sequence[list[Value]]) -> Value:
+def mixed_list(rng: random.Random, options: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
     """One of the lists, or for numbers and flags, as often, a list whose items come from different ones.
 
     Two places that only ever change together look like one.
@@ -129,7 +130,7 @@ def mixed_list(rng: random.Random, options: Sequence[list[Value]]) -> Value:
     if not all(isinstance(item, int) for item in whole) or rng.random() < 0.5:
         return whole
     alike = [option for option in options if len(option) == len(whole)]
-    return [rng.choice(alike)[place] for place in range(len(whole))]
+    return tuple(rng.choice(alike)[place] for place in range(len(whole)))
 
 
 def length_field(found: FieldSurvey, name: str) -> str | None:
@@ -146,8 +147,8 @@ def length_field(found: FieldSurvey, name: str) -> str | None:
         own = [
             o
             for o in found.lab.observations
-            if isinstance(o.values.get(name), list) and name not in o.settings
+            if isinstance(o.values.get(name), tuple) and name not in o.settings
         ]
-        if own and all(len(o.values[name]) == o.values.get(count) for o in own):
+        if own and all(length_of(o.values[name]) == o.values.get(count) for o in own):
             return count
     return None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.page.expression import parse_condition
+from weightsmith.shapes.page.value import is_number, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-    from weightsmith.shapes.page.expression import Condition, Value
+    from weightsmith.shapes.page.expression import Condition
+    from weightsmith.shapes.page.value import Value
 
 # So many configs that break a rule, and nothing else that is known, have to be refused.
 _CHALLENGES, _DRAWS = 4, 60
@@ -27,7 +30,7 @@ def probe_refused(found: FieldSurvey) -> None:
     """Tries more values of numbers that no tensor depends on and that the reference checks, such as head widths."""
     base = found.base
     for name in found.refused:
-        if name in found.accepted or not is_int(base.values.get(name)) or not is_field(name):
+        if name in found.accepted or not is_number(base.values.get(name)) or not is_field(name):
             continue
         for value in [*alternatives(found.words, name, base.values[name], all_of_them=True), 0]:
             tried = found.lab.observe({name: value}, base, (name,))
@@ -42,17 +45,18 @@ def probe_parity(found: FieldSurvey) -> None:
     """
     base = found.base.values
     for name, accepted in found.accepted.items():
-        numbers = [v for v in accepted if is_int(v)]
+        numbers = [v for v in accepted if is_number(v)]
         if len(numbers) < _CHALLENGES or name in found.counts or any(v % 2 for v in numbers):
             continue
         for value in (max(numbers) + odd for odd in _ODD):
             found.lab.observe({name: value}, found.base, (name,))
-    for heads in (n for n in found.accepted if _HEADS.search(n) and is_int(base.get(n)) and base[n] > 0):
-        for width in (n for n in found.accepted if _WIDTH.search(n) and is_int(base.get(n))):
+    sizes = numbers_of(base)
+    for heads in (n for n in found.accepted if _HEADS.search(n) and sizes.get(n, 0) > 0):
+        for width in (n for n in found.accepted if _WIDTH.search(n) and n in sizes):
             same = width.rpartition(".")[0] == heads.rpartition(".")[0]
-            if same and base[width] % base[heads] == 0:
+            if same and sizes[width] % sizes[heads] == 0:
                 for odd in _ODD:
-                    found.lab.observe({width: base[heads] * odd}, found.base, (width,))
+                    found.lab.observe({width: sizes[heads] * odd}, found.base, (width,))
 
 
 def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool:
@@ -93,10 +97,11 @@ def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) 
 
 def _options(found: FieldSurvey, name: str) -> list[Value]:
     own = found.base.values[name]
-    tried = [*found.accepted.get(name, ()), *alternatives(found.words, name, own, all_of_them=True)]
+    tried = [*found.accepted.get(name, []), *alternatives(found.words, name, own, all_of_them=True)]
     if isinstance(own, bool):
         return [v for v in tried if isinstance(v, bool)]
-    return [v for v in tried if is_int(v) and v > 0 and (name not in found.counts or v <= 2 * own)]
+    most = 2 * own if name in found.counts and is_number(own) else math.inf
+    return [v for v in tried if is_number(v) and 0 < v <= most]
 
 
 def _holds(rule: Condition, values: Mapping[str, Value]) -> bool:
@@ -109,13 +114,14 @@ def share_rules(found: FieldSurvey) -> list[str]:
     Tried: as many heads as the width has channels, or half of them, which builds, and one more, which does not.
     """
     rules = []
+    sizes = numbers_of(found.base.values)
     for heads in _divided_by(found):
         prefix = heads.rpartition(".")[0]
         for width, values in found.accepted.items():
             own = values[0]
             if width == heads or width.rpartition(".")[0] != prefix or width in found.counts:
                 continue
-            if not is_int(own) or own <= found.base.values[heads]:
+            if not is_number(own) or own <= sizes[heads]:
                 continue
             fits = any(found.lab.observe({heads: number}) is not None for number in (own, own // 2))
             edge = not _is_refused_at_zero(found, {heads: own}) and _is_refused_at_zero(
@@ -128,7 +134,7 @@ def share_rules(found: FieldSurvey) -> list[str]:
 
 def _divided_by(found: FieldSurvey) -> list[str]:
     """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
-    numbers = [n for n, v in found.base.values.items() if is_int(v) and is_field(n) and _HEADS.search(n)]
+    numbers = [n for n, v in found.base.values.items() if is_number(v) and is_field(n) and _HEADS.search(n)]
     return [n for n in numbers if _is_refused_at_zero(found, {n: 0})]
 
 

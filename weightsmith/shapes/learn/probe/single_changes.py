@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.probe.builder import kinds_of_names, names
 from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-from weightsmith.shapes.learn.probe.starting_config import is_int
 from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.value import is_number, is_number_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 _GROUP = 8
 # Zero and null often mean "without": asked whatever else was accepted.
@@ -70,7 +70,7 @@ def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:
         if (
             single
             and observation.changed[0] not in known
-            and is_int(observation.values.get(observation.changed[0]))
+            and is_number(observation.values.get(observation.changed[0]))
         ):
             before, after = names(found.base), names(observation)
             if before != after and _places(before) == _places(after):
@@ -100,7 +100,7 @@ def changes_shapes_alone(observation: BuildObservation, base: BuildObservation) 
     if observation.origin is not base or len(observation.changed) != 1 or names(observation) != names(base):
         return False
     value = observation.values.get(observation.changed[0])
-    said = value[0] if isinstance(value, list) and value else value
+    said = value[0] if isinstance(value, tuple) and value else value
     word = isinstance(said, str | bool) and not _alike(observation, base)
     return word or _axes(observation) != _axes(base)
 
@@ -116,7 +116,7 @@ def from_second_base(found: FieldSurvey, origin: BuildObservation, fields: Mappi
     new = _sensitive(found, origin, rest)
     for name in (*new, *found.accepted):
         if isinstance(origin.values.get(name), int | float) and (
-            name not in origin.changed or is_int(origin.values[name])
+            name not in origin.changed or is_number(origin.values[name])
         ):
             _probe(found, origin, name, limit=3 if name in found.accepted else _MAX_ACCEPTED)
 
@@ -261,8 +261,7 @@ def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> N
 
 
 def _scaled(value: Value, factor: int, divisor: int) -> Value:
-    sizes = isinstance(value, list) and value and all(is_int(item) for item in value)
-    return [item * factor // divisor for item in value] if sizes else value
+    return tuple(item * factor // divisor for item in value) if is_number_list(value) else value
 
 
 def _moves_alone(found: FieldSurvey, origin: BuildObservation, name: str) -> bool:
@@ -277,10 +276,10 @@ def _moves_alone(found: FieldSurvey, origin: BuildObservation, name: str) -> boo
 def _pairs(a: Value, b: Value) -> list[tuple[Value, Value]]:
     if isinstance(a, bool) and isinstance(b, bool):
         return [(not a, not b)]
-    if is_int(a) and is_int(b) and a > 1 and b > 1:
+    if is_number(a) and is_number(b) and a > 1 and b > 1:
         halves = [(2 * a, b // 2), (a // 2, 2 * b)] if a % 2 == b % 2 == 0 else []
         return [(2 * a, 2 * b), (3 * a, 3 * b), *halves]
-    if (a is None and is_int(b)) or (isinstance(a, bool) and b is None):
+    if (a is None and is_number(b)) or (isinstance(a, bool) and b is None):
         return [(True if a is None else not a, 8)]
     return []
 
@@ -289,14 +288,14 @@ def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int =
     """All candidate values of one field, until enough of them were accepted."""
     own: Value = origin.values.get(name)
     accepted = found.accepted.setdefault(name, [own])
-    limit += len(own) // 2 if isinstance(own, list) else 0  # each item has its say
+    limit += len(own) // 2 if isinstance(own, tuple) else 0  # each item has its say
     new = 0
     before = names(origin)
     usual = alternatives(found.words, name, own, all_of_them=True)
-    for value in [*usual, *(v for v in _SPECIAL if is_int(own) and not _is_left_out(found, name, v))]:
+    for value in [*usual, *(v for v in _SPECIAL if is_number(own) and not _is_left_out(found, name, v))]:
         if (new >= limit and value not in _SPECIAL) or (value == own and type(value) is type(own)):
             continue
-        if name in found.counts and is_int(value) and is_int(own) and value > max(_MAX_COUNT, own + 2):
+        if name in found.counts and is_number(value) and is_number(own) and value > max(_MAX_COUNT, own + 2):
             continue
         tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
         if tried is None:
@@ -311,7 +310,7 @@ def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int =
             found.replaced[name] = None
             continue
         new += 1
-        if is_int(value) and is_int(own) and len(names(tried)) != len(before) and own >= 1:
+        if is_number(value) and is_number(own) and len(names(tried)) != len(before) and own >= 1:
             found.counts.add(name)
         if value not in accepted or any(type(value) is not type(a) for a in accepted if a == value):
             accepted.append(value)

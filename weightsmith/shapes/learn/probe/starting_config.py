@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import Lab, kinds_of_names, names
 from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.shapes.learn.probe.builder import BuildObservation
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
 _ASIDE = re.compile(
@@ -31,10 +32,6 @@ _EXPERTS = re.compile(r"expert")
 
 def is_field(name: str) -> bool:
     return not _ASIDE.search(name)
-
-
-def is_int(value: Value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObservation]:
@@ -78,14 +75,14 @@ def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
 def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:
     """Sets padding ids to 0: they index the embedding, and 0 lies in every vocabulary that will be tried."""
     for name, value in default.items():
-        if name.endswith("pad_token_id") and is_int(value) and value > 0:
+        if name.endswith("pad_token_id") and is_number(value) and value > 0:
             lab.base.setdefault(name, 0)
 
 
 def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
     """The class defaults, each class by itself when not all of them build."""
     smaller = {
-        n: 4 for n, v in default.items() if is_int(v) and is_field(n) and v > 8 and _is_count(n, _LAYERS)
+        n: 4 for n, v in default.items() if is_number(v) and is_field(n) and v > 8 and _is_count(n, _LAYERS)
     }
     for changes in ({}, smaller):
         observation = lab.observe(changes)
@@ -109,12 +106,13 @@ def _is_count(name: str, hint: re.Pattern[str]) -> bool:
 def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]]) -> BuildObservation:
     """Lowers the numbers of experts, then of layers, as long as every kind of tensor is still there."""
     for hint in hints:
-        counts = [n for n, v in first.values.items() if is_field(n) and is_int(v) and v > 4]
+        counts = [n for n, v in first.values.items() if is_field(n) and is_number(v) and v > 4]
         for name in counts:
-            if not _is_count(name, hint):
+            usual = first.values.get(name)
+            if not _is_count(name, hint) or not is_number(usual):
                 continue
             for small in (4, 5, 6, 8, 10, 12, 16):
-                if small >= first.values[name]:
+                if small >= usual:
                     break
                 tried = _resized(lab, first, name, small)
                 if (
@@ -137,9 +135,9 @@ def _resized(lab: Lab, first: BuildObservation, name: str, small: int) -> BuildO
         return tried
     count = first.values[name]
     lists = {
-        n: (name, tuple(v))
+        n: (name, v)
         for n, v in first.values.items()
-        if isinstance(v, list) and len(v) == count and n not in lab.followers and is_field(n)
+        if isinstance(v, tuple) and len(v) == count and n not in lab.followers and is_field(n)
     }
     if not lists:
         return None
@@ -164,7 +162,7 @@ def computed(lab: Lab) -> list[str]:
     return [
         name
         for name, value in lab.base.items()
-        if is_int(value)
+        if is_number(value)
         and is_field(name)
         and all(_made_anew(lab, name, other) for other in (2 * value + 2, value + 1, value // 2))
     ]
@@ -178,15 +176,18 @@ def _made_anew(lab: Lab, name: str, other: int) -> bool:
     return bool(values.get(name) == lab.base[name] != other)
 
 
-def _accept(lab: Lab, first: BuildObservation, stated: dict[str, Value]) -> BuildObservation:
+def _accept(lab: Lab, first: BuildObservation, stated: Mapping[str, Value]) -> BuildObservation:
     """Takes as many of the settings as leave tensors and values as they are, halving where they do not."""
     if not stated:
         return first
     tried = lab.observe(stated)
-    same = tried is not None and tried.tables == first.tables
-    if same and all(tried.values.get(n) == v for n, v in stated.items()):  # type: ignore[union-attr]
+    if (
+        tried is not None
+        and tried.tables == first.tables
+        and all(tried.values.get(n) == v for n, v in stated.items())
+    ):
         lab.base.update(stated)
-        return tried  # type: ignore[return-value]
+        return tried
     if len(stated) == 1:
         return first
     items = list(stated.items())
@@ -199,8 +200,8 @@ def _separate(lab: Lab, first: BuildObservation) -> BuildObservation:
     """Gives sizes that are equal by chance different values: equal ones hide comparisons and minima."""
     for name in list(lab.base):
         value = lab.base[name]
-        taken = {v for n, v in lab.base.items() if n != name and is_int(v) and is_field(n)}
-        if not is_int(value) or not is_field(name) or value < 16 or value not in taken:
+        taken = {v for n, v in lab.base.items() if n != name and is_number(v) and is_field(n)}
+        if not is_number(value) or not is_field(name) or value < 16 or value not in taken:
             continue
         for other in (3 * value, 2 * value, 5 * value, 6 * value, value // 2, 7 * value, value + 2):
             if other in taken:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.starting_config import is_int
+from weightsmith.shapes.page.value import is_number_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 # Small numbers decide about structure (offsets, periods, first dense layers): try them one by one.
 _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
@@ -17,7 +17,7 @@ _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
 
 def alternatives(
     words: Mapping[str, Sequence[str]], name: str, value: Value, all_of_them: bool = False
-) -> list[Value]:
+) -> Sequence[Value]:
     """Values worth trying instead of `value`, the most telling first.
 
     words: per field, the strings that the implementation compares it with.
@@ -48,30 +48,43 @@ def alternatives(
     if isinstance(value, str):
         return [w for w in _words_of(words, name) if w != value]
     if value is None:
-        return [*_words_of(words, name), 48, 6, 2, True, 96, 1, 3.0][: None if all_of_them else 6]
-    if isinstance(value, list):
+        others: list[Value] = [*_words_of(words, name), 48, 6, 2, True, 96, 1, 3.0]
+        return others if all_of_them else others[:6]
+    if isinstance(value, tuple):
         return list_alternatives(words, name, value)
     return []
 
 
-def list_alternatives(words: Mapping[str, Sequence[str]], name: str, value: list[Value]) -> list[Value]:
+def list_alternatives(
+    words: Mapping[str, Sequence[str]], name: str, value: tuple[Value, ...]
+) -> Sequence[Value]:
     """Other contents at the same length: all of one kind, shuffled, one item changed; ids more and fewer."""
     kinds = list_kinds(words, name, value)
     if not value and not kinds:
-        return [[1], [0, 2]]
+        return [(1,), (0, 2)]
     options: list[Value] = []
     if all(isinstance(v, str) for v in value) and len(kinds) > 1:
-        options += [[k] * len(value) for k in kinds]
-        options += [[kinds[(i + s) % len(kinds)] for i in range(len(value))] for s in range(len(kinds))]
-        options += [value[:-1], [*value, *value[:1]], [*value, *value[:2]]]  # where no count demands a length
-    elif all(is_int(v) for v in value):
-        options += [[2 * v for v in value], [v + 1 for v in value], value[:-1], value[1:], value[::-1]]
-        options += [[2 * v if i == j else v for i, v in enumerate(value)] for j in range(min(len(value), 4))]
-        options += [[*value, value[-1] if value else 1]]
+        options += [(k,) * len(value) for k in kinds]
+        options += [tuple(kinds[(i + s) % len(kinds)] for i in range(len(value))) for s in range(len(kinds))]
+        options += [value[:-1], (*value, *value[:1]), (*value, *value[:2])]  # where no count demands a length
+    elif is_number_list(value):
+        options += [
+            tuple(2 * v for v in value),
+            tuple(v + 1 for v in value),
+            value[:-1],
+            value[1:],
+            value[::-1],
+        ]
+        options += [_with_item(value, j, 2 * value[j]) for j in range(min(len(value), 4))]
+        options += [(*value, value[-1] if value else 1)]
     elif all(isinstance(v, bool) for v in value):
-        options += [[True] * len(value), [False] * len(value), [i % 2 == 0 for i in range(len(value))]]
-        options += [[v != (i == j) for i, v in enumerate(value)] for j in range(min(len(value), 4))]
+        options += [(True,) * len(value), (False,) * len(value), tuple(i % 2 == 0 for i in range(len(value)))]
+        options += [_with_item(value, j, not value[j]) for j in range(min(len(value), 4))]
     return [o for o in options if o != value]
+
+
+def _with_item(items: tuple[Value, ...], place: int, item: Value) -> tuple[Value, ...]:
+    return (*items[:place], item, *items[place + 1 :])
 
 
 def list_kinds(words: Mapping[str, Sequence[str]], name: str, value: Sequence[Value]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import kinds_of_names
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.meta_models import Rejected
 from weightsmith.shapes.reference.source_words import words
 from weightsmith.shapes.reference.undeclared_reads import undeclared_reads
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab, Settings
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 # Two sizes that build different tensors: any number would do where only its truth is asked for.
 _SIZES = ((48, 96), (2, 4), (3, 6))
@@ -51,8 +52,9 @@ def undeclared_settings(lab: Lab) -> UndeclaredSettings:
             if not trials:
                 continue
             same = defaults[name] = _constant_taken(lab, origin, changes, name, trials)
-            if same is None and len(trials) > 1:
-                taken = size_taken(lab, name, changes, trials)
+            sizes = [trial for trial in trials if is_number(trial)]
+            if same is None and len(sizes) > 1:
+                taken = size_taken(lab, name, changes, sizes)
                 same = taken.values[name] if taken else None
             if same is not None:
                 stated[name] = same
@@ -130,7 +132,8 @@ def _telling_values(lab: Lab, origin: BuildObservation, changes: Settings, name:
             break  # smaller ones are for models that refuse these
     last = name.rpartition(".")[2]
     said = [w for architecture in lab.architectures for w in words(architecture).get(last, ())]
-    for value in (False, True, *dict.fromkeys(said)):
+    values: tuple[Value, ...] = (False, True, *dict.fromkeys(said))
+    for value in values:
         tried = lab.built({**changes, name: value})
         if tried and _differ(tried, origin):
             return (value,)

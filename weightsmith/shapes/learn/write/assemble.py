@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Equation
 from weightsmith.shapes.learn.probe.drawing import length_field
-from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
 from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.fit.equation import LearnedClass
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.learn.write.learned_page import TensorTexts
-    from weightsmith.shapes.page.expression import Polynomial, Value
+    from weightsmith.shapes.page.expression import Polynomial
+    from weightsmith.shapes.page.value import Value
 
 
 def name_text(equation: Equation) -> str:
@@ -136,10 +138,11 @@ def _fields(
             defaults[name] = f"= {say_axis(stands_for)}" if stands_for else default_rule(found, name, own)
         except NoRule as reason:
             defaults[name], unexpressed[name] = own, str(reason)
-        if isinstance(defaults[name], str) and defaults[name].startswith("="):
-            read = parse_condition(defaults[name][1:].strip()).names
+        default = defaults[name]
+        if isinstance(default, str) and default.startswith("="):
+            read = parse_condition(default[1:].strip()).names
             waiting += sorted(read & found.base.values.keys())
-    flags = {n: not is_int(found.base.values.get(n, 0)) for n in defaults}
+    flags = {n: not is_number(found.base.values.get(n, 0)) for n in defaults}
     return {n: defaults[n] for n in report_order(defaults, flags)}, unexpressed
 
 
@@ -160,11 +163,11 @@ def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[
         seen = [o.values.get(name) for o in found.lab.observations]
         words = [v for v in seen if isinstance(v, str)]
         for listed in seen:
-            if isinstance(listed, list):
+            if isinstance(listed, tuple):
                 words += [v for v in listed if isinstance(v, str)]
         if words:
             own = found.base.values.get(name)
-            order = [*(list_kinds(found.words, name, own) if isinstance(own, list) else []), *words]
+            order = [*(list_kinds(found.words, name, own) if isinstance(own, tuple) else []), *words]
             choices[name] = list(dict.fromkeys(w for w in order if w in words))
     return choices
 
@@ -194,7 +197,7 @@ def _lists(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, str]:
     """Lists whose length follows a count, whether shapes depend on their items or not."""
     lists = {}
     for name, value in found.base.values.items():
-        if isinstance(value, list) and value and is_field(name):
+        if isinstance(value, tuple) and value and is_field(name):
             count = length_field(found, name)
             if count in fields and name.rsplit(".", 1)[-1] != "architectures":
                 lists[name] = str(count)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.probe.drawing import length_field
-from weightsmith.shapes.learn.probe.starting_config import is_field, is_int
+from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.undeclared import size_taken
 from weightsmith.shapes.learn.write.formatting import say_axis
+from weightsmith.shapes.page.value import is_number, thaw
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
 # Few draws show whether a default moves at all; only then it is worth many.
 _FEW, _DRAWS = 10, 60
@@ -45,12 +46,14 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
         # An inner config that the outer class leaves out has defaults of its own.
         return rows[0][1] if rows and (class_default is None or "." in name) else class_default
     moved = _movers(found, name, rows)
-    if all(is_int(value) for _, value in rows):
-        fitted = fit_value([(values, int(value)) for values, value in rows], moved[:_MAX_FIELDS])
+    numbers = [(values, value) for values, value in rows if is_number(value)]
+    if len(numbers) == len(rows):
+        fitted = fit_value(numbers, moved[:_MAX_FIELDS])
         if fitted is not None:
             return f"= {say_axis(fitted)}"
-    if all(isinstance(value, list) for _, value in rows):
-        return _list_rule(found, name, rows, moved)
+    lists = [(values, value) for values, value in rows if isinstance(value, tuple)]
+    if len(lists) == len(rows):
+        return _list_rule(found, name, lists, moved)
     if all(isinstance(value, bool) for _, value in rows):
         test = learn_condition([(values, bool(value)) for values, value in rows], moved, {})
         if test:
@@ -86,7 +89,7 @@ def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[s
 
 def _taken_by_model(found: FieldSurvey, name: str) -> list[tuple[Mapping[str, Value], Value]]:
     """The same for a size that no class declares: models without it tell which size they take."""
-    sizes = [v for v in found.accepted.get(name, ()) if is_int(v) and v > 0][:2]
+    sizes = [v for v in found.accepted.get(name, ()) if is_number(v) and v > 0][:2]
     if len(sizes) < 2:
         return []
     prefix = name.rpartition(".")[0]
@@ -115,14 +118,16 @@ def _trials(
         share = 0.9 if draws <= _FEW and i % 2 else 0.5
         trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < share})
     for changes in trials:
-        yield {n: v for n, v in changes.items() if not isinstance(v, list)}
+        yield {n: v for n, v in changes.items() if not isinstance(v, tuple)}
 
 
 def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
     """Numbers in the same sub-config, on which no shape may depend while the field is stated, such as heads."""
     prefix = name.rpartition(".")[0]
     own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
-    return {n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_int(v) and v > 1 and n != name}
+    return {
+        n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_number(v) and v > 1 and n != name
+    }
 
 
 def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
@@ -140,7 +145,10 @@ def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Val
 
 
 def _list_rule(
-    found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]], moved: Sequence[str]
+    found: FieldSurvey,
+    name: str,
+    rows: Sequence[tuple[Mapping[str, Value], tuple[Value, ...]]],
+    moved: Sequence[str],
 ) -> str:
     """`= ['full' if (layer + 1) % period == 0 else 'linear' for layer in range(num_hidden_layers)]`."""
     length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
@@ -151,11 +159,11 @@ def _list_rule(
     if length is None:  # first_k_dense_replace > num_hidden_layers makes a list that is too long
         rows = [(values, value) for values, value in rows if len(value) == values.get(count)]
     items = [(values, i, item) for values, value in rows for i, item in enumerate(value)]
-    kinds = list(dict.fromkeys(repr(item) for _, _, item in items))
+    kinds = list(dict.fromkeys(_text(item) for _, _, item in items))
     if len(kinds) == 1:
         return f"= [{kinds[0]} for layer in range({count})]"
     if len(kinds) > 4:
-        numbers = [({**values, "layer": i}, item) for values, i, item in items if is_int(item)]
+        numbers = [({**values, "layer": i}, item) for values, i, item in items if is_number(item)]
         fitted = fit_value(numbers, [*moved[:_MAX_FIELDS], "layer"]) if len(numbers) == len(items) else None
         if fitted is None:
             raise NoRule(f"the items of its default follow {', '.join(moved)}")
@@ -166,10 +174,17 @@ def _list_rule(
     for kind in reversed(kinds[:-1]):
         decided.add(kind)
         examples = [
-            ({**values, "layer": i}, repr(item) == kind) for values, i, item in items if repr(item) in decided
+            ({**values, "layer": i}, _text(item) == kind)
+            for values, i, item in items
+            if _text(item) in decided
         ]
         test = learn_condition(examples, [m for m in moved if m != counted], {"layer": counted})
         if not test:
             raise NoRule(f"the items of its default follow {', '.join(moved)}")
         text = f"{kind} if {test} else {text}"
     return f"= [{text} for layer in range({count})]"
+
+
+def _text(item: Value) -> str:
+    """An item as an expression has it: lists in brackets."""
+    return repr(thaw(item))

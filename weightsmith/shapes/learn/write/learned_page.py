@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.page import text_key
+from weightsmith.shapes.page.value import thaw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.value import Value
 
     # A name with its slots → the shape, or several shapes with their conditions.
     TensorTexts = Mapping[str, str | list[str]]
@@ -57,7 +58,7 @@ class LearnedPage:
     def document(self) -> JsonObject:
         """Empty keys are left out, unless a reader could miss them."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {key: value for key, value in found.items() if value or key in _ALWAYS_WRITTEN}
+        return {key: thaw(value) for key, value in found.items() if value or key in _ALWAYS_WRITTEN}
 
 
 def _others(tensors: TensorTexts, left_out: Mapping[str, str]) -> TensorTexts:
