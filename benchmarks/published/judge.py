@@ -12,7 +12,7 @@ from benchmarks.published.reference import Truth, build_truth, rebuild
 from benchmarks.shapes import in_memory
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import assign, lookup
-from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected
 
@@ -124,7 +124,7 @@ def _lied(true: Inference, truth: Truth, rng: random.Random) -> Iterator[tuple[s
 
 def _matters(name: str, lie: int, truth: Truth) -> bool:
     try:
-        return rebuild(_with(truth.config, name, lie), truth) != truth.shapes
+        return rebuild(_with(truth.config, name, lie)) != truth.shapes
     except Rejected:
         return True
 
@@ -162,7 +162,7 @@ def _bare_fault(found: Inference, truth: Truth) -> str:
 
 def _rebuild_fault(config: JsonObject, truth: Truth) -> str:
     try:
-        built = rebuild(config, truth)
+        built = rebuild(config)
     except Rejected as error:
         return f"refused: {error}"
     wrong = sorted(n for n in built.keys() | truth.shapes.keys() if built.get(n) != truth.shapes.get(n))
@@ -186,6 +186,13 @@ def _unsound(found: Inference, truth: Truth) -> Iterator[str]:
         return
     values = flatten(truth.settings)
     for row in found.fields:
-        value = values.get(row.name)
+        value = _as_json(values.get(row.name))
         if row.basis == "weights" and value is not None and freeze(row.derived) != freeze(value):
             yield f"{row.name} is {value}, claimed {row.derived}"
+
+
+def _as_json(value: object) -> Json:
+    """A setting as a file holds it: class names are keyed by numbers in a config object, and by strings in JSON."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    return thaw(value)  # type: ignore[arg-type] # what config objects hold besides is compared by its identity
