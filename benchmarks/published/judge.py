@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.published.models import PublishedModel
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.infer import Inference
+    from weightsmith.shapes.page.value import Value
 
 LIES = 2
 # The truth of an open field counts as found when it is among this many candidates.
@@ -124,7 +125,7 @@ def _lied(true: Inference, truth: Truth, rng: random.Random) -> Iterator[tuple[s
 
 def _matters(name: str, lie: int, truth: Truth) -> bool:
     try:
-        return rebuild(_with(truth.config, name, lie), truth) != truth.shapes
+        return rebuild(_with(truth.config, name, lie)) != truth.shapes
     except Rejected:
         return True
 
@@ -162,7 +163,7 @@ def _bare_fault(found: Inference, truth: Truth) -> str:
 
 def _rebuild_fault(config: JsonObject, truth: Truth) -> str:
     try:
-        built = rebuild(config, truth)
+        built = rebuild(config)
     except Rejected as error:
         return f"refused: {error}"
     wrong = sorted(n for n in built.keys() | truth.shapes.keys() if built.get(n) != truth.shapes.get(n))
@@ -186,6 +187,13 @@ def _unsound(found: Inference, truth: Truth) -> Iterator[str]:
         return
     values = flatten(truth.settings)
     for row in found.fields:
-        value = thaw(values.get(row.name))
+        value = _as_json(values.get(row.name))
         if row.basis == "weights" and value is not None and freeze(row.derived) != freeze(value):
             yield f"{row.name} is {value}, claimed {row.derived}"
+
+
+def _as_json(value: Value) -> Json:
+    """A setting as a file holds it: class names are keyed by numbers in a config object, and by strings in JSON."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    return thaw(value)

@@ -50,12 +50,9 @@ def build_truth(published: JsonObject) -> Truth:
     return Truth(architecture, config, settings, build(architecture, settings, BUILD_SECONDS).shapes)
 
 
-def rebuild(config: JsonObject, truth: Truth) -> Shapes:
-    """The tensors of a derived config, of the true class if it names the true type. Raises Rejected."""
-    if config.get("model_type") == truth.config["model_type"]:
-        architecture = truth.architecture
-    else:
-        architecture = _architecture({**config, "architectures": []})
+def rebuild(config: JsonObject) -> Shapes:
+    """The tensors of a derived config, of the class that it names. Raises Rejected."""
+    architecture = _architecture(config)
     return build(architecture, _read(_config_class(config, architecture), config), BUILD_SECONDS).shapes
 
 

@@ -46,13 +46,16 @@ def read(shapes: Shapes, config: dict[str, Any] | None) -> Inference:
         ("qwen2", "Qwen2ForTokenClassification"),
         ("bert", "BertForSequenceClassification"),  # with a pooler that the masked model lacks
         ("bert", "BertForTokenClassification"),
+        ("bert", "BertModel"),  # whose names lack the word for the body
+        ("bert", "BertForPreTraining"),
+        ("electra", "ElectraForPreTraining"),
         ("xlm-roberta", "XLMRobertaForSequenceClassification"),  # whose head has two layers
         ("xlm-roberta", "XLMRobertaForQuestionAnswering"),
     ],
 )
 def test_the_class_of_a_head_is_kept_and_without_a_config_derived(model_type: str, name: str) -> None:
     meta_models.prepare()
-    labels = {} if "Question" in name else {"num_labels": 3}
+    labels = {"num_labels": 3} if "Classification" in name else {}
     # By itself the class of qwen2 takes 32, which 4 heads cannot share.
     groups = {"num_key_value_heads": 4} if model_type == "qwen2" else {}
     config = {"model_type": model_type, "architectures": [name], **ENCODER, **labels, **groups}
@@ -70,12 +73,34 @@ def test_the_class_of_a_head_is_kept_and_without_a_config_derived(model_type: st
     )
 
 
-@pytest.mark.parametrize("model_type", ["qwen3", "roberta"])
-def test_the_table_is_what_the_installed_transformers_builds(model_type: str) -> None:
+@pytest.mark.parametrize("name", ["LlamaModel", "LlamaForCausalLM"])
+def test_a_body_alone_agrees_under_its_own_class_and_under_that_of_the_whole_model(name: str) -> None:
+    body = {key.removeprefix("model."): shape for key, shape in BODY.items()}
+    found = read(body, {**CONFIG, "architectures": [name]})
+    assert (found.verdict, found.changes) == ("agrees", ())
+    assert any("only the body" in p.message for p in found.problems) == (name == "LlamaForCausalLM")
+
+
+def test_a_body_alone_without_a_config_is_of_the_class_that_has_no_head() -> None:
+    found = read({key.removeprefix("model."): shape for key, shape in BODY.items()}, None)
+    assert found.config["architectures"] == ["LlamaModel"]
+    assert "missing-tensors" not in {p.code for p in found.problems}
+
+
+def test_where_the_classes_of_a_page_differ_the_one_that_has_these_tensors_is_derived() -> None:
+    meta_models.prepare()
+    config = {**ENCODER, "d_model": 64, "encoder_layers": 2, "decoder_layers": 2}
+    for name in ("BartForCausalLM", "BartForConditionalGeneration"):
+        shapes = meta_models.build(name, meta_models.config_class("bart").from_dict(config)).shapes
+        assert read(shapes, None).config["architectures"] == [name]
+
+
+@pytest.mark.parametrize(("model_type", "classes"), [("qwen3", 4), ("roberta", 5)])
+def test_the_table_is_what_the_installed_transformers_builds(model_type: str, classes: int) -> None:
     meta_models.prepare()
     rows = list(learned(model_type))
     table = {head.classes.get(model_type): head for head in task_heads()}
-    assert len(rows) == 3
+    assert len(rows) == classes
     for row in rows:
         head = table[row["class"]]
         assert head.head == row["head"] and head.lacks == set(row["lacks"])

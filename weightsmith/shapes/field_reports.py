@@ -198,11 +198,11 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    if page.architectures and not stands(stated_classes, page) and not (alone and stated_classes):
+    if chosen.architectures and not stands(stated_classes, page) and not (alone and stated_classes):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
         rows.append(
-            FieldReport("architectures", stated_classes, None, list(page.architectures), status, basis)
+            FieldReport("architectures", stated_classes, None, list(chosen.architectures), status, basis)
         )
     return rows
 

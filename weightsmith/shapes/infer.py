@@ -226,7 +226,7 @@ def _corrected(
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     page = chosen.page
     if config is None:
-        fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
+        fresh: dict[str, Json] = {"architectures": list(chosen.architectures), "model_type": page.model_type}
         for field in fields:
             # Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
             if field.derived is not None and is_finite(field.derived):
@@ -241,7 +241,7 @@ def _corrected(
         assign(corrected, name, value)
     for name in removed(fields):
         corrected.pop(name, None)
-    corrected.setdefault("architectures", list(page.architectures))
+    corrected.setdefault("architectures", list(chosen.architectures))
     return corrected
 
 
@@ -249,7 +249,7 @@ def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
     """Tensors are lost and no config says how many there were: a family, but no sizes."""
     page = chosen.page
     architecture = Architecture(
-        page.model_type, page.architectures, "tensors", (), chosen.unmatched, chosen.missing
+        page.model_type, chosen.architectures, "tensors", (), chosen.unmatched, chosen.missing
     )
     found = [replace(p, stops_loader=p.code in _LOST) for p in checkpoint.problems]
     if chosen.missing:

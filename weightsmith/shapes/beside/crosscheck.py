@@ -13,7 +13,6 @@ from weightsmith.shapes.beside.lint import ROPE_FACTORS, lint
 from weightsmith.shapes.beside.tokenizer_file import largest_token_id
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
-from weightsmith.shapes.page.predict import predict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,13 +86,10 @@ def missing_tensors(names: tuple[str, ...], demanded: str = "the config demands 
 
 def _head(chosen: Fit) -> Iterator[Problem]:
     """What lies beside the body of a model, where that was saved alone: an engine that generates needs it."""
-    if chosen.spelling is None or not chosen.spelling.stem:
-        return
-    stem, page = chosen.spelling.stem, chosen.page
-    beside = tuple(p for p in page.layouts[chosen.layout] if p.required and not p.text.startswith(stem))
-    absent = tuple(predict(beside, chosen.solution.values))
-    if absent:
-        classes = " or ".join(page.architectures)
+    absent = chosen.absent_head
+    if absent and chosen.spelling is not None:
+        stem = chosen.spelling.stem
+        classes = " or ".join(chosen.architectures)
         yield Problem(
             "missing-tensors",
             f"{_some(absent)}: absent; only the body of {classes} is stored, under names without {stem!r}",

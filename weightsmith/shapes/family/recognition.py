@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
@@ -14,9 +14,9 @@ from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.solve.fit import Fit, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.candidates import FamilyIndex
     from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable
@@ -73,14 +73,16 @@ def recognise(
     """
     index = load_index()
     found = _candidates(table, index, claimed)
-    found |= _headed(table, index, config, found, (*extra_heads, *task_heads()))
+    heads = (head for head in task_heads() if not head.is_body)
+    found |= _headed(table, index, config, found, (*extra_heads, *heads))
     known = claimed if claimed in catalog_types() else None
     exact, members = _exact(found, known, table, config, shared)
     if exact:
         chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
         usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
         equal = {member for name in usual for member in members[name]}
-        return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
+        body = _as_body(chosen, _stated_classes(config))
+        return Recognition(body, tuple(sorted(equal - {chosen.page.model_type})), (body,))
     return _nearest(claimed, found, table, config, shared)
 
 
@@ -143,8 +145,7 @@ def _headed(
     heads: Iterable[TaskHead],
 ) -> dict[str, _Candidate]:
     """Families that explain more of the names with the head of another task; the head that the config names first."""
-    stated = (config or {}).get("architectures")
-    classes = stated if isinstance(stated, list) else []
+    classes = _stated_classes(config)
     better: dict[str, _Candidate] = {}
     for head in heads:
         names = head.names(table.by_key)
@@ -155,6 +156,24 @@ def _headed(
             if head.takes(model_type) and (less or (meant and against == (least and least.against))):
                 better[model_type] = _Candidate(model_type, against, head)
     return better
+
+
+def _stated_classes(config: JsonObject | None) -> list[Json]:
+    stated = (config or {}).get("architectures")
+    return stated if isinstance(stated, list) else []
+
+
+def _as_body(found: Fit, classes: Sequence[Json]) -> Fit:
+    """The fit as that of a class without a head, where only a body is stored and no other class is stated.
+
+    Stated under the class of the whole model it stays one: so some publish what only embeds.
+    """
+    name = found.page.model_type
+    bodies = (head for head in task_heads() if head.is_body and head.takes(name)) if found.absent_head else ()
+    head = next(iter(bodies), None)
+    if head is None or (classes and head.classes[name] not in classes):
+        return found
+    return replace(found, page=head.on(found.page))
 
 
 def _nearest(

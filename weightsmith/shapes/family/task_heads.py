@@ -40,8 +40,8 @@ class TaskHead:
     """One way to put a task's head on a body.
 
     task: what it does, in words. classes: model type → the class that has it; empty where any family may, without a
-    class of its own. spelling: how its names are read, None as
-    they are. head: name → equations of its shape. lacks: digit-free names of the page that it does not have.
+    class of its own. spelling: how its names are read, None as they are. head: name → equations of its shape; empty
+    for a body alone. lacks: digit-free names of the page that it does not have.
     """
 
     task: str
@@ -49,6 +49,11 @@ class TaskHead:
     spelling: Spelling | None
     head: Mapping[str, str]
     lacks: frozenset[str]
+
+    @property
+    def is_body(self) -> bool:
+        """Whether the class has no head at all: its names lack the word for the body, too."""
+        return bool(self.classes) and not self.head
 
     def names(self, present: Collection[str]) -> set[str]:
         """The digit-free names that the page would have in place of these; empty where this head is not there."""

@@ -8,6 +8,7 @@ labels and with five; families whose classes do the same stand together.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
@@ -20,16 +21,30 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.reference.meta_models import Shapes
 
 TASKS = {
     "sequence classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     "token classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
     "question answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "multiple choice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
+    "next sentence prediction": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES",
+    "pretraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
+    "embedding": "MODEL_MAPPING_NAMES",  # the body, which may have a pooler that the other classes leave out
 }
 _LABELS = (3, 5)
 # Of a body that is no smaller than this in common with the page, the class is of another model.
 _ALIKE = 0.7
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """What a class has (name → equations) and lacks (digit-free names) beside another. rewrites: see `_rewrites`."""
+
+    rewrites: dict[str, str]
+    head: dict[str, str]
+    lacks: list[str]
 
 
 def learned(model_type: str) -> Iterator[JsonObject]:
@@ -40,25 +55,31 @@ def learned(model_type: str) -> Iterator[JsonObject]:
     for task, mapping in TASKS.items():
         name = getattr(modeling_auto, mapping).get(model_type)
         if isinstance(name, str) and name not in page.architectures:
-            try:
-                found = _head(page, name)
-            except (Rejected, AttributeError):  # what its own config does not build has no row
-                continue
-            if found is not None:
-                yield {"type": model_type, "class": name, "task": task, **found}
+            found = [
+                head for beside in page.architectures if (head := _try_head(page, beside, name)) is not None
+            ]
+            if found:  # beside the class that it is most like
+                nearest = min(found, key=lambda one: len(one.head))
+                yield {"type": model_type, "class": name, "task": task, **asdict(nearest)}
 
 
-def _head(page: Page, name: str) -> JsonObject | None:
-    """What `name` has and lacks beside the page's class; None where their bodies are not the same."""
-    body = build(page.architectures[0], make_config(page.model_type, dict(page.base)))
+def _try_head(page: Page, beside: str, name: str) -> _Difference | None:
+    """None also where its own config does not build the class."""
+    try:
+        return _head(page, beside, name)
+    except (Rejected, AttributeError):
+        return None
+
+
+def _head(page: Page, beside: str, name: str) -> _Difference | None:
+    """What `name` has and lacks beside a class of the page; None where their bodies are not the same."""
+    body = build(beside, make_config(page.model_type, dict(page.base)))
     own, more = (
         build(name, make_config(page.model_type, {**page.base, "num_labels": count})).shapes
         for count in _LABELS
     )
-    rewrites = {}
-    before, after = (f"{model_class(n).base_model_prefix}." for n in (name, page.architectures[0]))
-    if before != after and any(tensor.startswith(before) for tensor in own):
-        rewrites = {before: after}
+    rewrites = _rewrites(name, beside, own)
+    for before, after in rewrites.items():
         own, more = ({_read(n, before, after): s for n, s in shapes.items()} for shapes in (own, more))
     common = own.keys() & body.shapes.keys()
     if len(common) < _ALIKE * len(body.shapes) or any(own[n] != body.shapes[n] for n in common):
@@ -68,9 +89,19 @@ def _head(page: Page, name: str) -> JsonObject | None:
     known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
     lacks = sorted({name_key(n) for n in stored - own.keys()} & known)
     kept = {name_key(n) for n in common}
-    if not head or kept & set(lacks) or any(name_key(n) != n and name_key(n) in kept for n in head):
+    if not (head or "" in rewrites) or kept & set(lacks):
         return None
-    return {"rewrites": rewrites, "head": head, "lacks": lacks}
+    if any(name_key(n) != n and name_key(n) in kept for n in head):
+        return None
+    return _Difference(rewrites, head, lacks)
+
+
+def _rewrites(name: str, beside: str, shapes: Shapes) -> dict[str, str]:
+    """How the names of a class begin → how the page's do: another word for the body, or none where it stands alone."""
+    before, after = (f"{model_class(n).base_model_prefix}." for n in (name, beside))
+    if any(tensor.startswith(before) for tensor in shapes):
+        return {before: after} if before != after else {}
+    return {"": after} if after != "." else {}
 
 
 def _read(name: str, before: str, after: str) -> str:

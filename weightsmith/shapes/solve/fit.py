@@ -16,7 +16,7 @@ from weightsmith.shapes.given.list_entries import whole_lists
 from weightsmith.shapes.given.roles import match
 from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.page import name_key
-from weightsmith.shapes.page.predict import active_variant, slot_size
+from weightsmith.shapes.page.predict import active_variant, predict, slot_size
 from weightsmith.shapes.solve.branches import Solution, explain
 from weightsmith.shapes.solve.check import Misfit, prove
 from weightsmith.shapes.solve.equations import TensorEvidence, count_facts, plain_facts, solve_facts
@@ -67,6 +67,20 @@ class Fit:
     def explains(self) -> bool:
         """Every tensor is predicted, and every predicted tensor is there."""
         return not (self.missing or self.unmatched or self.misfits)
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The classes that have these tensors: a layout that not all classes of the page share is called by its own."""
+        return (self.layout,) if self.layout in self.page.architectures else self.page.architectures
+
+    @property
+    def absent_head(self) -> tuple[str, ...]:
+        """What lies beside the body of the whole model, where the body was saved alone."""
+        if self.spelling is None or not self.spelling.stem:
+            return ()
+        patterns = self.page.layouts[self.layout]
+        beside = (p for p in patterns if p.required and not p.text.startswith(self.spelling.stem))
+        return tuple(predict(tuple(beside), self.solution.values))
 
     @property
     def plausible(self) -> bool:
