@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightsmith.shapes.learn import learn_page
-from weightsmith.shapes.learn.__main__ import says_less
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import list_items
 from weightsmith.shapes.learn.fit.null_defaults import counted_nulls
 from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.fit.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.fit.sightings import RoleParser, slot_names
+from weightsmith.shapes.learn.probe import builder
 from weightsmith.shapes.learn.probe import starting_config as starting
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
@@ -36,11 +36,16 @@ from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, parse_page
-from weightsmith.shapes.reference.meta_models import Rejected, check_kernels, make_config, version
+from weightsmith.shapes.reference.meta_models import (
+    Rejected,
+    TimedOut,
+    Unanswered,
+    check_kernels,
+    make_config,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 FIELDS = ("hidden", "heads", "kv", "dim")
 
@@ -294,7 +299,6 @@ def test_a_type_that_cannot_be_learned_says_why() -> None:
 
 
 def test_a_written_page_reads_back_as_it_was() -> None:
-    import json
 
     page = {
         "model_type": "x",
@@ -503,20 +507,17 @@ def test_of_counts_that_are_equal_the_first_in_the_config_has_the_list() -> None
         assert length_field(FieldSurvey(lab, base, {}, counts=set(names)), "kinds") == names[0]
 
 
-def test_a_0_that_never_ends_is_built_once() -> None:
-    class Slow(Lab):
-        def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> BuildObservation:
-            self.builds += 1
-            if not full["patch"]:
-                raise Rejected("TimeoutError: took too long")
-            return BuildObservation(full, full, {}, {}, origin, changed)
+def test_of_a_build_that_was_given_up_nothing_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(architecture: str, config: Any, modules: int) -> Any:
+        raise (TimedOut if config == 1 else Unanswered)("no answer")
 
-    lab = Slow("x", ("X",), {"patch": 16, "layers": 4})
-    base = lab.observe({})
-    for layers in (4, 6, 8):
-        assert lab.observe({"layers": layers, "patch": 0}, base, ("patch",)) is None
-    assert lab.builds == 2 and len(lab.refusals) == 1
-    assert lab.observe({"patch": 8}, base, ("patch",)) is not None
+    monkeypatch.setattr(builder, "build", build)
+    monkeypatch.setattr(builder, "make_config", lambda model_type, values: values["depth"])
+    monkeypatch.setattr(builder, "flatten", lambda config: {"depth": config})
+    lab = Lab("x", ("X",), {"depth": 4}, endless={"depth": 0})
+    assert [lab.observe({"depth": depth}) for depth in (2, 1, 1, 0)] == [None] * 4
+    assert lab.refusals == [] and lab.timed_out == ["no answer"]
+    assert lab.builds == 2, "what was asked before, or is known to be endless, is not built"
 
 
 def test_what_a_number_takes_from_some_layers_is_looked_at() -> None:
@@ -537,16 +538,6 @@ def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
     for width in range(1, 9):
         found.lab.observe({"rope_dim": width})
     assert learn_rules(found) == []
-
-
-def test_a_page_that_says_more_is_not_replaced(tmp_path: Path) -> None:
-    there = {"model_type": "x", "source": version(), "fields": {}, "tensors": {}, "unexpressed": {"a": "why"}}
-    (tmp_path / "x.json").write_text(json.dumps(there))
-    worse, same = {**there, "unexpressed": {"a": "why", "b": "why"}}, dict(there)
-    assert says_less(tmp_path, "x", worse) and says_less(tmp_path, "x", None)
-    assert not says_less(tmp_path, "x", same) and not says_less(tmp_path, "y", None)
-    (tmp_path / "x.json").write_text(json.dumps({**there, "source": "transformers 4.57.6"}))
-    assert not says_less(tmp_path, "x", worse), "a page of another version is no measure"
 
 
 def test_a_list_of_words_that_changes_shapes_alone_is_surveyed_from() -> None:

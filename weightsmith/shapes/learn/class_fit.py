@@ -25,7 +25,7 @@ _HANDFUL, _FEW_KINDS = 24, 4
 def fit_class(progress: Progress, architecture: str) -> LearnedClass:
     """The equations of all roles of the class.
 
-    Fits again when digits turned out to be names, or null to stand for an expression. Raises TimeoutError.
+    Fits again when digits turned out to be names, or null to stand for an expression.
     """
     while True:
         sightings = progress.sightings(architecture)
@@ -52,7 +52,6 @@ def _fit_roles(
     uncounted: dict[str, None] = {}
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
     for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
-        progress.found.lab.check_time()
         try:
             equations[role] = _equation(progress, fitter, architecture, role)
         except Unexpressed as reason:

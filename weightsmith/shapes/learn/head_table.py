@@ -1,4 +1,4 @@
-"""Learns the classes of a family that have the head of a task: `python -m weightsmith.shapes.learn.head_table`.
+"""Learns the classes of a family that have the head of a task: the table `family/task_heads.json`.
 
 A page is of the class that generates (or fills masks). Classifiers and the like share its body, lack its head and have
 one of their own. What each class has and lacks is told by building it beside the page's, without data, with three
@@ -112,14 +112,10 @@ def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
     return [{**same, "classes": classes} for same, classes in groups.values()]  # type: ignore[dict-item]
 
 
-def main() -> None:
-    """Writes the table anew."""
+def write_table() -> None:
+    """Writes the table anew, from every page of the catalog."""
     prepare()
     rows = [row for model_type in catalog_types() for row in learned(model_type)]
     groups = grouped(iter(rows))
     text = "[\n" + ",\n".join(json.dumps(group) for group in groups) + "\n]\n"
     replace_file(TABLE, text.encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from weightsmith.shapes.learn.fit.rules import (
     quotient_rules,
 )
 from weightsmith.shapes.learn.fit.sightings import RoleParser
+from weightsmith.shapes.learn.probe.builder import BUILDS
 from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
 from weightsmith.shapes.learn.probe.single_changes import changes_of, from_second_base, survey_fields
@@ -49,25 +50,27 @@ _MAX_VISITS = 4
 
 @dataclass(frozen=True, slots=True)
 class LearningResult:
-    """page: None when nothing trustworthy was learned; reason says why. seconds: of wall time. builds, proofs: how
-    many configs were built, and how many of them proved the page."""
+    """page: None when nothing trustworthy was learned; reason says why. seconds: of wall time, to tell people.
+    builds, proofs: how many configs were built or refused, and how many of them proved the page. timed_out: builds
+    that ran into the safety net; another machine may learn something else."""
 
     page: LearnedPage | None
     reason: str
     seconds: float
     builds: int
     proofs: int
+    timed_out: tuple[str, ...]
 
 
-def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -> LearningResult:
+def learn(model_type: str, builds: int = BUILDS, only: tuple[str, ...] = ()) -> LearningResult:
     """The page of a type that transformers has.
 
-    seconds: of computing. only: the model classes to learn; all language models of the type where empty. Raises
-    Rejected when no config of it can be built, TimeoutError past the limit.
+    builds: how many may be made. only: the model classes to learn; all language models of the type where empty.
+    Raises Rejected when no config of it can be built, OutOfBudget where the builds do not suffice.
     """
     started = time.monotonic()
     lab, base = start(model_type, only)
-    lab.deadline = time.process_time() + seconds
+    lab.limit = builds
     progress = _probed(lab, base)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     rules = _rules_beside_refusals(progress.found, defaults)
@@ -84,7 +87,8 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     else:
         reason = "fresh configs contradict every page"
     passed = time.monotonic() - started
-    return LearningResult(None if reason else page, reason, passed, lab.builds, proof.configs)
+    learned = None if reason else page
+    return LearningResult(learned, reason, passed, lab.builds, proof.configs, tuple(lab.timed_out))
 
 
 def _probed(lab: Lab, base: BuildObservation) -> Progress:

@@ -1,4 +1,4 @@
-"""Learns how transformers names a family's tensors in memory: `python -m weightsmith.shapes.learn.memory_names`.
+"""Learns how transformers names a family's tensors in memory: the table `page/memory_names.json`.
 
 transformers renames what it saves back to the names that the family was published under. Tools that save what they
 have in memory do not. What its conversion does to each name by itself is the spelling.
@@ -70,13 +70,9 @@ def _renamed(model: Model) -> Iterator[tuple[str, str]]:
             yield name, first
 
 
-def main() -> None:
-    """Writes the table anew."""
+def write_table() -> None:
+    """Writes the table anew, from every page of the catalog."""
     prepare()
     found = {t: parts for t in catalog_types() if (parts := learned(t))}
     rows = ",\n".join(f"{json.dumps(t)}: {json.dumps(parts)}" for t, parts in found.items())
     replace_file(MEMORY_NAMES, ("{\n" + rows + "\n}\n").encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.predict import Indices
 
-# A role whose equation is in the language is found in a second; the search for others must end.
-_ROLE_SECONDS = 15.0
+# A role whose equation is in the language is found after PLACEHOLDER; the search for others must end.
+_ROLE_FITS = 20_000
 
 
 @dataclass(slots=True)
@@ -53,7 +52,7 @@ class RoleFitter:
 
     def equation(self, role: RoleName) -> Equation:
         """Raises Unexpressed."""
-        self._shapes.ends = time.process_time() + _ROLE_SECONDS
+        self._shapes.left = _ROLE_FITS
         slots = self._slots(role)
         rows = RoleRows.of(role, slots, self.sightings, self.changes.values)
         condition = self._condition(rows, slots)

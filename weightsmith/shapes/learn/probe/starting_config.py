@@ -10,7 +10,7 @@ from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
-from weightsmith.shapes.reference.starting_values import STARTS
+from weightsmith.shapes.reference.starting_values import ENDLESS, STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +40,7 @@ def is_int(value: Value) -> bool:
 def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObservation]:
     """A lab with a small base, and its observation. Raises Rejected when nothing builds."""
     given = STARTS.get(model_type, {})
-    lab = Lab(model_type, only or architectures(model_type))
+    lab = Lab(model_type, only or architectures(model_type), endless=ENDLESS.get(model_type, {}))
     if not lab.architectures:
         raise Rejected("not in any language-model mapping of transformers")
     config = make_config(model_type, given)
@@ -98,7 +98,7 @@ def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
         observation = lab.observe({})
         if observation is not None:
             return observation
-    raise Rejected(lab.refusals[0][1])
+    raise Rejected(lab.refusals[0][1] if lab.refusals else "no answer to any of its first configs")
 
 
 def _is_count(name: str, hint: re.Pattern[str]) -> bool:

@@ -13,6 +13,7 @@ from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
@@ -59,7 +60,7 @@ def assemble(
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     fields, unexpressed = _fields(found, _used_fields(learned), class_defaults, nulls)
-    unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
+    unexpressed |= {name_key(name): why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     lists = _lists(found, fields)
     unverifiable = _unverifiable(class_defaults, fields)
