@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.learn.task import LearnedType
 
-# Quick ones, and each of another kind.
-CHECKED = ("llama", "qwen2", "mixtral", "bert", "t5", "mamba", "llava", "zamba2")
+# Quick ones, each of another kind: dense, with a setting that no class declares, with experts, a state space, an
+# encoder, an encoder with a decoder, one with an inner config for images, and a hybrid that is expressed in part.
+CHECKED = ("llama", "qwen2", "mixtral", "mamba", "bert", "mbart", "qwen2_vl", "zamba2")
 _SHOWN = 40
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.equation import LearnedClass, Uncounted, Unexpressed
+from weightsmith.shapes.learn.fit.equation import LearnedClass, TooRare, Uncounted, Unexpressed
 from weightsmith.shapes.learn.fit.fitter import RoleFitter
 from weightsmith.shapes.learn.fit.null_defaults import null_rules
 from weightsmith.shapes.learn.probe.starting_config import is_field
@@ -79,7 +79,7 @@ def _equation(progress: Progress, fitter: RoleFitter, architecture: str, role: R
     try:
         equation = fitter.equation(role)
     except Unexpressed as reason:
-        progress.failed[architecture, role] = FailedFit(*reads, str(reason))
+        progress.failed[architecture, role] = FailedFit(*reads, str(reason), isinstance(reason, TooRare))
         raise
     progress.kept[architecture, role] = equation, set(seen)
     return equation
