@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 
 from tests.shapes.predicted import NO_COPIES
 from tests.shapes.reference import tensor
+from weightsmith.shapes.family.task_heads import TABLE
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable
-from weightsmith.shapes.learn import catalog_run
+from weightsmith.shapes.learn import catalog_run, head_table, memory_names
 from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
 from weightsmith.shapes.learn.task import LearnedType
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.learn.write.refusals import read_refusals
-from weightsmith.shapes.page.page import BY_HAND, catalog_types, learned_types, page_text, parse_page
+from weightsmith.shapes.page.page import (
+    BY_HAND,
+    MEMORY_NAMES,
+    catalog_types,
+    learned_types,
+    page_text,
+    parse_page,
+)
 from weightsmith.shapes.reference.build_answer import BuiltModel, NotBuilt, read_answer
 from weightsmith.shapes.solve.fit import fit
 
@@ -131,6 +139,22 @@ def test_the_report_has_a_row_for_every_page_and_says_what_is_by_hand() -> None:
     rows = {line.split()[0]: line for line in report().splitlines() if line.split()}
     assert set(catalog_types()) <= rows.keys()
     assert "by hand" in rows["hrm_text"] and "learned" in rows["llama"]
+
+
+def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    types = ("gpt2", "qwen2_vl")
+    names, heads = tmp_path / "names.json", tmp_path / "heads.json"
+    monkeypatch.setattr(catalog_run, "catalog_types", lambda: types)
+    monkeypatch.setattr(catalog_run, "write_index", lambda: None)
+    monkeypatch.setattr(memory_names, "MEMORY_NAMES", names)
+    monkeypatch.setattr(head_table, "TABLE", heads)
+    catalog_run.write_tables(processes=1)
+    known = json.loads(MEMORY_NAMES.read_text())
+    assert json.loads(names.read_text()) == {t: known[t] for t in types if t in known}
+    classes = {
+        name for row in json.loads(TABLE.read_text()) for t, name in row["classes"].items() if t in types
+    }
+    assert {name for row in json.loads(heads.read_text()) for name in row["classes"].values()} == classes
 
 
 def test_an_empty_key_is_left_out_of_a_page_and_a_contradicted_role_is_named() -> None:

@@ -36,6 +36,7 @@ from weightsmith.shapes.learn.probe.single_changes import (
     survey_fields,
     with_uneven_layers,
 )
+from weightsmith.shapes.learn.write.assemble import _base as base_of
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
@@ -327,6 +328,19 @@ def test_a_page_is_the_same_in_every_process() -> None:
     )
     pages = [json.loads(run(env={**os.environ, "PYTHONHASHSEED": seed}).stdout) for seed in "12"]
     assert text_of(pages[0]) == text_of(pages[1]) == page_text("mamba")
+
+
+def test_the_base_of_a_page_keeps_the_rules_of_the_page() -> None:
+    """Zamba2: the learner gave the heads numbers that no constructor refuses and no forward pass takes."""
+    usual = {"num_attention_heads": 32, "num_key_value_heads": 32, "hidden_size": 64}
+    lab = Lab("llama", ("X",), {"num_attention_heads": 64, "num_key_value_heads": 128, "hidden_size": 96})
+    found = FieldSurvey(lab, seen(["a"], **usual), {})
+    fields = {"hidden_size": 64}
+    assert base_of(found, fields, usual, ["num_attention_heads % num_key_value_heads == 0"]) == {}
+    assert base_of(found, fields, usual, ["num_attention_heads > 0"]) == {
+        "num_attention_heads": 64,
+        "num_key_value_heads": 128,
+    }
 
 
 def test_a_type_that_cannot_be_learned_says_why() -> None:

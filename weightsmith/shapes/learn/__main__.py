@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check is not None:
         return check_catalog(options.check or CHECKED, options.processes, _say)
     if options.tables:
-        write_tables()
+        write_tables(options.processes)
         return 0
     if options.index:
         write_index()
@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(options.folder)
     code = learn_catalog(folder, options.only, options.processes, _say)
     if folder == CATALOG:
-        (write_index if options.only else write_tables)()
+        if options.only:
+            write_index()
+        else:
+            write_tables(options.processes)
     return code
 
 

@@ -16,19 +16,18 @@ from weightsmith.shapes.learn import head_table, memory_names
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
 from weightsmith.shapes.learn.write.refusals import read_refusals, write_refusals
-from weightsmith.shapes.page.page import by_hand_types, learned_types
+from weightsmith.shapes.page.page import by_hand_types, catalog_types, learned_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.learn.task import LearnedType
 
 # Types that one process learns before a fresh one takes over: torch and transformers keep what they allocate.
 _TASKS_EACH = 20
 _MAPPINGS = ("causal", "image-text", "masked")
-# Memory names are part of a page when it is read, so the index is made last.
-_TABLES: tuple[Callable[[], None], ...] = (memory_names.write_table, head_table.write_table, write_index)
 
 
 @dataclass(slots=True)
@@ -88,15 +87,24 @@ def learned_in_parallel(types: Sequence[str], processes: int) -> Iterator[Learne
         yield from found
 
 
-def write_tables() -> None:
-    """What is made from pages, each in a Python of its own: pages and tables are read through caches."""
-    for table in _TABLES:
-        with results_unordered(_made, [table], 1, 1) as found:
-            list(found)
+def write_tables(processes: int) -> None:
+    """Makes what is made from pages: names in memory, heads of other tasks, and the index of names.
+
+    Names in memory are part of a page when it is read, so the index comes last.
+    """
+    with results_unordered(_table_rows, catalog_types(), processes, _TASKS_EACH) as found:
+        rows = {model_type: (names, heads) for model_type, names, heads in found}
+    memory_names.write_table({t: names for t, (names, _) in rows.items() if names})
+    head_table.write_table(row for model_type in sorted(rows) for row in rows[model_type][1])
+    write_index()
 
 
-def _made(table: Callable[[], None]) -> None:
-    table()
+def _table_rows(model_type: str) -> tuple[str, dict[str, str] | None, list[JsonObject]]:
+    """The type, its names in memory, and its classes with the head of another task."""
+    from weightsmith.shapes.reference import meta_models
+
+    meta_models.prepare()
+    return model_type, memory_names.learned(model_type), list(head_table.learned(model_type))
 
 
 def all_types() -> list[str]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.task_heads import TABLE
-from weightsmith.shapes.page.page import catalog_types, load_page, name_key
-from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class, prepare
+from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
@@ -103,7 +103,7 @@ def _widths(page: Page, config: object) -> dict[int, str]:
     return found
 
 
-def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
+def grouped(rows: Iterable[JsonObject]) -> list[JsonObject]:
     """Rows that have and lack the same, together: their classes by model type."""
     groups: dict[str, tuple[JsonObject, dict[str, object]]] = {}
     for row in rows:
@@ -112,10 +112,7 @@ def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
     return [{**same, "classes": classes} for same, classes in groups.values()]  # type: ignore[dict-item]
 
 
-def write_table() -> None:
-    """Writes the table anew, from every page of the catalog."""
-    prepare()
-    rows = [row for model_type in catalog_types() for row in learned(model_type)]
-    groups = grouped(iter(rows))
-    text = "[\n" + ",\n".join(json.dumps(group) for group in groups) + "\n]\n"
+def write_table(rows: Iterable[JsonObject]) -> None:
+    """Writes the table anew. rows: what was learned, the types in their order."""
+    text = "[\n" + ",\n".join(json.dumps(group) for group in grouped(rows)) + "\n]\n"
     replace_file(TABLE, text.encode())

@@ -73,7 +73,7 @@ def assemble(
         unverifiable=unverifiable,
         rules=kept,
         choices=_choices(found, fields),
-        base=_base(found, fields, class_defaults),
+        base=_base(found, fields, class_defaults, kept),
         lists=lists,
         copies=copies,
         tensors=shared,
@@ -171,14 +171,20 @@ def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[
 
 
 def _base(
-    found: FieldSurvey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
+    found: FieldSurvey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value], rules: Iterable[str]
 ) -> dict[str, Value]:
-    """What a small config needs beside the page's fields: whatever the learner itself had to set."""
+    """What a small config needs beside the page's fields: whatever the learner itself had to set.
+
+    No constructor checks some of the rules, so that a config that the learner built may break them.
+    """
     base = {}
     for name, value in found.lab.base.items():
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
+    for rule in map(parse_condition, rules):
+        if rule.truth({**class_defaults, **base}) is False and rule.truth(class_defaults) is not False:
+            base = {name: value for name, value in base.items() if name not in rule.names}
     stated = {n: v for n, v in found.lab.base.items() if n not in found.lab.hidden}
     # What the learner set beside the page's fields may go only with fields that are null by default, or with all.
     nulls = {n: v for n, v in stated.items() if n in class_defaults and class_defaults[n] is None}
