@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog \
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog catalog-check catalog-report \
 	house bench-infer bench-shapes bench-published bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
@@ -64,8 +64,15 @@ house: setup ## import arrows and circles between rooms, Any, broad except, long
 bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, beside the transformers route
 	@$(BIN)/python -m benchmarks.infer
 
+LEARN := PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m weightsmith.shapes.learn
 catalog: setup $(TIMM)/.ready ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
-	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
+	@$(LEARN) --processes $(JOBS) $(if $(TYPES),--only $(TYPES))
+
+catalog-check: setup $(TIMM)/.ready ## learn eight pages anew and compare them byte for byte with the catalog (TYPES=… for others)
+	@$(LEARN) --processes $(JOBS) --check $(TYPES)
+
+catalog-report: setup ## what the pages of the catalog hold, type by type
+	@$(LEARN) --report
 
 FOR ?= 60
 fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=seconds for each), and how many were tried

@@ -27,7 +27,7 @@ from weightsmith.process.signals import time_limit
 from weightsmith.shapes import infer
 from weightsmith.shapes.family import index_builder, recognition
 from weightsmith.shapes.given.config import lookup
-from weightsmith.shapes.learn.write.report_file import read_report
+from weightsmith.shapes.learn.write.refusals import read_refusals
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.value import freeze
@@ -256,7 +256,7 @@ def main() -> None:
 
 def _use(folder: Path) -> None:
     """Measures a catalog that is not committed yet, with an index made on the spot."""
-    page_room.CATALOG = index_builder.CATALOG = folder
+    page_room.CATALOG = folder
     catalog_types.cache_clear()
     index = index_builder.build_index()
     recognition.load_index = lambda: index  # type: ignore[assignment]
@@ -278,7 +278,7 @@ def _show(row: Row, faults: int) -> None:
 def _totals(rows: list[Row], seed: int, folder: Path) -> None:
     """Per mapping of transformers: all of its types, how many have a page, how many pass, and what the others lack."""
     measured = {row.model_type: row for row in rows}
-    report = read_report(folder)
+    refusals = read_refusals(folder)
     table, lacking = [], []
     for label, kind in MAPPINGS.items():
         types = list(mapping(kind))
@@ -294,8 +294,7 @@ def _totals(rows: list[Row], seed: int, folder: Path) -> None:
     for name in dict.fromkeys(lacking):
         row = measured.get(name)
         fault = next(iter(row.faults), "") if row else ""
-        refused = report[name].reason if name in report else ""
-        print(f"  {name}: {fault or refused or 'not measured'}"[:200])
+        print(f"  {name}: {fault or refusals.get(name) or 'not measured'}"[:200])
 
 
 def _figures(rows: list[Row]) -> tuple[str | int, ...]:

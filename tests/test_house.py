@@ -289,8 +289,11 @@ def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:
     assert f"-{__version__}-" in wheel.name
     assert "weightsmith/py.typed" in names
     assert "weightsmith/converters/ternary.py" in names
-    pages = {path.name for path in (ROOT / "weightsmith" / "shapes" / "catalog").glob("*.json")}
-    assert pages <= {Path(name).name for name in names if name.startswith("weightsmith/shapes/catalog/")}
+    catalog = ROOT / "weightsmith" / "shapes" / "catalog"
+    pages = {
+        str(path.relative_to(ROOT)) for room in (catalog, catalog / "by_hand") for path in room.glob("*.json")
+    }
+    assert pages <= set(names)
     packages = {path.parent.relative_to(ROOT) for path in (ROOT / "weightsmith").rglob("*.py")}
     assert all(any(name.startswith(f"{package}/") for name in names) for package in packages)
 

@@ -10,13 +10,21 @@ from typing import Any
 import pytest
 
 from weightsmith.shapes.learn import learner
-from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab, OutOfBudget
 from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.starting_config import start
 from weightsmith.shapes.learn.prove import contradictions
-from weightsmith.shapes.learn.write.report_file import read_report
-from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page, parse_page
+from weightsmith.shapes.learn.write.refusals import read_refusals
+from weightsmith.shapes.page.page import (
+    CATALOG,
+    by_hand_types,
+    catalog_types,
+    learned_types,
+    load_page,
+    page_text,
+    parse_page,
+)
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference import meta_models
 
@@ -28,10 +36,10 @@ CONFIGS = 4
 def page_data(model_type: str) -> dict[str, Any]:
     import json
 
-    return json.loads((CATALOG / f"{model_type}.json").read_text(encoding="utf-8"))
+    return json.loads(page_text(model_type))
 
 
-def learned_types() -> list[str]:
+def checkable_types() -> list[str]:
     return [t for t in catalog_types() if page_data(t).get("source", "").startswith("transformers")]
 
 
@@ -78,7 +86,7 @@ def test_every_page_parses(model_type: str) -> None:
 def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
     """Bounded by time, not by number: as many types as fit, in an order that the seed decides."""
     meta_models.prepare()
-    types = learned_types()
+    types = checkable_types()
     random.Random(SEED).shuffle(types)
     limit, compared = time.monotonic() + float(SECONDS), 0
     for model_type in types:
@@ -101,7 +109,7 @@ def test_a_sample_of_pages_predicts_what_transformers_builds() -> None:
 
 
 def test_the_installed_transformers_is_the_one_that_the_pages_were_learned_from() -> None:
-    versions = {page_data(t)["source"] for t in learned_types()}
+    versions = {page_data(t)["source"] for t in checkable_types()}
     assert versions == {meta_models.version()}, "run `make catalog`"
 
 
@@ -119,18 +127,32 @@ def test_a_page_that_drifted_is_contradicted() -> None:
 
 def test_every_type_of_the_mappings_has_a_page_or_a_reason() -> None:
     meta_models.prepare()
-    report, pages = read_report(CATALOG), set(catalog_types())
+    refusals, pages = read_refusals(CATALOG), set(catalog_types())
     for kind in ("causal", "image-text", "masked"):
         assert len(meta_models.mapping(kind)) > 20
         for model_type in meta_models.mapping(kind):
-            row = report.get(model_type)
-            assert model_type in pages or (row is not None and row.reason), model_type
+            assert (model_type in pages) != bool(refusals.get(model_type)), model_type
+
+
+def test_a_page_is_learned_or_written_by_people_and_never_both() -> None:
+    assert set(learned_types(CATALOG)).isdisjoint(by_hand_types(CATALOG))
+    assert {*learned_types(CATALOG), *by_hand_types(CATALOG)} == set(catalog_types())
+    for model_type in learned_types(CATALOG):
+        assert not page_data(model_type).get("custom_code"), f"{model_type} belongs into by_hand/"
 
 
 def test_learning_stops_at_its_limit() -> None:
     meta_models.prepare()
-    with pytest.raises(TimeoutError):
-        learner.learn("llama", seconds=0.0)
+    with pytest.raises(OutOfBudget):
+        learner.learn("llama", builds=3)
+
+
+def test_of_a_model_with_too_many_modules_it_is_unknown_whether_it_builds() -> None:
+    meta_models.prepare()
+    config = meta_models.make_config("llama", {"num_hidden_layers": 3})
+    with pytest.raises(meta_models.Unanswered):
+        meta_models.build("LlamaForCausalLM", config, modules=20)
+    assert meta_models.build("LlamaForCausalLM", config, modules=100).shapes
 
 
 def test_a_config_without_elements_is_refused() -> None:

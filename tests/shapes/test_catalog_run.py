@@ -1,4 +1,4 @@
-"""Learning the whole catalog: what is written, what stays, and what the exit code says."""
+"""Learning the whole catalog: what is written, what is told, and what the exit code says."""
 
 from __future__ import annotations
 
@@ -6,20 +6,33 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
-from weightsmith.shapes.learn import __main__ as catalog_run
+from tests.shapes.predicted import NO_COPIES
+from tests.shapes.reference import tensor
+from weightsmith.shapes.family.task_heads import TABLE
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.given.roles import NameTable
+from weightsmith.shapes.learn import catalog_run, head_table, memory_names
+from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
+from weightsmith.shapes.learn.report import report
+from weightsmith.shapes.learn.task import LearnedType
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
-from weightsmith.shapes.learn.write.report_file import REPORT, ReportRow, read_report, write_report
-from weightsmith.shapes.page.page import CATALOG, parse_page
+from weightsmith.shapes.learn.write.refusals import read_refusals
+from weightsmith.shapes.page.page import (
+    BY_HAND,
+    MEMORY_NAMES,
+    catalog_types,
+    learned_types,
+    page_text,
+    parse_page,
+)
 from weightsmith.shapes.reference.build_answer import BuiltModel, NotBuilt, read_answer
-from weightsmith.shapes.reference.meta_models import version
+from weightsmith.shapes.solve.fit import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from weightsmith.json_value import JsonObject
+    import pytest
 
 PAGE = LearnedPage(
     model_type="x",
@@ -39,59 +52,110 @@ PAGE = LearnedPage(
 )
 
 
-def learned(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, pages: dict[str, JsonObject | None], *options: str
-) -> int:
-    """The exit code of a run in which these types were learned, or were not (None)."""
-    rows = {t: ReportRow(t, "" if page else "refused", builds=3, proofs=1) for t, page in pages.items()}
-    asked: list[str] = []
+TOLD: list[str] = []
 
-    def answers(
-        types: list[str], seconds: float, processes: int
-    ) -> list[tuple[ReportRow, JsonObject | None]]:
+
+def learned(folder: Path, monkeypatch: pytest.MonkeyPatch, found: list[LearnedType], *only: str) -> int:
+    """The exit code of a run that learned these.
+
+    What it told lies in TOLD.
+    """
+    asked: list[str] = []
+    TOLD.clear()
+
+    def answers(types: list[str], processes: int) -> list[LearnedType]:
         asked.extend(types)
-        return [(rows[t], pages[t]) for t in types]
+        return [one for one in found if one.model_type in types]
 
     monkeypatch.setattr(catalog_run, "learned_in_parallel", answers)
-    monkeypatch.setattr(catalog_run, "_all_types", lambda mappings: list(pages))
-    code = catalog_run.main(["--folder", str(folder), *options])
+    monkeypatch.setattr(catalog_run, "all_types", lambda: [one.model_type for one in found])
+    code = catalog_run.learn_catalog(folder, only, 1, TOLD.append)
     assert asked, "the run asked for no type"
     return code
 
 
-def test_a_type_that_is_lost_fails_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert learned(tmp_path, monkeypatch, {"x": PAGE.document(), "y": None}) == 0, "y never had a page"
-    assert (tmp_path / "x.json").exists() and not (tmp_path / "y.json").exists()
-    assert learned(tmp_path, monkeypatch, {"x": None, "y": None}) == 1
-    assert "lost: x had a page" in capsys.readouterr().err
-    assert not (tmp_path / "x.json").exists()
-    assert read_report(tmp_path)["x"].reason == "refused"
+def whole(model_type: str) -> LearnedType:
+    return LearnedType(model_type, PAGE.document())
 
 
-def test_a_page_that_stays_because_it_says_more_is_not_lost(
+def refused(model_type: str) -> LearnedType:
+    return LearnedType(model_type, None, "no config of it builds")
+
+
+def test_a_type_that_is_lost_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert learned(tmp_path, monkeypatch, [whole("x"), refused("y")]) == 0, "y never had a page"
+    assert learned_types(tmp_path) == ("x",)
+    assert read_refusals(tmp_path) == {"y": "no config of it builds"}
+    assert learned(tmp_path, monkeypatch, [refused("x"), whole("y")]) == 1
+    assert TOLD[-1].startswith("lost: x (")
+    assert learned_types(tmp_path) == ("y",)
+    assert read_refusals(tmp_path) == {"x": "no config of it builds"}
+
+
+def test_a_page_is_what_the_learner_makes_even_where_it_says_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = {**PAGE.document(), "source": version()}
-    assert learned(tmp_path, monkeypatch, {"x": there}) == 0
-    assert learned(tmp_path, monkeypatch, {"x": None}) == 0
-    assert json.loads((tmp_path / "x.json").read_text()) == there
+    less = PAGE.without({"norm.weight": "contradicted"}).document()
+    assert learned(tmp_path, monkeypatch, [whole("x")]) == 0
+    assert learned(tmp_path, monkeypatch, [LearnedType("x", less)]) == 1
+    assert TOLD[-1].startswith("poorer: x (")
+    assert json.loads((tmp_path / "x.json").read_text()) == less
+    assert learned(tmp_path, monkeypatch, [LearnedType("x", less)]) == 0, "poor already"
 
 
-def test_what_is_learned_whole_is_skipped_when_a_run_goes_on(
+def test_a_build_that_ran_into_the_safety_net_fails_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learned(tmp_path, monkeypatch, {"x": PAGE.document(), "y": None})
-    with pytest.raises(AssertionError, match="asked for no type"):
-        learned(tmp_path, monkeypatch, {"x": PAGE.document()}, "--resume")
-    assert learned(tmp_path, monkeypatch, {"x": PAGE.document(), "y": PAGE.document()}, "--resume") == 0
-    assert (tmp_path / "y.json").exists()
+    assert learned(tmp_path, monkeypatch, [LearnedType("x", PAGE.document(), timed_out=2)]) == 1
+    assert TOLD[-1].startswith("timed out: x (")
 
 
-def test_the_report_of_the_catalog_is_written_as_it_was_read(tmp_path: Path) -> None:
-    write_report(tmp_path, read_report(CATALOG))
-    assert (tmp_path / REPORT).read_bytes() == (CATALOG / REPORT).read_bytes()
+def test_a_type_that_transformers_has_no_more_is_lost_unless_some_types_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned(tmp_path, monkeypatch, [whole("x"), whole("y"), refused("z")])
+    assert learned(tmp_path, monkeypatch, [whole("x")], "x") == 0
+    assert learned_types(tmp_path) == ("x", "y") and list(read_refusals(tmp_path)) == ["z"]
+    assert learned(tmp_path, monkeypatch, [whole("x")]) == 1
+    assert learned_types(tmp_path) == ("x",) and read_refusals(tmp_path) == {}
+
+
+def test_what_people_wrote_is_not_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / BY_HAND).mkdir()
+    (tmp_path / BY_HAND / "y.json").write_text("{}")
+    assert learned(tmp_path, monkeypatch, [whole("x"), whole("y")]) == 0
+    assert learned_types(tmp_path) == ("x",)
+
+
+def test_a_checked_page_differs_by_a_single_byte() -> None:
+    text = page_text("llama")
+    same = LearnedType("llama", json.loads(text))
+    assert difference(same) == []
+    other = LearnedType("llama", {**json.loads(text), "source": "another"})
+    assert any("another" in line for line in difference(other))
+    assert difference(LearnedType("llama", None, "refused")) == ["refused"]
+
+
+def test_the_report_has_a_row_for_every_page_and_says_what_is_by_hand() -> None:
+    rows = {line.split()[0]: line for line in report().splitlines() if line.split()}
+    assert set(catalog_types()) <= rows.keys()
+    assert "by hand" in rows["hrm_text"] and "learned" in rows["llama"]
+
+
+def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    types = ("gpt2", "qwen2_vl")
+    names, heads = tmp_path / "names.json", tmp_path / "heads.json"
+    monkeypatch.setattr(catalog_run, "catalog_types", lambda: types)
+    monkeypatch.setattr(catalog_run, "write_index", lambda: None)
+    monkeypatch.setattr(memory_names, "MEMORY_NAMES", names)
+    monkeypatch.setattr(head_table, "TABLE", heads)
+    catalog_run.write_tables(processes=1)
+    known = json.loads(MEMORY_NAMES.read_text())
+    assert json.loads(names.read_text()) == {t: known[t] for t in types if t in known}
+    classes = {
+        name for row in json.loads(TABLE.read_text()) for t, name in row["classes"].items() if t in types
+    }
+    assert {name for row in json.loads(heads.read_text()) for name in row["classes"].values()} == classes
 
 
 def test_an_empty_key_is_left_out_of_a_page_and_a_contradicted_role_is_named() -> None:
@@ -109,8 +173,18 @@ def test_a_list_is_a_list_in_a_page() -> None:
     assert page.document()["base"] == {"rope": {"sections": [1, 2]}}
 
 
+def test_an_unexpressed_tensor_is_known_by_its_digit_free_name_however_the_page_writes_it() -> None:
+    said = {"layers.#.list.0.{place:layers}.weight": "why", "width": "why"}
+    page = parse_page({**PAGE.document(), "unexpressed": said})
+    assert page.unexpressed == {"layers.#.list.#.#.weight": "why", "width": "why"}
+    shapes = {"norm.weight": (8,), "layers.0.up.weight": (8, 8), "layers.0.list.0.3.weight": (5,)}
+    table = NameTable.of(tensor(name, shape) for name, shape in shapes.items())
+    found = fit(page, "", table, Stated(None, page), NO_COPIES, exactly=True)
+    assert found is not None and found.explains
+
+
 def test_questions_and_answers_survive_the_way_through_json() -> None:
-    question = PageQuestion("x", 3.0, "/tmp/code", {"AutoConfig": "a.B"})
+    question = PageQuestion("x", "/tmp/code", {"AutoConfig": "a.B"})
     assert PageQuestion.read(json.loads(json.dumps(question.document()))) == question
     for answer in (PageAnswer(PAGE.document()), PageAnswer(None, "why")):
         told = PageAnswer.read(json.loads(json.dumps(answer.document())))

@@ -10,7 +10,10 @@ from tests.checkpoint.headers import write_headers_only
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import Inference, infer
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+from weightsmith.shapes.learn.probe.single_changes import undeclared_elsewhere
 from weightsmith.shapes.learn.probe.undeclared import size_taken, undeclared_settings
+from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.reference import meta_models
 from weightsmith.shapes.reference.undeclared_reads import undeclared_reads
 
@@ -108,6 +111,29 @@ def test_a_name_is_a_setting_where_a_value_moves_a_tensor() -> None:
     found = undeclared_settings(lab_of("qwen2"))
     assert found.defaults == {"head_dim": None}  # and not gradient_checkpointing, decoder, text_config, …
     assert found.stated == {"head_dim": 40}
+
+
+def test_a_setting_of_layers_that_the_base_does_not_have_is_found_where_they_are() -> None:
+    """Bamba's default has no attention; its rotation asks for head_dim all the same, and no tensor depends on that."""
+    meta_models.prepare()
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    small |= {"intermediate_size": 48, "vocab_size": 40, "mamba_n_heads": 8, "mamba_d_head": 16}
+    lab = Lab("bamba", ("BambaForCausalLM",), small)
+    base = lab.observe({})
+    assert base is not None and undeclared_settings(lab).defaults == {}
+    attention: dict[str, Any] = {"attn_layer_indices": [1]}
+    assert lab.observe(attention, base, ("attn_layer_indices",)) is not None
+    found = FieldSurvey(lab, base, {})
+    assert undeclared_elsewhere(found) == [attention]
+    settings = undeclared_settings(lab, [{}, attention])
+    assert settings.defaults == {"head_dim": None} and settings.stated == {"head_dim": 16}
+    found.accepted = {"head_dim": [16, 32, 48], "num_attention_heads": [4, 8, 2]}
+    found.moves = [{"hidden_size": 64 * n, "mamba_d_head": 16 * n} for n in (2, 3, 4)]
+    lab.hidden |= settings.defaults
+    lab.base |= settings.stated
+    origin = lab.observe({**attention, "num_hidden_layers": 3})
+    lab.observe({**attention, "num_hidden_layers": 3, "head_dim": 32}, origin, ("head_dim",))
+    assert default_rule(found, "head_dim", None) == "= hidden_size // num_attention_heads"
 
 
 def test_a_setting_may_make_the_model_ask_for_another_one() -> None:

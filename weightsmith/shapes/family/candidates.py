@@ -1,7 +1,7 @@
 """Which families a checkpoint could be of, from its digit-free names alone: an index over the whole catalog.
 
-The index is made by `index_builder` (`make catalog`, or `python -m weightsmith.shapes.learn --index` after pages were
-changed by hand) and committed, so that finding the family of a checkpoint reads one small file and then only the
+The index is made by `index_builder` (`make catalog`, or `python -m weightsmith.shapes.learn --index` after a page was
+written by hand) and committed, so that finding the family of a checkpoint reads one small file and then only the
 pages that could explain it.
 """
 

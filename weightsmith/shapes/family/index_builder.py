@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.candidates import INDEX, FamilyIndex
 from weightsmith.shapes.given.config import Stated
-from weightsmith.shapes.page.page import CATALOG, catalog_types, load_page
+from weightsmith.shapes.page.page import catalog_types, load_page, page_text
 from weightsmith.shapes.solve.equations import zeroable_fields
 from weightsmith.shapes.solve.fit import by_default
 
@@ -76,7 +76,7 @@ def _signature(page: Page, patterns: Iterable[TensorPattern]) -> str:
 
 def catalog_digest() -> str:
     """Changes whenever a page does: the index says which catalog it was made from."""
-    texts = (f"{t} {(CATALOG / f'{t}.json').read_text(encoding='utf-8')}" for t in catalog_types())
+    texts = (f"{t} {page_text(t)}" for t in catalog_types())
     return _hash("\n".join(texts))
 
 

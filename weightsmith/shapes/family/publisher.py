@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.family.task_heads import task_heads
-from weightsmith.shapes.page.page import CATALOG, catalog_types
+from weightsmith.shapes.page.page import catalog_types, page_text
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
@@ -55,7 +55,7 @@ def _lowered(names: Json) -> set[str]:
 @cache
 def _known_classes() -> frozenset[str]:
     """Every class of the catalog, in lower case. The pages are not parsed for it."""
-    texts = ((CATALOG / f"{model_type}.json").read_text(encoding="utf-8") for model_type in catalog_types())
+    texts = map(page_text, catalog_types())
     return frozenset(name.lower() for text in texts for name in json.loads(text).get("architectures", ()))
 
 

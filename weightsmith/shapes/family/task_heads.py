@@ -1,7 +1,7 @@
 """Heads of other tasks: a body that the catalog knows, and a classifier, a reward head or the like in place of its own.
 
 A page is of one class of its family. Here are the others: what each has beside the page's body and what it lacks of
-the page, as data (task_heads.json, made by weightsmith.shapes.learn.head_table; task_heads_by_hand.json with the
+the page, as data (task_heads.json, made by learn/head_table; task_heads_by_hand.json with the
 classes that engines have and transformers lacks). A page with such a head is a page like any other: its head's rows
 are one more field, the number of labels.
 """

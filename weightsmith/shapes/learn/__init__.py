@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
 
-# Of computing; the child gets twice that of wall time before it is given up.
-SECONDS = 300.0
+# A safety net: a child that learns counts its builds and ends by itself.
+CHILD_SECONDS = 1800.0
 
 
 def missing_page(
@@ -40,10 +40,8 @@ def missing_page(
         return None
     auto_map = config.get("auto_map")
     own_classes = auto_map if isinstance(auto_map, dict) else None
-    if own_classes is not None and trust_code:
-        found = learn_page(claimed, SECONDS, folder, own_classes)
-    else:
-        found = learn_page(claimed, SECONDS)
+    run_code = own_classes is not None and trust_code
+    found = learn_page(claimed, folder, own_classes) if run_code else learn_page(claimed)
     if isinstance(found, str):
         way_out = "see docs/families.md for writing a page by hand"
         if own_classes is not None and not trust_code:
@@ -52,20 +50,13 @@ def missing_page(
     return found
 
 
-def learn_page(
-    model_type: str,
-    seconds: float = SECONDS,
-    code: Path | None = None,
-    auto_map: JsonObject | None = None,
-) -> Page | str:
+def learn_page(model_type: str, code: Path | None = None, auto_map: JsonObject | None = None) -> Page | str:
     """The page of a type that the installed transformers knows, or the reason why there is none.
 
     Takes seconds to a few minutes, in a child process. code: a folder with the classes that `auto_map` names; they
     are run. Without it only transformers' own classes are built.
     """
-    question = PageQuestion(
-        model_type, seconds, None if code is None else str(code.resolve()), dict(auto_map or {})
-    )
-    document = ask("weightsmith.shapes.learn.worker", question.document(), 2 * seconds + 60)
+    question = PageQuestion(model_type, None if code is None else str(code.resolve()), dict(auto_map or {}))
+    document = ask("weightsmith.shapes.learn.worker", question.document(), CHILD_SECONDS)
     answer = PageAnswer.read(document)
     return answer.error if answer.page is None else parse_page(answer.page)

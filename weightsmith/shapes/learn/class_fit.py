@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.equation import LearnedClass, Uncounted, Unexpressed
+from weightsmith.shapes.learn.fit.equation import LearnedClass, TooRare, Uncounted, Unexpressed
 from weightsmith.shapes.learn.fit.fitter import RoleFitter
 from weightsmith.shapes.learn.fit.null_defaults import null_rules
 from weightsmith.shapes.learn.probe.starting_config import is_field
@@ -25,7 +25,7 @@ _HANDFUL, _FEW_KINDS = 24, 4
 def fit_class(progress: Progress, architecture: str) -> LearnedClass:
     """The equations of all roles of the class.
 
-    Fits again when digits turned out to be names, or null to stand for an expression. Raises TimeoutError.
+    Fits again when digits turned out to be names, or null to stand for an expression.
     """
     while True:
         sightings = progress.sightings(architecture)
@@ -52,7 +52,6 @@ def _fit_roles(
     uncounted: dict[str, None] = {}
     roles = dict.fromkeys(role for s in sightings for role in s.roles)
     for role in sorted(roles, key=lambda r: str(r).endswith(".bias")):  # a weight explains its bias
-        progress.found.lab.check_time()
         try:
             equations[role] = _equation(progress, fitter, architecture, role)
         except Unexpressed as reason:
@@ -80,7 +79,7 @@ def _equation(progress: Progress, fitter: RoleFitter, architecture: str, role: R
     try:
         equation = fitter.equation(role)
     except Unexpressed as reason:
-        progress.failed[architecture, role] = FailedFit(*reads, str(reason))
+        progress.failed[architecture, role] = FailedFit(*reads, str(reason), isinstance(reason, TooRare))
         raise
     progress.kept[architecture, role] = equation, set(seen)
     return equation

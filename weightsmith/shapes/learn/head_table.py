@@ -1,4 +1,4 @@
-"""Learns the classes of a family that have the head of a task: `python -m weightsmith.shapes.learn.head_table`.
+"""Learns the classes of a family that have the head of a task: the table `family/task_heads.json`.
 
 A page is of the class that generates (or fills masks). Classifiers and the like share its body, lack its head and have
 one of their own. What each class has and lacks is told by building it beside the page's, without data, with three
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.task_heads import TABLE
-from weightsmith.shapes.page.page import catalog_types, load_page, name_key
-from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class, prepare
+from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
@@ -134,7 +134,7 @@ def _widths(page: Page, config: object) -> dict[int, str]:
     return found
 
 
-def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
+def grouped(rows: Iterable[JsonObject]) -> list[JsonObject]:
     """Rows that have and lack the same, together: their classes by model type."""
     groups: dict[str, tuple[JsonObject, dict[str, Json]]] = {}
     for row in rows:
@@ -143,14 +143,7 @@ def grouped(rows: Iterator[JsonObject]) -> list[JsonObject]:
     return [{**same, "classes": classes} for same, classes in groups.values()]
 
 
-def main() -> None:
-    """Writes the table anew."""
-    prepare()
-    rows = [row for model_type in catalog_types() for row in learned(model_type)]
-    groups = grouped(iter(rows))
-    text = "[\n" + ",\n".join(json.dumps(group) for group in groups) + "\n]\n"
+def write_table(rows: Iterable[JsonObject]) -> None:
+    """Writes the table anew. rows: what was learned, the types in their order."""
+    text = "[\n" + ",\n".join(json.dumps(group) for group in grouped(rows)) + "\n]\n"
     replace_file(TABLE, text.encode())
-
-
-if __name__ == "__main__":
-    main()

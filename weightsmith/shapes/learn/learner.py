@@ -16,9 +16,15 @@ from weightsmith.shapes.learn.fit.rules import (
     quotient_rules,
 )
 from weightsmith.shapes.learn.fit.sightings import RoleParser
+from weightsmith.shapes.learn.probe.builder import BUILDS
 from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
-from weightsmith.shapes.learn.probe.single_changes import changes_of, from_second_base, survey_fields
+from weightsmith.shapes.learn.probe.single_changes import (
+    changes_of,
+    from_second_base,
+    survey_fields,
+    undeclared_elsewhere,
+)
 from weightsmith.shapes.learn.probe.starting_config import start
 from weightsmith.shapes.learn.progress import Progress
 from weightsmith.shapes.learn.prove import PROOFS, contradictions, prove
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.equation import LearnedClass
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.learn.write.learned_page import LearnedPage
     from weightsmith.shapes.page.value import Value
@@ -49,26 +55,27 @@ _MAX_VISITS = 4
 
 @dataclass(frozen=True, slots=True)
 class LearningResult:
-    """page: None when nothing trustworthy was learned; reason says why. seconds: of wall time. builds, proofs: how
-    many configs were built, and how many of them proved the page."""
+    """page: None when nothing trustworthy was learned; reason says why. seconds: of wall time, to tell people.
+    builds, proofs: how many configs were built or refused, and how many of them proved the page. timed_out: builds
+    that ran into the safety net; another machine may learn something else."""
 
     page: LearnedPage | None
     reason: str
     seconds: float
     builds: int
     proofs: int
+    timed_out: tuple[str, ...]
 
 
-def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -> LearningResult:
+def learn(model_type: str, builds: int = BUILDS, only: tuple[str, ...] = ()) -> LearningResult:
     """The page of a type that transformers has.
 
-    seconds: of computing. only: the model classes to learn; all language models of the type where empty. Raises
-    Rejected when no config of it can be built, TimeoutError past the limit.
+    builds: how many may be made. only: the model classes to learn; all language models of the type where empty.
+    Raises Rejected when no config of it can be built, OutOfBudget where the builds do not suffice.
     """
     started = time.monotonic()
-    lab, base = start(model_type, only)
-    lab.deadline = time.process_time() + seconds
-    progress = _probed(lab, base)
+    found = _surveyed(model_type, builds, only)
+    lab, progress = found.lab, _probed(found)
     defaults = {**lab.hidden, **defaults_of_class(model_type)}
     rules = _rules_beside_refusals(progress.found, defaults)
     page = _page(progress, defaults, rules)
@@ -84,15 +91,29 @@ def learn(model_type: str, seconds: float = 300.0, only: tuple[str, ...] = ()) -
     else:
         reason = "fresh configs contradict every page"
     passed = time.monotonic() - started
-    return LearningResult(None if reason else page, reason, passed, lab.builds, proof.configs)
+    learned = None if reason else page
+    return LearningResult(learned, reason, passed, lab.builds, proof.configs, tuple(lab.timed_out))
 
 
-def _probed(lab: Lab, base: BuildObservation) -> Progress:
+def _surveyed(model_type: str, builds: int, only: tuple[str, ...]) -> FieldSurvey:
+    """Single changes; once more where these led to settings that no class declares and that the base never asks for."""
+    elsewhere: list[dict[str, Value]] = []
+    while True:
+        lab, base = start(model_type, only, builds, elsewhere)
+        hints: dict[str, tuple[str, ...]] = {}
+        for architecture in lab.architectures:
+            hints |= words(architecture)
+        found = survey_fields(lab, base, hints)
+        if elsewhere:
+            return found
+        elsewhere = undeclared_elsewhere(found)
+        if not elsewhere:
+            return found
+
+
+def _probed(found: FieldSurvey) -> Progress:
     """What is known before the first fit: single changes, then random configs."""
-    hints: dict[str, tuple[str, ...]] = {}
-    for architecture in lab.architectures:
-        hints |= words(architecture)
-    found = survey_fields(lab, base, hints)
+    lab = found.lab
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)

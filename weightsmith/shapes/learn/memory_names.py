@@ -1,4 +1,4 @@
-"""Learns how transformers names a family's tensors in memory: `python -m weightsmith.shapes.learn.memory_names`.
+"""Learns how transformers names a family's tensors in memory: the table `page/memory_names.json`.
 
 transformers renames what it saves back to the names that the family was published under. Tools that save what they
 have in memory do not. What its conversion does to each name by itself is the spelling.
@@ -10,9 +10,9 @@ import json
 from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
-from weightsmith.shapes.page.page import DIGITS, MEMORY_NAMES, catalog_types, load_page
+from weightsmith.shapes.page.page import DIGITS, MEMORY_NAMES, load_page
 from weightsmith.shapes.page.spellings import Spelling
-from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta, prepare
+from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,13 +70,7 @@ def _renamed(model: Model) -> Iterator[tuple[str, str]]:
             yield name, first
 
 
-def main() -> None:
-    """Writes the table anew."""
-    prepare()
-    found = {t: parts for t in catalog_types() if (parts := learned(t))}
-    rows = ",\n".join(f"{json.dumps(t)}: {json.dumps(parts)}" for t, parts in found.items())
+def write_table(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Writes the table anew. found: what was learned, by model type."""
+    rows = ",\n".join(f"{json.dumps(t)}: {json.dumps(found[t])}" for t in sorted(found))
     replace_file(MEMORY_NAMES, ("{\n" + rows + "\n}\n").encode())
-
-
-if __name__ == "__main__":
-    main()

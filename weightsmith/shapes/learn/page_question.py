@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PageQuestion:
-    """seconds: of computing. code, auto_map: a folder whose own classes are to be learned and their names; None and
-    empty for the classes of transformers."""
+    """code, auto_map: a folder whose own classes are to be learned and their names; None and empty for the classes of
+    transformers."""
 
     model_type: str
-    seconds: float
     code: str | None
     auto_map: JsonObject
 
@@ -26,7 +25,6 @@ class PageQuestion:
     def read(document: JsonObject) -> PageQuestion:
         return PageQuestion(
             str(document["model_type"]),
-            cast("float", document["seconds"]),
             cast("str | None", document["code"]),
             cast("JsonObject", document["auto_map"]),
         )

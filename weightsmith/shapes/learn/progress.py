@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FailedFit:
-    """A role without an equation. movers, structural, nulls: what could be read; only more of it could help."""
+    """A role without an equation. movers, structural, nulls: what could be read; only more of it could help, unless the
+    role was too rare."""
 
     movers: frozenset[str]
     structural: frozenset[str]
     nulls: frozenset[str]
     why: str
+    too_rare: bool = False
 
     def is_as_before(self, movers: frozenset[str], structural: frozenset[str], nulls: frozenset[str]) -> bool:
-        return (self.movers, self.structural, self.nulls) == (movers, structural, nulls)
+        same = (self.movers, self.structural, self.nulls) == (movers, structural, nulls)
+        return same and not self.too_rare
 
 
 @dataclass(slots=True)

@@ -1,34 +1,51 @@
-"""One type in one worker process: whatever happens becomes a row of the report."""
+"""One type in one worker process: whatever happens becomes an answer."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.write.page_file import text_of
-from weightsmith.shapes.learn.write.report_file import ReportRow
+from weightsmith.errors import InvalidPage
+from weightsmith.shapes.learn.write.patches import patched, read_patch
+from weightsmith.shapes.page.page import CATALOG
 
 if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
 
 
-def learn_one(task: tuple[str, float]) -> tuple[ReportRow, JsonObject | None]:
-    """task: a model type, and the seconds of computing that it may take. None where no page could be learned."""
+@dataclass(frozen=True, slots=True)
+class LearnedType:
+    """What became of one type.
+
+    page: as its file has it, patches applied; None where there is none, and reason says why. seconds: of wall time.
+    builds: how many configs were built or refused, None where learning ended before. timed_out: how many of them ran
+    into the safety net.
+    """
+
+    model_type: str
+    page: JsonObject | None
+    reason: str = ""
+    seconds: float = 0.0
+    builds: int | None = None
+    timed_out: int = 0
+
+
+def learn_one(model_type: str) -> LearnedType:
+    """Learns a type and applies its patch."""
     from weightsmith.shapes.learn import learner
+    from weightsmith.shapes.learn.probe.builder import OutOfBudget
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
-    model_type, seconds = task
     started = time.monotonic()
     try:
-        result = learner.learn(model_type, seconds)
-    except (meta_models.Rejected, TimeoutError) as error:
-        return ReportRow(model_type, str(error), seconds=round(time.monotonic() - started, 1)), None
-    except Exception as error:  # one type must not stop the others; the report carries it
-        return ReportRow(model_type, f"learner failed: {type(error).__name__}: {error}"[:300]), None
-    passed = round(result.seconds, 1)
-    if result.page is None:
-        return ReportRow(model_type, result.reason, 0, passed, result.builds, result.proofs), None
-    page, left = result.page.document(), len(result.page.unexpressed)
-    size = len(text_of(page))
-    return ReportRow(model_type, result.reason, left, passed, result.builds, result.proofs, size), page
+        found = learner.learn(model_type)
+        page = None if found.page is None else patched(found.page.document(), read_patch(CATALOG, model_type))
+    except (meta_models.Rejected, OutOfBudget, InvalidPage) as error:
+        return LearnedType(model_type, None, str(error), time.monotonic() - started)
+    except Exception as error:  # one type must not stop the others; the run reports it
+        reason = f"learner failed: {type(error).__name__}: {error}"[:300]
+        return LearnedType(model_type, None, reason, time.monotonic() - started)
+    passed = time.monotonic() - started
+    return LearnedType(model_type, page, found.reason, passed, found.builds, len(found.timed_out))

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
 
+# Pages that the learner makes lie in the folder itself, those that people wrote in BY_HAND below it.
 CATALOG = Path(__file__).parent.parent / "catalog"
-# Model type → part of a name in memory → what its page has there (made by weightsmith.shapes.learn.memory_names).
+BY_HAND = "by_hand"
+# Model type → part of a name in memory → what its page has there (learn/memory_names makes it).
 MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
 _SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
 _COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
@@ -149,7 +151,7 @@ class Page:
     rules: what holds in every valid config. lists: config lists whose length the fields determine. unverifiable:
     fields that no shape depends on, with their class defaults. choices: every value that the implementation
     accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
-    unexpressed: tensors (as name patterns) or fields that no equation of the page explains → why. spellings:
+    unexpressed: tensors (digit-free names) or fields that no equation of the page explains → why. spellings:
     other names that checkpoints of the family have for the same tensors; aliases: that configs have for the same
     fields.
     """
@@ -190,9 +192,8 @@ def text_key(text: str) -> str:
 @cache
 def load_page(model_type: str) -> Page:
     """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
-    path = CATALOG / f"{model_type}.json"
     try:
-        page = parse_page(json.loads(path.read_text(encoding="utf-8")))
+        page = parse_page(json.loads(page_text(model_type)))
         return replace(page, spellings=(*page.spellings, *_in_memory(page)))
     except FileNotFoundError as error:
         known = ", ".join(catalog_types())
@@ -220,7 +221,24 @@ def _memory_names() -> dict[str, dict[str, str]]:
 @cache
 def catalog_types() -> tuple[str, ...]:
     """The model types that have a page, sorted."""
-    return tuple(sorted(path.stem for path in CATALOG.glob("*.json")))
+    return tuple(sorted((*learned_types(CATALOG), *by_hand_types(CATALOG))))
+
+
+def learned_types(catalog: Path) -> tuple[str, ...]:
+    """The types of a catalog whose pages the learner made, sorted."""
+    return tuple(sorted(path.stem for path in catalog.glob("*.json")))
+
+
+def by_hand_types(catalog: Path) -> tuple[str, ...]:
+    """The types of a catalog whose pages people wrote, sorted."""
+    return tuple(sorted(path.stem for path in (catalog / BY_HAND).glob("*.json")))
+
+
+def page_text(model_type: str) -> str:
+    """A page of the catalog as its file has it. Raises FileNotFoundError."""
+    name = f"{model_type}.json"
+    written = CATALOG / BY_HAND / name
+    return (written if written.exists() else CATALOG / name).read_text(encoding="utf-8")
 
 
 def parse_page(document: JsonObject) -> Page:
@@ -245,12 +263,19 @@ def parse_page(document: JsonObject) -> Page:
         layouts=layouts or {"": shared},
         choices={name: tuple(map(freeze, values)) for name, values in data.get("choices", {}).items()},
         base=dict(data.get("base", {})),
-        unexpressed=dict(data.get("unexpressed", {})),
+        unexpressed=_unexpressed(data),
         spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
         aliases=dict(data.get("aliases", {})),
     )
     _check_names(page)
     return page
+
+
+def _unexpressed(data: PageDocument) -> dict[str, str]:
+    """Digit-free names, as those of a checkpoint are looked up, in whatever way the file writes them."""
+    fields = data.get("fields", {})
+    said = data.get("unexpressed", {})
+    return {(name if name in fields else text_key(name)): why for name, why in said.items()}
 
 
 def _field(name: str, default: Json) -> Field:

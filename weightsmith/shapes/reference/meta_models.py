@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from weightsmith.process.signals import time_limit
 from weightsmith.shapes.reference.config_fields import nested
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
@@ -36,12 +37,21 @@ MAPPINGS = {
     "speech": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "multimodal": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
 }
-# One build of a small model takes 10-200 ms; what takes longer than this builds thousands of modules.
-BUILD_SECONDS = 20.0
+# A build takes from 10 ms to a few seconds. This is a safety net for constructors that never end: nothing that is
+# learned may depend on it.
+BUILD_SECONDS = 300.0
 
 
 class Rejected(Exception):
-    """The reference implementation refuses the config (or takes too long over it)."""
+    """The reference implementation refuses the config, or gives no answer."""
+
+
+class Unanswered(Rejected):
+    """The build was given up. Whether the reference takes the config is unknown, and no refusal."""
+
+
+class TimedOut(Unanswered):
+    """The build ran into the safety net."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +187,26 @@ def make_config(model_type: str, values: Mapping[str, Value | Json]) -> ConfigOb
         raise Rejected(one_line(error)) from error
 
 
-def build(architecture: str, config: ConfigObject, seconds: float = BUILD_SECONDS) -> Built:
-    """The tensors on disk of one model class with one config. Raises Rejected."""
+def build(
+    architecture: str, config: ConfigObject, seconds: float = BUILD_SECONDS, modules: int | None = None
+) -> Built:
+    """The tensors on disk of one model class with one config.
+
+    seconds: a safety net. modules: of how many the model may consist; None for any number. Raises Rejected:
+    Unanswered beyond either, TimedOut for the seconds.
+    """
     try:
-        return _on_disk(model_on_meta(architecture, config, seconds))
+        return _on_disk(model_on_meta(architecture, config, seconds, modules))
     except Rejected:
         raise
     except Exception as error:  # renaming and splitting tensors on a config's sizes raises anything
         raise Rejected(one_line(error)) from error
 
 
-def model_on_meta(architecture: str, config: ConfigObject, seconds: float = BUILD_SECONDS) -> Model:
-    """A model without data. Raises Rejected."""
+def model_on_meta(
+    architecture: str, config: ConfigObject, seconds: float = BUILD_SECONDS, modules: int | None = None
+) -> Model:
+    """A model without data. seconds, modules: as for `build`. Raises Rejected."""
     import torch
     from transformers.initialization import no_init_weights
 
@@ -198,14 +216,39 @@ def model_on_meta(architecture: str, config: ConfigObject, seconds: float = BUIL
             if cls.config_class is inner:  # a language model that is built from a part of the whole config
                 config = getattr(config, name)
                 break
-        with time_limit(seconds), torch.device("meta"), no_init_weights():
+        with time_limit(seconds), _module_limit(modules), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
             check_kernels(model)
             return model
     except Rejected:
         raise
+    except TimeoutError as error:
+        raise TimedOut(one_line(error)) from error
     except Exception as error:  # constructors of models raise anything on a config that they cannot use
         raise Rejected(one_line(error)) from error
+
+
+@contextmanager
+def _module_limit(modules: int | None) -> Iterator[None]:
+    """Ends the block with Unanswered as soon as more than so many modules have been put into others."""
+    if modules is None:
+        yield
+        return
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    count = 0
+
+    def counted(owner: object, name: str, module: object) -> None:
+        nonlocal count
+        count += 1
+        if count > modules:
+            raise Unanswered(f"more than {modules} modules")
+
+    handle = register_module_module_registration_hook(counted)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 # The axes of a kernel: output and input channels, then those that it slides along.

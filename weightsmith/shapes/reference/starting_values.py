@@ -1,4 +1,7 @@
-"""Types whose class defaults do not build by themselves (transformers 5.19), and the settings that they need."""
+"""Types whose class defaults do not build by themselves (transformers 5.19), and the settings that they need.
+
+And settings with which a class does not come to an end.
+"""
 
 from __future__ import annotations
 
@@ -92,4 +95,8 @@ STARTS: dict[str, dict[str, Value]] = {
         "decoder.add_cross_attention": True,
         "decoder.is_decoder": True,
     },
+}
+# With these a constructor never ends, so they are not built: a number without prime factors is divided forever.
+ENDLESS: dict[str, dict[str, Value]] = {
+    "inkling_mm_model": {"vision_config.patch_size": 0, "vision_config.temporal_patch_size": 0},
 }

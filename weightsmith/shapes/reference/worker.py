@@ -11,8 +11,6 @@ from weightsmith.shapes.reference.child import serve
 if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
 
-BUILD_SECONDS = 300.0
-
 
 def answer(question: JsonObject) -> JsonObject:
     asked = BuildQuestion.read(question)
@@ -42,7 +40,7 @@ def _built(config: JsonObject, code: str | None) -> BuiltModel | NotBuilt:
     chosen = next(iter([*named, *known]), None)
     if chosen is None:
         return NotBuilt(f"transformers has no language model for {model_type}")
-    built = meta_models.build(chosen, made, BUILD_SECONDS)
+    built = meta_models.build(chosen, made)
     ignored = tuple(meta_models.ignored_on_load(chosen))
     return BuiltModel(meta_models.version(), chosen, built.shapes, built.copies, ignored)
 

@@ -58,6 +58,10 @@ class Unexpressed(Exception):
     """No equation of the language fits; the text says what is not understood."""
 
 
+class TooRare(Unexpressed):
+    """The role was seen in so few configs that chance would find a condition for them; more may show it."""
+
+
 class Uncounted(Unexpressed):
     """No equation says how many there are of a container."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.changes import Changes
 from weightsmith.shapes.learn.fit.conditions import learn_condition
-from weightsmith.shapes.learn.fit.equation import Equation, Uncounted, Unexpressed
+from weightsmith.shapes.learn.fit.equation import Equation, TooRare, Uncounted, Unexpressed
 from weightsmith.shapes.learn.fit.index_space import Slots, all_cells, plain_field
 from weightsmith.shapes.learn.fit.role_rows import RoleRows
 from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
@@ -24,8 +23,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.predict import Indices
 
-# A role whose equation is in the language is found in a second; the search for others must end.
-_ROLE_SECONDS = 15.0
+# Most roles are found within ten fits, hard ones within a few hundred, and a search in vain takes about a thousand, or
+# three seconds. No search may go on for ever.
+_ROLE_FITS = 10_000
+# Of a role that some configs have and others lack, so many must have it.
+_MIN_SEEN = 3
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class RoleFitter:
 
     def equation(self, role: RoleName) -> Equation:
         """Raises Unexpressed."""
-        self._shapes.ends = time.process_time() + _ROLE_SECONDS
+        self._shapes.left = _ROLE_FITS
         slots = self._slots(role)
         rows = RoleRows.of(role, slots, self.sightings, self.changes.values)
         condition = self._condition(rows, slots)
@@ -160,6 +162,8 @@ class RoleFitter:
     def _condition(self, rows_of: RoleRows, slots: Slots) -> str | None:
         if not rows_of.absent:
             return ""
+        if sum(map(bool, rows_of.where)) < _MIN_SEEN:
+            raise TooRare("seen too rarely to say when it exists")
         key = (slots, tuple(rows_of.where))
         if key not in self._presence:
             rows = [(values, True) for values, _ in rows_of.present] + [(v, False) for v in rows_of.absent]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 # So many different numbers have to agree before another role's equation is taken over.
 _FAMILIAR = 4
+# What a fit costs in which floors, limits and powers are tried, in plain ones.
+_HARD_FIT = 100
 # What the rows say, the fields that may be read, and whether floors, limits and powers are tried.
 _Question = tuple[frozenset[object], tuple[str, ...], bool]
 
 
 @dataclass(slots=True)
 class ShapeFitter:
-    """ends: when the search for the present role must end, in seconds of this process's own computing."""
+    """left: how many plain fits the search for the present role may still take."""
 
-    ends: float = float("inf")
+    left: float = math.inf
     _answers: dict[_Question, Polynomial | None] = field(default_factory=dict)
     _texts: dict[int, str] = field(default_factory=dict)
     # The axis that failed last is tried first: most tests that could tell shapes apart fail at the same one.
@@ -65,7 +67,7 @@ class ShapeFitter:
     def number(
         self, rows: Sequence[tuple[Values, int]], moved: Sequence[str], outer: Iterable[str], *, hard: bool
     ) -> Polynomial | None:
-        """The polynomial that gives every row's number. Raises Unexpressed when the time for the role is over."""
+        """The polynomial that gives every row's number. Raises Unexpressed where no fit is left for the role."""
         items = list_items(moved, rows, outer)
         owners = {item.owner for item in items if isinstance(item, Item)}
         fields = [f for f in moved if f not in owners]
@@ -82,8 +84,9 @@ class ShapeFitter:
                 narrow[told] = {n: values[n] for n in order if n in values}, number
         key = (frozenset(narrow), tuple(fields), hard)
         if key not in self._answers:
-            if time.process_time() > self.ends:
-                raise Unexpressed(f"no equation found in time, moved by {', '.join(moved)}")
+            if self.left <= 0:
+                raise Unexpressed(f"no equation found soon, moved by {', '.join(moved)}")
+            self.left -= _HARD_FIT if hard else 1
             self._answers[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._answers[key]
 

@@ -10,6 +10,7 @@ from weightsmith.shapes.learn.probe.builder import kinds_of_names, names
 from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.trial_values import alternatives
+from weightsmith.shapes.learn.probe.undeclared import asked, telling_values
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.value import is_number, is_number_list
 
@@ -57,6 +58,29 @@ def survey_fields(lab: Lab, base: BuildObservation, words: Mapping[str, Sequence
                 _probe(found, base, name)
                 _probe(found, other, name)
     return found
+
+
+def undeclared_elsewhere(found: FieldSurvey) -> list[dict[str, Value]]:
+    """Changes of the base under which an undeclared setting moves a tensor, asked for by code that the base never runs.
+
+    Such as that of layers of a kind that the base does not have.
+    """
+    lab, seen = found.lab, kinds_of_names(found.base)
+    tried = asked(lab, {})
+    telling = []
+    for observation in list(lab.observations):
+        if kinds_of_names(observation) <= seen:
+            continue
+        seen |= kinds_of_names(observation)
+        changes = changes_of(observation, found)
+        fresh = []
+        for name, lines in asked(lab, changes).items():
+            if name not in observation.values and not lines <= tried.get(name, frozenset()):
+                fresh.append(name)
+            tried[name] = tried.get(name, frozenset()) | lines
+        if any(telling_values(lab, observation, changes, name) for name in fresh):
+            telling.append(changes)
+    return telling
 
 
 def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.builder import Lab, kinds_of_names, names
+from weightsmith.shapes.learn.probe.builder import BUILDS, Lab, kinds_of_names, names
 from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
-from weightsmith.shapes.reference.starting_values import STARTS
+from weightsmith.shapes.reference.starting_values import ENDLESS, STARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.learn.probe.builder import BuildObservation, Settings
     from weightsmith.shapes.page.value import Value
 
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
@@ -34,10 +34,17 @@ def is_field(name: str) -> bool:
     return not _ASIDE.search(name)
 
 
-def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObservation]:
-    """A lab with a small base, and its observation. Raises Rejected when nothing builds."""
+def start(
+    model_type: str, only: tuple[str, ...] = (), limit: int = BUILDS, elsewhere: Sequence[Settings] = ()
+) -> tuple[Lab, BuildObservation]:
+    """A lab with a small base, and its observation.
+
+    only: the model classes; all language models of the type where empty. limit: of builds. elsewhere: changes of the
+    base under which undeclared settings are asked for, too. Raises Rejected when nothing builds, OutOfBudget.
+    """
     given = STARTS.get(model_type, {})
-    lab = Lab(model_type, only or architectures(model_type))
+    endless = ENDLESS.get(model_type, {})
+    lab = Lab(model_type, only or architectures(model_type), endless=endless, limit=limit)
     if not lab.architectures:
         raise Rejected("not in any language-model mapping of transformers")
     config = make_config(model_type, given)
@@ -53,7 +60,7 @@ def start(model_type: str, only: tuple[str, ...] = ()) -> tuple[Lab, BuildObserv
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
     for name in computed(lab):
         del lab.base[name]
-    undeclared = undeclared_settings(lab)
+    undeclared = undeclared_settings(lab, [{}, *elsewhere])
     lab.hidden |= undeclared.defaults
     first = _accept(lab, first, dict(undeclared.stated))
     first = _separate(lab, first)
@@ -95,7 +102,7 @@ def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
         observation = lab.observe({})
         if observation is not None:
             return observation
-    raise Rejected(lab.refusals[0][1])
+    raise Rejected(lab.refusals[0][1] if lab.refusals else "no answer to any of its first configs")
 
 
 def _is_count(name: str, hint: re.Pattern[str]) -> bool:

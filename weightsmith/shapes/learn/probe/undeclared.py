@@ -30,25 +30,27 @@ class UndeclaredSettings:
     stated: Mapping[str, Value]
 
 
-def undeclared_settings(lab: Lab) -> UndeclaredSettings:
+def undeclared_settings(lab: Lab, configs: Sequence[Settings] = ({},)) -> UndeclaredSettings:
     """Every name that the model asks for, that no class declares, and that moves a tensor when it has a value.
 
-    A name is tried in the config in which it was asked for; a setting may make the model ask for others.
+    A name is tried in the config in which it was asked for; a setting may make the model ask for others. A name that
+    moved nothing is tried again where other lines of code ask for it. configs: changes of the base under which the
+    model is watched.
     """
     defaults: dict[str, Value] = {}
     stated: dict[str, Value] = {}
-    seen: set[str] = set()
-    waiting: list[dict[str, Value]] = [{}]
+    tried: dict[str, frozenset[str]] = {}
+    waiting: list[Settings] = [*reversed(configs)]
     while waiting:
         changes = waiting.pop()
         origin = lab.observe(changes)
         if origin is None:
             continue
-        for name in _asked(lab, changes):
-            if name in seen or name in origin.values:
+        for name, lines in asked(lab, changes).items():
+            if name in defaults or name in origin.values or lines <= tried.get(name, frozenset()):
                 continue
-            seen.add(name)
-            trials = _telling_values(lab, origin, changes, name)
+            tried[name] = tried.get(name, frozenset()) | lines
+            trials = telling_values(lab, origin, changes, name)
             if not trials:
                 continue
             same = defaults[name] = _constant_taken(lab, origin, changes, name, trials)
@@ -111,18 +113,20 @@ def _size_at(axis: int, moved: Sequence[int], sizes: Sequence[int]) -> int | Non
     return size if size > 0 and not rest else None
 
 
-def _asked(lab: Lab, changes: Settings) -> list[str]:
-    asked: dict[str, None] = {}
+def asked(lab: Lab, changes: Settings) -> dict[str, frozenset[str]]:
+    """The undeclared names that the model asks for in the base with these changes, and the lines that ask."""
+    found: dict[str, frozenset[str]] = {}
     for architecture in lab.architectures:
         try:
             config = lab.config(changes)
         except Rejected:
             continue
-        asked |= dict.fromkeys(undeclared_reads(architecture, config))
-    return list(asked)
+        for name, lines in undeclared_reads(architecture, config).items():
+            found[name] = found.get(name, frozenset()) | lines
+    return found
 
 
-def _telling_values(lab: Lab, origin: BuildObservation, changes: Settings, name: str) -> tuple[Value, ...]:
+def telling_values(lab: Lab, origin: BuildObservation, changes: Settings, name: str) -> tuple[Value, ...]:
     """Values that build other tensors than none: two sizes, a flag, or a word; empty where no value does."""
     for pair in _SIZES:
         one, other = (lab.built({**changes, name: size}) for size in pair)

@@ -13,6 +13,7 @@ from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
@@ -61,7 +62,7 @@ def assemble(
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     fields, unexpressed = _fields(found, _used_fields(learned), class_defaults, nulls)
-    unexpressed |= {name: why for part in learned for name, why in part.unexpressed.items()}
+    unexpressed |= {name_key(name): why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
     lists = _lists(found, fields)
     unverifiable = _unverifiable(class_defaults, fields)
@@ -74,7 +75,7 @@ def assemble(
         unverifiable=unverifiable,
         rules=kept,
         choices=_choices(found, fields),
-        base=_base(found, fields, class_defaults),
+        base=_base(found, fields, class_defaults, kept),
         lists=lists,
         copies=copies,
         tensors=shared,
@@ -173,14 +174,20 @@ def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[
 
 
 def _base(
-    found: FieldSurvey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value]
+    found: FieldSurvey, fields: Mapping[str, Value], class_defaults: Mapping[str, Value], rules: Iterable[str]
 ) -> dict[str, Value]:
-    """What a small config needs beside the page's fields: whatever the learner itself had to set."""
+    """What a small config needs beside the page's fields: whatever the learner itself had to set.
+
+    No constructor checks some of the rules, so that a config that the learner built may break them.
+    """
     base = {}
     for name, value in found.lab.base.items():
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
+    for rule in map(parse_condition, rules):
+        if rule.truth({**class_defaults, **base}) is False and rule.truth(class_defaults) is not False:
+            base = {name: value for name, value in base.items() if name not in rule.names}
     stated = {n: v for n, v in found.lab.base.items() if n not in found.lab.hidden}
     # What the learner set beside the page's fields may go only with fields that are null by default, or with all.
     nulls = {n: v for n, v in stated.items() if n in class_defaults and class_defaults[n] is None}

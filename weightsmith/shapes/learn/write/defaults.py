@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.single_changes import changes_of
 from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.undeclared import size_taken
 from weightsmith.shapes.learn.write.formatting import say_axis
@@ -26,6 +27,8 @@ _FEW, _DRAWS = 10, 60
 # Where each draw takes four models: so many draws, and so many values of a field.
 _BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
+# How often a random config has each change that the reference takes of several fields together only.
+_MOVED = 0.3
 
 
 class NoRule(Exception):
@@ -63,11 +66,12 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
 
 def _inside(found: FieldSurvey, name: str) -> Value:
     """The value of a setting that builds the same tensors as leaving it out, None when there is none."""
-    without = found.lab.without(name)
+    around = _where_it_tells(found, name)
+    without = found.lab.without(name, around)
     if without is None or name in without.values:
         return None
     for value in found.accepted.get(name, ()):
-        stated = found.lab.observe({name: value}, found.base, (name,))
+        stated = found.lab.built({**around, name: value})
         if stated is not None and stated.tables == without.tables and stated.copies == without.copies:
             return value
     return None
@@ -95,12 +99,21 @@ def _taken_by_model(found: FieldSurvey, name: str) -> list[tuple[Mapping[str, Va
     prefix = name.rpartition(".")[0]
     near = {n: v for n, v in found.accepted.items() if n.rpartition(".")[0] == prefix}
     choices = {n: v[:_BUILT_VALUES] for n, v in {**_siblings(found, name), **near}.items()}
+    around = _where_it_tells(found, name)
     rows: list[tuple[Mapping[str, Value], Value]] = []
     for changes in _trials(found, name, choices, _BUILT_DRAWS):
-        taken = size_taken(found.lab, name, changes, sizes)
+        taken = size_taken(found.lab, name, {**around, **changes}, sizes)
         if taken is not None:
             rows.append((taken.values, taken.values[name]))
     return rows
+
+
+def _where_it_tells(found: FieldSurvey, name: str) -> dict[str, Value]:
+    """Changes of the base in which the setting alone moves a tensor: none where it does so in the base itself."""
+    for o in found.lab.observations:
+        if o.changed == (name,) and o.origin is not None and o.tables != o.origin.tables:
+            return changes_of(o.origin, found)
+    return {}
 
 
 def _trials(
@@ -109,14 +122,18 @@ def _trials(
     """Settings of other fields, lists left as they are: none, single ones where draws are many, and random ones."""
     rng = random.Random(name)
     trials: list[dict[str, Value]] = [{}]
+    together = [move for move in found.moves if name not in move]
     if draws > _FEW:
         for other, values in choices.items():
             trials += [{other: item} for item in values[1:] if other != name]
-        trials += [move for move in found.moves if name not in move]
+        trials += together
     for i in range(draws):
         # Where few have to tell, every other one changes almost everything: the one field that counts, too.
         share = 0.9 if draws <= _FEW and i % 2 else 0.5
-        trials.append({o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < share})
+        trial = {o: rng.choice(v) for o, v in choices.items() if o != name and rng.random() < share}
+        for move in together:
+            trial |= move if rng.random() < _MOVED else {}
+        trials.append(trial)
     for changes in trials:
         yield {n: v for n, v in changes.items() if not isinstance(v, tuple)}
 
