@@ -17,6 +17,7 @@ from weightsmith.shapes.learn.fit.rules import (
 )
 from weightsmith.shapes.learn.fit.sightings import RoleParser
 from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
+from weightsmith.shapes.learn.probe.layer_kinds import layer_kinds
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
 from weightsmith.shapes.learn.probe.single_changes import changes_of, from_second_base, survey_fields
 from weightsmith.shapes.learn.probe.starting_config import start
@@ -92,6 +93,7 @@ def _probed(lab: Lab, base: BuildObservation) -> Progress:
     hints: dict[str, tuple[str, ...]] = {}
     for architecture in lab.architectures:
         hints |= words(architecture)
+    hints |= layer_kinds(lab, base, hints)
     found = survey_fields(lab, base, hints)
     probe_refused(found)
     probe_parity(found)

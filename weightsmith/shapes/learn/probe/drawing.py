@@ -135,7 +135,7 @@ def mixed_list(rng: random.Random, options: Sequence[list[Value]]) -> Value:
 def length_field(found: FieldSurvey, name: str) -> str | None:
     """The count that a list's length follows: equal to it wherever the class made the list by itself.
 
-    Of several that do, the first in the config.
+    Of several that do, the first in the config. For a count of 0 a class may make one item all the same.
     """
     if name in found.lab.followers:
         return found.lab.followers[name][0]
@@ -146,7 +146,7 @@ def length_field(found: FieldSurvey, name: str) -> str | None:
         own = [
             o
             for o in found.lab.observations
-            if isinstance(o.values.get(name), list) and name not in o.settings
+            if isinstance(o.values.get(name), list) and name not in o.settings and o.values.get(count) != 0
         ]
         if own and all(len(o.values[name]) == o.values.get(count) for o in own):
             return count

@@ -143,8 +143,9 @@ def _list_rule(
     found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]], moved: Sequence[str]
 ) -> str:
     """`= ['full' if (layer + 1) % period == 0 else 'linear' for layer in range(num_hidden_layers)]`."""
-    length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
     usual = length_field(found, name)
+    rows = [(values, value) for values, value in rows if usual is None or values.get(usual) != 0]
+    length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
     if length is None and usual is None:
         raise NoRule(f"the length of its default follows {', '.join(moved)}")
     count = (usual or "") if length is None else say_axis(length)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.expression import Value
+    from weightsmith.shapes.page.list_spellings import ListSpellingDocument
 
     # A name with its slots → the shape, or several shapes with their conditions.
     TensorTexts = Mapping[str, str | list[str]]
@@ -37,6 +38,7 @@ class LearnedPage:
     optional: TensorTexts
     spellings: Sequence[Mapping[str, str]]
     aliases: Mapping[str, str]
+    list_spellings: Sequence[ListSpellingDocument] = ()
     layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)
 
