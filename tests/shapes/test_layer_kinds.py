@@ -263,3 +263,22 @@ def test_attention_layers_are_named_by_their_numbers(places: list[int] | None) -
     found = infer(table(predicted(BAMBA)), {**BAMBA, "attn_layer_indices": places})
     assert found.verdict == ("agrees" if places == [1, 4] else "differs")
     assert found.config == BAMBA
+
+
+QWEN3_NEXT = {
+    "architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "hidden_size": 64, "num_hidden_layers": 7,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 320, "num_experts": 4,
+    "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8, "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "full_attention_interval": 3,
+}  # fmt: skip
+
+
+def test_a_number_that_makes_the_list_is_corrected_and_no_list_is_put_beside_it() -> None:
+    checkpoint = table(predicted(QWEN3_NEXT))
+    assert infer(checkpoint, QWEN3_NEXT).verdict == "agrees"
+    found = infer(checkpoint, {**QWEN3_NEXT, "full_attention_interval": 4})
+    assert [row.name for row in found.changes] == ["full_attention_interval"]
+    assert found.config == QWEN3_NEXT
+    stored = predicted({**QWEN3_NEXT, "layer_types": [FULL, LINEAR, LINEAR, FULL, FULL, LINEAR, LINEAR]})
+    beside = infer(table(stored), QWEN3_NEXT)
+    assert [row.name for row in beside.changes] == ["layer_types"], "no interval makes this list"

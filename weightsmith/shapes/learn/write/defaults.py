@@ -73,6 +73,7 @@ def _inside(found: FieldSurvey, name: str) -> Value:
 def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
     """(all values, value of the field) for configs that do not state the field; no model is built for these."""
     rows: list[tuple[Mapping[str, Value], Value]] = []
+    hidden = found.lab.hidden
     for changes in _trials(found, name, {**_siblings(found, name), **found.accepted}, draws):
         settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
         try:
@@ -80,7 +81,8 @@ def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[s
         except Rejected:
             continue
         if name in resolved:
-            rows.append((resolved, resolved[name]))
+            taken = {n: settings.get(n, default) for n, default in hidden.items()}
+            rows.append(({**taken, **resolved}, resolved[name]))
     return rows
 
 
