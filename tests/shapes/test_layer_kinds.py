@@ -282,3 +282,20 @@ def test_a_number_that_makes_the_list_is_corrected_and_no_list_is_put_beside_it(
     stored = predicted({**QWEN3_NEXT, "layer_types": [FULL, LINEAR, LINEAR, FULL, FULL, LINEAR, LINEAR]})
     beside = infer(table(stored), QWEN3_NEXT)
     assert [row.name for row in beside.changes] == ["layer_types"], "no interval makes this list"
+
+
+JAMBA = {
+    "architectures": ["JambaForCausalLM"], "model_type": "jamba", "hidden_size": 64, "num_hidden_layers": 14,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "vocab_size": 320, "num_experts": 2,
+    "mamba_dt_rank": 4, "attn_layer_period": 8, "attn_layer_offset": 4,
+}  # fmt: skip
+
+
+def test_how_often_attention_comes_is_read_from_its_layers() -> None:
+    """jamba: the second of them is the thirteenth layer, and no small model has as many."""
+    checkpoint = table(predicted(JAMBA))
+    assert "model.layers.12.self_attn.q_proj.weight" in checkpoint.tensors
+    assert infer(checkpoint, JAMBA).verdict == "agrees"
+    assert infer(checkpoint, {**JAMBA, "attn_layer_period": 6}).config == JAMBA
+    derived = infer(checkpoint, None).config
+    assert (derived["attn_layer_period"], derived["attn_layer_offset"]) == (8, 4)

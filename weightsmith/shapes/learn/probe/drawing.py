@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SMALL = 16
 _THRESHOLD = re.compile(r"([\w.]+) (?:<=|>=|<|>) (\d+)\b")
 # The count of a stack of layers, by the names that configs give it.
-_STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
+STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
@@ -64,9 +64,7 @@ def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 1
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, list) for item in v)]
     for name in small:
         prefix = name.rpartition(".")[0]
-        near = [
-            c for c in found.accepted if _STACK.search(c) and c.rpartition(".")[0] == prefix and c != name
-        ]
+        near = [c for c in found.accepted if STACK.search(c) and c.rpartition(".")[0] == prefix and c != name]
         for count, size in product(near, (2, 4, 6)):
             for _ in range(tries):
                 changes: dict[str, Value] = {count: size, name: size + 1}
