@@ -31,6 +31,7 @@ FULL, LINEAR, CONV = "full_attention", "linear_attention", "conv"
 
 LETTERS = OtherWords("kinds", "pattern", {"M": LINEAR, "*": FULL})
 OLDER = OtherWords("kinds", "kinds", {"mamba": LINEAR, "attention": FULL})
+FLAGS = OtherWords("kinds", "freq", {"0": FULL, "1": LINEAR})
 ONE_KIND = Places("kinds", {"full_idxs": FULL}, CONV, 0)
 BOTH = Places("kinds", {"a.full": FULL, "a.linear": LINEAR}, None, 1)
 
@@ -40,6 +41,7 @@ BOTH = Places("kinds", {"a.full": FULL, "a.linear": LINEAR}, None, 1)
     [
         (LETTERS, {"pattern": "M*M"}, [LINEAR, FULL, LINEAR]),
         (OLDER, {"kinds": ["mamba", "attention", "mamba"]}, [LINEAR, FULL, LINEAR]),
+        (FLAGS, {"freq": [1, 0, 1]}, [LINEAR, FULL, LINEAR]),
         (ONE_KIND, {"full_idxs": [2, 0]}, [FULL, CONV, FULL]),
         (ONE_KIND, {"full_idxs": []}, [CONV, CONV, CONV]),
         (BOTH, {"a.full": [2], "a.linear": [1, 3]}, [LINEAR, FULL, LINEAR]),
@@ -55,6 +57,8 @@ def test_what_is_said_in_another_way_is_read_and_written_back(spelling: Any, sai
     [
         (LETTERS, {"pattern": "M?M"}),
         (LETTERS, {"pattern": 3}),
+        (FLAGS, {"freq": [1, 2, 1]}),
+        (FLAGS, {"freq": [True, False, True]}),
         (OLDER, {"kinds": [LINEAR, FULL, FULL]}),  # the page's own words need no reading
         (ONE_KIND, {"full_idxs": [3]}),
         (ONE_KIND, {"full_idxs": "2"}),
@@ -96,6 +100,15 @@ def test_a_list_is_corrected_in_the_words_of_the_file() -> None:
             {"layer_types": [FULL, CONV]},
             {"layer_types": "num_hidden_layers"},
             {"places": {"full_attn_idxs": FULL}, "others": CONV, "first": 0},
+        ),
+        (
+            "minimax_m3_vl_text",
+            {"layer_types": [FULL, "minimax_m3_sparse"]},
+            {"layer_types": "num_hidden_layers"},
+            {
+                "name": "sparse_attention_config.sparse_attention_freq",
+                "words": {"0": FULL, "1": "minimax_m3_sparse"},
+            },
         ),
         (
             "kimi_linear",

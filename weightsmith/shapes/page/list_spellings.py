@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
+from weightsmith.shapes.page.value import is_number
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,9 +31,10 @@ class ListSpellingDocument(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class OtherWords:
-    """A list under another name, or of other words; or a string with one letter for each layer.
+    """A list under another name, or of other words or numbers; or a string with one letter for each layer.
 
-    field: the page's list. name: the setting that says it, which may be the same. words: theirs → the page's.
+    field: the page's list. name: the setting that says it, which may be the same. words: theirs, numbers in digits, →
+    the page's.
     """
 
     field: str
@@ -47,27 +50,34 @@ class OtherWords:
 
         said: the value of each of `names`. length: how many layers there are, which words need not be told.
         """
-        items, own = said[self.name], set(self.words.values())
-        if not isinstance(items, str | list) or not items:
-            return None
-        if not all(isinstance(item, str) and (item in self.words or item in own) for item in items):
+        items, own = _texts(said[self.name]), set(self.words.values())
+        if not items or not all(item in self.words or item in own for item in items):
             return None
         if self.name == self.field and own.issuperset(items):
             return None
-        return [self.words.get(str(item), item) for item in items]
+        return [self.words.get(item, item) for item in items]
 
     def write(self, items: Sequence[Json], said: Mapping[str, Json]) -> dict[str, Json] | None:
         """The page's list in the words and under the name of the file; None where these cannot say it."""
         before = said[self.name]
-        theirs = Counter(item for item in before if isinstance(item, str)) if isinstance(before, list) else {}
-        known = sorted(self.words, key=lambda word: -theirs.get(word, 0))
-        back = {self.words[word]: word for word in reversed(known)}
+        theirs = Counter(_texts(before))
+        back = {self.words[word]: word for word in sorted(self.words, key=lambda word: theirs[word])}
+        words = [back.get(str(item)) for item in items]
         if isinstance(before, str):
-            letters = [back.get(str(item)) for item in items]
-            return None if None in letters else {self.name: "".join(map(str, letters))}
+            return None if None in words else {self.name: "".join(map(str, words))}
+        if isinstance(before, list) and all(map(is_number, before)):
+            return None if None in words else {self.name: [int(str(word)) for word in words]}
         if not any(word in theirs for word in self.words):
             return {self.name: list(items)}
-        return {self.name: [back.get(str(item), item) for item in items]}
+        return {self.name: [word or item for word, item in zip(words, items, strict=True)]}
+
+
+def _texts(said: Json) -> list[str]:
+    """The items of a list as words, or the letters of a string; none where it is something else."""
+    if isinstance(said, str):
+        return list(said)
+    alike = isinstance(said, list) and all(isinstance(item, str) or is_number(item) for item in said)
+    return list(map(str, said)) if isinstance(said, list) and alike else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # As many layers are asked for: enough that one place is the exception.
 _LAYERS = 5
 # Objects that a class opens by itself, and the settings in them that may number layers: what is tried, no more.
-_OBJECT, _NUMBERS = re.compile(r"_config$"), re.compile(r"layer|idx|indices")
+_OBJECT, _NUMBERS = re.compile(r"_config$"), re.compile(r"layer|idx|indices|freq")
 
 
 def list_spellings(
@@ -37,7 +37,7 @@ def list_spellings(
     found: list[ListSpellingDocument] = []
     for field, words in kinds.items():
         asked = _Asked(model_type, field, tuple(words), lengths.get(field))
-        found += [*_other_words(asked), *_letters(asked)]
+        found += [*_other_words(asked), *_letters(asked), *_flags(asked)]
         if asked.count:
             found += [*_places(asked), *_places_in_objects(asked)]
     return found
@@ -124,6 +124,20 @@ def _letters(asked: _Asked) -> Iterator[ListSpellingDocument]:
         words = asked.meanings(name, letters, "".join)
         if asked.tells(name, words, "".join):
             yield {"list": asked.field, "name": name, "words": words}
+
+
+def _flags(asked: _Asked) -> Iterator[ListSpellingDocument]:
+    """A list with a 0 or a 1 for each layer, which may stand in an object."""
+    others = asked.beside()[1]
+    inside = [f"{o}.{n}" for o in others if _OBJECT.search(o) for n in asked.strings() if _NUMBERS.search(n)]
+    for name in (*others, *inside):
+        words = asked.meanings(name, ("0", "1"), _as_numbers)
+        if asked.tells(name, words, _as_numbers):
+            yield {"list": asked.field, "name": name, "words": words}
+
+
+def _as_numbers(words: list[str]) -> list[int]:
+    return list(map(int, words))
 
 
 def _places(asked: _Asked) -> Iterator[ListSpellingDocument]:
