@@ -312,3 +312,41 @@ def test_how_often_attention_comes_is_read_from_its_layers() -> None:
     assert infer(checkpoint, {**JAMBA, "attn_layer_period": 6}).config == JAMBA
     derived = infer(checkpoint, None).config
     assert (derived["attn_layer_period"], derived["attn_layer_offset"]) == (8, 4)
+
+
+GRANITE = {
+    "architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid", "hidden_size": 64,
+    "intermediate_size": 32, "shared_intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "num_local_experts": 3, "vocab_size": 320, "mamba_d_state": 8, "mamba_n_heads": 8,
+    "mamba_d_head": 16, "layer_types": ["mamba", "attention", "mamba", "mamba", "attention"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kinds", [GRANITE["layer_types"], ["attention"] * 5, ["mamba"] * 4, None])
+def test_older_words_stay_where_the_family_has_them(kinds: Any) -> None:
+    """Every version of transformers takes `mamba` and `attention` of granite-4.0-h; the newest has other words."""
+    modern = [{"mamba": LINEAR, "attention": FULL}[str(kind)] for kind in GRANITE["layer_types"]]
+    checkpoint = table(predicted({**GRANITE, "layer_types": modern}))
+    found = infer(checkpoint, {n: v for n, v in {**GRANITE, "layer_types": kinds}.items() if v})
+    assert found.verdict == ("agrees" if kinds == GRANITE["layer_types"] else "differs")
+    assert found.config == GRANITE
+    assert infer(checkpoint, {**GRANITE, "layer_types": modern}).verdict == "agrees"
+    assert infer(checkpoint, None).config["layer_types"] == GRANITE["layer_types"]
+
+
+def test_a_list_that_no_shape_decides_is_kept_and_must_be_as_long_as_the_model() -> None:
+    config: dict[str, Any] = {
+        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 96, "vocab_size": 320,
+        "layer_types": ["sliding_attention", FULL, FULL, "sliding_attention"],
+    }  # fmt: skip
+    checkpoint = table(predicted(config))
+    agreeing = infer(checkpoint, config)
+    assert agreeing.verdict == "agrees" and agreeing.config == config
+    (row,) = [row for row in agreeing.fields if row.name == "layer_types"]
+    assert row.status == "unverifiable"
+    for length in (3, 5):
+        assert (
+            infer(checkpoint, {**config, "layer_types": [FULL, *config["layer_types"]][:length]}).verdict
+            == "differs"
+        )

@@ -107,14 +107,16 @@ def _in_own_words(config: JsonObject | None, page: Page, row: FieldReport) -> li
     if not said_otherwise(config, page, row.name):
         return [row]
     found = in_own_words(config, page, row.name, row.derived) or {}
+    default = in_own_words(config, page, row.name, row.default) or {}
     rows = []
     for name, derived in found.items():
         configured, status = lookup(config, name)[1], row.status
-        if status in ("agrees", "differs", "missing"):
+        if configured is not None and status in ("agrees", "differs", "missing"):
             status = "agrees" if configured == derived else "differs"
         others = (in_own_words(config, page, row.name, items) for items in row.candidates)
+        own = replace(row, name=name, configured=configured, derived=derived, status=status)
         candidates = tuple(said[name] for said in others if said)
-        rows.append(FieldReport(name, configured, None, derived, status, row.basis, candidates, row.evidence))
+        rows.append(replace(own, default=default.get(name), candidates=candidates))
     return rows or [row]
 
 

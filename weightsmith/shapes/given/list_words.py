@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.given.config import Stated, assign, lookup
+from weightsmith.shapes.page.list_spellings import OtherWords
 from weightsmith.shapes.page.value import is_number
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ def with_page_lists(config: JsonObject | None, page: Page) -> JsonObject | None:
 
 
 def said_otherwise(config: JsonObject | None, page: Page, field: str) -> bool:
-    """Whether the file says a list of the page in some other way, be it right or not."""
-    return _used(config, page, field) is not None
+    """Whether a list of the page has other words in this file, be they right or not, or would have if it were there."""
+    return _used(config, page, field) is not None or _usual(config, page, field) is not None
 
 
 def in_own_words(config: JsonObject | None, page: Page, field: str, items: Json) -> dict[str, Json] | None:
-    """The settings by which the file would say this list; None where it has no words for it."""
-    used = _used(config, page, field)
+    """The settings by which the file says this list, or would; None where it has no words for it."""
+    used = _used(config, page, field) or _usual(config, page, field)
     return used[0].write(items, used[1]) if used and isinstance(items, list) else None
 
 
@@ -49,6 +50,20 @@ def _used(config: JsonObject | None, page: Page, field: str) -> tuple[ListSpelli
         said = {name: lookup(config, name)[1] for name in spelling.names}
         if spelling.field == field and None not in said.values() and (not stated or field in said):
             return spelling, said
+    return None
+
+
+def _usual(config: JsonObject | None, page: Page, field: str) -> tuple[ListSpelling, dict[str, Json]] | None:
+    """The older words of a family that still calls its modules by one of them, where the file does not have the list.
+
+    Its published configs have these words, and every version of the class takes them: granite-4.0-h has layers of the
+    kinds `mamba` and `attention`.
+    """
+    names = {part for patterns in page.layouts.values() for p in patterns for part in p.text.split(".")}
+    for spelling in page.list_spellings if lookup(config, field)[1] is None else ():
+        older = isinstance(spelling, OtherWords) and spelling.name == spelling.field == field
+        if isinstance(spelling, OtherWords) and older and not names.isdisjoint(spelling.words):
+            return spelling, {field: list(spelling.words)}
     return None
 
 
