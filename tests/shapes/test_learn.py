@@ -581,6 +581,14 @@ def test_of_counts_that_are_equal_the_first_in_the_config_has_the_list() -> None
         assert length_field(FieldSurvey(lab, base, {}, counts=set(names)), "kinds") == names[0]
 
 
+def test_a_class_may_make_one_item_for_no_layers() -> None:
+    """`["dense"] + ["sparse"] * (layers - 1)`: the list is as long as the model all the same."""
+    made = {n: {"layers": n, "kinds": ["dense"] + ["sparse"] * (n - 1)} for n in (4, 5, 0)}
+    seen = [BuildObservation({}, values, {}, {}, None, ()) for values in made.values()]
+    lab = Lab("x", ("X",), observations=seen)
+    assert length_field(FieldSurvey(lab, seen[0], {}, counts={"layers"}), "kinds") == "layers"
+
+
 def test_of_a_build_that_was_given_up_nothing_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(architecture: str, config: Any, modules: int) -> Any:
         raise (TimedOut if config == 1 else Unanswered)("no answer")

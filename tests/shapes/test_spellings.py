@@ -221,3 +221,9 @@ def test_names_that_no_one_rewrite_explains_have_no_spelling() -> None:
     assert spelled([("a.x", "a.x")]) is None
     assert spelled([("a.b.x", "a.x"), ("a.b.y", "c.y")]) is None
     assert spelled([("a.0.b.x", "a.0.x"), ("a.1.b.x", "a.1.x")]) is None
+
+
+@pytest.mark.usefixtures("asked_here")
+def test_names_that_a_module_reads_by_code_of_its_own_are_a_spelling() -> None:
+    config = meta_models.make_config("mamba", {"num_hidden_layers": 2})
+    assert {"backbone.embedding.": "backbone.embeddings."} in published(["MambaForCausalLM"], config)

@@ -11,6 +11,7 @@ from weightsmith.shapes.family.publisher import names_class, own_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
+from weightsmith.shapes.given.list_words import in_own_words, said_otherwise
 from weightsmith.shapes.page.value import freeze, is_number, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
@@ -89,6 +90,7 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     rows = [
         row if row.evidence or row.status != "differs" else _with_any_evidence(row, chosen) for row in rows
     ]
+    rows = [own for row in rows for own in _in_own_words(config, page, row)]
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
@@ -98,6 +100,24 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
 def _unread(row: FieldReport) -> FieldReport:
     """A setting that a class of somebody's own may not have, and whose default there nobody knows: it is not added."""
     return replace(row, default=None, derived=None, status="unverifiable", basis=None, candidates=())
+
+
+def _in_own_words(config: JsonObject | None, page: Page, row: FieldReport) -> list[FieldReport]:
+    """A list of kinds of layers as the file says it: `hybrid_override_pattern`, older words, numbers of layers."""
+    if not said_otherwise(config, page, row.name):
+        return [row]
+    found = in_own_words(config, page, row.name, row.derived) or {}
+    default = in_own_words(config, page, row.name, row.default) or {}
+    rows = []
+    for name, derived in found.items():
+        configured, status = lookup(config, name)[1], row.status
+        if configured is not None and status in ("agrees", "differs", "missing"):
+            status = "agrees" if configured == derived else "differs"
+        others = (in_own_words(config, page, row.name, items) for items in row.candidates)
+        own = replace(row, name=name, configured=configured, derived=derived, status=status)
+        candidates = tuple(said[name] for said in others if said)
+        rows.append(replace(own, default=default.get(name), candidates=candidates))
+    return rows or [row]
 
 
 def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list[FieldReport]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.task_heads import with_label_count
 from weightsmith.shapes.given.config import assign, lookup
+from weightsmith.shapes.given.list_words import with_page_lists
 
 if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def canonical(config: JsonObject | None, page: Page) -> JsonObject | None:
-    """The config as its class reads it: every setting under the page's name."""
+    """The config as its class reads it: every setting under the page's name, every list in the page's words."""
     config = with_label_count(config, page)
     moved = _moved(config, page)
     if config is None or not moved:
-        return config
+        return with_page_lists(config, page)
     whole = copy.deepcopy(dict(config))
     for field, alias in moved.items():
         assign(whole, field, lookup(config, alias)[1])
-    return whole
+    return with_page_lists(whole, page)
 
 
 def place(config: JsonObject | None, page: Page, field: str) -> str:

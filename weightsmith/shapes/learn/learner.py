@@ -18,6 +18,7 @@ from weightsmith.shapes.learn.fit.rules import (
 from weightsmith.shapes.learn.fit.sightings import RoleParser
 from weightsmith.shapes.learn.probe.builder import BUILDS
 from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
+from weightsmith.shapes.learn.probe.layer_kinds import layer_kinds
 from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
 from weightsmith.shapes.learn.probe.single_changes import (
     changes_of,
@@ -103,6 +104,7 @@ def _surveyed(model_type: str, builds: int, only: tuple[str, ...]) -> FieldSurve
         hints: dict[str, tuple[str, ...]] = {}
         for architecture in lab.architectures:
             hints |= words(architecture)
+        hints |= layer_kinds(lab, base, hints)
         found = survey_fields(lab, base, hints)
         if elsewhere:
             return found

@@ -188,12 +188,21 @@ class _Parser:
 
 
 def _junction(parts: list[_Evaluate], *, stops_at: bool) -> _Evaluate:
-    """`or` stops at the first part that is true, `and` at the first that is false: the parts after it are not read."""
+    """`or` stops at the first part that is true, `and` at the first that is false: the parts after it are not read.
+
+    A part that the values leave open matters only where none of the others decides.
+    """
 
     def evaluate(values: Mapping[str, object]) -> bool:
+        undecided: Exception | None = None
         for part in parts:
-            if bool(part(values)) is stops_at:
-                return stops_at
+            try:
+                if bool(part(values)) is stops_at:
+                    return stops_at
+            except _UNDECIDED as error:
+                undecided = error
+        if undecided is not None:
+            raise undecided
         return not stops_at
 
     return evaluate

@@ -25,6 +25,7 @@ from weightsmith.shapes.page.expression import (
     parse_polynomial,
 )
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.list_spellings import ListSpelling, ListSpellingDocument, parse_list_spelling
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.page.value import freeze
 
@@ -71,6 +72,7 @@ class PageDocument(TypedDict, total=False):
     unexpressed: dict[str, str]
     spellings: list[dict[str, str]]
     aliases: dict[str, str]
+    list_spellings: list[ListSpellingDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Page:
     accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
     unexpressed: tensors (digit-free names) or fields that no equation of the page explains → why. spellings:
     other names that checkpoints of the family have for the same tensors; aliases: that configs have for the same
-    fields.
+    fields; list_spellings: other ways in which configs say its lists.
     """
 
     model_type: str
@@ -171,6 +173,7 @@ class Page:
     unexpressed: Mapping[str, str]
     spellings: tuple[Spelling, ...]
     aliases: Mapping[str, str]
+    list_spellings: tuple[ListSpelling, ...] = ()
 
     @property
     def divisors(self) -> Divisors:
@@ -266,6 +269,7 @@ def parse_page(document: JsonObject) -> Page:
         unexpressed=_unexpressed(data),
         spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
         aliases=dict(data.get("aliases", {})),
+        list_spellings=tuple(map(parse_list_spelling, data.get("list_spellings", ()))),
     )
     _check_names(page)
     return page

@@ -7,15 +7,19 @@ conversion_mapping of transformers 5). A body that was saved without its head la
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.reference.meta_models import model_on_meta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from weightsmith.shapes.reference.untyped import ConfigObject, Model, WeightConversion
+
+_REPLACED = re.compile(r"""\.replace\(["']([\w.]+)["'], ["']([\w.]+)["']\)""")
 
 
 def published(architectures: Iterable[str], config: ConfigObject) -> list[dict[str, str]]:
@@ -43,11 +47,28 @@ def _of_model(model: Model) -> list[dict[str, str]]:
         spelling = spelled(zip(names, written, strict=True)) if len(names) == len(written) else None
         if spelling is not None:
             found.append(dict(spelling.rewrites))
+    found += [dict(spelling.rewrites) for spelling in _read_by_hooks(model)]
     stem = model.base_model_prefix
     body = getattr(model, stem, None) if stem else None
     if body is not None and {f"{stem}.{name}" for name in _names(body, None)} <= set(written):
         found.append({"": f"{stem}."})
     return found
+
+
+def _read_by_hooks(model: Model) -> Iterator[Spelling]:
+    """What modules rename by code of their own when they load: Mamba's `embedding.`."""
+    names = sorted(model.state_dict())
+    hooked = [(f"{n}." if n else "", m) for n, m in model.named_modules() if m._load_state_dict_pre_hooks]
+    sources = {inspect.getsource(type(module)) for _, module in hooked}
+    for old, new in dict.fromkeys(pair for source in sorted(sources) for pair in _REPLACED.findall(source)):
+        disk = [name.replace(new, old) for name in names]
+        state: dict[str, object] = dict.fromkeys(disk)
+        for prefix, module in hooked:
+            for hook in module._load_state_dict_pre_hooks.values():
+                hook(state, prefix, {}, True, [], [], [])
+        spelling = spelled(zip(disk, names, strict=True)) if sorted(state) == names != disk else None
+        if spelling is not None:
+            yield spelling
 
 
 def _names(model: Model, conversions: Sequence[WeightConversion] | None) -> list[str]:

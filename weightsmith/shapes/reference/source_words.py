@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.reference.untyped import ConfigObject
 
 _MAX_WORDS = 12
-_POPPED = re.compile(r"""kwargs\.pop\(["'](\w*(?:dim|heads|size|layers|rank|experts)\w*)["'], (\d+|None)\)""")
+# A number that a class takes out of what it is given, or a size that may be null.
+_POPPED = re.compile(
+    r"""kwargs\.(?:pop|get)\(["'](\w+)["'], (\d+)\)"""
+    r"""|kwargs\.pop\(["'](\w*(?:dim|heads|size|layers|rank|experts)\w*)["'], None\)"""
+)
 _QUOTIENT = re.compile(r"(?:config|self)\.(\w+) // (?:config|self)\.(\w+)")
 
 
@@ -54,15 +58,18 @@ def _sources(class_name: str) -> tuple[str, ...]:
 
 
 def hidden_fields(config: ConfigObject) -> dict[str, int | None]:
-    """Settings that a config class takes and does not keep under their name: gemma4's `global_head_dim`."""
+    """Settings that a config class takes and does not keep under their name: gemma4's `global_head_dim`.
+
+    So, too, the numbers that it makes a list of: qwen3_next's `full_attention_interval`.
+    """
     found: dict[str, int | None] = {}
     try:
         source = inspect.getsource(type(config))
     except (OSError, TypeError):
         return found
-    for name, default in _POPPED.findall(source):
-        if name not in vars(config):
-            found[name] = None if default == "None" else int(default)
+    for number, default, size in _POPPED.findall(source):
+        if (number or size) not in vars(config):
+            found[number or size] = int(default) if number else None
     for name in getattr(config, "sub_configs", {}):
         inner = vars(config).get(name)
         if hasattr(inner, "to_dict"):

@@ -25,7 +25,7 @@ def synonyms(model_type: str, fields: Iterable[str]) -> dict[str, str]:
 
     From its table of attributes, by a line of its code, or at the top of a file that lacks the object they belong to.
     """
-    default = _config(model_type, {})
+    default = config_of(model_type, {})
     if default is None:
         return {}
     values = flatten(default)
@@ -41,7 +41,7 @@ def _is_read(model_type: str, alias: str, field: str, usual: Value) -> bool:
     """Whether the field has the alias's value, whichever that is: once may be a coincidence."""
     read = []
     for value in _trials(usual):
-        config = _config(model_type, nested({alias: value}))
+        config = config_of(model_type, nested({alias: value}))
         if config is not None:
             read.append(flatten(config).get(field) == value)
     return len(read) > 1 and all(read)
@@ -57,21 +57,26 @@ def _trials(usual: Value) -> list[Value]:
 
 def _names(default: ConfigObject, field: str, values: Mapping[str, Value]) -> Iterator[str]:
     prefix, _, last = field.rpartition(".")
-    owner = default
-    for part in prefix.split(".") if prefix else ():
-        owner = getattr(owner, part, None)
+    owner = owner_of_field(default, field)
     own = [alias for alias, name in (getattr(owner, "attribute_map", None) or {}).items() if name == last]
     kind: type = type(owner)
-    for alias in (*own, *_taken(kind)):
+    for alias in (*own, *taken(kind)):
         name = f"{prefix}.{alias}".lstrip(".")
-        if name not in values:
+        if name not in values and name != field:
             yield name
     if prefix and "." not in prefix and last not in values:
         yield last
 
 
+def owner_of_field(config: ConfigObject, field: str) -> ConfigObject:
+    """The config, or the one inside it, that has a dotted field; None where there is none."""
+    for part in field.split(".")[:-1]:
+        config = getattr(config, part, None)
+    return config
+
+
 @cache
-def _taken(owner: type) -> tuple[str, ...]:
+def taken(owner: type) -> tuple[str, ...]:
     """What a class takes out of a config under names of its own: Bloom's `n_embed`."""
     try:
         return tuple(dict.fromkeys(_TAKEN.findall(inspect.getsource(owner))))
@@ -79,7 +84,7 @@ def _taken(owner: type) -> tuple[str, ...]:
         return ()
 
 
-def _config(model_type: str, stated: Mapping[str, Json]) -> ConfigObject:
+def config_of(model_type: str, stated: Mapping[str, Json]) -> ConfigObject:
     """The config object of a file that states these; None where the class refuses it."""
     try:
         return config_class(model_type).from_dict({**stated, "model_type": model_type})

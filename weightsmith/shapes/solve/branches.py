@@ -14,6 +14,7 @@ from weightsmith.shapes.given.list_entries import assemble
 from weightsmith.shapes.page.predict import active_variant
 from weightsmith.shapes.solve.candidate_values import distinct
 from weightsmith.shapes.solve.equations import chosen_facts, solve_facts
+from weightsmith.shapes.solve.list_numbers import settle_list_numbers
 from weightsmith.shapes.solve.presence import Group
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.ratios import settle_ratios
@@ -255,6 +256,7 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
     cost += stated.cost(settled, values)
     broken = broken_rules(stated.page, values)
     values = complete(stated, values)
+    settle_list_numbers(values, options, cheapest, stated)
     repair_by_rules(values, options, cheapest, stated)
     return Solution(values, options, cheapest, partners, cost + stated.list_cost(values), broken)
 

@@ -12,6 +12,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
+from weightsmith.shapes.page.field_names import Length
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
 
 if TYPE_CHECKING:
@@ -77,21 +78,21 @@ def explain_lists(
 
     values: all other fields. counted: what a loader would take, the lists included.
     """
-    lengths = {f: _length(f, observations, values, counted, stated) for f in fields}
+    lengths = {f: list_length(f, observations, values, counted, stated) for f in fields}
     options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
     clusters = _clusters(observations, values, lengths, options)
     if clusters is None:
-        return Lists((_as_stated(fields, counted),), frozenset(fields))
+        return Lists((as_stated(fields, counted),), frozenset(fields))
     filled: list[tuple[tuple[Place, ...], list[tuple[Value, ...]]]] = []
     for places, constraints in clusters:
         ways = [w for w in _ways(places, options) if _explains(places, w, constraints, values, lengths)]
         if not ways:
             return None
         filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
-    undeclared = frozenset(fields) - set(stated.page.lists)
+    undeclared = frozenset(f for f in fields if not is_counted(f, values, stated))
     own = frozenset(field for field in fields if stated.has(field))
-    found = _assembled(_Assembly(fields, lengths, counted, asked, options, own, undeclared), filled)
-    kept = _as_stated(fields, counted)
+    found = _assembled(Assembly(fields, lengths, counted, asked, options, own, undeclared), filled)
+    kept = as_stated(fields, counted)
     whole = {**values, **kept}
     # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
     if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.combinations()):
@@ -99,7 +100,12 @@ def explain_lists(
     return found
 
 
-def _length(
+def is_counted(field: str, values: Mapping[str, Value], stated: Stated) -> bool:
+    """Whether something tells how long a list is: a count of the page, or names of tensors that have its length."""
+    return field in stated.page.lists or Length(field) in values
+
+
+def list_length(
     field: str,
     observations: Iterable[Observation],
     values: Mapping[str, Value],
@@ -126,7 +132,7 @@ def _clusters(
     groups: dict[frozenset[Place], list[_Constraint]] = {}
     for seen in observations:
         for combination in seen.combinations():
-            places = _touched(seen, combination, values, lengths, options)
+            places = places_read(seen, combination, values, lengths, options)
             if places is None:
                 return None
             merged, constraints = set(places), [(seen, combination)]
@@ -139,7 +145,7 @@ def _clusters(
     return [(tuple(sorted(places)), constraints) for places, constraints in groups.items()]
 
 
-def _touched(
+def places_read(
     seen: Observation,
     combination: tuple[int, ...],
     values: Mapping[str, Value],
@@ -153,7 +159,7 @@ def _touched(
         ordered = tuple(sorted(places))
         for way in _ways(ordered, options):
             read: list[Place] = []
-            seen.expected(combination, _watching(values, lengths, dict(zip(ordered, way, strict=True)), read))
+            seen.expected(combination, watching(values, lengths, dict(zip(ordered, way, strict=True)), read))
             found |= set(read)
         if found <= places:
             return places
@@ -162,7 +168,7 @@ def _touched(
             return None
 
 
-def _watching(
+def watching(
     values: Mapping[str, Value], lengths: Mapping[str, int], trial: Mapping[Place, Value], read: list[Place]
 ) -> dict[str, object]:
     return {**values, **{field: _Watched(field, length, trial, read) for field, length in lengths.items()}}
@@ -179,7 +185,7 @@ def _explains(
     values: Mapping[str, Value],
     lengths: Mapping[str, int],
 ) -> bool:
-    environment = _watching(values, lengths, dict(zip(places, way, strict=True)), [])
+    environment = watching(values, lengths, dict(zip(places, way, strict=True)), [])
     return all(seen.explained(combination, environment) for seen, combination in constraints)
 
 
@@ -197,12 +203,12 @@ def _strangeness(places: Sequence[Place], way: tuple[Value, ...], counted: Mappi
     return strange
 
 
-def _as_stated(fields: Iterable[str], counted: Mapping[str, Value]) -> dict[str, Value]:
+def as_stated(fields: Iterable[str], counted: Mapping[str, Value]) -> dict[str, Value]:
     return {field: counted.get(field) for field in fields}
 
 
 @dataclass(frozen=True, slots=True)
-class _Assembly:
+class Assembly:
     """How whole lists are made from the places that conditions read.
 
     lengths, options: per list field, how long it is and what an item may be. counted: what a loader would take.
@@ -257,7 +263,7 @@ class _Assembly:
 
 
 def _assembled(
-    assembly: _Assembly, filled: Sequence[tuple[tuple[Place, ...], list[tuple[Value, ...]]]]
+    assembly: Assembly, filled: Sequence[tuple[tuple[Place, ...], list[tuple[Value, ...]]]]
 ) -> Lists:
     """Whole lists from the places.
 

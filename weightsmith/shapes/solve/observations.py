@@ -68,6 +68,27 @@ class Observation:
         environment = {**values, **dict(zip(self.names, combination, strict=True))}
         return any(condition.truth(environment) is True for condition in self.conditions)
 
+    def outcome(self, combination: Combination, values: Mapping[str, object]) -> bool | None:
+        """As `expected`, of values that may lack fields: None where what is known leaves it open."""
+        environment = {**values, **dict(zip(self.names, combination, strict=True))}
+        truths = {condition.truth(environment) for condition in self.conditions} or {True}
+        sizes = [count.at(values) for count in self.counts]
+        if truths == {False} or any(size is not None and size < 1 for size in sizes):
+            return False
+        return True if True in truths and None not in sizes else None
+
+    def contradicted(self, combination: Combination, values: Mapping[str, object]) -> bool:
+        """Whether what was seen there is ruled out by `values`, whatever the fields are that they lack."""
+        actual, outcome = combination in self.present, self.outcome(combination, values)
+        return outcome is not None and outcome != actual and not (self.copy and actual)
+
+    def is_settled(self, values: Mapping[str, object]) -> bool:
+        """Whether all that was seen follows from `values`, whatever the fields are that they lack."""
+        return not self.copy and all(
+            self.outcome(combination, values) is (combination in self.present)
+            for combination in self.combinations()
+        )
+
     def explained(self, combination: Combination, values: Mapping[str, object]) -> bool:
         """Whether what was seen there is what is expected, or a copy that was stored all the same."""
         actual = combination in self.present

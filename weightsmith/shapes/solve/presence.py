@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weightsmith.shapes.page.condition_uses import Reading, readings
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import distinct, domain
+from weightsmith.shapes.solve.forced_lists import ForcedList, forced_lists
 from weightsmith.shapes.solve.layer_lists import Lists, explain_lists
 from weightsmith.shapes.solve.presence_search import PresenceSearch
 from weightsmith.shapes.solve.propagation import Contradiction
@@ -72,7 +73,12 @@ def decide(
     if exactly and any(seen.unexplained(known) for seen in decided):
         raise Contradiction
     counted = _as_loaded(stated, known)
-    groups: list[Group] = []
+    forced = forced_lists(observations, known, counted, stated)
+    if exactly and not all(found.exact for found in forced):
+        raise Contradiction
+    groups = [_group_of(found) for found in forced]
+    known = {**known, **{f.field: f.value for f in forced}}
+    observations = {seen: roles for seen, roles in observations.items() if not seen.is_settled(known)}
     for fields, members in _linked(observations, known, stated):
         weighted = {seen: observations[seen] for seen in members}
         groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
@@ -92,6 +98,12 @@ def decide(
         loose = frozenset() if complete or field in candidates else frozenset({field})
         groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
     return tuple(groups)
+
+
+def _group_of(found: ForcedList) -> Group:
+    """A list that is decided by itself."""
+    loose = frozenset({found.field} if found.loose or not found.exact else ())
+    return Group((found.field,), ((found.value,),), (0.0,), found.exact, found.exact, loose)
 
 
 def _possible(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SMALL = 16
 _THRESHOLD = re.compile(r"([\w.]+) (?:<=|>=|<|>) (\d+)\b")
 # The count of a stack of layers, by the names that configs give it.
-_STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
+STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
@@ -65,9 +65,7 @@ def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 1
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, tuple) for item in v)]
     for name in small:
         prefix = name.rpartition(".")[0]
-        near = [
-            c for c in found.accepted if _STACK.search(c) and c.rpartition(".")[0] == prefix and c != name
-        ]
+        near = [c for c in found.accepted if STACK.search(c) and c.rpartition(".")[0] == prefix and c != name]
         for count, size in product(near, (2, 4, 6)):
             for _ in range(tries):
                 changes: dict[str, Value] = {count: size, name: size + 1}
@@ -136,7 +134,7 @@ def mixed_list(rng: random.Random, options: Sequence[tuple[Value, ...]]) -> tupl
 def length_field(found: FieldSurvey, name: str) -> str | None:
     """The count that a list's length follows: equal to it wherever the class made the list by itself.
 
-    Of several that do, the first in the config.
+    Of several that do, the first in the config. For a count of 0 a class may make one item all the same.
     """
     if name in found.lab.followers:
         return found.lab.followers[name][0]
@@ -147,7 +145,7 @@ def length_field(found: FieldSurvey, name: str) -> str | None:
         own = [
             o
             for o in found.lab.observations
-            if isinstance(o.values.get(name), tuple) and name not in o.settings
+            if isinstance(o.values.get(name), tuple) and name not in o.settings and o.values.get(count) != 0
         ]
         if own and all(length_of(o.values[name]) == o.values.get(count) for o in own):
             return count

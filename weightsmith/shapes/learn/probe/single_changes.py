@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import kinds_of_names, names
-from weightsmith.shapes.learn.probe.drawing import draw
+from weightsmith.shapes.learn.probe.drawing import STACK, draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.learn.probe.undeclared import asked, telling_values
@@ -28,6 +28,8 @@ _MAX_BASES = 16
 # Of observations that show no new tensors, only more shapes of known ones, the first few.
 _MAX_MIXED = 3
 _MAX_PARTNERS = 4
+# More than most periods and their offsets come to.
+_MANY_LAYERS = 16
 # A count of modules is not raised beyond this: every build would take longer and teach nothing.
 _MAX_COUNT = 12
 
@@ -57,6 +59,7 @@ def survey_fields(lab: Lab, base: BuildObservation, words: Mapping[str, Sequence
             for name in _sensitive(found, other, rest):
                 _probe(found, base, name)
                 _probe(found, other, name)
+    _probe_many_layers(found)
     return found
 
 
@@ -100,6 +103,17 @@ def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:
             if before != after and _places(before) == _places(after):
                 known.add(observation.changed[0])
                 yield observation
+
+
+def _probe_many_layers(found: FieldSurvey) -> None:
+    """Changes small numbers in deeper stacks: how often a kind of layer comes shows only behind its second layer."""
+    stacks = [name for name in found.base.values if name in found.counts and STACK.search(name)]
+    deep = found.lab.observe(dict.fromkeys(stacks, _MANY_LAYERS), found.base) if stacks else None
+    if deep is None:
+        return
+    for name, value in found.candidates().items():
+        if is_number(value) and 1 < value < _MANY_LAYERS and name not in found.counts:
+            _probe(found, deep, name, limit=3)
 
 
 def _places(tensors: set[str]) -> set[tuple[str, int]]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Small numbers decide about structure (offsets, periods, first dense layers): try them one by one.
 _SMALL = (1, 2, 3, 4, 5, 6, 8, 12)
+# Lists that name layers, where a list that is empty or null by default is meant to.
+_PLACES = ((1,), (0, 2))
 
 
 def alternatives(
@@ -46,10 +48,10 @@ def alternatives(
     if isinstance(value, float):
         return [2 * value, value / 2, 1.0, 2.0, 0.5] if all_of_them else [2 * value or 0.5, value / 2 or 1.0]
     if isinstance(value, str):
-        return [w for w in _words_of(words, name) if w != value]
+        return [w for w in words_of(words, name) if w != value]
     if value is None:
-        others: list[Value] = [*_words_of(words, name), 48, 6, 2, True, 96, 1, 3.0]
-        return others if all_of_them else others[:6]
+        options: list[Value] = [*words_of(words, name), 48, 6, 2, True, 96, 1, 3.0]
+        return [*options, *_PLACES] if all_of_them else options[:6]
     if isinstance(value, tuple):
         return list_alternatives(words, name, value)
     return []
@@ -61,7 +63,7 @@ def list_alternatives(
     """Other contents at the same length: all of one kind, shuffled, one item changed; ids more and fewer."""
     kinds = list_kinds(words, name, value)
     if not value and not kinds:
-        return [(1,), (0, 2)]
+        return list(_PLACES)
     options: list[Value] = []
     if all(isinstance(v, str) for v in value) and len(kinds) > 1:
         options += [(k,) * len(value) for k in kinds]
@@ -90,8 +92,8 @@ def _with_item(items: tuple[Value, ...], place: int, item: Value) -> tuple[Value
 def list_kinds(words: Mapping[str, Sequence[str]], name: str, value: Sequence[Value]) -> list[str]:
     """The words that the items of a list may be: its own, then those that the implementation compares them with."""
     own = [v for v in value if isinstance(v, str)]
-    return list(dict.fromkeys([*own, *_words_of(words, name)]))
+    return list(dict.fromkeys([*own, *words_of(words, name)]))
 
 
-def _words_of(words: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
-    return words.get(name.rsplit(".", 1)[-1], ())
+def words_of(words: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
+    return words.get(name) or words.get(name.rsplit(".", 1)[-1], ())

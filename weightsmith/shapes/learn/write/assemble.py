@@ -16,6 +16,7 @@ from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.list_words import list_spellings
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.learn.write.learned_page import TensorTexts
     from weightsmith.shapes.page.expression import Polynomial
+    from weightsmith.shapes.page.list_spellings import ListSpellingDocument
     from weightsmith.shapes.page.value import Value
 
 
@@ -64,8 +66,11 @@ def assemble(
     fields, unexpressed = _fields(found, _used_fields(learned), class_defaults, nulls)
     unexpressed |= {name_key(name): why for part in learned for name, why in part.unexpressed.items()}
     copies, optional = _copies(found, learned)
-    lists = _lists(found, fields)
-    unverifiable = _unverifiable(class_defaults, fields)
+    lists, choices = _lists(found, fields), _choices(found, fields)
+    spelled = _list_spellings(found, choices, lists)
+    elsewhere = {name for spelling in spelled for name in spelling.get("places", ())}
+    lists = {name: count for name, count in lists.items() if name not in elsewhere}
+    unverifiable = {n: v for n, v in _unverifiable(class_defaults, fields).items() if n not in elsewhere}
     kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
     return LearnedPage(
         model_type=found.lab.model_type,
@@ -74,7 +79,7 @@ def assemble(
         fields=fields,
         unverifiable=unverifiable,
         rules=kept,
-        choices=_choices(found, fields),
+        choices=choices,
         base=_base(found, fields, class_defaults, kept),
         lists=lists,
         copies=copies,
@@ -82,6 +87,7 @@ def assemble(
         optional={n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
         spellings=list(spellings),
         aliases=_aliases(found, fields, kept),
+        list_spellings=spelled,
         layouts=_layouts(tables, shared),
         unexpressed=unexpressed,
     )
@@ -171,6 +177,14 @@ def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[
             order = [*(list_kinds(found.words, name, own) if isinstance(own, tuple) else []), *words]
             choices[name] = list(dict.fromkeys(w for w in order if w in words))
     return choices
+
+
+def _list_spellings(
+    found: FieldSurvey, choices: Mapping[str, Sequence[str]], lists: Mapping[str, str]
+) -> list[ListSpellingDocument]:
+    """Other ways to say the lists of words that shapes depend on."""
+    kinds = {n: words for n, words in choices.items() if isinstance(found.base.values.get(n), tuple)}
+    return list_spellings(found.lab.model_type, kinds, lists)
 
 
 def _base(

@@ -80,6 +80,7 @@ def _inside(found: FieldSurvey, name: str) -> Value:
 def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
     """(all values, value of the field) for configs that do not state the field; no model is built for these."""
     rows: list[tuple[Mapping[str, Value], Value]] = []
+    hidden = found.lab.hidden
     for changes in _trials(found, name, {**_siblings(found, name), **found.accepted}, draws):
         settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
         try:
@@ -87,7 +88,8 @@ def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[s
         except Rejected:
             continue
         if name in resolved:
-            rows.append((resolved, resolved[name]))
+            taken = {n: settings.get(n, default) for n, default in hidden.items()}
+            rows.append(({**taken, **resolved}, resolved[name]))
     return rows
 
 
@@ -168,8 +170,9 @@ def _list_rule(
     moved: Sequence[str],
 ) -> str:
     """`= ['full' if (layer + 1) % period == 0 else 'linear' for layer in range(num_hidden_layers)]`."""
-    length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
     usual = length_field(found, name)
+    rows = [(values, value) for values, value in rows if usual is None or values.get(usual) != 0]
+    length = fit_value([(values, len(value)) for values, value in rows], moved[:_MAX_FIELDS])
     if length is None and usual is None:
         raise NoRule(f"the length of its default follows {', '.join(moved)}")
     count = (usual or "") if length is None else say_axis(length)

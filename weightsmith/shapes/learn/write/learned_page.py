@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.page.list_spellings import ListSpellingDocument
     from weightsmith.shapes.page.value import Value
 
     # A name with its slots → the shape, or several shapes with their conditions.
@@ -38,6 +39,7 @@ class LearnedPage:
     optional: TensorTexts
     spellings: Sequence[Mapping[str, str]]
     aliases: Mapping[str, str]
+    list_spellings: Sequence[ListSpellingDocument] = ()
     layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,0 +1,56 @@
+"""Which kinds of layers a class builds: those of its default config, and others that transformers has a word for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weightsmith.shapes.learn.probe.trial_values import words_of
+from weightsmith.shapes.reference.layer_words import layer_words
+from weightsmith.shapes.reference.meta_models import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+
+
+def layer_kinds(
+    lab: Lab, base: BuildObservation, words: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Dotted name → the words that its items may be, for each list of kinds of layers in the base; its own first.
+
+    words: per field, the strings that the implementation compares it with. Of these, only words for layers are kept.
+    Such a word that no line of the source has counts, too, where layers of its kind have other tensors than those of
+    every kind before it.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in base.values.items():
+        items = value if isinstance(value, tuple) else ()
+        own = tuple(dict.fromkeys(item for item in items if isinstance(item, str)))
+        if own and set(items) <= set(layer_words()):
+            said = [word for word in words_of(words, name) if word in layer_words()]
+            found[name] = _with_others(lab, name, len(items), tuple(dict.fromkeys((*own, *said))))
+    return found
+
+
+def _with_others(lab: Lab, name: str, length: int, known: tuple[str, ...]) -> tuple[str, ...]:
+    """`known`, and each further word of which a whole model has tensors that no model of one kind has had so far."""
+    tables = [built.tables for word in known if (built := lab.built({name: (word,) * length}))]
+    fresh = []
+    for word in layer_words():
+        if word in known or not _is_accepted(lab, name, (word,) * length):
+            continue
+        built = lab.built({name: (word,) * length})
+        if built is not None and built.tables not in tables:
+            tables.append(built.tables)
+            fresh.append(word)
+    return (*known, *fresh)
+
+
+def _is_accepted(lab: Lab, name: str, items: tuple[str, ...]) -> bool:
+    """Whether the config class takes the list as it is: most refuse words, which saves building a model."""
+    try:
+        lab.config({name: items})
+    except Rejected:
+        return False
+    return True
