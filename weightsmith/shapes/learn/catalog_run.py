@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # Types that one process learns before a fresh one takes over: torch and transformers keep what they allocate.
 _TASKS_EACH = 20
-_MAPPINGS = ("causal", "image-text", "masked")
 
 
 @dataclass(slots=True)
@@ -112,7 +111,7 @@ def all_types() -> list[str]:
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
-    return list(dict.fromkeys(t for kind in _MAPPINGS for t in meta_models.mapping(kind)))
+    return list(dict.fromkeys(t for kind in meta_models.MAPPINGS for t in meta_models.mapping(kind)))
 
 
 def _path(folder: Path, model_type: str) -> Path:
