@@ -176,27 +176,38 @@ def _corrected(
     user_set: frozenset[str],
 ) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
-    page = chosen.page
     if config is None:
-        fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
-        for field in sorted(
-            fields, key=lambda field: field.name in user_set
-        ):  # entries of an object after it
-            # Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
-            if field.name in user_set or (field.derived is not None and is_finite(field.derived)):
-                assign(fresh, field.name, copy.deepcopy(field.derived))
-        for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
-            if actual != expected:  # the default of a model of another length: the class makes its own
-                take_out(fresh, name)
-        dtype = main_dtype(checkpoint)
-        return fresh if dtype is None else {**fresh, "torch_dtype": fresh.get("torch_dtype", dtype)}
+        return _fresh(chosen, fields, checkpoint, user_set)
     corrected = copy.deepcopy(dict(config))
     for name, value in edits(config, fields, user_set):
         assign(corrected, name, value)
     for name in removed(fields):
         corrected.pop(name, None)
-    corrected.setdefault("architectures", list(page.architectures))
+    corrected.setdefault("architectures", list(chosen.page.architectures))
     return corrected
+
+
+def _fresh(
+    chosen: Fit, fields: Sequence[FieldReport], checkpoint: Checkpoint, user_set: frozenset[str]
+) -> dict[str, Json]:
+    """A whole new config. null is said only where the class would take something else.
+
+    Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
+    """
+    page = chosen.page
+    fresh: dict[str, Json] = {"architectures": list(page.architectures), "model_type": page.model_type}
+    entries_last = sorted(
+        fields, key=lambda field: field.name in user_set
+    )  # after the object that they are in
+    for field in entries_last:
+        said = field.derived is not None or (field.changed and field.default is not None)
+        if field.name in user_set or (said and is_finite(field.derived)):
+            assign(fresh, field.name, copy.deepcopy(field.derived))
+    for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
+        if actual != expected:  # the default of a model of another length: the class makes its own
+            take_out(fresh, name)
+    dtype = main_dtype(checkpoint)
+    return fresh if dtype is None else {**fresh, "torch_dtype": fresh.get("torch_dtype", dtype)}
 
 
 def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:

@@ -90,7 +90,7 @@ class PublishedValues:
         known, value = self.counts[measure.name], measure.of(values)
         if not is_number(value) or value <= 0:
             return log2(_unseen(len(known)))
-        if value == measure.declared:
+        if values.get(measure.field) == measure.declared:
             return log2(sum(known.values()))
         near = min(abs(log2(value / other)) for other in known)
         return log2(known.get(value) or _unseen(near))
@@ -103,13 +103,16 @@ def _unseen(doublings: float) -> float:
 
 def quotients(page: Page) -> Iterator[Measure]:
     """What fields divide sizes into, by the rules and the equations of a page."""
-    yield from (Measure(field, size) for size, field in page.divisors)
     patterns = (pattern for layout in page.layouts.values() for pattern in layout)
     axes = (axis for pattern in patterns for variant in pattern.variants for axis in variant.shape)
     atoms = (atom for axis in axes for monomial, _ in axis.terms for atom in monomial)
     floors = dict.fromkeys(atom for atom in atoms if isinstance(atom, Floor))
     divided = ((floor.numerator, str(floor.denominator)) for floor in floors)
-    yield from (Measure(field, size) for size, field in divided if field in page.fields)
+    for size, field in (*page.divisors, *divided):
+        if field in page.fields:
+            yield Measure(field, size, page.fields[field].value)
+        elif field in page.unverifiable:
+            yield Measure(field, size)
 
 
 _replaced: ContextVar[PublishedValues | None] = ContextVar("replaced", default=None)
