@@ -201,3 +201,11 @@ def test_a_value_is_told_as_the_command_line_reads_it(value: Any, text: str) -> 
 
     assert as_text(value) == text
     assert settings("--set", (f"x={text}",)) == {"x": value}
+
+
+def test_what_is_computed_from_a_class_default_is_not_called_forced() -> None:
+    """HRM-Text has as many layers as its stacks times its cycles, and no shape depends on the cycles."""
+    hrm = {"model_type": "hrm_text", "num_layers_per_stack": 2, "hidden_size": 64, "num_attention_heads": 4}
+    assert bases(bare(hrm))["num_hidden_layers"] is None
+    found = bare(hrm, H_cycles=2, L_cycles=1)
+    assert bases(found)["num_hidden_layers"] == "weights+config"

@@ -162,7 +162,8 @@ def _show_fields(found: Inference) -> None:
     line()
     kept = [f"{f.name}={cell(f.derived)}" for f in found.fields if f.status == "unverifiable"]
     if kept:
-        whose = "kept as they are" if found.verdict in ("agrees", "differs") else "the class defaults"
+        filed = any(field.configured is not None for field in found.fields)
+        whose = "kept as they are" if filed else "the class defaults"
         line(f"no shape can tell ({whose}): {', '.join(kept)}")
 
 
@@ -215,7 +216,7 @@ def _verdict_sentence(found: Inference) -> str:
         why = "the weights and what was set" if found.user_set else "the weights"
         return f"differs: {why} rule out the config's {', '.join(changed)}; --write repairs config.json"
     if found.verdict == "guessed":
-        return "guessed: the weights allow several values; --set decides, or --write --accept-guesses"
+        return "guessed: settle it with --set, or take it with --write --accept-guesses"
     if found.verdict == "derived":
         return "derived: there is no config; --write makes one from the weights"
     return "agrees: the config is what the weights say"

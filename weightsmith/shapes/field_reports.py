@@ -240,7 +240,7 @@ def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport
     row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
     determined = _determined_status(filed, name, derived, default)
     if name not in solution.options:
-        computed = name in chosen.page.computed
+        computed = name in chosen.page.computed and (not filed.no_file or _known(name, chosen, stated))
         return replace(row, status=determined, basis="weights+config") if computed else row
     options = solution.options[name]
     row = replace(row, evidence=chosen.evidence.get(name, ()))
@@ -254,6 +254,12 @@ def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport
         return replace(row, status=determined, basis="weights+config", evidence=evidence)
     ruled_out = filed.has(name) and bool(options) and configured not in options
     return replace(row, status="differs" if ruled_out else "ambiguous")
+
+
+def _known(name: str, chosen: Fit, stated: Stated) -> bool:
+    """Whether all that a field is computed from is forced or stated; a class default is no word about this model."""
+    fields = chosen.page.computed[name].value.fields()
+    return all(stated.has(f) or len(chosen.solution.options.get(f, ())) == 1 for f in fields)
 
 
 def _continues(items: Value, known: Value) -> bool:

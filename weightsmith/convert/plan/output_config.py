@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -78,7 +79,8 @@ def true_config(
 def _settled(found: Inference, source: Checkpoint, accept_guesses: bool) -> dict[str, Json]:
     """The guesses, by name, if they are accepted. Raises ConversionRefused for those that are not."""
     if found.guesses and not accept_guesses:
-        command = f"weightsmith infer-config {source.path} --write {settings_of(found.guesses)}"
+        path = shlex.quote(str(source.path))
+        command = f"weightsmith infer-config {path} --write {settings_of(found.guesses)}"
         way_out = f"write one first, such as with `{command}`, or take the guesses with --accept-guesses"
         raise ConversionRefused(
             source.path, f"nothing decides {names_of(found.guesses)} of its config", way_out
