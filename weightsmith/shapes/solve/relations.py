@@ -157,11 +157,13 @@ def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decis
 class _Rank(NamedTuple):
     """What orders the ways of one pool. Only the price tells anything; the rest orders what costs the same.
 
-    price: whether something is left open, and the corrections of the file. unlikely: how few published models have such
-    values. unusual: how far the values are from the class defaults.
+    price: whether something is left open, and the corrections of what is stated. unlike_class: without a file, how many
+    class defaults do not hold. unlikely: how few published models have such values. unusual: how far the values are
+    from the class defaults.
     """
 
     price: tuple[bool, float]
+    unlike_class: float
     unlikely: float
     unusual: float
 
@@ -175,24 +177,18 @@ def _rank(
 ) -> _Rank:
     values = {**determined, **way.values}
     likelihood = published_values().likelihood
+    # A file that is silent counts as having the class default; without a file nobody has said anything.
+    silent = [name for name in fields if not stated.has(name)] if stated.no_file else []
+    by_class = [name for name in silent if not (measures and is_number(values.get(name)))]
+    guessed = len(way.values) < len(fields) or any(map(_unnamed, way.values.values()))
+    cost = stated.cost(fields.difference(silent), values) + stated.list_cost(values) + way.odd
+    cost += CHANGE * _broken(fields, values, stated)
     return _Rank(
-        _price(fields, way, values, stated, by_default=not measures),
+        (guessed, round(cost, 6)),
+        round(stated.cost(by_class, values), 6),
         round(-sum(likelihood(measure, values) for measure in measures), 6),
         _unlikeliness(fields, values, stated.page),
     )
-
-
-def _price(
-    fields: frozenset[str], way: Way, values: Mapping[str, Value], stated: Stated, *, by_default: bool
-) -> tuple[bool, float]:
-    """by_default: where there is no file, class defaults decide about sizes; else published models do."""
-    guessed = len(way.values) < len(fields) or any(map(_unnamed, way.values.values()))
-    priced = fields
-    if stated.no_file and not by_default:
-        priced = frozenset(name for name in fields if stated.has(name) or not is_number(values.get(name)))
-    cost = stated.cost(priced, values) + stated.list_cost(values) + way.odd
-    cost += CHANGE * _broken(fields, values, stated)
-    return guessed, round(cost, 6)
 
 
 def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
