@@ -64,7 +64,7 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
     recipe = converter.plan(evidence, request.options, request.dtype)
     weights = plan_output(recipe, request.max_shard_bytes)
     table = as_checkpoint(weights, checkpoint, target)
-    proven = _true_config(request, source, table)
+    proven = _true_config(request, source, table, recipe)
     config = apply(proven.config, recipe.config)
     written_anew = dict.fromkeys(recipe.files, "written anew")
     side_files = find_side_files(checkpoint, {**recipe.left_out, **written_anew})
@@ -83,13 +83,15 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
     )
 
 
-def _true_config(request: ConversionRequest, source: ConversionSource, table: Checkpoint) -> TrueConfig:
+def _true_config(
+    request: ConversionRequest, source: ConversionSource, table: Checkpoint, recipe: Recipe
+) -> TrueConfig:
     """The config of the output as its shapes prove it. Raises ConversionRefused where some of it would be a guess."""
     # Packed tensors do not show the model's shapes; the side that is not packed does.
     packed_by_us = packed_tensors(table) and not packed_tensors(source.checkpoint)
     shown = source.checkpoint if packed_by_us else table
     stated = source.evidence.config
-    return true_config(shown, source.checkpoint, stated, accept_guesses=request.accept_guesses)
+    return true_config(shown, source.checkpoint, stated, recipe.config, accept_guesses=request.accept_guesses)
 
 
 def _made_files(recipe: Recipe, weights: OutputPlan, config: Mapping[str, object] | None) -> dict[str, bytes]:

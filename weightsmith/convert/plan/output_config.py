@@ -13,6 +13,7 @@ from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused
 from weightsmith.shapes import infer
 from weightsmith.shapes.guesses import as_text, names_of, settings_of
+from weightsmith.shapes.user_set import RULED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,32 +53,50 @@ class TrueConfig:
 
 
 def true_config(
-    table: Checkpoint, source: Checkpoint, config: Mapping[str, object] | None, *, accept_guesses: bool
+    table: Checkpoint,
+    source: Checkpoint,
+    config: Mapping[str, object] | None,
+    changes: Mapping[str, object],
+    *,
+    accept_guesses: bool,
 ) -> TrueConfig:
     """What the shapes of the output prove its config to be: the one call into WITNESS 1.
 
     table: the output as planned, of which no numbers can be read yet. source: what it is made from. config: the
-    source's own, or None; where no family fits it stays as it is. accept_guesses: write what neither weights nor
-    config decide. Raises ConversionRefused where there is such a thing and it is not accepted.
+    source's own, or None; where no family fits it stays as it is. changes: what the converter knows of the config; it
+    decides what the weights leave open. accept_guesses: write what nothing decides. Raises ConversionRefused where
+    there is such a thing and it is not accepted.
     """
     stated = cast("JsonObject | None", config)
     notes = _found_above(source)
     guesses: dict[str, Json] = {}
     if stated is None:
-        made = infer(source, None)
+        made = _derive(source, changes)
+        made = _derive(table, changes) if made.verdict == "unknown" else made
         notes += _made(made)
-        stated = None if made.verdict == "unknown" else made.config
         guesses |= _settled(made, source, accept_guesses)
-    found = infer(table, stated)
-    if found.verdict != "unknown":
-        stated = found.config
+        stated = None if made.verdict == "unknown" else made.config
+    if stated is not None:
+        found = infer(table, stated)
         guesses |= _settled(found, source, accept_guesses)
+        stated = stated if found.verdict == "unknown" else found.config
     taken = ", ".join(f"{name}={as_text(value)}" for name, value in guesses.items())
     return TrueConfig(stated, guesses, (*notes, f"guessed: {taken}") if taken else notes)
 
 
+def _derive(table: Checkpoint, changes: Mapping[str, object]) -> Inference:
+    """The config that the weights prove, without a file; the converter decides what they leave open."""
+    found = infer(table, None)
+    known = {name: value for name, value in changes.items() if value is not REMOVED}
+    told = {guess.name: cast("Json", known[guess.name]) for guess in found.guesses if guess.name in known}
+    return infer(table, None, user_set=told) if told else found
+
+
 def _settled(found: Inference, source: Checkpoint, accept_guesses: bool) -> dict[str, Json]:
     """The guesses, by name, if they are accepted. Raises ConversionRefused for those that are not."""
+    ruled_out = next((problem for problem in found.problems if problem.code == RULED_OUT), None)
+    if ruled_out:
+        raise ConversionRefused(source.path, ruled_out.message, "it is described as another model than it is")
     if found.guesses and not accept_guesses:
         path = shlex.quote(str(source.path))
         command = f"weightsmith infer-config {path} --write {settings_of(found.guesses)}"
