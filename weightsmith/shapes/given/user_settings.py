@@ -45,7 +45,7 @@ def under_page_names(given: Mapping[str, Json], config: JsonObject | None, page:
             near = _near(name, sorted(known.union(_inner(page.unverifiable))))
             way_out = f"did you mean {' or '.join(near)}?" if near else "name one of its fields"
             raise Usage(f"--set {name}", f"{page.model_type} has no such field", way_out)
-    return {page.aliases.get(name, name): value for name, value in given.items()}
+    return {name if name in page.fields else page.aliases.get(name, name): v for name, v in given.items()}
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:
