@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 _MAX_DIFFERENCES = 10
 _WIDTH = 80
+# A long value stays one word of the shell.
+_LINES = textwrap.TextWrapper(
+    _WIDTH,
+    initial_indent="  ",
+    subsequent_indent="    ",
+    break_long_words=False,
+    break_on_hyphens=False,
+)
 _ORDERS = {
     "published": "what most published models have",
     "class-default": "what is nearest to the class default",
@@ -173,15 +181,13 @@ def _show_guesses(guesses: Sequence[Guess]) -> None:
         line(f"guessed, first {_ORDERS[order]}:")
         for guess in guesses:
             if guess.order == order:
-                others = ", ".join(as_text(value) for value in guess.candidates if value != guess.value)
-                line(
-                    terminal.cut(f"  {guess.name} = {as_text(guess.value)}, or {others or 'others'}", _WIDTH)
-                )
+                others = ", ".join(as_text(value) for value in guess.candidates[1:]) or "others"
+                line(terminal.cut(f"  {guess.name} = {as_text(guess.value)}, or {others}", _WIDTH))
     line("settled by:")
     for guess in settling(guesses):
         too = f" ({', '.join(guess.together)} go with it)" if guess.together else ""
-        for part in textwrap.wrap(f"{guess.settle}{too}", _WIDTH - 2, subsequent_indent="  "):
-            line(f"  {part}")
+        for part in _LINES.wrap(f"{guess.settle}{too}"):
+            line(part)
 
 
 def _field_row(field: FieldReport) -> tuple[str, str, str, str, str]:

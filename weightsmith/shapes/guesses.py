@@ -28,7 +28,7 @@ def guesses(config: JsonObject | None, fields: Iterable[FieldReport], chosen: Fi
         Guess(
             name=field.name,
             value=field.derived,
-            candidates=field.candidates or (field.derived,),
+            candidates=(field.derived, *(value for value in field.candidates if value != field.derived)),
             order="published" if published.measures(joint[field.name], chosen.page) else "class-default",
             settle=setting(field.name, field.derived),
             together=tuple(
