@@ -1,8 +1,8 @@
 """Counts which values published models have, for the order of guesses: `python -m benchmarks.published.counts`.
 
 Of each model every whole number is counted that shapes show only in a product, or that a rule binds; and what a field
-that must divide a size divides it into. `hidden_size // num_attention_heads` is the head width of a class that has no
-`head_dim`, and counts as one.
+that must divide a size divides it into. Where shapes show hidden_size // num_attention_heads, it is the head width of a
+class that has no head_dim, and counts as one.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def values_of(model: PublishedModel) -> dict[str, int]:
     values = Stated(canonical(model.config, page), page).completed()
     names = _in_products(page).union(*(rule.names for rule in page.rules))
     found = {m.name: value for m in map(Measure, names) if is_number(value := m.of(values)) and value > 0}
-    own = {Measure(name).name for name in page.fields}
     for measure in quotients(page):
-        usual, value = _usual_names().get(measure.name, measure.name), measure.of(values)
-        if usual not in own and is_number(value) and value > 0:
-            found |= {measure.name: value, usual: value}
+        if is_number(value := measure.of(values)) and value > 0:
+            found |= {measure.name: value}
+    for quotient, name in _usual_names().items():  # a class has the one or the other
+        both = found.get(name) or found.get(quotient)
+        found |= {name: both, quotient: both} if both else {}
     return found
 
 
@@ -75,7 +76,7 @@ def _usual_names() -> dict[str, str]:
     computed = [field for t in catalog_types() for field in load_page(t).fields.values() if field.expression]
     names: dict[str, Counter[str]] = {}
     for field in computed:
-        quotient = str(field.expression).replace("text_config.", "")
+        quotient = f"({field.expression})".replace("text_config.", "")
         names.setdefault(quotient, Counter())[Measure(field.name).name] += 1
     return {quotient: counts.most_common(1)[0][0] for quotient, counts in names.items()}
 

@@ -35,18 +35,20 @@ class Measure:
     """A number that candidates are ordered by: a field, or what it divides a size into.
 
     field: the one that is open. size: the size that it divides, None for the field itself. declared: the value that
-    the class declares for the field, None where it computes one.
+    the class declares for the field, None where it computes one. shown: shapes depend on the quotient. Classes of which
+    no shape shows how wide heads are are older, and their heads narrower.
     """
 
     field: str
     size: Polynomial | None = None
     declared: Value = None
+    shown: bool = False
 
     @property
     def name(self) -> str:
         """What it is counted under: the name that the language model's field has, wherever a family has it."""
         name = self.field if self.size is None else f"{self.size} // {self.field}"
-        return name.replace("text_config.", "")
+        return (f"({name})" if self.shown else name).replace("text_config.", "")
 
     def of(self, values: Mapping[str, Value]) -> Value:
         own = values.get(self.field)
@@ -107,12 +109,11 @@ def quotients(page: Page) -> Iterator[Measure]:
     axes = (axis for pattern in patterns for variant in pattern.variants for axis in variant.shape)
     atoms = (atom for axis in axes for monomial, _ in axis.terms for atom in monomial)
     floors = dict.fromkeys(atom for atom in atoms if isinstance(atom, Floor))
-    divided = ((floor.numerator, str(floor.denominator)) for floor in floors)
-    for size, field in (*page.divisors, *divided):
-        if field in page.fields:
-            yield Measure(field, size, page.fields[field].value)
-        elif field in page.unverifiable:
-            yield Measure(field, size)
+    shown = ((floor.numerator, str(floor.denominator)) for floor in floors)
+    yield from (
+        Measure(name, size, page.fields[name].value, True) for size, name in shown if name in page.fields
+    )
+    yield from (Measure(name, size) for size, name in page.divisors if name in page.unverifiable)
 
 
 _replaced: ContextVar[PublishedValues | None] = ContextVar("replaced", default=None)
