@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benchmarks.drawing import Case
-    from weightsmith.shapes.infer import Inference
+    from weightsmith.shapes.inference import Inference
     from weightsmith.shapes.page.page import Page
 
 MAPPINGS = {"causal LM": "causal", "image-text": "image-text", "masked LM": "masked"}

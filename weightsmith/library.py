@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.convert import Conversion
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.machine import Diagnosis
     from weightsmith.process.child import Stage
     from weightsmith.shapes import ConfigFile, Inference
@@ -85,26 +85,27 @@ def infer(
     *,
     config: AnyPath | None = None,
     model_type: str | None = None,
+    set: Mapping[str, Json] | None = None,
     learn: bool = False,
     check: bool = False,
     trust_remote_code: bool = False,
     write: bool = False,
     output: AnyPath | None = None,
+    accept_guesses: bool = False,
 ) -> Inference:
     """Derives the true config from names and shapes of the tensors, and compares it with the one that is there.
 
-    config: compare with this file instead of the checkpoint's own config.json.
-    model_type: the family to read the tensors as; None finds it.
+    config: compare with this file instead of the checkpoint's own. model_type: the family; None finds it.
+    set: dotted name of a field → its value, taken as given where the weights allow it.
     learn: learn the family from the installed transformers when the catalog lacks it.
     check: let the installed transformers build the corrected config, and compare every name and shape (`proof`).
     trust_remote_code: `learn` and `check` may run code that lies in the checkpoint.
-    write: replace config.json by the corrected config; the old file is kept as config.json.bak.
-    output: write the corrected config to this file instead.
+    write: replace config.json by the corrected config, and keep the old file. output: write to this file instead.
+    accept_guesses: write also what is a guess (`guesses`).
 
-    Where no family fits, `check` refutes the corrected config or a loader would stop all the same (`stopping`),
-    nothing is written. Raises what `open` raises,
-    InvalidConfig, InvalidPage (an unknown model_type), EngineFailed (transformers cannot learn or build the family),
-    and TargetRefused (the config cannot be written).
+    Nothing is written where no family fits, `check` refutes the corrected config, a loader would stop all the same
+    (`stopping`), or a guess is not accepted. Raises what `open` raises, InvalidConfig, InvalidPage (model_type), Usage
+    (`set` names no field), EngineFailed (transformers cannot build the family), and TargetRefused.
     """
     from weightsmith import shapes
 
@@ -112,12 +113,29 @@ def infer(
         raise Usage("infer", "write and output exclude each other", "choose one")
     table = _opened(checkpoint)
     original = shapes.find_config(table, _path(config))
-    stated = None if original is None else original.data
-    page = _learn(model_type, stated, table, trust_remote_code) if learn else None
-    inference = replace(shapes.infer(table, stated, model_type, page), learned=page)
-    if check and inference.verdict != "unknown":
+    inference = _derive(table, original, model_type, set, learn, trust_remote_code)
+    if check:
         inference = _prove(inference, table, trust_remote_code)
-    return _write(inference, table, original, _path(output)) if write or output is not None else inference
+    if not (write or output is not None) or not inference.writable(accept_guesses):
+        return inference
+    return replace(inference, written=shapes.write_config(table, original, inference, _path(output)))
+
+
+def _derive(
+    table: Checkpoint,
+    original: ConfigFile | None,
+    model_type: str | None,
+    user_set: Mapping[str, Json] | None,
+    learn: bool,
+    trust_code: bool,
+) -> Inference:
+    from weightsmith import shapes
+
+    stated = None if original is None else original.data
+    page = _learn(model_type, stated, table, trust_code) if learn else None
+    inference = shapes.infer(table, stated, model_type, page, user_set)
+    problems = (*inference.problems, *shapes.found_above(table, original))
+    return replace(inference, learned=page, problems=problems)
 
 
 def _learn(
@@ -131,17 +149,9 @@ def _learn(
 def _prove(inference: Inference, table: Checkpoint, trust_code: bool) -> Inference:
     from weightsmith.shapes.reference import proof
 
-    return replace(inference, proof=proof.check(inference.config, table, trust_code=trust_code))
-
-
-def _write(
-    inference: Inference, table: Checkpoint, original: ConfigFile | None, output: Path | None
-) -> Inference:
-    from weightsmith.shapes import write_config
-
-    if inference.verdict == "unknown" or inference.refuted or inference.stopping:
+    if inference.verdict == "unknown":
         return inference
-    return replace(inference, written=write_config(table, original, inference, output))
+    return replace(inference, proof=proof.check(inference.config, table, trust_code=trust_code))
 
 
 def convert(
@@ -156,17 +166,16 @@ def convert(
     hash_name: Literal["blake3", "sha256"] = "blake3",
     dry_run: bool = False,
     resume: bool = False,
+    accept_guesses: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty.
 
-    converter: its name; None chooses by evidence.
-    options: of the converter, by name.
+    converter, options: its name (None chooses by evidence) and its options by name.
     dtype: cast the floating-point tensors to bfloat16, float16 or float32.
-    max_shard_size: start a new file beyond this many bytes, with a unit.
-    workers: threads; the bytes written do not depend on it.
-    dry_run: plan and check, write nothing.
-    resume: keep the finished shards that a killed run of the same work left.
+    max_shard_size: a new file begins beyond this many bytes, with a unit. workers: threads, for the same bytes.
+    dry_run: plan and check, write nothing. resume: keep the finished shards that a killed run of the same work left.
+    accept_guesses: write a config also where neither the weights nor a config decide all of it.
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
     from weightsmith.convert import run
@@ -182,6 +191,7 @@ def convert(
         hash_name=hash_name,
         dry_run=dry_run,
         resume=resume,
+        accept_guesses=accept_guesses,
         progress=progress,
     )
 

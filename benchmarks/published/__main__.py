@@ -59,7 +59,7 @@ def _line(one: Judgement) -> str:
         "-" if one.true else "t",
         f"{sum(not fault for fault in one.lies)}/{len(one.lies)}",
         "-" if one.bare else "b",
-        f"open {one.told}/{one.open_fields}",
+        f"{one.verdict} {one.first}/{one.told}/{one.open_fields}",
         f"{one.seconds:5.1f} s",
     ]
     return "\n".join([" ".join(cells)[:_WIDTH], *(f"     {fault}"[:_WIDTH] for fault in one.faults)])
@@ -72,7 +72,10 @@ def _totals(done: Sequence[Judgement]) -> str:
         lines.append(f"{case} {well}/{of} = {well / of if of else 1:.1%} (goal {GOALS[case]:.0%})")
     lines.append(f"unsound claims {sum(len(one.unsound) for one in done)} (goal 0)")
     told, opened = sum(one.told for one in done), sum(one.open_fields for one in done)
-    lines.append(f"open fields {opened}, the truth among the first three of {told}")
+    first, guessed = sum(one.first for one in done), sum(one.verdict == "guessed" for one in done)
+    lines.append(
+        f"guessed {guessed}, open fields {opened}: the truth comes first in {first}, among the first three in {told}"
+    )
     lines.append(f"CPU {sum(one.seconds for one in done):.0f} s")
     return "\n".join(lines)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.published.counts import without_publisher
 from benchmarks.published.reference import Truth, build_truth, rebuild
 from benchmarks.shapes import in_memory
 from weightsmith.shapes import infer
@@ -15,13 +17,14 @@ from weightsmith.shapes.given.config import assign, lookup
 from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected
+from weightsmith.shapes.solve.published_values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.published.models import PublishedModel
     from weightsmith.json_value import Json, JsonObject
-    from weightsmith.shapes.infer import Inference
+    from weightsmith.shapes.inference import Inference
     from weightsmith.shapes.page.value import Value
 
 LIES = 2
@@ -36,8 +39,9 @@ class Judgement:
 
     refused: why transformers does not build the model; nothing else is judged then. true, bare: the fault with the
     published config and with none. lies: one fault per lie. unsound: fields said to be forced by the weights with a
-    value that is not the true one. open_fields, told: how many fields were left open without a config, and of how
-    many the truth is among the first candidates. seconds: of CPU.
+    value that is not the true one. verdict: without a config. open_fields, told, first: how many fields were left open
+    without a config, of how many the truth is among the first candidates, and of how many it is the first. seconds: of
+    CPU.
     """
 
     model: PublishedModel
@@ -46,8 +50,10 @@ class Judgement:
     lies: tuple[str, ...] = ()
     bare: str = ""
     unsound: tuple[str, ...] = ()
+    verdict: str = ""
     open_fields: int = 0
     told: int = 0
+    first: int = 0
     seconds: float = 0.0
 
     @property
@@ -64,10 +70,11 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
         return Judgement(model, refused=str(error))
     checkpoint = in_memory(truth.shapes, _dtype(truth.config))
     true = infer(checkpoint, truth.config)
-    bare = infer(checkpoint, None)
+    with counted(without_publisher(model.name.partition("/")[0])):
+        bare = infer(checkpoint, None)
     lies = list(_lied(true, truth, random.Random(f"{model.name}/{seed}")))
     repairs = [(name, infer(checkpoint, config)) for name, config in lies]
-    told = [freeze(truth_value) in options for options, truth_value in _open(bare, truth)]
+    places = list(_places(bare, truth))
     return Judgement(
         model,
         true=_alarm(true),
@@ -76,8 +83,10 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
         unsound=tuple(
             sorted({u for found in (true, bare, *(f for _, f in repairs)) for u in _unsound(found, truth)})
         ),
-        open_fields=len(told),
-        told=sum(told),
+        verdict=bare.verdict,
+        open_fields=len(places),
+        told=sum(place <= FIRST for place in places),
+        first=sum(place == 1 for place in places),
         seconds=time.process_time() - start,
     )
 
@@ -151,8 +160,8 @@ def _bare_fault(found: Inference, truth: Truth) -> str:
     if found.verdict == "unknown":
         return _alarm(found)
     fault = _rebuild_fault(found.config, truth)
-    if not fault:
-        return ""
+    if not fault or found.verdict != "guessed":
+        return fault
     config = copy.deepcopy(dict(found.config))
     for row in found.fields:
         value = thaw(flatten(truth.settings).get(row.name))
@@ -173,12 +182,13 @@ def _rebuild_fault(config: JsonObject, truth: Truth) -> str:
     return f"{len(wrong)} tensors, {name} is {truth.shapes.get(name)} built {built.get(name)}"
 
 
-def _open(found: Inference, truth: Truth) -> Iterator[tuple[list[object], object]]:
-    """(the first candidates, the truth) of every field that was left open."""
+def _places(found: Inference, truth: Truth) -> Iterator[int]:
+    """For every field that was left open, which of its candidates the truth is, from 1; endless where it is none."""
     values = flatten(truth.settings)
-    for row in found.fields:
-        if len(row.candidates) > 1 and values.get(row.name) is not None:
-            yield [freeze(candidate) for candidate in row.candidates[:FIRST]], values[row.name]
+    for guess in found.guesses:
+        candidates = [freeze(candidate) for candidate in guess.candidates]
+        if (value := values.get(guess.name)) is not None:
+            yield candidates.index(freeze(value)) + 1 if freeze(value) in candidates else sys.maxsize
 
 
 def _unsound(found: Inference, truth: Truth) -> Iterator[str]:

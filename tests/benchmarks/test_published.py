@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.published import add
 from benchmarks.published.__main__ import main
+from benchmarks.published.counts import count
 from benchmarks.published.models import FOLDER, groups, read_group
+from weightsmith.shapes.solve.published_values import published_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +30,10 @@ def test_every_model_is_named_once_and_names_its_source_and_its_type() -> None:
 def test_there_are_200_models_in_less_than_a_megabyte() -> None:
     assert len(ALL) >= 200
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MEGABYTE
+
+
+def test_the_counts_are_those_of_these_models() -> None:
+    assert count(ALL) == published_values()
 
 
 def test_a_small_model_passes_every_case(capsys: pytest.CaptureFixture[str]) -> None:

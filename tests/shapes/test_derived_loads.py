@@ -39,7 +39,7 @@ def test_a_derived_config_has_no_list_of_the_class_s_own_length(model_type: str)
     own = page.fields["num_hidden_layers"].value
     assert isinstance(own, int) and own > 5, "the class's own model has more layers"
     found = infer(table(predicted({"model_type": model_type, **SMALL})), None)
-    assert found.verdict == "derived" and found.config["num_hidden_layers"] == 5
+    assert found.verdict == "guessed" and found.config["num_hidden_layers"] == 5
     assert own not in lists(found.config).values()
     assert infer(found.checkpoint, found.config).verdict == "agrees"
 
@@ -77,3 +77,12 @@ def test_every_field_that_differs_names_a_tensor() -> None:
     hrm = {"model_type": "hrm_text", "num_layers_per_stack": 2, "hidden_size": 64, "num_attention_heads": 4}
     said = evidence(infer(table(predicted(hrm)), {**hrm, "num_hidden_layers": 99}))
     assert all(said.values())
+
+
+def test_what_the_weights_force_to_be_null_is_written_where_the_class_has_a_default() -> None:
+    config = {**SMALL, "model_type": "deepseek_v2", "q_lora_rank": None, "moe_intermediate_size": 16,
+              "n_routed_experts": 4, "first_k_dense_replace": 1}  # fmt: skip
+    assert load_page("deepseek_v2").fields["q_lora_rank"].value is not None
+    found = infer(table(predicted(config)), None)
+    assert found.config["q_lora_rank"] is None
+    assert infer(found.checkpoint, found.config).verdict == "agrees"

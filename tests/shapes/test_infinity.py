@@ -41,7 +41,7 @@ def test_a_derived_config_holds_only_what_json_can(model_type: str) -> None:
     page = load_page(model_type)
     assert not all(map(is_finite, page.unverifiable.values())), "the class's own default is infinite"
     found = infer(table(predicted({"model_type": model_type, "num_hidden_layers": 2})), None)
-    assert found.verdict == "derived" and found.architecture.model_type == model_type
+    assert found.verdict == "guessed" and found.architecture.model_type == model_type
     json.dumps(found.config, allow_nan=False)
 
 

@@ -217,7 +217,7 @@ def test_four_bit_bitsandbytes_tells_its_shapes_in_a_tensor(tmp_path: Path) -> N
         place += len(state)
     (tmp_path / "model.safetensors").write_bytes(data)
     found = infer(in_memory(tensors, tmp_path), None)
-    assert found.verdict == "derived"
+    assert found.verdict == "guessed"
     assert {name: found.config[name] for name in ("hidden_size", "intermediate_size", "vocab_size")} == {
         name: SIZES[name] for name in ("hidden_size", "intermediate_size", "vocab_size")
     }

@@ -71,7 +71,7 @@ def test_no_other_family_is_taken_while_tensors_are_left_over_or_missing() -> No
 
 
 def test_without_a_config_no_family_is_taken_that_some_tensors_are_not_of() -> None:
-    assert read(plain(), None).verdict == "derived"
+    assert read(plain(), None).verdict == "guessed"
     assert read({**plain(), "model.layers.0.self_attn.gate_scale": (3,)}, None).verdict == "unknown"
 
 

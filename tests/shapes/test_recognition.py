@@ -27,7 +27,7 @@ from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.reference.starting_values import STARTS
 
 if TYPE_CHECKING:
-    from weightsmith.shapes.infer import Architecture
+    from weightsmith.shapes.inference import Architecture
 
 TYPES = catalog_types()
 

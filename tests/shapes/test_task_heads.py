@@ -66,7 +66,9 @@ def test_the_class_of_a_head_is_kept_and_without_a_config_derived(model_type: st
     assert (wrong.name, wrong.derived) == ("vocab_size", 300)
     bare = read(shapes, None)
     stated = bare.config["architectures"]
-    assert bare.verdict == "derived" and bare.config.get("num_labels", 2) == labels.get("num_labels", 2)
+    assert bare.verdict in ("derived", "guessed") and bare.config.get("num_labels", 2) == labels.get(
+        "num_labels", 2
+    )
     alike = {"xlm-roberta": "Roberta"}.get(model_type, "")
     assert stated == [name] or (alike and alike in str(stated)), (
         "types that no tensor tells apart share a head"

@@ -4,7 +4,7 @@ Three modules need numpy and are therefore imported by themselves: `data` (Tenso
 `arrays` (names for array types) and `float_formats`.
 """
 
-from weightsmith.checkpoint.config_file import config_beside, readable_config
+from weightsmith.checkpoint.config_file import config_above, config_beside, config_path, readable_config
 from weightsmith.checkpoint.json_file import read_json_object
 from weightsmith.checkpoint.open import open_checkpoint
 from weightsmith.checkpoint.sharing import shared_groups
@@ -15,7 +15,9 @@ __all__ = [
     "Problem",
     "Storage",
     "Tensor",
+    "config_above",
     "config_beside",
+    "config_path",
     "open_checkpoint",
     "read_json_object",
     "readable_config",

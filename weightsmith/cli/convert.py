@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
 )
+@click.option("--accept-guesses", is_flag=True, help="Write a config also where some of it is a guess.")
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @AS_JSON
 def command(
@@ -45,6 +46,7 @@ def command(
     workers: int | None,
     hash_name: Literal["blake3", "sha256"],
     resume: bool,
+    accept_guesses: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -60,6 +62,7 @@ def command(
         hash_name=hash_name,
         dry_run=dry_run,
         resume=resume,
+        accept_guesses=accept_guesses,
         progress=terminal.progress_bar("converting"),
     )
     _say_reasons(done)

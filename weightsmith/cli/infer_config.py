@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, settings
 from weightsmith.cli.terminal import BAD, DONE, FAILED, cell, line, say
+from weightsmith.shapes.guesses import as_text, names_of, settings_of, settling
+from weightsmith.shapes.user_set import RULED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from weightsmith.shapes import FieldReport, Inference
+    from weightsmith.shapes.inference import Guess
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
 
 _MAX_DIFFERENCES = 10
+_WIDTH = 80
+# A long value stays one word of the shell.
+_LINES = textwrap.TextWrapper(
+    _WIDTH,
+    initial_indent="  ",
+    subsequent_indent="    ",
+    break_long_words=False,
+    break_on_hyphens=False,
+)
+_ORDERS = {
+    "published": "what most published models have",
+    "class-default": "what is nearest to the class default",
+}
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
 
 
@@ -28,9 +45,17 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
 @click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
 @click.option("--model-type", help="The family to read the tensors as; found by itself when not given.")
 @click.option(
+    "--set",
+    "user_set",
+    metavar="FIELD=VALUE",
+    multiple=True,
+    help="Take this value as given (JSON, or a word); repeatable.",
+)
+@click.option(
     "--write", is_flag=True, help="Replace config.json by the corrected one; the old one becomes .bak."
 )
 @click.option("--output", type=A_PATH, help="Write the corrected config here instead.")
+@click.option("--accept-guesses", is_flag=True, help="Write the config also where values in it are guesses.")
 @click.option("--learn", is_flag=True, help="Learn the family from transformers when the catalog lacks it.")
 @click.option(
     "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
@@ -41,8 +66,10 @@ def command(
     checkpoint: Path,
     config: Path | None,
     model_type: str | None,
+    user_set: tuple[str, ...],
     write: bool,
     output: Path | None,
+    accept_guesses: bool,
     learn: bool,
     check: bool,
     trust_remote_code: bool,
@@ -50,21 +77,24 @@ def command(
 ) -> int:
     """Derive the true config from the weights and compare it with config.json.
 
-    Exit code 0: it agrees (or was written), 1: it differs (or --check refutes it), 2: no family fits.
+    Exit code 0: it agrees, was written, or was derived without a guess; 1: it differs, some of it is a guess, or
+    --check refutes it; 2: no family fits.
     """
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
-    if trust_remote_code and not (learn or check):
-        raise click.UsageError("--trust-remote-code is for --learn and --check; nothing else runs code")
+    _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
+    _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
     found = library.infer(
         checkpoint,
         config=config,
         model_type=model_type,
+        set=settings("--set", user_set),
         learn=learn,
         check=check,
         trust_remote_code=trust_remote_code,
         write=write,
         output=output,
+        accept_guesses=accept_guesses,
     )
     if as_json:
         terminal.show_json(found.document(), of_config=("config", "fields"))
@@ -74,12 +104,18 @@ def command(
     return _exit_code(found)
 
 
+def _need(sentence: str, given: bool, useful: bool) -> None:
+    """Raises click.UsageError where a flag is given that would do nothing."""
+    if given and not useful:
+        raise click.UsageError(f"{sentence}; nothing else needs it")
+
+
 def _exit_code(found: Inference) -> int:
     if found.verdict == "unknown":
         return FAILED
     if found.refuted:
         return BAD
-    return BAD if found.verdict == "differs" and not found.written else DONE
+    return BAD if found.verdict in ("differs", "guessed") and not found.written else DONE
 
 
 def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
@@ -90,6 +126,9 @@ def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
         say("nothing was written: --check refutes the corrected config")
     elif found.stopping and asked_to_write:
         say(f"nothing was written: {found.stopping[0].message}")
+    elif asked_to_write and found.guesses and found.written is None:
+        ways = f"settle it, such as with {settings_of(found.guesses)}, or take it with --accept-guesses"
+        say(f"nothing was written: nothing decides {names_of(found.guesses)}; {ways}")
     elif found.written is not None:
         say(found.written)
 
@@ -109,7 +148,9 @@ def _show(found: Inference) -> None:
     same = f"; the tensors fit {others} as well" if others else ""
     line(f"family: {architecture.model_type} (from the {architecture.source}{same})")
     line()
-    _show_fields(found.fields)
+    _show_fields(found)
+    if found.guesses:
+        _show_guesses(found.guesses)
     for problem in found.problems:
         line(f"problem: {problem.message} [{problem.code}]")
     line(f"verdict: {_verdict_sentence(found)}")
@@ -123,13 +164,30 @@ def _show_learned(page: Page) -> None:
         line(f"  not expressed: {name}: {why}")
 
 
-def _show_fields(fields: Sequence[FieldReport]) -> None:
-    rows = [_field_row(field) for field in fields if field.status != "unverifiable"]
+def _show_fields(found: Inference) -> None:
+    rows = [_field_row(field) for field in found.fields if field.status != "unverifiable"]
     terminal.table(rows, ["field", "weights", "config", "", "evidence"])
     line()
-    kept = [f"{f.name}={cell(f.derived)}" for f in fields if f.status == "unverifiable"]
+    kept = [f"{f.name}={cell(f.derived)}" for f in found.fields if f.status == "unverifiable"]
     if kept:
-        line(f"no shape can tell (kept as they are): {', '.join(kept)}")
+        filed = any(field.configured is not None for field in found.fields)
+        whose = "kept as they are" if filed else "the class defaults"
+        line(f"no shape can tell ({whose}): {', '.join(kept)}")
+
+
+def _show_guesses(guesses: Sequence[Guess]) -> None:
+    """What nothing decided: the value that was taken, the others, and the options that settle it."""
+    for order in dict.fromkeys(guess.order for guess in guesses):
+        line(f"guessed, first {_ORDERS[order]}:")
+        for guess in guesses:
+            if guess.order == order:
+                others = ", ".join(as_text(value) for value in guess.candidates[1:]) or "others"
+                line(terminal.cut(f"  {guess.name} = {as_text(guess.value)}, or {others}", _WIDTH))
+    line("settled by:")
+    for guess in settling(guesses):
+        too = f" ({', '.join(guess.together)} go with it)" if guess.together else ""
+        for part in _LINES.wrap(f"{guess.settle}{too}"):
+            line(part)
 
 
 def _field_row(field: FieldReport) -> tuple[str, str, str, str, str]:
@@ -137,7 +195,8 @@ def _field_row(field: FieldReport) -> tuple[str, str, str, str, str]:
     derived = cell(field.derived)
     if field.status == "ambiguous":
         derived += f" of {cell(list(field.candidates))}"
-    return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}", _why(field)
+    guessed = ", guessed" if field.basis == "guess" else ""
+    return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}{guessed}", _why(field)
 
 
 def _why(field: FieldReport) -> str:
@@ -153,12 +212,17 @@ def _verdict_sentence(found: Inference) -> str:
     lacking = len(found.architecture.missing_tensors)
     if found.verdict == "unknown":
         return "unknown: tensors are lost, and without a config no size follows from the others"
+    if any(problem.code == RULED_OUT for problem in found.problems):
+        return "differs: the weights rule out what was set"
     if lacking and found.verdict == "differs":
         return f"differs: {lacking} tensors that the config demands are not there"
     if found.stopping and found.verdict == "differs":
         return f"differs: no loader gets through it ({', '.join(p.code for p in found.stopping)})"
     if found.verdict == "differs":
-        return f"differs: the weights rule out the config's {', '.join(changed)}; --write repairs config.json"
+        why = "the weights and what was set" if found.user_set else "the weights"
+        return f"differs: {why} rule out the config's {', '.join(changed)}; --write repairs config.json"
+    if found.verdict == "guessed":
+        return "guessed: settle it with --set, or take it with --write --accept-guesses"
     if found.verdict == "derived":
         return "derived: there is no config; --write makes one from the weights"
     return "agrees: the config is what the weights say"

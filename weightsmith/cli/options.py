@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import Json
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 A_PATH = click.Path(path_type=Path)
@@ -20,3 +25,16 @@ def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{flag} {text!r} is not NAME=VALUE")
         found[key] = value
     return found
+
+
+def settings(flag: str, given: tuple[str, ...]) -> dict[str, Json]:
+    """Such pairs with each value read as JSON; what is no JSON is a word."""
+    return {name: _json_or_word(text) for name, text in pairs(flag, given).items()}
+
+
+def _json_or_word(text: str) -> Json:
+    try:
+        value: Json = json.loads(text)
+    except ValueError:
+        return text
+    return value

@@ -115,7 +115,7 @@ def describe_conversion(
         config_changes=plan.config_changes,
         left_out=plan.side_files.left_out,
         problems=source.checkpoint.problems,
-        notes=(*plan.recipe.notes, *kept),
+        notes=(*plan.notes, *plan.recipe.notes, *kept),
         dry_run=request.dry_run,
     )
 

@@ -26,6 +26,7 @@ class ConversionRequest:
     hash_name: one of HASHES.
     dry_run: stop after the plan; nothing is written.
     resume: keep what a killed run of the same work has finished.
+    accept_guesses: write a config also where neither weights nor config decide all of it.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class ConversionRequest:
     hash_name: str
     dry_run: bool = False
     resume: bool = False
+    accept_guesses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

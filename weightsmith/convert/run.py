@@ -46,16 +46,16 @@ def convert(
     hash_name: str = "blake3",
     dry_run: bool = False,
     resume: bool = False,
+    accept_guesses: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Writes `target`, a folder that does not exist or is empty, from the checkpoint `source`.
 
     converter, options: a name, or None to choose by evidence; and its `--set` pairs.
-    dtype, max_shard_size: as the user writes them, such as "bf16" and "5GB".
+    dtype, max_shard_size: as the user writes them, such as "bf16" and "5GB". hash_name: one of HASHES.
     workers: threads; the bytes written do not depend on it.
-    hash_name: one of HASHES.
-    dry_run: stop after the plan; nothing is written.
-    resume: keep what a killed run of the same work has finished.
+    dry_run: stop after the plan; nothing is written. resume: keep what a killed run of the same work has finished.
+    accept_guesses: write a config also where neither weights nor config decide all of it.
     progress: called with the bytes read so far, and with how many there are.
 
     Raises ConversionRefused, TargetRefused, and what `open_checkpoint` raises; then `target` is as it was before.
@@ -71,6 +71,7 @@ def convert(
         hash_name=check_hash_name(hash_name),
         dry_run=dry_run,
         resume=resume,
+        accept_guesses=accept_guesses,
     )
     return carry_out(request, progress)
 

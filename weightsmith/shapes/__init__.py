@@ -1,7 +1,8 @@
 """WITNESS 1: what the tensors' names and shapes prove about the configuration. Never imports torch or numpy."""
 
 from weightsmith.shapes.field_reports import FieldReport
-from weightsmith.shapes.infer import Inference, infer
-from weightsmith.shapes.repair import ConfigFile, find_config, write_config
+from weightsmith.shapes.infer import infer
+from weightsmith.shapes.inference import Inference
+from weightsmith.shapes.repair import ConfigFile, find_config, found_above, write_config
 
-__all__ = ["ConfigFile", "FieldReport", "Inference", "find_config", "infer", "write_config"]
+__all__ = ["ConfigFile", "FieldReport", "Inference", "find_config", "found_above", "infer", "write_config"]

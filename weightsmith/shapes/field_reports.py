@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.json_value import is_finite
-from weightsmith.shapes.family.other_names import place
+from weightsmith.shapes.family.other_names import canonical, place
 from weightsmith.shapes.family.publisher import names_class, own_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.list_words import in_own_words, said_otherwise
-from weightsmith.shapes.page.value import freeze, is_number, thaw
+from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ _NOT_FIELDS = frozenset(
 _SECTIONS = frozenset({"quantization_config", "compression_config"})
 # What the weights say of the value of a field.
 Status: TypeAlias = Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
-# What the status rests on; None where nothing decides.
-Basis: TypeAlias = Literal["weights", "weights+config"]
+# What the value rests on: the weights alone; the weights once named values of the file, or of the user, are kept; or
+# nothing, where several values explain the weights and one was chosen. None where the file's own or the class default
+# is kept and no weights tell.
+Basis: TypeAlias = Literal["weights", "weights+config", "guess"]
 
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64
@@ -57,7 +59,7 @@ class FieldReport:
 
     name: as the file says it, with dots where objects nest. configured: what the file states, None where it states
     nothing; default: what the class then takes. derived: what the corrected config has. candidates: every value that
-    explains the weights, where there are several. evidence: tensors that bear on the field.
+    explains the weights, where there are several, best first. evidence: tensors that bear on the field.
     """
 
     name: str
@@ -75,16 +77,24 @@ class FieldReport:
         present = self.default if self.configured is None else self.configured
         return self.status != "unverifiable" and freeze(present) != freeze(self.derived)
 
+    @property
+    def contradicted(self) -> bool:
+        """The file has a value that is replaced, or lacks one that the weights force."""
+        return self.changed and (self.configured is not None or self.basis != "guess")
+
 
 def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell.
 
-    config: the file as it is, and its names in the rows. stated: the same as its class reads it.
+    config: the file as it is, and its names in the rows. stated: the same as its class reads it, with what the user
+    sets.
     """
     page = chosen.page
-    rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
-    rows += _bound_fields(chosen, stated)
-    rows += _list_fields(chosen, stated, {row.name for row in rows})
+    filed = Stated(canonical(config, page), page)
+    rows = [*_family_fields(config, chosen), *(_field(name, chosen, filed, stated) for name in page.fields)]
+    rows += _bound_fields(chosen, filed, stated)
+    rows += _list_fields(chosen, filed, {row.name for row in rows})
+    rows = [_as_guess(row, filed) for row in rows]
     if own_type(config, page) is not None:
         rows = [row if row.configured is not None else _unread(row) for row in rows]
     rows = [
@@ -94,7 +104,14 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     if page.aliases:
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
+    rows += _set_fields(config, stated, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
+
+
+def _as_guess(row: FieldReport, filed: Stated) -> FieldReport:
+    """Marks a value that was chosen among several, where neither the file nor the default that it relies on has it."""
+    chosen = row.status == "ambiguous" and (filed.no_file or row.changed)
+    return replace(row, basis="guess") if chosen or (row.status == "differs" and row.basis is None) else row
 
 
 def _unread(row: FieldReport) -> FieldReport:
@@ -137,10 +154,14 @@ def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list
     return [replace(row, name=name, configured=config.get(name), derived=right[name]) for name in right]
 
 
-def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Json]]:
+def edits(
+    config: JsonObject, rows: Iterable[FieldReport], user_set: frozenset[str] = frozenset()
+) -> list[tuple[str, Json]]:
     """(dotted name, new value) for everything that the corrected config has otherwise than the file, see `removed` too.
 
     An object that the file lacks, or has empty, is written whole: half of it would replace the class's own.
+
+    user_set: the rows whose value is the user's word, which counts where no shape depends on it, too.
     """
     rows = list(rows)
     parents = {row.name: row.name.rpartition(".")[0] for row in rows}
@@ -152,6 +173,7 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
         (row.name, row.derived)
         for row in rows
         if (row.changed and row.name not in gone)
+        or (row.name in user_set and lookup(config, row.name) != (True, row.derived))
         or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
     ]
 
@@ -227,18 +249,18 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     return rows
 
 
-def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
-    """The row of one field of the page."""
+def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport:
+    """The row of one field of the page. filed: what the file says; stated: with what the user sets."""
     solution = chosen.solution
     derived = solution.values.get(name)
-    configured = stated.value(name) if stated.has(name) else None
-    default = None if stated.has(name) else chosen.page.fields[name].default(solution.values)
+    configured = filed.value(name) if filed.has(name) else None
+    default = None if filed.has(name) else chosen.page.fields[name].default(solution.values)
     if _continues(derived, default):
         default = derived
     row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
-    determined = _determined_status(stated, name, derived, default)
+    determined = _determined_status(filed, name, derived, default)
     if name not in solution.options:
-        computed = name in chosen.page.computed
+        computed = name in chosen.page.computed and (not filed.no_file or _known(name, chosen, stated))
         return replace(row, status=determined, basis="weights+config") if computed else row
     options = solution.options[name]
     row = replace(row, evidence=chosen.evidence.get(name, ()))
@@ -247,11 +269,17 @@ def _field(name: str, chosen: Fit, stated: Stated) -> FieldReport:
     row = replace(row, candidates=_listed(options))
     kept = _kept(name, chosen, stated)
     if len(solution.cheapest.get(name, ())) == 1 and kept:
-        note = f" (config keeps {kept})"
+        note = f" ({kept})"
         evidence = tuple(replace(e, equation=e.equation + note) for e in row.evidence)
         return replace(row, status=determined, basis="weights+config", evidence=evidence)
-    ruled_out = stated.has(name) and bool(options) and configured not in options
+    ruled_out = filed.has(name) and bool(options) and configured not in options
     return replace(row, status="differs" if ruled_out else "ambiguous")
+
+
+def _known(name: str, chosen: Fit, stated: Stated) -> bool:
+    """Whether all that a field is computed from is forced or stated; a class default is no word about this model."""
+    fields = chosen.page.computed[name].value.fields()
+    return all(stated.has(f) or len(chosen.solution.options.get(f, ())) == 1 for f in fields)
 
 
 def _continues(items: Value, known: Value) -> bool:
@@ -265,43 +293,51 @@ def _continues(items: Value, known: Value) -> bool:
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
-    """The first values of a field, numbers by size."""
-    return tuple(map(thaw, sorted(options, key=_ordinal)[:_MAX_CANDIDATES]))
+    """The first of the values of a field, in their order."""
+    return tuple(map(thaw, options))[:_MAX_CANDIDATES]
 
 
-def _bound_fields(chosen: Fit, stated: Stated) -> list[FieldReport]:
+def _bound_fields(chosen: Fit, filed: Stated, stated: Stated) -> list[FieldReport]:
     """What no shape depends on and a rule binds to what the weights say: the class default may not go with these."""
     rows = []
     for name, default in chosen.page.unverifiable.items():
         derived = chosen.solution.values.get(name)
         candidates = chosen.solution.options.get(name, ())
-        row = FieldReport(name, thaw(stated.value(name)), thaw(default), thaw(derived), "ambiguous", None)
-        if candidates and not stated.has(name) and derived != default:
-            rows.append(replace(row, configured=None, candidates=_listed(candidates)))
-        elif candidates and stated.has(name) and derived != stated.value(name):
-            rows.append(replace(row, default=None, status="differs", basis="weights+config"))
+        if not candidates or name in stated.user_set:
+            continue
+        several = _listed(candidates) if len(candidates) > 1 else ()
+        row = FieldReport(
+            name, thaw(filed.value(name)), thaw(default), thaw(derived), "ambiguous", None, several
+        )
+        if not filed.has(name) and derived != default:
+            rows.append(replace(row, configured=None))
+        elif filed.has(name) and derived != filed.value(name):
+            basis: Basis = "guess" if several else "weights+config"
+            rows.append(replace(row, default=None, status="differs", basis=basis))
     return rows
 
 
-def _ordinal(value: Value) -> tuple[str, int, str]:
-    """Numbers by size, anything else by its text; None, flags, words and lists do not compare."""
-    return ("", value, "") if is_number(value) else (type(value).__name__, 0, str(value))
-
-
 def _kept(name: str, chosen: Fit, stated: Stated) -> str:
-    """The stated values that this field was decided with, as text; empty when the file states none of them."""
+    """The stated values that this field was decided with, as text; empty when neither file nor user states any."""
     values = chosen.solution.values
     partners = sorted(chosen.solution.partners.get(name, frozenset()))
     agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
-    others = [f"{p} = {values[p]}" for p in agreeing if p != name]
-    return ", ".join(others) or ("its own value" if agreeing else "")
+    if name in stated.user_set and name in agreeing:
+        return f"{name} = {values[name]} is set"
+    others = [p for p in agreeing if p != name]
+    of_user = [f"{p} = {values[p]}" for p in others if p in stated.user_set]
+    of_file = [f"{p} = {values[p]}" for p in others if p not in stated.user_set]
+    parts = [f"{', '.join(of_user)} is set"] if of_user else []
+    if of_file or (agreeing and not others):
+        parts.append(f"config keeps {', '.join(of_file) or 'its own value'}")
+    return "; ".join(parts)
 
 
 def _determined_status(stated: Stated, name: str, derived: Value, default: Value) -> Status:
     """How the file stands to the one value that a field can have. default: what the class takes for a silent file."""
     if stated.has(name):
         return "agrees" if stated.value(name) == derived else "differs"
-    return "agrees" if stated.config is not None and default == derived else "missing"
+    return "agrees" if not stated.no_file and default == derived else "missing"
 
 
 def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldReport]:
@@ -323,6 +359,17 @@ def _counts_layers(name: str, default: Value, page: Page) -> bool:
     slots = (slot for patterns in page.layouts.values() for pattern in patterns for slot in pattern.slots)
     counts = {field for slot in slots for field in slot.count.fields() if field.rpartition(".")[0] == place}
     return any(f.value == len(default) for n, f in page.fields.items() if n in counts)
+
+
+def _set_fields(config: JsonObject | None, stated: Stated, listed: set[str]) -> list[FieldReport]:
+    """What the user sets and no shape depends on."""
+    rows = []
+    for name in sorted(stated.user_set):
+        placed, default = place(config, stated.page, name), stated.page.unverifiable.get(name)
+        if placed not in listed:
+            value, configured = thaw(stated.value(name)), lookup(config, placed)[1]
+            rows.append(FieldReport(placed, configured, thaw(default), value, "unverifiable", None))
+    return rows
 
 
 def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:

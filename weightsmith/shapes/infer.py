@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.errors import MissingInput, UnknownFamily
 from weightsmith.json_value import is_finite
 from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing_tensors
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.family.candidates import load_index
-from weightsmith.shapes.family.no_model import NoModel, no_model
-from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.no_model import no_model
+from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
 from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
-from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, removed, report, with_rows
+from weightsmith.shapes.field_reports import draft_rows, edits, removed, report, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.given.ties import Copies
+from weightsmith.shapes.guesses import guesses
+from weightsmith.shapes.inference import Architecture, Inference
 from weightsmith.shapes.page.page import load_page, name_key
 from weightsmith.shapes.solve.incomplete import from_what_is_there
+from weightsmith.shapes.user_set import RULED_OUT, with_user_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.family.no_model import NoModel
+    from weightsmith.shapes.field_reports import FieldReport
+    from weightsmith.shapes.inference import Verdict
     from weightsmith.shapes.page.page import Page
-    from weightsmith.shapes.reference.proof import ReferenceProof
     from weightsmith.shapes.solve.fit import Fit
 
 # How many settings are named that would tell two families apart.
@@ -45,104 +48,19 @@ _LISTED = 5
 # By these the reader tells that a checkpoint is not all there.
 _LOST = ("index-missing-tensor", "one-of-several-shards")
 
-# agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors, or
-# so many of them are lost that no size follows.
-Verdict: TypeAlias = Literal["agrees", "differs", "derived", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """Which family, by whose word (`source`), and which others the tensors cannot be told from (`alternatives`)."""
-
-    model_type: str | None
-    architectures: tuple[str, ...]
-    source: Literal["config", "tensors"]
-    alternatives: tuple[str, ...]
-    unmatched_tensors: tuple[str, ...]
-    missing_tensors: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """What the shapes prove.
-
-    fields: one row per field.
-    config: the whole corrected config.
-    nearest: where no family fits, the nearest ones and why they do not.
-    instead: what the checkpoint is, where it is no model.
-    learned: the page that was learned for this, None where the catalog's served.
-    proof: what transformers built from the corrected config, None when nobody asked.
-    written: what was written where, in words, None when nothing was.
-    """
-
-    checkpoint: Checkpoint
-    architecture: Architecture
-    verdict: Verdict
-    fields: tuple[FieldReport, ...]
-    problems: tuple[Problem, ...]
-    config: JsonObject
-    nearest: tuple[str, ...] = ()
-    instead: NoModel | None = None
-    learned: Page | None = None
-    proof: ReferenceProof | None = None
-    written: str | None = None
-
-    @property
-    def changes(self) -> tuple[FieldReport, ...]:
-        return tuple(field for field in self.fields if field.changed)
-
-    @property
-    def stopping(self) -> tuple[Problem, ...]:
-        """What a loader of the corrected config does not get through: such a config is not written."""
-        return tuple(problem for problem in self.problems if problem.stops_loader)
-
-    @property
-    def refuted(self) -> bool:
-        """Whether transformers built other tensors from the corrected config than are stored."""
-        return self.proof is not None and not self.proof.holds
-
-    def failure(self) -> WeightsmithError | None:
-        """Why nothing could be derived, and the way out; None where something was."""
-        if self.verdict != "unknown":
-            return None
-        if self.instead is not None:
-            return UnknownFamily(self.checkpoint.path, self.instead.problem.message, self.instead.way_out)
-        if self.architecture.model_type is not None:
-            fact = f"is incomplete: {self.stopping[0].message}"
-            return MissingInput(self.checkpoint.path, fact, "download the missing shards")
-        nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
-        fact = f"no family of the catalog explains its tensors{nearest}"
-        return UnknownFamily(self.checkpoint.path, fact, "name one with --model-type")
-
-    def document(self) -> dict[str, object]:
-        """The JSON of the command line's contract."""
-        document: dict[str, object] = {
-            "command": "infer-config",
-            "checkpoint": self.checkpoint.summary(),
-            "architecture": asdict(self.architecture),
-            "verdict": self.verdict,
-            "fields": [asdict(field) for field in self.fields],
-            "problems": [{"code": p.code, "message": p.message} for p in self.problems],
-            "config": dict(self.config),
-        }
-        if self.learned is not None:
-            unexpressed = dict(self.learned.unexpressed)
-            document["learned"] = {"source": self.learned.source, "unexpressed": unexpressed}
-        if self.proof is not None:
-            document["proof"] = self.proof.document()
-        return document
-
 
 def infer(
     checkpoint: Checkpoint,
     config: JsonObject | None,
     model_type: str | None = None,
     page: Page | None = None,
+    user_set: Mapping[str, Json] | None = None,
 ) -> Inference:
     """What the shapes prove about `config` (None: there is none).
 
-    model_type names the family instead of letting the tensors choose; page is one that the catalog lacks. Raises
-    InvalidPage for an unknown model_type.
+    model_type: the family, instead of letting the tensors choose. page: one that the catalog lacks. user_set: dotted
+    name → value, taken as given where the weights allow it. Raises InvalidPage for an unknown model_type, and Usage for
+    a name in `user_set` that the family does not have.
     """
     packing = plain_view(checkpoint)
     names = unwrapped(packing.tensors, load_index(), value_heads(packing.tensors))
@@ -151,27 +69,39 @@ def infer(
     if instead is not None:
         return _no_model(checkpoint, config, instead)
     values = value_heads(extras.tensors)
-    table = NameTable.under((name, tensor) for name, tensor in extras.tensors.items() if name not in values)
+    table = NameTable.under((n, tensor) for n, tensor in extras.tensors.items() if n not in values)
     shared = Copies.of(checkpoint)
-    stated_type = lookup(config, "model_type")[1]
-    claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
+    claimed = model_type or _stated_type(config)
     if page is not None or model_type:
         found = read_as(page or load_page(str(model_type)), table, config, shared)
     else:
         found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
     if found.chosen is None:
         return _unknown(checkpoint, config, found.nearest)
-    chosen = found.chosen
+    stated, chosen, ruled_out = with_user_set(user_set or {}, config, found.chosen, table, shared)
     if chosen.missing or _told_lost(checkpoint):
         if config is None:
             return _incomplete(checkpoint, chosen)
-        chosen = from_what_is_there(chosen, table, Stated(canonical(config, chosen.page), chosen.page))
+        chosen = from_what_is_there(chosen, table, stated)
     rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
-    problems = [*quantization_problems(config, packing), *names.problems]
+    problems = [*ruled_out, *quantization_problems(config, packing), *names.problems]
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
     if values:
         problems.append(value_head_problem(values, extras.tensors))
-    return _conclude(checkpoint, rows, problems, config, chosen, found.alternatives, claimed)
+    return _conclude(checkpoint, rows, problems, config, stated, chosen, _Family(claimed, found.alternatives))
+
+
+def _stated_type(config: JsonObject | None) -> str | None:
+    stated = lookup(config, "model_type")[1]
+    return stated if isinstance(stated, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """claimed: by the config, or by the user. alternatives: which others the tensors cannot be told from."""
+
+    claimed: str | None
+    alternatives: tuple[str, ...]
 
 
 def _conclude(
@@ -179,32 +109,50 @@ def _conclude(
     rows: Iterable[FieldReport],
     problems: Iterable[Problem],
     config: JsonObject | None,
+    stated: Stated,
     chosen: Fit,
-    alternatives: tuple[str, ...],
-    claimed: str | None,
+    family: _Family,
 ) -> Inference:
-    page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
+    page = chosen.page
     fields = with_rows(report(config, chosen, stated), rows)
-    corrected = _corrected(config, chosen, fields, checkpoint)
+    user_set = frozenset(place(config, page, name) for name in stated.user_set)
+    corrected = _corrected(config, chosen, fields, checkpoint, user_set)
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
     if own := own_class_problem(config, page):
         found.append(own)
-    elif alternatives and claimed != page.model_type:
-        found.append(_undecided(page.model_type, alternatives))
-    verdict: Verdict = "derived"
-    if config is not None:
-        changed = any(field.changed for field in fields)
-        stopped = any(problem.stops_loader for problem in found)
-        verdict = "differs" if changed or stopped else "agrees"
+    elif family.alternatives and family.claimed != page.model_type:
+        found.append(_undecided(page.model_type, family.alternatives))
     architecture = Architecture(
         page.model_type,
         _words(corrected["architectures"]),
-        "config" if claimed == page.model_type else "tensors",
-        alternatives,
+        "config" if family.claimed == page.model_type else "tensors",
+        family.alternatives,
         chosen.unmatched,
         chosen.missing,
     )
-    return Inference(checkpoint, architecture, verdict, tuple(fields), tuple(found), corrected)
+    return Inference(
+        checkpoint,
+        architecture,
+        _verdict(config, fields, found),
+        tuple(fields),
+        tuple(found),
+        corrected,
+        tuple(guesses(config, fields, chosen)),
+        user_set,
+    )
+
+
+def _verdict(
+    config: JsonObject | None, fields: Iterable[FieldReport], problems: Iterable[Problem]
+) -> Verdict:
+    """A contradiction counts more than a guess: it is certain."""
+    contradicted = any(field.contradicted for field in fields) or any(p.stops_loader for p in problems)
+    ruled_out = any(problem.code == RULED_OUT for problem in problems)
+    if ruled_out or (contradicted and config is not None):
+        return "differs"
+    if any(field.basis == "guess" for field in fields):
+        return "guessed"
+    return "derived" if config is None else "agrees"
 
 
 def _words(stated: Json) -> tuple[str, ...]:
@@ -221,28 +169,45 @@ def _undecided(chosen: str, alternatives: tuple[str, ...]) -> Problem:
 
 
 def _corrected(
-    config: JsonObject | None, chosen: Fit, fields: Sequence[FieldReport], checkpoint: Checkpoint
+    config: JsonObject | None,
+    chosen: Fit,
+    fields: Sequence[FieldReport],
+    checkpoint: Checkpoint,
+    user_set: frozenset[str],
 ) -> dict[str, Json]:
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
-    page = chosen.page
     if config is None:
-        fresh: dict[str, Json] = {"architectures": list(chosen.architectures), "model_type": page.model_type}
-        for field in fields:
-            # Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
-            if field.derived is not None and is_finite(field.derived):
-                assign(fresh, field.name, field.derived)
-        for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
-            if actual != expected:  # the default of a model of another length: the class makes its own
-                take_out(fresh, name)
-        dtype = main_dtype(checkpoint)
-        return fresh if dtype is None else {**fresh, "torch_dtype": dtype}
+        return _fresh(chosen, fields, checkpoint, user_set)
     corrected = copy.deepcopy(dict(config))
-    for name, value in edits(config, fields):
+    for name, value in edits(config, fields, user_set):
         assign(corrected, name, value)
     for name in removed(fields):
         corrected.pop(name, None)
     corrected.setdefault("architectures", list(chosen.architectures))
     return corrected
+
+
+def _fresh(
+    chosen: Fit, fields: Sequence[FieldReport], checkpoint: Checkpoint, user_set: frozenset[str]
+) -> dict[str, Json]:
+    """A whole new config. null is said only where the class would take something else.
+
+    Infinity, which JSON has not, is only ever the class's own default here: the class takes it unasked.
+    """
+    page = chosen.page
+    fresh: dict[str, Json] = {"architectures": list(chosen.architectures), "model_type": page.model_type}
+    entries_last = sorted(
+        fields, key=lambda field: field.name in user_set
+    )  # after the object that they are in
+    for field in entries_last:
+        said = field.derived is not None or (field.changed and field.default is not None)
+        if field.name in user_set or (said and is_finite(field.derived)):
+            assign(fresh, field.name, copy.deepcopy(field.derived))
+    for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
+        if actual != expected:  # the default of a model of another length: the class makes its own
+            take_out(fresh, name)
+    dtype = main_dtype(checkpoint)
+    return fresh if dtype is None else {**fresh, "torch_dtype": fresh.get("torch_dtype", dtype)}
 
 
 def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
@@ -274,7 +239,9 @@ def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[F
     architecture = Architecture(
         None, _words((config or {}).get("architectures")), "tensors", (), unmatched, missing
     )
-    return Inference(checkpoint, architecture, "unknown", (), tuple(problems), dict(config or {}), nearest)
+    return Inference(
+        checkpoint, architecture, "unknown", (), tuple(problems), dict(config or {}), nearest=nearest
+    )
 
 
 def _no_model(checkpoint: Checkpoint, config: JsonObject | None, instead: NoModel) -> Inference:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint import Problem, config_above, config_path, read_json_object
 from weightsmith.errors import TargetRefused
 from weightsmith.shapes.field_reports import edits, removed
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.shapes.infer import Inference
+    from weightsmith.shapes.inference import Inference
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -36,15 +36,22 @@ class ConfigFile:
 
 
 def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile | None:
-    """The named config file, else the checkpoint's own config.json; None when it has none.
+    """The named config file, else the checkpoint's own, see `config_path`; None when it has none.
 
     Raises InvalidConfig for one that is not a JSON object and MissingInput for a named one that is absent.
     """
-    path = named or checkpoint.root / "config.json"
-    if named is None and not path.exists():
+    path = named or config_path(checkpoint)
+    if path is None:
         return None
     data = read_json_object(path)
     return ConfigFile(path, data, path.read_text(encoding="utf-8"))
+
+
+def found_above(checkpoint: Checkpoint, config: ConfigFile | None) -> tuple[Problem, ...]:
+    """Says that the config is not in the checkpoint's own folder."""
+    if config is None or config.path != config_above(checkpoint):
+        return ()
+    return (Problem("config-above", f"the config is that of the folder above: {config.path}"),)
 
 
 def write_config(
@@ -54,7 +61,8 @@ def write_config(
     if config is None:
         text = fresh_text(dict(inference.config))
     else:
-        text = corrected_text(config.text, edits(config.data, inference.fields), removed(inference.fields))
+        changes = edits(config.data, inference.fields, inference.user_set)
+        text = corrected_text(config.text, changes, removed(inference.fields))
     target = output or checkpoint.root / "config.json"
     if output is None and config is not None and config.path == target and text == config.text:
         return f"{target}: already right, left untouched"

@@ -34,6 +34,7 @@ def manifest(
         "source": [{"file": f, "bytes": size, "hash": value} for f, (size, value) in sorted(source.items())],
         "output": [{"file": f, "bytes": size, "hash": value} for f, (size, value) in sorted(output.items())],
         "config_changes": [change.document() for change in plan.config_changes],
+        "config_guesses": dict(plan.guesses),
         "dropped": dict(plan.recipe.dropped),
         "left_out": dict(plan.side_files.left_out),
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.convert.plan.output_config import ConfigChange
+    from weightsmith.convert.plan.output_config import ConfigChange, TrueConfig
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.plan.side_files import SideFiles
     from weightsmith.convert.protocol import Recipe
@@ -39,6 +39,8 @@ class ConversionPlan:
     made: the other files whose bytes are known already, name -> bytes: index, config, the recipe's own.
     side_files: what is copied from the source, and what is not.
     config_changes: what becomes of the source's config.
+    guesses: what in that config neither weights nor config decide, by name.
+    notes: what the user should know of it.
     """
 
     converter: str
@@ -50,6 +52,8 @@ class ConversionPlan:
     made: Mapping[str, bytes]
     side_files: SideFiles
     config_changes: tuple[ConfigChange, ...]
+    guesses: Mapping[str, object]
+    notes: tuple[str, ...]
 
 
 def make_plan(request: ConversionRequest, source: ConversionSource, target: Path) -> ConversionPlan:
@@ -60,7 +64,8 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
     recipe = converter.plan(evidence, request.options, request.dtype)
     weights = plan_output(recipe, request.max_shard_bytes)
     table = as_checkpoint(weights, checkpoint, target)
-    config = _output_config(source, table, recipe)
+    proven = _true_config(request, source, table, recipe)
+    config = apply(proven.config, recipe.config)
     written_anew = dict.fromkeys(recipe.files, "written anew")
     side_files = find_side_files(checkpoint, {**recipe.left_out, **written_anew})
     return ConversionPlan(
@@ -73,15 +78,20 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
         made=_made_files(recipe, weights, config),
         side_files=side_files,
         config_changes=compare(evidence.config, config),
+        guesses=proven.guesses,
+        notes=proven.notes,
     )
 
 
-def _output_config(source: ConversionSource, table: Checkpoint, recipe: Recipe) -> dict[str, object] | None:
-    """The config of the output, as its shapes prove it and the converter changes it; None when there is none."""
+def _true_config(
+    request: ConversionRequest, source: ConversionSource, table: Checkpoint, recipe: Recipe
+) -> TrueConfig:
+    """The config of the output as its shapes prove it. Raises ConversionRefused where some of it would be a guess."""
     # Packed tensors do not show the model's shapes; the side that is not packed does.
     packed_by_us = packed_tensors(table) and not packed_tensors(source.checkpoint)
     shown = source.checkpoint if packed_by_us else table
-    return apply(true_config(shown, source.evidence.config), recipe.config)
+    stated = source.evidence.config
+    return true_config(shown, source.checkpoint, stated, recipe.config, accept_guesses=request.accept_guesses)
 
 
 def _made_files(recipe: Recipe, weights: OutputPlan, config: Mapping[str, object] | None) -> dict[str, bytes]:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from weightsmith.checkpoint import config_above
 from weightsmith.convert.protocol import REMOVED
+from weightsmith.errors import ConversionRefused
 from weightsmith.shapes import infer
+from weightsmith.shapes.guesses import as_text, names_of, settings_of
+from weightsmith.shapes.user_set import RULED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes import Inference
+
+
+# Settings that are named of those that have class defaults.
+_LISTED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +40,91 @@ class ConfigChange:
         return {"name": self.name, "from": self.before, "to": self.after}
 
 
-def true_config(table: Checkpoint, config: Mapping[str, object] | None) -> dict[str, object] | None:
+@dataclass(frozen=True, slots=True)
+class TrueConfig:
+    """The config that the output gets, None for none.
+
+    guesses: what in it was chosen among several values, by name. notes: what the user should know of it.
+    """
+
+    config: Mapping[str, object] | None
+    guesses: Mapping[str, object]
+    notes: tuple[str, ...]
+
+
+def true_config(
+    table: Checkpoint,
+    source: Checkpoint,
+    config: Mapping[str, object] | None,
+    changes: Mapping[str, object],
+    *,
+    accept_guesses: bool,
+) -> TrueConfig:
     """What the shapes of the output prove its config to be: the one call into WITNESS 1.
 
-    table: the output as planned. config: the source's own, or None; where no family fits it stays as it is.
-    Returns None when there is none and none can be derived.
+    table: the output as planned, of which no numbers can be read yet. source: what it is made from. config: the
+    source's own, or None; where no family fits it stays as it is. changes: what the converter knows of the config; it
+    decides what the weights leave open. accept_guesses: write what nothing decides. Raises ConversionRefused where
+    there is such a thing and it is not accepted.
     """
-    inference = infer(table, cast("JsonObject | None", config))
-    if inference.verdict == "unknown":
-        return None if config is None else dict(config)
-    return dict(inference.config)
+    stated = cast("JsonObject | None", config)
+    notes = _found_above(source)
+    guesses: dict[str, Json] = {}
+    if stated is None:
+        made = _derive(source, changes)
+        made = _derive(table, changes) if made.verdict == "unknown" else made
+        notes += _made(made)
+        guesses |= _settled(made, source, accept_guesses)
+        stated = None if made.verdict == "unknown" else made.config
+    if stated is not None:
+        found = infer(table, stated)
+        guesses |= _settled(found, source, accept_guesses)
+        stated = stated if found.verdict == "unknown" else found.config
+    taken = ", ".join(f"{name}={as_text(value)}" for name, value in guesses.items())
+    return TrueConfig(stated, guesses, (*notes, f"guessed: {taken}") if taken else notes)
+
+
+def _derive(table: Checkpoint, changes: Mapping[str, object]) -> Inference:
+    """The config that the weights prove, without a file; the converter decides what they leave open."""
+    found = infer(table, None)
+    known = {name: value for name, value in changes.items() if value is not REMOVED}
+    told = {guess.name: cast("Json", known[guess.name]) for guess in found.guesses if guess.name in known}
+    return infer(table, None, user_set=told) if told else found
+
+
+def _settled(found: Inference, source: Checkpoint, accept_guesses: bool) -> dict[str, Json]:
+    """The guesses, by name, if they are accepted. Raises ConversionRefused for those that are not."""
+    ruled_out = next((problem for problem in found.problems if problem.code == RULED_OUT), None)
+    if ruled_out:
+        raise ConversionRefused(source.path, ruled_out.message, "it is described as another model than it is")
+    if found.guesses and not accept_guesses:
+        path = shlex.quote(str(source.path))
+        command = f"weightsmith infer-config {path} --write {settings_of(found.guesses)}"
+        way_out = f"write one first, such as with `{command}`, or take the guesses with --accept-guesses"
+        raise ConversionRefused(
+            source.path, f"nothing decides {names_of(found.guesses)} of its config", way_out
+        )
+    return {guess.name: guess.value for guess in found.guesses}
+
+
+def _found_above(source: Checkpoint) -> tuple[str, ...]:
+    return ("the config is that of the folder above",) if config_above(source) else ()
+
+
+def _made(found: Inference) -> tuple[str, ...]:
+    """What a config that was made without a file rests on."""
+    if found.verdict == "unknown":
+        return (
+            "there is no config.json, and no family of the catalog explains the tensors: none is written",
+        )
+    silent = [field.name for field in found.fields if field.status == "unverifiable"]
+    by_default = f"; no shape tells {_some(silent)}: class defaults" if silent else ""
+    return (f"there is no config.json: one was made from the weights{by_default}",)
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
 
 
 def apply(config: Mapping[str, object] | None, changes: Mapping[str, object]) -> dict[str, object] | None:

@@ -1,11 +1,12 @@
-"""What a config file states, and what it would cost to believe something else."""
+"""What a config file states, or the user sets, and what it would cost to believe something else."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.page.field_names import At, Length, item_of, length_of
+from weightsmith.shapes.page.field_names import At, Length, item_of, length_of, owner_of
 from weightsmith.shapes.page.value import freeze, is_number
 
 if TYPE_CHECKING:
@@ -20,16 +21,38 @@ if TYPE_CHECKING:
 # otherwise a tie, and changing the wrong number is likelier than forgetting a field. Without a file nothing
 # is changed; defaults then only break ties.
 CHANGE, ADDITION, UNUSUAL = 1.0, 1.01, 0.1
+# What the user sets is given up last of all, and that is an error.
+GIVEN = 1_000.0
 # A tied head that is stored all the same (or an untied one that shares its bytes) is odd but happens.
 ODDITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A config as the file has it; `config` None when there is no file."""
+    """A config as its class reads it: what the file has, with what the user sets in its place.
+
+    config: None when there is neither. user_set: the names that the user sets. file: False when there is no file.
+    """
 
     config: JsonObject | None
     page: Page
+    user_set: frozenset[str] = frozenset()
+    file: bool = True
+
+    @staticmethod
+    def by_user(config: JsonObject | None, page: Page, given: Mapping[str, Json]) -> Stated:
+        """The file's config under the page's names, with the settings that the user gives under these names."""
+        if not given:
+            return Stated(config, page)
+        whole = copy.deepcopy(dict(config or {}))
+        for name, value in given.items():
+            assign(whole, name, value)
+        return Stated(whole, page, frozenset(given), file=config is not None)
+
+    @property
+    def no_file(self) -> bool:
+        """Whether nothing but what the user sets is stated."""
+        return self.config is None or not self.file
 
     def has(self, name: str) -> bool:
         """Whether the file states a field, or an item of a list field.
@@ -78,9 +101,10 @@ class Stated:
             if name not in values:
                 continue
             if self.has(name):
-                total += CHANGE * (self.value(name) != values[name])
+                price = GIVEN if owner_of(name) in self.user_set else CHANGE
+                total += price * (self.value(name) != values[name])
             elif self.assumed(name, values) != values[name]:
-                total += UNUSUAL if self.config is None else ADDITION
+                total += UNUSUAL if self.no_file else ADDITION
         return total
 
     def list_cost(self, values: Mapping[str, Value]) -> float:

@@ -276,7 +276,7 @@ def complete(stated: Stated, values: Mapping[str, Value]) -> dict[str, Value]:
                 whole[name] = stated.assumed(name, whole)
     for name, computed in page.computed.items():
         guard = computed.when_configured
-        if stated.config is None or guard is None or stated.has(guard):
+        if stated.no_file or guard is None or stated.has(guard):
             whole[name] = computed.value.at(whole)
     return whole
 

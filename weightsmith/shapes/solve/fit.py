@@ -145,7 +145,7 @@ def _solve_backwards(
     sizes = {fact.polynomial: fact.size for fact in counts}
     known = {**solved.known, **whole_lists(solved.known)}
     counted = {**stated.completed(), **known}
-    observations = observe(matching.roles, sizes, counted, known, shared)
+    observations = observe(matching.roles, sizes, counted, known, shared, there_is_a_file=not stated.no_file)
     narrowed = _narrowed(solved.components)
     groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
 

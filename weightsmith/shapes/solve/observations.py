@@ -154,16 +154,19 @@ def observe(
     counted: Mapping[str, Value],
     known: Mapping[str, Value],
     shared: Copies,
+    *,
+    there_is_a_file: bool,
 ) -> dict[Observation, int]:
     """Every observation and how many roles make it.
 
     sizes: slot counts as the names attest them. counted: what a loader would take for every field, for slots
-    that no name attests. known: fields that are certain. shared: what the bytes tell about tied tensors.
+    that no name attests. known: fields that are certain. shared: what the bytes tell about tied tensors, which are
+    read less where there is a file to go by.
     """
     found: dict[Observation, int] = {}
     plain = {role.pattern.text: next(iter(role.tensors.values())).name for role in roles if role.tensors}
     for role in roles:
-        kinship = _kinship(role, plain, shared, counted)
+        kinship = _kinship(role, plain, shared, counted if there_is_a_file else None)
         seen = _observe(role, sizes, counted, known, kinship)
         if seen is not None:
             found[seen] = found.get(seen, 0) + 1
@@ -196,10 +199,13 @@ def _observe(
     )
 
 
-def _kinship(role: Role, first: Mapping[str, str], shared: Copies, counted: Mapping[str, Value]) -> Kinship:
+def _kinship(
+    role: Role, first: Mapping[str, str], shared: Copies, counted: Mapping[str, Value] | None
+) -> Kinship:
     """How a role stands to the one that it may repeat. Nothing is read where a loader would expect it of its own.
 
-    first: per pattern, the name of its first tensor as it is stored. counted: what a loader would take for every field.
+    first: per pattern, the name of its first tensor as it is stored. counted: what a loader would take for every field;
+    None where there is no file that tells it what to expect.
     """
     original = role.pattern.copy_of
     if original is None:
@@ -207,7 +213,9 @@ def _kinship(role: Role, first: Mapping[str, str], shared: Copies, counted: Mapp
     names = [tensor.name for tensor in role.tensors.values()]
     if any(name in shared.shared for name in names):
         return "shared"
-    expected = any(v.condition is None or v.condition.truth(counted) is True for v in role.pattern.variants)
+    expected = counted is not None and any(
+        v.condition is None or v.condition.truth(counted) is True for v in role.pattern.variants
+    )
     comparable = len(names) == 1 and original in first and not expected
     equal = shared.equal(names[0], first[original]) if comparable else None
     if equal is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from weightsmith.shapes.given.config import CHANGE
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import OTHER, distinct
+from weightsmith.shapes.solve.published_values import published_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.presence import Group
+    from weightsmith.shapes.solve.published_values import Measure
     from weightsmith.shapes.solve.solver import Component
 
 # Pools that a rule ties together are combined only while that many combinations remain.
@@ -46,7 +48,7 @@ class Pool:
 class Decision:
     """The cheapest way of one pool, and what else each field could be.
 
-    options: all values that explain the weights, empty when they could not all be found. cheapest: what is
+    options: all values that explain the weights, best first, empty when they could not all be found. cheapest: what is
     left of them at the lowest price.
     """
 
@@ -134,12 +136,13 @@ def _compatible(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
 
 
 def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decision:
-    """The cheapest way: fewest corrections of the file, then fewest unusual values."""
+    """The cheapest way: fewest corrections of the file, then what most published models have."""
     possible = [w for w in pool.ways if _keeps_rules(stated.page, {**determined, **w.values}, pool.fields)]
-    possible = possible or list(pool.ways)
-    prices = [_price(pool.fields, way, determined, stated) for way in possible]
-    least = min(prices, default=None)
-    kept = [way for way, price in zip(possible, prices, strict=True) if price == least]
+    measures = published_values().measures(pool.fields, stated.page) if len(pool.ways) > 1 else ()
+    ranks = {id(way): _rank(pool.fields, way, determined, stated, measures) for way in possible or pool.ways}
+    possible = sorted(possible or pool.ways, key=lambda way: ranks[id(way)])
+    least = ranks[id(possible[0])].price if possible else None
+    kept = [way for way in possible if ranks[id(way)].price == least]
     options: dict[str, tuple[Value, ...]] = {}
     cheapest: dict[str, tuple[Value, ...]] = {}
     for field in sorted(pool.fields):
@@ -148,18 +151,44 @@ def choose(pool: Pool, determined: Mapping[str, Value], stated: Stated) -> Decis
         whole = pool.complete and everywhere and field not in pool.loose and not any(map(_unnamed, values))
         options[field] = tuple(values) if whole else ()
         cheapest[field] = tuple(distinct(w.values[field] for w in kept if field in w.values))
-    first = min(kept, key=lambda way: _unlikeliness(pool.fields, way, determined, stated), default=Way({}))
-    return Decision(pool, first, options, cheapest)
+    return Decision(pool, next(iter(kept), Way({})), options, cheapest)
 
 
-def _price(
-    fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated
-) -> tuple[bool, float]:
+class _Rank(NamedTuple):
+    """What orders the ways of one pool. Only the price tells anything; the rest orders what costs the same.
+
+    price: whether something is left open, and the corrections of what is stated. unlike_class: without a file, how many
+    class defaults do not hold. unlikely: how few published models have such values. unusual: how far the values are
+    from the class defaults.
+    """
+
+    price: tuple[bool, float]
+    unlike_class: float
+    unlikely: float
+    unusual: float
+
+
+def _rank(
+    fields: frozenset[str],
+    way: Way,
+    determined: Mapping[str, Value],
+    stated: Stated,
+    measures: Sequence[Measure],
+) -> _Rank:
     values = {**determined, **way.values}
+    likelihood = published_values().likelihood
+    # A file that is silent counts as having the class default; without a file nobody has said anything.
+    silent = [name for name in fields if not stated.has(name)] if stated.no_file else []
+    by_class = [name for name in silent if not (measures and is_number(values.get(name)))]
     guessed = len(way.values) < len(fields) or any(map(_unnamed, way.values.values()))
-    cost = stated.cost(fields, values) + stated.list_cost(values) + way.odd
+    cost = stated.cost(fields.difference(silent), values) + stated.list_cost(values) + way.odd
     cost += CHANGE * _broken(fields, values, stated)
-    return guessed, round(cost, 6)
+    return _Rank(
+        (guessed, round(cost, 6)),
+        round(stated.cost(by_class, values), 6),
+        round(-sum(likelihood(measure, values) for measure in measures), 6),
+        _unlikeliness(fields, values, stated.page),
+    )
 
 
 def _broken(fields: frozenset[str], values: Mapping[str, Value], stated: Stated) -> int:
@@ -182,15 +211,11 @@ def _unnamed(value: Value) -> bool:
     return value is OTHER or (isinstance(value, tuple) and OTHER in value)
 
 
-def _unlikeliness(fields: frozenset[str], way: Way, determined: Mapping[str, Value], stated: Stated) -> float:
-    """How many doublings lie between the values and the class defaults: it orders what costs the same.
-
-    It only chooses which candidate stands in the config; the field stays ambiguous.
-    """
-    values = {**determined, **way.values}
+def _unlikeliness(fields: frozenset[str], values: Mapping[str, Value], page: Page) -> float:
+    """How many doublings lie between the values and the class defaults."""
     total = 0.0
     for name in fields:
-        field, value = stated.page.fields.get(name), values.get(name)
+        field, value = page.fields.get(name), values.get(name)
         default = field.default(values) if field else None
         if isinstance(value, int) and isinstance(default, int) and value > 0 and default > 0:
             total += abs(log2(value / default))

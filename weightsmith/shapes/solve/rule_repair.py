@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.field_bounds import divisors_of
+from weightsmith.shapes.solve.published_values import published_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,9 @@ _SMALL = 17
 
 
 def repair_by_rules(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
-    """Replaces defaults that break a rule by the nearest value that keeps all rules; `options` then lists those.
+    """Replaces defaults that break a rule by a likely value that keeps all rules; `options` then lists those.
+
+    Likely is what most published models have, where that is known, else what is nearest to the default.
 
     What the file states is left alone, a null too, and so is what the weights decide. Only parts that must add up to
     a number that the weights decide follow it.
@@ -57,8 +60,11 @@ def _replace_default(
         if kept:
             # A number that must be there although the default is null: like what it is bound to.
             near = own or max(_numbers(rule.names, values), default=1)
-            values[name] = min(kept, key=lambda v: (abs(log2(v / near)), v))
-            options[name], cheapest[name] = tuple(kept), tuple(kept)
+            kept = sorted(kept, key=lambda v: (abs(log2(v / near)), v))
+            published = published_values()
+            for measure in published.measures([name], stated.page):
+                kept.sort(key=lambda v: -published.likelihood(measure, {**values, name: v}))
+            values[name], options[name], cheapest[name] = kept[0], tuple(kept), tuple(kept)
             if len(kept) == 1 and name in stated.page.fields:
                 options[name] = ()  # what the rule binds it to may be a default itself: nothing is proven
             return

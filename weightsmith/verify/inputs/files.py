@@ -79,7 +79,8 @@ def inspect_files(model: Path) -> Files:
     checkpoint = open_checkpoint(model)
     file = find_config(checkpoint)
     inference = infer(checkpoint, None if file is None else file.data)
-    config_check = _config_check(model, inference, configured=file is not None)
+    beside = file is not None and file.path.parent == checkpoint.root
+    config_check = _config_check(model, inference, configured=beside)
     found = survey_values(checkpoint, sample=True)
     return Files(
         config=inference.config or ({} if file is None else file.data),
@@ -117,11 +118,11 @@ def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
             "config", "inconclusive", "unknown", "agrees", _listed(words, [*inference.nearest, *notes])
         )
     wrong = [_contradiction(field) for field in inference.changes]
-    if inference.verdict == "differs":
+    if inference.verdict in ("differs", "guessed"):
         words = (
             f"the weights contradict config.json; repair it with `weightsmith infer-config {model} --write`"
         )
-        return Check("config", "fail", "differs", "agrees", _listed(words, wrong))
+        return Check("config", "fail", inference.verdict, "agrees", _listed(words, wrong))
     words = f"config.json agrees with the weights ({inference.architecture.model_type})"
     return Check("config", "pass", "agrees", "agrees", _listed(words, notes))
 

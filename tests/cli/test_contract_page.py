@@ -1,0 +1,43 @@
+"""docs/contract.md is what `infer-config` does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+from tests.shapes.predicted import predicted, table
+from weightsmith.cli.infer_config import command
+from weightsmith.shapes import infer
+from weightsmith.shapes.field_reports import Basis, FieldReport, Status
+from weightsmith.shapes.inference import Guess, Verdict
+
+PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+
+
+def column(heading: str) -> list[str]:
+    """The first column of the table under a heading of its own."""
+    rows = PAGE.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [re.sub("`", "", row.split("|")[1]).strip() for row in rows]
+
+
+def test_the_words_are_those_of_the_code() -> None:
+    assert column("verdict | exit code") == list(get_args(Verdict))
+    assert column("status") == list(get_args(Status))
+    assert column("basis") == [*get_args(Basis), "null"]
+
+
+def test_every_option_is_there() -> None:
+    options = {name for option in command.params for name in option.opts if name.startswith("--")}
+    assert set(column("option")) == options
+
+
+def test_the_documents_have_these_keys() -> None:
+    shapes = predicted({"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 256})
+    document = infer(table(shapes), None).document()
+    keys, entry = PAGE.split("An entry of `guesses`")
+    assert re.findall(r"^\| `(\w+)` \|", keys.split("## JSON")[1], re.M) == [*document, "learned", "proof"]
+    assert re.findall(r"^\| `(\w+)` \|", entry, re.M) == [field.name for field in fields(Guess)]
+    (row,) = (line for line in keys.splitlines() if line.startswith("| `fields`"))
+    assert re.findall(r"`(\w+)`", row)[1:] == [field.name for field in fields(FieldReport)]
