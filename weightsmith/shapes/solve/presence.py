@@ -128,7 +128,7 @@ def _possible(
     """Whether `value` explains every observation that depends on nothing else that is open."""
     values = {**known, field: value}
     concerned = (seen for seen in observations if field in seen.fields() and seen.fields() <= set(values))
-    return all(seen.explained(c, values) for seen in concerned for c in seen.combinations())
+    return all(seen.is_explained(values) for seen in concerned)
 
 
 def _without(group: Group, free: frozenset[str]) -> Group:
