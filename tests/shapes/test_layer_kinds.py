@@ -258,6 +258,14 @@ def test_numbers_of_layers_are_corrected_as_numbers(places: list[int]) -> None:
     assert found.config == LFM2
 
 
+@pytest.mark.parametrize("layers", [4, 6, 9])
+def test_a_wrong_number_of_layers_is_all_that_is_told(layers: int) -> None:
+    stored = predicted({**LFM2, "layer_types": [FULL if i in (1, 3) else CONV for i in range(5)]})
+    found = infer(table(stored), {**LFM2, "num_hidden_layers": layers})
+    assert [row.name for row in found.changes] == ["num_hidden_layers"] and not found.problems
+    assert found.config == LFM2
+
+
 def test_a_list_beside_its_old_words_is_the_one_that_counts() -> None:
     stored = predicted({**NEMOTRON, "layers_block_type": NEMOTRON_LIST})
     both = {**NEMOTRON, "layers_block_type": NEMOTRON_LIST, "hybrid_override_pattern": "******"}

@@ -11,7 +11,7 @@ from weightsmith.shapes.family.publisher import names_class, own_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
-from weightsmith.shapes.given.list_words import in_own_words, said_otherwise
+from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
 from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 

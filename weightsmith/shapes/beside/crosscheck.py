@@ -12,7 +12,8 @@ from weightsmith.shapes.beside.json_files import optional_json
 from weightsmith.shapes.beside.lint import ROPE_FACTORS, lint
 from weightsmith.shapes.beside.tokenizer_file import largest_token_id
 from weightsmith.shapes.family.other_names import canonical
-from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.given.config import Stated, lookup
+from weightsmith.shapes.given.file_words import said_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ def crosscheck(
     config: the file as it is. stated: the same as its class reads it. corrected: what would be written.
     """
     problems = [*_tensors(checkpoint, chosen), *_head(chosen)]
-    problems += _lists(chosen, stated, corrected)
+    problems += _lists(config, chosen, stated, corrected)
     problems += _rules(chosen, stated)
     problems += _dtype(checkpoint, config)
     root = checkpoint.root
@@ -96,13 +97,19 @@ def _head(chosen: Fit) -> Iterator[Problem]:
         )
 
 
-def _lists(chosen: Fit, stated: Stated, corrected: JsonObject) -> Iterator[Problem]:
-    """Lists of another length than the weights demand; a loader stops where the corrected config still has them so."""
+def _lists(
+    config: JsonObject | None, chosen: Fit, stated: Stated, corrected: JsonObject
+) -> Iterator[Problem]:
+    """Lists of another length than the weights demand; a loader stops where the corrected config still has them so.
+
+    Of a list that the class makes of another setting, that one is told of.
+    """
     values = chosen.solution.values
     after = Stated(canonical(corrected, stated.page), stated.page)
     left = {name for name, actual, expected in after.list_lengths(values) if actual != expected}
     for name, actual, expected in stated.list_lengths(values):
-        if actual != expected and not name.endswith(ROPE_FACTORS):
+        made = not lookup(config, name)[0] and said_otherwise(config, stated.page, name)
+        if actual != expected and not made and not name.endswith(ROPE_FACTORS):
             message = f"{name} has {actual} entries where the weights demand {expected}"
             yield Problem("list-length", message, stops_loader=name in left)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.task_heads import with_label_count
 from weightsmith.shapes.given.config import assign, lookup
-from weightsmith.shapes.given.list_words import with_page_lists
+from weightsmith.shapes.given.file_words import with_page_lists
 
 if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject

@@ -108,9 +108,19 @@ class Observation:
                 return True
         return False
 
+    def is_explained(self, values: Mapping[str, Value]) -> bool:
+        """Whether all that was seen is what is expected, see `explained`."""
+        own = self._own(values)
+        return all(self.explained(combination, own) for combination in self.combinations())
+
     def unexplained(self, values: Mapping[str, Value]) -> int:
         """How many index combinations have a tensor that `values` do not predict, or lack one that they do."""
-        return sum(not self.explained(combination, values) for combination in self.combinations())
+        own = self._own(values)
+        return sum(not self.explained(combination, own) for combination in self.combinations())
+
+    def _own(self, values: Mapping[str, Value]) -> Mapping[str, Value]:
+        """What is read here of all values: these are copied for every combination."""
+        return {name: values[name] for name in self.fields() if name in values}
 
     def oddity(self, values: Mapping[str, Value], stated: bool) -> float:
         """The price of a copy that is stored though tied, or that shares its bytes though it is not.

@@ -15,7 +15,7 @@ from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.shape_variants import fields_of_shapes, variant_choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
@@ -82,13 +82,30 @@ def decide(
     for fields, members in _linked(observations, known, stated):
         weighted = {seen: observations[seen] for seen in members}
         groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
-    read = fields_of_shapes(roles)
+    return tuple(_with_shapes(groups, roles, observations, known, counted, stated, candidates))
+
+
+def _with_shapes(
+    groups: Iterable[Group],
+    roles: Sequence[Role],
+    observations: Iterable[Observation],
+    known: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    stated: Stated,
+    candidates: Mapping[str, Sequence[Value]],
+) -> Iterator[Group]:
+    """The groups, lists left out of which presence says too little; then a group for each field that shapes decide.
+
+    For the parameters, see `decide`; counted: what a loader would take for every field.
+    """
+    groups, read = list(groups), fields_of_shapes(roles)
     listed = {
         field: [c[group.fields.index(field)] for c in group.explanations]
         for group in groups
         for field in group.loose & read
     }
     groups = [_without(group, group.loose & read) for group in groups]
+    yield from groups
     by_presence = frozenset(known).union(*(group.fields for group in groups))
     for field, values, complete in variant_choices(roles, by_presence, counted, stated):
         values = list(candidates.get(field, values))
@@ -96,8 +113,7 @@ def decide(
             values = distinct([*values, *listed[field]])
             values = [v for v in values if _possible(field, v, observations, known)] or listed[field]
         loose = frozenset() if complete or field in candidates else frozenset({field})
-        groups.append(Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose))
-    return tuple(groups)
+        yield Group((field,), tuple((v,) for v in values), (0.0,) * len(values), True, True, loose)
 
 
 def _group_of(found: ForcedList) -> Group:
@@ -112,7 +128,7 @@ def _possible(
     """Whether `value` explains every observation that depends on nothing else that is open."""
     values = {**known, field: value}
     concerned = (seen for seen in observations if field in seen.fields() and seen.fields() <= set(values))
-    return all(seen.explained(c, values) for seen in concerned for c in seen.combinations())
+    return all(seen.is_explained(values) for seen in concerned)
 
 
 def _without(group: Group, free: frozenset[str]) -> Group:

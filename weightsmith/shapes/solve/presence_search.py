@@ -85,5 +85,5 @@ class PresenceSearch:
             if seen.fields() & self._lists:
                 self._memory[key] = not seen.refuted(environment, self._lists)
             else:
-                self._memory[key] = all(seen.explained(c, environment) for c in seen.combinations())
+                self._memory[key] = seen.is_explained(environment)
         return self._memory[key]

@@ -21,7 +21,7 @@ from weightsmith.shapes.reference.meta_models import Rejected, make_config, vers
 from weightsmith.shapes.reference.synonyms import synonyms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from weightsmith.shapes.learn.fit.equation import LearnedClass
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
@@ -63,14 +63,10 @@ def assemble(
     tables = _tables(learned)
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
-    fields, unexpressed = _fields(found, _used_fields(learned), class_defaults, nulls)
-    unexpressed |= {name_key(name): why for part in learned for name, why in part.unexpressed.items()}
+    fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
-    lists, choices = _lists(found, fields), _choices(found, fields)
-    spelled = _list_spellings(found, choices, lists)
-    elsewhere = {name for spelling in spelled for name in spelling.get("places", ())}
-    lists = {name: count for name, count in lists.items() if name not in elsewhere}
-    unverifiable = {n: v for n, v in _unverifiable(class_defaults, fields).items() if n not in elsewhere}
+    spelled, numbering, lists = _list_spellings(found, fields)
+    unverifiable = _unverifiable(class_defaults, {*fields, *numbering})
     kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
     return LearnedPage(
         model_type=found.lab.model_type,
@@ -79,7 +75,7 @@ def assemble(
         fields=fields,
         unverifiable=unverifiable,
         rules=kept,
-        choices=choices,
+        choices=_choices(found, fields),
         base=_base(found, fields, class_defaults, kept),
         lists=lists,
         copies=copies,
@@ -127,14 +123,14 @@ def _used_fields(learned: Iterable[LearnedClass]) -> set[str]:
 
 def _fields(
     found: FieldSurvey,
-    used: set[str],
+    learned: Sequence[LearnedClass],
     class_defaults: Mapping[str, Value],
     nulls: Mapping[str, Polynomial],
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """(name → default, name → why none is expressed). A field that only a default reads is a field, too."""
     defaults: dict[str, Value] = {}
     unexpressed: dict[str, str] = {}
-    waiting = sorted(used)
+    waiting = sorted(_used_fields(learned))
     while waiting:
         name = waiting.pop()
         if name in defaults:
@@ -150,10 +146,11 @@ def _fields(
             read = parse_condition(default[1:].strip()).names
             waiting += sorted(read & found.base.values.keys())
     flags = {n: not is_number(found.base.values.get(n, 0)) for n in defaults}
+    unexpressed |= {name_key(name): why for part in learned for name, why in part.unexpressed.items()}
     return {n: defaults[n] for n in report_order(defaults, flags)}, unexpressed
 
 
-def _unverifiable(class_defaults: Mapping[str, Value], fields: Mapping[str, Value]) -> dict[str, Value]:
+def _unverifiable(class_defaults: Mapping[str, Value], fields: Set[str]) -> dict[str, Value]:
     kept = {}
     for name, value in class_defaults.items():
         last = name.rsplit(".", 1)[-1]
@@ -180,11 +177,15 @@ def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[
 
 
 def _list_spellings(
-    found: FieldSurvey, choices: Mapping[str, Sequence[str]], lists: Mapping[str, str]
-) -> list[ListSpellingDocument]:
-    """Other ways to say the lists of words that shapes depend on."""
+    found: FieldSurvey, fields: Mapping[str, Value]
+) -> tuple[list[ListSpellingDocument], set[str], dict[str, str]]:
+    """(other ways to say the lists of words that shapes depend on, the settings that number layers for these, the
+    count of every list but those)."""
+    lists, choices = _lists(found, fields), _choices(found, fields)
     kinds = {n: words for n, words in choices.items() if isinstance(found.base.values.get(n), tuple)}
-    return list_spellings(found.lab.model_type, kinds, lists)
+    spelled = list_spellings(found.lab.model_type, kinds, lists)
+    numbering = {name for spelling in spelled for name in spelling.get("places", ())}
+    return spelled, numbering, {name: count for name, count in lists.items() if name not in numbering}
 
 
 def _base(
