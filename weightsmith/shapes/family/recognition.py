@@ -207,13 +207,17 @@ def _best(
     *,
     exactly: bool,
 ) -> Fit | None:
-    """The page's best layout, the names read as most of them are the page's."""
+    """The page's best layout, of those that know most of the names, read as most of them are the page's."""
     stated = Stated(canonical(config, page), page)
     known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
     spelling = best(page.spellings, table.by_key, known)
+    read = {spelling.read(key) if spelling else key for key in table.by_key}
+    named = {layout: len({p.key for p in patterns} & read) for layout, patterns in page.layouts.items()}
+    most = max(named.values())
     fits = (
         fit(page, layout, table, stated, shared, exactly=exactly, spelling=spelling)
-        for layout in page.layouts
+        for layout, count in named.items()
+        if count == most
     )
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 

@@ -1,38 +1,55 @@
-"""Learns how transformers names a family's tensors in memory: `python -m weightsmith.shapes.learn.memory_names`.
+"""Learns how transformers has a family's tensors in memory: `python -m weightsmith.shapes.learn.memory_names`.
 
-transformers renames what it saves back to the names that the family was published under. Tools that save what they
-have in memory do not. What its conversion does to each name by itself is the spelling.
+transformers renames what it saves back to the names that the family was published under, and splits what it joined.
+Tools that save what they have in memory do neither. What its conversion does to each tensor by itself is learned: as a
+spelling where only names differ, as a layout where experts are joined. Its table of conversions tells what it takes
+beside: matrices that lie the other way round, and the names of experts one by one.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
-from weightsmith.shapes.page.page import DIGITS, MEMORY_NAMES, catalog_types, load_page
+from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
+from weightsmith.shapes.page.layouts import StoredLayouts, blank, joined
+from weightsmith.shapes.page.page import CATALOG, DIGITS, MEMORY_NAMES, catalog_types, name_key, parse_page
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.untyped import Model
 
 # So many segments at the front of a name say which part of the model it is of.
 _TELLING = 2
 
 
-def learned(model_type: str) -> dict[str, str] | None:
-    """Part of a name in memory → what the page has there; None where the two are the same, or no parts explain them."""
-    page = load_page(model_type)
+def built(model_type: str) -> Model | None:
+    """The class of a type's page without data; None where transformers has none."""
+    page = page_of(model_type)
     if page.custom_code or not page.architectures:
         return None
     try:
-        model = model_on_meta(page.architectures[0], make_config(model_type, dict(page.base)))
+        return model_on_meta(page.architectures[0], make_config(model_type, dict(page.base)))
     except Rejected:
         return None
-    return rewrites(dict(_renamed(model)))
+
+
+def page_of(model_type: str) -> Page:
+    """The page as the catalog has it, without what is made here."""
+    return parse_page(json.loads((CATALOG / f"{model_type}.json").read_text(encoding="utf-8")))
+
+
+def learned(model_type: str) -> dict[str, str] | None:
+    """Part of a name in memory → what the page has there; None where the two are the same, or no parts explain them."""
+    model = built(model_type)
+    return None if model is None else rewrites(dict(_renamed(model)))
 
 
 def rewrites(renamed: Mapping[str, str]) -> dict[str, str] | None:
@@ -70,12 +87,109 @@ def _renamed(model: Model) -> Iterator[tuple[str, str]]:
             yield name, first
 
 
+def in_memory(page: Page, model: Model, names: Mapping[str, str] | None) -> dict[str, tuple[str, ...]]:
+    """Tensor in memory → the page's tensors that it is saved as; empty where the two are the same but for names.
+
+    names: the beginnings that are read otherwise; the tensor's name is told as they read it. Names have `{}` for an
+    index. Empty, too, where a tensor that is saved is made of several: that is no layout of these parts.
+    """
+    patterns = [(p.regex(), blank(p.text)) for p in next(iter(page.layouts.values()))]
+    spelling = Spelling.of(names or {})
+    found: dict[str, tuple[str, ...]] = {}
+    for memory, stored in _first_of_each_kind(model):
+        parts = tuple(dict.fromkeys(t for name in stored for r, t in patterns if r.fullmatch(name)))
+        whole = ".".join("{}" if part.isdigit() else part for part in spelling.read(memory).split("."))
+        if parts and parts != (whole,):
+            found[whole] = parts
+    used = [part for parts in found.values() for part in parts]
+    return found if len(used) == len({*used}) and joined(next(iter(page.layouts.values())), found) else {}
+
+
+def _first_of_each_kind(model: Model) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(name in memory, names on disk) of one tensor of each digit-free name."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    first: dict[str, str] = {}
+    state = model.state_dict()
+    for name in state:
+        first.setdefault(name_key(name), name)
+    for name in first.values():
+        try:
+            yield name, tuple(revert_weight_conversion(model, {name: state[name]}))
+        except Exception:  # a conversion that needs other tensors beside this one
+            continue
+
+
+def turned(model: Model) -> tuple[str, ...]:
+    """Ends of the names of tensors that transformers swaps the axes of where they do not fit as they are."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import Transpose
+
+    ends = (
+        _plain(conversion.target_patterns[0])
+        for conversion in get_model_conversion_mapping(model)
+        if any(isinstance(op, Transpose) and op.check_dims for op in getattr(conversion, "operations", ()))
+        and conversion.source_patterns == conversion.target_patterns
+    )
+    return tuple(dict.fromkeys(ends))
+
+
+def parts() -> dict[str, tuple[str, ...]]:
+    """End of the name of joined experts → the ends that most types have for the parts of a single expert."""
+    from transformers import conversion_mapping
+    from transformers.core_model_loading import Concatenate, MergeModulelist
+
+    counts: dict[str, Counter[tuple[str, ...]]] = {}
+    for conversions in conversion_mapping._build_checkpoint_conversion_mapping().values():
+        for conversion in conversions:
+            operations = getattr(conversion, "operations", ())
+            stacks = any(isinstance(op, MergeModulelist) for op in operations)
+            if stacks and all(isinstance(op, MergeModulelist | Concatenate) for op in operations):
+                ends = tuple(_of_experts(p).replace("*", "{}") for p in conversion.source_patterns)
+                counts.setdefault(_of_experts(conversion.target_patterns[0]), Counter())[ends] += 1
+    return {end: found.most_common(1)[0][0] for end, found in sorted(counts.items())}
+
+
+def _of_experts(pattern: str) -> str:
+    """The end of a pattern of the table, from the experts on."""
+    return "." + _plain(pattern)[_plain(pattern).index("experts.") :]
+
+
+def _plain(pattern: str) -> str:
+    """A pattern of transformers' table as the text that it stands for."""
+    return pattern.replace("\\", "").removesuffix("$")
+
+
 def main() -> None:
-    """Writes the table anew."""
+    """Writes both tables anew."""
     prepare()
-    found = {t: parts for t in catalog_types() if (parts := learned(t))}
-    rows = ",\n".join(f"{json.dumps(t)}: {json.dumps(parts)}" for t, parts in found.items())
+    names: dict[str, dict[str, str]] = {}
+    wholes: dict[str, dict[str, tuple[str, ...]]] = {}
+    swapped: dict[str, tuple[str, ...]] = {}
+    for model_type in catalog_types():
+        page, model = page_of(model_type), built(model_type)
+        if model is None:
+            continue
+        found = rewrites(dict(_renamed(model)))
+        if found:
+            names[model_type] = found
+        if whole := in_memory(page, model, found):
+            wholes[model_type] = whole
+        if ends := turned(model):
+            swapped[model_type] = ends
+    rows = ",\n".join(f"{json.dumps(t)}: {json.dumps(found)}" for t, found in names.items())
     replace_file(MEMORY_NAMES, ("{\n" + rows + "\n}\n").encode())
+    replace_file(LAYOUTS, _text(StoredLayouts(wholes, swapped, parts()).document()).encode())
+
+
+def _text(document: JsonObject) -> str:
+    """JSON with one line for each entry of each of its objects."""
+    groups = []
+    for key, entries in document.items():
+        items = entries.items() if isinstance(entries, dict) else ()
+        rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in items)
+        groups.append(f"{json.dumps(key)}: {{\n{rows}\n}}")
+    return "{\n" + ",\n".join(groups) + "\n}\n"
 
 
 if __name__ == "__main__":
