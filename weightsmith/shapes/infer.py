@@ -14,6 +14,7 @@ from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.inner_types import page_for
 from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.publisher import own_class_problem
@@ -25,7 +26,7 @@ from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.given.ties import Copies
-from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.solve.incomplete import from_what_is_there
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def infer(
     stated_type = lookup(config, "model_type")[1]
     claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
     if page is not None or model_type:
-        found = read_as(page or load_page(str(model_type)), table, config, shared)
+        found = read_as(page or page_for(str(model_type), config), table, config, shared)
     else:
         found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
     if found.chosen is None:

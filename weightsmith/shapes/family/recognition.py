@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
+from weightsmith.shapes.family.inner_types import page_with, stated_types
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.task_heads import task_heads
 from weightsmith.shapes.given.config import Stated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.family.candidates import FamilyIndex
+    from weightsmith.shapes.family.inner_types import InnerTypes
     from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.given.ties import Copies
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # Tensors times families that are tried on one checkpoint: of a huge one, fewer alternatives are looked for.
 MAX_FITTED = 300_000
+# What speaks against a model of parts that its config names: nothing is known of it before it was tried.
+_AS_STATED = (1, 0)
 # When no family explains everything, so many near ones are measured.
 NEAREST = 3
 
@@ -43,15 +47,20 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A family that could explain the names. against: as `candidates.candidates` counts it. head: another task's."""
+    """A family that could explain the names.
+
+    against: as `candidates.candidates` counts it. head: another task's. inner: types of its parts that are not the
+    class's own.
+    """
 
     model_type: str
     against: tuple[int, int]
     head: TaskHead | None = None
+    inner: InnerTypes = ()
 
     @property
     def page(self) -> Page:
-        page = load_page(self.model_type)
+        page = page_with(self.model_type, self.inner)
         return page if self.head is None else self.head.on(page)
 
     @property
@@ -75,6 +84,12 @@ def recognise(
     found = _candidates(table, index, claimed)
     found |= _headed(table, index, config, found, (*extra_heads, *task_heads()))
     known = claimed if claimed in catalog_types() else None
+    inner = stated_types(known, config) if known else ()
+    if known and inner:
+        found[known] = _Candidate(known, _AS_STATED, inner=inner)
+        explained = _best(found[known].page, table, config, shared, exactly=True)
+        if explained is not None:
+            return Recognition(explained, (), (explained,))
     exact, members = _exact(found, known, table, config, shared)
     if exact:
         chosen = exact[known] if known in exact else min(exact.values(), key=_preference)

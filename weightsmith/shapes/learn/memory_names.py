@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
 from weightsmith.shapes.page.layouts import StoredLayouts, blank, joined
-from weightsmith.shapes.page.page import CATALOG, DIGITS, MEMORY_NAMES, catalog_types, name_key, parse_page
+from weightsmith.shapes.page.page import (
+    DIGITS,
+    MEMORY_NAMES,
+    catalog_types,
+    name_key,
+    page_document,
+    parse_page,
+)
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
@@ -32,7 +40,7 @@ _TELLING = 2
 
 def built(model_type: str) -> Model | None:
     """The class of a type's page without data; None where transformers has none."""
-    page = page_of(model_type)
+    page = parse_page(page_document(model_type))
     if page.custom_code or not page.architectures:
         return None
     try:
@@ -41,15 +49,10 @@ def built(model_type: str) -> Model | None:
         return None
 
 
-def page_of(model_type: str) -> Page:
-    """The page as the catalog has it, without what is made here."""
-    return parse_page(json.loads((CATALOG / f"{model_type}.json").read_text(encoding="utf-8")))
-
-
 def learned(model_type: str) -> dict[str, str] | None:
     """Part of a name in memory → what the page has there; None where the two are the same, or no parts explain them."""
     model = built(model_type)
-    return None if model is None else rewrites(dict(_renamed(model)))
+    return None if model is None else rewrites(_renamed(saved_kinds(model)))
 
 
 def rewrites(renamed: Mapping[str, str]) -> dict[str, str] | None:
@@ -73,21 +76,16 @@ def rewrites(renamed: Mapping[str, str]) -> dict[str, str] | None:
     return found if found and right and not DIGITS.search("".join(found)) else None
 
 
-def _renamed(model: Model) -> Iterator[tuple[str, str]]:
-    """(name in memory, name on disk) of every tensor that is saved as it is; joined experts are split on the way."""
-    from transformers.core_model_loading import revert_weight_conversion
-
-    for name, tensor in model.state_dict().items():
-        try:
-            stored = revert_weight_conversion(model, {name: tensor})
-        except Exception:  # a conversion that needs other tensors beside this one: it is no renaming
-            continue
-        (first, saved), *more = stored.items()
-        if not more and tuple(saved.shape) == tuple(tensor.shape):
-            yield name, first
+def _renamed(kinds: Iterable[SavedKind]) -> dict[str, str]:
+    """Name in memory → name on disk, of what is saved as it is; joined experts are split on the way."""
+    return {
+        kind.memory: next(iter(kind.stored)) for kind in kinds if list(kind.stored.values()) == [kind.shape]
+    }
 
 
-def in_memory(page: Page, model: Model, names: Mapping[str, str] | None) -> dict[str, tuple[str, ...]]:
+def in_memory(
+    page: Page, kinds: Iterable[SavedKind], names: Mapping[str, str] | None
+) -> dict[str, tuple[str, ...]]:
     """Tensor in memory → the page's tensors that it is saved as; empty where the two are the same but for names.
 
     names: the beginnings that are read otherwise; the tensor's name is told as they read it. Names have `{}` for an
@@ -96,28 +94,41 @@ def in_memory(page: Page, model: Model, names: Mapping[str, str] | None) -> dict
     patterns = [(p.regex(), blank(p.text)) for p in next(iter(page.layouts.values()))]
     spelling = Spelling.of(names or {})
     found: dict[str, tuple[str, ...]] = {}
-    for memory, stored in _first_of_each_kind(model):
-        parts = tuple(dict.fromkeys(t for name in stored for r, t in patterns if r.fullmatch(name)))
-        whole = ".".join("{}" if part.isdigit() else part for part in spelling.read(memory).split("."))
+    for kind in kinds:
+        parts = tuple(dict.fromkeys(t for name in kind.stored for r, t in patterns if r.fullmatch(name)))
+        whole = ".".join("{}" if part.isdigit() else part for part in spelling.read(kind.memory).split("."))
         if parts and parts != (whole,):
             found[whole] = parts
     used = [part for parts in found.values() for part in parts]
     return found if len(used) == len({*used}) and joined(next(iter(page.layouts.values())), found) else {}
 
 
-def _first_of_each_kind(model: Model) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(name in memory, names on disk) of one tensor of each digit-free name."""
+@dataclass(frozen=True, slots=True)
+class SavedKind:
+    """One tensor in memory, for all whose names differ in digits alone. stored: what it is saved as: name → shape."""
+
+    memory: str
+    shape: tuple[int, ...]
+    stored: Mapping[str, tuple[int, ...]]
+
+
+def saved_kinds(model: Model) -> list[SavedKind]:
+    """What transformers makes of a tensor of each kind when it saves the model."""
     from transformers.core_model_loading import revert_weight_conversion
 
     first: dict[str, str] = {}
     state = model.state_dict()
     for name in state:
         first.setdefault(name_key(name), name)
+    found = []
     for name in first.values():
         try:
-            yield name, tuple(revert_weight_conversion(model, {name: state[name]}))
-        except Exception:  # a conversion that needs other tensors beside this one
+            stored = revert_weight_conversion(model, {name: state[name]})
+        except Exception:  # a conversion that needs other tensors beside this one: it is no renaming
             continue
+        shapes = {disk: tuple(tensor.shape) for disk, tensor in stored.items()}
+        found.append(SavedKind(name, tuple(state[name].shape), shapes))
+    return found
 
 
 def turned(model: Model) -> tuple[str, ...]:
@@ -167,13 +178,14 @@ def main() -> None:
     wholes: dict[str, dict[str, tuple[str, ...]]] = {}
     swapped: dict[str, tuple[str, ...]] = {}
     for model_type in catalog_types():
-        page, model = page_of(model_type), built(model_type)
+        page, model = parse_page(page_document(model_type)), built(model_type)
         if model is None:
             continue
-        found = rewrites(dict(_renamed(model)))
+        kinds = saved_kinds(model)
+        found = rewrites(_renamed(kinds))
         if found:
             names[model_type] = found
-        if whole := in_memory(page, model, found):
+        if whole := in_memory(page, kinds, found):
             wholes[model_type] = whole
         if ends := turned(model):
             swapped[model_type] = ends

@@ -62,13 +62,18 @@ def stored_layouts() -> StoredLayouts:
     )
 
 
-def other_layouts(model_type: str, own: Mapping[str, Patterns], known: StoredLayouts) -> dict[str, Patterns]:
-    """Name → patterns of every further layout of a page that has the layouts `own`."""
+def other_layouts(
+    own: Mapping[str, Patterns], wholes: Mapping[str, Sequence[str]], ends: Sequence[str]
+) -> dict[str, Patterns]:
+    """Name → patterns of every further layout of a page that has the layouts `own`.
+
+    wholes, ends: what `StoredLayouts` has of its type, as `joined` and `turned` take it.
+    """
     made: dict[str, Patterns | None] = {}
     for name, patterns in own.items():
-        made[f"{name} joined".strip()] = joined(patterns, known.joined.get(model_type, {}))
-        made[f"{name} turned".strip()] = turned(patterns, known.turned.get(model_type, ()))
-        made[f"{name} one by one".strip()] = one_by_one(patterns, known.parts)
+        made[f"{name} joined".strip()] = joined(patterns, wholes)
+        made[f"{name} turned".strip()] = turned(patterns, ends)
+        made[f"{name} one by one".strip()] = one_by_one(patterns, stored_layouts().parts)
     return {name: patterns for name, patterns in made.items() if patterns is not None}
 
 

@@ -39,13 +39,14 @@ from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.page.value import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
 
 __all__ = ["CATALOG", "DIGITS", "MEMORY_NAMES", "Divisors", "Field", "Page", "PageDocument", "Slot"]
-__all__ += ["TensorPattern", "Variant", "catalog_types", "load_page", "name_key", "parse_page", "text_key"]
+__all__ += ["TensorPattern", "Variant", "as_loaders_take_it", "catalog_types", "load_page", "name_key"]
+__all__ += ["page_document", "parse_page", "text_key"]
 
 CATALOG = Path(__file__).parent.parent / "catalog"
 # Model type → part of a name in memory → what its page has there (made by weightsmith.shapes.learn.memory_names).
@@ -138,14 +139,29 @@ class Page:
 @cache
 def load_page(model_type: str) -> Page:
     """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
-    path = CATALOG / f"{model_type}.json"
+    known = stored_layouts()
+    wholes, ends = known.joined.get(model_type, {}), known.turned.get(model_type, ())
+    return as_loaders_take_it(parse_page(page_document(model_type)), wholes, ends)
+
+
+@cache
+def page_document(model_type: str) -> PageDocument:
+    """A page of the catalog as its file has it. Raises InvalidPage when it is absent."""
     try:
-        page = parse_page(json.loads(path.read_text(encoding="utf-8")))
-        layouts = {**page.layouts, **other_layouts(model_type, page.layouts, stored_layouts())}
-        return replace(page, spellings=(*page.spellings, *_in_memory(page)), layouts=layouts)
+        text = (CATALOG / f"{model_type}.json").read_text(encoding="utf-8")
     except FileNotFoundError as error:
         known = ", ".join(catalog_types())
         raise InvalidPage(model_type, "is not a family of the catalog", f"known ones: {known}") from error
+    return cast("PageDocument", json.loads(text))
+
+
+def as_loaders_take_it(page: Page, wholes: Mapping[str, Sequence[str]], ends: Sequence[str]) -> Page:
+    """The page with what loaders take beside what transformers writes: names in memory, and other layouts.
+
+    wholes, ends: as `other_layouts` takes them.
+    """
+    layouts = {**page.layouts, **other_layouts(page.layouts, wholes, ends)}
+    return replace(page, spellings=(*page.spellings, *_in_memory(page)), layouts=layouts)
 
 
 def _in_memory(page: Page) -> tuple[Spelling, ...]:
@@ -172,7 +188,7 @@ def catalog_types() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in CATALOG.glob("*.json")))
 
 
-def parse_page(document: JsonObject) -> Page:
+def parse_page(document: PageDocument | JsonObject) -> Page:
     """The page that a JSON object describes; docs/families.md describes the keys. Raises InvalidPage."""
     data = cast("PageDocument", document)
     copies = data.get("copies", {})

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed
 from weightsmith.schemes import plain_view
+from weightsmith.shapes.family.inner_types import page_for
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
-from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.page import catalog_types
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.reference.build_answer import BuildQuestion, NotBuilt, read_answer
@@ -87,7 +88,8 @@ def check(config: JsonObject, checkpoint: Checkpoint, *, trust_code: bool = Fals
     if isinstance(answer, NotBuilt):
         raise _failed(answer, config, trust_code=trust_code)
     stored = set_aside(plain_view(checkpoint).tensors).tensors
-    page = load_page(str(config["model_type"])) if config.get("model_type") in catalog_types() else None
+    model_type = config.get("model_type")
+    page = page_for(str(model_type), config) if model_type in catalog_types() else None
     shapes = answer.shapes if page is None else _in_layout_of(stored, answer.shapes, config, page)
     spelling = best(page.spellings, stored, shapes.keys()) if page else None
     kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
