@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.family.parts import TextConfig
     from weightsmith.shapes.given.draft_layers import Extras
     from weightsmith.shapes.page.expression import Value
     from weightsmith.shapes.page.page import Page
@@ -138,7 +139,11 @@ def edits(config: JsonObject, rows: Iterable[FieldReport]) -> list[tuple[str, Js
 
 def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
     """Top-level keys that the corrected config must not have: of a whole section, null is not the same as absence."""
-    return tuple(row.name for row in rows if row.name in _SECTIONS and row.changed and row.derived is None)
+    return tuple(
+        row.name
+        for row in rows
+        if row.changed and row.derived is None and (row.name in _SECTIONS or isinstance(row.configured, dict))
+    )
 
 
 def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
@@ -158,6 +163,22 @@ def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
         derived = stated if none else stored
         rows.append(FieldReport(name, stated, None, derived, status, "weights", (), (evidence,)))
     return rows
+
+
+def text_part_rows(config: JsonObject, text: TextConfig, chosen: Fit) -> list[FieldReport]:
+    """What changes where only the text part of the model that a config describes is stored.
+
+    config: of the whole model. text: of the part.
+    """
+    seen = next(iter(chosen.evidence.values()), ())[:1]
+    evidence = tuple(
+        replace(e, equation=f"of {text.model_type}, and no tensor is of another part") for e in seen
+    )
+    changes = {name: text.config[name] for name in ("model_type", "architectures")} | dict.fromkeys(text.gone)
+    return [
+        FieldReport(name, config.get(name), None, derived, "differs", "weights", (), evidence)
+        for name, derived in changes.items()
+    ]
 
 
 def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[FieldReport]:

@@ -17,11 +17,20 @@ from weightsmith.shapes.family.candidates import load_index
 from weightsmith.shapes.family.inner_types import page_for
 from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.parts import is_hollow, part_alone, text_config, text_part_problem
 from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import deciding, read_as, recognise
 from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
-from weightsmith.shapes.field_reports import FieldReport, draft_rows, edits, removed, report, with_rows
+from weightsmith.shapes.field_reports import (
+    FieldReport,
+    draft_rows,
+    edits,
+    removed,
+    report,
+    text_part_rows,
+    with_rows,
+)
 from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
@@ -35,6 +44,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.family.parts import TextConfig
+    from weightsmith.shapes.family.recognition import Recognition
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
     from weightsmith.shapes.solve.fit import Fit
@@ -74,6 +85,7 @@ class Inference:
     learned: the page that was learned for this, None where the catalog's served.
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
+    restructured: the corrected config is laid out anew, as that of a part of the model that the file describes.
     """
 
     checkpoint: Checkpoint
@@ -87,6 +99,7 @@ class Inference:
     learned: Page | None = None
     proof: ReferenceProof | None = None
     written: str | None = None
+    restructured: bool = False
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:
@@ -160,7 +173,14 @@ def infer(
         found = read_as(page or page_for(str(model_type), config), table, config, shared)
     else:
         found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
+    whole = config
+    text = _text_part(found, table, config, shared, claimed)
+    if text is not None:
+        found, config, claimed = text[0], text[1].config, text[1].model_type
     if found.chosen is None:
+        alone = part_alone(table, claimed) if page is None and not model_type else None
+        if alone is not None:
+            return _no_model(checkpoint, config, alone)
         return _unknown(checkpoint, config, found.nearest)
     chosen = found.chosen
     if chosen.missing or _told_lost(checkpoint):
@@ -172,7 +192,32 @@ def infer(
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
     if values:
         problems.append(value_head_problem(values, extras.tensors))
-    return _conclude(checkpoint, rows, problems, config, chosen, found.alternatives, claimed)
+    if whole is not None and text is not None:
+        rows += text_part_rows(whole, text[1], chosen)
+        problems.append(text_part_problem(whole, text[1]))
+    concluded = _conclude(checkpoint, rows, problems, config, chosen, found.alternatives, claimed)
+    return replace(concluded, restructured=text is not None)
+
+
+def _text_part(
+    found: Recognition, table: NameTable, config: JsonObject | None, shared: Copies, claimed: str | None
+) -> tuple[Recognition, TextConfig] | None:
+    """The tensors read as the text part of the model that the config describes, where they are that and no more."""
+    chosen = found.chosen
+    if chosen is not None and chosen.page.model_type == claimed and chosen.explains and not is_hollow(chosen):
+        return None
+    text = text_config(config, claimed)
+    if text is None:
+        return None
+    read = recognise(table, text.config, shared, text.model_type)
+    if read.chosen is None or not read.chosen.explains:
+        return None
+    page = read.chosen.page
+    return (
+        (read, text)
+        if page.model_type == text.model_type
+        else (read, text.named(page.model_type, page.architectures))
+    )
 
 
 def _conclude(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
 from weightsmith.shapes.family.inner_types import page_with, stated_types
 from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.family.parts import is_hollow
 from weightsmith.shapes.family.task_heads import task_heads
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
@@ -237,11 +238,12 @@ def _best(
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 
 
-def _preference(found: Fit) -> tuple[int, int, bool, int, int, str]:
-    """Of two that explain as much: the one whose usual parts are there, that needs no code of its own, is known.
+def _preference(found: Fit) -> tuple[int, bool, int, bool, int, int, str]:
+    """Of two that explain as much: the one that is all there, in its usual parts, without code of its own, and known.
 
     A page with optional parts contains poorer families; the poorer family's own page has fewer unused parts.
     """
     page = found.page
     known, name = rank(page.model_type)
-    return found.distance[0], found.unusual, page.custom_code, known, found.empty_roles, name
+    unexplained, hollow = found.distance[0], is_hollow(found)
+    return unexplained, hollow, found.unusual, page.custom_code, known, found.empty_roles, name
