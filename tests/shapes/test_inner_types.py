@@ -98,3 +98,37 @@ def test_what_other_parts_and_the_class_say_stays() -> None:
     texts = {p.text for p in page.layouts[""]}
     assert "vision_tower.pre_layrnorm.weight" in texts and "language_model.lm_head.weight" in texts
     assert any(text.endswith("self_attn.q_proj.bias") for text in texts), "which llama has not always"
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("qwen3 in InternVL", {"text_config.model_type": "qwen3"}),
+        (
+            "qwen2 and siglip in LLaVA",
+            {"text_config.model_type": "qwen2", "vision_config.model_type": "siglip_vision_model"},
+        ),
+        ("gemma2 in PaliGemma", {"text_config.model_type": "gemma2"}),
+    ],
+)
+def test_the_types_are_told_from_the_tensors_where_the_config_does_not_say_them(
+    name: str, types: dict[str, str]
+) -> None:
+    config = {**MODELS[name], "tie_word_embeddings": False}
+    checkpoint = table(saved(config))
+    bare = infer(checkpoint, None)
+    assert bare.architecture.model_type == config["model_type"]
+    derived = {row.name: row.derived for row in bare.fields if row.name.endswith("model_type")}
+    assert derived == types
+    lying = copy.deepcopy(config)
+    lying["text_config"]["model_type"] = "gpt2"
+    (row,) = infer(checkpoint, lying).changes
+    assert (row.name, row.configured, row.derived) == ("text_config.model_type", "gpt2", types[row.name])
+    assert row.evidence and row.status == "differs"
+
+
+def test_types_that_no_tensor_tells_apart_are_all_named() -> None:
+    config = MODELS["mistral and pixtral in LLaVA"]
+    fields = {row.name: row for row in infer(table(saved(config)), None).fields}
+    assert fields["vision_config.model_type"].derived == "pixtral"
+    assert "text_config.model_type" not in fields, "a llama is what the class has by default"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.json_value import is_finite
+from weightsmith.shapes.family.inner_types import alike, exchanged
 from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.family.publisher import names_class, own_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
@@ -82,7 +83,11 @@ def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[Field
     config: the file as it is, and its names in the rows. stated: the same as its class reads it.
     """
     page = chosen.page
-    rows = [*_family_fields(config, chosen), *(_field(name, chosen, stated) for name in page.fields)]
+    rows = [
+        *_family_fields(config, chosen),
+        *_inner_types(config, chosen),
+        *(_field(name, chosen, stated) for name in page.fields),
+    ]
     rows += _bound_fields(chosen, stated)
     rows += _list_fields(chosen, stated, {row.name for row in rows})
     if own_type(config, page) is not None:
@@ -225,6 +230,23 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
         rows.append(
             FieldReport("architectures", stated_classes, None, list(page.architectures), status, basis)
         )
+    return rows
+
+
+def _inner_types(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
+    """The types of parts that are not the class's own, where the config does not name one that fits."""
+    rows = []
+    for name, model_type in exchanged(chosen.page).items():
+        given, stated = lookup(config, name)
+        same = alike(model_type)
+        if stated not in same:
+            bearing = (f for f in chosen.evidence if f.startswith(name.removesuffix("model_type")))
+            seen = chosen.evidence.get(next(bearing, ""), ())[:1]
+            evidence = tuple(replace(e, equation=f"of {' or '.join(same)}") for e in seen)
+            row = FieldReport(name, stated, None, model_type, "missing", "weights", (), evidence)
+            if len(same) > 1:
+                row = replace(row, status="ambiguous", basis=None, candidates=same)
+            rows.append(replace(row, status="differs") if given else row)
     return rows
 
 

@@ -1,11 +1,18 @@
-"""The page of a model whose parts are of the types that its config names: qwen3 in InternVL, gemma2 in PaliGemma."""
+"""The page of a model whose parts are of other types than its class has by default: qwen3 in InternVL.
+
+Which types those are, the config says. Where it does not, or where they do not explain the tensors, the names of each
+part's tensors tell which types could.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts, part_alone, with_part
 from weightsmith.shapes.page.layouts import stored_layouts
@@ -13,12 +20,15 @@ from weightsmith.shapes.page.page import (
     as_loaders_take_it,
     catalog_types,
     load_page,
+    name_key,
     page_document,
     parse_page,
+    text_key,
 )
+from weightsmith.shapes.page.spellings import best
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import TypeAlias
 
     from weightsmith.json_value import JsonObject
@@ -27,8 +37,8 @@ if TYPE_CHECKING:
     # Sub-config → the type that stands there, for each that is not the class's default.
     InnerTypes: TypeAlias = tuple[tuple[str, str], ...]
 
-# The automatic class that builds a model with its head; others build the body alone.
-_WITH_HEAD = "AutoModelForCausalLM"
+# The automatic classes: one that builds a model with its head, and one that builds the body alone, as the others do.
+_WITH_HEAD, _BODY = "AutoModelForCausalLM", "AutoModel"
 
 
 def page_for(model_type: str, config: JsonObject | None) -> Page:
@@ -54,9 +64,11 @@ def stated_types(model_type: str, config: JsonObject | None) -> InnerTypes:
 class Body:
     """A type as a part of a model: its page, with names and settings as they are inside the part.
 
-    joined, turned: what `StoredLayouts` has of it, under the same names.
+    joined, turned: what `StoredLayouts` has of it, under the same names. stem: what the names begin with in the page
+    of the type's own; empty where it has none.
     """
 
+    stem: str
     page: PageDocument
     joined: Mapping[str, tuple[str, ...]]
     turned: tuple[str, ...]
@@ -66,10 +78,17 @@ class Body:
         """What stands under a prefix in the page of a type, its settings in a section of the config ("": its top)."""
         known = stored_layouts()
         return Body(
+            "" if section else prefix,
             part_alone(page_document(model_type), section, prefix),
             _under_other(known.joined.get(model_type, {}), prefix, ""),
             known.turned.get(model_type, ()),
         )
+
+    @property
+    def keys(self) -> set[str]:
+        """The digit-free names of its tensors."""
+        tables = (self.page["tensors"], self.page["optional"], *self.page["layouts"].values())
+        return {text_key(text) for table in tables for text in table}
 
 
 @cache
@@ -123,3 +142,102 @@ def _stem_of(model_type: str) -> str:
     spellings = page_document(model_type).get("spellings", ())
     stems = (ours for rewrites in spellings for disk, ours in rewrites.items() if not disk)
     return next(stems, "")
+
+
+def exchanged(page: Page) -> dict[str, str]:
+    """Dotted setting → type, for each part of a page that is not of the class's default type."""
+    return {
+        f"{section}.model_type": str(page.base[f"{section}.model_type"])
+        for section, part in inner_parts().get(page.model_type, {}).items()
+        if page.base.get(f"{section}.model_type", part.model_type) != part.model_type
+    }
+
+
+@cache
+def alike(model_type: str) -> tuple[str, ...]:
+    """The types that no tensor tells from one, itself among them, the well-known first."""
+    if model_type in catalog_types():
+        return next(group for group in _groups() if model_type in group)
+    bodies = {tower: body_of(tower, _BODY) for tower in _towers()}
+    own = bodies.get(model_type)
+    same = (
+        tower
+        for tower, body in bodies.items()
+        if body and own and body.page["tensors"] == own.page["tensors"]
+    )
+    return tuple(same) or (model_type,)
+
+
+@cache
+def _towers() -> tuple[str, ...]:
+    """The types of parts that have no page of their own."""
+    types = {part.model_type for parts in inner_parts().values() for part in parts.values()}
+    return tuple(sorted(types - {*catalog_types()}))
+
+
+@cache
+def _groups() -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (first, *same) for first, same in grouped_by_equations(catalog_types(), load_index()).items()
+    )
+
+
+def wholes_of(keys: Collection[str]) -> tuple[str, ...]:
+    """Models of several parts that have all of these tensors that are outside of their parts, most of these first."""
+    index, known = load_index(), Counter[str]()
+    for key in keys:
+        families = (*index.always.get(key, ()), *index.maybe.get(key, ()))
+        types = {index.families[family][0] for family in families} & inner_parts().keys()
+        known.update(t for t in types if not key.startswith(_prefixes(t)))
+    outside = {t: sum(not key.startswith(_prefixes(t)) for key in keys) for t in known}
+    whole = (t for t, count in outside.items() if count == known[t] < len(keys))
+    return tuple(sorted(whole, key=lambda t: (-known[t], rank(t))))
+
+
+def _prefixes(model_type: str) -> tuple[str, ...]:
+    """What the digit-free names of the parts begin with that may be of any type."""
+    parts = inner_parts()[model_type].values()
+    return tuple(name_key(part.prefix) for part in parts if part.built_by is not None)
+
+
+def explaining_types(model_type: str, keys: Collection[str]) -> Iterator[InnerTypes]:
+    """Types of the parts of a model that could have tensors of these names, the likeliest first.
+
+    keys: digit-free names. Nothing where names outside of the parts are not the class's own, or where no type has those
+    of a part. The class's own types alone are not among what is found.
+    """
+    page = load_page(model_type)
+    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
+    spelling = best(page.spellings, keys, known)
+    names = {spelling.read(key) for key in keys} if spelling else set(keys)
+    options: list[list[tuple[str, str] | None]] = []
+    for section, part in inner_parts().get(model_type, {}).items():
+        prefix = name_key(part.prefix)
+        own = {name for name in names if name.startswith(prefix)} if part.built_by else set()
+        if own:
+            names -= own
+            inside = frozenset(name.removeprefix(prefix) for name in own)
+            others = ((section, other) for other in _types_with(inside, str(part.built_by)))
+            options.append([*([None] if own <= known else []), *others])
+    if names <= known:
+        for chosen in product(*options):
+            if any(chosen):
+                yield tuple(one for one in chosen if one is not None)
+
+
+@cache
+def _types_with(names: frozenset[str], built_by: str) -> tuple[str, ...]:
+    """Types whose body may have just these tensors, the likeliest first; one for all that have the same equations."""
+    index = load_index()
+    found: dict[str, tuple[int, tuple[int, str]]] = {}
+    for stem in {"", *(spelling.stem for spelling in index.spellings)}:
+        for model_type, (misses, unusual) in candidates({stem + n for n in names}, index, stem).items():
+            body = None if misses else body_of(model_type, built_by)
+            if body is not None and body.stem == stem:
+                found[model_type] = unusual, rank(model_type)
+    for model_type in () if found else _towers():
+        body = body_of(model_type, built_by)
+        if body is not None and names <= body.keys:
+            found[model_type] = len(body.keys - names), rank(model_type)
+    ordered = sorted(found, key=lambda t: found[t])
+    return tuple(t for t in ordered if t == next(o for o in ordered if o in alike(t)))

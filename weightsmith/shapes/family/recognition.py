@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
-from weightsmith.shapes.family.inner_types import page_with, stated_types
+from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types, wholes_of
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.parts import is_hollow
 from weightsmith.shapes.family.task_heads import task_heads
@@ -97,7 +97,27 @@ def recognise(
         usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
         equal = {member for name in usual for member in members[name]}
         return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
+    recomposed = _recomposed(claimed, table, config, shared)
+    if recomposed is not None:
+        return Recognition(recomposed, (), (recomposed,))
     return _nearest(claimed, found, table, config, shared)
+
+
+def _recomposed(
+    claimed: str | None, table: NameTable, config: JsonObject | None, shared: Copies
+) -> Fit | None:
+    """The claimed family, or the likeliest, with parts of other types than its own; None where none explains it all."""
+    families = wholes_of(table.by_key.keys()) if claimed is None else (claimed,)
+    budget = MAX_FITTED
+    for model_type in families if claimed is None or claimed in catalog_types() else ():
+        for inner in explaining_types(model_type, table.by_key.keys()):
+            budget -= table.size
+            if budget < 0:
+                return None
+            explained = _best(page_with(model_type, inner), table, config, shared, exactly=True)
+            if explained is not None:
+                return explained
+    return None
 
 
 def _exact(
