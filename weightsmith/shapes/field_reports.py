@@ -16,7 +16,7 @@ from weightsmith.shapes.page.value import freeze, is_number, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.parts import TextConfig
@@ -77,14 +77,17 @@ class FieldReport:
         return self.status != "unverifiable" and freeze(present) != freeze(self.derived)
 
 
-def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
+def report(
+    config: JsonObject | None, chosen: Fit, stated: Stated, alternatives: Collection[str] = ()
+) -> list[FieldReport]:
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell.
 
-    config: the file as it is, and its names in the rows. stated: the same as its class reads it.
+    config: the file as it is, and its names in the rows. stated: the same as its class reads it. alternatives: types
+    that no tensor tells from the chosen one.
     """
     page = chosen.page
     rows = [
-        *_family_fields(config, chosen),
+        *_family_fields(config, chosen, alternatives),
         *_inner_types(config, chosen),
         *(_field(name, chosen, stated) for name in page.fields),
     ]
@@ -211,7 +214,9 @@ def _with_any_evidence(row: FieldReport, chosen: Fit) -> FieldReport:
     return replace(row, evidence=tuple(replace(seen, equation=why) for seen in found[:1]))
 
 
-def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
+def _family_fields(
+    config: JsonObject | None, chosen: Fit, alternatives: Collection[str]
+) -> list[FieldReport]:
     """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
     A body that was saved alone is of a class of its own, which the page does not name.
@@ -224,7 +229,11 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    if page.architectures and not stands(stated_classes, page) and not (alone and stated_classes):
+    if (
+        page.architectures
+        and not stands(stated_classes, page, alternatives)
+        and not (alone and stated_classes)
+    ):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
         rows.append(

@@ -230,7 +230,7 @@ def _conclude(
     claimed: str | None,
 ) -> Inference:
     page, stated = chosen.page, Stated(canonical(config, chosen.page), chosen.page)
-    fields = with_rows(report(config, chosen, stated), rows)
+    fields = with_rows(report(config, chosen, stated, alternatives), rows)
     corrected = _corrected(config, chosen, fields, checkpoint)
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
     if own := own_class_problem(config, page):

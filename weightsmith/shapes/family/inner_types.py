@@ -12,7 +12,7 @@ from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
+from weightsmith.shapes.family.candidates import candidates, load_index, rank, same_equations
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts, part_alone, with_part
 from weightsmith.shapes.page.layouts import stored_layouts
@@ -157,7 +157,7 @@ def exchanged(page: Page) -> dict[str, str]:
 def alike(model_type: str) -> tuple[str, ...]:
     """The types that no tensor tells from one, itself among them, the well-known first."""
     if model_type in catalog_types():
-        return next(group for group in _groups() if model_type in group)
+        return same_equations(model_type)
     bodies = {tower: body_of(tower, _BODY) for tower in _towers()}
     own = bodies.get(model_type)
     same = (
@@ -173,13 +173,6 @@ def _towers() -> tuple[str, ...]:
     """The types of parts that have no page of their own."""
     types = {part.model_type for parts in inner_parts().values() for part in parts.values()}
     return tuple(sorted(types - {*catalog_types()}))
-
-
-@cache
-def _groups() -> tuple[tuple[str, ...], ...]:
-    return tuple(
-        (first, *same) for first, same in grouped_by_equations(catalog_types(), load_index()).items()
-    )
 
 
 def wholes_of(keys: Collection[str]) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from unittest.mock import patch
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.learn.memory_names import built, saved_kinds
 from weightsmith.shapes.page.composition import PARTS, InnerPart
-from weightsmith.shapes.page.page import catalog_types
-from weightsmith.shapes.reference.meta_models import prepare
+from weightsmith.shapes.page.page import catalog_types, page_document, parse_page
+from weightsmith.shapes.reference.meta_models import Rejected, config_class, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,11 +27,18 @@ if TYPE_CHECKING:
 
 def learned(model_type: str) -> dict[str, InnerPart]:
     """Sub-config → the part that is built from it. Empty for a type of one part, and for one that is not built."""
+    try:
+        if not config_class(model_type).sub_configs:
+            return {}
+    except Rejected:
+        return {}
     with _watched() as made:
         model = built(model_type)
     if model is None:
         return {}
     modules = dict(model.named_modules())
+    page = parse_page(page_document(model_type))
+    texts = [pattern.text for patterns in page.layouts.values() for pattern in patterns]
     found: dict[str, InnerPart] = {}
     for section in model.config.sub_configs:
         config = getattr(model.config, section, None)
@@ -39,7 +46,7 @@ def learned(model_type: str) -> dict[str, InnerPart]:
             paths = [path for path, module in modules.items() if path and _is_built_from(module, config)]
             outermost = [p for p in paths if not any(p.startswith(f"{other}.") for other in paths)]
             prefix = _on_disk(model, outermost[0]) if len(outermost) == 1 else None
-            if prefix is not None:
+            if prefix is not None and config.model_type and any(t.startswith(prefix) for t in texts):
                 by = next((name for module, name in made if module is modules[outermost[0]]), None)
                 found[section] = InnerPart(config.model_type, prefix, by)
     return found
