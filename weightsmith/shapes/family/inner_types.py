@@ -103,7 +103,7 @@ def page_with(model_type: str, inner: InnerTypes) -> Page:
         body = body_of(other, str(part.built_by))
         if body is not None:
             document = with_part(document, section, part, other, body.page)
-            rest = {name: parts for name, parts in joined.items() if not name.startswith(part.prefix)}
+            rest = {n: made_of for n, made_of in joined.items() if not made_of[0].startswith(part.prefix)}
             joined = rest | _under_other(body.joined, "", part.prefix)
             turned += body.turned
     return as_loaders_take_it(parse_page(document), joined, turned)

@@ -58,8 +58,13 @@ def learned(model_type: str) -> dict[str, str] | None:
 def rewrites(renamed: Mapping[str, str]) -> dict[str, str] | None:
     """The fewest beginnings of names behind (name in memory → name on disk); None where beginnings do not explain it.
 
-    A beginning is never so short that it says nothing: `model.` may begin names that are not changed.
+    A beginning is never so short that it says nothing: `model.` may begin names that are not changed. A name that is no
+    longer than that is a beginning of its own where shorter ones do not do.
     """
+    return next((found for whole in (False, True) if (found := _beginnings(renamed, whole=whole))), None)
+
+
+def _beginnings(renamed: Mapping[str, str], *, whole: bool) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for memory, disk in renamed.items():
         if memory != disk and Spelling.of(found).read(memory) != disk:
@@ -67,10 +72,10 @@ def rewrites(renamed: Mapping[str, str]) -> dict[str, str] | None:
             alike = 0
             while alike < min(len(ours), len(theirs)) and ours[-1 - alike] == theirs[-1 - alike]:
                 alike += 1
-            kept = max(len(ours) - alike, min(_TELLING, len(ours) - 1))
+            kept = max(len(ours) - alike, min(_TELLING, len(ours) - (not whole)))
             more = kept - (len(ours) - alike)
-            part = ".".join([*ours[:kept], ""])
-            found[part] = ".".join([*theirs[: len(theirs) - alike + more], ""])
+            end = [] if kept == len(ours) else [""]
+            found[".".join([*ours[:kept], *end])] = ".".join([*theirs[: len(theirs) - alike + more], *end])
     spelling = Spelling.of(found)
     right = all(spelling.read(memory) == disk for memory, disk in renamed.items())
     return found if found and right and not DIGITS.search("".join(found)) else None
