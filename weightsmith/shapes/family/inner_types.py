@@ -124,17 +124,20 @@ def _under_other(
 def body_of(model_type: str, built_by: str) -> Body | None:
     """A type as a part: from the page of its own, else from that of a class that has it by default.
 
-    built_by: the automatic class that builds it. None where the catalog knows it nowhere.
+    built_by: the automatic class that builds it. None where the catalog knows it nowhere. Of several classes the one
+    whose page knows most settings of it serves: not every class reads all of them.
     """
     with_head = built_by == _WITH_HEAD
     if model_type in catalog_types() and model_type not in inner_parts():
         stem = "" if with_head else _stem_of(model_type)
         return Body.of(model_type, "", stem) if with_head or stem else None
-    for outer, parts in inner_parts().items():
-        for section, part in parts.items():
-            if part.model_type == model_type and (part.built_by == _WITH_HEAD) == with_head:
-                return Body.of(outer, section, part.prefix)
-    return None
+    bodies = (
+        Body.of(outer, section, part.prefix)
+        for outer, parts in inner_parts().items()
+        for section, part in parts.items()
+        if part.model_type == model_type and part.built_by and (part.built_by == _WITH_HEAD) == with_head
+    )
+    return max(bodies, key=lambda body: len(body.page["fields"]), default=None)
 
 
 def _stem_of(model_type: str) -> str:
