@@ -10,7 +10,9 @@ import pytest
 from tests.shapes.predicted import table
 from tests.shapes.test_memory_names import in_memory_shapes
 from weightsmith.shapes import infer
-from weightsmith.shapes.family.inner_types import page_with, stated_types
+from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types
+from weightsmith.shapes.page.composition import part_alone
+from weightsmith.shapes.page.page import PageDocument, name_key
 from weightsmith.shapes.reference.meta_models import build, config_class, prepare
 from weightsmith.shapes.reference.proof import check
 
@@ -132,3 +134,21 @@ def test_types_that_no_tensor_tells_apart_are_all_named() -> None:
     fields = {row.name: row for row in infer(table(saved(config)), None).fields}
     assert fields["vision_config.model_type"].derived == "pixtral"
     assert "text_config.model_type" not in fields, "a llama is what the class has by default"
+
+
+def test_types_are_looked_for_only_where_names_are_not_explained_and_every_part_is_there() -> None:
+    config = MODELS["qwen3 in InternVL"]
+    keys = {name_key(name) for name in saved(config)}
+    assert (("text_config", "qwen3"),) in explaining_types("internvl", keys)
+    assert not list(explaining_types("internvl", keys, (("text_config", "qwen3"),)))
+    assert not list(explaining_types("internvl", {k for k in keys if not k.startswith("vision_tower.")}))
+
+
+def test_a_part_whose_equations_read_settings_of_others_is_no_page_of_its_own() -> None:
+    page: PageDocument = {
+        "model_type": "x", "fields": {"width": 4, "part.size": 8}, "tensors": {"part.a": "part.size", "b": "width"},
+    }  # fmt: skip
+    alone = part_alone(page, "part", "part.")
+    assert alone is not None and alone["tensors"] == {"a": "size"} and alone["fields"] == {"size": 8}
+    page["tensors"]["part.c"] = "part.size, width"
+    assert part_alone(page, "part", "part.") is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, load_index, rank, same_equations
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # The automatic classes: one that builds a model with its head, and one that builds the body alone, as the others do.
 _WITH_HEAD, _BODY = "AutoModelForCausalLM", "AutoModel"
+# So many combinations of types are tried on one checkpoint.
+_TRIED = 12
 
 
 def page_for(model_type: str, config: JsonObject | None) -> Page:
@@ -74,12 +76,17 @@ class Body:
     turned: tuple[str, ...]
 
     @staticmethod
-    def of(model_type: str, section: str, prefix: str) -> Body:
-        """What stands under a prefix in the page of a type, its settings in a section of the config ("": its top)."""
-        known = stored_layouts()
+    def of(model_type: str, section: str, prefix: str) -> Body | None:
+        """What stands under a prefix in the page of a type, its settings in a section of the config ("": its top).
+
+        None where its equations read settings of other sections, too.
+        """
+        known, page = stored_layouts(), part_alone(page_document(model_type), section, prefix)
+        if page is None:
+            return None
         return Body(
             "" if section else prefix,
-            part_alone(page_document(model_type), section, prefix),
+            page,
             _under_other(known.joined.get(model_type, {}), prefix, ""),
             known.turned.get(model_type, ()),
         )
@@ -137,7 +144,7 @@ def body_of(model_type: str, built_by: str) -> Body | None:
         for section, part in parts.items()
         if part.model_type == model_type and part.built_by and (part.built_by == _WITH_HEAD) == with_head
     )
-    return max(bodies, key=lambda body: len(body.page["fields"]), default=None)
+    return max(filter(None, bodies), key=lambda body: len(body.page["fields"]), default=None)
 
 
 def _stem_of(model_type: str) -> str:
@@ -196,29 +203,38 @@ def _prefixes(model_type: str) -> tuple[str, ...]:
     return tuple(name_key(part.prefix) for part in parts if part.built_by is not None)
 
 
-def explaining_types(model_type: str, keys: Collection[str]) -> Iterator[InnerTypes]:
+def explaining_types(model_type: str, keys: Collection[str], stated: InnerTypes = ()) -> Iterator[InnerTypes]:
     """Types of the parts of a model that could have tensors of these names, the likeliest first.
 
-    keys: digit-free names. Nothing where names outside of the parts are not the class's own, or where no type has those
-    of a part. The class's own types alone are not among what is found.
+    keys: digit-free names. stated: types that are known not to do. Nothing where these, or the class's own, have all of
+    the names: then it is not the types that are wrong. Nothing where a part is not there, where names outside of the
+    parts are not the class's own, or where no type has those of a part.
     """
     page = load_page(model_type)
-    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
-    spelling = best(page.spellings, keys, known)
+    own_names = _keys(page)
+    spelling = best(page.spellings, keys, own_names)
     names = {spelling.read(key) for key in keys} if spelling else set(keys)
+    if names <= own_names or names <= _keys(page_with(model_type, stated)):
+        return
     options: list[list[tuple[str, str] | None]] = []
     for section, part in inner_parts().get(model_type, {}).items():
         prefix = name_key(part.prefix)
-        own = {name for name in names if name.startswith(prefix)} if part.built_by else set()
-        if own:
+        own = {name for name in names if name.startswith(prefix)}
+        if not own:
+            return
+        if part.built_by:
             names -= own
             inside = frozenset(name.removeprefix(prefix) for name in own)
-            others = ((section, other) for other in _types_with(inside, str(part.built_by)))
-            options.append([*([None] if own <= known else []), *others])
-    if names <= known:
-        for chosen in product(*options):
+            others = ((section, other) for other in _types_with(inside, part.built_by))
+            options.append([*([None] if own <= own_names else []), *others])
+    if names <= own_names:
+        for chosen in islice(product(*options), _TRIED):
             if any(chosen):
                 yield tuple(one for one in chosen if one is not None)
+
+
+def _keys(page: Page) -> set[str]:
+    return {pattern.key for patterns in page.layouts.values() for pattern in patterns}
 
 
 @cache

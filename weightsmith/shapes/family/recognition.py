@@ -110,7 +110,8 @@ def _recomposed(
     families = wholes_of(table.by_key.keys()) if claimed is None else (claimed,)
     budget = MAX_FITTED
     for model_type in families if claimed is None or claimed in catalog_types() else ():
-        for inner in explaining_types(model_type, table.by_key.keys()):
+        stated = stated_types(model_type, config)
+        for inner in explaining_types(model_type, table.by_key.keys(), stated):
             budget -= table.size
             if budget < 0:
                 return None

@@ -64,12 +64,15 @@ def inner_parts() -> dict[str, dict[str, InnerPart]]:
     }
 
 
-def part_alone(page: PageDocument, section: str, prefix: str) -> PageDocument:
+def part_alone(page: PageDocument, section: str, prefix: str) -> PageDocument | None:
     """One part of a page: tensors that begin with `prefix`, settings of `section`, both without these.
 
-    section: "" for a page whose settings stand on the top.
+    section: "" for a page whose settings stand on the top. None where equations of the part read other settings, too.
     """
-    return _Move(page, f"{section}." if section else "", "", prefix, "").document()
+    part = _Move(page, f"{section}." if section else "", "", prefix, "")
+    alone = part.document()
+    foreign = {name for name in _settings(page) if not name.startswith(part.section)}
+    return None if foreign & _names(alone) - _settings(alone) else alone
 
 
 def with_part(
