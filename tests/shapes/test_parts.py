@@ -10,6 +10,7 @@ import pytest
 
 from tests.shapes.predicted import table
 from tests.shapes.test_inner_types import INTERN, QWEN3, SIGLIP, TEXT, saved
+from weightsmith.checkpoint import Problem
 from weightsmith.shapes import ConfigFile, infer, write_config
 from weightsmith.shapes.reference.proof import check
 
@@ -107,3 +108,19 @@ def test_a_whole_model_is_not_taken_for_a_part() -> None:
     shapes = {n: s for n, s in saved(QWEN_VL).items() if n != lost}
     found = infer(table(shapes), QWEN_VL)
     assert found.architecture.missing_tensors == (lost,) and found.instead is None
+
+
+def test_a_part_is_not_taken_for_all_where_the_files_tell_that_there_are_more() -> None:
+    told = Problem("one-of-several-shards", "model-00001-of-00002.safetensors is one of 2 files")
+    shapes = {n: s for n, s in saved(QWEN_VL).items() if not n.startswith("model.visual.")}
+    found = infer(replace(table(shapes), problems=(told,)), QWEN_VL)
+    assert found.instead is None and found.config == QWEN_VL
+    right = of_class(GEMMA, "gemma3_text", "Gemma3ForCausalLM")
+    found = infer(replace(table(saved(right)), problems=(told,)), GEMMA)
+    assert not found.restructured and found.config.get("text_config") == GEMMA["text_config"]
+
+
+def test_a_part_that_the_config_says_is_not_there_is_not_lost() -> None:
+    shapes = {n: s for n, s in saved(QWEN_VL).items() if not n.startswith("model.visual.")}
+    found = infer(table(shapes), {**QWEN_VL, "vision_config": None})
+    assert found.instead is None

@@ -17,9 +17,9 @@ from weightsmith.shapes.family.candidates import load_index
 from weightsmith.shapes.family.inner_types import page_for
 from weightsmith.shapes.family.no_model import NoModel, no_model
 from weightsmith.shapes.family.other_names import canonical
-from weightsmith.shapes.family.parts import is_hollow, part_alone, text_config, text_part_problem
+from weightsmith.shapes.family.parts import is_hollow, lost_parts, text_config, text_part_problem, tower_alone
 from weightsmith.shapes.family.publisher import own_class_problem
-from weightsmith.shapes.family.recognition import deciding, read_as, recognise
+from weightsmith.shapes.family.recognition import Recognition, deciding, read_as, recognise
 from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
 from weightsmith.shapes.field_reports import (
@@ -35,7 +35,7 @@ from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.given.ties import Copies
-from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.page import catalog_types, name_key
 from weightsmith.shapes.solve.incomplete import from_what_is_there
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.parts import TextConfig
-    from weightsmith.shapes.family.recognition import Recognition
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
     from weightsmith.shapes.solve.fit import Fit
@@ -56,6 +55,9 @@ _LISTED = 5
 
 # By these the reader tells that a checkpoint is not all there.
 _LOST = ("index-missing-tensor", "one-of-several-shards")
+
+# A checkpoint that lacks a part of the model that its config describes: no family is asked for the whole.
+_NOTHING = Recognition(None, (), ())
 
 # agrees, differs: of a config that there is. derived: there was none. unknown: no family explains the tensors, or
 # so many of them are lost that no size follows.
@@ -169,19 +171,20 @@ def infer(
     shared = Copies.of(checkpoint)
     stated_type = lookup(config, "model_type")[1]
     claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
+    whole, text, lost = config, None, None
     if page is not None or model_type:
         found = read_as(page or page_for(str(model_type), config), table, config, shared)
     else:
-        found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
-    whole = config
-    text = _text_part(found, table, config, shared, claimed)
+        told = _told_lost(checkpoint)
+        if claimed in catalog_types() and not told:
+            lost = lost_parts(table, config, page_for(str(claimed), config))
+        found = _NOTHING if lost else recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
+        text = None if told else _text_part(found, table, config, shared, claimed)
     if text is not None:
         found, config, claimed = text[0], text[1].config, text[1].model_type
     if found.chosen is None:
-        alone = part_alone(table, claimed) if page is None and not model_type else None
-        if alone is not None:
-            return _no_model(checkpoint, config, alone)
-        return _unknown(checkpoint, config, found.nearest)
+        alone = lost or (tower_alone(table) if claimed is None else None)
+        return _no_model(checkpoint, config, alone) if alone else _unknown(checkpoint, config, found.nearest)
     chosen = found.chosen
     if chosen.missing or _told_lost(checkpoint):
         if config is None:
@@ -209,8 +212,8 @@ def _text_part(
     text = text_config(config, claimed)
     if text is None:
         return None
-    read = recognise(table, text.config, shared, text.model_type)
-    if read.chosen is None or not read.chosen.explains:
+    read = recognise(table, text.config, shared, text.model_type, exactly=True)
+    if read.chosen is None:
         return None
     page = read.chosen.page
     return (

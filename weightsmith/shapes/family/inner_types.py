@@ -186,15 +186,24 @@ def _towers() -> tuple[str, ...]:
 
 
 def wholes_of(keys: Collection[str]) -> tuple[str, ...]:
-    """Models of several parts that have all of these tensors that are outside of their parts, most of these first."""
+    """Models of several parts that have just these tensors outside of their parts, those with most of these first."""
     index, known = load_index(), Counter[str]()
     for key in keys:
         families = (*index.always.get(key, ()), *index.maybe.get(key, ()))
         types = {index.families[family][0] for family in families} & inner_parts().keys()
         known.update(t for t in types if not key.startswith(_prefixes(t)))
     outside = {t: sum(not key.startswith(_prefixes(t)) for key in keys) for t in known}
-    whole = (t for t, count in outside.items() if count == known[t] < len(keys))
-    return tuple(sorted(whole, key=lambda t: (-known[t], rank(t))))
+    layouts = {
+        family: t
+        for family, (t, _) in enumerate(index.families)
+        if t in outside and outside[t] == known[t] < len(keys)
+    }
+    for name, families in index.always.items() if layouts else ():
+        if name not in keys:
+            for family in families:
+                if family in layouts and not name.startswith(_prefixes(layouts[family])):
+                    del layouts[family]
+    return tuple(sorted({*layouts.values()}, key=lambda t: (-known[t], rank(t))))
 
 
 def _prefixes(model_type: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.family.no_model import NoModel
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts
 from weightsmith.shapes.page.page import catalog_types, load_page, name_key
 from weightsmith.shapes.page.spellings import best
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.page.composition import InnerPart
+    from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.solve.fit import Fit
 
 _TEXT = "text_config"
@@ -82,13 +84,8 @@ def is_hollow(found: Fit) -> bool:
     return any(not any(p.text.startswith(part.prefix) for p in patterns) for part in parts)
 
 
-def part_alone(table: NameTable, claimed: str | None) -> NoModel | None:
-    """What is said of tensors of some parts of a model without the others; None where none is lost whole.
-
-    claimed: the type of the whole model. Where nothing is claimed, all names must be of one part of some model.
-    """
-    if claimed in inner_parts():
-        return _of(str(claimed), table.by_key)
+def tower_alone(table: NameTable) -> NoModel | None:
+    """Says that all tensors are of one tower of some model, under its name there; None where they are not."""
     towers = (
         (model_type, section, part)
         for model_type, parts in inner_parts().items()
@@ -98,21 +95,27 @@ def part_alone(table: NameTable, claimed: str | None) -> NoModel | None:
     return next((_alone(model_type, section, part) for model_type, section, part in towers), None)
 
 
-def _of(model_type: str, keys: Collection[str]) -> NoModel | None:
-    page = load_page(model_type)
+def lost_parts(table: NameTable, config: JsonObject | None, page: Page) -> NoModel | None:
+    """What is said of a model of several parts of which some are lost whole; None where none is.
+
+    config: of the whole; a part that is null in it is not expected. page: of the whole. Names alone tell.
+    """
+    keys = table.by_key.keys()
     known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
     spelling = best(page.spellings, keys, known)
     names = {spelling.read(key) for key in keys} if spelling else set(keys)
-    parts = inner_parts()[model_type]
+    parts = {
+        s: p for s, p in inner_parts().get(page.model_type, {}).items() if lookup(config, s) != (True, None)
+    }
     stored = {s for s, part in parts.items() if any(_stands_under(n, part, parts) for n in names)}
     lost = {section: part for section, part in parts.items() if section not in stored}
     if not stored or not lost or 2 * len(names & known) < len(names):
         return None
     if stored == {_TEXT}:
-        return _without_others(model_type, parts[_TEXT], lost)
+        return _without_others(page.model_type, parts[_TEXT], lost)
     single = next(iter(stored))
     if len(stored) == 1 and all(_stands_under(name, parts[single], parts) for name in names):
-        return _alone(model_type, single, parts[single])
+        return _alone(page.model_type, single, parts[single])
     return None
 
 
@@ -133,5 +136,5 @@ def _stands_under(name: str, part: InnerPart, parts: Mapping[str, InnerPart]) ->
 
 def _alone(model_type: str, section: str, part: InnerPart) -> NoModel:
     kind = "vision tower" if "vision" in section else section.removesuffix("_config").replace("_", " ")
-    text = f"the {kind} of a vision-language model alone ({part.model_type}, as in {model_type}), without a text model"
+    text = f"the {kind} alone ({part.model_type}, as in {model_type}), without the rest of the model"
     return NoModel(Problem("part-alone", text), "download the shards that have the rest")

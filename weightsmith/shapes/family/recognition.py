@@ -76,10 +76,13 @@ def recognise(
     shared: Copies,
     claimed: str | None,
     extra_heads: Iterable[TaskHead] = (),
+    *,
+    exactly: bool = False,
 ) -> Recognition:
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot.
 
-    extra_heads: of which the table says nothing and that may be there beside those of the table of heads.
+    extra_heads: of which the table says nothing and that may be there beside those of the table of heads. exactly: only
+    a family that explains every tensor, with the parts that it has by default, is asked for.
     """
     index = load_index()
     found = _candidates(table, index, claimed)
@@ -97,6 +100,8 @@ def recognise(
         usual = [name for name, f in exact.items() if f.unusual <= chosen.unusual]
         equal = {member for name in usual for member in members[name]}
         return Recognition(chosen, tuple(sorted(equal - {chosen.page.model_type})), (chosen,))
+    if exactly:
+        return Recognition(None, (), ())
     recomposed = _recomposed(claimed, table, config, shared)
     if recomposed is not None:
         return Recognition(recomposed, (), (recomposed,))
