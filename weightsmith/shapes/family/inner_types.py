@@ -170,19 +170,18 @@ def alike(model_type: str) -> tuple[str, ...]:
         return same_equations(model_type)
     bodies = {tower: body_of(tower, _BODY) for tower in _towers()}
     own = bodies.get(model_type)
-    same = (
-        tower
-        for tower, body in bodies.items()
-        if body and own and body.page["tensors"] == own.page["tensors"]
-    )
-    return tuple(same) or (model_type,)
+    if own is None:
+        return (model_type,)
+    # One that has parts which the other lacks may do without them.
+    keys = own.keys
+    return tuple(t for t, body in bodies.items() if body and (body.keys <= keys or body.keys >= keys))
 
 
 @cache
 def _towers() -> tuple[str, ...]:
-    """The types of parts that have no page of their own."""
-    types = {part.model_type for parts in inner_parts().values() for part in parts.values()}
-    return tuple(sorted(types - {*catalog_types()}))
+    """The types of parts that have no page of their own, those that most classes have by default first."""
+    types = Counter(part.model_type for parts in inner_parts().values() for part in parts.values())
+    return tuple(sorted(types.keys() - {*catalog_types()}, key=lambda t: (-types[t], t)))
 
 
 def wholes_of(keys: Collection[str]) -> tuple[str, ...]:
@@ -256,9 +255,9 @@ def _types_with(names: frozenset[str], built_by: str) -> tuple[str, ...]:
             body = None if misses else body_of(model_type, built_by)
             if body is not None and body.stem == stem:
                 found[model_type] = unusual, rank(model_type)
-    for model_type in () if found else _towers():
+    for place, model_type in enumerate(() if found else _towers()):
         body = body_of(model_type, built_by)
         if body is not None and names <= body.keys:
-            found[model_type] = len(body.keys - names), rank(model_type)
+            found[model_type] = place, rank(model_type)
     ordered = sorted(found, key=lambda t: found[t])
     return tuple(t for t in ordered if t == next(o for o in ordered if o in alike(t)))

@@ -9,7 +9,7 @@ from weightsmith.shapes.family.candidates import candidates, grouped_by_equation
 from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types, wholes_of
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.parts import is_hollow
-from weightsmith.shapes.family.task_heads import task_heads
+from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
@@ -86,8 +86,8 @@ def recognise(
     """
     index = load_index()
     found = _candidates(table, index, claimed)
-    found |= _headed(table, index, config, found, (*extra_heads, *task_heads()))
     known = claimed if claimed in catalog_types() else None
+    found |= _headed(table, index, config, found, (*_stated_body(known, config), *extra_heads, *task_heads()))
     inner = stated_types(known, config) if known else ()
     if known and inner:
         found[known] = _Candidate(known, _AS_STATED, inner=inner)
@@ -175,6 +175,14 @@ def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> di
                     for name, against in candidates(names, index, spelling.stem).items():
                         found[name] = min(found.get(name, against), against)
     return {t: _Candidate(t, found[t]) for t in sorted(found, key=lambda t: (found[t], rank(t)))}
+
+
+def _stated_body(known: str | None, config: JsonObject | None) -> tuple[TaskHead, ...]:
+    """The claimed family without a head, where the config names the class that has none."""
+    stated = (config or {}).get("architectures")
+    body = body_alone(load_page(known)) if known and isinstance(stated, list) else None
+    named = body is not None and isinstance(stated, list) and body.classes[str(known)] in stated
+    return (body,) if body is not None and named else ()
 
 
 def _headed(

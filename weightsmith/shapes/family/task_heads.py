@@ -94,6 +94,19 @@ def value_head_problem(names: Sequence[str], tensors: Mapping[str, Tensor]) -> P
     return Problem("value-head", text)
 
 
+def body_alone(page: Page) -> TaskHead | None:
+    """The page's model without a head, under the names that it has beside one: transformers calls that class XModel.
+
+    None where the page does not tell body and head apart.
+    """
+    stem = next((spelling.stem for spelling in page.spellings if spelling.stem), "")
+    head = {p.key for patterns in page.layouts.values() for p in patterns if not p.text.startswith(stem)}
+    if not head or not page.architectures:
+        return None
+    name = f"{page.architectures[0].partition('For')[0]}Model"
+    return TaskHead("embedding", {page.model_type: name}, None, {}, frozenset(head))
+
+
 @cache
 def task_heads() -> tuple[TaskHead, ...]:
     """Every head of the table, those of transformers first."""
