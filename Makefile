@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog \
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog catalog-tables \
 	house bench-infer bench-shapes bench-published bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
@@ -66,6 +66,11 @@ bench-infer: setup ## infer-config on the full-size BitCPM4-CANN-1B shape, besid
 
 catalog: setup $(TIMM)/.ready ## learn every family page anew from the installed transformers (TYPES="llama qwen3" for some)
 	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m weightsmith.shapes.learn $(if $(TYPES),--only $(TYPES))
+
+catalog-tables: setup ## make anew what is learned beside the pages: task heads, names and layouts in memory, parts of models
+	@for table in head_table memory_names inner_parts; do \
+		$(BIN)/python -m weightsmith.shapes.learn.$$table || exit 1; done
+	@$(BIN)/python -m weightsmith.shapes.learn --index
 
 FOR ?= 60
 fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=seconds for each), and how many were tried

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.parts import TextConfig
+    from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
     from weightsmith.shapes.solve.fit import Fit
@@ -168,59 +169,93 @@ def infer(
         return _no_model(checkpoint, config, instead)
     values = value_heads(extras.tensors)
     table = NameTable.under((name, tensor) for name, tensor in extras.tensors.items() if name not in values)
-    shared = Copies.of(checkpoint)
-    stated_type = lookup(config, "model_type")[1]
-    claimed = model_type or (stated_type if isinstance(stated_type, str) else None)
-    whole, text, lost = config, None, None
-    if page is not None or model_type:
-        found = read_as(page or page_for(str(model_type), config), table, config, shared)
-    else:
-        told = _told_lost(checkpoint)
-        if claimed in catalog_types() and not told:
-            lost = lost_parts(table, config, page_for(str(claimed), config))
-        found = _NOTHING if lost else recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
-        text = None if told else _text_part(found, table, config, shared, claimed)
-    if text is not None:
-        found, config, claimed = text[0], text[1].config, text[1].model_type
+    claimed, whole = model_type or _stated_type(config), config
+    named = page or (page_for(model_type, config) if model_type else None)
+    heads, there = (IN_PLACE,) if values else (), not _told_lost(checkpoint)
+    reading = _read(table, config, claimed, Copies.of(checkpoint), heads, named=named, all_there=there)
+    found, config, claimed = reading.found, reading.config, reading.claimed
     if found.chosen is None:
-        alone = lost or (tower_alone(table) if claimed is None else None)
-        return _no_model(checkpoint, config, alone) if alone else _unknown(checkpoint, config, found.nearest)
+        return _unread(checkpoint, reading)
     chosen = found.chosen
-    if chosen.missing or _told_lost(checkpoint):
+    if chosen.missing or not there:
         if config is None:
             return _incomplete(checkpoint, chosen)
         chosen = from_what_is_there(chosen, table, Stated(canonical(config, chosen.page), chosen.page))
     rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
     problems = [*quantization_problems(config, packing), *names.problems]
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
-    if values:
-        problems.append(value_head_problem(values, extras.tensors))
-    if whole is not None and text is not None:
-        rows += text_part_rows(whole, text[1], chosen)
-        problems.append(text_part_problem(whole, text[1]))
+    problems += [value_head_problem(values, extras.tensors)] if values else []
+    if whole is not None and reading.text is not None:
+        rows += text_part_rows(whole, reading.text, chosen)
+        problems.append(text_part_problem(whole, reading.text))
     concluded = _conclude(checkpoint, rows, problems, config, chosen, found.alternatives, claimed)
-    return replace(concluded, restructured=text is not None)
+    return replace(concluded, restructured=reading.text is not None)
+
+
+def _stated_type(config: JsonObject | None) -> str | None:
+    stated = lookup(config, "model_type")[1]
+    return stated if isinstance(stated, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """As what the tensors are read.
+
+    config, claimed: as they are given, or those of the text part where that is all there is. text: this part. lost:
+    what is said where other parts of a model are lost whole.
+    """
+
+    found: Recognition
+    config: JsonObject | None
+    claimed: str | None
+    text: TextConfig | None = None
+    lost: NoModel | None = None
+
+
+def _read(
+    table: NameTable,
+    config: JsonObject | None,
+    claimed: str | None,
+    shared: Copies,
+    heads: tuple[TaskHead, ...],
+    *,
+    named: Page | None,
+    all_there: bool,
+) -> _Reading:
+    """The family in the catalog, or the text part of the model that the config describes.
+
+    named: the page that the user names, if any: then no other is asked. all_there: nothing tells that there are more
+    files. Of some of the files no part is told alone.
+    """
+    if named is not None:
+        return _Reading(read_as(named, table, config, shared), config, claimed)
+    lost = None
+    if claimed in catalog_types() and all_there:
+        lost = lost_parts(table, config, page_for(str(claimed), config))
+    found = _NOTHING if lost else recognise(table, config, shared, claimed, heads)
+    text = _text_part(found, table, config, shared, claimed) if all_there else None
+    if text is not None:
+        return text
+    if found.chosen is None and claimed is None:
+        lost = tower_alone(table)
+    return _Reading(found, config, claimed, lost=lost)
 
 
 def _text_part(
     found: Recognition, table: NameTable, config: JsonObject | None, shared: Copies, claimed: str | None
-) -> tuple[Recognition, TextConfig] | None:
+) -> _Reading | None:
     """The tensors read as the text part of the model that the config describes, where they are that and no more."""
     chosen = found.chosen
     if chosen is not None and chosen.page.model_type == claimed and chosen.explains and not is_hollow(chosen):
         return None
     text = text_config(config, claimed)
-    if text is None:
-        return None
-    read = recognise(table, text.config, shared, text.model_type, exactly=True)
-    if read.chosen is None:
+    read = recognise(table, text.config, shared, text.model_type, exactly=True) if text else _NOTHING
+    if text is None or read.chosen is None:
         return None
     page = read.chosen.page
-    return (
-        (read, text)
-        if page.model_type == text.model_type
-        else (read, text.named(page.model_type, page.architectures))
-    )
+    if page.model_type != text.model_type:
+        text = text.named(page.model_type, page.architectures)
+    return _Reading(read, text.config, text.model_type, text)
 
 
 def _conclude(
@@ -309,6 +344,12 @@ def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
 def _told_lost(checkpoint: Checkpoint) -> bool:
     """Whether the index, or the name of the one file that was named, tells that there is more."""
     return any(problem.code in _LOST for problem in checkpoint.problems)
+
+
+def _unread(checkpoint: Checkpoint, reading: _Reading) -> Inference:
+    if reading.lost is not None:
+        return _no_model(checkpoint, reading.config, reading.lost)
+    return _unknown(checkpoint, reading.config, reading.found.nearest)
 
 
 def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:
