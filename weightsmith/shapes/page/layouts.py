@@ -84,15 +84,13 @@ def joined(patterns: Patterns, wholes: Mapping[str, Sequence[str]]) -> Patterns 
     side along their first axis. One part with as many is the same tensor under another name.
     """
     by_name = {blank(p.text): p for p in patterns}
-    found = dict(by_name)
-    for name, parts in wholes.items():
-        whole = _joined(name, [by_name[part] for part in parts if part in by_name]) if parts else None
-        if whole is None or len({*parts} - by_name.keys()):
-            return None
-        for part in parts:
-            found.pop(part, None)
-        found[name] = whole
-    return tuple(found.values()) if wholes else None
+    used = {part for parts in wholes.values() for part in parts}
+    if not used or len(by_name) < len(patterns) or used - by_name.keys():
+        return None
+    made = [_joined(name, [by_name[part] for part in parts]) for name, parts in wholes.items()]
+    whole = [pattern for pattern in made if pattern is not None]
+    rest = (pattern for name, pattern in by_name.items() if name not in used)
+    return (*rest, *whole) if len(whole) == len(made) else None
 
 
 def turned(patterns: Patterns, names: Iterable[str]) -> Patterns | None:
@@ -106,9 +104,9 @@ def one_by_one(patterns: Patterns, parts: Mapping[str, Sequence[str]]) -> Patter
     """The layout in which joined experts are split; None where there are none."""
     made: list[TensorPattern] = []
     for pattern in patterns:
-        ends = next((parts[end] for end in parts if pattern.text.endswith(end)), ())
-        end = next((end for end in parts if pattern.text.endswith(end)), "")
-        split = [_split(pattern, end, other, len(ends), patterns) for other in ends]
+        end = next((end for end in parts if pattern.text.endswith(end)), None)
+        ends = () if end is None else parts[end]
+        split = [_split(pattern, str(end), other, len(ends), patterns) for other in ends]
         whole = [one for one in split if one is not None]
         made += whole if whole and len(whole) == len(ends) else [pattern]
     return tuple(made) if tuple(made) != patterns else None
