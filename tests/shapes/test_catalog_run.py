@@ -11,13 +11,15 @@ from tests.shapes.reference import tensor
 from weightsmith.shapes.family.task_heads import TABLE
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable
-from weightsmith.shapes.learn import catalog_run, head_table, memory_names
+from weightsmith.shapes.learn import catalog_run, head_table, inner_parts, memory_names
 from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
 from weightsmith.shapes.learn.task import LearnedType
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.learn.write.refusals import read_refusals
+from weightsmith.shapes.page.composition import PARTS
+from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
 from weightsmith.shapes.page.page import (
     BY_HAND,
     MEMORY_NAMES,
@@ -144,14 +146,20 @@ def test_the_report_has_a_row_for_every_page_and_says_what_is_by_hand() -> None:
 
 def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     types = ("gpt2", "qwen2_vl")
-    names, heads = tmp_path / "names.json", tmp_path / "heads.json"
+    names, layouts, parts, heads = (
+        tmp_path / f"{name}.json" for name in ("names", "layouts", "parts", "heads")
+    )
     monkeypatch.setattr(catalog_run, "catalog_types", lambda: types)
     monkeypatch.setattr(catalog_run, "write_index", lambda: None)
     monkeypatch.setattr(memory_names, "MEMORY_NAMES", names)
+    monkeypatch.setattr(memory_names, "LAYOUTS", layouts)
+    monkeypatch.setattr(inner_parts, "PARTS", parts)
     monkeypatch.setattr(head_table, "TABLE", heads)
     catalog_run.write_tables(processes=1)
-    known = json.loads(MEMORY_NAMES.read_text())
-    assert json.loads(names.read_text()) == {t: known[t] for t in types if t in known}
+    for made, table in ((names, MEMORY_NAMES), (parts, PARTS)):
+        known = json.loads(table.read_text())
+        assert json.loads(made.read_text()) == {t: known[t] for t in types if t in known}
+    assert json.loads(layouts.read_text())["parts"] == json.loads(LAYOUTS.read_text())["parts"]
     classes = {
         name for row in json.loads(TABLE.read_text()) for t, name in row["classes"].items() if t in types
     }

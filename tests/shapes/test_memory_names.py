@@ -77,7 +77,7 @@ def test_what_is_read_is_written_back() -> None:
 def test_the_table_is_what_the_installed_transformers_does(model_type: str) -> None:
     meta_models.prepare()
     found = learned(model_type)
-    assert found is not None and Spelling.of(found) in load_page(model_type).spellings
+    assert found is not None and Spelling.of(found.names) in load_page(model_type).spellings
 
 
 def test_a_beginning_that_says_nothing_is_made_longer_and_what_no_beginnings_explain_is_left() -> None:

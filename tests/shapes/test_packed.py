@@ -11,7 +11,9 @@ import pytest
 
 from tests.shapes.reference import tensor
 from weightsmith.checkpoint import Checkpoint, Tensor
+from weightsmith.schemes import plain_view
 from weightsmith.shapes import infer
+from weightsmith.shapes.beside.quantization import quantization_rows
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
 
@@ -222,3 +224,16 @@ def test_four_bit_bitsandbytes_tells_its_shapes_in_a_tensor(tmp_path: Path) -> N
         name: SIZES[name] for name in ("hidden_size", "intermediate_size", "vocab_size")
     }
     assert found.config["quantization_config"]["bnb_4bit_quant_type"] == "nf4"
+
+
+def test_what_the_config_of_a_part_says_of_the_packing_counts_as_said() -> None:
+    stated = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    config = {"model_type": "x", "text_config": {**CONFIG, "quantization_config": stated}}
+    rows = quantization_rows(config, plain_view(packed("gptq")), whole=True)
+    assert {row.name: row.derived for row in rows if row.changed} == {
+        "text_config.quantization_config.group_size": GROUP
+    }
+    stated["group_size"] = GROUP
+    assert not [
+        row for row in quantization_rows(config, plain_view(packed("gptq")), whole=True) if row.changed
+    ]

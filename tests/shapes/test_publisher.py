@@ -79,3 +79,10 @@ def test_names_of_nobody_never_make_a_model_of_no_layers() -> None:
     inner = {name.replace("model.layers.", "decoder.blocks."): shape for name, shape in plain().items()}
     for config in (CONFIG, None):
         assert read(inner, config).verdict == "unknown"
+
+
+def test_the_class_of_a_family_that_no_tensor_tells_from_the_stated_one_stands() -> None:
+    config = {**CONFIG, "architectures": ["MistralForCausalLM"]}
+    found = read(plain(), config)
+    assert found.config["architectures"] == ["MistralForCausalLM"] and found.verdict == "agrees"
+    assert read(plain(), {**config, "architectures": ["Qwen3ForCausalLM"]}).verdict == "differs"

@@ -168,3 +168,13 @@ def test_a_value_head_is_told_beside_or_instead_of_the_output_matrix(
             found.verdict == "agrees" and found.config == config and not found.architecture.unmatched_tensors
         )
         assert "value-head" in [p.code for p in found.problems]
+
+
+def test_a_body_under_the_names_that_it_has_beside_a_head_is_untied_as_its_config_says() -> None:
+    config = {**CONFIG, "architectures": ["LlamaModel"], "tie_word_embeddings": False}
+    checkpoint = in_memory({name: tensor(name, shape) for name, shape in BODY.items()})
+    assert infer(checkpoint, config).verdict == "agrees" and check(config, checkpoint).holds
+    wrong = infer(checkpoint, {**config, "num_hidden_layers": 9})
+    assert {row.name for row in wrong.changes} == {"num_hidden_layers"}
+    generating = infer(checkpoint, {**config, "architectures": ["LlamaForCausalLM"]})
+    assert generating.config["tie_word_embeddings"] is True

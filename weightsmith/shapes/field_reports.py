@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.json_value import is_finite
+from weightsmith.shapes.family.inner_types import alike, exchanged
 from weightsmith.shapes.family.other_names import canonical, place
 from weightsmith.shapes.family.publisher import names_class, own_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
@@ -16,9 +17,10 @@ from weightsmith.shapes.page.value import freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.family.parts import TextConfig
     from weightsmith.shapes.given.draft_layers import Extras
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.value import Value
@@ -83,15 +85,21 @@ class FieldReport:
         return self.changed and (self.configured is not None or self.basis != "guess")
 
 
-def report(config: JsonObject | None, chosen: Fit, stated: Stated) -> list[FieldReport]:
+def report(
+    config: JsonObject | None, chosen: Fit, stated: Stated, alternatives: Collection[str] = ()
+) -> list[FieldReport]:
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell.
 
     config: the file as it is, and its names in the rows. stated: the same as its class reads it, with what the user
-    sets.
+    sets. alternatives: types that no tensor tells from the chosen one.
     """
     page = chosen.page
     filed = Stated(canonical(config, page), page)
-    rows = [*_family_fields(config, chosen), *(_field(name, chosen, filed, stated) for name in page.fields)]
+    rows = [
+        *_family_fields(config, chosen, alternatives),
+        *_inner_types(config, chosen),
+        *(_field(name, chosen, filed, stated) for name in page.fields),
+    ]
     rows += _bound_fields(chosen, filed, stated)
     rows += _list_fields(chosen, filed, {row.name for row in rows})
     rows = [_as_guess(row, filed) for row in rows]
@@ -180,7 +188,11 @@ def edits(
 
 def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
     """Top-level keys that the corrected config must not have: of a whole section, null is not the same as absence."""
-    return tuple(row.name for row in rows if row.name in _SECTIONS and row.changed and row.derived is None)
+    return tuple(
+        row.name
+        for row in rows
+        if row.changed and row.derived is None and (row.name in _SECTIONS or isinstance(row.configured, dict))
+    )
 
 
 def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
@@ -200,6 +212,22 @@ def draft_rows(config: JsonObject | None, extras: Extras) -> list[FieldReport]:
         derived = stated if none else stored
         rows.append(FieldReport(name, stated, None, derived, status, "weights", (), (evidence,)))
     return rows
+
+
+def text_part_rows(config: JsonObject, text: TextConfig, chosen: Fit) -> list[FieldReport]:
+    """What changes where only the text part of the model that a config describes is stored.
+
+    config: of the whole model. text: of the part.
+    """
+    seen = next(iter(chosen.evidence.values()), ())[:1]
+    evidence = tuple(
+        replace(e, equation=f"of {text.model_type}, and no tensor is of another part") for e in seen
+    )
+    changes = {name: text.config[name] for name in ("model_type", "architectures")} | dict.fromkeys(text.gone)
+    return [
+        FieldReport(name, config.get(name), None, derived, "differs", "weights", (), evidence)
+        for name, derived in changes.items()
+    ]
 
 
 def with_rows(rows: list[FieldReport], more: Iterable[FieldReport]) -> list[FieldReport]:
@@ -227,7 +255,9 @@ def _with_any_evidence(row: FieldReport, chosen: Fit) -> FieldReport:
     return replace(row, evidence=tuple(replace(seen, equation=why) for seen in found[:1]))
 
 
-def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
+def _family_fields(
+    config: JsonObject | None, chosen: Fit, alternatives: Collection[str]
+) -> list[FieldReport]:
     """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
     A body that was saved alone is of a class of its own, which the page does not name.
@@ -240,12 +270,33 @@ def _family_fields(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
     if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
-    if chosen.architectures and not stands(stated_classes, page) and not (alone and stated_classes):
+    if (
+        chosen.architectures
+        and not stands(stated_classes, page, alternatives)
+        and not (alone and stated_classes)
+    ):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
         rows.append(
             FieldReport("architectures", stated_classes, None, list(chosen.architectures), status, basis)
         )
+    return rows
+
+
+def _inner_types(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
+    """The types of parts that are not the class's own, where the config does not name one that fits."""
+    rows = []
+    for name, model_type in exchanged(chosen.page).items():
+        given, stated = lookup(config, name)
+        same = alike(model_type)
+        if stated not in same:
+            bearing = (f for f in chosen.evidence if f.startswith(name.removesuffix("model_type")))
+            seen = chosen.evidence.get(next(bearing, ""), ())[:1]
+            evidence = tuple(replace(e, equation=f"of {' or '.join(same)}") for e in seen)
+            row = FieldReport(name, stated, None, model_type, "missing", "weights", (), evidence)
+            if len(same) > 1:
+                row = replace(row, status="ambiguous", basis=None, candidates=same)
+            rows.append(replace(row, status="differs") if given else row)
     return rows
 
 

@@ -13,20 +13,22 @@ from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
 from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.inner_types import page_for
 from weightsmith.shapes.family.no_model import no_model
 from weightsmith.shapes.family.other_names import place
+from weightsmith.shapes.family.parts import is_hollow, lost_parts, text_config, text_part_problem, tower_alone
 from weightsmith.shapes.family.publisher import own_class_problem
-from weightsmith.shapes.family.recognition import deciding, read_as, recognise
+from weightsmith.shapes.family.recognition import Recognition, deciding, read_as, recognise
 from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
-from weightsmith.shapes.field_reports import draft_rows, edits, removed, report, with_rows
+from weightsmith.shapes.field_reports import draft_rows, edits, removed, report, text_part_rows, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.given.ties import Copies
 from weightsmith.shapes.guesses import guesses
 from weightsmith.shapes.inference import Architecture, Inference
-from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.page.page import catalog_types, name_key
 from weightsmith.shapes.solve.incomplete import from_what_is_there
 from weightsmith.shapes.user_set import RULED_OUT, with_user_set
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.no_model import NoModel
+    from weightsmith.shapes.family.parts import TextConfig
+    from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.field_reports import FieldReport
     from weightsmith.shapes.inference import Verdict
     from weightsmith.shapes.page.page import Page
@@ -47,6 +51,9 @@ _LISTED = 5
 
 # By these the reader tells that a checkpoint is not all there.
 _LOST = ("index-missing-tensor", "one-of-several-shards")
+
+# A checkpoint that lacks a part of the model that its config describes: no family is asked for the whole.
+_NOTHING = Recognition(None, (), ())
 
 
 def infer(
@@ -70,25 +77,29 @@ def infer(
         return _no_model(checkpoint, config, instead)
     values = value_heads(extras.tensors)
     table = NameTable.under((n, tensor) for n, tensor in extras.tensors.items() if n not in values)
-    shared = Copies.of(checkpoint)
+    shared, whole = Copies.of(checkpoint), config
+    named = page or (page_for(model_type, config) if model_type else None)
+    heads, there = (IN_PLACE,) if values else (), not _told_lost(checkpoint)
     claimed = model_type or _stated_type(config)
-    if page is not None or model_type:
-        found = read_as(page or load_page(str(model_type)), table, config, shared)
-    else:
-        found = recognise(table, config, shared, claimed, (IN_PLACE,) if values else ())
+    reading = _read(table, config, claimed, shared, heads, named=named, all_there=there)
+    found, config = reading.found, reading.config
     if found.chosen is None:
-        return _unknown(checkpoint, config, found.nearest)
+        return _unread(checkpoint, reading)
     stated, chosen, ruled_out = with_user_set(user_set or {}, config, found.chosen, table, shared)
-    if chosen.missing or _told_lost(checkpoint):
+    if chosen.missing or not there:
         if config is None:
             return _incomplete(checkpoint, chosen)
         chosen = from_what_is_there(chosen, table, stated)
     rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
     problems = [*ruled_out, *quantization_problems(config, packing), *names.problems]
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
-    if values:
-        problems.append(value_head_problem(values, extras.tensors))
-    return _conclude(checkpoint, rows, problems, config, stated, chosen, _Family(claimed, found.alternatives))
+    problems += [value_head_problem(values, extras.tensors)] if values else []
+    if whole is not None and reading.text is not None:
+        rows += text_part_rows(whole, reading.text, chosen)
+        problems.append(text_part_problem(whole, reading.text))
+    family = _Family(reading.claimed, found.alternatives)
+    concluded = _conclude(checkpoint, rows, problems, config, stated, chosen, family)
+    return replace(concluded, restructured=reading.text is not None)
 
 
 def _stated_type(config: JsonObject | None) -> str | None:
@@ -104,6 +115,67 @@ class _Family:
     alternatives: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """As what the tensors are read.
+
+    config, claimed: as they are given, or those of the text part where that is all there is. text: this part. lost:
+    what is said where other parts of a model are lost whole.
+    """
+
+    found: Recognition
+    config: JsonObject | None
+    claimed: str | None
+    text: TextConfig | None = None
+    lost: NoModel | None = None
+
+
+def _read(
+    table: NameTable,
+    config: JsonObject | None,
+    claimed: str | None,
+    shared: Copies,
+    heads: tuple[TaskHead, ...],
+    *,
+    named: Page | None,
+    all_there: bool,
+) -> _Reading:
+    """The family in the catalog, or the text part of the model that the config describes.
+
+    named: the page that the user names, if any: then no other is asked. all_there: nothing tells that there are more
+    files. Of some of the files no part is told alone.
+    """
+    if named is not None:
+        return _Reading(read_as(named, table, config, shared), config, claimed)
+    lost = None
+    if claimed in catalog_types() and all_there:
+        lost = lost_parts(table, config, page_for(str(claimed), config))
+    found = _NOTHING if lost else recognise(table, config, shared, claimed, heads)
+    text = _text_part(found, table, config, shared, claimed) if all_there else None
+    if text is not None:
+        return text
+    if found.chosen is None and claimed is None:
+        lost = tower_alone(table)
+    return _Reading(found, config, claimed, lost=lost)
+
+
+def _text_part(
+    found: Recognition, table: NameTable, config: JsonObject | None, shared: Copies, claimed: str | None
+) -> _Reading | None:
+    """The tensors read as the text part of the model that the config describes, where they are that and no more."""
+    chosen = found.chosen
+    if chosen is not None and chosen.page.model_type == claimed and chosen.explains and not is_hollow(chosen):
+        return None
+    text = text_config(config, claimed)
+    read = recognise(table, text.config, shared, text.model_type, exactly=True) if text else _NOTHING
+    if text is None or read.chosen is None:
+        return None
+    page = read.chosen.page
+    if page.model_type != text.model_type:
+        text = text.named(page.model_type, page.architectures)
+    return _Reading(read, text.config, text.model_type, text)
+
+
 def _conclude(
     checkpoint: Checkpoint,
     rows: Iterable[FieldReport],
@@ -114,7 +186,7 @@ def _conclude(
     family: _Family,
 ) -> Inference:
     page = chosen.page
-    fields = with_rows(report(config, chosen, stated), rows)
+    fields = with_rows(report(config, chosen, stated, family.alternatives), rows)
     user_set = frozenset(place(config, page, name) for name in stated.user_set)
     corrected = _corrected(config, chosen, fields, checkpoint, user_set)
     found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
@@ -225,6 +297,12 @@ def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
 def _told_lost(checkpoint: Checkpoint) -> bool:
     """Whether the index, or the name of the one file that was named, tells that there is more."""
     return any(problem.code in _LOST for problem in checkpoint.problems)
+
+
+def _unread(checkpoint: Checkpoint, reading: _Reading) -> Inference:
+    if reading.lost is not None:
+        return _no_model(checkpoint, reading.config, reading.lost)
+    return _unknown(checkpoint, reading.config, reading.found.nearest)
 
 
 def _unknown(checkpoint: Checkpoint, config: JsonObject | None, fits: Iterable[Fit]) -> Inference:

@@ -64,6 +64,7 @@ class Inference:
     learned: the page that was learned for this, None where the catalog's served.
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
+    restructured: the corrected config is laid out anew, as that of a part of the model that the file describes.
     """
 
     checkpoint: Checkpoint
@@ -79,6 +80,7 @@ class Inference:
     learned: Page | None = None
     proof: ReferenceProof | None = None
     written: str | None = None
+    restructured: bool = False
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:

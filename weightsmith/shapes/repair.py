@@ -58,7 +58,7 @@ def write_config(
     checkpoint: Checkpoint, config: ConfigFile | None, inference: Inference, output: Path | None = None
 ) -> str:
     """Writes the corrected config to `output`, else over the checkpoint's config.json; returns what was done."""
-    if config is None:
+    if config is None or inference.restructured:
         text = fresh_text(dict(inference.config))
     else:
         changes = edits(config.data, inference.fields, inference.user_set)

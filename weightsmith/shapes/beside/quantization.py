@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.field_reports import FieldReport
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def quantization_rows(config: JsonObject | None, packing: PlainView, *, whole: b
     """
     if not packing.modules:
         return _stale_sections(config or {}, packing) if whole else []
-    stated = (config or {}).get("quantization_config") or (config or {}).get("compression_config")
+    place, stated = _stated_section(config or {})
     packing = _regrouped(packing, stated)
     kind = _main(packing)
     derived = derived_config(packing)
@@ -64,12 +65,22 @@ def quantization_rows(config: JsonObject | None, packing: PlainView, *, whole: b
     rows = []
     for path, value in _proven(kind, derived):
         found = _at(stated, path)
-        name = ".".join(("quantization_config", *path))
+        name = ".".join((place, *path))
         if found is None and (path[-1] not in _ALWAYS or value is False):
             continue  # the method's own default may be meant
         status: Status = "agrees" if found == value else "missing" if found is None else "differs"
         rows.append(FieldReport(name, found, None, value, status, "weights", (), evidence))
     return rows
+
+
+def _stated_section(config: JsonObject) -> tuple[str, Json]:
+    """(where the config says how the weights are packed, what it says): on the top, or in the config of a part."""
+    inside = (f"{part}.{_SECTIONS[0]}" for part, value in config.items() if isinstance(value, dict))
+    for place in (*_SECTIONS, *inside):
+        stated = lookup(config, place)[1]
+        if isinstance(stated, dict):
+            return (_SECTIONS[0] if place in _SECTIONS else place), stated
+    return _SECTIONS[0], None
 
 
 def _stale_sections(config: JsonObject, packing: PlainView) -> list[FieldReport]:
@@ -89,7 +100,7 @@ def _stale_sections(config: JsonObject, packing: PlainView) -> list[FieldReport]
 
 def quantization_problems(config: JsonObject | None, packing: PlainView) -> Iterator[Problem]:
     """What cannot be said or does not fit together."""
-    stated = (config or {}).get("quantization_config")
+    stated = _stated_section(config or {})[1]
     if not packing.modules:
         method = stated.get("quant_method") if isinstance(stated, dict) else None
         if method is not None and method != "torchao":

@@ -96,6 +96,13 @@ def grouped_by_equations(model_types: Iterable[str], index: FamilyIndex) -> dict
     return {group[0]: tuple(group[1:]) for group in ordered}
 
 
+@cache
+def same_equations(model_type: str) -> tuple[str, ...]:
+    """The types of the catalog with the equations of one, itself among them, the one that stands for them first."""
+    groups = grouped_by_equations(dict(load_index().families), load_index())
+    return next(((t, *same) for t, same in groups.items() if model_type in (t, *same)), (model_type,))
+
+
 def rank(model_type: str) -> tuple[int, str]:
     """An order that does not depend on the catalog: the well-known first, then by name."""
     known = WELL_KNOWN.index(model_type) if model_type in WELL_KNOWN else len(WELL_KNOWN)

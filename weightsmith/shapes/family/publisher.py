@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes.family.task_heads import task_heads
-from weightsmith.shapes.page.page import catalog_types, page_text
+from weightsmith.shapes.page.page import catalog_types, load_page, page_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.page import Page
 
@@ -27,15 +29,18 @@ def own_type(config: JsonObject | None, page: Page | None) -> str | None:
     return stated if stated not in catalog_types() else None
 
 
-def stands(stated_classes: Json, page: Page) -> bool:
+def stands(stated_classes: Json, page: Page, alike: Collection[str] = ()) -> bool:
     """Whether the `architectures` of a config may be those of a model that `page` explains.
 
     One of them is the page's, in whatever case it is written (vLLM registers `PhiMoEForCausalLM`, transformers has
-    `PhimoeForCausalLM`), or none of them is the class of another family or of this one with another task's head.
+    `PhimoeForCausalLM`), or of a family that explains the tensors as well, or none of them is the class of another
+    family or of this one with another task's head.
+
+    alike: types that no tensor tells from the page's.
     """
     if not isinstance(stated_classes, list) or not stated_classes:
         return False
-    if names_class(stated_classes, page):
+    if names_class(stated_classes, page) or any(names_class(stated_classes, load_page(t)) for t in alike):
         return True
     other_heads = {
         head.classes[page.model_type].lower() for head in task_heads() if page.model_type in head.classes

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
+from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types, wholes_of
 from weightsmith.shapes.family.other_names import canonical
-from weightsmith.shapes.family.task_heads import task_heads
+from weightsmith.shapes.family.parts import is_hollow
+from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.candidates import FamilyIndex
+    from weightsmith.shapes.family.inner_types import InnerTypes
     from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable
     from weightsmith.shapes.given.ties import Copies
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 # Tensors times families that are tried on one checkpoint: of a huge one, fewer alternatives are looked for.
 MAX_FITTED = 300_000
+# What speaks against a model of parts that its config names: nothing is known of it before it was tried.
+_AS_STATED = (1, 0)
 # When no family explains everything, so many near ones are measured.
 NEAREST = 3
 
@@ -43,15 +48,20 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A family that could explain the names. against: as `candidates.candidates` counts it. head: another task's."""
+    """A family that could explain the names.
+
+    against: as `candidates.candidates` counts it. head: another task's. inner: types of its parts that are not the
+    class's own.
+    """
 
     model_type: str
     against: tuple[int, int]
     head: TaskHead | None = None
+    inner: InnerTypes = ()
 
     @property
     def page(self) -> Page:
-        page = load_page(self.model_type)
+        page = page_with(self.model_type, self.inner)
         return page if self.head is None else self.head.on(page)
 
     @property
@@ -66,16 +76,25 @@ def recognise(
     shared: Copies,
     claimed: str | None,
     extra_heads: Iterable[TaskHead] = (),
+    *,
+    exactly: bool = False,
 ) -> Recognition:
     """Finds the family in the catalog. A claim stands unless another family explains what the claimed one cannot.
 
-    extra_heads: of which the table says nothing and that may be there beside those of the table of heads.
+    extra_heads: of which the table says nothing and that may be there beside those of the table of heads. exactly: only
+    a family that explains every tensor, with the parts that it has by default, is asked for.
     """
     index = load_index()
     found = _candidates(table, index, claimed)
-    heads = (head for head in task_heads() if not head.is_body)
-    found |= _headed(table, index, config, found, (*extra_heads, *heads))
     known = claimed if claimed in catalog_types() else None
+    heads = (head for head in task_heads() if not head.is_body)
+    found |= _headed(table, index, config, found, (*_stated_body(known, config), *extra_heads, *heads))
+    inner = stated_types(known, config) if known else ()
+    if known and inner:
+        found[known] = _Candidate(known, _AS_STATED, inner=inner)
+        explained = _best(found[known].page, table, config, shared, exactly=True)
+        if explained is not None:
+            return Recognition(explained, (), (explained,))
     exact, members = _exact(found, known, table, config, shared)
     if exact:
         chosen = exact[known] if known in exact else min(exact.values(), key=_preference)
@@ -83,7 +102,30 @@ def recognise(
         equal = {member for name in usual for member in members[name]}
         body = _as_body(chosen, _stated_classes(config))
         return Recognition(body, tuple(sorted(equal - {chosen.page.model_type})), (body,))
+    if exactly:
+        return Recognition(None, (), ())
+    recomposed = _recomposed(claimed, table, config, shared)
+    if recomposed is not None:
+        return Recognition(recomposed, (), (recomposed,))
     return _nearest(claimed, found, table, config, shared)
+
+
+def _recomposed(
+    claimed: str | None, table: NameTable, config: JsonObject | None, shared: Copies
+) -> Fit | None:
+    """The claimed family, or the likeliest, with parts of other types than its own; None where none explains it all."""
+    families = wholes_of(table.by_key.keys()) if claimed is None else (claimed,)
+    budget = MAX_FITTED
+    for model_type in families if claimed is None or claimed in catalog_types() else ():
+        stated = stated_types(model_type, config)
+        for inner in explaining_types(model_type, table.by_key.keys(), stated):
+            budget -= table.size
+            if budget < 0:
+                return None
+            explained = _best(page_with(model_type, inner), table, config, shared, exactly=True)
+            if explained is not None:
+                return explained
+    return None
 
 
 def _exact(
@@ -137,6 +179,12 @@ def _candidates(table: NameTable, index: FamilyIndex, claimed: str | None) -> di
     return {t: _Candidate(t, found[t]) for t in sorted(found, key=lambda t: (found[t], rank(t)))}
 
 
+def _stated_body(known: str | None, config: JsonObject | None) -> tuple[TaskHead, ...]:
+    """The claimed family without a head, where the config names the class that has none."""
+    body = body_alone(known) if known else None
+    return (body,) if body is not None and body.classes[str(known)] in _stated_classes(config) else ()
+
+
 def _headed(
     table: NameTable,
     index: FamilyIndex,
@@ -169,11 +217,10 @@ def _as_body(found: Fit, classes: Sequence[Json]) -> Fit:
     Stated under the class of the whole model it stays one: so some publish what only embeds.
     """
     name = found.page.model_type
-    bodies = (head for head in task_heads() if head.is_body and head.takes(name)) if found.absent_head else ()
-    head = next(iter(bodies), None)
-    if head is None or (classes and head.classes[name] not in classes):
+    body = body_alone(name) if found.absent_head else None
+    if body is None or (classes and body.classes[name] not in classes):
         return found
-    return replace(found, page=head.on(found.page))
+    return replace(found, page=body.on(found.page))
 
 
 def _nearest(
@@ -226,22 +273,27 @@ def _best(
     *,
     exactly: bool,
 ) -> Fit | None:
-    """The page's best layout, the names read as most of them are the page's."""
+    """The page's best layout, of those that know most of the names, read as most of them are the page's."""
     stated = Stated(canonical(config, page), page)
     known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
     spelling = best(page.spellings, table.by_key, known)
+    read = {spelling.read(key) if spelling else key for key in table.by_key}
+    named = {layout: len({p.key for p in patterns} & read) for layout, patterns in page.layouts.items()}
+    most = max(named.values())
     fits = (
         fit(page, layout, table, stated, shared, exactly=exactly, spelling=spelling)
-        for layout in page.layouts
+        for layout, count in named.items()
+        if count == most
     )
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 
 
-def _preference(found: Fit) -> tuple[int, int, bool, int, int, str]:
-    """Of two that explain as much: the one whose usual parts are there, that needs no code of its own, is known.
+def _preference(found: Fit) -> tuple[int, bool, int, bool, int, int, str]:
+    """Of two that explain as much: the one that is all there, in its usual parts, without code of its own, and known.
 
     A page with optional parts contains poorer families; the poorer family's own page has fewer unused parts.
     """
     page = found.page
     known, name = rank(page.model_type)
-    return found.distance[0], found.unusual, page.custom_code, known, found.empty_roles, name
+    unexplained, hollow = found.distance[0], is_hollow(found)
+    return unexplained, hollow, found.unusual, page.custom_code, known, found.empty_roles, name

@@ -99,6 +99,13 @@ def value_head_problem(names: Sequence[str], tensors: Mapping[str, Tensor]) -> P
     return Problem("value-head", text)
 
 
+def body_alone(model_type: str) -> TaskHead | None:
+    """The type's class without a head, its names as the page reads them: as they are beside a head, or without the
+    word for the body. None where transformers has none, or it is no part of the page's."""
+    found = next((head for head in task_heads() if head.is_body and head.takes(model_type)), None)
+    return found and replace(found, classes={model_type: found.classes[model_type]}, spelling=None)
+
+
 @cache
 def task_heads() -> tuple[TaskHead, ...]:
     """Every head of the table, those of transformers first."""

@@ -6,13 +6,15 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.page.expression import parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length, item_of, length_of, owner_of
 from weightsmith.shapes.page.value import freeze, is_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.value import Value
 
@@ -113,22 +115,25 @@ class Stated:
 
     def list_lengths(self, values: Mapping[str, Value]) -> list[tuple[str, int, int]]:
         """(name, length in the file, length that `values` demand) for each list that the file has."""
-        lengths = {name: polynomial.at(values) for name, polynomial in self.page.lists.items()}
+        found = []
+        for name, length in self._counted_lists():
+            items = lookup(self.config, name)[1]
+            expected = length.at(values) if isinstance(items, list | tuple) else None
+            if (
+                isinstance(items, list | tuple)
+                and expected is not None
+                and not _names_places(items, expected)
+            ):
+                found.append((name, len(items), expected))
+        return found
+
+    def _counted_lists(self) -> Iterator[tuple[str, Polynomial]]:
+        """Lists, and what their lengths are in every valid config."""
+        yield from self.page.lists.items()
         # transformers reads this list for every family, and refuses another length than that of the layers.
         for prefix in ("", "text_config."):
-            layers = values.get(f"{prefix}num_hidden_layers")
-            if is_number(layers):
-                lengths.setdefault(f"{prefix}layer_types", layers)
-        found = []
-        for name, expected in lengths.items():
-            stated = lookup(self.config, name)[1]
-            if (
-                isinstance(stated, list | tuple)
-                and expected is not None
-                and not _names_places(stated, expected)
-            ):
-                found.append((name, len(stated), expected))
-        return found
+            if f"{prefix}layer_types" not in self.page.lists:
+                yield f"{prefix}layer_types", parse_polynomial(f"{prefix}num_hidden_layers")
 
 
 def _names_places(items: Sequence[Json], length: int) -> bool:

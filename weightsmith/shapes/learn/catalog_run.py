@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.pool import results_unordered
 from weightsmith.shapes.family.index_builder import write_index
-from weightsmith.shapes.learn import head_table, memory_names
+from weightsmith.shapes.learn import head_table, inner_parts, memory_names
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
 from weightsmith.shapes.learn.write.refusals import read_refusals, write_refusals
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.learn.memory_names import MemoryForm
     from weightsmith.shapes.learn.task import LearnedType
+    from weightsmith.shapes.page.composition import InnerPart
 
 # Types that one process learns before a fresh one takes over: torch and transformers keep what they allocate.
 _TASKS_EACH = 20
@@ -87,23 +89,34 @@ def learned_in_parallel(types: Sequence[str], processes: int) -> Iterator[Learne
 
 
 def write_tables(processes: int) -> None:
-    """Makes what is made from pages: names in memory, heads of other tasks, and the index of names.
+    """Makes what is made from pages: forms in memory, parts of models, heads of other tasks, and the index of names.
 
     Names in memory are part of a page when it is read, so the index comes last.
     """
     with results_unordered(_table_rows, catalog_types(), processes, _TASKS_EACH) as found:
-        rows = {model_type: (names, heads) for model_type, names, heads in found}
-    memory_names.write_table({t: names for t, (names, _) in rows.items() if names})
-    head_table.write_table(row for model_type in sorted(rows) for row in rows[model_type][1])
+        rows = {row.model_type: row for row in found}
+    memory_names.write_tables({t: row.memory for t, row in rows.items() if row.memory is not None})
+    inner_parts.write_table({t: row.parts for t, row in rows.items()})
+    head_table.write_table(head for model_type in sorted(rows) for head in rows[model_type].heads)
     write_index()
 
 
-def _table_rows(model_type: str) -> tuple[str, dict[str, str] | None, list[JsonObject]]:
-    """The type, its names in memory, and its classes with the head of another task."""
+@dataclass(frozen=True, slots=True)
+class _TableRows:
+    """What the tables say of a type. heads: its classes with the head of another task."""
+
+    model_type: str
+    memory: MemoryForm | None
+    parts: dict[str, InnerPart]
+    heads: list[JsonObject]
+
+
+def _table_rows(model_type: str) -> _TableRows:
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
-    return model_type, memory_names.learned(model_type), list(head_table.learned(model_type))
+    memory, parts = memory_names.learned(model_type), inner_parts.learned(model_type)
+    return _TableRows(model_type, memory, parts, list(head_table.learned(model_type)))
 
 
 def all_types() -> list[str]:

@@ -25,27 +25,35 @@ from weightsmith.shapes.page.expression import (
     parse_polynomial,
 )
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.layouts import other_layouts, stored_layouts
 from weightsmith.shapes.page.list_spellings import ListSpelling, ListSpellingDocument, parse_list_spelling
+from weightsmith.shapes.page.pattern import (
+    DIGITS,
+    Slot,
+    TensorPattern,
+    Variant,
+    name_key,
+    patterns_of,
+    text_key,
+)
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.page.value import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
+
+__all__ = ["CATALOG", "DIGITS", "MEMORY_NAMES", "Divisors", "Field", "Page", "PageDocument", "Slot"]
+__all__ += ["TensorPattern", "Variant", "as_loaders_take_it", "catalog_types", "load_page", "name_key"]
+__all__ += ["page_document", "parse_page", "text_key"]
 
 # Pages that the learner makes lie in the folder itself, those that people wrote in BY_HAND below it.
 CATALOG = Path(__file__).parent.parent / "catalog"
 BY_HAND = "by_hand"
 # Model type → part of a name in memory → what its page has there (learn/memory_names makes it).
 MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
-_SLOT = re.compile(r"\{(?:(\w+):)?([^{}]+)\}")
-_COMMA = re.compile(r",(?![^()]*\))")  # between axes, not inside min(a, b)
-# An index in a tensor's name is written in ASCII digits. Python's \d, which takes those of every script, would read an
-# index into a name that no framework writes.
-DIGITS = re.compile(r"[0-9]+")
-_INDEX = r"(0|[1-9][0-9]*)"
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
 Divisors: TypeAlias = tuple[tuple[Polynomial, str], ...]
@@ -73,55 +81,6 @@ class PageDocument(TypedDict, total=False):
     spellings: list[dict[str, str]]
     aliases: dict[str, str]
     list_spellings: list[ListSpellingDocument]
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """An index in a tensor's name; it takes every value below `count`."""
-
-    name: str
-    count: Polynomial
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One shape that a tensor may have; `condition` None means always. `texts` are the axes as the page has them."""
-
-    shape: tuple[Polynomial, ...]
-    texts: tuple[str, ...]
-    condition: Condition | None
-
-
-@dataclass(frozen=True, slots=True)
-class TensorPattern:
-    """All tensors of one role. `required` False: its absence says nothing (old buffers).
-
-    `copy_of` names the tensor that this one repeats when its condition does not hold (a tied head that was
-    written all the same), so its presence says little.
-    """
-
-    text: str
-    literals: tuple[str, ...]
-    slots: tuple[Slot, ...]
-    variants: tuple[Variant, ...]
-    required: bool
-    copy_of: str | None
-
-    @property
-    def key(self) -> str:
-        """The name with every index and digit run as `#`: what a tensor's name is looked up by."""
-        return text_key(self.text)
-
-    def name(self, indices: tuple[int, ...]) -> str:
-        """The tensor's name with one index in each slot."""
-        pieces = [self.literals[0]]
-        for index, literal in zip(indices, self.literals[1:], strict=True):
-            pieces += [str(index), literal]
-        return "".join(pieces)
-
-    def regex(self) -> re.Pattern[str]:
-        """Matches exactly the names that `name` makes, with one group for each slot."""
-        return re.compile(_INDEX.join(re.escape(literal) for literal in self.literals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,25 +141,32 @@ class Page:
         return tuple((parse_polynomial(rule[1]), rule[2]) for rule in found if rule)
 
 
-def name_key(name: str) -> str:
-    """A tensor's name with every run of digits as `#`."""
-    return DIGITS.sub("#", name)
-
-
-def text_key(text: str) -> str:
-    """The digit-free name of the tensors that a pattern stands for."""
-    return name_key(_SLOT.sub("0", text))
-
-
 @cache
 def load_page(model_type: str) -> Page:
     """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
+    known = stored_layouts()
+    wholes, ends = known.joined.get(model_type, {}), known.turned.get(model_type, ())
+    return as_loaders_take_it(parse_page(page_document(model_type)), wholes, ends)
+
+
+@cache
+def page_document(model_type: str) -> PageDocument:
+    """A page of the catalog as its file has it. Raises InvalidPage when it is absent."""
     try:
-        page = parse_page(json.loads(page_text(model_type)))
-        return replace(page, spellings=(*page.spellings, *_in_memory(page)))
+        text = page_text(model_type)
     except FileNotFoundError as error:
         known = ", ".join(catalog_types())
         raise InvalidPage(model_type, "is not a family of the catalog", f"known ones: {known}") from error
+    return cast("PageDocument", json.loads(text))
+
+
+def as_loaders_take_it(page: Page, wholes: Mapping[str, Sequence[str]], ends: Sequence[str]) -> Page:
+    """The page with what loaders take beside what transformers writes: names in memory, and other layouts.
+
+    wholes, ends: as `other_layouts` takes them.
+    """
+    layouts = {**page.layouts, **other_layouts(page.layouts, wholes, ends)}
+    return replace(page, spellings=(*page.spellings, *_in_memory(page)), layouts=layouts)
 
 
 def _in_memory(page: Page) -> tuple[Spelling, ...]:
@@ -244,14 +210,15 @@ def page_text(model_type: str) -> str:
     return (written if written.exists() else CATALOG / name).read_text(encoding="utf-8")
 
 
-def parse_page(document: JsonObject) -> Page:
+def parse_page(document: PageDocument | JsonObject) -> Page:
     """The page that a JSON object describes; docs/families.md describes the keys. Raises InvalidPage."""
     data = cast("PageDocument", document)
     copies = data.get("copies", {})
-    shared = _patterns(data.get("tensors", {}), copies, required=True)
-    shared += _patterns(data.get("optional", {}), copies, required=False)
+    shared = patterns_of(data.get("tensors", {}), copies, required=True)
+    shared += patterns_of(data.get("optional", {}), copies, required=False)
     layouts = {
-        name: shared + _patterns(own, copies, required=True) for name, own in data.get("layouts", {}).items()
+        name: shared + patterns_of(own, copies, required=True)
+        for name, own in data.get("layouts", {}).items()
     }
     page = Page(
         model_type=data["model_type"],
@@ -294,37 +261,6 @@ def _computed(text: str) -> Computed:
     if guard and not configured:
         raise InvalidPage(repr(text), "has an unknown guard", "write `if configured(field)`")
     return Computed(parse_polynomial(value), configured[1] if configured else None)
-
-
-def _patterns(
-    equations: Mapping[str, str | list[str]], copies: Mapping[str, str], *, required: bool
-) -> tuple[TensorPattern, ...]:
-    return tuple(
-        _pattern(text, shape, copies.get(text), required=required) for text, shape in equations.items()
-    )
-
-
-def _pattern(text: str, shapes: str | list[str], copy_of: str | None, *, required: bool) -> TensorPattern:
-    slots: list[Slot] = []
-    literals: list[str] = []
-    end = 0
-    for found in _SLOT.finditer(text):
-        literals.append(text[end : found.start()])
-        slots.append(Slot(found[1] or f"slot{len(slots)}", parse_polynomial(found[2])))
-        end = found.end()
-    literals.append(text[end:])
-    variants = tuple(_variant(shape) for shape in ([shapes] if isinstance(shapes, str) else shapes))
-    return TensorPattern(text, tuple(literals), tuple(slots), variants, required, copy_of)
-
-
-def _variant(text: str) -> Variant:
-    shape, _, condition = text.partition(" if ")
-    axes = tuple(axis.strip() for axis in _COMMA.split(shape) if axis.strip())
-    return Variant(
-        tuple(parse_polynomial(axis) for axis in axes),
-        axes,
-        parse_condition(condition.strip()) if condition else None,
-    )
 
 
 def _check_names(page: Page) -> None:

@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed
 from weightsmith.schemes import plain_view
+from weightsmith.shapes.family.inner_types import page_for
+from weightsmith.shapes.family.other_names import canonical
+from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.draft_layers import is_buffer, set_aside
-from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.page import catalog_types
+from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.reference.build_answer import BuildQuestion, NotBuilt, read_answer
 from weightsmith.shapes.reference.child import ask
+from weightsmith.shapes.solve.branches import complete
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Set
+    from collections.abc import Iterator, Mapping
+    from typing import TypeAlias
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.page.spellings import Spelling
+    from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.build_answer import BuiltModel
+
+    Shape: TypeAlias = tuple[int, ...]
 
 # The largest models build on the meta device in half a minute.
 CHILD_SECONDS = 600
@@ -80,13 +88,41 @@ def check(config: JsonObject, checkpoint: Checkpoint, *, trust_code: bool = Fals
     if isinstance(answer, NotBuilt):
         raise _failed(answer, config, trust_code=trust_code)
     stored = set_aside(plain_view(checkpoint).tensors).tensors
-    spelling = _spelling(config, stored, answer.shapes.keys())
+    model_type = config.get("model_type")
+    page = page_for(str(model_type), config) if model_type in catalog_types() else None
+    shapes = answer.shapes if page is None else _in_layout_of(stored, answer.shapes, config, page)
+    spelling = best(page.spellings, stored, shapes.keys()) if page else None
     kept = {spelling.read(name) if spelling else name: tensor for name, tensor in stored.items()}
     # Of a body that was saved alone the head is no difference.
     stem = spelling.stem if spelling else ""
-    built = {name: shape for name, shape in answer.shapes.items() if name.startswith(stem)}
+    built = {name: shape for name, shape in shapes.items() if name.startswith(stem)}
     differences = _differences(kept, built, answer)
     return ReferenceProof(answer.reference, answer.architecture, len(built), tuple(differences))
+
+
+def _in_layout_of(
+    stored: Mapping[str, Tensor], built: Mapping[str, Shape], config: JsonObject, page: Page
+) -> Mapping[str, Shape]:
+    """What was built, in the layout of the page that the stored tensors have most of.
+
+    transformers writes one layout. Where the page predicts just that from the config, it knows what the same weights
+    are in its others.
+    """
+    values = complete(Stated(canonical(config, page), page), {})
+    own, *others = (predict(patterns, values) for patterns in page.layouts.values())
+    if (
+        not others
+        or any(own.get(name) != shape for name, shape in built.items())
+        or own.keys() - built.keys()
+    ):
+        return built
+    spelled = [stored.keys(), *({s.read(name) for name in stored} for s in page.spellings)]
+
+    def fits(shapes: Mapping[str, Shape]) -> tuple[int, int]:
+        named = max(len(names & shapes.keys()) for names in spelled)
+        return named, sum(t.shape == shapes.get(name) for name, t in stored.items())
+
+    return max([built, *others], key=fits)
 
 
 def _differences(
@@ -101,12 +137,6 @@ def _differences(
         aside = copies.get(name) == have or is_buffer(name) or any(s.search(name) for s in skipped)
         if want is not None or not aside:
             yield BuildDifference(name, have, want)
-
-
-def _spelling(config: JsonObject, names: Collection[str], built: Set[str]) -> Spelling | None:
-    model_type = config.get("model_type")
-    known = model_type in catalog_types()
-    return best(load_page(str(model_type)).spellings, names, built) if known else None
 
 
 def _failed(answer: NotBuilt, config: JsonObject, *, trust_code: bool) -> EngineFailed:

@@ -42,7 +42,12 @@ def _built(config: JsonObject, code: str | None) -> BuiltModel | NotBuilt:
         return NotBuilt(f"transformers has no language model for {model_type}")
     built = meta_models.build(chosen, made)
     ignored = tuple(meta_models.ignored_on_load(chosen))
-    return BuiltModel(meta_models.version(), chosen, built.shapes, built.copies, ignored)
+    shapes = built.shapes
+    body = f"{chosen.partition('For')[0]}Model"
+    if body in words:  # without a head, under the names that it has beside one
+        stem = f"{meta_models.model_class(chosen).base_model_prefix}."
+        shapes = {name: shape for name, shape in shapes.items() if name.startswith(stem)} or shapes
+    return BuiltModel(meta_models.version(), chosen, shapes, built.copies, ignored)
 
 
 if __name__ == "__main__":
