@@ -147,7 +147,7 @@ def layers(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def test_a_kind_that_the_default_config_has_not_is_tried_by_transformers_own_words() -> None:
-    base: dict[str, Any] = {"layer_types": [LINEAR] * 3, "num_hidden_layers": 3, "modes": ["a", "b"]}
+    base: dict[str, Any] = {"layer_types": (LINEAR,) * 3, "num_hidden_layers": 3, "modes": ("a", "b")}
     first = BuildObservation(base, base, {"X": layers(base)}, {"X": {}}, None, ())
     lab = StandIn("granitemoehybrid", ("X",), dict(base), tensors=layers)
     words = {"layer_types": (LINEAR, "eager", "hidden_states")}
@@ -155,7 +155,7 @@ def test_a_kind_that_the_default_config_has_not_is_tried_by_transformers_own_wor
 
 
 def test_a_list_of_layers_is_tried_where_the_default_is_null() -> None:
-    assert [1] in alternatives({}, "attn_layer_indices", None, all_of_them=True)
+    assert (1,) in alternatives({}, "attn_layer_indices", None, all_of_them=True)
 
 
 @pytest.mark.parametrize("model_type", ["bamba", "granitemoehybrid"])

@@ -82,7 +82,8 @@ class FieldReport:
     @property
     def contradicted(self) -> bool:
         """The file has a value that is replaced, or lacks one that the weights force."""
-        return self.changed and (self.configured is not None or self.basis != "guess")
+        said = self.configured is not None or self.status == "differs"  # null is said, too
+        return self.changed and (said or self.basis != "guess")
 
 
 def report(
@@ -323,7 +324,8 @@ def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport
         note = f" ({kept})"
         evidence = tuple(replace(e, equation=e.equation + note) for e in row.evidence)
         return replace(row, status=determined, basis="weights+config", evidence=evidence)
-    ruled_out = filed.has(name) and bool(options) and configured not in options
+    # Options that could not all be found do not have what was chosen among them.
+    ruled_out = filed.has(name) and (configured not in options if options else configured != derived)
     return replace(row, status="differs" if ruled_out else "ambiguous")
 
 

@@ -19,7 +19,7 @@ from weightsmith.shapes.family.other_names import place
 from weightsmith.shapes.family.parts import is_hollow, lost_parts, text_config, text_part_problem, tower_alone
 from weightsmith.shapes.family.publisher import own_class_problem
 from weightsmith.shapes.family.recognition import Recognition, deciding, read_as, recognise
-from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problem, value_heads
+from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problems, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
 from weightsmith.shapes.field_reports import draft_rows, edits, removed, report, text_part_rows, with_rows
 from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
@@ -71,34 +71,30 @@ def infer(
     """
     packing = plain_view(checkpoint)
     names = unwrapped(packing.tensors, load_index(), value_heads(packing.tensors))
-    extras = set_aside(names.tensors)
-    instead = no_model(extras, config)
-    if instead is not None:
+    extras, shared, whole = set_aside(names.tensors), Copies.of(checkpoint), config
+    if instead := no_model(extras, config):
         return _no_model(checkpoint, config, instead)
     values = value_heads(extras.tensors)
     table = NameTable.under((n, tensor) for n, tensor in extras.tensors.items() if n not in values)
-    shared, whole = Copies.of(checkpoint), config
     named = page or (page_for(model_type, config) if model_type else None)
-    heads, there = (IN_PLACE,) if values else (), not _told_lost(checkpoint)
-    claimed = model_type or _stated_type(config)
-    reading = _read(table, config, claimed, shared, heads, named=named, all_there=there)
-    found, config = reading.found, reading.config
-    if found.chosen is None:
+    claimed, heads = model_type or _stated_type(config), (IN_PLACE,) if values else ()
+    reading = _read(table, config, claimed, shared, heads, named=named, all_there=not _told_lost(checkpoint))
+    config = reading.config
+    if reading.found.chosen is None:
         return _unread(checkpoint, reading)
-    stated, chosen, ruled_out = with_user_set(user_set or {}, config, found.chosen, table, shared)
-    if chosen.missing or not there:
+    stated, chosen, ruled_out = with_user_set(user_set or {}, config, reading.found.chosen, table, shared)
+    if chosen.missing or _told_lost(checkpoint):
         if config is None:
             return _incomplete(checkpoint, chosen)
         chosen = from_what_is_there(chosen, table, stated)
     rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
     problems = [*ruled_out, *quantization_problems(config, packing), *names.problems]
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
-    problems += [value_head_problem(values, extras.tensors)] if values else []
+    problems += value_head_problems(values, extras.tensors)
     if whole is not None and reading.text is not None:
         rows += text_part_rows(whole, reading.text, chosen)
         problems.append(text_part_problem(whole, reading.text))
-    family = _Family(reading.claimed, found.alternatives)
-    concluded = _conclude(checkpoint, rows, problems, config, stated, chosen, family)
+    concluded = _conclude(checkpoint, rows, problems, config, stated, chosen, _Family.of(reading))
     return replace(concluded, restructured=reading.text is not None)
 
 
@@ -113,6 +109,10 @@ class _Family:
 
     claimed: str | None
     alternatives: tuple[str, ...]
+
+    @staticmethod
+    def of(reading: _Reading) -> _Family:
+        return _Family(reading.claimed, reading.found.alternatives)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,11 +92,13 @@ def value_heads(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     return tuple(name for name in tensors if name.count(".") <= _OUTERMOST and _VALUE.match(name))
 
 
-def value_head_problem(names: Sequence[str], tensors: Mapping[str, Tensor]) -> Problem:
-    """Says that there is a value head, and how wide."""
+def value_head_problems(names: Sequence[str], tensors: Mapping[str, Tensor]) -> list[Problem]:
+    """Says that there is a value head, and how wide; nothing where there is none."""
+    if not names:
+        return []
     shape = list(tensors[names[0]].shape)
     text = f"{names[0]} {shape}: a value head of training beside the model; engines that generate have no use for it"
-    return Problem("value-head", text)
+    return [Problem("value-head", text)]
 
 
 def body_alone(model_type: str) -> TaskHead | None:
