@@ -236,8 +236,8 @@ def _nearest(
     taken that has every tensor that is there.
     """
     known = claimed if claimed in catalog_types() else None
-    others = [t for t in found if t != known][:NEAREST]
-    names = [known, *others] if known else others
+    names = [known] if known else []
+    names += [t for t in _near(found, known) if t != known][:NEAREST]
     fits = [f for name in names if (f := _best(_page(name, found), table, config, shared, exactly=False))]
     ranked = tuple(sorted(fits, key=lambda f: (f.page.model_type != known, _preference(f))))
     chosen = next(iter(ranked), None)
@@ -246,6 +246,16 @@ def _nearest(
         return Recognition(None, (), ranked)
     equal = (f.page.model_type for f in ranked if f.distance[0] == chosen.distance[0] and f is not chosen)
     return Recognition(chosen, tuple(sorted(equal)), ranked)
+
+
+def _near(found: Mapping[str, _Candidate], known: str | None) -> list[str]:
+    """The families that are as near as the claimed one by names alone; without one, those that are near the nearest.
+
+    To fit one takes seconds where its shapes cannot be these, and says nothing that a reader wants to know.
+    """
+    misses = {t: one.against[0] for t, one in found.items()}
+    most = misses[known] if known in misses else 2 * min(misses.values(), default=0)
+    return [t for t, count in misses.items() if count <= most]
 
 
 def deciding(model_types: Iterable[str]) -> tuple[str, ...]:
