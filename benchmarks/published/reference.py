@@ -81,6 +81,7 @@ def _config_class(config: JsonObject, architecture: str) -> ConfigClass:
 
 def _read(kind: ConfigClass, config: JsonObject) -> ConfigObject:
     try:
-        return kind.from_dict(dict(config))
+        # transformers saves by the type's name: kimi_k2 is none of its own.
+        return kind.from_dict({**config, "model_type": kind.model_type})
     except Exception as error:  # config classes raise anything on a config that they refuse
         raise Rejected(one_line(error)) from error

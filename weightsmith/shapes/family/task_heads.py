@@ -53,7 +53,7 @@ class TaskHead:
     @property
     def is_body(self) -> bool:
         """Whether the class has no head at all: its names lack the word for the body, too."""
-        return bool(self.classes) and not self.head
+        return not self.head and self.spelling is not None and bool(self.spelling.stem)
 
     def names(self, present: Collection[str]) -> set[str]:
         """The digit-free names that the page would have in place of these; empty where this head is not there."""

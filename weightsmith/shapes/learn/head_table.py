@@ -30,10 +30,11 @@ TASKS = {
     "multiple choice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
     "next sentence prediction": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES",
     "pretraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
+    "text encoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
     "embedding": "MODEL_MAPPING_NAMES",  # the body, which may have a pooler that the other classes leave out
 }
 _LABELS = (3, 5)
-# Of a body that is no smaller than this in common with the page, the class is of another model.
+# A class that shares less of its tensors than this with the page's is another model.
 _ALIKE = 0.7
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
 
@@ -78,30 +79,32 @@ def _head(page: Page, beside: str, name: str) -> _Difference | None:
         build(name, make_config(page.model_type, {**page.base, "num_labels": count})).shapes
         for count in _LABELS
     )
-    rewrites = _rewrites(name, beside, own)
+    rewrites = _rewrites(name, beside, own, body.shapes)
     for before, after in rewrites.items():
         own, more = ({_read(n, before, after): s for n, s in shapes.items()} for shapes in (own, more))
     common = own.keys() & body.shapes.keys()
-    if len(common) < _ALIKE * len(body.shapes) or any(own[n] != body.shapes[n] for n in common):
+    if len(common) < _ALIKE * len(own) or any(own[n] != body.shapes[n] for n in common):
         return None
     stored = {*body.shapes, *body.copies}
     head = {n: _equation(own[n], more[n], page) for n in own if n not in stored}
     known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
-    lacks = sorted({name_key(n) for n in stored - own.keys()} & known)
+    parts = {n.partition(".")[0] for n in stored} - {n.partition(".")[0] for n in own}  # a decoder, say
+    absent = {name_key(n) for n in stored - own.keys()} & known
+    lacks = sorted(absent | {key for key in known if key.partition(".")[0] in parts})
     kept = {name_key(n) for n in common}
-    if not (head or "" in rewrites) or kept & set(lacks):
+    if not (head or lacks) or kept & set(lacks):
         return None
     if any(name_key(n) != n and name_key(n) in kept for n in head):
         return None
     return _Difference(rewrites, head, lacks)
 
 
-def _rewrites(name: str, beside: str, shapes: Shapes) -> dict[str, str]:
+def _rewrites(name: str, beside: str, shapes: Shapes, others: Shapes) -> dict[str, str]:
     """How the names of a class begin → how the page's do: another word for the body, or none where it stands alone."""
     before, after = (f"{model_class(n).base_model_prefix}." for n in (name, beside))
     if any(tensor.startswith(before) for tensor in shapes):
         return {before: after} if before != after else {}
-    return {"": after} if after != "." else {}
+    return {"": after} if any(tensor.startswith(after) for tensor in others) else {}
 
 
 def _read(name: str, before: str, after: str) -> str:

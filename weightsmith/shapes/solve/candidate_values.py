@@ -46,7 +46,7 @@ def domain(
     constants = [c for c in reading.constants if not isinstance(c, bool)]
     words = [c for c in constants if isinstance(c, str)]
     choices = choices_of(page, field)
-    if words or isinstance(default, str) or isinstance(assumed, str):
+    if any(isinstance(v, str) for v in (*words, *choices, default, assumed)):
         own = [v for v in (assumed, default) if isinstance(v, str)]
         rest = list(choices) if choices else [*words, OTHER]
         return distinct([*own, *([None] if reading.optional else []), *rest])
