@@ -583,7 +583,7 @@ def test_of_counts_that_are_equal_the_first_in_the_config_has_the_list() -> None
 
 def test_a_class_may_make_one_item_for_no_layers() -> None:
     """`["dense"] + ["sparse"] * (layers - 1)`: the list is as long as the model all the same."""
-    made = {n: {"layers": n, "kinds": ["dense"] + ["sparse"] * (n - 1)} for n in (4, 5, 0)}
+    made = {n: {"layers": n, "kinds": ("dense",) + ("sparse",) * (n - 1)} for n in (4, 5, 0)}
     seen = [BuildObservation({}, values, {}, {}, None, ()) for values in made.values()]
     lab = Lab("x", ("X",), observations=seen)
     assert length_field(FieldSurvey(lab, seen[0], {}, counts={"layers"}), "kinds") == "layers"

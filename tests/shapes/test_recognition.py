@@ -112,7 +112,7 @@ def test_families_that_no_tensor_tells_apart_are_found_and_what_would_decide_is_
         (said,) = (p.message for p in infer(in_memory(tensors), None).problems if p.code == "family")
         assert first in said and second in said and "model_type" in said
     assert deciding(("olmo2", "olmo3")), "their windows and layer kinds"
-    assert not deciding(("glm4v", "glm46v")), "nothing but the name"
+    assert not deciding(("idefics3", "smolvlm")), "nothing but the name"
 
 
 def test_one_who_claims_a_family_is_not_asked_to_decide() -> None:

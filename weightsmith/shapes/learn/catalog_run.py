@@ -67,10 +67,12 @@ def learn_catalog(folder: Path, only: Sequence[str], processes: int, say: Callab
     anything was lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    types = [t for t in only or all_types() if t not in {*by_hand_types(folder), *LEFT_OUT}]
+    asked = list(only or all_types())
+    types = [t for t in asked if t not in {*by_hand_types(folder), *LEFT_OUT}]
     before = {t: _unexpressed(folder, t) for t in learned_types(folder)}
     gone = [] if only else sorted(before.keys() - set(types))
-    refused = {t: why for t, why in read_refusals(folder).items() if only and t not in types} | LEFT_OUT
+    refused = {t: why for t, why in read_refusals(folder).items() if only and t not in types}
+    refused |= {t: why for t, why in LEFT_OUT.items() if t in asked}
     losses = Losses(lost=list(gone))
     started, passed = time.monotonic(), 0.0
     for done, found in enumerate(learned_in_parallel(types, processes), 1):

@@ -30,8 +30,8 @@ TASKS = {
     "multiple choice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
     "next sentence prediction": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES",
     "pretraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
-    "text encoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
     "embedding": "MODEL_MAPPING_NAMES",  # the body, which may have a pooler that the other classes leave out
+    "text encoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",  # the encoder of a model that has a decoder, too
 }
 _LABELS = (3, 5)
 # A class that shares less of its tensors than this with the page's is another model.
@@ -53,9 +53,11 @@ def learned(model_type: str) -> Iterator[JsonObject]:
     from transformers.models.auto import modeling_auto
 
     page = load_page(model_type)
+    known = {*page.architectures}
     for task, mapping in TASKS.items():
         name = getattr(modeling_auto, mapping).get(model_type)
-        if isinstance(name, str) and name not in page.architectures:
+        if isinstance(name, str) and name not in known:
+            known.add(name)
             found = [
                 head for beside in page.architectures if (head := _try_head(page, beside, name)) is not None
             ]
