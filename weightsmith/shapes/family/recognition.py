@@ -11,6 +11,7 @@ from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.parts import is_hollow
 from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.layouts import written_as
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.solve.fit import Fit, fit
@@ -298,12 +299,14 @@ def _best(
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
 
 
-def _preference(found: Fit) -> tuple[int, bool, int, bool, int, int, str]:
-    """Of two that explain as much: the one that is all there, in its usual parts, without code of its own, and known.
+def _preference(found: Fit) -> tuple[int, bool, int, bool, bool, int, int, str]:
+    """Of two that explain as much: the one that is all there, in its usual parts, laid out as its own class saves them,
+    without code of its own, and known.
 
     A page with optional parts contains poorer families; the poorer family's own page has fewer unused parts.
     """
     page = found.page
     known, name = rank(page.model_type)
     unexplained, hollow = found.distance[0], is_hollow(found)
-    return unexplained, hollow, found.unusual, page.custom_code, known, found.empty_roles, name
+    otherwise = written_as(found.layout) != found.layout
+    return unexplained, hollow, found.unusual, otherwise, page.custom_code, known, found.empty_roles, name

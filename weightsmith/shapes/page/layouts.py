@@ -26,6 +26,8 @@ Patterns: TypeAlias = tuple[TensorPattern, ...]
 TABLE = Path(__file__).parent / "stored_layouts.json"
 # A tensor of experts: which, and the two axes of the matrix of each.
 _STACK = 3
+# What the names of further layouts end with.
+_JOINED, _TURNED, _SINGLE = "joined", "turned", "one by one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ def stored_layouts() -> StoredLayouts:
     )
 
 
+def written_as(layout: str) -> str:
+    """The layout of a page's own that a further one was made of; itself where it is the page's own."""
+    made = next((kind for kind in (_JOINED, _TURNED, _SINGLE) if layout.endswith(kind)), "")
+    return layout.removesuffix(made).rstrip()
+
+
 def other_layouts(
     own: Mapping[str, Patterns], wholes: Mapping[str, Sequence[str]], ends: Sequence[str]
 ) -> dict[str, Patterns]:
@@ -71,9 +79,9 @@ def other_layouts(
     """
     made: dict[str, Patterns | None] = {}
     for name, patterns in own.items():
-        made[f"{name} joined".strip()] = joined(patterns, wholes)
-        made[f"{name} turned".strip()] = turned(patterns, ends)
-        made[f"{name} one by one".strip()] = one_by_one(patterns, stored_layouts().parts)
+        made[f"{name} {_JOINED}".strip()] = joined(patterns, wholes)
+        made[f"{name} {_TURNED}".strip()] = turned(patterns, ends)
+        made[f"{name} {_SINGLE}".strip()] = one_by_one(patterns, stored_layouts().parts)
     return {name: patterns for name, patterns in made.items() if patterns is not None}
 
 

@@ -15,6 +15,7 @@ from weightsmith.shapes.given.draft_layers import is_buffer
 from weightsmith.shapes.given.list_entries import whole_lists
 from weightsmith.shapes.given.roles import match
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.layouts import written_as
 from weightsmith.shapes.page.page import name_key
 from weightsmith.shapes.page.predict import active_variant, predict, slot_size
 from weightsmith.shapes.solve.branches import Solution, explain
@@ -71,7 +72,8 @@ class Fit:
     @property
     def architectures(self) -> tuple[str, ...]:
         """The classes that have these tensors: a layout that not all classes of the page share is called by its own."""
-        return (self.layout,) if self.layout in self.page.architectures else self.page.architectures
+        own = written_as(self.layout)
+        return (own,) if own in self.page.architectures else self.page.architectures
 
     @property
     def absent_head(self) -> tuple[str, ...]:
