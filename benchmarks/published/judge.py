@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from benchmarks.published.models import PublishedModel
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.inference import Inference
-    from weightsmith.shapes.page.value import Value
 
 LIES = 2
 # The truth of an open field counts as found when it is among this many candidates.
@@ -200,15 +199,8 @@ def _unsound(found: Inference, truth: Truth) -> Iterator[str]:
     values = flatten(truth.settings)
     for row in found.fields:
         published = lookup(truth.config, row.name)[1]
-        value = _as_json(values.get(row.name))
+        value = thaw(values.get(row.name))
         if row.derived == published:  # in words of its own, which the class replaces
             continue
         if row.basis == "weights" and value is not None and freeze(row.derived) != freeze(value):
             yield f"{row.name} is {value}, claimed {row.derived}"
-
-
-def _as_json(value: Value) -> Json:
-    """A setting as a file holds it: class names are keyed by numbers in a config object, and by strings in JSON."""
-    if isinstance(value, dict):
-        return {str(key): _as_json(inner) for key, inner in value.items()}
-    return thaw(value)

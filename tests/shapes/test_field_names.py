@@ -12,7 +12,8 @@ from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable, match
 from weightsmith.shapes.page.expression import Item, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length, owner_of
-from weightsmith.shapes.page.page import name_key, parse_page
+from weightsmith.shapes.page.page import parse_page
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import freeze, thaw
 
 

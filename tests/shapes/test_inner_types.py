@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,9 +12,12 @@ from tests.shapes.test_memory_names import in_memory_shapes
 from weightsmith.shapes import infer
 from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types
 from weightsmith.shapes.page.composition import part_alone
-from weightsmith.shapes.page.page import PageDocument, name_key
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.reference.meta_models import build, config_class, prepare
 from weightsmith.shapes.reference.proof import check
+
+if TYPE_CHECKING:
+    from weightsmith.shapes.page.page import PageDocument
 
 TEXT: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,

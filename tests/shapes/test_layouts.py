@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.shapes.predicted import table
+from tests.shapes.predicted import predicted, table
 from tests.shapes.test_memory_names import in_memory_shapes
 from weightsmith.shapes import infer
 from weightsmith.shapes.page.layouts import one_by_one, stored_layouts
@@ -89,3 +89,29 @@ def test_a_layout_is_made_only_where_shapes_divide() -> None:
     (own, *_) = load_page("qwen3_vl_moe").layouts.values()
     assert one_by_one(own, {".experts.down_proj": stored_layouts().parts[".experts.gate_up_proj"]}) is None
     assert one_by_one(page.layouts[""], stored_layouts().parts) is None
+
+
+def test_of_two_families_that_have_the_tensors_the_one_that_saves_them_so_is_meant() -> None:
+    """Mistral 4 has DeepSeek-V2's attention and experts, and saves the experts joined."""
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "moe_intermediate_size": 40,
+        "num_hidden_layers": 3,
+        "vocab_size": 120,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 4,
+        "n_shared_experts": 2,
+        "kv_lora_rank": 24,
+        "q_lora_rank": None,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 16,
+        "first_k_dense_replace": 1,
+    }
+    shapes = predicted({"model_type": "deepseek_v2", **sizes})
+    assert any(".experts.0." in name for name in shapes)
+    found = infer(table(shapes), None)
+    assert found.config["model_type"] == "deepseek_v2"
+    assert found.config["architectures"] == ["DeepseekV2ForCausalLM"]

@@ -15,6 +15,7 @@ from weightsmith.shapes import infer
 from weightsmith.shapes.family import recognition
 from weightsmith.shapes.family.candidates import (
     FamilyIndex,
+    candidates,
     grouped_by_equations,
     load_index,
     rank,
@@ -23,11 +24,13 @@ from weightsmith.shapes.family.index_builder import build_index
 from weightsmith.shapes.family.recognition import deciding
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.reference.starting_values import STARTS
 
 if TYPE_CHECKING:
     from weightsmith.shapes.inference import Architecture
+    from weightsmith.shapes.page.page import Page
 
 TYPES = catalog_types()
 
@@ -128,3 +131,21 @@ def test_a_page_that_cannot_express_a_tensor_is_no_witness_against_the_claimed_f
     found = infer(in_memory({name: tensor(name, shape) for name, shape in shapes.items()}), LLAMA)
     assert found.verdict == "unknown"
     assert found.nearest[0].startswith(f"llama: 2 tensors have another shape; {q} is [128, 256]")
+
+
+def test_families_that_are_further_than_the_claimed_one_are_not_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fitted: list[str] = []
+    best = recognition._best
+
+    def noted(page: Page, *arguments: Any, **options: Any) -> Any:
+        fitted.append(page.model_type)
+        return best(page, *arguments, **options)
+
+    monkeypatch.setattr(recognition, "_best", noted)
+    odd = {**plain(), "model.layers.0.mlp.odd.weight": (8, 8)}
+    found = infer(in_memory({name: tensor(name, shape) for name, shape in odd.items()}), LLAMA)
+    assert found.architecture.unmatched_tensors == ("model.layers.0.mlp.odd.weight",)
+    misses = {t: against[0] for t, against in candidates(map(name_key, odd), load_index()).items()}
+    assert set(fitted) <= {t for t, count in misses.items() if count <= misses["llama"]}

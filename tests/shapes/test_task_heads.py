@@ -97,6 +97,15 @@ def test_where_the_classes_of_a_page_differ_the_one_that_has_these_tensors_is_de
         assert read(shapes, None).config["architectures"] == [name]
 
 
+def test_the_encoder_of_a_model_with_a_decoder_is_of_its_own_class() -> None:
+    meta_models.prepare()
+    sizes = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4, "vocab_size": 300}
+    config = {"model_type": "t5", "architectures": ["T5EncoderModel"], **sizes}
+    shapes = meta_models.build("T5EncoderModel", meta_models.config_class("t5").from_dict(config)).shapes
+    assert read(shapes, config).verdict == "agrees"
+    assert read(shapes, None).config["architectures"] == ["T5EncoderModel"]
+
+
 @pytest.mark.parametrize(("model_type", "classes"), [("qwen3", 4), ("roberta", 5)])
 def test_the_table_is_what_the_installed_transformers_builds(model_type: str, classes: int) -> None:
     meta_models.prepare()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.checkpoint.headers import write_headers_only
+from tests.shapes.reference import tensor
+from tests.shapes.test_packed import in_memory
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import Inference, infer
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
@@ -200,3 +202,15 @@ def test_a_pooling_head_that_is_not_stored_is_said_not_to_be_used(tmp_path: Path
 def test_a_pooling_head_that_is_stored_needs_no_word(tmp_path: Path) -> None:
     found = inferred(tmp_path, PALIGEMMA, PALIGEMMA)
     assert "vision_config.vision_use_head" not in changed(found)
+
+
+def test_a_word_that_no_class_declares_is_derived_as_a_word() -> None:
+    """DeBERTa's `norm_rel_ebd` is null by default, and read as text."""
+    meta_models.prepare()
+    config = {"model_type": "deberta-v2", **SMALL["deberta-v2"], "relative_attention": True}
+    kind = meta_models.config_class("deberta-v2")
+    said = kind.from_dict({**config, "norm_rel_ebd": "layer_norm"})
+    shapes = meta_models.build("DebertaV2ForMaskedLM", said).shapes
+    found = infer(in_memory({name: tensor(name, shape) for name, shape in shapes.items()}), None)
+    assert found.config["norm_rel_ebd"] == "layer_norm"
+    assert meta_models.build("DebertaV2ForMaskedLM", kind.from_dict(dict(found.config))).shapes == shapes

@@ -11,8 +11,6 @@ from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, settings
 from weightsmith.cli.terminal import BAD, DONE, FAILED, cell, line, say
-from weightsmith.shapes.guesses import as_text, names_of, settings_of, settling
-from weightsmith.shapes.user_set import RULED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +125,8 @@ def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
     elif found.stopping and asked_to_write:
         say(f"nothing was written: {found.stopping[0].message}")
     elif asked_to_write and found.guesses and found.written is None:
+        from weightsmith.shapes.guesses import names_of, settings_of  # `--help` does without the solver
+
         ways = f"settle it, such as with {settings_of(found.guesses)}, or take it with --accept-guesses"
         say(f"nothing was written: nothing decides {names_of(found.guesses)}; {ways}")
     elif found.written is not None:
@@ -177,6 +177,8 @@ def _show_fields(found: Inference) -> None:
 
 def _show_guesses(guesses: Sequence[Guess]) -> None:
     """What nothing decided: the value that was taken, the others, and the options that settle it."""
+    from weightsmith.shapes.guesses import as_text, settling
+
     for order in dict.fromkeys(guess.order for guess in guesses):
         line(f"guessed, first {_ORDERS[order]}:")
         for guess in guesses:
@@ -212,7 +214,7 @@ def _verdict_sentence(found: Inference) -> str:
     lacking = len(found.architecture.missing_tensors)
     if found.verdict == "unknown":
         return "unknown: tensors are lost, and without a config no size follows from the others"
-    if any(problem.code == RULED_OUT for problem in found.problems):
+    if found.ruled_out:
         return "differs: the weights rule out what was set"
     if lacking and found.verdict == "differs":
         return f"differs: {lacking} tensors that the config demands are not there"

@@ -27,10 +27,11 @@ from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.given.ties import Copies
 from weightsmith.shapes.guesses import guesses
-from weightsmith.shapes.inference import Architecture, Inference
-from weightsmith.shapes.page.page import catalog_types, name_key
+from weightsmith.shapes.inference import RULED_OUT, Architecture, Inference
+from weightsmith.shapes.page.page import catalog_types
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.solve.incomplete import from_what_is_there
-from weightsmith.shapes.user_set import RULED_OUT, with_user_set
+from weightsmith.shapes.user_set import with_user_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
 
+# The code of the problem that the weights rule out what the user sets.
+RULED_OUT = "set"
+
 # agrees, differs: of a config that there is; differs also where the weights rule out what the user sets. derived: there
 # was none, and the weights force all that shapes depend on. guessed: neither config nor weights decide all of that.
 # unknown: no family explains the tensors, or so many of them are lost that no size follows.
@@ -90,6 +93,11 @@ class Inference:
     def stopping(self) -> tuple[Problem, ...]:
         """What a loader of the corrected config does not get through: such a config is not written."""
         return tuple(problem for problem in self.problems if problem.stops_loader)
+
+    @property
+    def ruled_out(self) -> Problem | None:
+        """That the weights rule out what the user set; None where they do not."""
+        return next((problem for problem in self.problems if problem.code == RULED_OUT), None)
 
     @property
     def refuted(self) -> bool:

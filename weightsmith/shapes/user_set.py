@@ -9,6 +9,7 @@ from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.user_settings import under_page_names
 from weightsmith.shapes.guesses import as_text, setting
+from weightsmith.shapes.inference import RULED_OUT
 from weightsmith.shapes.page.value import thaw
 from weightsmith.shapes.solve.fit import fit
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.given.ties import Copies
     from weightsmith.shapes.solve.fit import Fit
 
-# The code of the problem that the weights rule out what the user sets.
-RULED_OUT = "set"
 _NAMED = 6
 
 

@@ -13,7 +13,6 @@ from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused
 from weightsmith.shapes import infer
 from weightsmith.shapes.guesses import as_text, names_of, settings_of
-from weightsmith.shapes.user_set import RULED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,9 +93,9 @@ def _derive(table: Checkpoint, changes: Mapping[str, object]) -> Inference:
 
 def _settled(found: Inference, source: Checkpoint, accept_guesses: bool) -> dict[str, Json]:
     """The guesses, by name, if they are accepted. Raises ConversionRefused for those that are not."""
-    ruled_out = next((problem for problem in found.problems if problem.code == RULED_OUT), None)
-    if ruled_out:
-        raise ConversionRefused(source.path, ruled_out.message, "it is described as another model than it is")
+    if found.ruled_out:
+        way_out = "it is another model than this converter is for; name another with --converter"
+        raise ConversionRefused(source.path, found.ruled_out.message, way_out)
     if found.guesses and not accept_guesses:
         path = shlex.quote(str(source.path))
         command = f"weightsmith infer-config {path} --write {settings_of(found.guesses)}"

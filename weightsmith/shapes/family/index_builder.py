@@ -16,7 +16,8 @@ from weightsmith.shapes.solve.fit import by_default
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from weightsmith.shapes.page.page import Page, TensorPattern
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.pattern import TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
 
 

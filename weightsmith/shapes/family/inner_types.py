@@ -20,11 +20,10 @@ from weightsmith.shapes.page.page import (
     as_loaders_take_it,
     catalog_types,
     load_page,
-    name_key,
     page_document,
     parse_page,
-    text_key,
 )
+from weightsmith.shapes.page.pattern import name_key, text_key
 from weightsmith.shapes.page.spellings import best
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from weightsmith.checkpoint import Problem
 from weightsmith.shapes.family.no_model import NoModel
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts
-from weightsmith.shapes.page.page import catalog_types, load_page, name_key
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.spellings import best
 
 if TYPE_CHECKING:

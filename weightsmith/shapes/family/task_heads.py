@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.page.page import Field, name_key, parse_page
+from weightsmith.shapes.page.page import Field, parse_page
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.spellings import Spelling
 
 if TYPE_CHECKING:

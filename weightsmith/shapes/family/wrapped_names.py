@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.pattern import name_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

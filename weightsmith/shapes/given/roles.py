@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.shapes.page.page import DIGITS
+from weightsmith.shapes.page.pattern import DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.shapes.page.page import TensorPattern
+    from weightsmith.shapes.page.pattern import TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
 
 Indices: TypeAlias = tuple[int, ...]

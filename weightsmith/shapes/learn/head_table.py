@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.task_heads import TABLE
-from weightsmith.shapes.page.page import load_page, name_key
+from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class
 
 if TYPE_CHECKING:

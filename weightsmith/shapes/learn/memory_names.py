@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
 from weightsmith.shapes.page.layouts import StoredLayouts, blank, joined
-from weightsmith.shapes.page.page import (
-    DIGITS,
-    MEMORY_NAMES,
-    name_key,
-    page_document,
-    parse_page,
-)
+from weightsmith.shapes.page.page import MEMORY_NAMES, page_document, parse_page
+from weightsmith.shapes.page.pattern import DIGITS, name_key
 from weightsmith.shapes.page.spellings import Spelling
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.learn.write.learned_page import LearnedPage
-    from weightsmith.shapes.page.page import Page, TensorPattern
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.pattern import TensorPattern
     from weightsmith.shapes.page.value import Value
 
 # A page stands when it reproduces this many configs that it has never seen.

@@ -28,11 +28,7 @@ from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.layouts import other_layouts, stored_layouts
 from weightsmith.shapes.page.list_spellings import ListSpelling, ListSpellingDocument, parse_list_spelling
 from weightsmith.shapes.page.pattern import (
-    DIGITS,
-    Slot,
     TensorPattern,
-    Variant,
-    name_key,
     patterns_of,
     text_key,
 )
@@ -44,10 +40,6 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
-
-__all__ = ["CATALOG", "DIGITS", "MEMORY_NAMES", "Divisors", "Field", "Page", "PageDocument", "Slot"]
-__all__ += ["TensorPattern", "Variant", "as_loaders_take_it", "catalog_types", "load_page", "name_key"]
-__all__ += ["page_document", "parse_page", "text_key"]
 
 # Pages that the learner makes lie in the folder itself, those that people wrote in BY_HAND below it.
 CATALOG = Path(__file__).parent.parent / "catalog"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from weightsmith.shapes.page.page import TensorPattern, Variant
+    from weightsmith.shapes.page.pattern import TensorPattern, Variant
     from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]

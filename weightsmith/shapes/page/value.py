@@ -39,9 +39,9 @@ def freeze(value: Json | Value) -> Value:
 
 
 def thaw(value: Value | Json) -> Json:
-    """Tuples as the lists that JSON has, at any depth."""
+    """Tuples as the lists that JSON has, at any depth, and keys as its strings: class names may be keyed by numbers."""
     if isinstance(value, list | tuple):
         return list(map(thaw, value))
     if isinstance(value, dict):
-        return {key: thaw(inner) for key, inner in value.items()}
+        return {str(key): thaw(inner) for key, inner in value.items()}
     return value

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.shapes.given.roles import Matching, Role
-    from weightsmith.shapes.page.page import TensorPattern
+    from weightsmith.shapes.page.pattern import TensorPattern
     from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]

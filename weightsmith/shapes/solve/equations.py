@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.page.expression import Atom, Polynomial
-    from weightsmith.shapes.page.page import Divisors, Page, Variant
+    from weightsmith.shapes.page.page import Divisors, Page
+    from weightsmith.shapes.page.pattern import Variant
     from weightsmith.shapes.page.value import Value
 
 

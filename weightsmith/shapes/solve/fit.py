@@ -16,7 +16,7 @@ from weightsmith.shapes.given.list_entries import whole_lists
 from weightsmith.shapes.given.roles import match
 from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.layouts import written_as
-from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.predict import active_variant, predict, slot_size
 from weightsmith.shapes.solve.branches import Solution, explain
 from weightsmith.shapes.solve.check import Misfit, prove
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.given.roles import Matching, NameTable, Role
     from weightsmith.shapes.given.ties import Copies
-    from weightsmith.shapes.page.page import Page, TensorPattern
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.pattern import TensorPattern
     from weightsmith.shapes.page.spellings import Spelling
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact

@@ -11,7 +11,7 @@ from weightsmith.shapes.learn.probe.drawing import STACK, draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.learn.probe.undeclared import asked, telling_values
-from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import is_number, is_number_list
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
-from weightsmith.shapes.page.page import name_key
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.list_words import list_spellings

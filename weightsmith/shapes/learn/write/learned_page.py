@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.page.page import text_key
+from weightsmith.shapes.page.pattern import text_key
 from weightsmith.shapes.page.value import thaw
 
 if TYPE_CHECKING:
