@@ -24,7 +24,6 @@ from weightsmith.shapes.page.page import (
     parse_page,
 )
 from weightsmith.shapes.page.pattern import name_key, text_key
-from weightsmith.shapes.page.spellings import best
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -218,10 +217,8 @@ def explaining_types(model_type: str, keys: Collection[str], stated: InnerTypes 
     parts are not the class's own, or where no type has those of a part.
     """
     page = load_page(model_type)
-    own_names = _keys(page)
-    spelling = best(page.spellings, keys, own_names)
-    names = {spelling.read(key) for key in keys} if spelling else set(keys)
-    if names <= own_names or names <= _keys(page_with(model_type, stated)):
+    own_names, names = page.keys, set(page.reading(keys)[1])
+    if names <= own_names or names <= page_with(model_type, stated).keys:
         return
     options: list[list[tuple[str, str] | None]] = []
     for section, part in inner_parts().get(model_type, {}).items():
@@ -238,10 +235,6 @@ def explaining_types(model_type: str, keys: Collection[str], stated: InnerTypes 
         for chosen in islice(product(*options), _TRIED):
             if any(chosen):
                 yield tuple(one for one in chosen if one is not None)
-
-
-def _keys(page: Page) -> set[str]:
-    return {pattern.key for patterns in page.layouts.values() for pattern in patterns}
 
 
 @cache

@@ -11,7 +11,6 @@ from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts
 from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.pattern import name_key
-from weightsmith.shapes.page.spellings import best
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -101,16 +100,13 @@ def lost_parts(table: NameTable, config: JsonObject | None, page: Page) -> NoMod
 
     config: of the whole; a part that is null in it is not expected. page: of the whole. Names alone tell.
     """
-    keys = table.by_key.keys()
-    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
-    spelling = best(page.spellings, keys, known)
-    names = {spelling.read(key) for key in keys} if spelling else set(keys)
+    _, names = page.reading(table.by_key.keys())
     parts = {
         s: p for s, p in inner_parts().get(page.model_type, {}).items() if lookup(config, s) != (True, None)
     }
     stored = {s for s, part in parts.items() if any(_stands_under(n, part, parts) for n in names)}
     lost = {section: part for section, part in parts.items() if section not in stored}
-    if not stored or not lost or 2 * len(names & known) < len(names):
+    if not stored or not lost or 2 * len(names & page.keys) < len(names):
         return None
     if stored == {_TEXT}:
         return _without_others(page.model_type, parts[_TEXT], lost)

@@ -13,7 +13,6 @@ from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.layouts import written_as
 from weightsmith.shapes.page.page import catalog_types, load_page
-from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.solve.fit import Fit, fit
 
 if TYPE_CHECKING:
@@ -286,9 +285,7 @@ def _best(
 ) -> Fit | None:
     """The page's best layout, of those that know most of the names, read as most of them are the page's."""
     stated = Stated(canonical(config, page), page)
-    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
-    spelling = best(page.spellings, table.by_key, known)
-    read = {spelling.read(key) if spelling else key for key in table.by_key}
+    spelling, read = page.reading(table.by_key.keys())
     named = {layout: len({p.key for p in patterns} & read) for layout, patterns in page.layouts.items()}
     most = max(named.values())
     fits = (

@@ -90,10 +90,9 @@ def _head(page: Page, beside: str, name: str) -> _Difference | None:
         return None
     stored = {*body.shapes, *body.copies}
     head = {n: _equation(own[n], more[n], page) for n in own if n not in stored}
-    known = {pattern.key for patterns in page.layouts.values() for pattern in patterns}
     parts = {n.partition(".")[0] for n in stored} - {n.partition(".")[0] for n in own}  # a decoder, say
-    absent = {name_key(n) for n in stored - own.keys()} & known
-    lacks = sorted(absent | {key for key in known if key.partition(".")[0] in parts})
+    absent = {name_key(n) for n in stored - own.keys()} & page.keys
+    lacks = sorted(absent | {key for key in page.keys if key.partition(".")[0] in parts})
     kept = {name_key(n) for n in common}
     if not (head or lacks) or kept & set(lacks):
         return None

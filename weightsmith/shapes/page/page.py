@@ -32,11 +32,11 @@ from weightsmith.shapes.page.pattern import (
     patterns_of,
     text_key,
 )
-from weightsmith.shapes.page.spellings import Spelling
+from weightsmith.shapes.page.spellings import Spelling, best
 from weightsmith.shapes.page.value import freeze
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
@@ -125,6 +125,16 @@ class Page:
     spellings: tuple[Spelling, ...]
     aliases: Mapping[str, str]
     list_spellings: tuple[ListSpelling, ...] = ()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The digit-free names of its tensors, of every layout."""
+        return frozenset(pattern.key for patterns in self.layouts.values() for pattern in patterns)
+
+    def reading(self, names: Collection[str]) -> tuple[Spelling | None, frozenset[str]]:
+        """(the spelling under which most of these digit-free names are the page's, the names as it reads them)."""
+        spelling = best(self.spellings, names, self.keys)
+        return spelling, frozenset(map(spelling.read, names) if spelling else names)
 
     @property
     def divisors(self) -> Divisors:
