@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format fuzz catalog catalog-check catalog-report \
+.PHONY: help setup demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
 	house bench-infer bench-shapes bench-published bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
@@ -73,6 +73,9 @@ catalog-check: setup $(TIMM)/.ready ## learn eight pages anew and compare them b
 
 catalog-report: setup ## what the pages of the catalog hold, type by type
 	@$(LEARN) --report
+
+hostile: setup ## hostile and odd inputs through the real program: promises broken, largest time and memory (ARGS="config. zip.")
+	@$(BIN)/python -m tests.hostile $(ARGS)
 
 FOR ?= 60
 fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=seconds for each), and how many were tried
