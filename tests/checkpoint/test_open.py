@@ -150,7 +150,7 @@ def test_the_usual_names_come_before_consolidated_and_adapters(tmp_path):
     for name in ("adapter_model", "consolidated", "model"):
         save_file({name: torch.zeros(2)}, tmp_path / f"{name}.safetensors")
     table = open_checkpoint(tmp_path)
-    assert list(table.tensors) == ["model"] and codes(table) == ["other-weights"]
+    assert list(table.tensors) == ["model"] and codes(table) == ["loaders-differ"]
     (tmp_path / "model.safetensors").unlink()
     assert list(open_checkpoint(tmp_path).tensors) == ["consolidated"]
     (tmp_path / "consolidated.safetensors").unlink()
@@ -162,7 +162,7 @@ def test_a_numbered_set_comes_before_stray_files(tmp_path):
     (tmp_path / INDEX).unlink()
     save_file({"stray": torch.zeros(2)}, tmp_path / "stray.safetensors")
     table = open_checkpoint(tmp_path)
-    assert len(table.tensors) == 6 and codes(table) == ["other-weights"]
+    assert len(table.tensors) == 6 and codes(table) == ["loaders-differ"]
 
 
 def test_files_under_free_names_are_read_together(tmp_path):

@@ -20,6 +20,7 @@ from weightsmith.errors import CorruptCheckpoint, MissingInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from weightsmith.checkpoint.index import WeightIndex
     from weightsmith.checkpoint.recognise import FileFormat
     from weightsmith.checkpoint.table import FilePart, Format, Tensor
 
@@ -40,28 +41,27 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _read_distributed(path, path)
     if is_folder:
         choice = choose_weights(path)
-        if choice.index:
+        if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
         return _read_files(path, path, choice.files, choice.problems)
     if path.name == METADATA_FILE:
         return _read_distributed(path, path.parent)
     if path.name.endswith(".index.json"):
-        return _read_indexed(path, path.parent, path.name, ())
+        index = read_index(path)
+        return _read_indexed(path, path.parent, index, tuple(unlisted(path.parent, path.name, index.files)))
     return _read_files(path, path.parent, (path.name,), _one_of_several(path))
 
 
-def _read_indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -> Checkpoint:
-    index = read_index(root / name)
+def _read_indexed(path: Path, root: Path, index: WeightIndex, problems: tuple[Problem, ...]) -> Checkpoint:
     # os.path, because Path.exists raises for a name that is too long for the file system.
     absent = [file for file in index.files if not os.path.exists(root / file)]  # noqa: PTH110
     if absent:
         raise MissingInput(
-            root / name,
+            root / index.name,
             f"names {quoted(absent[0])}, which is not there ({len(absent)} of {len(index.files)} missing)",
             "download the missing shards, or name the weights file itself",
         )
-    found = (*problems, *unlisted(root, name, index.files))
-    checkpoint = _read_files(path, root, index.files, found, index.name)
+    checkpoint = _read_files(path, root, index.files, problems, index.name)
     return _with_problems(checkpoint, disagreements(index, checkpoint.tensors))
 
 

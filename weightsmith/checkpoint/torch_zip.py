@@ -102,7 +102,7 @@ def _refuse_unreadable(file: ByteFile, entries: dict[str, Entry], prefix: str) -
 
 
 def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:
-    """The archive's single top folder, with its slash."""
+    """The archive's single top folder, with its slash: for torch, that of the entry which its directory names first."""
     found = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if not found:
         listed = ", ".join(quoted(name, 40) for name in list(entries)[:3]) or "nothing"
@@ -113,7 +113,10 @@ def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:
         )
     if len(found) > 1:
         _refuse(file, f"holds {len(found)} pickles named data.pkl")
-    return found[0].removesuffix("data.pkl")
+    folder = next(iter(entries)).partition("/")[0]
+    if found[0] != f"{folder}/data.pkl":
+        _refuse(file, f"keeps {quoted(found[0])}, but torch would look for {quoted(f'{folder}/data.pkl')}")
+    return f"{folder}/"
 
 
 def _refuse(file: ByteFile, fact: str) -> NoReturn:
