@@ -1,4 +1,4 @@
-"""Folders with several weights: what is read is what transformers loads, and where vLLM loads other files a line says so."""
+"""Folders with several weights: read is what transformers loads, and where vLLM loads other files a line says so."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def of_weightsmith(folder):
         return table, sorted({float(value) for value in reader.read(table.tensors[KEY]).reshape(-1)})
 
 
-S, I, B, BI = (
+S, INDEX, B, BIN_INDEX = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -76,7 +76,7 @@ S, I, B, BI = (
 )
 S1, S2 = (f"model-0000{n}-of-00002.safetensors" for n in (1, 2))
 B1, B2 = (f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2))
-SHARDS, BINS = {S1: 1, S2: 1, I: [S1, S2]}, {B1: 1, B2: 1, BI: [B1, B2]}
+SHARDS, BINS = {S1: 1, S2: 1, INDEX: [S1, S2]}, {B1: 1, B2: 1, BIN_INDEX: [B1, B2]}
 FOLDERS = {
     "single": {S: 1},
     "single bin": {B: 1},
@@ -84,7 +84,7 @@ FOLDERS = {
     "bin shards": BINS,
     "single beside an index": {S: 2, **SHARDS},
     "single bin beside an index": {B: 2, **BINS},
-    "an index that names the single file": {S: 1, I: [S]},
+    "an index that names the single file": {S: 1, INDEX: [S]},
     "both formats": {**SHARDS, **BINS},
     "single of both formats": {S: 1, B: 2},
     "shards and a single bin": {**SHARDS, B: 2},
@@ -125,7 +125,7 @@ def test_what_is_read_is_what_transformers_and_vllm_load_or_a_line_says_that_the
     assert differ == (set(table.files) != vllm)
 
 
-@pytest.mark.parametrize("named", [I, "other.safetensors"])
+@pytest.mark.parametrize("named", [INDEX, "other.safetensors"])
 def test_transformers_weights_in_the_config_comes_first(tmp_path, state, named):
     write(tmp_path, state, {S: 2, "other.safetensors": 1, **SHARDS})
     config = json.loads((tmp_path / "config.json").read_text())
@@ -151,7 +151,7 @@ def test_two_models_under_free_names_are_refused_and_the_way_out_names_one(tmp_p
 def test_a_broken_index_beside_a_single_file_is_refused(tmp_path, state):
     """transformers would not look at it, and vLLM would not start."""
     write(tmp_path, state, {S: 1})
-    (tmp_path / I).write_text("{}")
+    (tmp_path / INDEX).write_text("{}")
     refused(tmp_path, InvalidConfig, "no weight_map")
 
 
