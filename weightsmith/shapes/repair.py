@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsmith.checkpoint import Problem, config_above, config_path, read_json_object
+from weightsmith.checkpoint import Problem, config_above, config_path
+from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_text
 from weightsmith.errors import TargetRefused
 from weightsmith.shapes.field_reports import edits, removed
 
@@ -43,8 +44,7 @@ def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile
     path = named or config_path(checkpoint)
     if path is None:
         return None
-    data = read_json_object(path)
-    return ConfigFile(path, data, path.read_text(encoding="utf-8"))
+    return ConfigFile(path, *read_json_text(path, CONFIG_FILE))
 
 
 def found_above(checkpoint: Checkpoint, config: ConfigFile | None) -> tuple[Problem, ...]:
