@@ -67,7 +67,8 @@ def choose_weights(folder: Path) -> WeightFiles:
         way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
         raise UnknownFormat(folder, _contents(names), way_out)
     index, files = _usual(folder, names, usual) if usual else _unusual(folder, names, candidates)
-    differs = difference(folder, [name for name in names if not _TRAINING.fullmatch(name)], files)
+    weights = [name for name in names if not _TRAINING.fullmatch(name)]
+    differs = difference(folder, weights, files, index)
     problems = (differs,) if differs else tuple(_left_aside(folder, names, index, files))
     return WeightFiles(index, files, problems)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsmith.checkpoint.index import WeightIndex
+
 # transformers takes the first of these that is there.
 USUAL = (
     "model.safetensors",
@@ -66,22 +68,28 @@ def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
     return named
 
 
-def _of_vllm(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """The files that vLLM loads."""
+def _of_vllm(folder: Path, names: Sequence[str], known: WeightIndex | None) -> tuple[str, ...]:
+    """The files that vLLM loads. known: an index that has been read."""
     for pattern, index in _VLLM:
         found = [name for name in names if fnmatchcase(name, pattern) and not name.startswith(".")]
         if not found:
             continue
-        if index in names:
-            listed = set(read_index(folder / str(index)).files)
+        if index is not None and index in names:
+            read = known if known is not None and known.name == index else read_index(folder / index)
+            listed = set(read.files)
             found = [name for name in found if name in listed]
         return tuple(name for name in found if not name.endswith(_VLLM_IGNORES))
     return ()
 
 
-def difference(folder: Path, names: Sequence[str], read: Sequence[str]) -> Problem | None:
-    """`loaders-differ` where vLLM loads other files than were read, which are those of transformers if it finds any."""
-    loaded, mine = _of_vllm(folder, names), set(read)
+def difference(
+    folder: Path, names: Sequence[str], read: Sequence[str], index: WeightIndex | None
+) -> Problem | None:
+    """`loaders-differ` where vLLM loads other files than were read, which are those of transformers if it finds any.
+
+    index: the one that names what was read.
+    """
+    loaded, mine = _of_vllm(folder, names, index), set(read)
     if not loaded or mine == set(loaded):
         return None
     others = [name for name in loaded if name not in mine]

@@ -29,10 +29,10 @@ def read_torch_zip(file: ByteFile) -> FilePart:
 
     Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
     """
-    root, place = _read_archive(file)
+    root, place, read = _read_archive(file)
     refs, problems = named_tensors(file.subject, root)
     tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
-    return FilePart("torch-zip", tensors, {}, tuple(problems))
+    return FilePart("torch-zip", tensors, {}, tuple(problems), read)
 
 
 def read_single_tensor(file: ByteFile, name: str) -> Tensor:
@@ -40,14 +40,14 @@ def read_single_tensor(file: ByteFile, name: str) -> Tensor:
 
     Raises as `read_torch_zip` does.
     """
-    root, place = _read_archive(file)
+    root, place, _ = _read_archive(file)
     if not isinstance(root, TensorRef):
         _refuse(file, f"has a {type(root).__name__} where the tensor {quoted(name)} should be")
     return placed(file.subject, name, root, place)
 
 
-def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage]]:
-    """What the archive's pickle describes, and the function that finds a storage's bytes."""
+def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage], int]:
+    """What the archive's pickle describes, the function that finds a storage's bytes, and the pickle's bytes."""
     entries = read_directory(file)
     prefix = _prefix(file, entries)
     _refuse_unreadable(file, entries, prefix)
@@ -63,10 +63,14 @@ def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storag
     storages: dict[str, Storage] = {}
 
     def place(ref: StorageRef) -> Storage:
-        found = _storage(file, entries.get(f"{prefix}data/{ref.key}"), ref)
-        return storages.setdefault(ref.key, found)
+        # One storage may be named by thousands of tensors, and its key may be long. A key has one description
+        # (TorchVocabulary.persistent), but for windows, which are refused.
+        found = storages.get(ref.key)
+        if found is None or ref.view:
+            found = storages[ref.key] = _storage(file, entries.get(f"{prefix}data/{ref.key}"), ref)
+        return found
 
-    return root, place
+    return root, place, pickle.nbytes
 
 
 def _storage(file: ByteFile, entry: Entry | None, ref: StorageRef) -> Storage:
