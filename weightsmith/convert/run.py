@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.expansion import refuse_expanded
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.convert.conversion import describe_conversion
 from weightsmith.convert.finish.digests import check_hash_name, digest, digesting
@@ -94,6 +95,7 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
 def read_source(request: ConversionRequest) -> ConversionSource:
     """Opens the source and gathers what is known of it; of its data at most a sample is read, and not yet."""
     checkpoint = open_checkpoint(request.source)
+    refuse_expanded(checkpoint)
     index_file = [checkpoint.index] if checkpoint.index else []
     config = [CONFIG] if (checkpoint.root / CONFIG).is_file() else []
     files = (*checkpoint.files, *index_file, *config)

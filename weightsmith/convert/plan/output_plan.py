@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor
@@ -12,7 +11,7 @@ from weightsmith.checkpoint.layout import row_major
 from weightsmith.convert.plan.header import FileLayout, lay_out, size_of
 from weightsmith.convert.plan.shards import SINGLE_FILE, split
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.blocks import grid
+from weightsmith.values.blocks import grid, grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +99,7 @@ def _holds(step: RecipeStep, output: Output) -> bool:
     if step.kernel is None:
         held = sum(_rows_bytes(part.tensor, part.stop - part.start) for part in step.inputs)
         return held == size_of(output) and len(step.outputs) == 1
-    rows = prod(output.shape[:-1]) if len(output.shape) > 1 else prod(output.shape)
+    rows, _ = grid_of(output.shape)
     if step.together == 1:
         return rows == step.rows
     return step.rows % step.together == 0 and rows % max(1, step.rows // step.together) == 0
