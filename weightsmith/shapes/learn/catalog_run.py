@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.pool import results_unordered
 from weightsmith.shapes.family.index_builder import write_index
-from weightsmith.shapes.learn import head_table, inner_parts, memory_names
+from weightsmith.shapes.learn import engine_names, head_table, inner_parts, memory_names
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
 from weightsmith.shapes.learn.write.refusals import read_refusals, write_refusals
@@ -98,15 +98,16 @@ def learned_in_parallel(types: Sequence[str], processes: int) -> Iterator[Learne
 
 
 def write_tables(processes: int) -> None:
-    """Makes what is made from pages: forms in memory, parts of models, heads of other tasks, and the index of names.
+    """Makes what is made from pages: names in memory and in engines, parts, heads of other tasks, the index of names.
 
-    Names in memory are part of a page when it is read, so the index comes last.
+    Names in memory are part of a page when it is read, so those in engines come after them, and the index last.
     """
     with results_unordered(_table_rows, catalog_types(), processes, _TASKS_EACH) as found:
         rows = {row.model_type: row for row in found}
     memory_names.write_tables({t: row.memory for t, row in rows.items() if row.memory is not None})
     inner_parts.write_table({t: row.parts for t, row in rows.items()})
     head_table.write_table(head for model_type in sorted(rows) for head in rows[model_type].heads)
+    engine_names.write_table(engine_names.learn(engine_names.installed_models(), catalog_types()))
     write_index()
 
 

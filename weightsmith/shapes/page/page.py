@@ -46,6 +46,8 @@ CATALOG = Path(__file__).parent.parent / "catalog"
 BY_HAND = "by_hand"
 # Model type → part of a name in memory → what its page has there (learn/memory_names makes it).
 MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
+# Model type → spellings that vLLM takes beside, each as above (learn/engine_names makes it).
+ENGINE_NAMES = Path(__file__).parent / "engine_names.json"
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
 Divisors: TypeAlias = tuple[tuple[Polynomial, str], ...]
@@ -146,6 +148,13 @@ class Page:
 @cache
 def load_page(model_type: str) -> Page:
     """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
+    page = as_transformers_takes_it(model_type)
+    by_engines = (Spelling.of(rewrites) for rewrites in _engine_names().get(model_type, ()))
+    return replace(page, spellings=(*page.spellings, *by_engines))
+
+
+def as_transformers_takes_it(model_type: str) -> Page:
+    """The page with the names and layouts that transformers loads. Raises InvalidPage when it is absent."""
     known = stored_layouts()
     wholes, ends = known.joined.get(model_type, {}), known.turned.get(model_type, ())
     return as_loaders_take_it(parse_page(page_document(model_type)), wholes, ends)
@@ -187,6 +196,11 @@ def _in_memory(page: Page) -> tuple[Spelling, ...]:
 @cache
 def _memory_names() -> dict[str, dict[str, str]]:
     return cast("dict[str, dict[str, str]]", json.loads(MEMORY_NAMES.read_text(encoding="utf-8")))
+
+
+@cache
+def _engine_names() -> dict[str, list[dict[str, str]]]:
+    return cast("dict[str, list[dict[str, str]]]", json.loads(ENGINE_NAMES.read_text(encoding="utf-8")))
 
 
 @cache
