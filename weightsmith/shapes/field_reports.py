@@ -114,6 +114,7 @@ def report(
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
     rows += _set_fields(config, stated, {row.name for row in rows})
+    rows += _needed_inside(config, page, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 
@@ -299,6 +300,20 @@ def _inner_types(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
                 row = replace(row, status="ambiguous", basis=None, candidates=same)
             rows.append(replace(row, status="differs") if given else row)
     return rows
+
+
+def _needed_inside(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
+    """What a class demands of an object that the file lacks, such as the type that it is of.
+
+    Only what the class declares no default for; the ids of special tokens are the tokenizer's.
+    """
+    declared = {*page.fields, *page.unverifiable, *listed}
+    needed = {n: v for n, v in page.base.items() if "." in n and n not in declared and not n.endswith("_id")}
+    return [
+        FieldReport(name, None, None, value, "unverifiable", None)
+        for name, value in needed.items()
+        if not lookup(config, name.rpartition(".")[0])[1]
+    ]
 
 
 def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport:
