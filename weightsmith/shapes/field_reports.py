@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from weightsmith.json_value import is_finite
 from weightsmith.shapes.family.inner_types import alike, exchanged
 from weightsmith.shapes.family.other_names import canonical, place
-from weightsmith.shapes.family.publisher import names_class, own_type, stands
+from weightsmith.shapes.family.publisher import names_class, own_type, read_by_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
@@ -262,7 +262,8 @@ def _family_fields(
 ) -> list[FieldReport]:
     """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
-    A body that was saved alone is of a class of its own, which the page does not name.
+    A body that was saved alone is of a class of its own, which the page does not name. A file that names no class is
+    read by its type alone: that is no fault where the type's own class is meant.
     """
     if config is None:
         return []
@@ -272,10 +273,12 @@ def _family_fields(
     if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
+    silent = not stated_classes and stated_type == page.model_type and read_by_type(page)
     if (
         chosen.architectures
         and not stands(stated_classes, page, alternatives)
         and not (alone and stated_classes)
+        and not silent
     ):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"

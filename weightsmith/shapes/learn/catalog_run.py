@@ -129,11 +129,12 @@ def _table_rows(model_type: str) -> _TableRows:
 
 
 def all_types() -> list[str]:
-    """Every type in one of the language-model mappings of transformers."""
+    """Every type in one of the language-model mappings of transformers, and the encoders beside them."""
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
-    return list(dict.fromkeys(t for kind in meta_models.MAPPINGS for t in meta_models.mapping(kind)))
+    mapped = (t for kind in meta_models.MAPPINGS for t in meta_models.mapping(kind))
+    return list(dict.fromkeys([*mapped, *meta_models.ENCODERS]))
 
 
 def _path(folder: Path, model_type: str) -> Path:
