@@ -40,10 +40,13 @@ def _of_model(model: Model) -> list[dict[str, str]]:
     current = get_model_conversion_mapping(model, add_legacy=False)
     legacy = get_model_conversion_mapping(model, add_legacy=True)
     usual = _without_prefix_changes(legacy)
+    once = _put_back_once(usual)
+    saved = [_names(model, conversions) for conversions in (current, usual)]
+    if len(once) < len(usual) and _read_alike(legacy, names := _names(model, once), written):
+        saved.append(names)
     found = []
-    for conversions in (current, usual, _put_back_once(usual)):
-        names = _names(model, conversions)
-        spelling = spelled(zip(names, written, strict=True)) if _read_alike(legacy, names, written) else None
+    for names in saved:
+        spelling = spelled(zip(names, written, strict=True)) if len(names) == len(written) else None
         if spelling is not None and dict(spelling.rewrites) not in found:
             found.append(dict(spelling.rewrites))
     found += [dict(spelling.rewrites) for spelling in _read_by_hooks(model)]
