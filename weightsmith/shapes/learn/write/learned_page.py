@@ -57,6 +57,7 @@ class LearnedPage:
             rules=document.get("rules", []),
             choices={n: tuple(map(str, words)) for n, words in document.get("choices", {}).items()},
             base={name: freeze(value) for name, value in document.get("base", {}).items()},
+            parts=document.get("parts", {}),
             lists=document.get("lists", {}),
             copies=document.get("copies", {}),
             tensors=document["tensors"],
