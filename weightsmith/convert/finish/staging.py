@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_leftovers
 from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import create_file, move_folder, sync_folder
-from weightsmith.process.signals import exit_on_signals, signals_held_back
+from weightsmith.process.signals import signals_held_back, unwound_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
     parent cannot be written or another run is writing the same target.
     """
     made: list[tuple[Path, int]] = []
-    with exit_on_signals():
+    with unwound_by_signals():
         try:
             with signals_held_back():
                 adopted = adopt(target, resume) if resume is not None else None
