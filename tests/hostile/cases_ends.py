@@ -220,4 +220,71 @@ def _little() -> Iterator[Case]:
         yield Case(f"machine.gone.{command}", _met(_wrong, [line]), shell=True, writes=("out",))
 
 
-CASES = (*_meetings(), *_arguments(), *_streams(), *_little())
+_CODE = """
+import os, pathlib
+pathlib.Path(os.environ["CANARY"]).touch()
+from transformers import PretrainedConfig, PreTrainedModel
+class C(PretrainedConfig):
+    model_type = "stranger"
+class M(PreTrainedModel):
+    config_class = C
+"""
+
+
+def _pointing(folder: Path, prefix: str, **more: object) -> None:
+    """A model whose auto_map names classes by this prefix, and code beside it that must not run."""
+    (folder / "other").mkdir()
+    (folder / "other" / "code.py").write_text(_CODE, encoding="utf-8")
+    auto_map = {"AutoConfig": f"{prefix}code.C", "AutoModelForCausalLM": f"{prefix}code.M"}
+    write_llama(folder / "model", {**CONFIG, "model_type": "stranger", "auto_map": auto_map, **more})
+
+
+def _linked(folder: Path) -> None:
+    _pointing(folder, "")
+    (folder / "model" / "code.py").symlink_to("../other/code.py")
+
+
+def _shadowing(folder: Path) -> None:
+    """Modules in the current folder that have the names of some that we import."""
+    _wrong(folder)
+    for name in (
+        "json",
+        "signal",
+        "click",
+        "select",
+        "codecs",
+        "numpy",
+        "tabulate",
+        "errno",
+        "difflib",
+        "yaml",
+    ):
+        (folder / f"{name}.py").write_text(_CODE, encoding="utf-8")
+
+
+def _code() -> Iterator[Case]:
+    trusting = ["model", "--trust-remote-code"]
+    inner = {"auto_map": {}, "text_config": {"auto_map": {"AutoConfig": "../other--code.C"}}}
+    for name, make in (
+        ("repository", lambda folder: _pointing(folder, f"{folder}/other--")),
+        ("relative", lambda folder: _pointing(folder, "../other--")),
+        ("climbing", lambda folder: _pointing(folder, "../other/")),
+        ("absolute", lambda folder: _pointing(folder, f"{folder}/other/")),
+        ("inner", lambda folder: _pointing(folder, "", **inner)),
+        ("list", lambda folder: _pointing(folder, "", auto_map={"AutoConfig": ["../other--code.C", None]})),
+        ("link", _linked),
+    ):
+        for option in ("--learn", "--check"):
+            words = ["infer-config", *trusting, option, "--model-type", "llama"][
+                : 6 if option == "--check" else 4
+            ]
+            says = "do without --trust-remote-code"
+            yield Case(f"code.{name}.{option[2:]}", _met(make, words), exits=frozenset({2}), says=says)
+    for option in ("--learn", "--check"):  # torch and transformers are imported there
+        words = ["infer-config", "model", option]
+        make = _met(lambda folder: _pointing(folder, "../other--"), words)
+        yield Case(f"code.untrusted.{option[2:]}", make, exits=frozenset({2}), cpu=20, megabytes=1000)
+    yield Case("code.shadowed", _met(_shadowing, ["inspect", "--values", "model"]), writes=("__pycache__",))
+
+
+CASES = (*_meetings(), *_arguments(), *_streams(), *_little(), *_code())
