@@ -119,7 +119,7 @@ def _exit_code(found: Inference) -> int:
 def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
     error = found.failure()
     if error is not None:
-        say(f"error: {error}")
+        terminal.fail(error)
     elif found.refuted and asked_to_write:
         say("nothing was written: --check refutes the corrected config")
     elif found.stopping and asked_to_write:

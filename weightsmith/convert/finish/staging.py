@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_leftovers
 from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import create_file, move_folder, sync_folder
-from weightsmith.process.signals import exit_on_signals, signals_held_back
+from weightsmith.process.signals import signals_held_back, unwound_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +61,13 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
     """A locked folder next to `target`. Leave the block by `finish` or by an exception that removes it.
 
     resume: the work whose folder, left by a killed run, is taken over if there is one; else it is a new one with
-    nothing but the marker. SIGTERM and SIGHUP end the block like Ctrl-C does. Raises TargetRefused when the
-    parent cannot be written or another run is writing the same target.
+    nothing but the marker. A signal that ends the block leaves the folder where some of it is finished, and says so
+    in the KeyboardInterrupt that it raises. Raises TargetRefused when the parent cannot be written or another run is
+    writing the same target.
     """
     made: list[tuple[Path, int]] = []
-    with exit_on_signals():
+    kept: Path | None = None
+    with unwound_by_signals():
         try:
             with signals_held_back():
                 adopted = adopt(target, resume) if resume is not None else None
@@ -80,11 +82,16 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
             yield folder
         except OSError as error:
             raise refusal(target, error) from error
+        except KeyboardInterrupt as interrupt:
+            kept = next((folder for folder, _ in made if _has_finished_some(folder)), None)
+            if kept is not None:
+                interrupt.args = (f"what was finished is kept in {kept}: go on with --resume, or remove it",)
+            raise
         finally:
             # The folder is gone after a finish; anything else leaves it here, to be removed.
             with signals_held_back():
                 for folder, lock in made:
-                    if _same_folder(folder, lock):
+                    if folder != kept and _same_folder(folder, lock):
                         shutil.rmtree(folder, ignore_errors=True)
                     os.close(lock)
 
@@ -146,6 +153,13 @@ def _locked_folder(target: Path) -> tuple[Path, int]:
         if os.fstat(lock).st_nlink:
             return folder, lock
         os.close(lock)
+
+
+def _has_finished_some(folder: Path) -> bool:
+    """Whether the journal has a line for a weights file, below the one for the work."""
+    with suppress(OSError):
+        return (folder / MARKER).read_bytes().count(b"\n") > 1
+    return False
 
 
 def _same_folder(folder: Path, lock: int) -> bool:
