@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.checkpoint.file_bytes import LFS_POINTER, ByteFile
+from weightsmith.checkpoint.file_bytes import LFS_POINTER
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -72,17 +73,17 @@ def parse_object(raw: bytes, *, infinities: bool = False) -> dict[str, Json]:
     return value
 
 
-def read_json_object(path: Path) -> dict[str, Json]:
+def read_json_object(path: Path, *, named: bool = False) -> dict[str, Json]:
     """The JSON object in a side file (config, index, tokenizer).
 
-    Raises MissingInput when it cannot be opened and InvalidConfig when it holds no acceptable JSON object.
+    named: by the user, so that it may be a link to anywhere. Raises what `read_small` raises, and InvalidConfig when
+    it holds no acceptable JSON object.
     """
-    with ByteFile(path, path.name) as file:
-        if file.size > LARGEST_JSON:
-            raise InvalidConfig(
-                path, f"has {file.size:,} bytes, more than {LARGEST_JSON:,}", "is it really a JSON side file?"
-            )
-        raw = file.read(0, file.size)
+    return parse_json_object(path, read_small(path, LARGEST_JSON, named=named))
+
+
+def parse_json_object(path: Path, raw: bytes) -> dict[str, Json]:
+    """The same for bytes that were read from `path`."""
     if not raw.strip():
         raise InvalidConfig(path, "is empty", "download it again")
     if raw.startswith(LFS_POINTER):

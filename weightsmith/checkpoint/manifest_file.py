@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,8 @@ from weightsmith.checkpoint.names import quoted
 
 # Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
 MANIFEST = "weightsmith.json"
+# Of bytes, in any file system; here of characters, which have one byte or more each.
+_LONGEST_NAME = 255
 # Of a file now: the bytes that were written; other bytes in the same number; another number; gone; never written by us.
 HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
 
@@ -26,7 +29,12 @@ def recorded_files(rows: object) -> tuple[RecordedFile, ...]:
     """The entries of `source` or `output`. Raises ValueError, in words, where one is no file or leads elsewhere."""
     if not isinstance(rows, list):
         raise ValueError("does not list its files")
-    return tuple(map(_recorded, rows))
+    files = tuple(map(_recorded, rows))
+    names = [file.name for file in files]
+    if len(set(names)) != len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"lists {quoted(twice)} more than once")
+    return files
 
 
 def _recorded(row: object) -> RecordedFile:
@@ -34,6 +42,6 @@ def _recorded(row: object) -> RecordedFile:
     name, nbytes, digest = fields.get("file"), fields.get("bytes"), fields.get("hash")
     if not (isinstance(name, str) and type(nbytes) is int and isinstance(digest, str)):
         raise ValueError(f"has an entry that is no file: {quoted(str(row)[:80])}")
-    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+    if name in ("", ".", "..") or set(name) & set("/\\\0") or len(name) > _LONGEST_NAME:
         raise ValueError(f"lists {quoted(name)}, which is no file of this folder")
     return RecordedFile(name, nbytes, digest)
