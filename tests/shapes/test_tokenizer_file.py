@@ -30,7 +30,9 @@ def test_a_file_without_ids_has_none(text: bytes) -> None:
 
 
 def test_a_number_of_more_digits_than_any_vocabulary_needs_is_no_id() -> None:
-    text = b'{"vocab": {"a": 7, "b": %s}, "added_tokens": [{"id": %s, "content": "c"}]}' % ((b"9" * 5000,) * 2)
+    text = b'{"vocab": {"a": 7, "b": %s}, "added_tokens": [{"id": %s, "content": "c"}]}' % (
+        (b"9" * 5000,) * 2
+    )
     assert largest_token_id(text) == 7 and added_token_id(text, "c") is None
 
 

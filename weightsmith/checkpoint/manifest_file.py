@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,7 @@ from weightsmith.checkpoint.names import quoted
 
 # Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
 MANIFEST = "weightsmith.json"
-# Of bytes, in any file system; here of characters, which have one byte or more each.
+# In bytes, in any file system.
 _LONGEST_NAME = 255
 # Of a file now: the bytes that were written; other bytes in the same number; another number; gone; never written by us.
 HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
@@ -42,6 +43,14 @@ def _recorded(row: object) -> RecordedFile:
     name, nbytes, digest = fields.get("file"), fields.get("bytes"), fields.get("hash")
     if not (isinstance(name, str) and type(nbytes) is int and isinstance(digest, str)):
         raise ValueError(f"has an entry that is no file: {quoted(str(row)[:80])}")
-    if name in ("", ".", "..") or set(name) & set("/\\\0") or len(name) > _LONGEST_NAME:
+    if name in ("", ".", "..") or set(name) & set("/\\\0") or not 0 < _encoded_length(name) <= _LONGEST_NAME:
         raise ValueError(f"lists {quoted(name)}, which is no file of this folder")
     return RecordedFile(name, nbytes, digest)
+
+
+def _encoded_length(name: str) -> int:
+    """Bytes of a file's name; 0 where no file can have it. A byte that is no UTF-8 stands in it as half a surrogate."""
+    try:
+        return len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return 0

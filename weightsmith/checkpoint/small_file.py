@@ -15,6 +15,7 @@ from weightsmith.errors import HostileCheckpoint, InvalidConfig
 # Of a tokenizer's file, whatever its kind: the largest published ones have 33 MB.
 LARGEST_TOKENIZER = 128 << 20
 _INSTEAD = "remove it, or put the file itself in its place"
+_RIGHT_ONE = "put the right file in its place"
 
 
 def open_named(path: Path) -> ByteFile:
@@ -47,7 +48,7 @@ def open_small(path: Path, largest: int, *, named: bool = False) -> ByteFile:
     file = open_named(path) if named else open_own(path)
     if file.size > largest:
         file.close()
-        raise InvalidConfig(path, f"has {file.size:,} bytes, more than {largest:,}", _INSTEAD)
+        raise InvalidConfig(path, f"has {file.size:,} bytes, more than {largest:,}", _RIGHT_ONE)
     return file
 
 

@@ -17,6 +17,7 @@ from weightsmith.checkpoint import Problem, config_above, config_path
 from weightsmith.checkpoint.json_file import LARGEST_JSON, parse_json_object
 from weightsmith.checkpoint.small_file import is_there, read_small
 from weightsmith.errors import TargetRefused
+from weightsmith.json_value import utf8
 from weightsmith.shapes.field_reports import edits, removed
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write_config(
     if output is not None:
         from weightsmith.process.targets import write_output  # only who writes pays for it
 
-        write_output(output, text.encode())
+        write_output(output, utf8(text))
         return f"{output}: written"
     backup = replace_config(target, text)
     return f"{target}: written" + (f"; the old one is {backup.name}" if backup else "")
@@ -181,7 +182,7 @@ def replace_config(path: Path, text: str) -> Path | None:
     old = read_small(path, LARGEST_JSON) if is_there(path) else None
     try:
         backup = None if old is None else _keep_old(path, old)
-        replace_file(path, text.encode())
+        replace_file(path, utf8(text))
     except OSError as error:
         raise _refused(path, error) from error
     return backup

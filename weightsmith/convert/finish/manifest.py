@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from weightsmith.json_value import utf8
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
@@ -38,4 +39,4 @@ def manifest(
         "dropped": dict(plan.recipe.dropped),
         "left_out": dict(plan.side_files.left_out),
     }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return utf8(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.hashing import HASHES, file_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
 from weightsmith.checkpoint.small_file import is_there
-from weightsmith.errors import InvalidConfig, MissingInput
+from weightsmith.errors import InvalidConfig, MissingInput, WeightsmithError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,8 +84,9 @@ def _beside(model: Path, recorded: _Recorded) -> Latent | None:
     except OSError:
         return None
     for name in names:
-        if name != model.name and _other(model.parent / name, recorded) is None:
-            return Latent(model.parent / name, _hashes(recorded))
+        with suppress(WeightsmithError):  # a neighbour that cannot be read is none
+            if name != model.name and _other(model.parent / name, recorded) is None:
+                return Latent(model.parent / name, _hashes(recorded))
     return None
 
 
