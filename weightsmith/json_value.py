@@ -44,11 +44,6 @@ def encode(value: object, *, ascii_only: bool = False) -> str:
     )
 
 
-def utf8(text: str) -> bytes:
-    """JSON text as bytes. Half a surrogate pair, as the name of a file that is no UTF-8 has it, becomes its escape."""
-    return text.encode("utf-8", "backslashreplace")
-
-
 def _replaced(value: object, kept: Callable[[float], bool]) -> object:
     if isinstance(value, Mapping):
         return {key: _replaced(inner, kept) for key, inner in value.items()}

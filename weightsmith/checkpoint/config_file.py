@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.errors import WeightsmithError
 
@@ -38,7 +38,7 @@ def config_above(checkpoint: Checkpoint) -> Path | None:
 def config_beside(checkpoint: Checkpoint) -> dict[str, Json] | None:
     """The checkpoint's config; None where it has none. Raises InvalidConfig for one that cannot be read."""
     path = config_path(checkpoint)
-    return None if path is None else read_json_object(path)
+    return None if path is None else read_json_object(path, CONFIG_FILE)
 
 
 def readable_config(checkpoint: Checkpoint) -> dict[str, Json] | None:

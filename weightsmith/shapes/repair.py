@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, config_above, config_path
-from weightsmith.checkpoint.json_file import LARGEST_JSON, parse_json_object
+from weightsmith.checkpoint.json_file import CONFIG_FILE, SIDE_FILE, read_json_text
 from weightsmith.checkpoint.small_file import is_there, read_small
 from weightsmith.errors import TargetRefused
-from weightsmith.json_value import utf8
 from weightsmith.shapes.field_reports import edits, removed
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile
     path = named or config_path(checkpoint)
     if path is None:
         return None
-    raw = read_small(path, LARGEST_JSON, named=named is not None)
-    return ConfigFile(path, parse_json_object(path, raw), raw.decode())
+    return ConfigFile(path, *read_json_text(path, CONFIG_FILE, named=named is not None))
 
 
 def found_above(checkpoint: Checkpoint, config: ConfigFile | None) -> tuple[Problem, ...]:
@@ -72,7 +70,7 @@ def write_config(
     if output is not None:
         from weightsmith.process.targets import write_output  # only who writes pays for it
 
-        write_output(output, utf8(text))
+        write_output(output, text.encode())
         return f"{output}: written"
     backup = replace_config(target, text)
     return f"{target}: written" + (f"; the old one is {backup.name}" if backup else "")
@@ -179,10 +177,10 @@ def replace_config(path: Path, text: str) -> Path | None:
     """
     from weightsmith.process.durable import replace_file  # only who writes pays for it
 
-    old = read_small(path, LARGEST_JSON) if is_there(path) else None
+    old = read_small(path, SIDE_FILE.bytes) if is_there(path) else None
     try:
         backup = None if old is None else _keep_old(path, old)
-        replace_file(path, utf8(text))
+        replace_file(path, text.encode())
     except OSError as error:
         raise _refused(path, error) from error
     return backup

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, cast
 from weightsmith.checkpoint import config_above
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused
-from weightsmith.json_value import utf8
 from weightsmith.shapes import infer
 from weightsmith.shapes.guesses import as_text, names_of, settings_of
 
@@ -166,4 +165,4 @@ def _compare(
 
 def encode(config: Mapping[str, object]) -> bytes:
     """As transformers writes it (two spaces, final newline), but keys in their own order: what changed can be seen."""
-    return utf8(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()

@@ -10,7 +10,6 @@ from weightsmith.checkpoint.index import MOST_SHARDS
 from weightsmith.checkpoint.names import quoted
 from weightsmith.convert.plan.header import size_of
 from weightsmith.errors import ConversionRefused
-from weightsmith.json_value import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,4 +80,4 @@ def index(shards: Mapping[str, Sequence[Output]]) -> bytes | None:
     weight_map = {output.name: file for file, outputs in shards.items() for output in outputs}
     total = sum(size_of(output) for outputs in shards.values() for output in outputs)
     document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    return utf8(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

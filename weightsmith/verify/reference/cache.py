@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import bytes_hash, file_hash, opened_hash, text_hash
-from weightsmith.checkpoint.json_file import LARGEST_JSON
+from weightsmith.checkpoint.json_file import SIDE_FILE
 from weightsmith.checkpoint.small_file import is_there, open_own, read_small
 from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
@@ -170,7 +170,7 @@ def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
 def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], processor: str) -> Subject:
     """weights, latent: hashes by file. What transformers reads beside the weights is hashed here."""
     beside = [model / "config.json", model / "adapter_config.json", *sorted(model.glob("*.index.json"))]
-    config = {path.name: bytes_hash(read_small(path, LARGEST_JSON)) for path in beside if is_there(path)}
+    config = {path.name: bytes_hash(read_small(path, SIDE_FILE.bytes)) for path in beside if is_there(path)}
     return Subject(dict(weights), config, dict(latent), processor)
 
 
