@@ -32,6 +32,12 @@ def test_a_missing_field_is_added_to_its_object() -> None:
     assert corrected_text("{}", [("a", 1)]) == '{"a": 1}'
 
 
+def test_an_object_takes_the_place_of_null() -> None:
+    text = corrected_text('{"vision": null, "a": 1}', [("vision.depth", 2), ("vision.width", 8)])
+    assert text.count("vision") == 1
+    assert json.loads(text) == {"vision": {"depth": 2, "width": 8}, "a": 1}
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -255,7 +255,7 @@ def _corrected(
     for name, value in edits(config, fields, user_set):
         assign(corrected, name, value)
     for name in removed(fields):
-        corrected.pop(name, None)
+        take_out(corrected, name)
     corrected.setdefault("architectures", list(chosen.architectures))
     return corrected
 

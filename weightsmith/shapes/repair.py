@@ -79,12 +79,12 @@ def write_config(
 def corrected_text(original: str, changes: Iterable[tuple[str, Any]], without: Iterable[str] = ()) -> str:
     """`original` JSON with the value of each (dotted name, new value) replaced, or added to its object.
 
-    without: top-level keys that are taken out.
+    without: dotted names that are taken out.
     """
     for name, value in changes:
         original = _with_value(original, name.split("."), value)
-    for key in without:
-        original = _without_key(original, key)
+    for name in without:
+        original = _without(original, name.split("."))
     return original
 
 
@@ -106,16 +106,22 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
             continue
         for missing in reversed(path[level + 1 :]):
             value = {missing: value}
+        if found:  # null in the place of an object
+            return text[: found.begin] + _dump(value, depth) + text[found.end :]
         return _insert(text, start, entries, key, _dump(value, depth), depth)
     return text
 
 
-def _without_key(text: str, key: str) -> str:
-    """Takes an entry of the outermost object out, with the comma that parts it from its neighbour."""
-    entries = _entries(text, _skip_space(text, 0))
-    place = next((n for n, entry in enumerate(entries) if entry.key == key), None)
-    if place is None:
-        return text
+def _without(text: str, path: list[str]) -> str:
+    """Takes an entry out of its object, with the comma that parts it from its neighbour."""
+    start = _skip_space(text, 0)
+    for level, key in enumerate(path):
+        entries = _entries(text, start)
+        place = next((n for n, entry in enumerate(entries) if entry.key == key), None)
+        if place is None:
+            return text
+        if level < len(path) - 1:
+            start = entries[place].begin
     if place:
         return text[: entries[place - 1].end] + text[entries[place].end :]
     following = entries[1].start if len(entries) > 1 else entries[0].end

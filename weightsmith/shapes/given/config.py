@@ -153,10 +153,12 @@ def lookup(config: JsonObject | None, name: str) -> tuple[bool, Json]:
 
 
 def assign(config: dict[str, Json], name: str, value: Json) -> None:
-    """Sets a dotted name, making the objects on the way."""
+    """Sets a dotted name, making the objects on the way, also in the place of null."""
     *path, last = name.split(".")
     for part in path:
-        config = config.setdefault(part, {})  # type: ignore[assignment]  # a config that was copied to be changed
+        if config.get(part) is None:
+            config[part] = {}
+        config = config[part]  # type: ignore[assignment]  # a config that was copied to be changed
     config[last] = value
 
 

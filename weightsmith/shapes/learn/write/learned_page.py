@@ -33,6 +33,7 @@ class LearnedPage:
     rules: Sequence[str]
     choices: Mapping[str, Sequence[str]]
     base: Mapping[str, Value]
+    parts: Mapping[str, Sequence[str]]
     lists: Mapping[str, str]
     copies: Mapping[str, str]
     tensors: TensorTexts
