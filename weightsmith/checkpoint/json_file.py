@@ -136,7 +136,7 @@ def _refuse_floods(raw: bytes, limits: JsonLimits) -> None:
         characters = len(raw.translate(None, _CONTINUATION_BYTES))
         if characters > LARGEST_WIDE_TEXT and _WIDE_CHARACTER.search(raw):
             raise JsonFaultError(f"holds {characters:,} characters, more than {LARGEST_WIDE_TEXT:,}")
-    half = _unpaired(raw)
+    half = _unpaired(raw) if b"\\u" in raw else None
     if half is not None:
         raise JsonFaultError(f"holds half a surrogate pair, {half}, which is no character")
 
