@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.shapes.page.field_names import Length
+from weightsmith.shapes.page.value import LONGEST_LIST
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def explain_lists(
     values: all other fields. counted: what a loader would take, the lists included.
     """
     lengths = {f: list_length(f, observations, values, counted, stated) for f in fields}
+    if max(lengths.values()) > LONGEST_LIST:
+        return Lists((as_stated(fields, counted),), frozenset(fields))
     options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
     clusters = _clusters(observations, values, lengths, options)
     if clusters is None:
