@@ -155,6 +155,8 @@ def _show(found: Inference) -> None:
         _show_guesses(found.guesses)
     for problem in found.problems:
         line(f"problem: {problem.message} [{problem.code}]")
+    for sentence in found.misread:
+        line(f"written for {found.dialect}: {sentence}")
     line(f"verdict: {_verdict_sentence(found)}")
     if found.proof is not None:
         _show_proof(found.proof)
