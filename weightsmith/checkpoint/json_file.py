@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.checkpoint.file_bytes import LFS_POINTER, ByteFile
+from weightsmith.checkpoint.file_bytes import LFS_POINTER
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ CONFIG_FILE = JsonLimits(16 << 20, 400_000, depth=64)
 # A character beyond the first 65,536 makes Python hold the whole text four bytes wide: so much it may then be.
 LARGEST_WIDE_TEXT = 40 << 20
 # Real integers have up to 31 digits: `model_max_length` is 10^30, as the nearest double has it.
-MOST_DIGITS = 64
+MOST_DIGITS = 128
 
 _MEND = "mend the file or download it again"
 # How a text begins where a comment stands in place of JSON.
@@ -89,27 +90,25 @@ def parse_object(raw: bytes, *, infinities: bool = False, limits: JsonLimits = S
     return value
 
 
-def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE) -> dict[str, Json]:
+def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False) -> dict[str, Json]:
     """The JSON object in a side file (config, index, tokenizer).
 
-    Raises MissingInput when it cannot be opened and InvalidConfig when it holds no acceptable JSON object.
+    named: by the user, so that it may be a link to anywhere. Raises what `read_small` raises, and InvalidConfig when
+    it holds no acceptable JSON object.
     """
-    return _object_in(path, _read(path, limits), limits)
+    return _object_in(path, _read(path, limits, named), limits)
 
 
-def read_json_text(path: Path, limits: JsonLimits = SIDE_FILE) -> tuple[dict[str, Json], str]:
+def read_json_text(
+    path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False
+) -> tuple[dict[str, Json], str]:
     """(the JSON object in a file, the text that it stands in), of one reading of the file. Raises the same."""
-    raw = _read(path, limits)
+    raw = _read(path, limits, named)
     return _object_in(path, raw, limits), raw.decode("utf-8")
 
 
-def _read(path: Path, limits: JsonLimits) -> bytes:
-    with ByteFile(path, path.name) as file:
-        if file.size > limits.bytes:
-            raise InvalidConfig(
-                path, f"has {file.size:,} bytes, more than {limits.bytes:,}", "is it really a JSON side file?"
-            )
-        raw = file.read(0, file.size)
+def _read(path: Path, limits: JsonLimits, named: bool) -> bytes:
+    raw = read_small(path, limits.bytes, named=named)
     if not raw.strip():
         raise InvalidConfig(path, "is empty", "download it again")
     if raw.startswith(LFS_POINTER):

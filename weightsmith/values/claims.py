@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import WeightsmithError
 from weightsmith.values.code_claims import is_group_name, statements
 
@@ -103,16 +104,16 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     found: list[Claim] = []
     read: list[str] = []
     left, budget = _LARGEST_FOLDER, iter(range(_MOST_WORDS))
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
-        code = path.suffix == ".py" and _CODE_NAMES.search(path.name) is not None
-        if not (code or _CARD_NAMES.match(path.name)):
+    for name in sorted(os.listdir(root)) if root.is_dir() else ():  # noqa: PTH208 - there may be many
+        code = name.endswith(".py") and _CODE_NAMES.search(name) is not None
+        if not (code or _CARD_NAMES.match(name)):
             continue
-        text = _text(path, min(left, _LARGEST_FILE))
+        text = _text(root / name, min(left, _LARGEST_FILE))
         if text is None:
             continue
         left -= len(text)
-        read.append(path.name)
-        claims = _code_claims(path.name, text, budget) if code else _card_claims(path.name, text)
+        read.append(name)
+        claims = _code_claims(name, text, budget) if code else _card_claims(name, text)
         found += islice(claims, _MOST_CLAIMS)
     if config is not None:
         read.append("config.json")
@@ -122,10 +123,9 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
 
 def _text(path: Path, at_most: int) -> str | None:
     try:
-        with ByteFile(path, path.name) as file:
-            return file.read(0, file.size).decode("utf-8", "replace") if file.size <= at_most else None
+        return read_small(path, at_most).decode("utf-8", "replace")
     except WeightsmithError:
-        return None
+        return None  # what cannot be read claims nothing
 
 
 def _from_files_that_name_a_quantizer(found: list[Claim]) -> Iterator[Claim]:
