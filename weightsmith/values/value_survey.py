@@ -39,6 +39,11 @@ class ValueSurvey:
     damage: tuple[Damage, ...]
     sampled: bool
 
+    @property
+    def sound(self) -> bool:
+        """No damage was found, and the weights are not latent where a file beside them says that they are fused."""
+        return not self.damage and not self.fusion.claimed_fused
+
     def document(self) -> JsonObject:
         """What `inspect --values` adds to the JSON contract."""
         sampled = {"sampled": True} if self.sampled else {}

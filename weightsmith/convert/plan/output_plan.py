@@ -28,12 +28,14 @@ class OutputPlan:
     shards: file -> its tensors.
     files: file -> its layout, in shard order.
     file_of: tensor -> file.
+    finite: NaN and infinity among the source's numbers stop the work.
     """
 
     steps: tuple[RecipeStep, ...]
     shards: Mapping[str, tuple[Output, ...]]
     files: Mapping[str, FileLayout]
     file_of: Mapping[str, str]
+    finite: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -51,14 +53,14 @@ class OutputPlan:
         return self.files[self.file_of[output.name]].starts[output.name]
 
 
-def plan_output(recipe: Recipe, max_shard_size: int) -> OutputPlan:
+def plan_output(recipe: Recipe, max_shard_size: int, *, finite: bool = True) -> OutputPlan:
     """Names, shapes and row counts are checked here. Raises ConversionRefused."""
     outputs = [output for step in recipe.steps for output in step.outputs]
     _validate(recipe, outputs)
     shards = {file: tuple(held) for file, held in split(outputs, max_shard_size).items()}
     files = {file: lay_out(held) for file, held in shards.items()}
     file_of = {output.name: file for file, held in shards.items() for output in held}
-    return OutputPlan(recipe.steps, shards, files, file_of)
+    return OutputPlan(recipe.steps, shards, files, file_of, finite)
 
 
 def _validate(recipe: Recipe, outputs: list[Output]) -> None:
