@@ -138,8 +138,8 @@ class Checkpoint:
 
     def incomplete(self) -> tuple[Problem, ...]:
         """The problems that say that some of the model is not here."""
-        # Whole numbers without elements are honest: an order of channels that are in order (GPTQ's g_idx).
-        empty = any(0 in t.shape and t.dtype.startswith(("F", "BF")) for t in self.tensors.values())
+        # Other tensors without elements are honest: an order of channels that are in order (GPTQ's g_idx), a buffer.
+        empty = any(0 in t.shape and t.name.endswith((".weight", ".bias")) for t in self.tensors.values())
         codes = {"index-missing-tensor", "one-of-several-shards", *(("empty-tensors",) if empty else ())}
         return tuple(problem for problem in self.problems if problem.code in codes)
 
