@@ -160,6 +160,33 @@ def test_a_body_that_was_saved_alone_is_its_family_and_the_head_that_it_lacks_is
     assert damaged.verdict != "agrees" and lost in damaged.architecture.missing_tensors
 
 
+ASR: dict[str, Any] = {
+    "model_type": "qwen3_asr",
+    "architectures": ["Qwen3ASRForConditionalGeneration"],
+    "text_config": {"model_type": "qwen3", **SMALL, **HEADS, "tie_word_embeddings": True},
+    "audio_config": {
+        "model_type": "qwen3_asr_encoder",
+        **{"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 48},
+        **{"num_mel_bins": 16, "downsample_hidden_size": 12, "output_dim": 64},
+    },
+}
+
+
+def test_qwen3_asr_is_read_with_its_publishers_names_and_config() -> None:
+    """A thinker, whose projector is in its audio tower: the names and settings of Qwen3-ASR-1.7B."""
+    shapes = shapes_of(ASR)
+    assert infer(in_memory(shapes), ASR).verdict == "agrees"
+    spelling = next(s for s in load_page("qwen3_asr").spellings if not s.stem)
+    names = {spelling.write(name): shape for name, shape in shapes.items()}
+    assert {"thinker.model.norm.weight", "thinker.audio_tower.proj2.bias"} <= names.keys()
+    thinker = {"text_config": ASR["text_config"], "audio_config": ASR["audio_config"]}
+    config = {"model_type": "qwen3_asr", "architectures": ASR["architectures"], "thinker_config": thinker}
+    assert infer(in_memory(names), config).verdict == "agrees"
+    wrong = {**thinker, "audio_config": {**ASR["audio_config"], "output_dim": 48}}
+    changes = infer(in_memory(names), {**config, "thinker_config": wrong}).changes
+    assert [(f.name, f.derived) for f in changes] == [("thinker_config.audio_config.output_dim", 64)]
+
+
 def test_norms_of_the_first_bert_have_the_names_of_their_day() -> None:
     config = {"model_type": "bert", "architectures": ["BertForMaskedLM"], **SMALL, "num_attention_heads": 4}
     shapes = shapes_of(config)
