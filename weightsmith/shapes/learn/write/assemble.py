@@ -195,7 +195,7 @@ def _base(
 
     No constructor checks some of the rules, so that a config that the learner built may break them.
     """
-    base = {}
+    base = dict(found.lab.required)
     for name, value in found.lab.base.items():
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
