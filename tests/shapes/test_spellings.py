@@ -103,8 +103,32 @@ VOXTRAL: dict[str, Any] = {
 }
 
 
+GRANITE_SPEECH: dict[str, Any] = {
+    "model_type": "granite_speech",
+    "architectures": ["GraniteSpeechForConditionalGeneration"],
+    "has_lora_adapter": False,
+    "text_config": {"model_type": "granite", **SMALL, **HEADS},
+    "encoder_config": {
+        "model_type": "granite_speech_encoder",
+        **{
+            "hidden_dim": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "dim_head": 16,
+            "input_dim": 16,
+            "output_dim": 12,
+        },
+    },
+    "projector_config": {
+        "model_type": "blip_2_qformer",
+        **{"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48},
+        "encoder_hidden_size": 32,
+    },
+}
+
+
 @pytest.mark.usefixtures("asked_here")
-@pytest.mark.parametrize("config", [QWEN2_AUDIO, VOXTRAL], ids=lambda c: c["model_type"])
+@pytest.mark.parametrize("config", [QWEN2_AUDIO, VOXTRAL, GRANITE_SPEECH], ids=lambda c: c["model_type"])
 def test_audio_models_are_read_as_they_were_published(config: dict[str, Any], tmp_path: Path) -> None:
     """transformers undoes one renaming twice when it saves a fresh one, and loads the names of either."""
     import transformers
