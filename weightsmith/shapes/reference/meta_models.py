@@ -38,6 +38,14 @@ MAPPINGS = {
     "speech": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "multimodal": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
 }
+# Encoders of text and of images, and of text alone, that other models are built on: no mapping of language models has
+# them.
+ENCODERS = {
+    "clip": ("CLIPModel",),
+    "clip_text_model": ("CLIPTextModelWithProjection", "CLIPTextModel"),
+    "siglip": ("SiglipModel",),
+    "siglip2": ("Siglip2Model",),
+}
 # A build takes from 10 ms to a few seconds. This is a safety net for constructors that never end: nothing that is
 # learned may depend on it.
 BUILD_SECONDS = 300.0
@@ -185,7 +193,7 @@ def architectures(model_type: str) -> tuple[str, ...]:
     if model_type in _adopted:
         return (_adopted[model_type][1].__name__,)
     found = (mapping(kind).get(model_type) for kind in MAPPINGS)
-    return tuple(dict.fromkeys(name for name in found if name))
+    return tuple(dict.fromkeys([*(name for name in found if name), *ENCODERS.get(model_type, ())]))
 
 
 @cache

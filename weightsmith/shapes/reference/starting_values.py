@@ -26,6 +26,8 @@ _GEMMA4_DRAFT: dict[str, Value] = {
     "text_config.hidden_size_per_layer_input": 0,
     "text_config.vocab_size_per_layer_input": 0,
 }
+# Sizes without which the class refuses its own switch for experts.
+_GEMMA4_EXPERTS: dict[str, Value] = {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 704}
 _CROSS: dict[str, Value] = {"decoder.add_cross_attention": True, "decoder.is_decoder": True}
 _MUSIC: dict[str, Value] = {"text_encoder.model_type": "t5", "audio_encoder.model_type": "encodec"}
 STARTS: dict[str, dict[str, Value]] = {
@@ -41,9 +43,7 @@ STARTS: dict[str, dict[str, Value]] = {
         "text_config.mlp_layer_types": ("dense", *["sparse"] * 11),
     },
     "diffusion_gemma": {
-        "text_config.num_experts": 4,
-        "text_config.top_k_experts": 2,
-        "text_config.moe_intermediate_size": 704,
+        **{f"text_config.{name}": value for name, value in _GEMMA4_EXPERTS.items()},
         "vision_config.model_type": "gemma4_vision",
     },
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 8},
@@ -59,7 +59,9 @@ STARTS: dict[str, dict[str, Value]] = {
         "vision_config.hidden_size": 3072,
         "vision_config.model_args.inference_mode": True,
     },
+    "gemma4": {f"text_config.{name}": value for name, value in _GEMMA4_EXPERTS.items()},
     "gemma4_assistant": {"text_config.model_type": "gemma4_text", **_GEMMA4_DRAFT},
+    "gemma4_text": _GEMMA4_EXPERTS,
     "gemma4_unified": {"text_config.model_type": "gemma4_unified_text"},
     "gemma4_unified_assistant": {"text_config.model_type": "gemma4_unified_text", **_GEMMA4_DRAFT},
     "granite4_vision": {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.probe.builder import BUILDS, Lab, kinds_of_names, names
 from weightsmith.shapes.learn.probe.undeclared import asked, undeclared_settings
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
 from weightsmith.shapes.reference.starting_values import ENDLESS, STARTS
@@ -56,6 +56,7 @@ def start(
     lab.base = dict(given)
     state_required(lab, default)
     _with_inner_types(lab, default)
+    _with_parts(lab, parts_left_out(config))
     _with_special_ids(lab, default)
     first = _first(lab, default)
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
@@ -98,6 +99,15 @@ def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
     inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
     if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
         lab.base.update(inner)
+
+
+def _with_parts(lab: Lab, left_out: Mapping[str, str]) -> None:
+    """States the parts of a model that its class builds only where a config has them."""
+    for section, model_type in left_out.items():
+        before, stated = lab.observe({}), {f"{section}.model_type": model_type}
+        tried = lab.observe(stated)
+        if before is not None and tried is not None and names(before) < names(tried):
+            lab.base.update(stated)
 
 
 def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:

@@ -34,6 +34,7 @@ class LearnedPage:
     rules: Sequence[str]
     choices: Mapping[str, Sequence[str]]
     base: Mapping[str, Value]
+    parts: Mapping[str, Sequence[str]]
     lists: Mapping[str, str]
     copies: Mapping[str, str]
     tensors: TensorTexts
@@ -56,6 +57,7 @@ class LearnedPage:
             rules=document.get("rules", []),
             choices={n: tuple(map(str, words)) for n, words in document.get("choices", {}).items()},
             base={name: freeze(value) for name, value in document.get("base", {}).items()},
+            parts=document.get("parts", {}),
             lists=document.get("lists", {}),
             copies=document.get("copies", {}),
             tensors=document["tensors"],

@@ -1,0 +1,50 @@
+"""`python -m tests.hostile [PART OF A NAME …]`: runs the hostile cases and prints what came out, kind by kind."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from tabulate import tabulate
+
+from tests.hostile.attempt import Case, Outcome, attempt
+from tests.hostile.registry import all_cases
+
+
+def main(parts: list[str]) -> int:
+    cases = [case for case in all_cases() if not parts or any(part in case.name for part in parts)]
+    outcomes = [(case, _tried(case)) for case in cases]
+    for case, outcome in outcomes:
+        if outcome.broken:
+            print(f"{case.name}: {'; '.join(outcome.broken)} [{outcome.stderr.strip()[-200:]}]")
+    print(tabulate(_rows(outcomes), headers=("kind", "inputs", "broken", "largest CPU s", "largest MB")))
+    return 1 if any(outcome.broken for _, outcome in outcomes) else 0
+
+
+def _tried(case: Case) -> Outcome:
+    scratch = Path(tempfile.mkdtemp(prefix="hostile-"))
+    try:
+        return attempt(case, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _rows(outcomes: list[tuple[Case, Outcome]]) -> list[tuple[str, int, int, str, str]]:
+    kinds: dict[str, list[Outcome]] = defaultdict(list)
+    for case, outcome in outcomes:
+        kinds[case.name.split(".")[0]].append(outcome)
+    rows = [_row(kind, found) for kind, found in sorted(kinds.items())]
+    return [*rows, _row("all", [outcome for _, outcome in outcomes])]
+
+
+def _row(kind: str, found: list[Outcome]) -> tuple[str, int, int, str, str]:
+    broken = sum(bool(outcome.broken) for outcome in found)
+    cpu, megabytes = (max((getattr(o, name) for o in found), default=0.0) for name in ("cpu", "megabytes"))
+    return kind, len(found), broken, f"{cpu:.2f}", f"{megabytes:.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
