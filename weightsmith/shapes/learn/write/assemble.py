@@ -61,8 +61,7 @@ def assemble(
     learned: one per model class. rules: what every valid config obeys. class_defaults: every field of a config that
     states nothing. nulls: what stands for null in a field. spellings: other names that the tensors may have.
     """
-    tables = _tables(learned)
-    first = next(iter(tables.values()))
+    first, *_ = (tables := _tables(learned)).values()
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
