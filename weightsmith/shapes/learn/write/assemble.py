@@ -19,7 +19,7 @@ from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.list_words import list_spellings
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
-from weightsmith.shapes.reference.synonyms import synonyms
+from weightsmith.shapes.reference.synonyms import synonyms, yielding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
@@ -69,6 +69,7 @@ def assemble(
     spelled, numbering, lists = _list_spellings(found, fields)
     unverifiable = _unverifiable(class_defaults, {*fields, *numbering})
     kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
+    aliases = _aliases(found, fields, kept)
     return LearnedPage(
         model_type=found.lab.model_type,
         architectures=[part.architecture for part in learned],
@@ -84,7 +85,8 @@ def assemble(
         tensors=shared,
         optional={n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
         spellings=list(spellings),
-        aliases=_aliases(found, fields, kept),
+        aliases=aliases,
+        yielding=yielding(found.lab.model_type, aliases),
         list_spellings=spelled,
         layouts=_layouts(tables, shared),
         unexpressed=unexpressed,

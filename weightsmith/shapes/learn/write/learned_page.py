@@ -40,6 +40,7 @@ class LearnedPage:
     optional: TensorTexts
     spellings: Sequence[Mapping[str, str]]
     aliases: Mapping[str, str]
+    yielding: Sequence[str] = ()
     list_spellings: Sequence[ListSpellingDocument] = ()
     layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)
