@@ -33,7 +33,6 @@ class LearnedPage:
     rules: Sequence[str]
     choices: Mapping[str, Sequence[str]]
     base: Mapping[str, Value]
-    parts: Mapping[str, Sequence[str]]
     lists: Mapping[str, str]
     copies: Mapping[str, str]
     tensors: TensorTexts
@@ -41,6 +40,7 @@ class LearnedPage:
     spellings: Sequence[Mapping[str, str]]
     aliases: Mapping[str, str]
     yielding: Sequence[str] = ()
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     list_spellings: Sequence[ListSpellingDocument] = ()
     layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)
