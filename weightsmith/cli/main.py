@@ -13,13 +13,14 @@ def main() -> NoReturn:
     Exits 0 or 1 as the command decides, and 2 when it could not be done or its result could not be written. Ends by
     the signal that interrupted it. A reader that goes away (`| head`) and a closed stream change no exit code.
     """
-    from weightsmith.process import signals
+    from weightsmith.process.at_once import end_at_once
 
-    signals.end_at_once()  # as long as there is nothing to clean up: modules are still imported
+    end_at_once()  # as long as there is nothing to clean up: modules are still imported
     import sys
 
     from weightsmith.cli import terminal
     from weightsmith.cli.group import run
+    from weightsmith.process import signals
 
     terminal.open_streams()
     try:

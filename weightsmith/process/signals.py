@@ -32,15 +32,6 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-def end_at_once() -> None:
-    """From now on Ctrl-C ends this process as other signals do, without a traceback: there is nothing to unwind.
-
-    Only where Python's own handler is in place: whoever ignores SIGINT goes on ignoring it.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def unwound_by_signals() -> Iterator[None]:
     """Within the block SIGINT, SIGTERM, SIGHUP and SIGQUIT raise Interrupted, once: later ones are ignored.
