@@ -125,7 +125,8 @@ def test_before_anything_is_finished_convert_leaves_nothing(number: signal.Signa
     run = Run(tmp_path, "convert", "model", "out", code=_held("make_plan", after=False))
     run.wait_for((tmp_path / "ready").exists)
     (tmp_path / "ready").unlink()
-    assert run.end(number) == (-number, NOTHING)
+    # Nothing is to be cleaned up yet. Ctrl-C says so; of the others it is the kernel that ends the program.
+    assert run.end(number) == (-number, NOTHING if number == signal.SIGINT else "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tmp"]
 
 

@@ -129,12 +129,20 @@ def _of_the_machine(error: MemoryError | OSError | ImportError) -> WeightsmithEr
             "this machine", fact, "free some, or raise the limit (`ulimit -v`, the container's)"
         )
     if isinstance(error, ImportError):
-        way_out = "mend its installation: pip install --force-reinstall --no-deps with its version"
-        return MissingPackage(error.name or "a package", f"cannot be imported ({error})", way_out)
+        first = _first_import(error)
+        return MissingPackage(
+            first.name or "a package", f"cannot be imported ({first})", "mend its installation"
+        )
     named = error.filename if isinstance(error.filename, (str, bytes)) else None
     subject = "this machine" if named is None else os.fsdecode(named)
     fact = f"the system refused it ({(error.strerror or str(error)).lower()})"
     return MachineFault(subject, fact, "check the file, its permissions and the disk")
+
+
+def _first_import(error: ImportError) -> ImportError:
+    """Packages raise another one in its place, with guesses: the one that says what happened."""
+    before = error.__cause__ or error.__context__
+    return _first_import(before) if isinstance(before, ImportError) else error
 
 
 def _internal(error: Exception) -> Internal:

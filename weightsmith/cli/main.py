@@ -24,7 +24,8 @@ def main() -> NoReturn:
 
     terminal.open_streams()
     try:
-        with signals.unwound_by_signals():
+        # The other signals end it at once, but where a block has something to clean up.
+        with signals.unwound_by_signals(signals.CTRL_C):
             code = run(sys.argv[1:])
     except KeyboardInterrupt as error:
         terminal.say(f"error: interrupted; {str(error) or 'nothing half-done was left behind'}")
