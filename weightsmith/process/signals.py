@@ -41,8 +41,18 @@ def unwound_by_signals(numbers: Sequence[signal.Signals] = _ENDING) -> Iterator[
     clean up, since code of other languages that never returns lets no handler run. A second signal must not stop the
     cleaning. A block within such a block adds the signals that are not handled so yet.
     """
-    with _handled([n for n in _settable(numbers) if signal.getsignal(n) is not _unwind], _unwind):
+    outermost = all(signal.getsignal(number) is not _unwind for number in _ENDING)
+    before = {n: signal.getsignal(n) for n in _settable(numbers) if signal.getsignal(n) is not _unwind}
+    try:
+        for number in before:
+            signal.signal(number, _unwind)
         yield
+    finally:
+        # The cleaning goes on in the block around this one: later signals stay ignored.
+        unwinding = any(signal.getsignal(number) is signal.SIG_IGN for number in before)
+        if outermost or not unwinding:
+            for number, former in before.items():
+                signal.signal(number, former)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
