@@ -7,10 +7,13 @@ configs are written by it: Mamba-2 has `"time_step_limit": [0.0, Infinity]`.
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.checkpoint.file_bytes import LFS_POINTER, ByteFile
+from weightsmith.checkpoint.file_bytes import LFS_POINTER
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -18,16 +21,33 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json
 
-# The largest real side files are tokenizers (30 MB) and the index of a 91,000-tensor model (10 MB).
-LARGEST_JSON = 64 << 20
-# A tokenizer of 256,000 words has about 2 million values, a header of 91,000 tensors 1 million. The format's
-# 100 MB could hold 33 million empty lists, which cost 2 GB and half a minute.
-MOST_VALUES = 4_000_000
 
+@dataclass(frozen=True, slots=True)
+class JsonLimits:
+    """How much of a file is read: its bytes, the values in it, and how deep they nest (None: as Python can)."""
+
+    bytes: int
+    values: int
+    depth: int | None = None
+
+
+# The largest real side files are tokenizers (33 MB, 2 million values) and the index of a 91,000-tensor model (10 MB).
+SIDE_FILE = JsonLimits(64 << 20, 4_000_000)
+# The largest real configs name the labels of 81,000 landmarks, in both directions; they nest up to 6 deep.
+CONFIG_FILE = JsonLimits(16 << 20, 400_000, depth=64)
+# A character beyond the first 65,536 makes Python hold the whole text four bytes wide: so much it may then be.
+LARGEST_WIDE_TEXT = 40 << 20
+# Real integers have up to 31 digits: `model_max_length` is 10^30, as the nearest double has it.
+MOST_DIGITS = 128
 
 _MEND = "mend the file or download it again"
 # How a text begins where a comment stands in place of JSON.
 _COMMENTS = ("//", "/*", "#")
+_DIGITS_AS_ZEROS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+_WIDE_CHARACTER = re.compile(rb"[\xf0-\xf4]")
+# An escaped half of a pair, with all backslashes before it: of an even number none is left to escape it.
+_HALF = re.compile(rb"(?<!\\)\\+u[dD]([89a-fA-F])[0-9a-fA-F]{2}")
 
 
 class JsonFaultError(ValueError):
@@ -38,22 +58,22 @@ class JsonFaultError(ValueError):
         self.fact, self.way_out = fact, way_out
 
 
-def parse_object(raw: bytes, *, infinities: bool = False) -> dict[str, Json]:
+def parse_object(raw: bytes, *, infinities: bool = False, limits: JsonLimits = SIDE_FILE) -> dict[str, Json]:
     """The JSON object that `raw` (UTF-8) holds. Raises JsonFaultError.
 
     infinities: take `NaN`, `Infinity` and `-Infinity`, which are no JSON, as Python writes and reads them.
 
-    Refused although Python's parser takes them: duplicate keys (two readers would see two files), nesting beyond
-    the interpreter's stack, millions of values.
+    Refused although Python's parser takes them: duplicate keys (two readers would see two files), half a surrogate pair
+    (no text, and no file can hold it), integers of more than MOST_DIGITS digits, and what is beyond the limits.
     """
-    # Every value but the last of a container is followed by a comma: one pass in C, before anything is built.
-    if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
-        raise JsonFaultError(f"holds more than {MOST_VALUES:,} values")
+    _refuse_floods(raw, limits)
+    long_digits = b"0" * (MOST_DIGITS + 1) in raw.translate(_DIGITS_AS_ZEROS)
     try:
         value = json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_without_duplicates,
             parse_constant=None if infinities else _refuse_constant,
+            parse_int=_short_integer if long_digits else None,
         )
     except UnicodeDecodeError as error:
         raise JsonFaultError(f"is not UTF-8 (byte {error.start:,})") from error
@@ -61,28 +81,34 @@ def parse_object(raw: bytes, *, infinities: bool = False) -> dict[str, Json]:
         raise _syntax_fault(error) from error
     except RecursionError as error:
         raise JsonFaultError("is nested too deeply") from error
-    except JsonFaultError:
-        raise
-    except ValueError as error:  # an integer of thousands of digits
-        raise JsonFaultError(f"holds an unusable number ({str(error).split(';')[0].lower()})") from error
     if not isinstance(value, dict):
         raise JsonFaultError(
             f"holds a {_KIND_OF_VALUE.get(type(value), 'value')} where an object is expected"
         )
+    if limits.depth is not None and _is_deeper(value, limits.depth):
+        raise JsonFaultError(f"is nested too deeply (more than {limits.depth} levels)")
     return value
 
 
-def read_json_object(path: Path) -> dict[str, Json]:
+def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False) -> dict[str, Json]:
     """The JSON object in a side file (config, index, tokenizer).
 
-    Raises MissingInput when it cannot be opened and InvalidConfig when it holds no acceptable JSON object.
+    named: by the user, so that it may be a link to anywhere. Raises what `read_small` raises, and InvalidConfig when
+    it holds no acceptable JSON object.
     """
-    with ByteFile(path, path.name) as file:
-        if file.size > LARGEST_JSON:
-            raise InvalidConfig(
-                path, f"has {file.size:,} bytes, more than {LARGEST_JSON:,}", "is it really a JSON side file?"
-            )
-        raw = file.read(0, file.size)
+    return _object_in(path, _read(path, limits, named), limits)
+
+
+def read_json_text(
+    path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False
+) -> tuple[dict[str, Json], str]:
+    """(the JSON object in a file, the text that it stands in), of one reading of the file. Raises the same."""
+    raw = _read(path, limits, named)
+    return _object_in(path, raw, limits), raw.decode("utf-8")
+
+
+def _read(path: Path, limits: JsonLimits, named: bool) -> bytes:
+    raw = read_small(path, limits.bytes, named=named)
     if not raw.strip():
         raise InvalidConfig(path, "is empty", "download it again")
     if raw.startswith(LFS_POINTER):
@@ -91,10 +117,70 @@ def read_json_object(path: Path) -> dict[str, Json]:
         raise InvalidConfig(path, "starts with a byte order mark", "save it as UTF-8 without one")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InvalidConfig(path, "is UTF-16", "save it as UTF-8")
+    return raw
+
+
+def _object_in(path: Path, raw: bytes, limits: JsonLimits) -> dict[str, Json]:
     try:
-        return parse_object(raw, infinities=True)
+        return parse_object(raw, infinities=True, limits=limits)
     except JsonFaultError as fault:
         raise InvalidConfig(path, fault.fact, fault.way_out) from fault
+
+
+def _refuse_floods(raw: bytes, limits: JsonLimits) -> None:
+    """Refuses what would take too much memory or be no text, before anything is built; each test is a pass in C."""
+    # Every value but the last of a container is followed by a comma.
+    if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > limits.values:
+        raise JsonFaultError(f"holds more than {limits.values:,} values")
+    if len(raw) > LARGEST_WIDE_TEXT and not raw.isascii():
+        characters = len(raw.translate(None, _CONTINUATION_BYTES))
+        if characters > LARGEST_WIDE_TEXT and _WIDE_CHARACTER.search(raw):
+            raise JsonFaultError(f"holds {characters:,} characters, more than {LARGEST_WIDE_TEXT:,}")
+    half = _unpaired(raw) if b"\\u" in raw else None
+    if half is not None:
+        raise JsonFaultError(f"holds half a surrogate pair, {half}, which is no character")
+
+
+def _unpaired(raw: bytes) -> str | None:
+    """The first escaped half of a surrogate pair that stands without its other half."""
+    high: re.Match[bytes] | None = None
+    for found in _HALF.finditer(raw):
+        backslashes = found.end() - found.start() - len(b"uD800")
+        if backslashes % 2 == 0:
+            continue
+        is_low = found[1] in b"cdefCDEF"
+        follows = high is not None and backslashes == 1 and high.end() == found.start()
+        if (high is not None or is_low) and not (is_low and follows):
+            return _shown(high or found)
+        high = None if is_low else found
+    return None if high is None else _shown(high)
+
+
+def _shown(half: re.Match[bytes]) -> str:
+    return half[0][-len(b"\\uD800") :].decode("ascii")
+
+
+def _is_deeper(value: Json, depth: int) -> bool:
+    """Whether containers nest in more than so many levels; counted level by level, since a call for each could fail."""
+    level: list[object] = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for container in level
+            for inner in (container.values() if isinstance(container, dict) else container)  # type: ignore[attr-defined]
+            if type(inner) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _short_integer(digits: str) -> int:
+    """Python's own time for an integer grows with the square of its digits."""
+    count = len(digits.removeprefix("-"))
+    if count > MOST_DIGITS:
+        raise JsonFaultError(f"holds an integer of {count:,} digits")
+    return int(digits)
 
 
 def _syntax_fault(error: json.JSONDecodeError) -> JsonFaultError:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import TargetRefused
 from weightsmith.formats import gibibytes, milliseconds, number, percent
-from weightsmith.process.durable import replace_file
+from weightsmith.process.targets import write_output
 from weightsmith.report import parity_tables
 from weightsmith.report.markdown import code, table, text
 
@@ -55,12 +54,7 @@ _ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 
 def write(result: VerifyResult, path: Path) -> VerifyResult:
     """Writes the report and returns the result that names it. Raises TargetRefused when the path cannot be written."""
-    try:
-        replace_file(path, markdown(result).encode(), follow_link=True)
-    except OSError as error:
-        raise TargetRefused(
-            path, f"cannot be written ({error.strerror})", "name another --report file"
-        ) from error
+    write_output(path, markdown(result).encode())
     return replace(result, report=str(path))
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from weightsmith.json_value import is_finite
 from weightsmith.shapes.family.inner_types import alike, exchanged
 from weightsmith.shapes.family.other_names import canonical, place
-from weightsmith.shapes.family.publisher import names_class, own_type, stands
+from weightsmith.shapes.family.publisher import names_class, own_type, read_by_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
-from weightsmith.shapes.page.value import freeze, thaw
+from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ Basis: TypeAlias = Literal["weights", "weights+config", "guess"]
 _MAX_CANDIDATES = 64
 # Shorter lists are as long as a class has layers by chance.
 _FEW_LAYERS = 4
+# More labels than this are counted, and not named one by one: the most that a published model has are 81,313.
+_MOST_LABELS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def report(
         *(_field(name, chosen, filed, stated) for name in page.fields),
     ]
     rows += _bound_fields(chosen, filed, stated)
+    rows += _sections_that_are_none(config, page)
     rows += _list_fields(chosen, filed, {row.name for row in rows})
     rows = [_as_guess(row, filed) for row in rows]
     if own_type(config, page) is not None:
@@ -114,6 +117,7 @@ def report(
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
     rows += _set_fields(config, stated, {row.name for row in rows})
+    rows += _needed_inside(config, page, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 
@@ -157,7 +161,7 @@ def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list
         return []
     if "id2label" not in config:
         return [row]
-    if not row.changed or not isinstance(row.derived, int):
+    if not row.changed or not isinstance(row.derived, int) or row.derived > _MOST_LABELS:
         return [replace(row, name="id2label", configured=config["id2label"], derived=config["id2label"])]
     right = label_names(config, row.derived)
     return [replace(row, name=name, configured=config.get(name), derived=right[name]) for name in right]
@@ -174,7 +178,7 @@ def edits(
     """
     rows = list(rows)
     parents = {row.name: row.name.rpartition(".")[0] for row in rows}
-    made = {p for row in rows if (p := parents[row.name]) and not lookup(config, p)[1] and row.changed}
+    made = {p for row in rows if (p := parents[row.name]) and not _is_filled(config, p) and row.changed}
     if any(row.changed for row in rows):  # a config that agrees is left as it is
         made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
     gone = removed(rows)
@@ -185,6 +189,12 @@ def edits(
         or (row.name in user_set and lookup(config, row.name) != (True, row.derived))
         or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
     ]
+
+
+def _is_filled(config: JsonObject, name: str) -> bool:
+    """Whether there is an object of that name with something in it."""
+    stated = lookup(config, name)[1]
+    return isinstance(stated, dict) and bool(stated)
 
 
 def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
@@ -261,7 +271,8 @@ def _family_fields(
 ) -> list[FieldReport]:
     """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
-    A body that was saved alone is of a class of its own, which the page does not name.
+    A body that was saved alone is of a class of its own, which the page does not name. A file that names no class is
+    read by its type alone: that is no fault where the type's own class is meant.
     """
     if config is None:
         return []
@@ -271,10 +282,12 @@ def _family_fields(
     if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
+    silent = not stated_classes and stated_type == page.model_type and read_by_type(page)
     if (
         chosen.architectures
         and not stands(stated_classes, page, alternatives)
         and not (alone and stated_classes)
+        and not silent
     ):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
@@ -299,6 +312,20 @@ def _inner_types(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
                 row = replace(row, status="ambiguous", basis=None, candidates=same)
             rows.append(replace(row, status="differs") if given else row)
     return rows
+
+
+def _needed_inside(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
+    """What a class demands of an object that the file lacks, such as the type that it is of.
+
+    Only what the class declares no default for; the ids of special tokens are the tokenizer's.
+    """
+    declared = {*page.fields, *page.unverifiable, *listed}
+    needed = {n: v for n, v in page.base.items() if "." in n and n not in declared and not n.endswith("_id")}
+    return [
+        FieldReport(name, None, None, value, "unverifiable", None)
+        for name, value in needed.items()
+        if not lookup(config, name.rpartition(".")[0])[1]
+    ]
 
 
 def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport:
@@ -399,7 +426,8 @@ def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldRep
     for name, actual, expected in stated.list_lengths(chosen.solution.values):
         items = lookup(stated.config, name)[1]
         alike = isinstance(items, list) and len(items) > 0 and all(item == items[0] for item in items)
-        if isinstance(items, list) and alike and name not in listed and actual != expected:
+        bounded = actual != expected and 0 <= expected <= LONGEST_LIST
+        if isinstance(items, list) and alike and name not in listed and bounded:
             rows.append(FieldReport(name, items, None, [items[0]] * expected, "differs", "weights+config"))
     return rows
 
@@ -425,6 +453,20 @@ def _set_fields(config: JsonObject | None, stated: Stated, listed: set[str]) -> 
     return rows
 
 
+def _sections_that_are_none(config: JsonObject | None, page: Page) -> list[FieldReport]:
+    """Where the class has an object of settings (`vision_config`) and the file a number, a list or a word.
+
+    null is none of these: it stands for the class's own object.
+    """
+    parents = dict.fromkeys(name.rpartition(".")[0] for name in page.fields if "." in name)
+    stated = ((name, lookup(config, name)[1]) for name in parents)
+    return [
+        FieldReport(name, value, None, None, "differs", "weights")
+        for name, value in stated
+        if value is not None and not isinstance(value, dict)
+    ]
+
+
 def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
     """What no shape depends on: the file's own values, or the class defaults when there is no file.
 
@@ -436,9 +478,9 @@ def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]
         return [
             FieldReport(n, None, v, None if n in own else v, "unverifiable", None) for n, v in silent.items()
         ]
-    names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
+    sections = {name.partition(".")[0] for name in listed if "." in name}
+    names = [n for n in config if n not in listed and n not in _NOT_FIELDS and n not in sections]
     return [
         FieldReport(n, config[n], thaw(page.unverifiable.get(n)), config[n], "unverifiable", None)
         for n in names
-        if not any(name.startswith(f"{n}.") for name in listed)
     ]
