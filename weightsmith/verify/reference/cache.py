@@ -106,7 +106,8 @@ class Cache:
             if stat.S_ISREG(status.st_mode):
                 entries.append((status, name))
             else:
-                (folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder is left where it is
+                    (folder / name).unlink()
         entries.sort(key=lambda pair: pair[0].st_mtime)
         total = sum(status.st_size for status, _ in entries)
         newest = entries[-1][0].st_mtime if entries else 0.0
