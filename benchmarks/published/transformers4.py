@@ -33,6 +33,7 @@ def answer(config: dict[str, object]) -> dict[str, object]:
         kind = getattr(transformers, name).config_class
         with torch.device("meta"), no_init_weights():
             model = getattr(transformers, name)._from_config(kind.from_dict(config))
+        model.tie_weights()  # what comes after the values, which are not there
         return {"shapes": saved_shapes(model)}
     except Exception as error:  # configs and constructors raise anything on what they refuse
         return {"refused": " ".join(f"{type(error).__name__}: {error}".split())[:200]}

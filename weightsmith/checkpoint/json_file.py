@@ -38,7 +38,7 @@ CONFIG_FILE = JsonLimits(16 << 20, 400_000, depth=64)
 # A character beyond the first 65,536 makes Python hold the whole text four bytes wide: so much it may then be.
 LARGEST_WIDE_TEXT = 40 << 20
 # Real integers have up to 31 digits: `model_max_length` is 10^30, as the nearest double has it.
-MOST_DIGITS = 64
+MOST_DIGITS = 128
 
 _MEND = "mend the file or download it again"
 # How a text begins where a comment stands in place of JSON.
@@ -136,7 +136,7 @@ def _refuse_floods(raw: bytes, limits: JsonLimits) -> None:
         characters = len(raw.translate(None, _CONTINUATION_BYTES))
         if characters > LARGEST_WIDE_TEXT and _WIDE_CHARACTER.search(raw):
             raise JsonFaultError(f"holds {characters:,} characters, more than {LARGEST_WIDE_TEXT:,}")
-    half = _unpaired(raw)
+    half = _unpaired(raw) if b"\\u" in raw else None
     if half is not None:
         raise JsonFaultError(f"holds half a surrogate pair, {half}, which is no character")
 

@@ -126,7 +126,7 @@ def _exit_code(found: Inference) -> int:
 def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
     error = found.failure()
     if error is not None:
-        say(f"error: {error}")
+        terminal.fail(error)
     elif found.refuted and asked_to_write:
         say("nothing was written: --check refutes the corrected config")
     elif found.stopping and asked_to_write:
@@ -160,6 +160,8 @@ def _show(found: Inference) -> None:
         _show_guesses(found.guesses)
     for problem in found.problems:
         line(f"problem: {problem.message} [{problem.code}]")
+    for sentence in found.misread:
+        line(f"written for {found.dialect}: {sentence}")
     line(f"verdict: {_verdict_sentence(found)}")
     if found.proof is not None:
         _show_proof(found.proof)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.formats import gibibytes, milliseconds, number, percent
 from weightsmith.process.targets import write_output
 from weightsmith.report import parity_tables
-from weightsmith.report.markdown import table
+from weightsmith.report.markdown import code, table, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ def write(result: VerifyResult, path: Path) -> VerifyResult:
 def markdown(result: VerifyResult) -> str:
     """The whole report. Sections whose figures were never taken are left out, and the checks say why."""
     parts = [
-        f"# {result.model.name}: verification report",
+        f"# {text(result.model.name)}: verification report",
         f"**Verdict: {_MARK[result.verdict]}**",
         _command(result),
         "## Checks",
@@ -86,7 +86,7 @@ def markdown(result: VerifyResult) -> str:
 
 
 def _command(result: VerifyResult) -> str:
-    return f"```sh\n{result.command}\n```" if result.command else ""
+    return code(result.command, "sh") if result.command else ""
 
 
 def _checks(result: VerifyResult) -> str:
@@ -96,7 +96,7 @@ def _checks(result: VerifyResult) -> str:
     ]
     found = table(("check", "verdict", "value", "limit", "detail"), rows)
     changed = [f"{name} {mine:g} instead of {gate:g}" for name, (mine, gate) in result.own_limits.items()]
-    return f"{found}\n\n**Own limits**: {', '.join(changed)}." if changed else found
+    return f"{found}\n\n**Own limits**: {text(', '.join(changed))}." if changed else found
 
 
 def _model(model: ModelFacts) -> str:
@@ -157,7 +157,7 @@ def _determinism(repetitions: Sequence[Repetition], engine: EngineFacts) -> str:
     ]
     found = table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
     graphs = engine.eager_and_graphs
-    return f"{found}\n\nEager mode against graphs: {graphs}." if graphs else found
+    return f"{found}\n\nEager mode against graphs: {text(graphs)}." if graphs else found
 
 
 def _performance(found: Performance) -> str:

@@ -13,7 +13,7 @@ from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
-from weightsmith.shapes.page.value import freeze, thaw
+from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ Basis: TypeAlias = Literal["weights", "weights+config", "guess"]
 _MAX_CANDIDATES = 64
 # Shorter lists are as long as a class has layers by chance.
 _FEW_LAYERS = 4
+# More labels than this are counted, and not named one by one: the most that a published model has are 81,313.
+_MOST_LABELS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def report(
         *(_field(name, chosen, filed, stated) for name in page.fields),
     ]
     rows += _bound_fields(chosen, filed, stated)
+    rows += _sections_that_are_none(config, page)
     rows += _list_fields(chosen, filed, {row.name for row in rows})
     rows = [_as_guess(row, filed) for row in rows]
     if own_type(config, page) is not None:
@@ -158,7 +161,7 @@ def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list
         return []
     if "id2label" not in config:
         return [row]
-    if not row.changed or not isinstance(row.derived, int):
+    if not row.changed or not isinstance(row.derived, int) or row.derived > _MOST_LABELS:
         return [replace(row, name="id2label", configured=config["id2label"], derived=config["id2label"])]
     right = label_names(config, row.derived)
     return [replace(row, name=name, configured=config.get(name), derived=right[name]) for name in right]
@@ -175,7 +178,7 @@ def edits(
     """
     rows = list(rows)
     parents = {row.name: row.name.rpartition(".")[0] for row in rows}
-    made = {p for row in rows if (p := parents[row.name]) and not lookup(config, p)[1] and row.changed}
+    made = {p for row in rows if (p := parents[row.name]) and not _is_filled(config, p) and row.changed}
     if any(row.changed for row in rows):  # a config that agrees is left as it is
         made |= {p for p in parents.values() if p and lookup(config, p)[1] == {}}
     gone = removed(rows)
@@ -186,6 +189,12 @@ def edits(
         or (row.name in user_set and lookup(config, row.name) != (True, row.derived))
         or (parents[row.name] in made and row.derived is not None and is_finite(row.derived))
     ]
+
+
+def _is_filled(config: JsonObject, name: str) -> bool:
+    """Whether there is an object of that name with something in it."""
+    stated = lookup(config, name)[1]
+    return isinstance(stated, dict) and bool(stated)
 
 
 def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
@@ -417,7 +426,8 @@ def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldRep
     for name, actual, expected in stated.list_lengths(chosen.solution.values):
         items = lookup(stated.config, name)[1]
         alike = isinstance(items, list) and len(items) > 0 and all(item == items[0] for item in items)
-        if isinstance(items, list) and alike and name not in listed and actual != expected:
+        bounded = actual != expected and 0 <= expected <= LONGEST_LIST
+        if isinstance(items, list) and alike and name not in listed and bounded:
             rows.append(FieldReport(name, items, None, [items[0]] * expected, "differs", "weights+config"))
     return rows
 
@@ -443,6 +453,20 @@ def _set_fields(config: JsonObject | None, stated: Stated, listed: set[str]) -> 
     return rows
 
 
+def _sections_that_are_none(config: JsonObject | None, page: Page) -> list[FieldReport]:
+    """Where the class has an object of settings (`vision_config`) and the file a number, a list or a word.
+
+    null is none of these: it stands for the class's own object.
+    """
+    parents = dict.fromkeys(name.rpartition(".")[0] for name in page.fields if "." in name)
+    stated = ((name, lookup(config, name)[1]) for name in parents)
+    return [
+        FieldReport(name, value, None, None, "differs", "weights")
+        for name, value in stated
+        if value is not None and not isinstance(value, dict)
+    ]
+
+
 def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
     """What no shape depends on: the file's own values, or the class defaults when there is no file.
 
@@ -454,9 +478,9 @@ def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]
         return [
             FieldReport(n, None, v, None if n in own else v, "unverifiable", None) for n, v in silent.items()
         ]
-    names = [n for n in config if n not in listed and n not in _NOT_FIELDS]
+    sections = {name.partition(".")[0] for name in listed if "." in name}
+    names = [n for n in config if n not in listed and n not in _NOT_FIELDS and n not in sections]
     return [
         FieldReport(n, config[n], thaw(page.unverifiable.get(n)), config[n], "unverifiable", None)
         for n in names
-        if not any(name.startswith(f"{n}.") for name in listed)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from weightsmith.shapes.family.recognition import Recognition, deciding, read_as
 from weightsmith.shapes.family.task_heads import IN_PLACE, value_head_problems, value_heads
 from weightsmith.shapes.family.wrapped_names import unwrapped
 from weightsmith.shapes.field_reports import draft_rows, edits, removed, report, text_part_rows, with_rows
-from weightsmith.shapes.given.config import Stated, assign, lookup, take_out
+from weightsmith.shapes.given.config import Stated, assign, lookup, take_out, with_values
 from weightsmith.shapes.given.draft_layers import set_aside
 from weightsmith.shapes.given.roles import NameTable
 from weightsmith.shapes.given.ties import Copies
@@ -251,9 +250,7 @@ def _corrected(
     """The file's own config with only the contradicted values replaced; a whole new one when there is none."""
     if config is None:
         return _fresh(chosen, fields, checkpoint, user_set)
-    corrected = copy.deepcopy(dict(config))
-    for name, value in edits(config, fields, user_set):
-        assign(corrected, name, value)
+    corrected = with_values(config, dict(edits(config, fields, user_set)))
     for name in removed(fields):
         take_out(corrected, name)
     corrected.setdefault("architectures", list(chosen.architectures))
@@ -275,7 +272,7 @@ def _fresh(
     for field in entries_last:
         said = field.derived is not None or (field.changed and field.default is not None)
         if field.name in user_set or (said and is_finite(field.derived)):
-            assign(fresh, field.name, copy.deepcopy(field.derived))
+            assign(fresh, field.name, field.derived)
     for name, actual, expected in Stated(fresh, page).list_lengths(chosen.solution.values):
         if actual != expected:  # the default of a model of another length: the class makes its own
             take_out(fresh, name)

@@ -106,7 +106,7 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
             continue
         for missing in reversed(path[level + 1 :]):
             value = {missing: value}
-        if found:  # null in the place of an object
+        if found:  # what stands there is no object
             return text[: found.begin] + _dump(value, depth) + text[found.end :]
         return _insert(text, start, entries, key, _dump(value, depth), depth)
     return text

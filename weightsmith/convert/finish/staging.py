@@ -17,7 +17,7 @@ from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_l
 from weightsmith.convert.finish.sealing import need_planned
 from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import create_file, move_folder, sync_folder, through_descriptor
-from weightsmith.process.signals import exit_on_signals, signals_held_back
+from weightsmith.process.signals import signals_held_back, unwound_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,11 +91,13 @@ def staging(target: Path, resume: str | None = None) -> Iterator[StagingFolder]:
     Leave the block by `finish` or by an exception that removes it.
 
     resume: the work whose folder, left by a killed run, is taken over if there is one; else it is a new one with
-    nothing but the marker. SIGTERM and SIGHUP end the block like Ctrl-C does. Raises TargetRefused when the
-    parent cannot be written or another run is writing the same target.
+    nothing but the marker. A signal that ends the block leaves the folder where some of it is finished, and says so
+    in the KeyboardInterrupt that it raises. Raises TargetRefused when the parent cannot be written or another run is
+    writing the same target.
     """
     made: list[tuple[Path, int]] = []
-    with exit_on_signals():
+    kept: Path | None = None
+    with unwound_by_signals():
         try:
             with signals_held_back():
                 adopted = adopt(target, resume) if resume is not None else None
@@ -110,11 +112,16 @@ def staging(target: Path, resume: str | None = None) -> Iterator[StagingFolder]:
             yield folder
         except OSError as error:
             raise refusal(target, error) from error
+        except KeyboardInterrupt as interrupt:
+            kept = next((named for named, _ in made if _has_finished_some(named)), None)
+            if kept is not None:
+                interrupt.args = (f"what was finished is kept in {kept}: go on with --resume, or remove it",)
+            raise
         finally:
             # The folder is gone after a finish; anything else leaves it here, to be removed.
             with signals_held_back():
                 for named, lock in made:
-                    if _same_folder(named, lock):
+                    if named != kept and _same_folder(named, lock):
                         shutil.rmtree(named, ignore_errors=True)
                     os.close(lock)
 
@@ -192,6 +199,13 @@ def _locked_folder(target: Path) -> tuple[Path, int]:
             return folder, lock
         os.close(lock)
     raise TargetRefused(target, f"no folder stays beside it ({_ATTEMPTS} were made)", "name another folder")
+
+
+def _has_finished_some(folder: Path) -> bool:
+    """Whether the journal has a line for a weights file, below the one for the work."""
+    with suppress(OSError):
+        return (folder / MARKER).read_bytes().count(b"\n") > 1
+    return False
 
 
 def _same_folder(folder: Path, lock: int) -> bool:

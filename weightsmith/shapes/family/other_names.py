@@ -7,11 +7,10 @@ reported and corrected, wherever they stand.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.task_heads import with_label_count
-from weightsmith.shapes.given.config import assign, lookup
+from weightsmith.shapes.given.config import lookup, with_values
 from weightsmith.shapes.given.file_words import with_page_lists
 
 if TYPE_CHECKING:
@@ -25,9 +24,7 @@ def canonical(config: JsonObject | None, page: Page) -> JsonObject | None:
     moved = _moved(config, page)
     if config is None or not moved:
         return with_page_lists(config, page)
-    whole = copy.deepcopy(dict(config))
-    for field, alias in moved.items():
-        assign(whole, field, lookup(config, alias)[1])
+    whole = with_values(config, {field: lookup(config, alias)[1] for field, alias in moved.items()})
     return with_page_lists(whole, page)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,9 +45,7 @@ class Stated:
         """The file's config under the page's names, with the settings that the user gives under these names."""
         if not given:
             return Stated(config, page)
-        whole = copy.deepcopy(dict(config or {}))
-        for name, value in given.items():
-            assign(whole, name, value)
+        whole = with_values(config or {}, given)
         return Stated(whole, page, frozenset(given), file=config is not None)
 
     @property
@@ -153,18 +150,36 @@ def lookup(config: JsonObject | None, name: str) -> tuple[bool, Json]:
 
 
 def assign(config: dict[str, Json], name: str, value: Json) -> None:
-    """Sets a dotted name, making the objects on the way, also in the place of null."""
+    """Sets a dotted name, making the objects on the way; what stands in their place and is none gives way.
+
+    Only `config` itself is changed: an object on the way is copied, and stays what it is for its other readers.
+    """
     *path, last = name.split(".")
     for part in path:
-        if config.get(part) is None:
-            config[part] = {}
-        config = config[part]  # type: ignore[assignment]  # a config that was copied to be changed
+        config = _own_object(config, part)
     config[last] = value
+
+
+def _own_object(config: dict[str, Json], name: str) -> dict[str, Json]:
+    """The object of that name, replaced by a copy that may be changed; by an empty one where there is none."""
+    stated = config.get(name)
+    own = dict(stated) if isinstance(stated, dict) else {}
+    config[name] = own
+    return own
+
+
+def with_values(config: JsonObject, values: Mapping[str, Json]) -> dict[str, Json]:
+    """A copy of the config with other values under dotted names; what these leave alone is shared, not copied."""
+    whole = dict(config)
+    for name, value in values.items():
+        assign(whole, name, value)
+    return whole
 
 
 def take_out(config: dict[str, Json], name: str) -> None:
     """Takes a dotted name out; what is not there stays absent."""
     *path, last = name.split(".")
-    found, place = lookup(config, ".".join(path)) if path else (True, config)
-    if found and isinstance(place, dict):
-        place.pop(last, None)
+    if lookup(config, name)[0]:
+        for part in path:
+            config = _own_object(config, part)
+        del config[last]

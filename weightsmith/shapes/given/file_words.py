@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.config import Stated, assign, lookup
+from weightsmith.shapes.given.config import Stated, lookup, with_values
 from weightsmith.shapes.page.list_spellings import OtherWords
-from weightsmith.shapes.page.value import is_number
+from weightsmith.shapes.page.value import LONGEST_LIST, is_number
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
@@ -25,10 +24,7 @@ def with_page_lists(config: JsonObject | None, page: Page) -> JsonObject | None:
             found[field] = read
     if config is None or not found:
         return config
-    whole = copy.deepcopy(dict(config))
-    for field, items in found.items():
-        assign(whole, field, items)
-    return whole
+    return with_values(config, found)
 
 
 def said_otherwise(config: JsonObject | None, page: Page, field: str) -> bool:
@@ -71,4 +67,4 @@ def _length(config: JsonObject | None, page: Page, field: str) -> int | None:
     """How many layers the file says there are, or its class where it does not; None where no setting counts them."""
     count, stated = page.lists.get(field), Stated(config, page)
     length = count.at({name: stated.assumed(name, {}) for name in count.fields()}) if count else None
-    return length if is_number(length) else None
+    return length if is_number(length) and length <= LONGEST_LIST else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.shapes.page.field_names import At, Length
+from weightsmith.shapes.page.value import LONGEST_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,8 @@ def assemble(values: dict[str, Value], options: Options, stated: Stated) -> None
         assumed = stated.assumed(owner, values)
         entries = _Entries(owner, places, assumed if isinstance(assumed, tuple) else ())
         length, measured = _length(entries, values, options, stated)
+        if length > LONGEST_LIST:
+            continue
         whole = tuple(entries.at(place) for place in range(length))
         certain = measured and all(len(options.get(At(owner, place), ())) == 1 for place in range(length))
         values[owner] = whole
@@ -58,7 +61,7 @@ def whole_lists(known: Mapping[str, Value]) -> dict[str, Value]:
     """Lists whose length and items are all known: conditions may read them then, wherever they ask."""
     found: dict[str, Value] = {}
     for name, length in known.items():
-        if isinstance(name, Length) and isinstance(length, int):
+        if isinstance(name, Length) and isinstance(length, int) and length <= LONGEST_LIST:
             items = tuple(known.get(At(name.owner, place)) for place in range(length))
             if items and None not in items:
                 found[name.owner] = items

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.spellings import Spelling
 
 Indices: TypeAlias = tuple[int, ...]
+# A whole checkpoint has more tensors than any index in it says. Of one that lacks most of its tensors, an index may be
+# larger than their number, though no model has so many layers or experts as this.
+MOST_INDICES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,11 @@ class Matching:
 
 
 def match(patterns: Iterable[TensorPattern], table: NameTable) -> Matching:
-    """Every tensor goes to the first pattern that names it."""
+    """Every tensor goes to the first pattern that names it.
+
+    An index that no model with so many tensors has names nothing: nobody could tell what is missing below it.
+    """
+    bound = max(MOST_INDICES, table.size)
     left: dict[str, dict[tuple[str, ...], Tensor]] = {}
     roles = []
     for pattern in patterns:
@@ -94,7 +101,7 @@ def match(patterns: Iterable[TensorPattern], table: NameTable) -> Matching:
         if left[key]:
             literal, places = _digit_runs(pattern)
             for numbers in list(left[key]):
-                indices = _indices(numbers, literal, places)
+                indices = _indices(numbers, literal, places, bound)
                 if indices is not None:
                     found[indices] = left[key].pop(numbers)
         roles.append(Role(pattern, found))
@@ -119,13 +126,15 @@ def _digit_runs(pattern: TensorPattern) -> tuple[tuple[tuple[int, str], ...], tu
 
 
 def _indices(
-    numbers: tuple[str, ...], literal: tuple[tuple[int, str], ...], places: tuple[int, ...]
+    numbers: tuple[str, ...], literal: tuple[tuple[int, str], ...], places: tuple[int, ...], bound: int
 ) -> Indices | None:
-    """The slots' values, None when the pattern's own digits differ or an index has a leading zero."""
+    """The slots' values below `bound`; None when the pattern's own digits differ or an index has a leading zero."""
+    longest = len(str(bound))
     for place, run in literal:
         if numbers[place] != run:
             return None
     for place in places:
-        if numbers[place][0] == "0" and numbers[place] != "0":
+        if (numbers[place][0] == "0" and numbers[place] != "0") or len(numbers[place]) > longest:
             return None
-    return tuple(int(numbers[place]) for place in places)
+    indices = tuple(int(numbers[place]) for place in places)
+    return indices if all(index < bound for index in indices) else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import shared_groups
 from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.layout import row_major, span
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ _BLOCK_BYTES = 1 << 20
 # So many stretches of so many bytes are compared first: matrices that were trained apart differ in nearly every row.
 _SAMPLES, _SAMPLE_BYTES = 256, 1 << 12
 # Up to this size two matrices that have these bytes in common are compared whole.
-_WHOLE_BYTES = 1 << 29
+_WHOLE_BYTES = 1 << 28
+# So many bytes are read at once, of a row or of what is laid out otherwise than its copy.
+_AT_ONCE = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,36 @@ def same_values(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool | None:
         return False
     if a.dtype != b.dtype or not all((checkpoint.root / file).is_file() for file in {*a.files, *b.files}):
         return None
-    same = _same_bytes if a.contiguous and b.contiguous else _same_rows
-    return same(checkpoint, a, b)
+    if (a.contiguous and b.contiguous) or _laid_out_alike(a, b):
+        return _same_bytes(checkpoint, a, b)
+    if _in_rows(a) and _in_rows(b):
+        return _same_rows(checkpoint, a, b)
+    return _same_rows(checkpoint, a, b, at_once=True) if max(_spanned(a), _spanned(b)) <= _AT_ONCE else None
+
+
+def _laid_out_alike(a: Tensor, b: Tensor) -> bool:
+    """Whether the same places hold the same numbers of both, and nothing lies between these."""
+    axes = sorted(
+        ((stride, size) for stride, size in zip(a.strides, a.shape, strict=True) if size > 1), reverse=True
+    )
+    dense = tuple(stride for stride, _ in axes) == row_major([size for _, size in axes])
+    return dense and a.strides == b.strides and not (a.pieces or b.pieces)
+
+
+def _in_rows(tensor: Tensor) -> bool:
+    """Whether a row, which is not too long, can be read without the others."""
+    short = tensor.nbytes // tensor.shape[0] <= _AT_ONCE
+    return short and all(piece.contiguous for piece in tensor.pieces or (tensor,))
+
+
+def _spanned(tensor: Tensor) -> int:
+    """How many bytes are read for the whole tensor, or made of them."""
+    spans = (span(t.shape, t.strides) for t in tensor.pieces or (tensor,))
+    return max(tensor.nbytes, sum(spans) * tensor.nbytes // tensor.elements)
 
 
 def _same_bytes(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool:
-    """Of tensors that lie in one piece each: read stretch by stretch into the same memory."""
+    """Of tensors that are laid out alike, each in one piece: read stretch by stretch into the same memory."""
     left, right = bytearray(_BLOCK_BYTES), bytearray(_BLOCK_BYTES)
     with (
         ByteFile(checkpoint.root / a.storage.file, a.storage.file) as one,
@@ -93,16 +120,15 @@ def _stretches(size: int) -> Iterator[tuple[int, int]]:
         yield from ((start, min(_BLOCK_BYTES, size - start)) for start in range(0, size, _BLOCK_BYTES))
 
 
-def _same_rows(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool:
-    """Of transposed views, and of tensors that several processes wrote: these take numpy."""
-    from weightsmith.checkpoint.data import TensorReader
+def _same_rows(checkpoint: Checkpoint, a: Tensor, b: Tensor, *, at_once: bool = False) -> bool:
+    """Of tensors that several processes wrote, or that are laid out each in its own way."""
+    from weightsmith.checkpoint.data import TensorReader  # takes numpy, which nothing else here needs
 
     rows = a.shape[0]
-    step = max(1, _BLOCK_BYTES * rows // a.nbytes)
+    row = -(-a.nbytes // rows)
     with TensorReader(checkpoint) as reader:
-        return all(
-            reader.read_rows(a, start, start + count).tobytes()
-            == reader.read_rows(b, start, start + count).tobytes()
-            for start in range(0, rows, step)
-            for count in (min(step, rows - start),)
-        )
+        for start, count in [(0, a.nbytes)] if at_once else _stretches(a.nbytes):
+            first, last = start // row, min(rows, -(-(start + count) // row))
+            if reader.read_rows(a, first, last).tobytes() != reader.read_rows(b, first, last).tobytes():
+                return False
+    return True

@@ -35,7 +35,6 @@ _TASKS_EACH = 20
 
 # Types of the mappings that are not learned, and why.
 LEFT_OUT = {
-    "qwen2_5_omni": "a page for a thinker, a talker and a vocoder at once takes over six minutes; the thinker has one",
     "vibevoice_asr": "its page takes over six minutes",
 }
 

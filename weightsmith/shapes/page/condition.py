@@ -14,12 +14,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weightsmith.errors import InvalidPage
+from weightsmith.shapes.page.value import LONGEST_LIST
 
 if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
-# What an expression may fail with where a value is unknown, null, of another type, or where a list is too short.
-_UNDECIDED = (KeyError, TypeError, IndexError, ZeroDivisionError, ValueError)
+# What an expression may fail with where a value is unknown, null, of another type, infinite, or a list is too short.
+_UNDECIDED = (KeyError, TypeError, IndexError, ArithmeticError, ValueError)
 
 # Computes a part of an expression from the values of the names in it. Operands are untyped, as Python's own are: an
 # operator that does not take one fails, and the expression is undecided.
@@ -90,15 +91,42 @@ def field_name(node: ast.expr) -> str | None:
     return None
 
 
+def _numbers_only(function: Callable[[Any, Any], object]) -> Callable[[Any, Any], object]:
+    """Of text, Python's `*` makes as much as a file says and `%` fills in a form of it: neither is reckoning."""
+
+    def checked(left: object, right: object) -> object:
+        if not isinstance(left, int | float) or not isinstance(right, int | float):
+            raise TypeError
+        return function(left, right)
+
+    return checked
+
+
+def _times(left: Any, right: Any) -> object:
+    """A product of numbers, or a list repeated, which stays as short as lists are."""
+    if isinstance(left, tuple) and isinstance(right, int) and len(left) * right <= LONGEST_LIST:
+        return left * right
+    return _product(left, right)
+
+
+def _range(*bounds: int) -> range:
+    numbers = range(*bounds)
+    if len(numbers) > LONGEST_LIST:
+        raise ValueError
+    return numbers
+
+
+_product = _numbers_only(operator.mul)
 _ARITHMETIC: dict[type[ast.operator], Callable[..., object]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: _times,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
+    ast.Mod: _numbers_only(operator.mod),
 }
 _FUNCTIONS: dict[str, Callable[..., object]] = {
-    function.__name__: function for function in (len, min, max, int, range, sum)
+    **{function.__name__: function for function in (len, min, max, int, sum)},
+    "range": _range,
 }
 _COMPARISONS: dict[type[ast.cmpop], Callable[..., object]] = {
     ast.Eq: operator.eq,

@@ -159,10 +159,7 @@ class Polynomial:
 
     def at(self, values: Mapping[str, object]) -> int | None:
         """The value with the given values put in; None where they do not determine it."""
-        try:
-            return self.substitute(values).known()
-        except (OverflowError, ValueError):  # a fraction that is too large to be rounded
-            return None
+        return self.substitute(values).known()
 
     def __str__(self) -> str:
         pieces = []
@@ -214,16 +211,19 @@ def _is_countable(value: object) -> TypeGuard[float]:
 
 
 def _exact(product: Polynomial, values: Mapping[str, object]) -> float | None:
-    """The value before rounding, None while a field of it is not known."""
+    """The value before rounding, None while a field of it is not known, or where it is too large to be rounded."""
     total = 0.0
-    for monomial, c in product.terms:
-        term: float = c
-        for atom in monomial:
-            value = look_up(atom, values) if isinstance(atom, str) else _atom_value(atom, values)
-            if not _is_countable(value):
-                return None
-            term *= value
-        total += term
+    try:
+        for monomial, c in product.terms:
+            term: float = c
+            for atom in monomial:
+                value = look_up(atom, values) if isinstance(atom, str) else _atom_value(atom, values)
+                if not _is_countable(value):
+                    return None
+                term *= value
+            total += term
+    except OverflowError:
+        return None
     return total
 
 

@@ -68,7 +68,7 @@ class OtherWords:
         words = [back.get(str(item)) for item in items]
         if isinstance(before, str):
             return None if None in words else {self.name: "".join(map(str, words))}
-        if isinstance(before, list) and all(map(is_number, before)):
+        if isinstance(before, list) and before and all(map(is_number, before)):
             beyond = before[len(items) :] if self.longer else []
             return None if None in words else {self.name: [*(int(str(word)) for word in words), *beyond]}
         if not any(word in theirs for word in self.words):

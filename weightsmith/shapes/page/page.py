@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, cast
@@ -48,6 +49,8 @@ BY_HAND = "by_hand"
 MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
 # Model type → spellings that vLLM takes beside, each as above (learn/engine_names makes it).
 ENGINE_NAMES = Path(__file__).parent / "engine_names.json"
+# No type is as long; a word that is may not cost more to compare.
+_LONGEST_TYPE = 100
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
 _T = TypeVar("_T")
@@ -193,12 +196,22 @@ def as_transformers_takes_it(model_type: str) -> Page:
 @cache
 def page_document(model_type: str) -> PageDocument:
     """A page of the catalog as its file has it. Raises InvalidPage when it is absent."""
-    try:
-        text = page_text(model_type)
-    except FileNotFoundError as error:
-        known = ", ".join(catalog_types())
-        raise InvalidPage(model_type, "is not a family of the catalog", f"known ones: {known}") from error
-    return cast("PageDocument", json.loads(text))
+    if model_type not in catalog_types():
+        known = ", ".join(_nearest_first(model_type))
+        way_out = f"known ones, nearest first: {known}"
+        raise InvalidPage(model_type, "is not a family of the catalog", way_out)
+    return cast("PageDocument", json.loads(page_text(model_type)))
+
+
+def _nearest_first(model_type: str) -> list[str]:
+    """The types of the catalog in the order in which somebody may have meant them who wrote `model_type`."""
+    written = SequenceMatcher(b=model_type[:_LONGEST_TYPE])
+
+    def alike(known: str) -> float:
+        written.set_seq1(known)
+        return -written.ratio()
+
+    return sorted(catalog_types(), key=alike)
 
 
 def as_loaders_take_it(page: Page, wholes: Mapping[str, Sequence[str]], ends: Sequence[str]) -> Page:

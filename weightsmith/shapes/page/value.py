@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard, cast
 if TYPE_CHECKING:
     from weightsmith.json_value import Json
 
-# A list is frozen to a tuple where a config or a page is read, so that every value but an object can be compared and
-# kept in sets. An object is one value where nothing reads its parts (`rope_parameters`); elsewhere its parts are
-# fields with dotted names.
+# Lists and objects are frozen where a config or a page is read, so that every value can be compared and kept in sets.
+# An object is one value where nothing reads its parts (`rope_parameters`); elsewhere its parts are fields with dotted
+# names.
 Value: TypeAlias = bool | int | float | str | tuple["Value", ...] | Mapping[str, "Value"] | None
+
+
+# No model has so many layers, stages or experts in a row: a longer list is not made of a number that a file states.
+LONGEST_LIST = 4_096
+
+
+class Settings(dict[str, "Value"]):
+    """An object of a config as one value: a dict that nobody changes, and that can be kept in sets."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:  # type: ignore[override]  # dict itself has none
+        return hash(frozenset(self.items()))
 
 
 def is_number(value: object) -> TypeGuard[int]:
@@ -30,11 +43,11 @@ def numbers_of(values: Mapping[str, Value]) -> dict[str, int]:
 
 
 def freeze(value: Json | Value) -> Value:
-    """Lists as tuples, at any depth."""
+    """Lists as tuples and objects as `Settings`, at any depth."""
     if isinstance(value, list | tuple):
         return tuple(map(freeze, value))
     if isinstance(value, dict):
-        return {key: freeze(inner) for key, inner in value.items()}
+        return Settings((key, freeze(inner)) for key, inner in value.items())
     return cast("Value", value)
 
 

@@ -15,7 +15,7 @@ from weightsmith.process.signals import time_limit
 from weightsmith.shapes.reference.config_fields import nested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MetaTensor,
         Model,
         ModelClass,
+        WeightConversion,
     )
 
 Shapes = dict[str, tuple[int, ...]]
@@ -80,6 +81,9 @@ def prepare() -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    # Validators put what they refuse into their message before the next type of a union is tried: two thirds of the
+    # time that a config of several parts takes, as a config's own text is what it differs in from the class defaults.
+    transformers.PretrainedConfig.__repr__ = lambda config: f"{type(config).__name__}(…)"
     if all(importlib.util.find_spec(name) for name in ("timm", "torchvision")):
         _declare_vision_operators()
 
@@ -122,8 +126,10 @@ def mapping(kind: str) -> Mapping[str, str]:
 
 # A declaration lives as long as the library object that made it.
 _declared: list[object] = []
-# Classes that travel with a checkpoint: model type → (config class, model class).
+# Classes that travel with a checkpoint, and parts of models: model type → (config class, model class).
 _adopted: dict[str, tuple[ConfigClass, ModelClass]] = {}
+# How the tensors of a part are saved, where the whole decides it: model class → the conversions of the whole.
+_saved_by: dict[ModelClass, Sequence[WeightConversion]] = {}
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMaskedLM", "AutoModel")
 
 
@@ -142,6 +148,23 @@ def adopt(model_type: str, folder: str, auto_map: JsonObject) -> None:
         _adopted[model_type] = config, get_class_from_dynamic_module(named, folder)
     except Exception as error:  # importing runs foreign code, which may raise anything
         raise Rejected(one_line(error)) from error
+
+
+@contextmanager
+def adopted_part(model_type: str, part: Model, conversions: Sequence[WeightConversion]) -> Iterator[None]:
+    """In the block, a part of a model is a type of its own, which is saved as it is in the whole.
+
+    model_type: a new name for it. conversions: those of the whole.
+    """
+    cls = type(part)
+    _adopted[model_type] = type(part.config), cls
+    _saved_by[cls] = conversions
+    try:
+        yield
+    finally:
+        del _adopted[model_type], _saved_by[cls]
+        architectures.cache_clear()
+        config_class.cache_clear()
 
 
 def model_class(architecture: str) -> ModelClass:
@@ -227,6 +250,8 @@ def model_on_meta(
         with time_limit(seconds), _module_limit(modules), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
             check_kernels(model)
+            if cls in _saved_by:
+                model._weight_conversions = _saved_by[cls]
             return model
     except Rejected:
         raise

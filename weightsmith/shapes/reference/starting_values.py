@@ -28,6 +28,7 @@ _GEMMA4_DRAFT: dict[str, Value] = {
 }
 # Sizes without which the class refuses its own switch for experts.
 _GEMMA4_EXPERTS: dict[str, Value] = {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 704}
+_CROSS: dict[str, Value] = {"decoder.add_cross_attention": True, "decoder.is_decoder": True}
 _MUSIC: dict[str, Value] = {"text_encoder.model_type": "t5", "audio_encoder.model_type": "encodec"}
 STARTS: dict[str, dict[str, Value]] = {
     "aria": {"text_config.model_type": "aria_text", "vision_config.model_type": "idefics3_vision"},
@@ -47,6 +48,7 @@ STARTS: dict[str, dict[str, Value]] = {
     },
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 8},
     "emu3": {"vocabulary_map": {"<image>": 1}},
+    "encoder-decoder": {"encoder.model_type": "bert", "decoder.model_type": "bert", **_CROSS},
     "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
     # The class's own tower, stated: a config that says anything about it is given another one by default.
     "fast_vlm": {
@@ -91,12 +93,8 @@ STARTS: dict[str, dict[str, Value]] = {
     "qwen4_exp_text": _INDEXER,
     "reformer": {"is_decoder": True},
     "smolvlm": {"pad_token_id": 0},
-    "vision-encoder-decoder": {
-        "encoder.model_type": "vit",
-        "decoder.model_type": "gpt2",
-        "decoder.add_cross_attention": True,
-        "decoder.is_decoder": True,
-    },
+    "speech-encoder-decoder": {"encoder.model_type": "wav2vec2", "decoder.model_type": "bert", **_CROSS},
+    "vision-encoder-decoder": {"encoder.model_type": "vit", "decoder.model_type": "gpt2", **_CROSS},
 }
 # With these a constructor never ends, so they are not built: a number without prime factors is divided forever.
 ENDLESS: dict[str, dict[str, Value]] = {

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
 
-# How far an index may run before numbers are tried only at the boundaries that the conditions name.
-MAX_COUNTED = 4_096
-
 
 @dataclass(frozen=True, slots=True)
 class Other:
@@ -57,7 +54,8 @@ def domain(
     concerned = [seen for seen in group if field in seen.fields()]
     edge = max((size for seen in concerned for size in seen.sizes), default=0)
     near = {c + step for c in (*constants, *numbers) if isinstance(c, int) for step in (-1, 0, 1)}
-    values += range(min(edge, MAX_COUNTED) + 2)
+    walked = {index for seen in concerned for indices in seen.indices for index in indices}
+    values += sorted({step for index in walked for step in (index, index + 1)} | {0, edge, edge + 1})
     values += sorted(near)
     if not (_negative(assumed) or _negative(default)):
         values = [v for v in values if not _negative(v)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
-# More names than this in one role are no model: a config that states them is not unrolled.
-MAX_NAMES = 4_000_000
+# Names that a config may demand beside those that are stored, which may be lost with other files: the largest models
+# have 100,000. What demands more is no config of these tensors, and its names are not spelled out.
+MOST_NAMES = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,42 +51,78 @@ class Proof:
         return len(self.missing) + len(self.unmatched) + len(self.misfits)
 
 
-def prove(matching: Matching, values: Mapping[str, Value]) -> Proof:
-    """Compares in time linear in the number of tensors: conditions are tested once per index that they read."""
-    missing: list[str] = []
-    misfits: list[Misfit] = []
-    unmatched = [tensor.name for tensor in matching.unmatched]
+def prove(matching: Matching, values: Mapping[str, Value], at_most: int | None = None) -> Proof:
+    """Compares in time linear in the number of tensors: conditions are tested once per index that they read.
+
+    at_most: stops when so many tensors are missing or of another shape, for who only asks whether there are any.
+    """
+    compared = _Comparison(values, most_names(matching), at_most)
     for role in matching.roles:
-        pattern, predicted = role.pattern, 0
-        for indices, expected, demanded in _predicted(role, values):
+        compared.take(role)
+        if compared.stopped:
+            break
+    unmatched = (*(tensor.name for tensor in matching.unmatched), *compared.unmatched)
+    return Proof(tuple(compared.missing), unmatched, tuple(compared.misfits))
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """What was found so far, see `Proof`. left: how many names may still be spelled out."""
+
+    values: Mapping[str, Value]
+    left: int
+    at_most: int | None
+    missing: list[str] = field(default_factory=list)
+    misfits: list[Misfit] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        return self.at_most is not None and len(self.missing) + len(self.misfits) >= self.at_most
+
+    def take(self, role: Role) -> None:
+        """Compares the tensors of one role, and those that it should have."""
+        predicted: set[Indices] = set()
+        for indices, expected, demanded in self._predicted(role):
             tensor = role.tensors.get(indices)
-            if tensor is None:
-                if demanded:
-                    missing.append(pattern.name(indices))
-                continue
-            predicted += 1
-            if expected != tensor.shape:
-                misfits.append(Misfit(tensor.name, tensor.shape, expected))
-        if predicted != len(role.tensors):
-            inside = {indices for indices, _, _ in _predicted(role, values)}
-            unmatched += [t.name for indices, t in role.tensors.items() if indices not in inside]
-    return Proof(tuple(missing), tuple(unmatched), tuple(misfits))
+            if tensor is not None:
+                predicted.add(indices)
+                if expected != tensor.shape:
+                    self.misfits.append(Misfit(tensor.name, tensor.shape, expected))
+            elif demanded:
+                self.missing.append(role.pattern.name(indices))
+            if self.stopped:
+                return
+        if len(predicted) != len(role.tensors):
+            self.unmatched += [t.name for indices, t in role.tensors.items() if indices not in predicted]
+
+    def _predicted(self, role: Role) -> Iterator[tuple[Indices, tuple[int, ...], bool]]:
+        """(indices, shape, must it be there) of every tensor that the role may have."""
+        pattern = role.pattern
+        read = [place for place, slot in enumerate(pattern.slots) if _reads(pattern, slot.name)]
+        chosen: dict[Indices, tuple[tuple[int, ...], bool] | None] = {}
+        for indices in self._indices(pattern):
+            self.left -= 1
+            key = tuple(indices[place] for place in read)
+            if key not in chosen:
+                chosen[key] = _choice(pattern, indices, self.values)
+            choice = chosen[key]
+            if choice is not None:
+                yield indices, *choice
+            elif not read:
+                return
+
+    def _indices(self, pattern: TensorPattern) -> Iterator[Indices]:
+        """The indices of all tensors of a role; the first of them alone where they are too many to be spelled out."""
+        sizes = [slot_size(pattern, place, self.values) or 1 for place in range(len(pattern.slots))]
+        most = max(self.left, 1) if prod(sizes) <= self.left else 1
+        return islice(index_range(pattern, self.values), most)
 
 
-def _predicted(role: Role, values: Mapping[str, Value]) -> Iterator[tuple[Indices, tuple[int, ...], bool]]:
-    """(indices, shape, must it be there) of every tensor that the role may have."""
-    pattern = role.pattern
-    if prod(slot_size(pattern, place, values) or 1 for place in range(len(pattern.slots))) > MAX_NAMES:
-        return
-    read = [place for place, slot in enumerate(pattern.slots) if _reads(pattern, slot.name)]
-    chosen: dict[Indices, tuple[tuple[int, ...], bool] | None] = {}
-    for indices in index_range(pattern, values):
-        key = tuple(indices[place] for place in read)
-        if key not in chosen:
-            chosen[key] = _choice(pattern, indices, values)
-        choice = chosen[key]
-        if choice is not None:
-            yield indices, *choice
+def most_names(matching: Matching) -> int:
+    """How many names a config may demand that is compared with these tensors."""
+    stored = sum(len(role.tensors) for role in matching.roles)
+    return max(MOST_NAMES, 4 * stored)
 
 
 def _choice(

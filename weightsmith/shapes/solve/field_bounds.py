@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from math import gcd
+from functools import cache, lru_cache, partial
+from math import gcd, isqrt
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Floor, Polynomial
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # An unfactored equation is searched by counting up only while that is cheap.
 MAX_COUNTED = 4_096
+# The largest size that is taken apart: no axis of a tensor, nor a product of fields in one, is longer. The factors of a
+# larger number could not be found soon, and what is not tried is not claimed.
+LARGEST_FACTORED = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +75,23 @@ class Bounds:
             if least:
                 self.largest[name] = min(self.largest.get(name, size), size // min(least))
 
-    def choices(self, open_fields: Set[str]) -> list[tuple[str, list[int]]]:
+    def choices(self, open_fields: Set[str]) -> list[tuple[str, Sequence[int]]]:
         """Fields with the values that equations leave them."""
-        found = [(flag, [0, 1]) for flag in self.rules.flags & open_fields]
-        found += [(n, divisors_of(number)) for n, number in self.divides.items() if n not in self.rules.flags]
+        found: list[tuple[str, Sequence[int]]] = [(flag, (0, 1)) for flag in self.rules.flags & open_fields]
         found += [
-            (n, list(range(low, high + 1)))
-            for n, (low, high) in self.windows.items()
-            if high - low < MAX_COUNTED
+            (n, divisors_of(number))
+            for n, number in self.divides.items()
+            if n not in self.rules.flags and number <= LARGEST_FACTORED
+        ]
+        found += [
+            (n, range(low, high + 1)) for n, (low, high) in self.windows.items() if high - low < MAX_COUNTED
         ]
         return found + list(self.quotients.items())
 
-    def counted_up(self) -> list[tuple[str, list[int]]]:
+    def counted_up(self) -> list[tuple[str, Sequence[int]]]:
         """Fields that only have a largest value, with every value up to it."""
         return [
-            (name, list(range(0 if name in self.rules.zeroable else 1, top + 1)))
+            (name, range(0 if name in self.rules.zeroable else 1, top + 1))
             for name, top in self.largest.items()
             if top <= MAX_COUNTED
         ]
@@ -143,23 +148,36 @@ def _floor_factors(terms: Mapping[Monomial, int], size: int) -> Iterator[tuple[s
             case (((str(field),), 1),) if whole and whole <= MAX_COUNTED:
                 yield field, [v for v in range(1, whole + 1) if size % (whole // v) == 0]
         shifted = _shifted(atom.numerator)
-        if shifted and divisor and divisor > 0:
+        if shifted and divisor and divisor > 0 and abs(size) <= LARGEST_FACTORED:
             least = [quotient * divisor - shifted[1] for quotient in divisors_of(size)]
             if len(least) * divisor <= MAX_COUNTED:
                 yield shifted[0], [v for low in least for v in range(max(1, low), low + divisor)]
 
 
-def divisors_of(number: int) -> list[int]:
-    """In ascending order, by trial division: sizes are products of small numbers."""
+@lru_cache(maxsize=4_096)
+def divisors_of(number: int) -> tuple[int, ...]:
+    """In ascending order, by trial division: sizes are products of small numbers. number: at most LARGEST_FACTORED."""
     number = abs(number)
-    divisors, prime, rest = [1], 2, number
-    while prime * prime <= rest:
+    divisors, rest = [1], number
+    for prime in _primes():
+        if prime * prime > rest:
+            break
         power, multiples = 1, list(divisors)
         while rest % prime == 0:
             rest //= prime
             power *= prime
             divisors += [d * power for d in multiples]
-        prime += 1 if prime == 2 else 2
     if rest > 1:
         divisors += [d * rest for d in divisors]
-    return sorted(divisors)
+    return tuple(sorted(divisors))
+
+
+@cache
+def _primes() -> tuple[int, ...]:
+    """Every prime up to the root of LARGEST_FACTORED."""
+    top = isqrt(LARGEST_FACTORED)
+    composite = bytearray(top + 1)
+    for number in range(2, isqrt(top) + 1):
+        if not composite[number]:
+            composite[number * number :: number] = b"\1" * len(range(number * number, top + 1, number))
+    return tuple(number for number in range(2, top + 1) if not composite[number])

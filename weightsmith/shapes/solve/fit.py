@@ -123,7 +123,7 @@ def fit(
         solution, facts = _solve_backwards(page, matching, stated, shared, exactly=exactly)
     except Contradiction:
         return None
-    found = _checked_forwards(page, layout, spelling, matching, solution, facts)
+    found = _checked_forwards(page, layout, spelling, matching, solution, facts, exactly=exactly)
     return found if found.explains or not exactly else None
 
 
@@ -153,7 +153,7 @@ def _solve_backwards(
     groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
 
     def explains(values: Mapping[str, Value]) -> bool:
-        return not prove(matching, values).faults
+        return not prove(matching, values, at_most=1).faults
 
     return explain(matching.roles, facts, known, groups, stated, explains, exactly=exactly)
 
@@ -165,9 +165,11 @@ def _checked_forwards(
     matching: Matching,
     solution: Solution,
     facts: Iterable[Fact],
+    *,
+    exactly: bool,
 ) -> Fit:
-    """What the solution predicts, compared with what is there."""
-    proof = prove(matching, solution.values)
+    """What the solution predicts, compared with what is there; with `exactly`, up to the first difference."""
+    proof = prove(matching, solution.values, at_most=1 if exactly else None)
     missing = set(proof.missing)
     absent = [r.pattern for r in matching.roles if r.pattern.slots and not r.tensors]
     empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.condition_uses import readings
+from weightsmith.shapes.page.value import LONGEST_LIST
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
 from weightsmith.shapes.solve.layer_lists import Assembly, is_counted, list_length, places_read, watching
 
@@ -66,6 +67,8 @@ def _forced(
 ) -> ForcedList | None:
     """The list, if its items are forced; None where one could be several things."""
     lengths = {field: list_length(field, observations, known, counted, stated)}
+    if lengths[field] > LONGEST_LIST:
+        return None
     options = {field: kinds(field, stated.page, reading, counted.get(field))}
     against = _against(observations, known, lengths, options)
     trial: dict[Place, Value] = {}

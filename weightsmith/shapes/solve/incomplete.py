@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.predict import slot_size
-from weightsmith.shapes.solve.check import prove
+from weightsmith.shapes.solve.check import most_names, prove
 from weightsmith.shapes.solve.fit import matched
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.check import Proof
     from weightsmith.shapes.solve.fit import Fit
 
-# The largest models have 100,000 tensors.
-MOST_NAMES = 1_000_000
+# Names that are spelled out in all, over the stated values that are tried one by one.
+_MOST_SPELLED = 1_000_000
 _UNIT = re.compile(r"^[^0-9]*?\.[0-9]+(?=\.)")
 
 
@@ -54,13 +54,15 @@ def _restored(values: Mapping[str, Value], matching: Matching, stated: Stated) -
 
     A head that is stored has told by its numbers whether it is tied.
     """
-    before = prove(matching, values)
+    before, left = prove(matching, values), _MOST_SPELLED
     told = _fields_of_conditions(role for role in matching.roles if role.tensors and role.pattern.copy_of)
     own = {n: v for n, v in stated.completed().items() if values.get(n) != v and n not in told}
     for trial in (own, *({name: value} for name, value in own.items())):
         changed = {**values, **trial}
-        if _names(matching, changed) > MOST_NAMES:
+        names = _names(matching, changed)
+        if names > min(left, most_names(matching)):
             continue  # no model: what such a config demands is not spelled out
+        left -= names
         if _explains_as_much(prove(matching, changed), before, matching):
             values = changed
             if trial is own:

@@ -8,11 +8,12 @@ number of possible lists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.shapes.page.field_names import Length
+from weightsmith.shapes.page.value import LONGEST_LIST
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
 
 if TYPE_CHECKING:
@@ -79,16 +80,19 @@ def explain_lists(
     values: all other fields. counted: what a loader would take, the lists included.
     """
     lengths = {f: list_length(f, observations, values, counted, stated) for f in fields}
-    options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
-    clusters = _clusters(observations, values, lengths, options)
-    if clusters is None:
+    if max(lengths.values()) > LONGEST_LIST:
         return Lists((as_stated(fields, counted),), frozenset(fields))
-    filled: list[tuple[tuple[Place, ...], list[tuple[Value, ...]]]] = []
-    for places, constraints in clusters:
-        ways = [w for w in _ways(places, options) if _explains(places, w, constraints, values, lengths)]
-        if not ways:
+    options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
+    clusters = _Clusters(values, lengths, options)
+    for _, constraints in groupby(_layer_by_layer(observations), key=lambda c: c[1][:1]):
+        if not clusters.take(constraints):
             return None
-        filled.append((places, sorted(ways, key=lambda w: _strangeness(places, w, counted))))
+        if clusters.too_many:
+            return Lists((as_stated(fields, counted),), frozenset(fields))
+    filled = [
+        (places, sorted(clusters.ways(places), key=lambda w: _strangeness(places, w, counted)))
+        for places in clusters.places()
+    ]
     undeclared = frozenset(f for f in fields if not is_counted(f, values, stated))
     own = frozenset(field for field in fields if stated.has(field))
     found = _assembled(Assembly(fields, lengths, counted, asked, options, own, undeclared), filled)
@@ -122,27 +126,66 @@ def list_length(
 _Constraint: TypeAlias = tuple["Observation", tuple[int, ...]]
 
 
-def _clusters(
-    observations: Sequence[Observation],
-    values: Mapping[str, Value],
-    lengths: Mapping[str, int],
-    options: Mapping[str, Sequence[Value]],
-) -> list[tuple[tuple[Place, ...], list[_Constraint]]] | None:
-    """Places that must be filled together, with the observations that read them; None when too many are tied."""
-    groups: dict[frozenset[Place], list[_Constraint]] = {}
-    for seen in observations:
-        for combination in seen.combinations():
-            places = places_read(seen, combination, values, lengths, options)
-            if places is None:
-                return None
-            merged, constraints = set(places), [(seen, combination)]
-            for other in [g for g in groups if g & merged]:
-                merged |= other
-                constraints += groups.pop(other)
-            if len(merged) > MAX_TIED:
-                return None
-            groups[frozenset(merged)] = groups.get(frozenset(merged), []) + constraints
-    return [(tuple(sorted(places)), constraints) for places, constraints in groups.items()]
+def _layer_by_layer(observations: Iterable[Observation]) -> list[_Constraint]:
+    """All that was seen, that of the first layer first: most lists that explain nothing fail there already."""
+    seen = ((observed, combination) for observed in observations for combination in observed.combinations())
+    return sorted(seen, key=lambda constraint: constraint[1][:1])
+
+
+class _Clusters:
+    """Places that must be filled together, with the observations that read them.
+
+    too_many: whether one of the clusters has more places than can be tried.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        lengths: Mapping[str, int],
+        options: Mapping[str, Sequence[Value]],
+    ) -> None:
+        self.values, self.lengths, self.options = values, lengths, options
+        self.too_many = False
+        self._groups: dict[frozenset[Place], list[_Constraint]] = {}
+
+    def take(self, constraints: Iterable[_Constraint]) -> bool:
+        """Adds them; says whether each place that they read can still be filled."""
+        touched: set[Place] = set()
+        for seen, combination in constraints:
+            places = places_read(seen, combination, self.values, self.lengths, self.options)
+            if places is None or not self._merge(places, (seen, combination)):
+                self.too_many = True
+                return True
+            touched |= places
+        return all(
+            next(self._fitting(group), None) is not None
+            for group in self._groups
+            if not group.isdisjoint(touched) or not group
+        )
+
+    def _merge(self, places: set[Place], constraint: _Constraint) -> bool:
+        """Puts a constraint to all groups that it ties together; False when they are too many places."""
+        merged, constraints = set(places), [constraint]
+        for other in [g for g in self._groups if g & merged]:
+            merged |= other
+            constraints += self._groups.pop(other)
+        group = frozenset(merged)
+        self._groups[group] = self._groups.get(group, []) + constraints
+        return len(merged) <= MAX_TIED
+
+    def places(self) -> list[tuple[Place, ...]]:
+        """The places of each cluster."""
+        return [tuple(sorted(group)) for group in self._groups]
+
+    def ways(self, places: tuple[Place, ...]) -> list[tuple[Value, ...]]:
+        """Every way to fill a cluster that explains all that reads it."""
+        return list(self._fitting(frozenset(places)))
+
+    def _fitting(self, group: frozenset[Place]) -> Iterator[tuple[Value, ...]]:
+        places, constraints = tuple(sorted(group)), self._groups[group]
+        for way in _ways(places, self.options):
+            if _explains(places, way, constraints, self.values, self.lengths):
+                yield way
 
 
 def places_read(

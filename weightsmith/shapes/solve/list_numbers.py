@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 
+# Every number that is tried makes a whole list.
+_LARGEST = 512
+
+
 def settle_list_numbers(
     values: dict[str, Value], options: Options, cheapest: Options, stated: Stated
 ) -> None:
@@ -29,7 +33,7 @@ def settle_list_numbers(
         for name in sorted(parse_condition(default.expression or "").names):
             if name in options or not stated.has(name) or not is_number(values.get(name)):
                 continue
-            trials = range(len(items) + 2)
+            trials = range(min(len(items) + 2, _LARGEST))
             fitting = tuple(n for n in trials if default.default({**values, name: n}) == items)
             if fitting:
                 values[name] = fitting[0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
 from weightsmith.shapes.given.config import ADDITION, ODDITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.given.ties import Copies
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 Combination: TypeAlias = tuple[int, ...]
+# Of a slot with more indices than this, and of several slots with more combinations, those that have no tensor at all
+# say nothing unless they are the fewer: such a checkpoint lacks most of a model.
+_FEW_INDICES, _FEW_COMBINATIONS = 256, 4_096
 # How a tensor stands to the one that it may repeat: in the same bytes; with the same numbers; with numbers of its own
 # (or repeating none); not known, where no bytes can be read.
 Kinship: TypeAlias = Literal["shared", "equal", "own", "unknown"]
@@ -28,14 +32,16 @@ class Observation:
     """Roles that exist under the same condition for the same indices.
 
     conditions: any of them makes the tensor exist (none: it always does). counts: slot counts that must be
-    positive too. names, sizes: the slots that the conditions read and how many values each takes. present: the
-    index combinations, over those slots, that have a tensor. required False: absence says nothing. kinship: how the
-    tensor stands to the one that it repeats where its condition does not hold.
+    positive too. names: the slots that the conditions read; indices: those of each slot that are looked at, in order;
+    sizes: how many it could have. present: the index combinations, over those slots, that have a tensor. required
+    False: absence says nothing. kinship: how the tensor stands to the one that it repeats where its condition does not
+    hold.
     """
 
     conditions: tuple[Condition, ...]
     counts: tuple[Polynomial, ...]
     names: tuple[str, ...]
+    indices: tuple[Sequence[int], ...]
     sizes: tuple[int, ...]
     present: frozenset[Combination]
     required: bool
@@ -54,7 +60,8 @@ class Observation:
 
     def combinations(self) -> Iterable[Combination]:
         """The index combinations that say something: all, or only those that are there where absence says nothing."""
-        return product(*map(range, self.sizes)) if self.required else self.present
+        every = prod(map(len, self.indices)) <= max(_FEW_COMBINATIONS, 2 * len(self.present))
+        return product(*self.indices) if self.required and every else self.present
 
     def expected(self, combination: Combination, values: Mapping[str, object]) -> bool:
         """Whether a config of these values has such tensors there; a condition that they do not decide does not hold.
@@ -175,17 +182,35 @@ def observe(
     """
     found: dict[Observation, int] = {}
     plain = {role.pattern.text: next(iter(role.tensors.values())).name for role in roles if role.tensors}
+    stored = _stored_indices(roles)
     for role in roles:
         kinship = _kinship(role, plain, shared, counted if there_is_a_file else None)
-        seen = _observe(role, sizes, counted, known, kinship)
+        seen = _observe(role, sizes, stored, counted, known, kinship)
         if seen is not None:
             found[seen] = found.get(seen, 0) + 1
     return found
 
 
+def _stored_indices(roles: Iterable[Role]) -> dict[Polynomial, set[int]]:
+    """Per slot count, the indices that have a tensor of any role."""
+    found: dict[Polynomial, set[int]] = {}
+    for role in roles:
+        for place, slot in enumerate(role.pattern.slots):
+            found.setdefault(slot.count, set()).update(indices[place] for indices in role.tensors)
+    return found
+
+
+def _walked(size: int, stored: Set[int]) -> Sequence[int]:
+    """The indices of a slot that say something: all of them, or those that have tensors where these are the fewer."""
+    if size <= max(_FEW_INDICES, 2 * len(stored)):
+        return range(size)
+    return tuple(sorted(stored)) or range(_FEW_INDICES)
+
+
 def _observe(
     role: Role,
     sizes: Mapping[Polynomial, int],
+    stored: Mapping[Polynomial, Set[int]],
     counted: Mapping[str, Value],
     known: Mapping[str, Value],
     kinship: Kinship,
@@ -198,11 +223,16 @@ def _observe(
         return None
     read = frozenset().union(*(condition.names for condition in conditions))
     positions = [place for place, slot in enumerate(pattern.slots) if slot.name in read]
+    counts = [pattern.slots[p].count for p in positions]
+    lengths = tuple(
+        _size(count, role.tops[p], sizes, counted) for p, count in zip(positions, counts, strict=True)
+    )
     return Observation(
         conditions=conditions,
         counts=open_counts,
         names=tuple(pattern.slots[p].name for p in positions),
-        sizes=tuple(_size(pattern.slots[p].count, role.tops[p], sizes, counted) for p in positions),
+        indices=tuple(_walked(size, stored[count]) for size, count in zip(lengths, counts, strict=True)),
+        sizes=lengths,
         present=frozenset(tuple(indices[p] for p in positions) for indices in role.tensors),
         required=pattern.required,
         kinship=kinship,

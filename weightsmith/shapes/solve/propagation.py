@@ -145,5 +145,10 @@ def _integer_root(value: int, degree: int) -> int | None:
     """The positive integer whose power is `value`, if there is one."""
     if value < 1:
         return None
-    near = value if degree == 1 else round(value ** (1 / degree))
-    return next((r for r in (near - 1, near, near + 1) if r > 0 and r**degree == value), None)
+    if degree == 1:
+        return value
+    low, high = 1, 1 << -(-value.bit_length() // degree)  # a float could not hold every value
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if middle**degree >= value else (middle + 1, high)
+    return low if low**degree == value else None

@@ -7,7 +7,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.solve.equations import rounds
-from weightsmith.shapes.solve.field_bounds import divisors_of
+from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,7 +114,8 @@ def _candidates(field: str, rows: Sequence[Fact], values: Mapping[str, Value], s
         found += [round(exact), round(near)] if whole else [round(exact, d) for d in range(7)] + [near, exact]
     if isinstance(usual, int):
         common = gcd(*(row.size for row in concerned))
-        found += sorted(divisors_of(common), key=lambda d: abs(d - usual))
+        if common <= LARGEST_FACTORED:
+            found += sorted(divisors_of(common), key=lambda d: abs(d - usual))
     return [v for v in dict.fromkeys(found) if v > 0]
 
 

@@ -218,8 +218,8 @@ def _unlikeliness(fields: frozenset[str], values: Mapping[str, Value], page: Pag
         field, value = page.fields.get(name), values.get(name)
         default = field.default(values) if field else None
         if isinstance(value, int) and isinstance(default, int) and value > 0 and default > 0:
-            total += abs(log2(value / default))
-    return total
+            total += abs(log2(value) - log2(default))
+    return round(total, 6)
 
 
 def _keeps_rules(page: Page, values: Mapping[str, Value], fields: frozenset[str]) -> bool:

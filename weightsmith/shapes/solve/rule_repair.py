@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.solve.field_bounds import divisors_of
+from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
 from weightsmith.shapes.solve.published_values import published_values
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _replace_default(
         if kept:
             # A number that must be there although the default is null: like what it is bound to.
             near = own or max(_numbers(rule.names, values), default=1)
-            kept = sorted(kept, key=lambda v: (abs(log2(v / near)), v))
+            kept = sorted(kept, key=lambda v: (abs(log2(v) - log2(near)), v))
             published = published_values()
             for measure in published.measures([name], stated.page):
                 kept.sort(key=lambda v: -published.likelihood(measure, {**values, name: v}))
@@ -106,7 +106,8 @@ def broken_rules(page: Page, values: Mapping[str, Value]) -> int:
 def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequence[int]:
     """Divisors of the numbers that the rule sets beside the field, their products and doubles, and small numbers."""
     others = _numbers(rule.names - {name}, values)
-    found = {*range(1, _SMALL), *divisors_of(prod(others))}
+    divided = [number for number in (prod(others), *others) if number <= LARGEST_FACTORED]
+    found = {*range(1, _SMALL), *(divisor for number in divided[:1] for divisor in divisors_of(number))}
     found |= {multiple * number for number in others for multiple in range(1, 9)}
     return sorted(found)
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.condition_uses import Reading, readings
-from weightsmith.shapes.page.value import is_number
+from weightsmith.shapes.page.value import LONGEST_LIST, is_number
 from weightsmith.shapes.solve.candidate_values import OTHER, distinct, domain, kinds
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _lists(
     spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
     whole = isinstance(assumed, tuple) and len(assumed) == length + len(spare)
     first = [assumed] if whole or (reading.members and isinstance(assumed, tuple)) else []
-    if len(options) ** len(groups) > MAX_WAYS:
+    if len(options) ** len(groups) > MAX_WAYS or length > LONGEST_LIST:
         return first or [assumed], False
     fill = options[0] if options else None
     lists: list[Value] = []

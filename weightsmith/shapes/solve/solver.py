@@ -211,7 +211,7 @@ def _multiples(
 
 def _branch(
     rows: Sequence[Polynomial], common: dict[str, int], rules: SearchRules
-) -> tuple[str, list[int]] | None:
+) -> tuple[str, Sequence[int]] | None:
     """The field with the fewest possible values, and these; None when nothing bounds any field.
 
     common: per field, a number that it must divide.

@@ -55,7 +55,7 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
     moved = _movers(found, name, rows)
     numbers = [(values, value) for values, value in rows if is_number(value)]
     if len(numbers) == len(rows):
-        fitted = fit_value(numbers, moved[:_MAX_FIELDS])
+        fitted = fit_value(numbers, moved[:_MAX_FIELDS]) or fit_value(numbers, _beside(found, name, rows))
         if fitted is not None:
             return f"= {say_axis(fitted)}"
     lists = [(values, value) for values, value in rows if isinstance(value, tuple)]
@@ -165,6 +165,13 @@ def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Val
         if len(differing) == 1 or any(set(differing) == set(move) for move in found.moves):
             moved |= dict.fromkeys(differing)
     return list(moved) or [n for n in found.accepted if n != name][:_MAX_FIELDS]
+
+
+def _beside(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
+    """Numbers of the same sub-config that differ among the rows; what moves a default may never have moved alone."""
+    names = [n for n in found.base.values if n.rpartition(".")[0] == name.rpartition(".")[0] and n != name]
+    varied = [n for n in names if is_field(n) and len({repr(values.get(n)) for values, _ in rows}) > 1]
+    return [n for n in varied if all(is_number(values.get(n)) for values, _ in rows)][:_MAX_FIELDS]
 
 
 def _list_rule(
