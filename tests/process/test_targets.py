@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from weightsmith.errors import TargetRefused
-from weightsmith.process.targets import copy_output, is_stdout, need_writable, output, write_output
+from weightsmith.process.targets import (
+    copy_output,
+    is_stdout,
+    need_other,
+    need_writable,
+    output,
+    write_output,
+)
 
 
 def test_a_file_in_a_folder_that_exists_is_taken_and_nothing_is_left_of_the_try(tmp_path: Path) -> None:
@@ -31,6 +38,15 @@ def test_a_missing_folder_a_folder_and_one_that_takes_no_files_are_refused(tmp_p
         for refuse in (need_writable, lambda path: write_output(path, b"x")):
             with pytest.raises(TargetRefused, match="cannot be written"):
                 refuse(Path(name))
+
+
+def test_an_output_does_not_take_the_place_of_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("model.safetensors")
+    for name in ("model.safetensors", "link"):
+        with pytest.raises(TargetRefused, match="weights file"):
+            need_other(tmp_path / name, [tmp_path / "gone", tmp_path / "model.safetensors"])
+    need_other(tmp_path / "new", [tmp_path / "model.safetensors"])
 
 
 def test_a_link_is_followed_to_its_file(tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Weights of any engine, and what a trainer leaves beside them. tokenizer.model and merges have none of these suffixes.
 _WEIGHTS = re.compile(
@@ -42,3 +47,11 @@ def is_loaded(name: str) -> bool:
 def belongs_to_model(name: str) -> bool:
     """Whether a model's folder holds files of this name: what a loader may read, cards and licences."""
     return is_loaded(name) or _FOR_PEOPLE.fullmatch(name) is not None
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The files of such names in a folder; none where it cannot be read."""
+    try:
+        return [folder / name for name in os.listdir(folder) if is_weights(name)]  # noqa: PTH208 - names are enough
+    except OSError:
+        return []

@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import need_new_file, replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _CHUNK = 1 << 20
 # Descriptors of this process by their names. They are written into as they are: the file that a shell has sent stdout
@@ -51,6 +51,18 @@ def need_writable(target: Path) -> None:
         need_new_file(folder)
     except (OSError, ValueError) as error:
         raise _refused(target, error) from error
+
+
+def need_other(target: Path, files: Iterable[Path]) -> None:
+    """Raises TargetRefused where an output is one of these files of the model: it would take the weights' place."""
+    try:
+        there = target.stat()
+    except (OSError, ValueError):
+        return
+    for file in files:
+        with suppress(OSError):
+            if os.path.samestat(there, file.stat()):
+                raise TargetRefused(target, "is a weights file of the model", "name another file")
 
 
 def write_output(target: Path, data: bytes) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint.file_bytes import need_folder
 from weightsmith.checkpoint.hashing import HASHES, file_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
 from weightsmith.checkpoint.small_file import is_there
-from weightsmith.errors import InvalidConfig, MissingInput, WeightsmithError
+from weightsmith.errors import InvalidConfig, WeightsmithError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +51,7 @@ def find_latent(model: Path, named: Path | None) -> Latent | None:
     recorded = _recorded(model / MANIFEST)
     if named is None:
         return None if recorded is None else _beside(model.resolve(), recorded)
-    if not named.is_dir():
-        raise MissingInput(named, "is no folder", "name the folder of the latent weights")
+    need_folder(named, "name the folder of the latent weights")
     if recorded is None:
         return Latent(named.resolve(), _found(named))
     other = _other(named, recorded)
