@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.small_file import names_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,4 @@ def belongs_to_model(name: str) -> bool:
 
 def weights_in(folder: Path) -> list[Path]:
     """The files of such names in a folder; none where it cannot be read."""
-    try:
-        return [folder / name for name in os.listdir(folder) if is_weights(name)]  # noqa: PTH208 - names are enough
-    except OSError:
-        return []
+    return [folder / name for name in names_in(folder) if is_weights(name)]

@@ -69,6 +69,14 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, in no order; none where it cannot be read, for those who can do without."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return []
+
+
 def is_own(target: str | Path, folder: Path) -> bool:
     """Whether a path without links lies in the folder, or among the blobs of the folder's repository in a hub cache."""
     real, home = Path(target), Path(os.path.realpath(folder))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.small_file import read_small
+from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     """Claims of the Python files, cards and the config at the top of a checkpoint's folder."""
     found: list[Claim] = []
     read: list[str] = []
-    for name in sorted(filter(_may_claim, os.listdir(root))) if root.is_dir() else ():  # noqa: PTH208 - may be many
+    for name in sorted(filter(_may_claim, names_in(root))):
         text = _text(root / name)
         if text is None:
             continue

@@ -51,15 +51,18 @@ def clean_leftovers(target: Path, kept: Path | None = None) -> list[str]:
 def adopt(target: Path, work: str) -> tuple[Path, int] | None:
     """The private folder in which a killed run did the same work, and a descriptor that holds its lock; else None.
 
-    Raises TargetRefused when its owner lives.
+    Raises TargetRefused when its owner lives, or others may have written to it.
     """
     for path in _stagings(target):
         with suppress(OSError):
             lock = _open(path)
-            journal = through_descriptor(lock, path) / MARKER
-            if _is_leftover(path, lock) and _is_private(lock) and work_of(journal) == work:
-                return path, lock
-            os.close(lock)
+            try:
+                journal = through_descriptor(lock, path) / MARKER
+                if _is_leftover(path, lock) and work_of(journal) == work:
+                    _need_private(path, lock)
+                    return path, os.dup(lock)
+            finally:
+                os.close(lock)
     return None
 
 
@@ -92,9 +95,12 @@ def _stagings(target: Path) -> list[Path]:
         return []
 
 
-def _is_private(descriptor: int) -> bool:
-    """Whether nobody else could have entered it: what an archive brings, or an older version made, is another mode."""
-    return not stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077
+def _need_private(path: Path, descriptor: int) -> None:
+    """Raises TargetRefused where others could have entered it: we make no such folder, an archive may bring one."""
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+        raise TargetRefused(
+            path, "is open to other users, so what is in it may be theirs", "run again without --resume"
+        )
 
 
 def _is_leftover(path: Path, descriptor: int) -> bool:

@@ -163,9 +163,10 @@ def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
     if named.is_absolute():
         return Cache(named / "weightsmith" / "references")
     try:
-        return Cache(Path.home() / ".cache" / "weightsmith" / "references")
+        home = Path.home()
     except RuntimeError:
         return None
+    return Cache(home / ".cache" / "weightsmith" / "references") if home.is_absolute() else None
 
 
 def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], processor: str) -> Subject:
