@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -31,12 +30,12 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
     path = folder / MANIFEST
     if not is_there(path):
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
-    name, listed = _read(path)
+    name, recorded = _read(path)
     verdicts: list[tuple[str, HashVerdict]] = [
-        (file.name, _verdict(folder / file.name, file, name, threads)) for file in listed
+        (file.name, _verdict(folder / file.name, file, name, threads)) for file in recorded
     ]
-    known = {file.name for file in listed} | {MANIFEST}
-    extra = sorted(name for name in os.listdir(folder) if name not in known and not name.startswith("."))  # noqa: PTH208
+    known = {file.name for file in recorded} | {MANIFEST}
+    extra = [name for name in listed(folder) if name not in known and not name.startswith(".")]
     unlisted: list[tuple[str, HashVerdict]] = [(file, "not listed") for file in extra]
     return verdicts + unlisted
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.model_files import is_loaded, is_weights
-from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, open_named, open_small
+from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, listed, open_named, open_small
 from weightsmith.schemes import plain_view
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.value_survey import survey_values
@@ -79,11 +77,7 @@ def need_openable(model: Path) -> None:
     """Raises MissingInput, HostileCheckpoint or InvalidConfig for a file that the engine would stumble over: it waits
     for pipes, drains devices and follows links wherever they lead.
     """
-    try:
-        names = sorted(filter(is_loaded, os.listdir(model)))  # noqa: PTH208 - names are all that is needed
-    except OSError as error:
-        raise unreadable(model, error) from error
-    for name in names:
+    for name in filter(is_loaded, listed(model)):
         opened = open_named(model / name) if is_weights(name) else open_small(model / name, LARGEST_TOKENIZER)
         opened.close()
 

@@ -11,7 +11,7 @@ from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.file_bytes import need_folder
 from weightsmith.checkpoint.hashing import HASHES, file_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
-from weightsmith.checkpoint.small_file import is_there, names_in
+from weightsmith.checkpoint.small_file import is_there, listed, names_in
 from weightsmith.errors import InvalidConfig, WeightsmithError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The converter whose source holds latent weights under the very names and shapes of its output.
 _FUSES = "ternary"
-_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth"})
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _recorded(path: Path) -> _Recorded | None:
 
 
 def _beside(model: Path, recorded: _Recorded) -> Latent | None:
-    for name in sorted(names_in(model.parent)):
+    for name in names_in(model.parent):
         with suppress(WeightsmithError):  # a neighbour that cannot be read is none
             if name != model.name and _other(model.parent / name, recorded) is None:
                 return Latent(model.parent / name, _hashes(recorded))
@@ -109,5 +109,5 @@ def _hashes(recorded: _Recorded) -> dict[str, str]:
 
 def _found(folder: Path) -> dict[str, str]:
     """Hashes of a folder that nothing is recorded of: by file, of everything that can hold weights."""
-    weights = sorted(p for p in folder.iterdir() if p.suffix in _WEIGHTS and _size(p) is not None)
-    return {path.name: f"blake3:{file_hash(path)}" for path in weights}
+    weights = [folder / name for name in listed(folder) if name.endswith(_WEIGHTS)]
+    return {path.name: f"blake3:{file_hash(path)}" for path in weights if _size(path) is not None}
