@@ -9,7 +9,7 @@ from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.hashing import HASHES, opened_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
-from weightsmith.checkpoint.small_file import is_there, open_named
+from weightsmith.checkpoint.small_file import is_there, listed, open_named
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
