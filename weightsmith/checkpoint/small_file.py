@@ -71,18 +71,22 @@ def is_there(path: Path) -> bool:
 
 def listed(folder: Path) -> list[str]:
     """The names in a folder, in order. Raises MissingInput where it cannot be read."""
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
-    except OSError as error:
-        raise unreadable(folder, error) from error
+    return sorted(_names(folder))
 
 
 def names_in(folder: Path) -> list[str]:
-    """The same for those who can do without: none where it cannot be read."""
+    """The same in no order, for those who can do without: none where it cannot be read."""
     try:
-        return listed(folder)
+        return _names(folder)
     except MissingInput:
         return []
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
 def is_own(target: str | Path, folder: Path) -> bool:

@@ -94,7 +94,7 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     """Claims of the Python files, cards and the config at the top of a checkpoint's folder."""
     found: list[Claim] = []
     read: list[str] = []
-    for name in filter(_may_claim, names_in(root)):
+    for name in sorted(filter(_may_claim, names_in(root))):
         text = _text(root / name)
         if text is None:
             continue

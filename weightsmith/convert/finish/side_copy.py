@@ -21,11 +21,13 @@ _CHUNK = 1 << 20
 def copy_side_file(source: Path, path: Path, hash_name: str) -> tuple[int, str]:
     """Writes a new file at `path`; (bytes, hash) of what was written. Memory: one chunk.
 
-    Raises CorruptCheckpoint where it is gone or grows shorter; HostileCheckpoint where it has become a link that leads
-    out; MissingInput where it cannot be read or is no regular file any more; OSError where `path` cannot be written.
+    Raises CorruptCheckpoint where it is gone, grows shorter or is all holes; HostileCheckpoint where it has become a
+    link that leads out; MissingInput where it cannot be read or is no regular file any more; OSError where `path`
+    cannot be written.
     """
     hasher = new_hasher(hash_name)
     with _opened(source) as file, new_file(path) as target:
+        file.need_data()
         for start in range(0, file.size, _CHUNK):
             data = file.read(start, min(_CHUNK, file.size - start))
             hasher.update(memoryview(data))

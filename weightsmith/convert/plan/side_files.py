@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 # Written anew, or about another folder than the output.
 _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
-# The largest tokenizers have 33 MB, and cards bring pictures and papers along.
-_LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,9 @@ def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
-    """Why a file is not copied; None where it is."""
+    """Why a file is not copied; None where it is. Of what the listing calls a regular file nothing more is asked."""
+    if entry.is_file(follow_symlinks=False):
+        return None
     try:
         status = entry.stat()
     except OSError as error:
@@ -102,6 +102,4 @@ def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
         return "no regular file"
     if entry.is_symlink() and not is_own(os.path.realpath(entry.path), root):
         return "a link that leads out of the checkpoint's folder; put the file itself in its place"
-    if status.st_size > _LARGEST:
-        return f"{status.st_size:,} bytes, more than any file beside weights needs"
     return None

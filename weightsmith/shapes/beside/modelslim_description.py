@@ -36,7 +36,7 @@ def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Ten
         return
     path = root / DESCRIPTION_FILE
     if not is_there(path):
-        older = fnmatch.filter(names_in(root), _OLD_NAMES)
+        older = sorted(fnmatch.filter(names_in(root), _OLD_NAMES))
         hint = f": rename {older[0]}" if older else ": the loader on the NPU needs it"
         yield Problem(_CODE, f"{DESCRIPTION_FILE} is not in the folder{hint}", stops_loader=True)
         return

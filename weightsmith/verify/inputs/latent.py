@@ -78,7 +78,7 @@ def _recorded(path: Path) -> _Recorded | None:
 
 
 def _beside(model: Path, recorded: _Recorded) -> Latent | None:
-    for name in names_in(model.parent):
+    for name in sorted(names_in(model.parent)):
         with suppress(WeightsmithError):  # a neighbour that cannot be read is none
             if name != model.name and _other(model.parent / name, recorded) is None:
                 return Latent(model.parent / name, _hashes(recorded))
