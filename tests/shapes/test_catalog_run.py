@@ -46,6 +46,7 @@ PAGE = LearnedPage(
     rules=["width % 2 == 0"],
     choices={},
     base={},
+    parts={},
     lists={},
     copies={},
     tensors={"norm.weight": "width", "layers.{layer:layers}.up.weight": "width, width"},

@@ -61,8 +61,7 @@ def assemble(
     learned: one per model class. rules: what every valid config obeys. class_defaults: every field of a config that
     states nothing. nulls: what stands for null in a field. spellings: other names that the tensors may have.
     """
-    tables = _tables(learned)
-    first = next(iter(tables.values()))
+    first, *_ = (tables := _tables(learned)).values()
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
@@ -197,7 +196,7 @@ def _base(
 
     No constructor checks some of the rules, so that a config that the learner built may break them.
     """
-    base = {}
+    base = dict(found.lab.required)
     for name, value in found.lab.base.items():
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
