@@ -94,12 +94,17 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
+    _show_result(found, as_json, output)
+    _say_outcome(found, asked_to_write=write or output is not None)
+    return _exit_code(found)
+
+
+def _show_result(found: Inference, as_json: bool, output: Path | None) -> None:
+    """A config that was written to stdout is all that stands there."""
     if as_json:
         terminal.show_json(found.document(), of_config=("config", "fields"))
     elif not is_stdout(output):
         _show(found)
-    _say_outcome(found, asked_to_write=write or output is not None)
-    return _exit_code(found)
 
 
 def _need_one_place(write: bool, output: Path | None, as_json: bool) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.small_file import read_small
+from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -95,19 +94,22 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     """Claims of the Python files, cards and the config at the top of a checkpoint's folder."""
     found: list[Claim] = []
     read: list[str] = []
-    for name in sorted(os.listdir(root)) if root.is_dir() else ():  # noqa: PTH208 - there may be many
-        code = name.endswith(".py") and _CODE_NAMES.search(name) is not None
-        if not (code or _CARD_NAMES.match(name)):
-            continue
+    for name in sorted(filter(_may_claim, names_in(root))):
         text = _text(root / name)
         if text is None:
             continue
         read.append(name)
-        found += _code_claims(name, text) if code else _card_claims(name, text)
+        found += _code_claims(name, text) if name.endswith(".py") else _card_claims(name, text)
     if config is not None:
         read.append("config.json")
         found += _config_claims(config, "")
     return Claims(tuple(_from_files_that_name_a_quantizer(found)), tuple(read))
+
+
+def _may_claim(name: str) -> bool:
+    if name.endswith(".py"):
+        return _CODE_NAMES.search(name) is not None
+    return _CARD_NAMES.match(name) is not None
 
 
 def _text(path: Path) -> str | None:
