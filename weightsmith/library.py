@@ -167,6 +167,7 @@ def convert(
     dry_run: bool = False,
     resume: bool = False,
     accept_guesses: bool = False,
+    allow_damage: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty.
@@ -176,6 +177,7 @@ def convert(
     max_shard_size: a new file begins beyond this many bytes, with a unit. workers: threads, for the same bytes.
     dry_run: plan and check, write nothing. resume: keep the finished shards that a killed run of the same work left.
     accept_guesses: write a config also where neither the weights nor a config decide all of it.
+    allow_damage: convert also what is incomplete, and numbers that are NaN or infinite.
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
     from weightsmith.convert import run
@@ -192,6 +194,7 @@ def convert(
         dry_run=dry_run,
         resume=resume,
         accept_guesses=accept_guesses,
+        allow_damage=allow_damage,
         progress=progress,
     )
 

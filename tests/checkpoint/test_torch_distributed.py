@@ -15,8 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
 
-from weightsmith.checkpoint import open_checkpoint
+from tests.checkpoint.refusals import refused_soon
+from weightsmith.checkpoint import open_checkpoint, torch_distributed
 from weightsmith.checkpoint.data import TensorReader
+from weightsmith.checkpoint.distributed_objects import DistributedVocabulary
+from weightsmith.checkpoint.pickle_state import Inert
+from weightsmith.checkpoint.state_dict import MOST_NAMED
 from weightsmith.errors import (
     CorruptCheckpoint,
     HostileCheckpoint,
@@ -214,3 +218,42 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dcp.save(STATE, checkpoint_id=folder, no_dist=True)
     ORIGINAL = (folder / ".metadata").read_bytes()
     return folder
+
+
+def test_chunks_are_counted_however_they_are_named(folder: Path) -> None:
+    """Thousands of tensors may share one description, and descriptions one list of chunks."""
+    metadata = described(folder)
+    one = metadata.state_dict_metadata["weight"]
+    metadata.state_dict_metadata = {f"w{n}": one for n in range(MOST_NAMED + 1)}
+    describe(folder, metadata)
+    refused_soon(folder, HostileCheckpoint, "chunks of tensors", "dcp_to_torch")
+
+
+def test_an_archive_that_many_tensors_name_is_parsed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = described(folder)
+    one, index = metadata.state_dict_metadata["weight"], MetadataIndex("weight", [0, 0])
+    info = metadata.storage_data[index]
+    for n in range(50):
+        metadata.state_dict_metadata[f"w{n}"] = one
+        metadata.storage_data[MetadataIndex(f"w{n}", [0, 0])] = info
+    describe(folder, metadata)
+    calls: list[str] = []
+    real = torch_distributed.read_single_tensor
+    monkeypatch.setattr(
+        torch_distributed, "read_single_tensor", lambda file, name: (calls.append(name), real(file, name))[1]
+    )
+    table = open_checkpoint(folder)
+    assert {f"w{n}" for n in range(50)} <= table.tensors.keys()
+    assert all(name == tensor.name for name, tensor in table.tensors.items())
+    assert sorted(calls) == ["bias", "inner.nested.0", "inner.scalar", "weight"]
+
+
+@pytest.mark.parametrize("offset", [(2**2000,), (1,) * 33, (-1,), (True,), [0]])
+def test_an_offset_that_no_tensor_has_is_no_key(offset: object) -> None:
+    key = Inert("torch.distributed.checkpoint.metadata.MetadataIndex")
+    key.state = {"fqn": "w", "offset": offset}
+    assert DistributedVocabulary("x").key(key) is None
+    key.state = {"fqn": "w", "offset": (0, 4)}
+    assert DistributedVocabulary("x").key(key) == "0,4|w"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.checkpoint.refusals import soon
 from weightsmith.values.claims import Claims, read_claims
 
 if TYPE_CHECKING:
@@ -101,6 +104,88 @@ BREAKING = {
 @pytest.mark.parametrize("text", BREAKING.values(), ids=BREAKING)
 def test_code_made_to_break_a_parser_claims_nothing(tmp_path: Path, text: str) -> None:
     assert claims(tmp_path, modeling_x__py=text).found == ()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if group_size: x = 64",
+        "assert group_size >= 64",
+        "assert group_size == 64",
+        "group_size = 2 * 64",
+        "group_size = 64 + 1",
+        "group_size = 64.5",
+        "group_size = 0x" + "f" * 20_000,
+        "group_size = " + "9" * 5_000,
+        "f(group_size)(x=64)",
+        "f(group_size, x=64)",
+        "group_size\nx = 64",
+        "group_size: int\nx = 64",
+        "# group_size = 64",
+        '"""\ngroup_size = 64\n"""',
+        "text = 'group_size = 64'",
+        "text = 'unfinished\\",
+        'f(default=64, option="--group-size")',
+        "group_size = 0",
+        "group_size = -2",
+    ],
+)
+def test_what_only_looks_like_a_group_size_is_none(tmp_path: Path, statement: str) -> None:
+    found = claims(tmp_path, modeling_x__py=QUANTIZER.format(default="None") + statement)
+    assert found.ternary and found.sizes == ()
+
+
+def test_places_are_those_of_the_statements(tmp_path: Path) -> None:
+    code = '"""\nA card.\n"""\n\nq = f(\n    1,\n    group_size=0x40,\n)\nname = "Ternary"\n'
+    found = claims(tmp_path, modeling_x__py=code).found
+    assert [str(claim) for claim in found] == [
+        "modeling_x.py:5 passes group_size=64",
+        'modeling_x.py:9 names the quantizer "Ternary"',
+    ]
+
+
+COSTLY = {
+    "f-string": 'x = f"' + "{a}" * 170_000 + '"',
+    "nested f-strings": 'x = f"' + "{a!r:>{w}}" * 400 + '"\n',
+    "dictionaries": "[{}]*" * 100_000 + "1",
+    "deep": "{1:" * 100_000,
+    "integers": "x = [" + ("9" * 4290 + ",") * 120 + "]",
+    "escaped quotes": 'x = "' + '\\"' * 250_000,
+    "open texts": "'\n" * 250_000,
+    "lines": "\n" * 500_000,
+    "names": "a " * 250_000,
+    "sizes": "group_size=1;" * 38_000,
+    "classes": "class Ternary:pass\n" * 25_000,
+}
+
+
+@pytest.mark.parametrize("text", COSTLY.values(), ids=COSTLY)
+def test_no_code_costs_more_than_its_words(tmp_path: Path, text: str) -> None:
+    code = f"class Ternary: pass\n{text}"
+    limit, start = soon(), time.process_time()
+    found = claims(tmp_path, **{f"modeling_{n}__py": code for n in range(4)})
+    assert time.process_time() - start < limit
+    assert found.ternary and len(found.found) <= 400
+
+
+def test_a_card_of_one_line_with_thousands_of_sizes_is_one_statement_each(tmp_path: Path) -> None:
+    text = "ternary weights " + "group size of 128 " * 10_000 + "\nternary weights" * 9_000
+    limit, start = soon(), time.process_time()
+    found = claims(tmp_path, README__md=text)
+    assert time.process_time() - start < limit
+    assert len(found.found) == 100 and found.group_size == 128
+
+
+def test_what_a_config_says_is_shown_short(tmp_path: Path) -> None:
+    config = {"quantization_config": {"ternary" * 1000: ["x"] * 1000, "quant_method": "ternary" * 1000}}
+    for claim in read_claims(tmp_path, config).found:
+        assert len(claim.what) < 250
+
+
+def test_side_files_that_are_no_files_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "modeling_x.py")
+    (tmp_path / "README.md").symlink_to("/dev/zero")
+    assert read_claims(tmp_path, None) == Claims((), ())
 
 
 def test_a_huge_file_is_not_parsed(tmp_path: Path) -> None:

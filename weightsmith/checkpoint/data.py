@@ -44,6 +44,9 @@ def numpy_dtype(dtype: str) -> ArrayType:
     return found
 
 
+# A view whose bytes fill this part of what it spans is read at once. Of others, so many bytes take as long as one read
+# more, and so many are held at most.
+_SPARSEST, _COST_OF_A_READ, _MOST_READ_OVER = 4, 1 << 15, 32 << 20
 # Checkpoints come in hundreds of shards, and a process may often open 256 files.
 _MOST_OPEN = 16
 
@@ -74,7 +77,7 @@ class TensorReader:
         """The tensor as an own contiguous array of its shape, whatever its strides.
 
         Sub-byte dtypes (F4, F6) come as a flat uint8 array of their packed bytes. Memory: the tensor, and for
-        a strided view also the bytes that it spans.
+        a strided view four times its bytes more.
         Raises CorruptCheckpoint when the file has changed, WeightsmithError when there is not enough memory.
         """
         if tensor.pieces:
@@ -172,13 +175,36 @@ def _read(tensor: Tensor, dtype: ArrayType, file: ByteFile) -> Array:
             array = np.empty(shape, dtype)
             file.read_into(tensor.start, _bytes_of(array))
             return array
-        flat = np.empty(span(tensor.shape, tensor.strides), dtype)
-        file.read_into(tensor.start, _bytes_of(flat))
-        strides = [stride * dtype.itemsize for stride in tensor.strides]
-        view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-        return np.array(view, order="C", copy=True)
+        array = np.empty(tensor.shape, dtype)
+        _read_strided(tensor, file, array)
+        return array
     except (MemoryError, ValueError) as error:
         raise too_big(file.subject, f"tensor {quoted(tensor.name)}", tensor.nbytes) from error
+
+
+def _read_strided(tensor: Tensor, file: ByteFile, out: Array) -> None:
+    """Fills `out` from a view: at once with what lies between its elements, or else one half of its widest axis after
+    the other.
+
+    Few elements may span a whole storage. What is read stays within _SPARSEST times the view's own bytes, or costs no
+    more than a read for each index of that axis.
+    """
+    nbytes = span(tensor.shape, tensor.strides) * out.itemsize
+    if not nbytes:
+        return
+    widths = [(size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)]
+    axis = widths.index(max(widths)) if widths else 0
+    count = tensor.shape[axis] if widths else 1
+    if count == 1 or nbytes <= max(_SPARSEST * out.nbytes, min(count * _COST_OF_A_READ, _MOST_READ_OVER)):
+        flat = np.empty(nbytes // out.itemsize, out.dtype)
+        file.read_into(tensor.start, _bytes_of(flat))
+        strides = [stride * out.itemsize for stride in tensor.strides]
+        out[...] = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+        return
+    for start, stop in ((0, count // 2), (count // 2, count)):
+        shape = (*tensor.shape[:axis], stop - start, *tensor.shape[axis + 1 :])
+        part = replace(tensor, shape=shape, offset=tensor.offset + start * tensor.strides[axis])
+        _read_strided(part, file, out[(slice(None),) * axis + (slice(start, stop),)])
 
 
 def _rows_of_pieces(pieces: Sequence[Tensor], start: int, stop: int) -> list[Tensor]:

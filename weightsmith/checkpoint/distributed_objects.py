@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from weightsmith.checkpoint.layout import shape_fault
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.pickle_state import Inert
 from weightsmith.checkpoint.torch_dtypes import DTYPES
@@ -86,8 +87,8 @@ class DistributedVocabulary:
         if not isinstance(state, dict):
             return None
         name, offsets = state.get("fqn"), state.get("offset")
-        known = offsets is None or (isinstance(offsets, tuple) and all(type(o) is int for o in offsets))
-        return entry(name, offsets) if type(name) is str and known and len(offsets or ()) <= 32 else None
+        known = offsets is None or (isinstance(offsets, tuple) and shape_fault(offsets) is None)
+        return entry(name, offsets) if type(name) is str and known else None
 
     def _refuse(self, fact: str) -> NoReturn:
         raise CorruptCheckpoint(

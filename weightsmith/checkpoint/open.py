@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.expansion import expanded
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
 from weightsmith.checkpoint.folder import METADATA_FILE, choose_weights, is_distributed, numbered, unlisted
 from weightsmith.checkpoint.index import MOST_SHARDS, disagreements, read_index
@@ -130,14 +131,19 @@ def _read_files(
         text = f"{path}: {len(empty)} of {len(tensors)} tensors have no elements: {sample(empty)}"
         found.append(Problem("empty-tensors", text))
     kind: Format = formats.pop() if len(formats) == 1 else "mixed"
-    return Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found))
+    return _saying_expanded(Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found)))
+
+
+def _saying_expanded(checkpoint: Checkpoint) -> Checkpoint:
+    problem = expanded(checkpoint)
+    return _with_problems(checkpoint, [problem] if problem else [])
 
 
 def _read_distributed(path: Path, root: Path) -> Checkpoint:
     # The pickle modules are loaded only where a checkpoint needs them.
     from weightsmith.checkpoint.torch_distributed import read_torch_distributed
 
-    return read_torch_distributed(path, root)
+    return _saying_expanded(read_torch_distributed(path, root))
 
 
 def _read_file(file: ByteFile) -> FilePart:

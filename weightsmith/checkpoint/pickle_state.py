@@ -141,9 +141,15 @@ class PickleState:
             self.corrupt(f"the pickle sets a key without a value at byte {self.at:,}")
         if isinstance(target, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
-                text = key if type(key) is str else self.vocabulary.key(key)
+                if type(key) is str:
+                    text: str | None = key
+                else:  # one key may be named thousands of times, and each time it is made anew
+                    self.steps += CALL_STEPS
+                    text = self.vocabulary.key(key)
                 if text is not None:
                     target[text] = value
+            if len(target) > MOST_STACKED:
+                self.hostile(f"the pickle collects more than {MOST_STACKED:,} items in one dictionary")
         elif not isinstance(target, Inert):
             self.corrupt(f"the pickle sets items of a {type(target).__name__}")
 

@@ -136,6 +136,13 @@ class Checkpoint:
         """Bytes of all tensors' own elements."""
         return sum(t.nbytes for t in self.tensors.values())
 
+    def incomplete(self) -> tuple[Problem, ...]:
+        """The problems that say that some of the model is not here."""
+        # Whole numbers without elements are honest: an order of channels that are in order (GPTQ's g_idx).
+        empty = any(0 in t.shape and t.dtype.startswith(("F", "BF")) for t in self.tensors.values())
+        codes = {"index-missing-tensor", "one-of-several-shards", *(("empty-tensors",) if empty else ())}
+        return tuple(problem for problem in self.problems if problem.code in codes)
+
     def dtypes(self) -> dict[str, int]:
         """Parameters by dtype, most frequent first."""
         counts: dict[str, int] = {}

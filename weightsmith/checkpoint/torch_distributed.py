@@ -27,6 +27,7 @@ from weightsmith.checkpoint.layout import row_major, shape_fault
 from weightsmith.checkpoint.names import check_name, quoted
 from weightsmith.checkpoint.pickle_machine import read_pickle
 from weightsmith.checkpoint.pickle_state import Inert
+from weightsmith.checkpoint.state_dict import MOST_NAMED
 from weightsmith.checkpoint.table import Checkpoint, Tensor
 from weightsmith.checkpoint.torch_dtypes import DTYPES
 from weightsmith.checkpoint.torch_objects import DType
@@ -59,8 +60,10 @@ def read_torch_distributed(path: Path, root: Path) -> Checkpoint:
     subject = str(root / METADATA_FILE)
     shapes, places = _metadata(root)
     tensors: dict[str, Tensor] = {}
+    _refuse_many_chunks(subject, shapes)
     with ExitStack() as stack:
         files: dict[str, ByteFile] = {}
+        read: dict[tuple[str, int, int], Tensor] = {}
         for name, described in shapes.items():
             if not (isinstance(described, Inert) and described.name == TENSOR):
                 continue  # BytesStorageMetadata: a pickled number or list
@@ -69,7 +72,7 @@ def read_torch_distributed(path: Path, root: Path) -> Checkpoint:
             for chunk in chunks:
                 if chunk.file not in files:
                     files[chunk.file] = stack.enter_context(_open(root, chunk.file))
-            pieces = [_piece(files[c.file], name, dtype, c) for c in chunks]
+            pieces = [_piece(files[c.file], name, dtype, c, read) for c in chunks]
             if not pieces:
                 _refuse(subject, f"names no chunk of the tensor {quoted(name)}")
             tensors[name] = _whole(shape, pieces)
@@ -169,9 +172,26 @@ def _open(root: Path, name: str) -> ByteFile:
     return ByteFile(root / name, name)
 
 
-def _piece(file: ByteFile, name: str, dtype: str, chunk: _Chunk) -> Tensor:
-    """The chunk's own archive, compared with what `.metadata` says of it."""
-    tensor = read_single_tensor(file.section(chunk.start, chunk.nbytes), name)
+def _refuse_many_chunks(subject: str, shapes: dict[str, object]) -> None:
+    """One list of chunks may be named by thousands of tensors: chunks are counted, not the lists."""
+    lists = (_state(described, TENSOR).get("chunks") for described in shapes.values())
+    count = sum(len(chunks) for chunks in lists if isinstance(chunks, list))
+    if count > MOST_NAMED:
+        raise HostileCheckpoint(
+            subject,
+            f"describes {count:,} chunks of tensors, more than {MOST_NAMED:,}",
+            "join it where torch is: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR FILE",
+        )
+
+
+def _piece(
+    file: ByteFile, name: str, dtype: str, chunk: _Chunk, read: dict[tuple[str, int, int], Tensor]
+) -> Tensor:
+    """The chunk's own archive, compared with what `.metadata` says of it. read: the archives that have been read."""
+    place = (chunk.file, chunk.start, chunk.nbytes)
+    if place not in read:
+        read[place] = read_single_tensor(file.section(chunk.start, chunk.nbytes), name)
+    tensor = replace(read[place], name=name)
     if (tensor.dtype, tensor.shape) != (DTYPES[dtype][1], chunk.sizes):
         stated = f"{dtype} {list(chunk.sizes)}"
         _refuse(file.subject, f"holds {quoted(name)} as {tensor.dtype} {list(tensor.shape)}, not {stated}")

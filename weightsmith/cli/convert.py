@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     "--resume", is_flag=True, help="Keep the finished shards that a killed run of the same work left."
 )
 @click.option("--accept-guesses", is_flag=True, help="Write a config also where some of it is a guess.")
+@click.option("--allow-damage", is_flag=True, help="Convert also what is incomplete, NaN or infinite.")
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @AS_JSON
 def command(
@@ -47,6 +48,7 @@ def command(
     hash_name: Literal["blake3", "sha256"],
     resume: bool,
     accept_guesses: bool,
+    allow_damage: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -63,6 +65,7 @@ def command(
         dry_run=dry_run,
         resume=resume,
         accept_guesses=accept_guesses,
+        allow_damage=allow_damage,
         progress=terminal.progress_bar("converting"),
     )
     _say_reasons(done)

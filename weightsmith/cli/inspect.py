@@ -42,7 +42,8 @@ class _ValuesAlone(click.Command):
 def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
     """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
 
-    Exit code 1: with --hashes, a file is no longer what was written.
+    Exit code 1: with --hashes, a file is no longer what was written; with --values, there is damage, an index
+    disagrees with the tensors, or a card calls weights fused that are not.
     """
     bar = terminal.progress_bar("reading")
     found = library.inspect(checkpoint, values=values, hashes=hashes, progress=bar)
@@ -51,7 +52,7 @@ def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: 
         terminal.show_json(found.document())
     else:
         _show(found)
-    return DONE if found.as_written else BAD
+    return DONE if found.sound else BAD
 
 
 def _show(found: Inspection) -> None:

@@ -28,6 +28,7 @@ class ConversionRequest:
     dry_run: stop after the plan; nothing is written.
     resume: keep what a killed run of the same work has finished.
     accept_guesses: write a config also where neither weights nor config decide all of it.
+    allow_damage: convert also what is incomplete, and numbers that are NaN or infinite.
     """
 
     source: Path
@@ -41,6 +42,7 @@ class ConversionRequest:
     dry_run: bool = False
     resume: bool = False
     accept_guesses: bool = False
+    allow_damage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.expansion import refuse_expanded
 from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.small_file import is_there
@@ -26,6 +27,7 @@ from weightsmith.convert.request import ConversionRequest, ConversionSource
 from weightsmith.convert.stamps import need_unchanged, stamps
 from weightsmith.convert.stream.source_hashes import SourceHasher, files_read_in_order
 from weightsmith.convert.stream.writer import WriteObserver, write_weights
+from weightsmith.errors import ConversionRefused
 from weightsmith.process.durable import create_file
 from weightsmith.values.parallel import default_workers
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from weightsmith.checkpoint import Checkpoint
     from weightsmith.convert.conversion import Conversion
     from weightsmith.convert.plan.conversion_plan import ConversionPlan
 
@@ -50,6 +53,7 @@ def convert(
     dry_run: bool = False,
     resume: bool = False,
     accept_guesses: bool = False,
+    allow_damage: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Writes `target`, a folder that does not exist or is empty, from the checkpoint `source`.
@@ -59,6 +63,7 @@ def convert(
     workers: threads; the bytes written do not depend on it.
     dry_run: stop after the plan; nothing is written. resume: keep what a killed run of the same work has finished.
     accept_guesses: write a config also where neither weights nor config decide all of it.
+    allow_damage: convert also what is incomplete, and numbers that are NaN or infinite.
     progress: called with the bytes read so far, and with how many there are.
 
     Raises ConversionRefused, TargetRefused, and what `open_checkpoint` raises; then `target` is as it was before.
@@ -75,6 +80,7 @@ def convert(
         dry_run=dry_run,
         resume=resume,
         accept_guesses=accept_guesses,
+        allow_damage=allow_damage,
     )
     return carry_out(request, progress)
 
@@ -97,11 +103,23 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
 def read_source(request: ConversionRequest) -> ConversionSource:
     """Opens the source and gathers what is known of it; of its data at most a sample is read, and not yet."""
     checkpoint = open_checkpoint(request.source)
+    refuse_expanded(checkpoint)
+    if not request.allow_damage:
+        _refuse_incomplete(checkpoint)
     index_file = [checkpoint.index] if checkpoint.index else []
     config = [CONFIG] if is_there(checkpoint.root / CONFIG) else []
     files = (*checkpoint.files, *index_file, *config)
     before = stamps(checkpoint.root, files)
     return ConversionSource(checkpoint, gather(checkpoint), files, before)
+
+
+def _refuse_incomplete(checkpoint: Checkpoint) -> None:
+    for problem in checkpoint.incomplete():
+        raise ConversionRefused(
+            checkpoint.path,
+            f"is incomplete: {problem.message.removeprefix(f'{checkpoint.path}: ')}",
+            "get the whole of it, or convert what there is with --allow-damage (library: allow_damage=True)",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def bitnet(module: StoredModule) -> PackedWeight | None:
-    weight, scale = module.parts.get("weight"), module.parts.get("weight_scale")
+    weight, scale = module.matrix("weight"), module.parts.get("weight_scale")
     if weight is None or scale is None or weight.dtype != "U8" or len(weight.shape) != 2:
         return None
     if group_of_scale(weight, scale) != PER_TENSOR:

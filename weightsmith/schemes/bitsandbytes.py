@@ -23,7 +23,7 @@ MAX_STATE = 65_536
 
 def eight_bit(module: StoredModule) -> PackedWeight | None:
     """weight I8 [N, K], SCB [N]."""
-    weight = module.parts.get("weight")
+    weight = module.matrix("weight")
     if weight is None or weight.dtype != "I8" or "SCB" not in module.parts:
         return None
     return PackedWeight("bitsandbytes-int8", weight.shape, 8, PER_ROW)

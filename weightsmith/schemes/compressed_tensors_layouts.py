@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.schemes.packed_module import PER_ROW, PackedWeight, group_of_scale, last_two
+from weightsmith.schemes.packed_module import PER_ROW, PackedWeight, group_of_scale
 
 if TYPE_CHECKING:
     from weightsmith.schemes.packed_module import StoredModule
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 def packed_words_or_fp4(module: StoredModule) -> PackedWeight | None:
     """weight_packed I32 [N, K*bits/32] or U8 [N, K/2] (FP4), weight_scale [N, K/g]."""
-    packed, scale = module.parts.get("weight_packed"), module.parts.get("weight_scale")
-    if packed is None or scale is None:
+    packed, scale = module.matrix("weight_packed"), module.parts.get("weight_scale")
+    if packed is None or scale is None or not scale.elements:
         return None
-    rows, columns = last_two(packed.shape)
-    groups = last_two(scale.shape)[1] or 1
+    rows, columns = packed.shape[-2:]
+    groups = scale.shape[-1] if len(scale.shape) > 1 else 1
     if packed.dtype == "U8":
         inputs = 2 * columns
         return PackedWeight("compressed-tensors-nvfp4", (rows, inputs), 4, inputs // groups)
@@ -28,8 +28,8 @@ def packed_words_or_fp4(module: StoredModule) -> PackedWeight | None:
 
 def codes_of_eight_bits(module: StoredModule) -> PackedWeight | None:
     """weight I8 or F8 [N, K], weight_scale [N, 1] or one number."""
-    weight, scale = module.parts.get("weight"), module.parts.get("weight_scale")
-    if weight is None or scale is None:
+    weight, scale = module.matrix("weight"), module.parts.get("weight_scale")
+    if weight is None or scale is None or not scale.elements:
         return None
     group = group_of_scale(weight, scale)
     if weight.dtype == "I8":

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def fp8_block(module: StoredModule) -> PackedWeight | None:
-    weight, scale = module.parts.get("weight"), module.parts.get("weight_scale_inv")
-    if weight is None or scale is None:
+    weight, scale = module.matrix("weight"), module.parts.get("weight_scale_inv")
+    if weight is None or scale is None or not scale.elements:
         return None
     group = block_size(weight.shape[-1], scale.shape[-1]) if scale.shape else PER_TENSOR
     return PackedWeight("fp8-block", weight.shape, 8, group)

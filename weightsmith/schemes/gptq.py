@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.schemes.packed_module import PackedWeight, group_of_scales, last_two
+from weightsmith.schemes.packed_module import PACKED_BITS, PackedWeight, group_of_scales
 
 if TYPE_CHECKING:
     from weightsmith.schemes.packed_module import StoredModule
@@ -31,24 +31,25 @@ class WordsWithZeros:
 
 def words_with_zeros(module: StoredModule) -> WordsWithZeros | None:
     """The sizes of a module that holds qweight, scales and qzeros, which AutoGPTQ and AutoAWQ both write."""
-    parts = module.parts
-    if not {"qweight", "scales", "qzeros"} <= parts.keys():
+    words, scales, points = (module.matrix(part) for part in ("qweight", "scales", "qzeros"))
+    if words is None or scales is None or points is None:
         return None
-    rows, columns = last_two(parts["qweight"].shape)
-    groups, outputs = last_two(parts["scales"].shape)
-    zeros = last_two(parts["qzeros"].shape)[1]
-    return (
-        WordsWithZeros(rows, columns, groups, outputs, zeros)
-        if rows and groups and outputs and zeros
-        else None
-    )
+    rows, columns = words.shape[-2:]
+    groups, outputs = scales.shape[-2:]
+    sizes = WordsWithZeros(rows, columns, groups, outputs, points.shape[-1])
+    return sizes if sizes.bits in PACKED_BITS else None
 
 
 def gptq(module: StoredModule) -> PackedWeight | None:
     sizes = words_with_zeros(module)
-    if sizes is None or sizes.columns != sizes.outputs or not sizes.bits:
+    if sizes is None or sizes.columns != sizes.outputs:
         return None
     order = module.parts.get("g_idx")
-    inputs = order.shape[0] if order is not None else 32 * sizes.rows // sizes.bits
-    group = group_of_scales(inputs, sizes.groups)
-    return PackedWeight("gptq", (sizes.outputs, inputs), 32 * sizes.rows // inputs, group)
+    inputs = 32 * sizes.rows // sizes.bits
+    # Some writers leave an empty order where the channels are not reordered.
+    if order is not None and len(order.shape) == 1 and order.elements:
+        inputs = order.elements
+    bits = 32 * sizes.rows // inputs
+    if bits not in PACKED_BITS:
+        return None
+    return PackedWeight("gptq", (sizes.outputs, inputs), bits, group_of_scales(inputs, sizes.groups))

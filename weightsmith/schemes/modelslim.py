@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def modelslim(module: StoredModule) -> PackedWeight | None:
-    weight, scale = module.parts.get("weight"), module.parts.get("weight_scale")
+    weight, scale = module.matrix("weight"), module.parts.get("weight_scale")
     own = {"weight_offset", "deq_scale"} & module.parts.keys()
-    if weight is None or scale is None or weight.dtype != "I8" or not own:
+    if weight is None or scale is None or not scale.elements or weight.dtype != "I8" or not own:
         return None
     return PackedWeight("modelslim", weight.shape, 8, group_of_scale(weight, scale))

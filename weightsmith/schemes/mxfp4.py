@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def mxfp4(module: StoredModule) -> PackedWeight | None:
-    parts = module.parts
-    if not {"blocks", "scales"} <= parts.keys() or len(parts["blocks"].shape) != 4:
+    blocks, scales = module.matrix("blocks"), module.matrix("scales")
+    if blocks is None or scales is None or len(blocks.shape) != 4:
         return None
-    experts, outputs, groups, _ = parts["blocks"].shape
+    experts, outputs, groups, _ = blocks.shape
     return PackedWeight("mxfp4", (experts, 32 * groups, outputs), 4, 32)

@@ -28,6 +28,8 @@ Method: TypeAlias = Literal[
 ]
 # Values of `group` that are no number of channels.
 PER_ROW, PER_TENSOR = -1, 0
+# How many bits an integer may have that is packed into words.
+PACKED_BITS = range(1, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class StoredModule:
     parts: Mapping[str, Tensor]
     known_widths: frozenset[int]
     read: Callable[[Tensor], bytes | None]
+
+    def matrix(self, part: str) -> Tensor | None:
+        """The tensor of that name where it has elements and at least two axes: else it holds no packed numbers."""
+        tensor = self.parts.get(part)
+        return tensor if tensor is not None and len(tensor.shape) >= 2 and tensor.elements else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +75,6 @@ class PackedModule:
     bits: int
     group: int
     parts: frozenset[str]
-
-
-def last_two(shape: Shape) -> tuple[int, int]:
-    """The sizes of the last two axes; a missing one counts 0."""
-    return (shape[-2] if len(shape) > 1 else 0, shape[-1]) if shape else (0, 0)
 
 
 def group_of_scales(inputs: int, groups: int) -> int:

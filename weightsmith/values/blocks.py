@@ -1,4 +1,4 @@
-"""Streams a tensor's bit patterns through one buffer that fits a core's cache, in whole rows."""
+"""Streams a tensor's bit patterns through one buffer that fits a core's cache, in whole rows of its grid."""
 
 from __future__ import annotations
 
@@ -14,23 +14,40 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.checkpoint.arrays import Array, Bits
+    from weightsmith.checkpoint.arrays import Bits
     from weightsmith.checkpoint.data import TensorReader
 
 # Measured on 2 MiB of L2 per core: 256 KiB to 1 MiB are alike, smaller pays per call, larger leaves the
 # cache.
 BLOCK_BYTES = 1 << 19
+# Rows of a transposed matrix are columns of the stored one: each read takes as many neighbours as a block has rows.
+STRIDED_BYTES = 1 << 22
+
+
+# Columns of the widest weights are some 300,000 (a head over the largest vocabularies). A longer row is no row of a
+# weight, and held whole it could take all memory.
+LONGEST_ROW = 1 << 22
 
 
 def grid(tensor: Tensor) -> tuple[int, int]:
-    """A tensor as [rows, cols]: leading axes flattened, the last one kept; a vector is one column."""
-    if len(tensor.shape) < 2:
-        return tensor.elements, 1
-    return prod(tensor.shape[:-1]), tensor.shape[-1]
+    """A tensor as [rows, cols], see `grid_of`."""
+    return grid_of(tensor.shape)
+
+
+def grid_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """A shape as [rows, cols]: leading axes flattened, the last one kept; a vector is one column.
+
+    So is what has rows longer than LONGEST_ROW, whatever its axes: every element is then a row.
+    """
+    if len(shape) < 2 or shape[-1] > LONGEST_ROW:
+        return prod(shape), 1
+    return prod(shape[:-1]), shape[-1]
 
 
 def rows_per_block(tensor: Tensor, block_bytes: int = BLOCK_BYTES) -> int:
-    """How many whole rows of `tensor` make a block; at least one."""
+    """How many whole rows of `tensor` make a block, a larger one of a strided view; at least one."""
+    if not tensor.contiguous:
+        block_bytes = max(block_bytes, STRIDED_BYTES)
     row_bytes = max(1, grid(tensor)[1] * BITS[tensor.dtype] // 8)
     return max(1, block_bytes // row_bytes)
 
@@ -39,6 +56,12 @@ def byte_range(tensor: Tensor, start: int, stop: int) -> Tensor:
     """Bytes start:stop of a contiguous tensor's own bytes, as a U8 vector."""
     storage = replace(tensor.storage, start=tensor.start + start, nbytes=stop - start)
     return replace(tensor, dtype="U8", shape=(stop - start,), storage=storage, offset=0, strides=(1,))
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """A tensor whose elements are smaller than a byte, as a U8 vector; such tensors and their pieces are contiguous."""
+    whole = byte_range(tensor, 0, tensor.nbytes)
+    return replace(whole, pieces=tuple(map(as_bytes, tensor.pieces)))
 
 
 class BlockReader:
@@ -67,7 +90,11 @@ class BlockReader:
             raise ValueError(f"{tensor.name}: {tensor.dtype} elements do not fill bytes")
         word, cols = np.dtype(f"u{width}"), grid(tensor)[1]
         if not tensor.contiguous:
-            return self._gather(tensor, start, stop).view(word).reshape(stop - start, cols)
+            parts = [
+                self._reader.read(part).reshape(-1) for part in _parts(tensor, start * cols, stop * cols)
+            ]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return whole.view(word).reshape(stop - start, cols)
         count = (stop - start) * cols
         if count * width > len(self._buffer):  # a single row longer than a block
             self._buffer = np.empty(count * width, np.uint8)
@@ -76,18 +103,44 @@ class BlockReader:
         self._reader.read_bytes_into(run, filled)
         return filled.view(word).reshape(stop - start, cols)
 
-    def packed(self, tensor: Tensor) -> Array:
-        """The bytes of a tensor whose elements are smaller than a byte."""
-        return self._reader.read(tensor)
 
-    def _gather(self, tensor: Tensor, start: int, stop: int) -> Array:
-        """Rows of a strided view, by way of the slices of its first axis that they lie in."""
-        if len(tensor.shape) < 2:
-            return self._reader.read_rows(tensor, start, stop)
-        per_slice = prod(tensor.shape[1:-1])
-        first, last = start // per_slice, -(-stop // per_slice)
-        slices = self._reader.read_rows(tensor, first, last).reshape(-1, tensor.shape[-1])
-        return slices[start - first * per_slice : stop - first * per_slice]
+def _parts(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:
+    """Views that hold the elements start:stop of a tensor, one after the other: at most two for each axis.
+
+    Elements are counted in row-major order of the shape, whatever the strides.
+    """
+    if stop - start == tensor.elements:
+        yield tensor
+    elif tensor.pieces:
+        first = 0
+        for piece in tensor.pieces:
+            begin, end = max(start - first, 0), min(stop - first, piece.elements)
+            if begin < end:
+                yield from _parts(piece, begin, end)
+            first += piece.elements
+    else:
+        yield from _parts_of_view(tensor, start, stop)
+
+
+def _parts_of_view(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:
+    each = prod(tensor.shape[1:])
+    first, last = -(-start // each), stop // each
+    if first > last:  # all of it within one index of the first axis
+        yield from _parts(_at(tensor, last), start - last * each, stop - last * each)
+        return
+    if start < first * each:
+        yield from _parts(_at(tensor, first - 1), start - (first - 1) * each, each)
+    if first < last:
+        offset = tensor.offset + first * tensor.strides[0]
+        yield replace(tensor, shape=(last - first, *tensor.shape[1:]), offset=offset)
+    if last * each < stop:
+        yield from _parts(_at(tensor, last), 0, stop - last * each)
+
+
+def _at(tensor: Tensor, index: int) -> Tensor:
+    """tensor[index]."""
+    offset = tensor.offset + index * tensor.strides[0]
+    return replace(tensor, shape=tensor.shape[1:], strides=tensor.strides[1:], offset=offset)
 
 
 def _runs(tensor: Tensor, step: int, at_most: int | None) -> Iterator[tuple[int, int]]:

@@ -1,26 +1,35 @@
-"""What the files beside the weights claim about a ternary quantizer. Read as text or syntax tree, never run."""
+"""What the files beside the weights claim about a ternary quantizer. Read as text, never run."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
+from weightsmith.values.code_claims import is_group_name, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-# Real modeling files are 20 to 200 kB; a syntax tree takes some hundred bytes for each byte of its text.
+# Real modeling files are 20 to 200 kB; of a folder, all that count have half a megabyte.
 _LARGEST_FILE = 1 << 19
+_LARGEST_FOLDER = 1 << 20
+# Of all code that names a quantizer; a real modeling file of 200 kB has 50,000.
+_MOST_WORDS = 200_000
+# Of one file: real ones make a handful. Of one line: what stands in its first part.
+_MOST_CLAIMS = 100
+_LONGEST_LINE = 4096
 
 _CODE_NAMES = re.compile(r"(model|quant|qat|convert|ternary|bitlinear|configuration)", re.IGNORECASE)
 _CARD_NAMES = re.compile(r"(readme|model_?card)[^/]*\.(md|txt|rst)$", re.IGNORECASE)
 _TERNARY = re.compile(r"ternary|1\.58[- ]?bit|bitlinear|三[元值]", re.IGNORECASE)
+# Lines without any of these claim nothing.
+_CARD_WORD = re.compile(r"ternary|1\.58|bitlinear|三[元值]|group|分组", re.IGNORECASE)
 # A card's sentence counts when it speaks of this model's weights or quantizer, and does not deny it.
 _CARD_SUBJECT = re.compile(
     r"weight|quanti[sz]|qat|bitcpm|\{\s*-1\s*,\s*0\s*,\s*\+?1\s*\}|权重|量化", re.IGNORECASE
@@ -34,7 +43,6 @@ _CARD_GROUP = re.compile(
     r"(?:--group[_-]size[ =]+|group[ _-]size\W{0,3}(?:of|is|=|:)?\W{0,3}|groups? of |分组大小\W{0,3})(-1|[0-9]{1,6})\b",
     re.IGNORECASE,
 )
-_GROUP_NAMES = frozenset({"group_size", "groupsize", "quant_group_size", "weight_group_size", "q_group_size"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +102,18 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     """Claims of the Python files, cards and the config at the top of a checkpoint's folder."""
     found: list[Claim] = []
     read: list[str] = []
+    left, budget = _LARGEST_FOLDER, iter(range(_MOST_WORDS))
     for name in sorted(filter(_may_claim, names_in(root))):
-        text = _text(root / name)
+        text = _text(root / name, min(left, _LARGEST_FILE))
         if text is None:
             continue
+        left -= len(text)
         read.append(name)
-        found += _code_claims(name, text) if name.endswith(".py") else _card_claims(name, text)
+        claims = _code_claims(name, text, budget) if name.endswith(".py") else _card_claims(name, text)
+        found += islice(claims, _MOST_CLAIMS)
     if config is not None:
         read.append("config.json")
-        found += _config_claims(config, "")
+        found += islice(_config_claims(config, ""), _MOST_CLAIMS)
     return Claims(tuple(_from_files_that_name_a_quantizer(found)), tuple(read))
 
 
@@ -112,9 +123,9 @@ def _may_claim(name: str) -> bool:
     return _CARD_NAMES.match(name) is not None
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path, at_most: int) -> str | None:
     try:
-        return read_small(path, _LARGEST_FILE).decode("utf-8", "replace")
+        return read_small(path, at_most).decode("utf-8", "replace")
     except WeightsmithError:
         return None  # what cannot be read claims nothing
 
@@ -126,107 +137,42 @@ def _from_files_that_name_a_quantizer(found: list[Claim]) -> Iterator[Claim]:
     return (c for c in found if c.file in trusted)
 
 
-def _code_claims(file: str, text: str) -> list[Claim]:
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []  # no Python, or Python built to break a parser: it claims nothing
-    found: list[Claim] = []
-    # ast.walk keeps its own queue, so a deep tree costs no stack.
-    for node in ast.walk(tree):
-        found += _quantizer_names(file, node)
-        found += _stated_sizes(file, node)
-    return found
+def _code_claims(file: str, text: str, budget: Iterator[int]) -> Iterator[Claim]:
+    if not _TERNARY.search(text):
+        return  # group sizes of something else: they would not count
+    for said in statements(text, budget):
+        ternary = (
+            _TERNARY.search(said.name) if said.what.startswith("defines") else said.name.lower() == "ternary"
+        )
+        if ternary or said.size is not None:
+            line = text.count("\n", 0, said.at) + 1
+            yield Claim(file, line, _shorten(said.what), bool(ternary), said.size, said.default)
 
 
-def _quantizer_names(file: str, node: ast.AST) -> Iterator[Claim]:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef) and _TERNARY.search(node.name):
-        yield Claim(file, node.lineno, f"defines {node.name}", ternary=True)
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lower() == "ternary":
-        yield Claim(file, node.lineno, 'names the quantizer "ternary"', ternary=True)
-
-
-def _stated_sizes(file: str, node: ast.AST) -> Iterator[Claim]:
-    if isinstance(node, ast.Call):
-        yield from _sizes_in_call(file, node)
-    elif isinstance(node, ast.FunctionDef):
-        yield from _sizes_in_defaults(file, node)
-    elif isinstance(node, ast.Assign | ast.AnnAssign):
-        yield from _sizes_in_assignment(file, node)
-    elif isinstance(node, ast.Dict):
-        yield from _sizes_in_dict(file, node)
-
-
-def _sizes_in_call(file: str, node: ast.Call) -> Iterator[Claim]:
-    """`f(group_size=128)`, and `add_argument("--group-size", default=128)`."""
-    option = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
-    for keyword in node.keywords:
-        size = _size(keyword.value)
-        if size is None:
+def _card_claims(file: str, text: str) -> Iterator[Claim]:
+    end = 0
+    for word in _CARD_WORD.finditer(text):
+        if word.start() < end:
             continue
-        if keyword.arg in _GROUP_NAMES:
-            yield Claim(file, node.lineno, f"passes {keyword.arg}={size}", group_size=size)
-        elif keyword.arg == "default" and _is_group_name(option):
-            what = f"has the option {option!s} with default {size}"
-            yield Claim(file, node.lineno, what, group_size=size, default=True)
+        start, end = text.rfind("\n", 0, word.start()) + 1, text.find("\n", word.start()) % (len(text) + 1)
+        yield from _line_claims(file, text, start, min(end, start + _LONGEST_LINE))
 
 
-def _sizes_in_defaults(file: str, node: ast.FunctionDef) -> Iterator[Claim]:
-    """`def f(group_size=128)`."""
-    positional = [*node.args.posonlyargs, *node.args.args]
-    pairs: list[tuple[ast.arg, ast.expr | None]] = list(
-        zip(positional[len(positional) - len(node.args.defaults) :], node.args.defaults, strict=True)
-    )
-    pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    for argument, value in pairs:
-        if argument.arg in _GROUP_NAMES and (size := _size(value)) is not None:
-            what = f"gives {node.name} the default {argument.arg}={size}"
-            yield Claim(file, node.lineno, what, group_size=size, default=True)
-
-
-def _sizes_in_assignment(file: str, node: ast.Assign | ast.AnnAssign) -> Iterator[Claim]:
-    """`group_size = 128`, `self.group_size: int = 128`."""
-    size = _size(node.value)
-    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", None)
-        if size is not None and _is_group_name(name):
-            yield Claim(file, node.lineno, f"sets {name} = {size}", group_size=size)
-
-
-def _sizes_in_dict(file: str, node: ast.Dict) -> Iterator[Claim]:
-    """`{"group_size": 128}`."""
-    for key, value in zip(node.keys, node.values, strict=True):
-        if isinstance(key, ast.Constant) and _is_group_name(key.value) and (size := _size(value)) is not None:
-            yield Claim(file, key.lineno, f'sets "{key.value!s}": {size}', group_size=size)
-
-
-def _is_group_name(value: object) -> bool:
-    return isinstance(value, str) and value.lstrip("-").replace("-", "_").lower() in _GROUP_NAMES
-
-
-def _size(node: ast.expr | None) -> int | None:
-    """A group size written as a literal: -1 or a positive integer."""
-    negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
-    literal = node.operand if isinstance(node, ast.UnaryOp) else node
-    if not isinstance(literal, ast.Constant) or type(literal.value) is not int:
-        return None
-    value = -literal.value if negative else literal.value
-    return value if value == -1 or value > 0 else None
-
-
-def _card_claims(file: str, text: str) -> list[Claim]:
-    found: list[Claim] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if _TERNARY.search(line) and _CARD_SUBJECT.search(line) and not _DENIAL.search(line):
-            fused = _SAYS_FUSED.search(line) is not None
-            found.append(Claim(file, number, f'says "{_shorten(line)}"', ternary=True, fused=fused))
-        for match in _CARD_GROUP.finditer(line):
-            found.append(Claim(file, number, f'says "{_shorten(line)}"', group_size=int(match[1])))
-    return found
+def _line_claims(file: str, text: str, start: int, end: int) -> Iterator[Claim]:
+    line = text[start:end]
+    sizes = dict.fromkeys(int(match[1]) for match in _CARD_GROUP.finditer(line))
+    ternary = _TERNARY.search(line) and _CARD_SUBJECT.search(line) and not _DENIAL.search(line)
+    if not (ternary or sizes):
+        return
+    number, says = text.count("\n", 0, start) + 1, f'says "{_shorten(line)}"'
+    if ternary:
+        yield Claim(file, number, says, ternary=True, fused=_SAYS_FUSED.search(line) is not None)
+    for size in sizes:
+        yield Claim(file, number, says, group_size=size)
 
 
 def _shorten(line: str) -> str:
-    """A card's line without its Markdown and without characters that would drive a terminal."""
+    """A line without Markdown and without characters that would drive a terminal."""
     printable = "".join(c if c.isprintable() else " " for c in line)
     text = " ".join(re.sub(r"[*`#>|]+", " ", printable).split())
     return text if len(text) <= 100 else text[:97] + "..."
@@ -239,14 +185,13 @@ def _names_ternary(name: str, key: str, value: object) -> bool:
     return _TERNARY.search(key) is not None and bool(value)
 
 
-def _config_claims(config: Mapping[str, object], prefix: str) -> list[Claim]:
-    found: list[Claim] = []
+def _config_claims(config: Mapping[str, object], prefix: str) -> Iterator[Claim]:
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            found += _config_claims(value, f"{name}.")
+            yield from _config_claims(value, f"{name}.")
         elif _names_ternary(name, key, value):
-            found.append(Claim("config.json", 0, f"has {name} = {json.dumps(value)}", ternary=True))
-        elif key in _GROUP_NAMES and type(value) is int and (value == -1 or value > 0):
-            found.append(Claim("config.json", 0, f"has {name} = {value}", group_size=value))
-    return found
+            said = "a list" if isinstance(value, list) else _shorten(json.dumps(value))
+            yield Claim("config.json", 0, f"has {_shorten(name)} = {said}", ternary=True)
+        elif is_group_name(key) and type(value) is int and (value == -1 or value > 0):
+            yield Claim("config.json", 0, f"has {_shorten(name)} = {value}", group_size=value)

@@ -47,6 +47,20 @@ SPECIALS: dict[str, SpecialPatterns] = {
     "F8_E4M3": SpecialPatterns(None, 0x7F),
 }
 
+
+def all_finite(patterns: Bits, dtype: str) -> bool:
+    """Whether no pattern is NaN or infinity; true of dtypes that have neither.
+
+    Without a copy: read as signed, the positive ones stand above all numbers; as unsigned, the negative ones do.
+    """
+    special = SPECIALS.get(dtype)
+    if special is None or not patterns.size:
+        return True
+    sign = 1 << 8 * patterns.dtype.itemsize - 1
+    signed = patterns.view(f"i{patterns.dtype.itemsize}")
+    return int(signed.max()) < special.end and int(patterns.max()) < sign + special.end
+
+
 _NORM = re.compile(r"norm[^.]*\.weight$|(^|\.)ln_\w+\.weight$")
 
 

@@ -55,6 +55,7 @@ class Fusion:
     """The verdict over a checkpoint.
 
     group_size: channels that share a scale, WHOLE_ROW for one scale per row, None where it is not known.
+    claimed_fused: they are latent, and a file beside the weights says that they are fused.
     tensors_checked: linear weights that could tell. evidence: sentences for people, most telling first.
     """
 
@@ -62,6 +63,7 @@ class Fusion:
     group_size: int | None
     tensors_checked: int
     evidence: tuple[str, ...]
+    claimed_fused: bool = False
 
     def document(self) -> JsonObject:
         """The `fusion` object of the JSON contract."""
@@ -245,5 +247,6 @@ def judge_fusion(
         return Fusion("none", None, 0, ("no linear tensor has numbers that tell",))
     if claims.ternary:
         said = tuple(f"yet {claim}" for claim in claims.ternary[:2])
-        return Fusion("latent", claims.group_size, checked, (other[0].evidence, *said))
+        fused = any(claim.fused for claim in claims.ternary)
+        return Fusion("latent", claims.group_size, checked, (other[0].evidence, *said), fused)
     return Fusion("none", None, checked, (other[0].evidence, "and nothing beside the weights says ternary"))

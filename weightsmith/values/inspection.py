@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from weightsmith.values.value_survey import ValueSurvey
 
 
+# The index and the tensors are not of one checkpoint.
+_DISAGREES = ("index-missing-tensor", "index-unlisted-tensor", "index-wrong-file")
+
+
 @dataclass(frozen=True, slots=True)
 class Quantization:
     """How the weights are packed.
@@ -55,6 +59,14 @@ class Inspection:
             verdict == "same" or (verdict == "not listed" and not is_loaded(file))
             for file, verdict in self.hashes or ()
         )
+
+    @property
+    def sound(self) -> bool:
+        """Nothing that was asked for is bad: hashes, and with values also what the index says of the tensors."""
+        if self.survey is None:
+            return self.as_written
+        disagrees = any(problem.code in _DISAGREES for problem in self.checkpoint.problems)
+        return self.as_written and self.survey.sound and not disagrees
 
     def document(self) -> JsonObject:
         """The JSON of the command line's contract."""

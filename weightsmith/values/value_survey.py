@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import readable_config
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.expansion import refuse_expanded, refuse_holes
 from weightsmith.checkpoint.float_formats import FORMATS
 from weightsmith.schemes import packed_tensors
-from weightsmith.values.blocks import BlockReader, grid
+from weightsmith.values.blocks import LONGEST_ROW, BlockReader, grid
 from weightsmith.values.claims import read_claims
 from weightsmith.values.damage import SPECIALS, Damage, DamageCount, without_elements
 from weightsmith.values.fusion import Fusion, TensorFusion, TernaryTest, judge_fusion
@@ -38,6 +39,11 @@ class ValueSurvey:
     damage: tuple[Damage, ...]
     sampled: bool
 
+    @property
+    def sound(self) -> bool:
+        """No damage was found, and the weights are not latent where a file beside them says that they are fused."""
+        return not self.damage and not self.fusion.claimed_fused
+
     def document(self) -> JsonObject:
         """What `inspect --values` adds to the JSON contract."""
         sampled = {"sampled": True} if self.sampled else {}
@@ -63,8 +69,12 @@ def survey_values(
     """Reads every floating-point tensor once, or a sample of each, and judges.
 
     progress: called with (bytes read, bytes in all). workers: threads; None for as many as there are processors.
-    Memory: one block per worker. Raises what `TensorReader.read` raises.
+    Memory: one block per worker. Raises HostileCheckpoint or CorruptCheckpoint for a checkpoint that stands for far
+    more bytes than it has (not for a sample), and what `TensorReader.read` raises.
     """
+    if not sample:
+        refuse_expanded(checkpoint)
+        refuse_holes(checkpoint)
     tensors = [t for t in checkpoint.tensors.values() if t.dtype in SPECIALS]
     limit = SAMPLE_BYTES if sample else None
     tally = Tally(sum(min(t.nbytes, limit or t.nbytes) for t in tensors), progress)
@@ -87,7 +97,7 @@ def _survey_tensor(tensor: Tensor, reader: BlockReader, limit: int | None, tally
     if empty is not None:
         return _TensorFindings([empty], None)
     damage = DamageCount(tensor)
-    linear = is_linear(tensor)
+    linear = is_linear(tensor) and tensor.shape[1] <= LONGEST_ROW
     ternary = TernaryTest(tensor.name, grid(tensor)[1], FORMATS[tensor.dtype]) if linear else None
     mask = (1 << BITS[tensor.dtype] - 1) - 1
     for first_row, bits in reader.blocks(tensor, limit):

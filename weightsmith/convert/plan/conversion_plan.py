@@ -62,7 +62,7 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
     converter, reason = choose(evidence, request.converter)
     check_options(converter, request.options)
     recipe = converter.plan(evidence, request.options, request.dtype)
-    weights = plan_output(recipe, request.max_shard_bytes)
+    weights = plan_output(recipe, request.max_shard_bytes, finite=not request.allow_damage)
     table = as_checkpoint(weights, checkpoint, target)
     proven = _true_config(request, source, table, recipe)
     config = apply(proven.config, recipe.config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor
@@ -12,7 +11,7 @@ from weightsmith.checkpoint.layout import row_major
 from weightsmith.convert.plan.header import FileLayout, lay_out, size_of
 from weightsmith.convert.plan.shards import SINGLE_FILE, split
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.blocks import grid
+from weightsmith.values.blocks import grid, grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,12 +28,14 @@ class OutputPlan:
     shards: file -> its tensors.
     files: file -> its layout, in shard order.
     file_of: tensor -> file.
+    finite: NaN and infinity among the source's numbers stop the work.
     """
 
     steps: tuple[RecipeStep, ...]
     shards: Mapping[str, tuple[Output, ...]]
     files: Mapping[str, FileLayout]
     file_of: Mapping[str, str]
+    finite: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -52,14 +53,14 @@ class OutputPlan:
         return self.files[self.file_of[output.name]].starts[output.name]
 
 
-def plan_output(recipe: Recipe, max_shard_size: int) -> OutputPlan:
+def plan_output(recipe: Recipe, max_shard_size: int, *, finite: bool = True) -> OutputPlan:
     """Names, shapes and row counts are checked here. Raises ConversionRefused."""
     outputs = [output for step in recipe.steps for output in step.outputs]
     _validate(recipe, outputs)
     shards = {file: tuple(held) for file, held in split(outputs, max_shard_size).items()}
     files = {file: lay_out(held) for file, held in shards.items()}
     file_of = {output.name: file for file, held in shards.items() for output in held}
-    return OutputPlan(recipe.steps, shards, files, file_of)
+    return OutputPlan(recipe.steps, shards, files, file_of, finite)
 
 
 def _validate(recipe: Recipe, outputs: list[Output]) -> None:
@@ -100,7 +101,7 @@ def _holds(step: RecipeStep, output: Output) -> bool:
     if step.kernel is None:
         held = sum(_rows_bytes(part.tensor, part.stop - part.start) for part in step.inputs)
         return held == size_of(output) and len(step.outputs) == 1
-    rows = prod(output.shape[:-1]) if len(output.shape) > 1 else prod(output.shape)
+    rows, _ = grid_of(output.shape)
     if step.together == 1:
         return rows == step.rows
     return step.rows % step.together == 0 and rows % max(1, step.rows // step.together) == 0

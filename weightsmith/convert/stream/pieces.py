@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import byte_range, grid
+from weightsmith.values.damage import all_finite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -66,12 +68,13 @@ class CopyPiece:
     """Bytes of one contiguous tensor that go to an output file as they are.
 
     file, start: where they go.
-    tensor: the tensor, cut to these bytes and seen as U8.
+    tensor: the tensor, cut to these bytes and seen as U8. dtype: its own.
     """
 
     file: str
     start: int
     tensor: Tensor
+    dtype: str
 
     @property
     def nbytes(self) -> int:
@@ -144,7 +147,8 @@ def _of_step(step: RecipeStep, file: str, start: int) -> Iterator[Piece]:
 def _copies(rows: Rows, file: str, start: int) -> Iterator[CopyPiece]:
     begin, end = _bits(rows.tensor, rows.start) // 8, (_bits(rows.tensor, rows.stop) + 7) // 8
     for at in range(begin, end, COPY_BYTES):
-        yield CopyPiece(file, start + at - begin, byte_range(rows.tensor, at, min(at + COPY_BYTES, end)))
+        part = byte_range(rows.tensor, at, min(at + COPY_BYTES, end))
+        yield CopyPiece(file, start + at - begin, part, rows.tensor.dtype)
 
 
 def _rows(step: RecipeStep, rows: Rows, first: int) -> Iterator[RowsPiece]:
@@ -180,6 +184,7 @@ class PieceMaker:
             return PieceResult((piece.made,))
         if isinstance(piece, CopyPiece):
             data = self.reader.block(piece.tensor, 0, piece.nbytes)[:, 0]
+            self._need_finite(data, piece.tensor.name, piece.dtype)
             read = FileBytes(piece.tensor.storage.file, piece.tensor.start, data)
             return PieceResult((FileBytes(piece.file, piece.start, data),), read)
         return self._compute(piece)
@@ -187,6 +192,7 @@ class PieceMaker:
     def _compute(self, piece: RowsPiece) -> PieceResult:
         step, rows, first = piece.step, piece.rows, piece.first_row
         block = self.reader.block(rows.tensor, rows.start, rows.stop)
+        self._need_finite(block, rows.tensor.name, rows.tensor.dtype)
         block.flags.writeable = False  # what was read is hashed after the kernel has seen it
         if step.kernel is None:
             arrays: tuple[NDArray[np.generic], ...] = (np.ascontiguousarray(block),)
@@ -205,6 +211,16 @@ class PieceMaker:
             return PieceResult(made)
         start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
         return PieceResult(made, FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8)))
+
+    def _need_finite(self, patterns: Bits, tensor: str, dtype: str) -> None:
+        if not self.plan.finite or all_finite(patterns.view(f"u{max(1, BITS[dtype] // 8)}"), dtype):
+            return
+        raise ConversionRefused(
+            tensor,
+            "holds NaN or infinity",
+            "see `weightsmith inspect --values`; get undamaged weights, or convert them as they are with "
+            "--allow-damage (library: allow_damage=True)",
+        )
 
     def _rows_of(self, companion: Companion, first_row: int, rows: int) -> Bits:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
