@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
-	house bench-infer bench-shapes bench-published bench-convert bench-kills bench-faults bench-reference clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -81,6 +81,17 @@ FOR ?= 60
 fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=seconds for each), and how many were tried
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install -qq --disable-pip-version-check --no-deps atheris==3.0.0
 	@$(BIN)/python -m tests.fuzz --seconds $(FOR)
+
+# transformers 4 lies beside the environment, with the versions of its two companions that it wants.
+TRANSFORMERS4 := $(VENV)/transformers4
+$(TRANSFORMERS4)/.ready: $(READY)
+	@rm -rf $(TRANSFORMERS4)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(TRANSFORMERS4) \
+		transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
+	@touch $@
+
+bench-dialects: setup $(TRANSFORMERS4)/.ready ## published models in transformers 4 and 5: the same sizes, and read and derived from either's files
+	@$(BIN)/python -m benchmarks.published.dialects $(TRANSFORMERS4)
 
 bench-convert: setup ## convert and inspect at full size, beside cp and the torch routes (ARGS="--rounds 3 --parts one"; 33 GB of disk)
 	@$(BIN)/python -m benchmarks.convert $(ARGS)

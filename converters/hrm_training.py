@@ -6,11 +6,13 @@ The weights lie under `model.`, their moving averages (EMA), which the publisher
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from weightsmith.checkpoint.json_file import parse_object
+from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, read_small
 from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, MissingPackage
@@ -18,6 +20,8 @@ from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, M
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from yaml import MappingNode, SafeLoader
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.json_value import Json
@@ -37,7 +41,9 @@ _RENAMED = (
 )
 # A buffer: the optimizer never sees it, so it has no average.
 _BUFFERS = ("model.zL_init",)
-_LARGEST_YAML = 1 << 20
+# They have 1 to 2 kB. PyYAML takes half a second for 32 kB.
+_LARGEST_YAML = 1 << 15
+_COPY_IT = "copy it from the training run"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
@@ -86,7 +92,8 @@ def _released_name(inner: str) -> str:
 
 def run_dtype(run: YamlMapping) -> str:
     """The safetensors name of the dtype that the model computed in, bfloat16 where the run does not say."""
-    return parse_dtype(str(run.get("fwd_bwd_dtype") or "bfloat16")) or "BF16"
+    stated = run.get("fwd_bwd_dtype")
+    return parse_dtype(stated if isinstance(stated, str) else "bfloat16") or "BF16"
 
 
 def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
@@ -95,7 +102,7 @@ def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
     Raises MissingInput, InvalidConfig, and MissingPackage where no YAML reader is installed.
     """
     for place in (folder, folder.resolve().parent):
-        if (place / "all_config.yaml").is_file():
+        if is_there(place / "all_config.yaml"):
             return _yaml(place / "all_config.yaml"), _yaml(place / "train_metadata.yaml")
     raise MissingInput(
         folder.resolve().parent / "all_config.yaml",
@@ -110,20 +117,28 @@ def _yaml(path: Path) -> YamlMapping:
     except ImportError as error:
         way_out = "pip install pyyaml (transformers brings it too)"
         raise MissingPackage(path, "needs a YAML reader, and none is installed", way_out) from error
+    if not is_there(path):
+        raise MissingInput(path, "does not exist", _COPY_IT)
+    raw = read_small(path, _LARGEST_YAML)
     try:
-        if path.stat().st_size > _LARGEST_YAML:
-            raise InvalidConfig(path, "is larger than a run's description", "name the right folder")
-        found: Json = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInput(path, "does not exist", "copy it from the training run") from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        found: Json = yaml.load(raw, _without_merges(yaml.SafeLoader))
+    except (ValueError, OverflowError, yaml.YAMLError, RecursionError, TypeError) as error:
         why = " ".join(str(error).split())[:200]
-        raise InvalidConfig(
-            path, f"cannot be read as YAML ({why})", "copy it from the training run"
-        ) from error
+        raise InvalidConfig(path, f"cannot be read as YAML ({why})", _COPY_IT) from error
     if not isinstance(found, dict):
-        raise InvalidConfig(path, "is no YAML mapping", "copy it from the training run")
+        raise InvalidConfig(path, "is no YAML mapping", _COPY_IT)
     return found
+
+
+def _without_merges(safe_loader: type[SafeLoader]) -> type[SafeLoader]:
+    """A loader that refuses `<<: *other`: merges of merges grow without bound, and no program writes them."""
+
+    class Loader(safe_loader):  # type: ignore[misc]
+        def flatten_mapping(self, node: MappingNode) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise ValueError("it merges mappings with <<")
+
+    return Loader
 
 
 def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, object]:
@@ -140,9 +155,7 @@ def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, 
         raise InvalidConfig(subject, "has no `arch` in its all_config.yaml", "copy it from the training run")
     for key, only in (("norm_type", "pre"), ("pos_emb_type", "rope")):
         if arch.get(key, only) != only:
-            fact = (
-                f"was trained with {key} {arch[key]!r}, which hrm_text of transformers and vLLM does not have"
-            )
+            fact = f"was trained with {key} {quoted(arch[key])}, which hrm_text of transformers and vLLM does not have"
             raise ConversionRefused(subject, fact, f"only {only!r} can be released in this layout")
     try:
         hidden, heads = _whole_number(arch["hidden_size"]), _whole_number(arch["num_heads"])
@@ -165,8 +178,10 @@ def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, 
             "prefix_lm": arch.get("attn_type", "prefixlm") == "prefixlm",
             "tie_word_embeddings": False,
         }
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        fact = f"its all_config.yaml and train_metadata.yaml do not describe the model ({error!r})"
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        fact = (
+            f"its all_config.yaml and train_metadata.yaml do not describe the model ({quoted(repr(error))})"
+        )
         raise InvalidConfig(subject, fact, "copy them from the training run") from error
 
 
@@ -183,21 +198,25 @@ def _whole_number(value: Json) -> int:
 
 
 def _real_number(value: Json) -> float:
-    return float(_scalar(value))
+    number = float(_scalar(value))
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no size")
+    return number
 
 
 def _scalar(value: Json) -> float | str:
     if isinstance(value, int | float | str):
         return value
-    raise TypeError(f"{value!r} is no number")
+    raise TypeError(f"{quoted(value)} is no number")
 
 
 def tokenizer_files(folder: Path) -> dict[str, bytes]:
     """The tokenizer's files of a folder that the user named. Raises MissingInput."""
     place = folder.parent if folder.name == "tokenizer.json" else folder
-    if not (place / "tokenizer.json").is_file():
+    if not is_there(place / "tokenizer.json"):
         raise MissingInput(place / "tokenizer.json", "does not exist", "name the tokenizer's folder")
-    return {name: (place / name).read_bytes() for name in _TOKENIZER if (place / name).is_file()}
+    there = (name for name in _TOKENIZER if is_there(place / name))
+    return {name: read_small(place / name, LARGEST_TOKENIZER) for name in there}
 
 
 def special_ids(data: YamlMapping, files: Mapping[str, bytes]) -> dict[str, object]:
@@ -207,16 +226,20 @@ def special_ids(data: YamlMapping, files: Mapping[str, bytes]) -> dict[str, obje
         return {}
     numbers = _token_numbers(files["tokenizer.json"])
     wanted = (("bos_token_id", "boq"), ("eos_token_id", "eoa"))
-    return {key: numbers[info[token]] for key, token in wanted if info.get(token) in numbers}
+    return {
+        key: numbers[token]
+        for key, name in wanted
+        if isinstance(token := info.get(name), str) and token in numbers
+    }
 
 
-def _token_numbers(raw: bytes) -> dict[object, int]:
+def _token_numbers(raw: bytes) -> dict[object, object]:
     try:
-        document = json.loads(raw)
+        document: Any = parse_object(raw)
         added = {entry["content"]: entry["id"] for entry in document.get("added_tokens", [])}
         vocabulary = document["model"]["vocab"]
         return {**(vocabulary if isinstance(vocabulary, dict) else {}), **added}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidConfig(
-            "tokenizer.json", f"cannot be read ({error!r})", "name another tokenizer"
+            "tokenizer.json", f"cannot be read ({quoted(repr(error))})", "name another tokenizer"
         ) from error

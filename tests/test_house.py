@@ -41,6 +41,7 @@ BELOW = {
 # Single files at the bottom, which import nothing of the house but one another.
 OPEN = {
     "errors",
+    "foreign_text",
     "installed",
     "json_value",
     "records",

@@ -90,5 +90,9 @@ class EngineFailed(WeightsmithError):
     """The inference engine or the reference could not be run to its end."""
 
 
+class MachineFault(WeightsmithError):
+    """The operating system refused something that was not asked for in vain: memory, a process, a file."""
+
+
 class Internal(WeightsmithError):
     """A fault of weightsmith itself: an exception that nobody expected."""

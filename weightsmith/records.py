@@ -77,12 +77,12 @@ def _read(expected: object, value: object, where: str) -> object:
         return value
     if expected is float and type(value) is int:
         return float(value)
-    raise NotARecord(f"{where} is {value!r:.60}, not {_name(expected)}")
+    raise NotARecord(f"{where} is {_shown(value)}, not {_name(expected)}")
 
 
 def _read_record(expected: type, value: object, where: str) -> object:
     if not isinstance(value, Mapping):
-        raise NotARecord(f"{where} is {value!r:.60}, not an object")
+        raise NotARecord(f"{where} is {_shown(value)}, not an object")
     given: dict[str, object] = {}
     for field in dataclasses.fields(expected):
         if field.name in value:
@@ -102,7 +102,14 @@ def _read_union(alternatives: tuple[object, ...], value: object, where: str) -> 
             return _read(one, value, where)
         except NotARecord:
             continue
-    raise NotARecord(f"{where} is {value!r:.60}, not {' or '.join(map(_name, alternatives))}")
+    raise NotARecord(f"{where} is {_shown(value)}, not {' or '.join(map(_name, alternatives))}")
+
+
+def _shown(value: object) -> str:
+    """A value in an error; of a list or an object, which may be huge, only what it is."""
+    if isinstance(value, list | Mapping):
+        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+    return f"{value!r:.60}"
 
 
 def _key(expected: object, key: str, where: str) -> str | int:

@@ -67,7 +67,7 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
         truth = build_truth(model.config)
     except Rejected as error:
         return Judgement(model, refused=str(error))
-    checkpoint = in_memory(truth.shapes, _dtype(truth.config))
+    checkpoint = in_memory(truth.shapes, dtype_of(truth.config))
     true = infer(checkpoint, truth.config)
     with counted(without_publisher(model.name.partition("/")[0])):
         bare = infer(checkpoint, None)
@@ -76,9 +76,9 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
     places = list(_places(bare, truth))
     return Judgement(
         model,
-        true=_alarm(true),
+        true=alarm(true),
         lies=tuple(_repair_fault(name, found, truth) for name, found in repairs),
-        bare=_bare_fault(bare, truth),
+        bare=bare_fault(bare, truth),
         unsound=tuple(
             sorted({u for found in (true, bare, *(f for _, f in repairs)) for u in _unsound(found, truth)})
         ),
@@ -90,7 +90,7 @@ def judge(model: PublishedModel, seed: int) -> Judgement:
     )
 
 
-def _dtype(config: JsonObject) -> str:
+def dtype_of(config: JsonObject) -> str:
     """What the weights are saved in; the floats of torch where the config does not say."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, dict) else {}):
@@ -100,7 +100,7 @@ def _dtype(config: JsonObject) -> str:
     return "F32"
 
 
-def _alarm(found: Inference) -> str:
+def alarm(found: Inference) -> str:
     """What is said against the true config; remarks beside `agrees` are not."""
     if found.verdict == "agrees":
         return ""
@@ -156,19 +156,25 @@ def _repair_fault(name: str, found: Inference, truth: Truth) -> str:
     return f"{name} {published} became {repaired}: {fault}" if fault else ""
 
 
-def _bare_fault(found: Inference, truth: Truth) -> str:
+def bare_fault(found: Inference, truth: Truth) -> str:
     """Why what was derived without a config builds other tensors, with the truth in place of what was left open."""
     if found.verdict == "unknown":
-        return _alarm(found)
+        return alarm(found)
     fault = _rebuild_fault(found.config, truth)
     if not fault or found.verdict != "guessed":
         return fault
+    config = with_truth(found, truth, FIRST)
+    return fault if _rebuild_fault(config, truth) else ""
+
+
+def with_truth(found: Inference, truth: Truth, first: int) -> dict[str, Json]:
+    """The derived config, with the truth in place of each guess that has it among its first candidates."""
     config = copy.deepcopy(dict(found.config))
     for row in found.fields:
         value = thaw(flatten(truth.settings).get(row.name))
-        if len(row.candidates) > 1 and freeze(value) in [freeze(c) for c in row.candidates[:FIRST]]:
+        if len(row.candidates) > 1 and freeze(value) in [freeze(c) for c in row.candidates[:first]]:
             assign(config, row.name, value)
-    return fault if _rebuild_fault(config, truth) else ""
+    return config
 
 
 def _rebuild_fault(config: JsonObject, truth: Truth) -> str:

@@ -193,7 +193,7 @@ def test_one_long_dict_of_math_bits_is_not_walked_per_tensor(path):
     bits = b"}(" + b"".join(forge.text(str(i)) + b"N" for i in range(50_000)) + b"uq\1"
     arguments = b"(" + forge.storage() + b"K\0" + b")" + b")" + b"\x89}h\1tq\2"
     function = forge.name("torch._utils._rebuild_tensor_v2") + b"q\3"
-    forge.torch_zip(path, forge.program(bits + function + arguments + b"R0" + b"h\3h\2R0" * 200_000))
+    forge.torch_zip(path, forge.program(bits + function + arguments + b"R0" + b"h\3h\2R0" * 150_000))
     refused_soon(path, UnknownFormat, "holds no tensor")
 
 

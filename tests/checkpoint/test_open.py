@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tarfile
@@ -150,7 +151,7 @@ def test_the_usual_names_come_before_consolidated_and_adapters(tmp_path):
     for name in ("adapter_model", "consolidated", "model"):
         save_file({name: torch.zeros(2)}, tmp_path / f"{name}.safetensors")
     table = open_checkpoint(tmp_path)
-    assert list(table.tensors) == ["model"] and codes(table) == ["other-weights"]
+    assert list(table.tensors) == ["model"] and codes(table) == ["loaders-differ"]
     (tmp_path / "model.safetensors").unlink()
     assert list(open_checkpoint(tmp_path).tensors) == ["consolidated"]
     (tmp_path / "consolidated.safetensors").unlink()
@@ -162,7 +163,7 @@ def test_a_numbered_set_comes_before_stray_files(tmp_path):
     (tmp_path / INDEX).unlink()
     save_file({"stray": torch.zeros(2)}, tmp_path / "stray.safetensors")
     table = open_checkpoint(tmp_path)
-    assert len(table.tensors) == 6 and codes(table) == ["other-weights"]
+    assert len(table.tensors) == 6 and codes(table) == ["loaders-differ"]
 
 
 def test_files_under_free_names_are_read_together(tmp_path):
@@ -435,7 +436,7 @@ def test_an_index_that_is_no_index_is_refused(sharded, text, words):
 def test_every_problem_is_one_line(sharded):
     def spoil(index):
         index["weight_map"].update({f"ghost.{i}": "model-00001-of-00003.safetensors" for i in range(1000)})
-        index["metadata"]["total_size"] = 10**100
+        index["metadata"]["total_size"] = 10**60
 
     edit_index(sharded, spoil)
     problems = open_checkpoint(sharded).problems
@@ -448,7 +449,7 @@ def test_every_problem_is_one_line(sharded):
 def test_a_header_too_big_for_the_memory_is_one_line(tmp_path, monkeypatch):
     forge.safetensors(tmp_path / "model.safetensors", {"w": forge.entry("F32", [1], 0, 4)}, bytes(4))
 
-    def full(*_):
+    def full(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr("weightsmith.checkpoint.safetensors_file.parse_object", full)
@@ -458,3 +459,41 @@ def test_a_header_too_big_for_the_memory_is_one_line(tmp_path, monkeypatch):
 def test_a_shard_number_is_written_in_ascii_digits():
     assert numbered("model-00001-of-00003.safetensors") == ("model", 1, 3, ".safetensors")
     assert numbered("model-٠٠٠٠١-of-٠٠٠٠٣.safetensors") is None
+
+
+# What all files together may cost.
+
+
+def test_links_to_one_file_are_parsed_once(tmp_path):
+    """Whatever the link is; the tensors would have two names, or there are none and only the header costs."""
+    forge.safetensors(tmp_path / "a.safetensors", {"__metadata__": {"k": "v"}})
+    (tmp_path / "b.safetensors").symlink_to("a.safetensors")
+    (tmp_path / "c.safetensors").hardlink_to(tmp_path / "a.safetensors")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {f"w.{n}": f"{n}.safetensors" for n in "abc"}}))
+    refused(tmp_path, CorruptCheckpoint, "is the same file as a.safetensors", "remove one")
+
+
+@pytest.mark.parametrize(
+    ("cap", "value", "words"),
+    [
+        ("open.MOST_READ", 100, "bytes of headers, more than"),
+        ("open.MOST_TENSORS", 5, "6 tensors or notes"),
+        ("open.MOST_SHARDS", 2, "3 weights files"),
+    ],
+)
+def test_caps_over_all_files_are_enforced(sharded, monkeypatch, cap, value, words):
+    (sharded / INDEX).unlink()
+    monkeypatch.setattr(f"weightsmith.checkpoint.{cap}", value)
+    refused(sharded, HostileCheckpoint, words)
+
+
+def test_the_collector_is_as_it_was_before(tmp_path):
+    save_file({"w": torch.zeros(2)}, tmp_path / "model.safetensors")
+    for enabled in (gc.enable, gc.disable):
+        enabled()
+        was = gc.isenabled()
+        open_checkpoint(tmp_path)
+        with pytest.raises(MissingInput):
+            open_checkpoint(tmp_path / "absent")
+        assert gc.isenabled() is was
+    gc.enable()

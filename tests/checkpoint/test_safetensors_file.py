@@ -132,7 +132,7 @@ def test_a_name_that_climbs_is_hostile(path, climbing):
         (b'{"w":-Infinity}', "Infinity"),
         (b'{"w":' + b"[" * 200_000 + b"}", "nested too deeply"),
         (b'{"w":' + b'{"a":' * 200_000 + b"}", "nested too deeply"),
-        (b'{"w":' + b"9" * 5000 + b"}", "number"),
+        (b'{"w":' + b"9" * 5000 + b"}", "integer of 5,000 digits"),
         (b'{"\xff":1}', "not UTF-8"),
         (b"{'w':1}", "no JSON"),
         (b"{}}", "no JSON"),
@@ -148,18 +148,33 @@ def test_a_header_longer_than_allowed_or_than_the_file_is_refused(path, length):
     refused(safetensors(path, {"w": FOUR}, bytes(16), length=length), CorruptCheckpoint, f"{length:,}")
 
 
-def test_a_hundred_megabytes_of_header_are_refused_at_once(path):
+def test_forty_megabytes_of_header_are_refused_at_once(path):
+    with path.open("wb") as file:
+        file.write((40_000_000).to_bytes(8, "little") + b'{"')
+        file.truncate(40_000_100)
+    refused(path, CorruptCheckpoint, "other than '}'")
+
+
+def test_a_header_that_is_longer_than_any_published_is_refused_unread(path):
     with path.open("wb") as file:
         file.write((100_000_000).to_bytes(8, "little") + b'{"')
         file.truncate(100_000_100)
-    refused(path, CorruptCheckpoint, "other than '}'")
+    refused(path, HostileCheckpoint, "more than 40,000,000", "shards")
 
 
 @pytest.mark.parametrize("unit", [b"[],", b"0,", b"{},", b"[[],0],"])
 def test_a_header_of_millions_of_values_is_refused_before_it_is_built(path, unit):
-    raw = b'{"a":[' + unit * (99_000_000 // len(unit)) + b"0]}"
+    raw = b'{"a":[' + unit * (39_000_000 // len(unit)) + b"0]}"
     safetensors(path, raw)
-    refused(path, CorruptCheckpoint, "more than 4,000,000 values")
+    refused(path, CorruptCheckpoint, "more than 1,000,000 values", "shards")
+
+
+def test_more_tensors_than_any_published_file_has_are_refused(path, monkeypatch):
+    save_file({"a": torch.zeros(4), "b": torch.zeros(4)}, path, {"note": "1", "more": "2", "third": "3"})
+    monkeypatch.setattr("weightsmith.checkpoint.safetensors_file.MOST_TENSORS_IN_FILE", 2)
+    refused(path, HostileCheckpoint, "3 tensors or notes, more than 2")
+    monkeypatch.setattr("weightsmith.checkpoint.safetensors_file.MOST_TENSORS_IN_FILE", 3)
+    assert len(open_checkpoint(path).tensors) == 2
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16])

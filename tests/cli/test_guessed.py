@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from tests.checkpoint.headers import write_headers_only
 from tests.shapes.predicted import predicted
-from weightsmith.cli.main import commands
+from weightsmith.cli import commands
 
 LATENT = Path(__file__).parent.parent / "models" / "ternary-llama"
 

@@ -43,8 +43,9 @@ def rooms(modules: set[str]) -> set[str]:
 def test_help_loads_no_command_no_room_and_nothing_heavy(question: str) -> None:
     loaded = loaded_by(question)
     assert not tops(loaded) & HEAVY
-    assert rooms(loaded) == {"cli", "errors", "json_value", "version"}
+    assert rooms(loaded) == {"cli", "errors", "foreign_text", "json_value", "process", "version"}
     assert {name for name in loaded if name.startswith("weightsmith.cli.")} == {
+        "weightsmith.cli.group",
         "weightsmith.cli.main",
         "weightsmith.cli.terminal",
     }
@@ -54,7 +55,7 @@ def test_the_help_of_a_command_loads_that_command_alone() -> None:
     loaded = loaded_by("diff", "--help")
     assert "weightsmith.cli.diff" in loaded and "weightsmith.cli.convert" not in loaded
     assert not tops(loaded) & HEAVY
-    assert rooms(loaded) == {"cli", "errors", "json_value", "library", "version"}
+    assert rooms(loaded) == {"cli", "errors", "foreign_text", "json_value", "library", "process", "version"}
 
 
 def test_deriving_a_config_loads_nothing_that_reads_values() -> None:

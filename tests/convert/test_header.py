@@ -83,13 +83,15 @@ def test_tensors_are_sharded_as_hugging_face_does(sizes: list[int], limit: int) 
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("5GB", 5 * 10**9), ("500mb", 5 * 10**8), ("2GiB", 2**31), ("1.5kb", 1500), ("123", 123)],
+    [("5GB", 5 * 10**9), ("500mb", 5 * 10**8), ("2GiB", 2**31), ("1.5kb", 1500), ("1234", 1234)],
 )
 def test_sizes_are_read_as_written(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "5 parsecs", "-1GB", "0", "1e9", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "GB", "5 parsecs", "-1GB", "0", "1e9", "nan", "1B", "999", "inf", "9" * 400, "2000000TB"]
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ConversionRefused, match="max-shard-size"):
         parse_size(text)

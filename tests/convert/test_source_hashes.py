@@ -15,8 +15,8 @@ from weightsmith.converters.plain import plain_recipe
 
 from tests.values.making import save_bin
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.convert import convert
-from weightsmith.convert.finish.digests import digest
 from weightsmith.convert.plan.choose import gather
 from weightsmith.convert.plan.output_plan import plan_output
 from weightsmith.convert.stream.pieces import FileBytes
@@ -64,7 +64,7 @@ def test_the_hashes_are_those_of_the_files(tmp_path: Path, layout: str, order: d
         for entry in manifest[side]:
             assert (entry["bytes"], entry["hash"]) == (
                 (folder / entry["file"]).stat().st_size,
-                digest(folder / entry["file"], "blake3"),
+                file_hash(folder / entry["file"], "blake3"),
             )
 
 
@@ -80,7 +80,7 @@ def test_bytes_that_were_not_read_are_hashed_all_the_same(tmp_path: Path) -> Non
     ):
         hasher.add(FileBytes("file", start, data[start:stop]))
     hasher.add(FileBytes("another", 0, data))
-    assert hasher.digests() == {"file": (len(data), digest(tmp_path / "file", "blake3"))}
+    assert hasher.digests() == {"file": (len(data), file_hash(tmp_path / "file", "blake3"))}
 
 
 def test_a_file_that_shrinks_has_no_hash(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightsmith.convert.finish.digests import digest
+from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.convert.stream import disk as disks
 from weightsmith.convert.stream.disk import BLOCK, WINDOW, Disk
 from weightsmith.convert.stream.ordered_file import Stream, allocate
@@ -49,7 +49,7 @@ def test_every_order_gives_the_hash_of_the_file(
     tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[int], list[int]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "stream"
-    assert give(path, *drawn, "sha256") == digest(path, "sha256")
+    assert give(path, *drawn, "sha256") == file_hash(path, "sha256")
 
 
 @pytest.mark.parametrize("early", [(), (7,), (20, 3, 31)])
@@ -57,7 +57,7 @@ def test_many_windows_and_what_comes_early(tmp_path: Path, early: tuple[int, ...
     generator = random.Random(1)
     sizes = [generator.choice([1, 17, 4096, 300_000, WINDOW, 5_000_000]) for _ in range(40)]
     order = [*range(2), *early, *(n for n in range(2, 40) if n not in early)]
-    assert give(tmp_path / "stream", sizes, order, "blake3") == digest(tmp_path / "stream", "blake3")
+    assert give(tmp_path / "stream", sizes, order, "blake3") == file_hash(tmp_path / "stream", "blake3")
 
 
 def test_a_file_system_that_writes_only_through_its_cache(
@@ -81,7 +81,7 @@ def test_a_file_system_that_writes_only_through_its_cache(
         with monkeypatch.context() as patch:
             patch.setattr(os, name, refusal)
             found = give(tmp_path / name, sizes, [0, 1, 2, 3], "blake3")
-        assert found == digest(tmp_path / name, "blake3")
+        assert found == file_hash(tmp_path / name, "blake3")
 
 
 def test_a_disk_that_fails_is_an_error_and_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

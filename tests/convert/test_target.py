@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.convert.running import is_complete, large_source, leftovers, run
+from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.convert import convert
-from weightsmith.convert.finish.digests import digest
 from weightsmith.errors import ConversionRefused, MissingInput, TargetRefused
 
 
@@ -150,7 +150,7 @@ def test_the_manifests_hashes_are_those_of_the_files(source: Path, tmp_path: Pat
         for entry in manifest[side]:
             path = folder / entry["file"]
             assert entry["bytes"] == path.stat().st_size
-            assert entry["hash"] == digest(path, name)
+            assert entry["hash"] == file_hash(path, name)
             if shutil.which(tool):
                 assert subprocess.check_output([tool, path], text=True).split()[0] == entry["hash"]
     named = {entry["file"] for entry in manifest["output"]} | {"weightsmith.json"}

@@ -14,7 +14,7 @@ import pytest
 from weightsmith.determinism import ENVIRONMENT as DETERMINISM
 from weightsmith.machine import Diagnosis, Finding, diagnose, probe_machine
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES, Machine, ProbeReply
-from weightsmith.machine.pairs import PAIRINGS, same, within
+from weightsmith.machine.pairs import PAIRINGS, same, satisfies, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,7 @@ ATLAS = Machine(
         "torch": "2.10.0+cpu",
         "torch-npu": "2.10.0.post4",
         "transformers": "5.5.4",
+        "numpy": "2.2.6",
     },
     python="3.11.9",
     environment=DETERMINISM,
@@ -94,6 +95,12 @@ ILL: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "NNAL not sourced": (without("libatb.so"), "nnal", "fail", "nnal/atb/set_env.sh"),
     "another torch": (installed(torch="2.13.0"), "torch", "fail", "image of vllm-ascend"),
     "another vLLM": (installed(vllm="0.32.0"), "vllm", "fail", "image of vllm-ascend"),
+    "numpy exchanged": (
+        installed(numpy="2.3.5") | {"numpy_demand": "<2.0.0"},
+        "numpy",
+        "fail",
+        "'numpy<2.0.0'",
+    ),
     "transformers too new": (installed(transformers="5.19.0"), "transformers", "fail", "image"),
     "another CANN": ({"cann": "8.5.1"}, "cann version", "fail", "image of vllm-ascend"),
     "CANN without a version": ({"cann": None}, "cann version", "warn", "image"),
@@ -170,6 +177,25 @@ def test_a_machine_without_an_npu_is_not_ill() -> None:
 )
 def test_builds_of_a_version_are_that_version(version: str, release: str, equal: bool) -> None:
     assert same(version, release) == equal
+
+
+@pytest.mark.parametrize(
+    ("demand", "satisfied"),
+    [
+        ("", True),
+        ("<2.0.0", False),
+        (">=1.26,<3", True),
+        ("==2.2.*", True),
+        ("==2.2.6", True),
+        ("~=2.1", True),
+        ("~=2.1.0", False),
+        (">2.2.6", False),
+        ("<=2.2.6", True),
+        ("!=2.2.6", True),
+    ],
+)
+def test_a_version_is_held_against_what_metadata_demands(demand: str, satisfied: bool) -> None:
+    assert satisfies("2.2.6", demand) == satisfied
 
 
 def test_ten_is_more_than_nine() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.verify.conftest import HRM_TEXT
-from weightsmith.process.signals import exit_on_signals, signals_held_back, time_limit, unwound_by_signals
+from weightsmith.process.signals import Interrupted, signals_held_back, time_limit, unwound_by_signals
 
 
 def _living_under(folder: Path) -> list[int]:
@@ -29,7 +29,7 @@ def _living_under(folder: Path) -> list[int]:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_run_that_is_ended_while_the_engine_loads_leaves_nothing(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -52,7 +52,7 @@ def test_a_run_that_is_ended_while_the_engine_loads_leaves_nothing(
     assert len(_living_under(tmp_path)) >= 3  # the run, its engine, and the reference that imports meanwhile
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGINT  # of SIGTERM, too: it unwinds as Ctrl-C does
+    assert process.returncode == -number
     assert out == ""
     assert err.strip() == "error: interrupted; nothing half-done was left behind"
     assert _living_under(tmp_path) == []
@@ -67,7 +67,7 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def test_a_signal_that_is_held_back_comes_at_the_end_of_the_block() -> None:
@@ -101,7 +101,7 @@ def test_a_second_signal_cannot_stop_the_cleaning() -> None:
 def test_whoever_ignores_a_signal_goes_on_ignoring_it() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        for block in (unwound_by_signals, exit_on_signals, signals_held_back):
+        for block in (unwound_by_signals, signals_held_back):
             with block():
                 os.kill(os.getpid(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -109,18 +109,36 @@ def test_whoever_ignores_a_signal_goes_on_ignoring_it() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_being_told_to_end_gives_the_status_that_a_shell_expects() -> None:
-    with pytest.raises(SystemExit) as ended, exit_on_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
+@pytest.mark.parametrize("number", ENDING)
+def test_the_interrupt_knows_its_signal(number: signal.Signals) -> None:
+    with pytest.raises(Interrupted) as interrupt, unwound_by_signals():
+        os.kill(os.getpid(), number)
         time.sleep(5)
-    assert ended.value.code == 128 + signal.SIGTERM
+    assert interrupt.value.number == number
+
+
+def test_a_block_within_a_block_does_not_let_a_second_signal_in() -> None:
+    cleaned = []
+    with pytest.raises(Interrupted) as interrupt, unwound_by_signals():
+        try:
+            with unwound_by_signals():
+                try:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(5)
+                finally:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    cleaned.append("inner")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            cleaned.append("outer")
+    assert (cleaned, interrupt.value.number) == (["inner", "outer"], signal.SIGTERM)
 
 
 def test_another_thread_sets_no_handler() -> None:
     done = []
 
     def work() -> None:
-        with unwound_by_signals(), exit_on_signals(), signals_held_back(), time_limit(0.01):
+        with unwound_by_signals(), signals_held_back(), time_limit(0.01):
             time.sleep(0.1)
             done.append([signal.getsignal(number) for number in ENDING])
 

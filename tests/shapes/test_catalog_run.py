@@ -11,7 +11,7 @@ from tests.shapes.reference import tensor
 from weightsmith.shapes.family.task_heads import TABLE
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable
-from weightsmith.shapes.learn import catalog_run, head_table, inner_parts, memory_names
+from weightsmith.shapes.learn import catalog_run, engine_names, head_table, inner_parts, memory_names
 from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
@@ -22,6 +22,7 @@ from weightsmith.shapes.page.composition import PARTS
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
 from weightsmith.shapes.page.page import (
     BY_HAND,
+    ENGINE_NAMES,
     MEMORY_NAMES,
     catalog_types,
     learned_types,
@@ -145,9 +146,9 @@ def test_the_report_has_a_row_for_every_page_and_says_what_is_by_hand() -> None:
 
 
 def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    types = ("gpt2", "qwen2_vl")
-    names, layouts, parts, heads = (
-        tmp_path / f"{name}.json" for name in ("names", "layouts", "parts", "heads")
+    types = ("gpt2", "minicpmv4_6", "qwen2_vl")
+    names, layouts, parts, heads, engines = (
+        tmp_path / f"{name}.json" for name in ("names", "layouts", "parts", "heads", "engines")
     )
     monkeypatch.setattr(catalog_run, "catalog_types", lambda: types)
     monkeypatch.setattr(catalog_run, "write_index", lambda: None)
@@ -155,8 +156,9 @@ def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(memory_names, "LAYOUTS", layouts)
     monkeypatch.setattr(inner_parts, "PARTS", parts)
     monkeypatch.setattr(head_table, "TABLE", heads)
+    monkeypatch.setattr(engine_names, "ENGINE_NAMES", engines)
     catalog_run.write_tables(processes=1)
-    for made, table in ((names, MEMORY_NAMES), (parts, PARTS)):
+    for made, table in ((names, MEMORY_NAMES), (parts, PARTS), (engines, ENGINE_NAMES)):
         known = json.loads(table.read_text())
         assert json.loads(made.read_text()) == {t: known[t] for t in types if t in known}
     assert json.loads(layouts.read_text())["parts"] == json.loads(LAYOUTS.read_text())["parts"]

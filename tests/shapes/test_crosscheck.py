@@ -65,7 +65,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_named(tmp_path: Path, shapes: 
     (tmp_path / "tokenizer.json").write_text(
         json.dumps({"added_tokens": added, "normalizer": None, "model": model})
     )
-    assert largest_token_id(tmp_path / "tokenizer.json") == 301
+    assert largest_token_id((tmp_path / "tokenizer.json").read_bytes()) == 301
     assert "301" in problems(tmp_path, CONFIG)["tokenizer-vocabulary"]
 
 

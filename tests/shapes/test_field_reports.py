@@ -262,3 +262,13 @@ def test_an_empty_object_is_written_whole() -> None:
     ]
     assert edits({"rates": {"near": 4}}, [wrong, *rows]) == edits({}, [wrong, *rows]) == [("hidden_size", 64)]
     assert edits({"rates": {}}, rows) == [], "a config that agrees is left as it is"
+
+
+@pytest.mark.parametrize("classes", [{}, {"architectures": None}, {"architectures": []}])
+def test_a_file_that_names_no_class_is_read_by_its_type(tmp_path: Path, classes: dict[str, Any]) -> None:
+    config = {"model_type": "qwen3", **MEM_AGENT, "max_position_embeddings": 4096}
+    write_headers_only(tmp_path, reference_shapes("qwen3", MEM_AGENT))
+    assert inferred(tmp_path, {**config, **classes}).verdict == "agrees"
+    assert "architectures" in rows(inferred(tmp_path, {**config, "model_type": "llama", **classes}))
+    wrong = {**config, "architectures": ["LlamaForCausalLM"]}
+    assert rows(inferred(tmp_path, wrong))["architectures"][2] == "differs"

@@ -32,6 +32,7 @@ FULL, LINEAR, CONV = "full_attention", "linear_attention", "conv"
 LETTERS = OtherWords("kinds", "pattern", {"M": LINEAR, "*": FULL})
 OLDER = OtherWords("kinds", "kinds", {"mamba": LINEAR, "attention": FULL})
 FLAGS = OtherWords("kinds", "freq", {"0": FULL, "1": LINEAR})
+RATIOS = OtherWords("kinds", "ratios", {"0": FULL, "4": LINEAR, "128": CONV}, longer=True)
 ONE_KIND = Places("kinds", {"full_idxs": FULL}, CONV, 0)
 BOTH = Places("kinds", {"a.full": FULL, "a.linear": LINEAR}, None, 1)
 
@@ -42,6 +43,8 @@ BOTH = Places("kinds", {"a.full": FULL, "a.linear": LINEAR}, None, 1)
         (LETTERS, {"pattern": "M*M"}, [LINEAR, FULL, LINEAR]),
         (OLDER, {"kinds": ["mamba", "attention", "mamba"]}, [LINEAR, FULL, LINEAR]),
         (FLAGS, {"freq": [1, 0, 1]}, [LINEAR, FULL, LINEAR]),
+        (RATIOS, {"ratios": [4, 128, 0]}, [LINEAR, CONV, FULL]),
+        (RATIOS, {"ratios": [4, 128, 0, 0]}, [LINEAR, CONV, FULL]),  # and a draft layer
         (ONE_KIND, {"full_idxs": [2, 0]}, [FULL, CONV, FULL]),
         (ONE_KIND, {"full_idxs": []}, [CONV, CONV, CONV]),
         (BOTH, {"a.full": [2], "a.linear": [1, 3]}, [LINEAR, FULL, LINEAR]),
@@ -59,6 +62,7 @@ def test_what_is_said_in_another_way_is_read_and_written_back(spelling: Any, sai
         (LETTERS, {"pattern": 3}),
         (FLAGS, {"freq": [1, 2, 1]}),
         (FLAGS, {"freq": [True, False, True]}),
+        (RATIOS, {"ratios": [4, 8, 0]}),
         (OLDER, {"kinds": [LINEAR, FULL, FULL]}),  # the page's own words need no reading
         (ONE_KIND, {"full_idxs": [3]}),
         (ONE_KIND, {"full_idxs": "2"}),
@@ -108,6 +112,26 @@ def test_a_list_is_corrected_in_the_words_of_the_file() -> None:
             {
                 "name": "sparse_attention_config.sparse_attention_freq",
                 "words": {"0": FULL, "1": "minimax_m3_sparse"},
+            },
+        ),
+        (
+            "deepseek_v4",
+            {
+                "layer_types": [
+                    "heavily_compressed_attention",
+                    "compressed_sparse_attention",
+                    "sliding_attention",
+                ]
+            },
+            {"layer_types": "num_hidden_layers"},
+            {
+                "name": "compress_ratios",
+                "words": {
+                    "0": "sliding_attention",
+                    "4": "compressed_sparse_attention",
+                    "128": "heavily_compressed_attention",
+                },
+                "longer": True,
             },
         ),
         (

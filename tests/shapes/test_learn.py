@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,7 @@ from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.fit.rules import companion_rules, learn_rules
 from weightsmith.shapes.learn.fit.sightings import RoleParser, slot_names
 from weightsmith.shapes.learn.probe import builder
+from weightsmith.shapes.learn.probe import optional_parts as optional
 from weightsmith.shapes.learn.probe import starting_config as starting
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
@@ -39,19 +41,21 @@ from weightsmith.shapes.learn.probe.single_changes import (
     with_uneven_layers,
 )
 from weightsmith.shapes.learn.write.assemble import _base as base_of
+from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
 from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, page_text, parse_page
-from weightsmith.shapes.reference.config_fields import flatten, nested
+from weightsmith.shapes.reference.config_fields import flatten, nested, parts_left_out
 from weightsmith.shapes.reference.meta_models import (
     Rejected,
     TimedOut,
     Unanswered,
     check_kernels,
     make_config,
+    prepare,
 )
 
 if TYPE_CHECKING:
@@ -587,6 +591,57 @@ def test_a_class_may_make_one_item_for_no_layers() -> None:
     seen = [BuildObservation({}, values, {}, {}, None, ()) for values in made.values()]
     lab = Lab("x", ("X",), observations=seen)
     assert length_field(FieldSurvey(lab, seen[0], {}, counts={"layers"}), "kinds") == "layers"
+
+
+def test_null_that_stands_for_a_number_in_a_list_is_told() -> None:
+    """`3 if dense is None else dense`: what a class takes for a number that a file leaves out."""
+    examples = [
+        ({"dense": dense, "layers": layers, "layer": place}, place < (3 if dense is None else dense))
+        for dense in (None, 48, 6, 2, 96, 1)
+        for layers in (4, 8, 5, 12)
+        for place in range(layers)
+    ]
+    test = kind_test(examples, ["dense"], "layers")
+    assert test == "layer < (dense if dense is not None else 3)"
+    assert all(parse_condition(test).truth(values) == own for values, own in examples)
+
+
+def towers(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """A text model, and beside it what is built from each inner config that is there."""
+    text = {f"model.text.{i}.weight": (8, 8) for i in range(2)}
+    seen = {"model.vision.tower.0.weight": (4, 4), "model.vision.norm": (4,), "model.eyes.weight": (8, 4)}
+    heard = {"model.ears.weight": (8, 4)}
+    return {
+        **text,
+        **(seen if "vision.width" in values else {}),
+        **(heard if "audio.width" in values else {}),
+    }
+
+
+def test_parts_that_a_config_may_leave_out_are_found_with_all_that_they_build(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = SimpleNamespace(
+        sub_configs={"text": None, "vision": None, "audio": None}, text=1, vision=None, audio=None
+    )
+    monkeypatch.setattr(optional, "make_config", lambda model_type, values: plain)
+    lab = StandIn("x", ("X",), {"vision.width": 4, "text.width": 8}, tensors=towers)
+    base = lab.observe({})
+    assert base is not None
+    assert optional.optional_parts(lab, base) == {"vision": ("model.eyes.", "model.vision.")}
+    lab.base["audio.width"] = 4
+    base = lab.observe({})
+    assert base is not None and set(optional.optional_parts(lab, base)) == {"vision", "audio"}
+
+
+def test_a_class_of_one_type_is_told_for_every_part_that_is_left_out() -> None:
+    prepare()
+    assert parts_left_out(make_config("gemma4_unified", {})) == {
+        "vision_config": "gemma4_unified_vision",
+        "audio_config": "gemma4_unified_audio",
+    }
+    assert parts_left_out(make_config("gemma3", {})) == {}
+    assert parts_left_out(make_config("gemma4_assistant", {})) == {}, "any type may stand there"
 
 
 def test_of_a_build_that_was_given_up_nothing_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:

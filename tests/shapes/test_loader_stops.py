@@ -11,6 +11,7 @@ import pytest
 from tests.checkpoint.headers import write_headers_only
 from tests.shapes.predicted import predicted, table
 from tests.shapes.test_packed import CONFIG, SIZES, packed
+from tests.shapes.test_spellings import LLAVA, shapes_of
 from weightsmith import library
 from weightsmith.schemes.stated import DESCRIPTION_FILE
 from weightsmith.shapes import infer
@@ -49,6 +50,17 @@ def test_what_is_said_of_packed_weights_is_taken_out_where_none_are(tmp_path: Pa
     written = json.loads((tmp_path / "config.json").read_text())
     assert written == found.config == CONFIG | SIZES
     assert library.infer(tmp_path).verdict == "agrees"
+
+
+def test_it_is_taken_out_of_the_config_of_a_part_too(tmp_path: Path) -> None:
+    """Kimi-K2.5 says in `text_config` how its text model is packed; what was unpacked of it has plain tensors."""
+    section = {"quant_method": "compressed-tensors", "config_groups": {}}
+    stale = {**LLAVA, "text_config": {**LLAVA["text_config"], "quantization_config": section}}
+    write_headers_only(tmp_path, shapes_of(LLAVA))
+    (tmp_path / "config.json").write_text(json.dumps(stale))
+    found = library.infer(tmp_path, write=True)
+    assert [(f.name, f.derived) for f in found.changes] == [("text_config.quantization_config", None)]
+    assert json.loads((tmp_path / "config.json").read_text()) == LLAVA
 
 
 @pytest.mark.parametrize(

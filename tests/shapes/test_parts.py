@@ -12,6 +12,8 @@ from tests.shapes.predicted import table
 from tests.shapes.test_inner_types import INTERN, QWEN3, SIGLIP, TEXT, saved
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes import ConfigFile, infer, write_config
+from weightsmith.shapes.family.parts import with_stored_parts
+from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.reference.proof import check
 
 if TYPE_CHECKING:
@@ -124,3 +126,59 @@ def test_a_part_that_the_config_says_is_not_there_is_not_lost() -> None:
     shapes = {n: s for n, s in saved(QWEN_VL).items() if not n.startswith("model.visual.")}
     found = infer(table(shapes), {**QWEN_VL, "vision_config": None})
     assert found.instead is None
+
+
+# A model whose towers are there only where its config has them.
+SEEING: dict[str, Any] = {
+    "model_type": "seeing",
+    "architectures": ["Seeing"],
+    "fields": {"text.width": 8, "text.layers": 2, "vision.width": 4, "vision.layers": 2, "audio.width": 6},
+    "rules": ["text.width > 0", "vision.width > 0"],
+    "base": {"vision.model_type": "eyes", "audio.model_type": "ears"},
+    "parts": {"vision": ["vision.", "project."], "audio": ["audio."]},
+    "tensors": {
+        "text.{text.layers}.weight": "text.width, text.width",
+        "vision.{vision.layers}.weight": "vision.width, vision.width",
+        "vision.scale": "1",
+        "project.weight": "text.width, vision.width",
+        "audio.weight": "text.width, audio.width",
+    },
+}
+SEEN = {"text.0.weight": (8, 8), "vision.0.weight": (4, 4), "vision.scale": (1,), "project.weight": (8, 4)}
+
+
+def test_a_part_that_a_config_leaves_out_takes_its_tensors_and_settings_with_it() -> None:
+    page = parse_page(SEEING)
+    without = page.without_part("vision")
+    assert without.fields.keys() == {"text.width", "text.layers", "audio.width"}
+    assert [r.text for r in without.rules] == ["text.width > 0"]
+    assert without.keys == {"text.#.weight", "audio.weight"}
+    assert (dict(without.base), set(without.parts)) == ({"audio.model_type": "ears"}, {"audio"})
+
+
+@pytest.mark.parametrize(
+    ("config", "names", "left"),
+    [
+        (None, SEEN, {"vision"}),
+        ({"text": {}, "vision": {}, "audio": None}, SEEN, {"vision"}),
+        ({"text": {}}, {"text.0.weight": (8, 8)}, set()),
+        (
+            {"text": {}, "vision": {"width": 4}},
+            {"text.0.weight": (8, 8)},
+            {"vision"},
+        ),  # it is lost, not left out
+        ({"text": {}, "vision": None}, SEEN, {"vision"}),  # null is wrong
+    ],
+)
+def test_a_part_is_expected_where_the_config_or_a_tensor_has_it(
+    config: dict[str, Any] | None, names: dict[str, tuple[int, ...]], left: set[str]
+) -> None:
+    assert set(with_stored_parts(parse_page(SEEING), names, config).parts) == left
+
+
+@pytest.mark.parametrize("config", [None, {"model_type": "seeing", "text": {"layers": 1}, "vision": None}])
+def test_a_part_that_is_stored_is_written_whole_with_its_type(config: dict[str, Any] | None) -> None:
+    found = infer(table({**SEEN, "vision.0.weight": (4, 4)}), config, page=parse_page(SEEING))
+    assert found.architecture.missing_tensors == found.architecture.unmatched_tensors == ()
+    assert found.config["vision"] == {"model_type": "eyes", "width": 4, "layers": 1}
+    assert not found.config.get("audio")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightsmith.errors import TargetRefused
+from weightsmith.errors import HostileCheckpoint, TargetRefused
 from weightsmith.shapes.repair import corrected_text, replace_config
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ def test_a_missing_field_is_added_to_its_object() -> None:
     data = json.loads(text)
     assert (data["nested"]["c"], data["head_dim"], data["vision"]) == (3, 64, {"depth": 2})
     assert corrected_text("{}", [("a", 1)]) == '{"a": 1}'
+
+
+def test_an_object_takes_the_place_of_null() -> None:
+    text = corrected_text('{"vision": null, "a": 1}', [("vision.depth", 2), ("vision.width", 8)])
+    assert text.count("vision") == 1
+    assert json.loads(text) == {"vision": {"depth": 2, "width": 8}, "a": 1}
 
 
 json_values = st.recursive(
@@ -86,13 +92,21 @@ def test_links_that_wait_in_a_strangers_folder_send_no_write_elsewhere(tmp_path:
     victim.write_text("precious")
     folder.mkdir()
     path = folder / "config.json"
-    path.symlink_to(victim)
+    path.write_text("one")
     for name in (f".config.json.{os.getpid()}.tmp", "config.json.part", "config.json.bak"):
         (folder / name).symlink_to(victim)
     assert replace_config(path, "two") == folder / "config.json.bak.1"
     assert victim.read_text() == "precious"
-    assert (path.is_symlink(), path.read_text()) == (False, "two")
-    assert (folder / "config.json.bak.1").read_text() == "precious"
+    assert (path.read_text(), (folder / "config.json.bak.1").read_text()) == ("two", "one")
+
+
+def test_a_config_that_is_a_link_out_is_neither_replaced_nor_kept_as_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "hostile").mkdir()
+    (tmp_path / "hostile" / "config.json").symlink_to(tmp_path / "victim")
+    with pytest.raises(HostileCheckpoint, match="leads out"):
+        replace_config(tmp_path / "hostile" / "config.json", "two")
+    assert [path.name for path in (tmp_path / "hostile").iterdir()] == ["config.json"]
 
 
 def test_a_backup_that_a_dangling_link_takes_the_place_of_is_kept_under_another_name(tmp_path: Path) -> None:

@@ -84,6 +84,50 @@ def test_transformers_itself_loads_the_names_that_llava_was_published_under(tmp_
     assert not check(wrong, checkpoint).holds
 
 
+SOUND = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 48}
+QWEN2_AUDIO: dict[str, Any] = {
+    "model_type": "qwen2_audio",
+    "architectures": ["Qwen2AudioForConditionalGeneration"],
+    "text_config": {"model_type": "qwen2", **SMALL, **HEADS},
+    "audio_config": {"model_type": "qwen2_audio_encoder", "num_mel_bins": 16, **SOUND},
+}
+VOXTRAL: dict[str, Any] = {
+    "model_type": "voxtral",
+    "architectures": ["VoxtralForConditionalGeneration"],
+    "text_config": {"model_type": "llama", **SMALL, **HEADS},
+    "audio_config": {
+        "model_type": "voxtral_encoder",
+        **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128},
+        "num_mel_bins": 16,
+    },
+}
+
+
+@pytest.mark.usefixtures("asked_here")
+@pytest.mark.parametrize("config", [QWEN2_AUDIO, VOXTRAL], ids=lambda c: c["model_type"])
+def test_audio_models_are_read_as_they_were_published(config: dict[str, Any], tmp_path: Path) -> None:
+    """transformers undoes one renaming twice when it saves a fresh one, and loads the names of either."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    cls = getattr(transformers, config["architectures"][0])
+    cls(meta_models.config_class(config["model_type"]).from_dict(config)).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    written = load_file(file)
+    assert "language_model.model.model.norm.weight" in written
+    assert infer(open_checkpoint(tmp_path), config).verdict == "agrees"
+    once = {n.replace("language_model.model.model.", "language_model.model."): t for n, t in written.items()}
+    save_file(once, file, {"format": "pt"})
+    _, info = cls.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    checkpoint = open_checkpoint(tmp_path)
+    assert infer(checkpoint, config).verdict == "agrees" and check(config, checkpoint).holds
+    wrong = {**config, "text_config": {**config["text_config"], "intermediate_size": 80}}
+    changes = [(f.name, f.derived) for f in infer(checkpoint, wrong).changes]
+    assert changes == [("text_config.intermediate_size", SMALL["intermediate_size"])]
+    assert infer(checkpoint, None).architecture.model_type == config["model_type"]
+
+
 @pytest.mark.usefixtures("asked_here")
 @pytest.mark.parametrize(
     ("config", "stem", "absent"),
@@ -181,7 +225,7 @@ def test_every_spelling_reads_back_as_the_page_writes_it(model_type: str) -> Non
 
 def test_pages_have_the_spellings_of_the_installed_transformers() -> None:
     meta_models.prepare()
-    for model_type in ("llava", "gpt2", "bert", "deepseek_vl", "qwen3_5_text", "mllama"):
+    for model_type in ("llava", "gpt2", "bert", "deepseek_vl", "qwen3_5_text", "mllama", "voxtral"):
         page = load_page(model_type)
         found = published(page.architectures, meta_models.make_config(model_type, page.base))
         own = page.spellings[: len(found)]  # behind them stand those of names in memory

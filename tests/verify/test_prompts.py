@@ -32,12 +32,12 @@ def test_a_file_of_json_lines_is_read_with_blank_lines_bom_and_odd_separators(tm
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"prompt": "x"}\n{"prompt": ', "line 2 is not JSON"),
-        ('["x"]', 'line 1 has no text under "prompt"'),
+        ('{"prompt": "x"}\n{"prompt": ', "line 2 is no JSON"),
+        ('["x"]', "line 1 holds a list where an object is expected"),
         ('{"prompt": 3}', 'line 1 has no text under "prompt"'),
         ('{"prompt": ""}', 'line 1 has no text under "prompt"'),
         ('{"prompt": "x", "expect": ["y"]}', 'line 1 has no text under "expect"'),
-        ('{"prompt": "x", "expected": "y"}', "line 1 has unknown keys expected"),
+        ('{"prompt": "x", "expected": "y"}', "line 1 has unknown keys 'expected'"),
         ("\n\n", "holds no prompt"),
     ],
 )

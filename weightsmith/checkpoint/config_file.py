@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
+from weightsmith.checkpoint.small_file import is_there
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ _STEP_FOLDER = re.compile(r"global_step[0-9]+")
 def config_path(checkpoint: Checkpoint) -> Path | None:
     """Where the checkpoint's config is; None where it has none. A link that leads nowhere is a config that is lost."""
     own = checkpoint.root / CONFIG
-    return own if os.path.lexists(own) else config_above(checkpoint)
+    return own if is_there(own) else config_above(checkpoint)
 
 
 def config_above(checkpoint: Checkpoint) -> Path | None:
     """The config of a training run for the weights of one of its steps, which have none of their own; else None."""
     root = checkpoint.root.resolve()
     above = root.parent / CONFIG
-    alone = not os.path.lexists(root / CONFIG)
-    return above if alone and _STEP_FOLDER.fullmatch(root.name) and above.exists() else None
+    alone = _STEP_FOLDER.fullmatch(root.name) and not is_there(root / CONFIG)
+    return above if alone and is_there(above) else None
 
 
 def config_beside(checkpoint: Checkpoint) -> dict[str, Json] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.errors import CorruptCheckpoint, MissingInput, WeightsmithError
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
 
 # How the text begins that git leaves where a large file was not downloaded.
 LFS_POINTER = b"version https://git-lfs"
+
+# A file of more bytes must have written one of so many: weights that a file system packs well keep a third.
+_MAY_BE_HOLES = 1 << 30
+_LEAST_SHARE = 64
+_MOST_HOLES = 100_000
 
 
 def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
@@ -32,6 +39,8 @@ def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
             "name a local checkpoint folder, weights file or index (download a hub model first, e.g. with "
             "`hf download`)",
         )
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        return MissingInput(text, "is no regular file", "put a file in its place")
     if isinstance(error, PermissionError):
         return MissingInput(text, "may not be read (permission denied)", "ask its owner or change its mode")
     reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
@@ -44,8 +53,10 @@ class ByteFile:
 
     __slots__ = ("fd", "name", "origin", "size", "subject")
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Raises MissingInput where the path is absent, unreadable or no regular file."""
+    def __init__(
+        self, path: Path, name: str, *, instead: str = "name a checkpoint folder or a weights file"
+    ) -> None:
+        """Raises MissingInput where the path is absent, unreadable or no regular file; `instead` is the way out."""
         self.subject, self.name, self.origin = str(path), name, 0
         try:
             # O_NONBLOCK: opening a FIFO that somebody put there must not hang; it changes nothing for files.
@@ -56,7 +67,7 @@ class ByteFile:
         self.size = status.st_size
         if not stat.S_ISREG(status.st_mode):
             self.close()
-            raise MissingInput(path, "is no regular file", "name a checkpoint folder or a weights file")
+            raise MissingInput(path, "is no regular file", instead)
 
     def __enter__(self) -> ByteFile:
         return self
@@ -108,6 +119,30 @@ class ByteFile:
                     "let the download or the writer finish, then try again",
                 )
             done += got
+
+    def need_data(self) -> None:
+        """Raises CorruptCheckpoint for a large file that is nearly all holes, as a download leaves that has just begun.
+
+        A file system that knows no holes calls all of it data. Work that is in proportion to what `size` says is thus
+        in proportion to what lies on the disk.
+        """
+        if self.size <= _MAY_BE_HOLES:
+            return
+        data, at = 0, self.origin
+        end = at + self.size
+        with suppress(OSError):  # ENXIO: from here on nothing but holes
+            for _ in range(_MOST_HOLES):
+                if at >= end or data * _LEAST_SHARE >= self.size:
+                    break
+                start = os.lseek(self.fd, at, os.SEEK_DATA)
+                at = os.lseek(self.fd, start, os.SEEK_HOLE)
+                data += at - start
+        if data * _LEAST_SHARE < self.size:
+            raise CorruptCheckpoint(
+                self.subject,
+                f"has {self.size:,} bytes, and all but {data:,} are holes that were never written",
+                "download it again",
+            )
 
     def _ends_before(self, start: int, count: int) -> NoReturn:
         raise CorruptCheckpoint(

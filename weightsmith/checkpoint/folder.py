@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import unreadable
+from weightsmith.checkpoint.index import read_index
+from weightsmith.checkpoint.loaders import USUAL, difference, of_transformers
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, UnknownFormat
@@ -15,12 +17,15 @@ from weightsmith.errors import MissingInput, UnknownFormat
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.checkpoint.index import WeightIndex
+
 # The state that trainers (transformers, accelerate, DeepSpeed, Lightning) leave beside the weights.
 _TRAINING = re.compile(
     r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
     r"carry_epoch|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
 )
 _SHARD = re.compile(r"(.+?)-([0-9]{5,6})-of-([0-9]{5,6})(\.[\w.]+)")
+_MAIN = ("model", "pytorch_model")
 METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"
 _TORCH_SUFFIXES = (".bin", ".pt", ".pth")
 # Formats of other engines, for the line that says what a folder without weights holds instead.
@@ -39,45 +44,83 @@ _FOREIGN = {
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """The weights of a folder: an index, or else files in name order. problems: what was left aside."""
+    """The weights of a folder: files in name order, with the index that names them. problems: what was left aside."""
 
-    index: str | None
+    index: WeightIndex | None
     files: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
 def choose_weights(folder: Path) -> WeightFiles:
-    """The files that transformers would load, safetensors first.
+    """The files that transformers loads; where it finds none of its names, those that look like one model.
 
-    Order: an index; `model.safetensors` or `pytorch_model.bin`; a complete numbered set; then what is left,
-    adapters and `consolidated*` (Mistral's and Meta's own layout) last.
-    Raises MissingInput (unreadable, incomplete set) or UnknownFormat (no weights; says what is there).
+    The order of the latter: safetensors before torch files; an index; a complete numbered set; what is left, adapters
+    and `consolidated*` (Mistral's and Meta's own layout) last. Where vLLM loads other files, a problem says so.
+    Raises MissingInput (unreadable, incomplete set), UnknownFormat (no weights; says what is there), or what
+    `read_index` raises.
     """
     names = _names(folder)
-    safetensors = [name for name in names if name.endswith(".safetensors")]
+    candidates = _candidates(names)
+    usual = of_transformers(folder, names)
+    if not candidates and usual is None:
+        inner = _subfolder(folder, names)
+        way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
+        raise UnknownFormat(folder, _contents(names), way_out)
+    index, files = _usual(folder, names, usual) if usual else _unusual(folder, names, candidates)
+    weights = [name for name in names if not _TRAINING.fullmatch(name)]
+    differs = difference(folder, weights, files, index)
+    problems = (differs,) if differs else tuple(_left_aside(folder, names, index, files))
+    return WeightFiles(index, files, problems)
+
+
+def _candidates(names: list[str]) -> list[str]:
+    """All that may be weights: safetensors, else torch files of the first suffix that there are any of."""
+    for suffix in (".safetensors", *_TORCH_SUFFIXES):
+        found = [name for name in names if name.endswith(suffix) and not _TRAINING.fullmatch(name)]
+        if found:
+            return found
+    return []
+
+
+def _usual(folder: Path, names: list[str], usual: str) -> tuple[WeightIndex | None, tuple[str, ...]]:
+    """What the one name stands for. An index beside a single file only counts where it names no other."""
+    if usual.endswith(".index.json"):
+        index = read_index(folder / usual)
+        return index, index.files
+    beside = USUAL[USUAL.index(usual) + 1] if usual in USUAL else ""
+    if beside in names:
+        index = read_index(folder / beside)
+        if index.files == (usual,):
+            return index, index.files
+    return None, (usual,)
+
+
+def _unusual(
+    folder: Path, names: list[str], candidates: list[str]
+) -> tuple[WeightIndex | None, tuple[str, ...]]:
+    name = _other_index(names, "safetensors" if candidates[0].endswith(".safetensors") else "bin")
+    if name is None:
+        return None, _preferred(folder, candidates)
+    index = read_index(folder / name)
+    return index, index.files
+
+
+def _left_aside(
+    folder: Path, names: list[str], index: WeightIndex | None, files: tuple[str, ...]
+) -> list[Problem]:
+    """Other weights that nobody loads."""
     torch = [name for name in names if name.endswith(_TORCH_SUFFIXES) and not _TRAINING.fullmatch(name)]
-    indexes = [name for name in names if name.endswith(".index.json")]
-    for kind, candidates, main in (("safetensors", safetensors, "model"), ("torch", torch, "pytorch_model")):
-        index = _index(indexes, kind, main)
-        if not candidates and not index:
-            continue
-        problems = []
-        if kind == "safetensors" and torch:
-            text = (
-                f"{folder}: holds safetensors and torch files; the safetensors were read, not {sample(torch)}"
-            )
-            problems.append(Problem("two-formats", text))
-        if index:
-            return WeightFiles(index, (), tuple(problems))
-        files = _preferred(folder, candidates, main)
-        rest = [name for name in candidates if name not in files]
-        if rest:
-            text = f"{folder}: beside {sample(list(files))} lie {sample(rest)}, which were not read"
-            problems.append(Problem("other-weights", text))
-        return WeightFiles(None, files, tuple(problems))
-    inner = _subfolder(folder, names)
-    way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
-    raise UnknownFormat(folder, _contents(names), way_out)
+    problems = []
+    if torch and files[0].endswith(".safetensors"):
+        text = f"{folder}: holds safetensors and torch files; the safetensors were read, not {sample(torch)}"
+        problems.append(Problem("two-formats", text))
+    if index is not None:
+        return [*problems, *unlisted(folder, index.name, index.files)]
+    rest = [name for name in _candidates(names) if name not in files]
+    if rest:
+        text = f"{folder}: beside {sample(list(files))} lie {sample(rest)}, which were not read"
+        problems.append(Problem("other-weights", text))
+    return problems
 
 
 def is_distributed(folder: Path) -> bool:
@@ -86,7 +129,7 @@ def is_distributed(folder: Path) -> bool:
     return (
         METADATA_FILE in names
         and any(name.endswith(_DISTRIBUTED) for name in names)
-        and not any(name.endswith(".safetensors") for name in names)
+        and not _candidates(names)
     )
 
 
@@ -127,20 +170,15 @@ def _aside(name: str) -> bool:
     return name.startswith(("adapter_", "consolidated"))
 
 
-def _index(indexes: list[str], kind: str, main: str) -> str | None:
-    of_kind = [name for name in indexes if (".safetensors." in name) == (kind == "safetensors")]
-    usual = f"{main}.safetensors.index.json" if kind == "safetensors" else f"{main}.bin.index.json"
-    if usual in of_kind:
-        return usual
-    others = [name for name in of_kind if ".safetensors." in name or ".bin." in name]
-    others = [name for name in others if not _aside(name)] or others
-    return others[0] if len(others) == 1 else None
+def _other_index(names: list[str], kind: str) -> str | None:
+    """The one index of this kind under a free name."""
+    found = [name for name in names if name.endswith(f".{kind}.index.json")]
+    found = [name for name in found if not _aside(name)] or found
+    return found[0] if len(found) == 1 else None
 
 
-def _preferred(folder: Path, candidates: list[str], main: str) -> tuple[str, ...]:
-    for suffix in (".safetensors", *_TORCH_SUFFIXES):
-        if f"{main}{suffix}" in candidates:
-            return (f"{main}{suffix}",)
+def _preferred(folder: Path, candidates: list[str]) -> tuple[str, ...]:
+    """The numbered set, or else all that are no adapters; of several sets all, which then must not share names."""
     own = [name for name in candidates if not _aside(name)]
     pool = own or [name for name in candidates if name.startswith("consolidated")] or candidates
     sets: dict[tuple[str, int, str], list[str]] = {}
@@ -149,8 +187,8 @@ def _preferred(folder: Path, candidates: list[str], main: str) -> tuple[str, ...
         if part:
             sets.setdefault((part[0], part[2], part[3]), []).append(name)
     if sets:
-        key = next((key for key in sets if key[0] == main), next(iter(sets)))
-        if len(sets) == 1 or key[0] == main:
+        key = next((key for key in sets if key[0] in _MAIN), next(iter(sets)))
+        if len(sets) == 1 or key[0] in _MAIN:
             _refuse_incomplete(folder, key, sets[key])
             return tuple(sets[key])
     return tuple(pool)

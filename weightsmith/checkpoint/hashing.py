@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Protocol
 
+from weightsmith.checkpoint.small_file import open_named
+
 if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
+
+    from weightsmith.checkpoint.file_bytes import ByteFile
 
 HASHES = ("blake3", "sha256")
 
@@ -34,21 +38,39 @@ def new_hasher(name: str, threads: int | None = 1) -> Hasher:
 def file_hash(path: Path, name: str = "blake3", threads: int | None = None, stop: Event | None = None) -> str:
     """The hexadecimal hash of a file's bytes. Memory: one chunk. stop: set it to end early, with no use for the result.
 
-    Reads instead of mapping: a mapped file that somebody truncates kills the process. Raises OSError.
+    Raises MissingInput where it is no readable regular file, and what `opened_hash` raises.
     """
+    with open_named(path) as file:
+        return opened_hash(file, name, threads, stop)
+
+
+def opened_hash(
+    file: ByteFile, name: str = "blake3", threads: int | None = None, stop: Event | None = None
+) -> str:
+    """The same of an opened file, of as many bytes as it had then.
+
+    Reads instead of mapping: a mapped file that somebody truncates kills the process. Raises CorruptCheckpoint where
+    it ends before, or is hardly there: terabytes of holes take hours and say nothing. MissingInput when the disk fails.
+    """
+    file.need_data()
     hasher = new_hasher(name, threads)
-    buffer = bytearray(_CHUNK)
-    view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            if stop is not None and stop.is_set():
-                break
-            hasher.update(view[:count])
+    view = memoryview(bytearray(min(_CHUNK, file.size)))
+    for start in range(0, file.size, _CHUNK):
+        if stop is not None and stop.is_set():
+            break
+        part = view[: min(_CHUNK, file.size - start)]
+        file.read_into(start, part)
+        hasher.update(part)
+    return hasher.hexdigest()
+
+
+def bytes_hash(data: bytes, name: str = "blake3") -> str:
+    """The hexadecimal hash of bytes in memory."""
+    hasher = new_hasher(name)
+    hasher.update(memoryview(data))
     return hasher.hexdigest()
 
 
 def text_hash(text: str) -> str:
     """Hexadecimal BLAKE3 of a text's UTF-8."""
-    hasher = new_hasher("blake3")
-    hasher.update(memoryview(text.encode()))
-    return hasher.hexdigest()
+    return bytes_hash(text.encode())

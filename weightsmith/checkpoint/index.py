@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.dtypes import BITS
-from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.json_file import JsonLimits, read_json_object
+from weightsmith.checkpoint.layout import MOST_TENSORS
 from weightsmith.checkpoint.names import check_name, quoted, sample
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import HostileCheckpoint, InvalidConfig
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.table import Storage, Tensor
     from weightsmith.json_value import Json
 
-# Ten times the largest published model, in tensors and in shards; each shard is looked up on disk.
-MOST_TENSORS = 1_000_000
-MOST_SHARDS = 10_000
+# Grok-1 has 770; each shard is looked up on disk and opened.
+MOST_SHARDS = 4_000
+# One comma a tensor, and a hundred notes; the largest real index has 20 MB.
+_READ = JsonLimits(64 << 20, MOST_TENSORS + 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def read_index(path: Path) -> WeightIndex:
 
     Raises InvalidConfig for a malformed index, HostileCheckpoint for a shard outside the folder.
     """
-    value = read_json_object(path)
+    value = read_json_object(path, _READ)
     weight_map = value.get("weight_map")
     if not isinstance(weight_map, dict):
         raise InvalidConfig(
@@ -55,7 +57,6 @@ def read_index(path: Path) -> WeightIndex:
         raise HostileCheckpoint(
             path, f"names {len(weight_map):,} tensors", "get the index from a trusted source"
         )
-    files: set[str] = set()
     subject = str(path)
     for name, file in weight_map.items():
         if type(file) is not str:
@@ -63,7 +64,7 @@ def read_index(path: Path) -> WeightIndex:
                 path, f"maps {quoted(name)} to something other than a file name", "mend the index"
             )
         check_name(subject, name)
-        files.add(file)
+    files = set(weight_map.values())
     if len(files) > MOST_SHARDS:
         raise HostileCheckpoint(path, f"names {len(files):,} files", "get the index from a trusted source")
     for file in files:

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.checkpoint.file_bytes import LFS_POINTER, ByteFile
+from weightsmith.checkpoint.file_bytes import LFS_POINTER
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -96,27 +97,25 @@ def parse_object(raw: bytes, *, infinities: bool = False, limits: JsonLimits = S
     return value
 
 
-def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE) -> dict[str, Json]:
+def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False) -> dict[str, Json]:
     """The JSON object in a side file (config, index, tokenizer).
 
-    Raises MissingInput when it cannot be opened and InvalidConfig when it holds no acceptable JSON object.
+    named: by the user, so that it may be a link to anywhere. Raises what `read_small` raises, and InvalidConfig when
+    it holds no acceptable JSON object.
     """
-    return _object_in(path, _read(path, limits), limits)
+    return _object_in(path, _read(path, limits, named), limits)
 
 
-def read_json_text(path: Path, limits: JsonLimits = SIDE_FILE) -> tuple[dict[str, Json], str]:
+def read_json_text(
+    path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False
+) -> tuple[dict[str, Json], str]:
     """(the JSON object in a file, the text that it stands in), of one reading of the file. Raises the same."""
-    raw = _read(path, limits)
+    raw = _read(path, limits, named)
     return _object_in(path, raw, limits), raw.decode("utf-8")
 
 
-def _read(path: Path, limits: JsonLimits) -> bytes:
-    with ByteFile(path, path.name) as file:
-        if file.size > limits.bytes:
-            raise InvalidConfig(
-                path, f"has {file.size:,} bytes, more than {limits.bytes:,}", "is it really a JSON side file?"
-            )
-        raw = file.read(0, file.size)
+def _read(path: Path, limits: JsonLimits, named: bool) -> bytes:
+    raw = read_small(path, limits.bytes, named=named)
     if not raw.strip():
         raise InvalidConfig(path, "is empty", "download it again")
     if raw.startswith(LFS_POINTER):
@@ -144,7 +143,7 @@ def _refuse_floods(raw: bytes, limits: JsonLimits) -> None:
         characters = len(raw.translate(None, _CONTINUATION_BYTES))
         if characters > LARGEST_WIDE_TEXT and _WIDE_CHARACTER.search(raw):
             raise JsonFaultError(f"holds {characters:,} characters, more than {LARGEST_WIDE_TEXT:,}")
-    half = _unpaired(raw)
+    half = _unpaired(raw) if b"\\u" in raw else None
     if half is not None:
         raise JsonFaultError(f"holds half a surrogate pair, {half}, which is no character")
 

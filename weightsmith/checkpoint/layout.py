@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 MOST_AXES = 32
 # 200 times the largest published model, and far from where `count * itemsize` overflows in somebody's C.
 MOST_ELEMENTS = 1 << 48
+# Opening costs some 10 us a tensor. The largest published model has 210,000, in 62 files.
+MOST_TENSORS, MOST_TENSORS_IN_FILE = 500_000, 100_000
 
 
 def shape_fault(shape: object) -> str | None:

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
 from weightsmith.checkpoint.folder import METADATA_FILE, choose_weights, is_distributed, numbered, unlisted
-from weightsmith.checkpoint.index import disagreements, read_index
+from weightsmith.checkpoint.index import MOST_SHARDS, disagreements, read_index
+from weightsmith.checkpoint.layout import MOST_TENSORS
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.recognise import recognise
 from weightsmith.checkpoint.safetensors_file import read_safetensors
 from weightsmith.checkpoint.table import Checkpoint, Problem
-from weightsmith.errors import CorruptCheckpoint, MissingInput
+from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from weightsmith.checkpoint.index import WeightIndex
     from weightsmith.checkpoint.recognise import FileFormat
     from weightsmith.checkpoint.table import FilePart, Format, Tensor
 
 
+# What is parsed of all files together; see also MOST_TENSORS.
+MOST_READ = 100_000_000
+_TRUSTED = "get it from a source that you trust"
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A table is hundreds of thousands of objects, none of them garbage: Python's collector, which looks at all of them
+    again and again while they are made, takes as long as the work itself."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_collector_paused()
 def open_checkpoint(path: Path) -> Checkpoint:
     """The tensor table of a checkpoint folder, one weights file or an index file. Reads headers only.
 
@@ -40,28 +63,27 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _read_distributed(path, path)
     if is_folder:
         choice = choose_weights(path)
-        if choice.index:
+        if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
         return _read_files(path, path, choice.files, choice.problems)
     if path.name == METADATA_FILE:
         return _read_distributed(path, path.parent)
     if path.name.endswith(".index.json"):
-        return _read_indexed(path, path.parent, path.name, ())
+        index = read_index(path)
+        return _read_indexed(path, path.parent, index, tuple(unlisted(path.parent, path.name, index.files)))
     return _read_files(path, path.parent, (path.name,), _one_of_several(path))
 
 
-def _read_indexed(path: Path, root: Path, name: str, problems: tuple[Problem, ...]) -> Checkpoint:
-    index = read_index(root / name)
+def _read_indexed(path: Path, root: Path, index: WeightIndex, problems: tuple[Problem, ...]) -> Checkpoint:
     # os.path, because Path.exists raises for a name that is too long for the file system.
     absent = [file for file in index.files if not os.path.exists(root / file)]  # noqa: PTH110
     if absent:
         raise MissingInput(
-            root / name,
+            root / index.name,
             f"names {quoted(absent[0])}, which is not there ({len(absent)} of {len(index.files)} missing)",
             "download the missing shards, or name the weights file itself",
         )
-    found = (*problems, *unlisted(root, name, index.files))
-    checkpoint = _read_files(path, root, index.files, found, index.name)
+    checkpoint = _read_files(path, root, index.files, problems, index.name)
     return _with_problems(checkpoint, disagreements(index, checkpoint.tensors))
 
 
@@ -74,21 +96,31 @@ def _read_files(
 ) -> Checkpoint:
     """One table from several files. A tensor name may occur once."""
     sizes: dict[str, int] = {}
+    seen: dict[tuple[int, int], str] = {}
+    read = 0
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     formats: set[Format] = set()
     found = list(problems)
     empty: list[str] = []
+    if len(files) > MOST_SHARDS:
+        raise HostileCheckpoint(
+            path, f"holds {len(files):,} weights files, more than {MOST_SHARDS:,}", _TRUSTED
+        )
     for name in sorted(files):
         with ByteFile(root / name, name) as file:
+            _refuse_same_file(root / name, file, seen)
             part = _read_file(file)
             sizes[name] = file.size
+        read += part.read
         empty += [key for key, tensor in part.tensors.items() if 0 in tensor.shape]
         before = len(tensors)
         tensors.update(part.tensors)
         if len(tensors) != before + len(part.tensors):
             _refuse_repeated_names(root, files, part)
-        metadata = {**part.metadata, **metadata}
+        for key, text in part.metadata.items():
+            metadata.setdefault(key, text)
+        _refuse_too_much(path, max(len(tensors), len(metadata)), read)
         formats.add(part.format)
         found += part.problems
     if not tensors:
@@ -148,6 +180,26 @@ def _refuse_repeated_names(root: Path, files: tuple[str, ...], part: FilePart) -
                 f"holds the tensor {quoted(repeated[0])}, and {name} does too ({len(repeated)} names are in both)",
                 "remove the stale file or name one file; merge model-parallel slices (consolidated.00, .01)",
             )
+
+
+def _refuse_same_file(path: Path, file: ByteFile, seen: dict[tuple[int, int], str]) -> None:
+    """Links to one file, whose header would be parsed for each name, and whose tensors would all have two names."""
+    status = os.fstat(file.fd)
+    first = seen.setdefault((status.st_dev, status.st_ino), file.name)
+    if first != file.name:
+        raise CorruptCheckpoint(
+            path, f"is the same file as {first}", "remove one of the two, and the index if it names both"
+        )
+
+
+def _refuse_too_much(path: Path, most: int, read: int) -> None:
+    if most > MOST_TENSORS or read > MOST_READ:
+        raise HostileCheckpoint(
+            path,
+            f"describes {most:,} tensors or notes in {read:,} bytes of headers, more than {MOST_TENSORS:,} in "
+            f"{MOST_READ:,} (the largest published model has 210,000 in 30,000,000)",
+            _TRUSTED,
+        )
 
 
 def _one_of_several(path: Path) -> tuple[Problem, ...]:

@@ -7,9 +7,9 @@ from typing import NoReturn, Protocol
 from weightsmith.checkpoint.names import quoted
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint
 
-# torch.save spends 32 opcodes and 3 calls on a tensor: 2 million steps are 42,000 tensors in one file, while
+# torch.save spends 32 opcodes and 3 calls on a tensor: 1.5 million steps are 32,000 tensors in one file, while
 # shards in the wild hold some thousand. Measured: 0.2 to 0.5 us an opcode, 2 us a call, so a bomb ends in 1 s.
-MOST_STEPS = 2_000_000
+MOST_STEPS = 1_500_000
 CALL_STEPS = 5
 # Honest files stack at most 2,000 items (a SETITEMS batch) some ten levels deep.
 MOST_STACKED = 200_000

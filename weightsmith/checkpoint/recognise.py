@@ -45,17 +45,26 @@ _OTHERS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 def recognise(file: ByteFile) -> FileFormat:
     """The format of a weights file, by its first bytes.
 
-    Raises CorruptCheckpoint (empty), MissingInput (a git-lfs pointer) or UnknownFormat (names what it is).
+    The loaders go by the name: transformers and vLLM give `*.safetensors` to safetensors and the rest to torch.load.
+    A file that could be both has two contents, unless its name says that nobody asks torch.
+
+    Raises CorruptCheckpoint (empty, or two formats at once), MissingInput (a git-lfs pointer) or UnknownFormat (names
+    what it is).
     """
     if not file.size:
         raise CorruptCheckpoint(file.subject, "is empty (0 bytes)", "download it again")
     head = file.read(0, min(file.size, 512))
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
-        return "safetensors"
-    if head.startswith(b"PK\x03\x04"):
-        return "torch-zip"
-    if head[:2] in _PICKLES or head.startswith(_TEXT_MAGIC) or _TEXT_PICKLE.match(head):
-        return "torch-legacy"
+    torch = _torch_format(head)
+    if _starts_safetensors(head):
+        if torch is None or file.name.endswith(".safetensors"):
+            return "safetensors"
+        raise CorruptCheckpoint(
+            file.subject,
+            "begins as a safetensors file and as one of torch.save: two loaders could see two models in it",
+            "name it *.safetensors if that is what it is (loaders go by the name); get it from a trusted source",
+        )
+    if torch is not None:
+        return torch
     _refuse_known(file, head)
     if file.name.endswith(".safetensors"):
         # Its parser says exactly what is wrong with the header.
@@ -65,6 +74,24 @@ def recognise(file: ByteFile) -> FileFormat:
         f"starts with {quoted(head[:8])}, which is neither safetensors nor a torch file",
         "weightsmith reads safetensors and files of torch.save (zip or legacy)",
     )
+
+
+def _starts_safetensors(head: bytes) -> bool:
+    """Whether the reference reader would find a header: a possible length, then `{`, before which it skips spaces."""
+    begins = head[8:].lstrip(b" \t\r\n")[:1] in (
+        b"{",
+        b"",
+    )  # nothing but spaces: the rest may follow behind `head`
+    return begins and len(head) > 8 and int.from_bytes(head[:8], "little") <= LARGEST_HEADER
+
+
+def _torch_format(head: bytes) -> FileFormat | None:
+    """What torch.load would take the file for (torch/serialization.py, `_is_zipfile`); None for none of its formats."""
+    if head.startswith(b"PK\x03\x04"):
+        return "torch-zip"
+    if head[:2] in _PICKLES or head.startswith(_TEXT_MAGIC) or _TEXT_PICKLE.match(head):
+        return "torch-legacy"
+    return None
 
 
 def _refuse_known(file: ByteFile, head: bytes) -> None:

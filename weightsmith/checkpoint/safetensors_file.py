@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.dtypes import BITS
-from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
-from weightsmith.checkpoint.layout import row_major, shape_fault
+from weightsmith.checkpoint.json_file import JsonFaultError, JsonLimits, parse_object
+from weightsmith.checkpoint.layout import MOST_TENSORS_IN_FILE, row_major, shape_fault
 from weightsmith.checkpoint.names import check_name, quoted
 from weightsmith.checkpoint.table import FilePart, Problem, Storage, Tensor
-from weightsmith.errors import CorruptCheckpoint
+from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint.file_bytes import ByteFile
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 # safetensors/src/tensor.rs, MAX_HEADER_SIZE.
 LARGEST_HEADER = 100_000_000
+# What is read of it. The header of the largest published model, were all its 210,000 tensors in one file, has 30 MB;
+# MOST_TENSORS_IN_FILE with four axes each have a million values.
+_READ = JsonLimits(40_000_000, 10 * MOST_TENSORS_IN_FILE)
 _KEYS = {"dtype", "shape", "data_offsets"}
 _STRICTER = "the reference reader accepts this, weightsmith does not, because two readers could see two files"
+_SHARDS = "no published model needs so much in one file; save it in several shards, with short metadata"
 _DAMAGED = "the file is damaged; download it again or save it again"
 
 
@@ -30,6 +34,12 @@ def read_safetensors(file: ByteFile) -> FilePart:
     """The tensors of one safetensors file, in the order of their bytes. Raises CorruptCheckpoint."""
     header, data_start = _header(file)
     metadata = _metadata(file, header.pop("__metadata__", None))
+    if max(len(header), len(metadata)) > MOST_TENSORS_IN_FILE:
+        raise HostileCheckpoint(
+            file.subject,
+            f"describes {max(len(header), len(metadata)):,} tensors or notes, more than {MOST_TENSORS_IN_FILE:,}",
+            _SHARDS,
+        )
     entries = [_entry(file, name, value) for name, value in header.items()]
     entries.sort()
     tensors: dict[str, Tensor] = {}
@@ -54,7 +64,7 @@ def read_safetensors(file: ByteFile) -> FilePart:
     if unaligned:
         text = f"{file.name}: {len(unaligned)} tensors do not start at a multiple of their element size"
         problems = (Problem("unaligned", f"{text} (first: {quoted(unaligned[0])}); memory-mapping is slow"),)
-    return FilePart("safetensors", tensors, metadata, problems)
+    return FilePart("safetensors", tensors, metadata, problems, data_start)
 
 
 def _header(file: ByteFile) -> tuple[dict[str, Json], int]:
@@ -66,16 +76,23 @@ def _header(file: ByteFile) -> tuple[dict[str, Json], int]:
         _refuse(file, f"states a header of {length:,} bytes, more than the format's {LARGEST_HEADER:,}")
     if 8 + length > file.size:
         _refuse(file, f"states a header of {length:,} bytes but has only {file.size:,} bytes in all")
+    if length > _READ.bytes:
+        raise HostileCheckpoint(
+            file.subject,
+            f"has a header of {length:,} bytes, more than {_READ.bytes:,}",
+            _SHARDS,
+        )
     raw = file.read(8, length)
     if not raw.startswith(b"{"):
         _refuse(file, f"the header starts with {quoted(raw[:8])}, not with '{{'", _STRICTER)
     if not raw.rstrip(b" ").endswith(b"}"):
         _refuse(file, "the header ends with something other than '}' and spaces", _STRICTER)
     try:
-        return parse_object(raw), 8 + length
+        return parse_object(raw, limits=_READ), 8 + length
     except JsonFaultError as fault:
-        duplicate = "twice in one object" in fault.fact
-        _refuse(file, f"the header {fault.fact}", _STRICTER if duplicate else _DAMAGED)
+        way_outs = {"twice in one object": _STRICTER, "holds more than": _SHARDS}
+        way_out = next((way for words, way in way_outs.items() if words in fault.fact), _DAMAGED)
+        _refuse(file, f"the header {fault.fact}", way_out)
 
 
 def _metadata(file: ByteFile, value: object) -> dict[str, str]:
@@ -104,7 +121,7 @@ def _entry(file: ByteFile, name: str, value: object) -> tuple[int, int, str, str
     fault = shape_fault(shape)
     if fault:
         _refuse(file, f"tensor {quoted(name)}: {fault}")
-    if not isinstance(offsets, list) or len(offsets) != 2 or any(type(n) is not int for n in offsets):
+    if not isinstance(offsets, list) or [type(offset) for offset in offsets] != [int, int]:
         _refuse(file, f"tensor {quoted(name)}: data_offsets are not two whole numbers")
     begin, end = offsets
     if not 0 <= begin <= end <= file.size:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.layout import MOST_ELEMENTS, row_major, span
 from weightsmith.checkpoint.names import check_name, quoted, sample
+from weightsmith.checkpoint.pickle_state import MOST_STEPS
 from weightsmith.checkpoint.table import Problem, Storage, Tensor
 from weightsmith.checkpoint.torch_dtypes import DTYPES
 from weightsmith.checkpoint.torch_objects import StorageRef, TensorRef
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Where training frameworks put the state dict: Lightning, DeepSpeed, fairseq, timm and plain tutorials.
 _WRAPPERS = ("state_dict", "model", "module", "model_state_dict", "weights", "params")
 _DEEPEST_WRAPPER = 4
+# The most that a pickle of MOST_STEPS can describe, at 32 steps each; names for one description cost it two steps.
+MOST_NAMED = MOST_STEPS // 32
 # An expanded view repeats its bytes when read. Honest ones (a mask, a broadcast bias) stay far below this.
 LARGEST_EXPANDED = 1 << 30
 
@@ -44,6 +47,12 @@ def named_tensors(subject: str, root: object) -> tuple[dict[str, TensorRef], lis
     if not found:
         raise UnknownFormat(
             subject, _without_tensors(root), "save the state dict alone: torch.save(model.state_dict(), ...)"
+        )
+    if len(found) > MOST_NAMED:
+        raise HostileCheckpoint(
+            subject,
+            f"names {len(found):,} tensors, more than {MOST_NAMED:,}",
+            "no published model has so many in one file; save it in several shards",
         )
     if path:
         problems.append(

@@ -93,12 +93,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """What one weights file adds to a checkpoint: its tensors in file order and what is odd about them."""
+    """What one weights file adds to a checkpoint: its tensors in file order and what is odd about them.
+
+    read: the bytes that were parsed for it.
+    """
 
     format: Format
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
     problems: tuple[Problem, ...]
+    read: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def read_torch_legacy(file: ByteFile) -> FilePart:
         return views[ref]
 
     tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
-    return FilePart("torch-legacy", tensors, {}, tuple(problems))
+    return FilePart("torch-legacy", tensors, {}, tuple(problems), data_start)
 
 
 def _pickles(file: ByteFile) -> tuple[object, object, int, dict[str, StorageRef]]:

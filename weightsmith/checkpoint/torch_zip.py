@@ -29,10 +29,10 @@ def read_torch_zip(file: ByteFile) -> FilePart:
 
     Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
     """
-    root, place = _read_archive(file)
+    root, place, read = _read_archive(file)
     refs, problems = named_tensors(file.subject, root)
     tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
-    return FilePart("torch-zip", tensors, {}, tuple(problems))
+    return FilePart("torch-zip", tensors, {}, tuple(problems), read)
 
 
 def read_single_tensor(file: ByteFile, name: str) -> Tensor:
@@ -40,14 +40,14 @@ def read_single_tensor(file: ByteFile, name: str) -> Tensor:
 
     Raises as `read_torch_zip` does.
     """
-    root, place = _read_archive(file)
+    root, place, _ = _read_archive(file)
     if not isinstance(root, TensorRef):
         _refuse(file, f"has a {type(root).__name__} where the tensor {quoted(name)} should be")
     return placed(file.subject, name, root, place)
 
 
-def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage]]:
-    """What the archive's pickle describes, and the function that finds a storage's bytes."""
+def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage], int]:
+    """What the archive's pickle describes, the function that finds a storage's bytes, and the pickle's bytes."""
     entries = read_directory(file)
     prefix = _prefix(file, entries)
     _refuse_unreadable(file, entries, prefix)
@@ -63,10 +63,14 @@ def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storag
     storages: dict[str, Storage] = {}
 
     def place(ref: StorageRef) -> Storage:
-        found = _storage(file, entries.get(f"{prefix}data/{ref.key}"), ref)
-        return storages.setdefault(ref.key, found)
+        # One storage may be named by thousands of tensors, and its key may be long. A key has one description
+        # (TorchVocabulary.persistent), but for windows, which are refused.
+        found = storages.get(ref.key)
+        if found is None or ref.view:
+            found = storages[ref.key] = _storage(file, entries.get(f"{prefix}data/{ref.key}"), ref)
+        return found
 
-    return root, place
+    return root, place, pickle.nbytes
 
 
 def _storage(file: ByteFile, entry: Entry | None, ref: StorageRef) -> Storage:
@@ -102,7 +106,7 @@ def _refuse_unreadable(file: ByteFile, entries: dict[str, Entry], prefix: str) -
 
 
 def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:
-    """The archive's single top folder, with its slash."""
+    """The archive's single top folder, with its slash: for torch, that of the entry which its directory names first."""
     found = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if not found:
         listed = ", ".join(quoted(name, 40) for name in list(entries)[:3]) or "nothing"
@@ -113,7 +117,10 @@ def _prefix(file: ByteFile, entries: dict[str, Entry]) -> str:
         )
     if len(found) > 1:
         _refuse(file, f"holds {len(found)} pickles named data.pkl")
-    return found[0].removesuffix("data.pkl")
+    folder = next(iter(entries)).partition("/")[0]
+    if found[0] != f"{folder}/data.pkl":
+        _refuse(file, f"keeps {quoted(found[0])}, but torch would look for {quoted(f'{folder}/data.pkl')}")
+    return f"{folder}/"
 
 
 def _refuse(file: ByteFile, fact: str) -> NoReturn:

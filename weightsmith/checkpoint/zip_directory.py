@@ -25,6 +25,8 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 # One entry per storage: more than a pickle of MOST_STEPS can name. 5 us each, so half a second.
 MOST_ENTRIES = 100_000
 LARGEST_DIRECTORY = 64 << 20
+# Extra fields of one entry, which may be empty: 65,535 bytes hold 16,383 of them. torch and zip tools write one or two.
+_MOST_EXTRA_FIELDS = 64
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _SIZES_FOLLOW = 0x8  # a data descriptor behind the data holds the sizes; torch sets it
 _NONE32 = 0xFFFFFFFF
@@ -53,13 +55,13 @@ class _Record:
 
 
 def read_directory(file: ByteFile) -> dict[str, Entry]:
-    """Every entry by name, checked against its local header and against its neighbours.
+    """Every entry by name, in the order of the directory, checked against its local header and its neighbours.
 
     Raises CorruptCheckpoint.
     """
     count, directory, size = _end_of_directory(file)
     records = _records(file, file.read(directory, size), count)
-    entries: dict[str, Entry] = {}
+    entries: dict[bytes, Entry] = {}
     # torch's reader (miniz) finds entries without regard to case: `DATA.PKL` could stand in for `data.pkl`.
     folded: set[bytes] = set()
     end = 0
@@ -73,8 +75,8 @@ def read_directory(file: ByteFile) -> dict[str, Entry]:
         end = entry.start + entry.nbytes
         if end > directory:
             _refuse(file, f"the zip entry {quoted(entry.name)} runs past the archive's data")
-        entries[entry.name] = entry
-    return entries
+        entries[record.raw_name] = entry
+    return {entry.name: entry for entry in (entries[record.raw_name] for record in records)}
 
 
 def _end_of_directory(file: ByteFile) -> tuple[int, int, int]:
@@ -88,8 +90,9 @@ def _end_of_directory(file: ByteFile) -> tuple[int, int, int]:
     _, disk, directory_disk, here, count, size, directory, _ = end
     if disk or directory_disk or here != count:
         _refuse(file, "is one volume of a split zip archive")
-    if directory + size != at:
-        # torch always writes the zip64 records, also where the 32-bit fields would do.
+    # torch's reader (miniz) follows a zip64 locator wherever one stands before the end record, also where the 32-bit
+    # fields would do; a locator that is part of a comment or of an extra field leads it to another directory.
+    if directory + size != at or _has_locator64(file, at):
         stated = (count, size, directory)
         count, size, directory, at = _zip64_end(file, at)
         limits = (0xFFFF, _NONE32, _NONE32)
@@ -106,6 +109,10 @@ def _end_of_directory(file: ByteFile) -> tuple[int, int, int]:
             f"states a zip directory at bytes {directory:,} to {directory + size:,}, but it ends at {at:,}",
         )
     return count, directory, size
+
+
+def _has_locator64(file: ByteFile, at: int) -> bool:
+    return at >= _LOCATOR64.size and file.read(at - _LOCATOR64.size, 4) == b"PK\x06\x07"
 
 
 def _zip64_end(file: ByteFile, at: int) -> tuple[int, int, int, int]:
@@ -153,13 +160,17 @@ def _records(file: ByteFile, raw: bytes, count: int) -> list[_Record]:
 def _zip64_sizes(file: ByteFile, extra: bytes, fields: tuple[int, int, int]) -> tuple[int, int, int]:
     """The three numbers with every 0xFFFFFFFF replaced from the zip64 extra field (APPNOTE 4.5.3)."""
     at = 0
-    while at + 4 <= len(extra):
+    for _ in range(_MOST_EXTRA_FIELDS):
+        if at + 4 > len(extra):
+            _refuse(file, "a zip64 entry lacks its sizes")
         kind, length = struct.unpack_from("<HH", extra, at)
         if kind == 1 and at + 4 + length <= len(extra):
             break
         at += 4 + length
     else:
-        _refuse(file, "a zip64 entry lacks its sizes")
+        _refuse(
+            file, f"a zip64 entry has more than {_MOST_EXTRA_FIELDS} extra fields, which torch never writes"
+        )
     packed, nbytes, header = fields
     numbers = list(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))[::-1]
     if len(numbers) < fields.count(_NONE32):
@@ -193,6 +204,8 @@ def _located(file: ByteFile, record: _Record) -> Entry:
         name = record.raw_name.decode("utf-8")
     except UnicodeDecodeError:
         _refuse(file, f"the zip entry {shown} has a name that is not UTF-8")
+    if "\0" in name:  # where C strings end: torch would take it for the entry of the shorter name
+        _refuse(file, f"the zip entry {shown} has a zero byte in its name")
     return Entry(name, start, record.packed, bool(method))
 
 

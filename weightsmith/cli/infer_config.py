@@ -9,8 +9,9 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, settings
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, need_stdout_once, settings
 from weightsmith.cli.terminal import BAD, DONE, FAILED, cell, line, say
+from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
 @click.option(
     "--write", is_flag=True, help="Replace config.json by the corrected one; the old one becomes .bak."
 )
-@click.option("--output", type=A_PATH, help="Write the corrected config here instead.")
+@click.option("--output", type=A_PATH, help="Write the corrected config here instead; - is stdout.")
 @click.option("--accept-guesses", is_flag=True, help="Write the config also where values in it are guesses.")
 @click.option("--learn", is_flag=True, help="Learn the family from transformers when the catalog lacks it.")
 @click.option(
@@ -80,6 +81,7 @@ def command(
     """
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
+    need_stdout_once(as_json, output)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
     found = library.infer(
@@ -96,7 +98,7 @@ def command(
     )
     if as_json:
         terminal.show_json(found.document(), of_config=("config", "fields"))
-    else:
+    elif not is_stdout(output):
         _show(found)
     _say_outcome(found, asked_to_write=write or output is not None)
     return _exit_code(found)
@@ -119,7 +121,7 @@ def _exit_code(found: Inference) -> int:
 def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
     error = found.failure()
     if error is not None:
-        say(f"error: {error}")
+        terminal.fail(error)
     elif found.refuted and asked_to_write:
         say("nothing was written: --check refutes the corrected config")
     elif found.stopping and asked_to_write:
@@ -153,6 +155,8 @@ def _show(found: Inference) -> None:
         _show_guesses(found.guesses)
     for problem in found.problems:
         line(f"problem: {problem.message} [{problem.code}]")
+    for sentence in found.misread:
+        line(f"written for {found.dialect}: {sentence}")
     line(f"verdict: {_verdict_sentence(found)}")
     if found.proof is not None:
         _show_proof(found.proof)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weightsmith.process.targets import is_stdout
+
 if TYPE_CHECKING:
     from weightsmith.json_value import Json
 
@@ -25,6 +27,12 @@ def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{flag} {text!r} is not NAME=VALUE")
         found[key] = value
     return found
+
+
+def need_stdout_once(as_json: bool, *outputs: Path | None) -> None:
+    """Raises click.UsageError where more than one thing is to be written to stdout."""
+    if as_json + sum(map(is_stdout, outputs)) > 1:
+        raise click.UsageError("stdout takes one thing: --json, or one output that is -")
 
 
 def settings(flag: str, given: tuple[str, ...]) -> dict[str, Json]:

@@ -1,21 +1,30 @@
 """The only place that prints: tables for people, one JSON document for scripts, progress on a terminal, exit codes.
 
-click itself prints help and complaints about usage.
+All text goes through `one_line`, so that nothing in it acts on the terminal; JSON says the same in escapes. A stream
+that cannot encode a sign gets its ASCII spelling. click itself prints help and complaints about usage, to the same
+streams.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
+import select
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from weightsmith.errors import TargetRefused, WeightsmithError
+from weightsmith.foreign_text import fitted, shortened, visible, visible_json
 from weightsmith.json_value import countable, encode, finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import TextIO
 
+    from _typeshed import ReadableBuffer
     from tqdm import tqdm
 
     from weightsmith.checkpoint import Checkpoint, Problem
@@ -24,7 +33,94 @@ if TYPE_CHECKING:
 # Exit codes: the verdict is good; the verdict is bad; it could not be done.
 DONE, BAD, FAILED = 0, 1, 2
 
+# Characters of a line about an error or a problem, and of a cell: more is cut out of the middle.
+LONGEST_LINE = 500
 _MAX_CELL = 28
+
+# Our own signs where a stream's encoding lacks them (GBK, Latin-1, ASCII).
+_SIGNS = {
+    "✓": "+", "✗": "x", "·": "-", "…": "...", "→": "->", "−": "-", "–": "-", "‖": "||",
+    "×": "x", "≤": "<=", "≥": ">=", "≠": "!=", "Δ": "delta", "Σ": "sum", "∞": "inf", "’": "'", "“": '"', "”": '"',
+}  # fmt: skip
+_SPELLED = "weightsmith.spelled"
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """How codecs asks for what cannot be encoded: a sign's spelling, else an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    escaped = (_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking)
+    return "".join(escaped), error.end
+
+
+codecs.register_error(_SPELLED, _spelled)
+
+
+class _Outlet(io.FileIO):
+    """A standard stream's descriptor, to which a write never fails: what cannot be written any more is dropped.
+
+    fault: why the stream is incomplete; None also where the reader went away, who has read what they wanted.
+    """
+
+    fault: OSError | None = None
+    _shut = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        while not self._shut:
+            try:
+                written = super().write(data)
+            except OSError as error:
+                self._shut = True
+                self.fault = None if isinstance(error, BrokenPipeError) else error
+            else:
+                if written is not None:
+                    return written
+                select.select([], [self], [])  # whoever started us made it non-blocking
+        return len(memoryview(data))
+
+
+def open_streams() -> None:
+    """Makes stdout and stderr streams that cannot fail, see `delivered`. A closed one, and a closed stdin, is nowhere.
+
+    A descriptor that stays closed would be given to the next file that is opened, and what is printed would go there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+    sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
+
+
+def _stream(descriptor: int, before: TextIO | None) -> TextIO:
+    encoding, at_once = "utf-8", descriptor == 2
+    if isinstance(before, io.TextIOWrapper):
+        encoding, at_once = before.encoding, at_once or before.line_buffering or before.write_through
+    outlet = io.BufferedWriter(_Outlet(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(outlet, encoding, errors=_SPELLED, line_buffering=at_once)
+
+
+def delivered(code: int) -> int:
+    """The exit code of a command that would end with `code`: FAILED where its result could not be written."""
+    flush()
+    if code == FAILED:  # why, has been said
+        return code
+    outlet = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not isinstance(outlet, _Outlet) or outlet.fault is None:
+        return code
+    why = (outlet.fault.strerror or "it failed").lower()
+    fail(
+        TargetRefused("stdout", f"could not be written ({why})", "the result was not delivered: run it again")
+    )
+    flush()
+    return FAILED
+
+
+def flush() -> None:
+    """Sends what is still buffered."""
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def show_json(document: Mapping[str, object], of_config: Collection[str] = ()) -> None:
@@ -34,22 +130,34 @@ def show_json(document: Mapping[str, object], of_config: Collection[str] = ()) -
     `time_step_limit`) and a config must stay what it is: it is written as 1e999 there.
     """
     values = {key: (countable if key in of_config else finite)(value) for key, value in document.items()}
-    text = encode(values)
+    text = visible_json(encode(values))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # a path that is not UTF-8, or a terminal that is not
+    except UnicodeEncodeError:  # a terminal that is not UTF-8
         text = encode(values, ascii_only=True)
-    line(text)
+    sys.stdout.write(text + "\n")
 
 
 def line(text: str = "") -> None:
     """A line of the result: stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text) + "\n")
 
 
 def say(text: str) -> None:
     """A line beside the result: stderr, so that stdout stays the result alone."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(one_line(text) + "\n")
+
+
+def one_line(text: str) -> str:
+    """The text as one visible line of at most LONGEST_LINE characters."""
+    return shortened(visible(text), LONGEST_LINE)
+
+
+def fail(error: WeightsmithError) -> None:
+    """The one line that says why nothing could be done: file, fact and way out, the longest of them cut."""
+    line = "error: {}: {}; {}"
+    parts = [visible(part) for part in (error.subject, error.fact, error.way_out)]
+    say(line.format(*fitted(parts, LONGEST_LINE - len(line.format("", "", "")))))
 
 
 def warn(problems: Iterable[Problem]) -> None:
@@ -58,21 +166,19 @@ def warn(problems: Iterable[Problem]) -> None:
         say(f"warning: {problem.message} [{problem.code}]")
 
 
-def flush() -> None:
-    """Sends what is still buffered. Raises BrokenPipeError when the reader has gone away."""
-    sys.stdout.flush()
-
-
-def discard_output() -> None:
-    """Sends stdout nowhere from now on: Python would complain at its end that it cannot flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
     """Rows of text in columns that are as wide as their widest cell."""
     from tabulate import tabulate
 
-    line(str(tabulate(list(rows), headers=headers, tablefmt="simple", disable_numparse=True)))
+    shown = [[None if value is None else _encodable(one_line(str(value))) for value in row] for row in rows]
+    text = str(tabulate(shown, headers=list(headers), tablefmt="simple", disable_numparse=True))
+    sys.stdout.write(text + "\n")
+
+
+def _encodable(text: str) -> str:
+    """The text as stdout will have it: as wide as it will be there."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text if text.isascii() else text.encode(encoding, _SPELLED).decode(encoding)
 
 
 def cell(value: object) -> str:
@@ -119,6 +225,7 @@ def stages() -> Iterator[Stage]:
 
     def tell(text: str, done: int = 0, total: int = 0, /) -> None:
         nonlocal bar
+        text = one_line(text)
         if bar is None or bar.desc != text:
             if bar is not None:
                 bar.close()

@@ -9,8 +9,9 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, pairs
+from weightsmith.cli.options import A_PATH, AS_JSON, need_stdout_once, pairs
 from weightsmith.cli.terminal import BAD, DONE, cell, line
+from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +31,10 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     "--reference", metavar="hf|FILE|none", default="hf", show_default=True, help="What to compare with."
 )
 @click.option("--prompts", type=A_PATH, help="JSON lines that replace the built-in prompts.")
-@click.option("--save-baseline", type=A_PATH, help="Keep tokens and log-probabilities for later.")
-@click.option("--report", type=A_PATH, help="Write a Markdown report here.")
+@click.option(
+    "--save-baseline", type=A_PATH, help="Keep tokens and log-probabilities for later; - is stdout."
+)
+@click.option("--report", type=A_PATH, help="Write a Markdown report here; - is stdout.")
 @click.option(
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
@@ -71,6 +74,7 @@ def command(
     """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
     if self_test == (model is not None):
         raise click.UsageError("name a MODEL, or --self-test and none")
+    need_stdout_once(as_json, report, save_baseline)
     limits = _limits(gates)
     with terminal.stages() as tell:
         found = library.verify(
@@ -89,7 +93,7 @@ def command(
         )
     if as_json:
         terminal.show_json(found.document())
-    else:
+    elif not (is_stdout(report) or is_stdout(save_baseline)):
         _show(found)
     return DONE if found.verdict == "pass" else BAD
 

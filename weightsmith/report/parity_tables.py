@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number, percent
-from weightsmith.report.markdown import table
+from weightsmith.report.markdown import table, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,23 +41,23 @@ def sections(parity: ParityFacts, prompts: Sequence[PromptRow]) -> list[str]:
 
 def words(parity: ParityFacts) -> str:
     """What the letters mean, how complete the figures are, and what was not computed now."""
-    text = (
+    said = (
         "R: fp32 on the CPU. B: bf16 on the CPU. D: the device. R and B replay D's own greedy tokens; "
         "KL and Δ log p are in nats. Pearson of log-probabilities equals that of logits; cosine does not."
     )
     if parity.measured.partial:
-        text += (
+        said += (
             " **Partial**: the engine gave its top tokens only, the rest is one bucket, and KL a lower bound."
         )
     if parity.cached:
-        text += (
+        said += (
             f"\n\nFrom the cache, computed once for these very bytes and tokens: {', '.join(parity.cached)}."
         )
     for dtype, why in parity.layer_by_layer.items():
-        text += f"\n\n{dtype} was replayed layer by layer: {why}."
+        said += f"\n\n{text(dtype)} was replayed layer by layer: {text(why)}."
     if parity.cache_fault:
-        text += f"\n\nNot kept in the cache: {parity.cache_fault}."
-    return text
+        said += f"\n\nNot kept in the cache: {text(parity.cache_fault)}."
+    return said
 
 
 def shares(noise: NoiseFloor | None) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import TargetRefused
 from weightsmith.formats import gibibytes, milliseconds, number, percent
-from weightsmith.process.durable import replace_file
+from weightsmith.process.targets import write_output
 from weightsmith.report import parity_tables
-from weightsmith.report.markdown import table
+from weightsmith.report.markdown import code, table, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,19 +54,14 @@ _ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 
 def write(result: VerifyResult, path: Path) -> VerifyResult:
     """Writes the report and returns the result that names it. Raises TargetRefused when the path cannot be written."""
-    try:
-        replace_file(path, markdown(result).encode(), follow_link=True)
-    except OSError as error:
-        raise TargetRefused(
-            path, f"cannot be written ({error.strerror})", "name another --report file"
-        ) from error
+    write_output(path, markdown(result).encode())
     return replace(result, report=str(path))
 
 
 def markdown(result: VerifyResult) -> str:
     """The whole report. Sections whose figures were never taken are left out, and the checks say why."""
     parts = [
-        f"# {result.model.name}: verification report",
+        f"# {text(result.model.name)}: verification report",
         f"**Verdict: {_MARK[result.verdict]}**",
         _command(result),
         "## Checks",
@@ -92,7 +86,7 @@ def markdown(result: VerifyResult) -> str:
 
 
 def _command(result: VerifyResult) -> str:
-    return f"```sh\n{result.command}\n```" if result.command else ""
+    return code(result.command, "sh") if result.command else ""
 
 
 def _checks(result: VerifyResult) -> str:
@@ -102,7 +96,7 @@ def _checks(result: VerifyResult) -> str:
     ]
     found = table(("check", "verdict", "value", "limit", "detail"), rows)
     changed = [f"{name} {mine:g} instead of {gate:g}" for name, (mine, gate) in result.own_limits.items()]
-    return f"{found}\n\n**Own limits**: {', '.join(changed)}." if changed else found
+    return f"{found}\n\n**Own limits**: {text(', '.join(changed))}." if changed else found
 
 
 def _model(model: ModelFacts) -> str:
@@ -163,7 +157,7 @@ def _determinism(repetitions: Sequence[Repetition], engine: EngineFacts) -> str:
     ]
     found = table(("against the first pass", "same tokens", "same bits", "max abs Δ log p", "parted"), rows)
     graphs = engine.eager_and_graphs
-    return f"{found}\n\nEager mode against graphs: {graphs}." if graphs else found
+    return f"{found}\n\nEager mode against graphs: {text(graphs)}." if graphs else found
 
 
 def _performance(found: Performance) -> str:

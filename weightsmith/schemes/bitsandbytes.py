@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.errors import WeightsmithError
 from weightsmith.schemes.packed_module import PER_ROW, PackedWeight
 
 if TYPE_CHECKING:
@@ -56,10 +58,9 @@ def small_tensor_reader(checkpoint: Checkpoint) -> Callable[[Tensor], bytes | No
         if tensor.dtype != "U8" or tensor.elements > MAX_STATE or not tensor.contiguous:
             return None
         try:
-            with (checkpoint.root / tensor.storage.file).open("rb") as file:
-                file.seek(tensor.start)
-                return file.read(tensor.elements)
-        except OSError:
+            with ByteFile(checkpoint.root / tensor.storage.file, tensor.storage.file) as file:
+                return file.read(tensor.start, tensor.elements)
+        except WeightsmithError:
             return None
 
     return read

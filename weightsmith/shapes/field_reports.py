@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from weightsmith.json_value import is_finite
 from weightsmith.shapes.family.inner_types import alike, exchanged
 from weightsmith.shapes.family.other_names import canonical, place
-from weightsmith.shapes.family.publisher import names_class, own_type, stands
+from weightsmith.shapes.family.publisher import names_class, own_type, read_by_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
@@ -122,6 +122,7 @@ def report(
         rows = [replace(row, name=place(config, page, row.name)) for row in rows]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
     rows += _set_fields(config, stated, {row.name for row in rows})
+    rows += _needed_inside(config, page, {row.name for row in rows})
     return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 
@@ -275,7 +276,8 @@ def _family_fields(
 ) -> list[FieldReport]:
     """model_type and architectures, where the tensors rule them out: engines choose their code by these.
 
-    A body that was saved alone is of a class of its own, which the page does not name.
+    A body that was saved alone is of a class of its own, which the page does not name. A file that names no class is
+    read by its type alone: that is no fault where the type's own class is meant.
     """
     if config is None:
         return []
@@ -285,10 +287,12 @@ def _family_fields(
     if stated_type != page.model_type and own_type(config, page) is None:
         status: Status = "missing" if stated_type is None else "differs"
         rows.append(FieldReport("model_type", stated_type, None, page.model_type, status, "weights"))
+    silent = not stated_classes and stated_type == page.model_type and read_by_type(page)
     if (
         chosen.architectures
         and not stands(stated_classes, page, alternatives)
         and not (alone and stated_classes)
+        and not silent
     ):
         status = "differs" if stated_classes else "missing"
         basis: Basis = "weights" if rows else "weights+config"
@@ -313,6 +317,20 @@ def _inner_types(config: JsonObject | None, chosen: Fit) -> list[FieldReport]:
                 row = replace(row, status="ambiguous", basis=None, candidates=same)
             rows.append(replace(row, status="differs") if given else row)
     return rows
+
+
+def _needed_inside(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
+    """What a class demands of an object that the file lacks, such as the type that it is of.
+
+    Only what the class declares no default for; the ids of special tokens are the tokenizer's.
+    """
+    declared = {*page.fields, *page.unverifiable, *listed}
+    needed = {n: v for n, v in page.base.items() if "." in n and n not in declared and not n.endswith("_id")}
+    return [
+        FieldReport(name, None, None, value, "unverifiable", None)
+        for name, value in needed.items()
+        if not lookup(config, name.rpartition(".")[0])[1]
+    ]
 
 
 def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport:

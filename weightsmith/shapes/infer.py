@@ -252,7 +252,7 @@ def _corrected(
         return _fresh(chosen, fields, checkpoint, user_set)
     corrected = with_values(config, dict(edits(config, fields, user_set)))
     for name in removed(fields):
-        corrected.pop(name, None)
+        take_out(corrected, name)
     corrected.setdefault("architectures", list(chosen.architectures))
     return corrected
 

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.errors import MissingInput, UnknownFamily
+from weightsmith.shapes.beside.dialect import dialect_of, misread
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.beside.dialect import Dialect
     from weightsmith.shapes.family.no_model import NoModel
     from weightsmith.shapes.field_reports import FieldReport
     from weightsmith.shapes.page.page import Page
@@ -109,6 +111,17 @@ class Inference:
         loads = self.verdict != "unknown" and not self.refuted and not self.stopping
         return loads and (accept_guesses or not self.guesses)
 
+    @property
+    def dialect(self) -> Dialect | None:
+        """The transformers whose words the corrected config has. One that is made anew rests on defaults of 5."""
+        filed = any(field.configured is not None for field in self.fields)
+        return dialect_of(self.config) if filed else "transformers-5"
+
+    @property
+    def misread(self) -> tuple[str, ...]:
+        """What transformers of the other dialect takes otherwise than the corrected config says."""
+        return tuple(misread(self.config))
+
     def failure(self) -> WeightsmithError | None:
         """Why nothing could be derived, and the way out; None where something was."""
         if self.verdict != "unknown":
@@ -133,6 +146,8 @@ class Inference:
             "problems": [{"code": p.code, "message": p.message} for p in self.problems],
             "config": dict(self.config),
             "guesses": [asdict(guess) for guess in self.guesses],
+            "dialect": self.dialect,
+            "misread": list(self.misread),
         }
         if self.learned is not None:
             unexpressed = dict(self.learned.unexpressed)

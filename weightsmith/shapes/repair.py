@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, config_above, config_path
-from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_text
+from weightsmith.checkpoint.json_file import CONFIG_FILE, SIDE_FILE, read_json_text
+from weightsmith.checkpoint.small_file import is_there, read_small
 from weightsmith.errors import TargetRefused
 from weightsmith.shapes.field_reports import edits, removed
 
@@ -44,7 +45,7 @@ def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile
     path = named or config_path(checkpoint)
     if path is None:
         return None
-    return ConfigFile(path, *read_json_text(path, CONFIG_FILE))
+    return ConfigFile(path, *read_json_text(path, CONFIG_FILE, named=named is not None))
 
 
 def found_above(checkpoint: Checkpoint, config: ConfigFile | None) -> tuple[Problem, ...]:
@@ -67,7 +68,9 @@ def write_config(
     if output is None and config is not None and config.path == target and text == config.text:
         return f"{target}: already right, left untouched"
     if output is not None:
-        _write(output, text)
+        from weightsmith.process.targets import write_output  # only who writes pays for it
+
+        write_output(output, text.encode())
         return f"{output}: written"
     backup = replace_config(target, text)
     return f"{target}: written" + (f"; the old one is {backup.name}" if backup else "")
@@ -76,12 +79,12 @@ def write_config(
 def corrected_text(original: str, changes: Iterable[tuple[str, Any]], without: Iterable[str] = ()) -> str:
     """`original` JSON with the value of each (dotted name, new value) replaced, or added to its object.
 
-    without: top-level keys that are taken out.
+    without: dotted names that are taken out.
     """
     for name, value in changes:
         original = _with_value(original, name.split("."), value)
-    for key in without:
-        original = _without_key(original, key)
+    for name in without:
+        original = _without(original, name.split("."))
     return original
 
 
@@ -109,12 +112,16 @@ def _with_value(text: str, path: list[str], value: Any) -> str:
     return text
 
 
-def _without_key(text: str, key: str) -> str:
-    """Takes an entry of the outermost object out, with the comma that parts it from its neighbour."""
-    entries = _entries(text, _skip_space(text, 0))
-    place = next((n for n, entry in enumerate(entries) if entry.key == key), None)
-    if place is None:
-        return text
+def _without(text: str, path: list[str]) -> str:
+    """Takes an entry out of its object, with the comma that parts it from its neighbour."""
+    start = _skip_space(text, 0)
+    for level, key in enumerate(path):
+        entries = _entries(text, start)
+        place = next((n for n, entry in enumerate(entries) if entry.key == key), None)
+        if place is None:
+            return text
+        if level < len(path) - 1:
+            start = entries[place].begin
     if place:
         return text[: entries[place - 1].end] + text[entries[place].end :]
     following = entries[1].start if len(entries) > 1 else entries[0].end
@@ -172,36 +179,30 @@ def replace_config(path: Path, text: str) -> Path | None:
 
     A link at `path`, as a download cache has it, is replaced by a file; what it leads to stays.
     The first backup is the one worth having, so an existing `.bak` is never overwritten; later ones are
-    numbered. Raises TargetRefused when the folder cannot be written.
+    numbered. Raises TargetRefused when the folder cannot be written, and what reading the old file raises.
     """
-    try:
-        backup = _keep_old(path) if path.exists() else None
-    except OSError as error:
-        raise _refused(path, error) from error
-    _write(path, text)
-    return backup
-
-
-def _write(path: Path, text: str) -> None:
     from weightsmith.process.durable import replace_file  # only who writes pays for it
 
+    old = read_small(path, SIDE_FILE.bytes) if is_there(path) else None
     try:
+        backup = None if old is None else _keep_old(path, old)
         replace_file(path, text.encode())
     except OSError as error:
         raise _refused(path, error) from error
+    return backup
 
 
 def _refused(path: Path, error: OSError) -> TargetRefused:
     return TargetRefused(path, f"cannot be written ({error.strerror})", "name another file with --output")
 
 
-def _keep_old(path: Path) -> Path:
-    """Copies the file to the first free of `.bak`, `.bak.1`, …; the copy exists whole before anything changes."""
-    from weightsmith.process.durable import copy_file
+def _keep_old(path: Path, old: bytes) -> Path:
+    """Writes the old bytes to the first free of `.bak`, `.bak.1`, …; it exists whole before anything changes."""
+    from weightsmith.process.durable import create_file
 
     for number in itertools.count():
         backup = Path(f"{path}.bak" if number == 0 else f"{path}.bak.{number}")
         with suppress(FileExistsError):
-            copy_file(path, backup)
+            create_file(backup, old)
             return backup
     raise AssertionError("there is always a next number")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.small_file import read_small
+from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,15 +95,15 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     """Claims of the Python files, cards and the config at the top of a checkpoint's folder."""
     found: list[Claim] = []
     read: list[str] = []
-    for path in sorted(root.iterdir()) if root.is_dir() else ():
-        code = path.suffix == ".py" and _CODE_NAMES.search(path.name) is not None
-        if not (code or _CARD_NAMES.match(path.name)):
+    for name in sorted(os.listdir(root)) if root.is_dir() else ():  # noqa: PTH208 - there may be many
+        code = name.endswith(".py") and _CODE_NAMES.search(name) is not None
+        if not (code or _CARD_NAMES.match(name)):
             continue
-        text = _text(path)
+        text = _text(root / name)
         if text is None:
             continue
-        read.append(path.name)
-        found += _code_claims(path.name, text) if code else _card_claims(path.name, text)
+        read.append(name)
+        found += _code_claims(name, text) if code else _card_claims(name, text)
     if config is not None:
         read.append("config.json")
         found += _config_claims(config, "")
@@ -108,11 +112,9 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
 
 def _text(path: Path) -> str | None:
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
-            return None
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+        return read_small(path, _LARGEST_FILE).decode("utf-8", "replace")
+    except WeightsmithError:
+        return None  # what cannot be read claims nothing
 
 
 def _from_files_that_name_a_quantizer(found: list[Claim]) -> Iterator[Claim]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint import readable_config
+from weightsmith.checkpoint.model_files import is_loaded
 from weightsmith.schemes import packed_modules
 
 if TYPE_CHECKING:
@@ -46,8 +47,14 @@ class Inspection:
 
     @property
     def as_written(self) -> bool:
-        """Every hashed file is still what was written; true when none was hashed. Files beside them do not matter."""
-        return all(verdict in ("same", "not listed") for _, verdict in self.hashes or ())
+        """Every hashed file is still what was written; true when none was hashed.
+
+        Files beside them do not matter, unless a loader may read them.
+        """
+        return all(
+            verdict == "same" or (verdict == "not listed" and not is_loaded(file))
+            for file, verdict in self.hashes or ()
+        )
 
     def document(self) -> JsonObject:
         """The JSON of the command line's contract."""

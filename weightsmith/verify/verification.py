@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import MissingInput
+from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
 from weightsmith.process.targets import need_writable
 from weightsmith.verify.engine import device as devices
@@ -54,8 +54,8 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     steps = Steps(model, kind_of(files.config), files, device, prompts, options, latent, tell)
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
-    with unwound_by_signals(), tempfile.TemporaryDirectory(prefix="weightsmith-verify-") as folder:
-        seen = steps.observe(Path(folder), kept, here)
+    with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
+        seen = steps.observe(folder, kept, here)
     if seen.comparing_seconds is not None:
         seconds["comparing"] = seen.comparing_seconds
     seconds["whole"] = time.monotonic() - started

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.hashing import HASHES, file_hash
-from weightsmith.errors import ConversionRefused, MissingInput
+from weightsmith.checkpoint.hashing import HASHES, opened_hash
+from weightsmith.checkpoint.small_file import open_named
+from weightsmith.errors import ConversionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ def digesting(root: Path, files: Sequence[str], name: str) -> Iterator[Future[di
     stop = Event()
 
     def hash_all() -> dict[str, tuple[int, str]]:
-        return {file: ((root / file).stat().st_size, digest(root / file, name, 1, stop)) for file in files}
+        return {file: sized_hash(root / file, name, stop) for file in files}
 
     with ThreadPoolExecutor(1) as pool:
         try:
@@ -44,10 +45,7 @@ def digesting(root: Path, files: Sequence[str], name: str) -> Iterator[Future[di
             raise
 
 
-def digest(path: Path, name: str, threads: int = 1, stop: Event | None = None) -> str:
-    """As `file_hash`. Raises MissingInput where the file cannot be read."""
-    try:
-        return file_hash(path, name, threads, stop)
-    except OSError as error:
-        reason = (error.strerror or "unknown").lower()
-        raise MissingInput(path, f"cannot be read ({reason})", "check the disk") from error
+def sized_hash(path: Path, name: str, stop: Event | None = None) -> tuple[int, str]:
+    """(bytes, hash) of a file, of one and the same opened file. Raises as `file_hash`."""
+    with open_named(path) as file:
+        return file.size, opened_hash(file, name, 1, stop)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
-from weightsmith.checkpoint.hashing import HASHES
+from weightsmith.checkpoint.hashing import HASHES, opened_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
-from weightsmith.convert.finish.digests import digest
+from weightsmith.checkpoint.small_file import is_there, open_named
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
@@ -26,24 +27,27 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
     MissingInput or InvalidConfig when there is no manifest to go by.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_there(path):
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
     name, listed = _read(path)
     verdicts: list[tuple[str, HashVerdict]] = [
         (file.name, _verdict(folder / file.name, file, name, threads)) for file in listed
     ]
     known = {file.name for file in listed} | {MANIFEST}
-    extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
+    extra = sorted(name for name in os.listdir(folder) if name not in known and not name.startswith("."))  # noqa: PTH208
     unlisted: list[tuple[str, HashVerdict]] = [(file, "not listed") for file in extra]
     return verdicts + unlisted
 
 
 def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
+    """A link is followed: a hub's download holds nothing else, and only a hash comes of it."""
     if not path.is_file():
         return "missing"
-    if path.stat().st_size != stated.nbytes:
-        return "other size"
-    return "same" if digest(path, name, threads or default_workers()) == stated.digest else "changed"
+    with open_named(path) as file:
+        if file.size != stated.nbytes:
+            return "other size"
+        found = opened_hash(file, name, threads or default_workers())
+    return "same" if found == stated.digest else "changed"
 
 
 def _read(path: Path) -> tuple[str, tuple[RecordedFile, ...]]:

@@ -1,13 +1,24 @@
-"""What a run has finished, written down as it finishes it, so that `--resume` need not do it again."""
+"""What a run has finished, written down as it finishes it, so that `--resume` need not do it again.
+
+Nobody else can enter the folder, but somebody may have brought it: an archive, or a program of the same user. So a line
+names, beside the shard's hash, what only the kernel writes: the number of its file, and when that was last changed. A
+shard that was edited, copied, or put there with its journal has others. It costs one look at each shard, and its hash.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import astuple
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.hashing import new_hasher
-from weightsmith.convert.finish.digests import digest
+from weightsmith.checkpoint.hashing import new_hasher, opened_hash
+from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
+from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import open_own, read_small
+from weightsmith.convert.stamps import stamp_of
+from weightsmith.errors import TargetRefused, WeightsmithError
 from weightsmith.process.durable import append, replace_file
 from weightsmith.version import __version__
 
@@ -15,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.convert.plan.output_plan import OutputPlan
+    from weightsmith.convert.stamps import Stamp
+    from weightsmith.json_value import Json
 
 # A journal is a line for the work and one for each shard; a longer one is none of ours.
 _LONGEST = 16 << 20
@@ -24,7 +38,7 @@ _LONGEST = 16 << 20
 def describe_work(
     plan: OutputPlan,
     orders: Sequence[object],
-    stamps: Mapping[str, tuple[int, ...]],
+    stamps: Mapping[str, Stamp],
 ) -> str:
     """A digest of all that decides the bytes of the weights files.
 
@@ -32,7 +46,7 @@ def describe_work(
     version is part of it: another one may compute otherwise.
     """
     hasher = new_hasher("sha256")
-    known = [__version__, list(orders), {file: list(stamp) for file, stamp in stamps.items()}]
+    known = [__version__, list(orders), {file: astuple(stamp) for file, stamp in stamps.items()}]
     hasher.update(memoryview(json.dumps(known, sort_keys=True).encode()))
     for file, layout in plan.files.items():
         hasher.update(memoryview(file.encode() + layout.header))
@@ -45,57 +59,78 @@ class Journal:
     def __init__(self, path: Path, work: str, plan: OutputPlan, done: Mapping[str, str]) -> None:
         """Begins the journal anew, whatever it held, with the files of the plan that are `done`, and their hashes."""
         self._path, self._lock = path, Lock()
-        shards = [_entry(file, plan.files[file].nbytes, found) for file, found in done.items()]
+        shards = [self._entry(file, plan.files[file].nbytes, found) for file, found in done.items()]
         replace_file(path, _lines([{"work": work}, *shards]))
 
     def finished(self, file: str, nbytes: int, hexdigest: str) -> None:
         """`file` is whole and on the disk."""
         with self._lock:
-            append(self._path, _lines([_entry(file, nbytes, hexdigest)]))
+            append(self._path, _lines([self._entry(file, nbytes, hexdigest)]))
+
+    def _entry(self, file: str, nbytes: int, hexdigest: str) -> dict[str, object]:
+        with open_own(self._path.parent / file) as shard:
+            return {"file": file, "bytes": nbytes, "hash": hexdigest, "kernel": _kernels_word(shard)}
 
 
 def _lines(entries: Sequence[Mapping[str, object]]) -> bytes:
     return b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
 
 
-def _entry(file: str, nbytes: int, hexdigest: str) -> dict[str, object]:
-    return {"file": file, "bytes": nbytes, "hash": hexdigest}
+def _kernels_word(shard: ByteFile) -> list[int]:
+    stamp = stamp_of(os.fstat(shard.fd))
+    return [stamp.inode, stamp.changed]
 
 
 def work_of(path: Path) -> str | None:
     """The work that a journal was begun for; None when there is no such journal."""
-    entries = _read(path)
+    entries = _read(path, 1)
     work = entries[0].get("work") if entries else None
     return work if isinstance(work, str) else None
 
 
 def verified(path: Path, plan: OutputPlan, hash_name: str, threads: int) -> dict[str, str]:
-    """File -> hash of the plan's files beside the journal that are still what it says of them: each is read."""
+    """File -> hash of the plan's files beside the journal that are still what it says of them: each is read.
+
+    Raises TargetRefused for one that has the hash of its line, and is not the file that we wrote.
+    """
     found: dict[str, str] = {}
-    for entry in _read(path)[1:]:
+    for entry in _read(path, 1 + len(plan.files))[1:]:
         file, stated = entry.get("file"), entry.get("hash")
         if not isinstance(file, str) or not isinstance(stated, str) or file not in plan.files:
             continue
-        shard = path.parent / file
-        whole = shard.is_file() and shard.stat().st_size == plan.files[file].nbytes == entry.get("bytes")
-        if whole and digest(shard, hash_name, threads) == stated:
+        if entry.get("bytes") == plan.files[file].nbytes and _is_as_stated(
+            path.parent / file, entry, hash_name, threads
+        ):
             found[file] = stated
     return found
 
 
-def _read(path: Path) -> list[dict[str, object]]:
-    """The lines that are whole: a kill may have cut the last one."""
+def _is_as_stated(shard: Path, entry: Mapping[str, Json], hash_name: str, threads: int) -> bool:
     try:
-        with path.open("rb") as file:
-            lines = file.read(_LONGEST).split(b"\n")[:-1]
-    except OSError:
+        with open_own(shard) as file:
+            same = file.size == entry["bytes"] and opened_hash(file, hash_name, threads) == entry["hash"]
+            ours = entry.get("kernel") == _kernels_word(file)
+    except WeightsmithError:
+        return False
+    if same and not ours:
+        raise TargetRefused(
+            shard.name,
+            f"{quoted(shard.name)} was changed or copied since the killed run wrote it, and its journal with it",
+            "it is thrown away; run again to make all of it anew",
+        )
+    return same
+
+
+def _read(path: Path, most: int) -> list[dict[str, Json]]:
+    """The first lines, as far as they are whole: a kill may have cut the last one."""
+    try:
+        lines = read_small(path, _LONGEST).split(b"\n", most)[:-1]
+    except WeightsmithError:
         return []
     entries = []
     for line in lines:
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entries.append(parse_object(line))
+        except JsonFaultError:
             break
-        if isinstance(entry, dict):
-            entries.append(entry)
     return entries

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,14 @@ def clean_leftovers(target: Path, kept: Path | None = None) -> list[str]:
 
 
 def adopt(target: Path, work: str) -> tuple[Path, int] | None:
-    """The folder in which a killed run did the same work, and a descriptor that holds its lock; None: there is none.
+    """The private folder in which a killed run did the same work, and a descriptor that holds its lock; else None.
 
     Raises TargetRefused when its owner lives.
     """
     for path in _stagings(target):
         with suppress(OSError):
             lock = _open(path)
-            if _is_leftover(path, lock) and work_of(path / MARKER) == work:
+            if _is_leftover(path, lock) and _is_private(lock) and work_of(path / MARKER) == work:
                 return path, lock
             os.close(lock)
     return None
@@ -64,7 +65,11 @@ def adopt(target: Path, work: str) -> tuple[Path, int] | None:
 def clear(folder: Path, kept: Collection[str]) -> None:
     """Removes everything in `folder` but the files named in `kept`."""
     for path in folder.iterdir():
-        if path.name not in kept:
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
             path.unlink()
 
 
@@ -78,6 +83,11 @@ def _stagings(target: Path) -> list[Path]:
         return [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
     except OSError:
         return []
+
+
+def _is_private(descriptor: int) -> bool:
+    """Whether nobody else could have entered it: what an archive brings, or an older version made, is another mode."""
+    return not stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077
 
 
 def _is_leftover(path: Path, descriptor: int) -> bool:

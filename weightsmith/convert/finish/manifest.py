@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.manifest_file import name_to_record
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ def manifest(
         "reason": plan.reason,
         "options": dict(plan.recipe.options),
         "hash": hash_name,
-        "source": [{"file": f, "bytes": size, "hash": value} for f, (size, value) in sorted(source.items())],
-        "output": [{"file": f, "bytes": size, "hash": value} for f, (size, value) in sorted(output.items())],
+        "source": _rows(source),
+        "output": _rows(output),
         "config_changes": [change.document() for change in plan.config_changes],
         "config_guesses": dict(plan.guesses),
         "dropped": dict(plan.recipe.dropped),
-        "left_out": dict(plan.side_files.left_out),
+        "left_out": {name_to_record(file): why for file, why in plan.side_files.left_out.items()},
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _rows(files: Mapping[str, tuple[int, str]]) -> list[dict[str, object]]:
+    return [
+        {"file": name_to_record(file), "bytes": nbytes, "hash": digest}
+        for file, (nbytes, digest) in sorted(files.items())
+    ]

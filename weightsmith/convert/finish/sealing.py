@@ -1,17 +1,31 @@
-"""Proves what was written by opening it again, and tells whether the source has changed meanwhile."""
+"""Proves what was written: the weights by opening them again, everything else by reading it again."""
 
 from __future__ import annotations
 
+import os
+import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
-from weightsmith.errors import CorruptCheckpoint, WeightsmithError
+from weightsmith.checkpoint.hashing import file_hash
+from weightsmith.checkpoint.names import quoted
+from weightsmith.errors import CorruptCheckpoint, TargetRefused, WeightsmithError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.convert.finish.staging import StagingFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file of the output. known: the hash of the bytes that we wrote, where the file is to be read again."""
+
+    nbytes: int
+    known: str | None = None
 
 
 def verify(folder: Path, table: Checkpoint) -> None:
@@ -32,10 +46,28 @@ def _fact(tensor: Tensor) -> tuple[object, ...]:
     return tensor.dtype, tensor.shape, tensor.storage.file, tensor.start
 
 
-def stamps(root: Path, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """What the file system says of each file: another stamp later means that somebody wrote to it."""
-    result: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        status = (root / file).stat()
-        result[file] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return result
+def need_planned(folder: StagingFolder, target: Path, planned: Mapping[str, Written], hash_name: str) -> None:
+    """Raises TargetRefused where anything is in the folder that was not planned, or is not what was written there.
+
+    planned: name -> what it must be. The bytes of what has a hash are read again; weights are read by `verify`.
+    """
+    found = os.listdir(folder.descriptor)  # noqa: PTH208 - pathlib knows no descriptors
+    for name in sorted({*found, *planned}):
+        expected = planned.get(name)
+        if expected is None or not _is_written(folder, name, expected, hash_name):
+            what = "was put into" if expected is None else "was changed in"
+            raise TargetRefused(
+                target,
+                f"{quoted(name)} {what} its unfinished folder by another program",
+                f"keep others out of {folder.named.parent} and run again",
+            )
+
+
+def _is_written(folder: StagingFolder, name: str, expected: Written, hash_name: str) -> bool:
+    try:
+        status = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != expected.nbytes:
+            return False
+        return expected.known is None or file_hash(folder.path / name, hash_name) == expected.known
+    except (OSError, WeightsmithError):
+        return False

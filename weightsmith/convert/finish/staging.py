@@ -7,17 +7,25 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_leftovers
+from weightsmith.convert.finish.sealing import need_planned
 from weightsmith.errors import TargetRefused
-from weightsmith.process.durable import create_file, move_folder, sync_folder
-from weightsmith.process.signals import exit_on_signals, signals_held_back
+from weightsmith.process.durable import create_file, move_folder, sync_folder, through_descriptor
+from weightsmith.process.signals import signals_held_back, unwound_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from weightsmith.convert.finish.sealing import Written
+
+# A cleaner may be quicker a few times; a folder that never stays is no place to write in.
+_ATTEMPTS = 100
 
 
 def resolve_target(source: Path, target: Path) -> Path:
@@ -25,6 +33,13 @@ def resolve_target(source: Path, target: Path) -> Path:
 
     source: a checkpoint folder, which must stay as it is, or a single file, beside which a folder may be made.
     """
+    try:
+        return _resolved(source, target)
+    except (OSError, ValueError) as error:
+        raise refusal(target, error) from error
+
+
+def _resolved(source: Path, target: Path) -> Path:
     real = Path(os.path.realpath(target))
     root = Path(os.path.realpath(source))
     if root.is_dir() and (real == root or root in real.parents):
@@ -37,10 +52,7 @@ def resolve_target(source: Path, target: Path) -> Path:
         raise TargetRefused(target, f"its parent folder {real.parent} does not exist", "create it first")
     if not real.is_dir():
         return real
-    try:
-        occupied = next(real.iterdir(), None)
-    except OSError as error:
-        raise TargetRefused(target, f"cannot be read ({_reason(error)})", "name another folder") from error
+    occupied = next(real.iterdir(), None)
     if occupied is not None:
         raise TargetRefused(
             target, f"is not empty (it holds {occupied.name})", "name a new or an empty folder"
@@ -56,16 +68,36 @@ def resolve_target(source: Path, target: Path) -> Path:
     return real
 
 
+@dataclass(frozen=True, slots=True)
+class StagingFolder:
+    """The folder in which an output is made.
+
+    named: its path. descriptor: holds its lock. path: the same folder through its descriptor, so that whoever
+    exchanges what has its name gets nothing written to, nor read from, elsewhere.
+    """
+
+    named: Path
+    descriptor: int
+
+    @property
+    def path(self) -> Path:
+        return through_descriptor(self.descriptor, self.named)
+
+
 @contextmanager
-def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
-    """A locked folder next to `target`. Leave the block by `finish` or by an exception that removes it.
+def staging(target: Path, resume: str | None = None) -> Iterator[StagingFolder]:
+    """A locked folder next to `target`, which nobody else may enter.
+
+    Leave the block by `finish` or by an exception that removes it.
 
     resume: the work whose folder, left by a killed run, is taken over if there is one; else it is a new one with
-    nothing but the marker. SIGTERM and SIGHUP end the block like Ctrl-C does. Raises TargetRefused when the
-    parent cannot be written or another run is writing the same target.
+    nothing but the marker. A signal that ends the block leaves the folder where some of it is finished, and says so
+    in the KeyboardInterrupt that it raises. Raises TargetRefused when the parent cannot be written or another run is
+    writing the same target.
     """
     made: list[tuple[Path, int]] = []
-    with exit_on_signals():
+    kept: Path | None = None
+    with unwound_by_signals():
         try:
             with signals_held_back():
                 adopted = adopt(target, resume) if resume is not None else None
@@ -74,27 +106,39 @@ def staging(target: Path, resume: str | None = None) -> Iterator[Path]:
                 clean_leftovers(target, adopted[0] if adopted is not None else None)
                 if adopted is None:
                     made.append(_locked_folder(target))
-            folder = made[0][0]
+            folder = StagingFolder(*made[0])
             if adopted is None:
-                create_file(folder / MARKER, b"")
+                create_file(folder.path / MARKER, b"")
             yield folder
         except OSError as error:
             raise refusal(target, error) from error
+        except KeyboardInterrupt as interrupt:
+            kept = next((named for named, _ in made if _has_finished_some(named)), None)
+            if kept is not None:
+                interrupt.args = (f"what was finished is kept in {kept}: go on with --resume, or remove it",)
+            raise
         finally:
             # The folder is gone after a finish; anything else leaves it here, to be removed.
             with signals_held_back():
-                for folder, lock in made:
-                    if _same_folder(folder, lock):
-                        shutil.rmtree(folder, ignore_errors=True)
+                for named, lock in made:
+                    if named != kept and _same_folder(named, lock):
+                        shutil.rmtree(named, ignore_errors=True)
                     os.close(lock)
 
 
-def finish(folder: Path, target: Path) -> None:
-    """fsyncs the folder, renames it to `target` and fsyncs the parent: from here on the output exists, whole."""
-    (folder / MARKER).unlink()
-    sync_folder(folder)
+def finish(folder: StagingFolder, target: Path, planned: Mapping[str, Written], hash_name: str) -> None:
+    """Compares the folder with what was planned, gives it the mode that the umask leaves, fsyncs and renames it.
+
+    From here on the output exists, whole. Raises TargetRefused where the folder holds anything else.
+    """
+    (folder.path / MARKER).unlink()
+    need_planned(folder, target, planned, hash_name)
+    os.fchmod(folder.descriptor, _usual_mode(folder))
+    sync_folder(folder.path)
     try:
-        move_folder(folder, target)
+        if not _same_folder(folder.named, folder.descriptor):
+            raise TargetRefused(target, "its unfinished folder was moved by another program", "run again")
+        move_folder(folder.named, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise TargetRefused(
@@ -103,8 +147,19 @@ def finish(folder: Path, target: Path) -> None:
         raise
 
 
-def refusal(target: Path, error: OSError) -> TargetRefused:
+def _usual_mode(folder: StagingFolder) -> int:
+    """The mode of a new folder there, by umask and what the folder hands down; asking for the umask would change it."""
+    probe = f"mode-{secrets.token_hex(8)}"
+    os.mkdir(probe, 0o777, dir_fd=folder.descriptor)
+    mode = os.stat(probe, dir_fd=folder.descriptor, follow_symlinks=False).st_mode
+    os.rmdir(probe, dir_fd=folder.descriptor)
+    return stat.S_IMODE(mode)
+
+
+def refusal(target: Path, error: OSError | ValueError) -> TargetRefused:
     """The one line for an operating system error while writing."""
+    if not isinstance(error, OSError):
+        return TargetRefused(target, f"cannot be a path ({error})", "name another folder")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TargetRefused(
             target, f"there is no space ({_reason(error)})", "free some or name another disk"
@@ -128,29 +183,34 @@ def _locked_folder(target: Path) -> tuple[Path, int]:
 
     A cleaner may remove it between mkdir and flock; a removed folder has no links, so try again.
     """
-    while True:
+    for _ in range(_ATTEMPTS):
         folder = target.parent / (STAGING.format(target.name) + secrets.token_hex(4))
         try:
-            folder.mkdir(mode=0o777)
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            if target.parent.is_dir():
-                continue
-            raise refusal(target, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))) from None
-        except OSError as error:
-            raise refusal(target, error) from error
+            continue
         with suppress(OSError):  # a file system without locks: work on, and never clean there
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(lock).st_nlink:
             return folder, lock
         os.close(lock)
+    raise TargetRefused(target, f"no folder stays beside it ({_ATTEMPTS} were made)", "name another folder")
+
+
+def _has_finished_some(folder: Path) -> bool:
+    """Whether the journal has a line for a weights file, below the one for the work."""
+    with suppress(OSError):
+        return (folder / MARKER).read_bytes().count(b"\n") > 1
+    return False
 
 
 def _same_folder(folder: Path, lock: int) -> bool:
     with suppress(OSError):
-        return os.path.samestat(folder.lstat(), os.fstat(lock))
+        return os.path.samestat(os.lstat(folder), os.fstat(lock))
     return False
 
 

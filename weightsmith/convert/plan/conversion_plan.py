@@ -79,7 +79,7 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
         side_files=side_files,
         config_changes=compare(evidence.config, config),
         guesses=proven.guesses,
-        notes=proven.notes,
+        notes=(*proven.notes, *side_files.notes),
     )
 
 

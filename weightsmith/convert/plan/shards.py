@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.index import MOST_SHARDS
+from weightsmith.checkpoint.names import quoted
 from weightsmith.convert.plan.header import size_of
 from weightsmith.errors import ConversionRefused
 
@@ -21,23 +23,30 @@ INDEX = "model.safetensors.index.json"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20,
           "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 
+# A file for each tensor is what a smaller limit comes to; 2^60 bytes are more than any file system takes.
+_SMALLEST, _LARGEST = 1000, 1 << 60
+_OPTION, _WAY_OUT = "--max-shard-size", "write it like 5GB, 500MB or 2GiB"
+
 
 def parse_size(text: str) -> int:
     """ "5GB" -> 5_000_000_000. Raises ConversionRefused for anything but a positive number with a unit."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match and match[2].upper() in _UNITS else 0
-    if size < 1:
+    if match is None or match[2].upper() not in _UNITS:
+        raise ConversionRefused(_OPTION, f"{quoted(text)} is no size", _WAY_OUT)
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if not _SMALLEST <= size <= _LARGEST:
         raise ConversionRefused(
-            "--max-shard-size", f"{text!r} is no size", "write it like 5GB, 500MB or 2GiB"
+            _OPTION, f"{quoted(text)} is less than {_SMALLEST:,} bytes, or more than any disk has", _WAY_OUT
         )
-    return size
+    return int(size)
 
 
 def split(outputs: Sequence[Output], max_shard_size: int) -> dict[str, list[Output]]:
     """File name -> tensors, in the order given.
 
     As huggingface_hub's split_torch_state_dict_into_shards: a tensor larger than the limit gets a file of its
-    own, any other opens a new file when it does not fit into the current one.
+    own, any other opens a new file when it does not fit into the current one. Raises ConversionRefused for more files
+    than anybody reads.
     """
     shards: list[list[Output]] = []
     current: list[Output] = []
@@ -57,6 +66,10 @@ def split(outputs: Sequence[Output], max_shard_size: int) -> dict[str, list[Outp
     if len(shards) == 1:
         return {SINGLE_FILE: shards[0]}
     count = len(shards)
+    if count > MOST_SHARDS:
+        raise ConversionRefused(
+            _OPTION, f"{max_shard_size:,} bytes make {count:,} files, more than {MOST_SHARDS:,}", _WAY_OUT
+        )
     return {f"model-{n:05d}-of-{count:05d}.safetensors": shard for n, shard in enumerate(shards, 1)}
 
 

@@ -2,73 +2,106 @@
 
 from __future__ import annotations
 
-import re
+import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.manifest_file import MANIFEST
+from weightsmith.checkpoint.model_files import belongs_to_model, is_weights
+from weightsmith.checkpoint.small_file import is_own
+from weightsmith.convert.stamps import Stamp, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
 
-# Weights of any engine, and what a trainer leaves beside them. tokenizer.model and merges have none of these suffixes.
-_WEIGHTS = re.compile(
-    r".*\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|gguf|ggml|onnx|onnx_data|ot|npz|pkl|pickle|distcp|mlmodel)"
-    r"|.*\.(safetensors|bin|pt|pth|h5|msgpack)\.index\.json",
-    re.IGNORECASE,
-)
 # Written anew, or about another folder than the output.
 _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
+# The largest tokenizers have 33 MB, and cards bring pictures and papers along.
+_LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class SideFiles:
     """The files beside the weights.
 
-    copied: name -> the regular file to copy from.
+    copied: name -> what the file was when the conversion was planned.
     left_out: name -> why it is not copied.
+    strangers: how many files of other names lie beside a weights file that was named alone. They are nobody's business.
     """
 
-    copied: Mapping[str, Path]
+    copied: Mapping[str, Stamp]
     left_out: Mapping[str, str]
+    strangers: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of those that nothing else tells."""
+        if not self.strangers:
+            return ()
+        return (
+            f"{self.strangers:,} files beside the weights are of no kind that a model has, and stay where they are",
+        )
 
 
 def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFiles:
     """Every regular file at the top of the source folder but weights, config and hidden ones.
 
+    Where a weights file or an index was named, and not its folder, only what a model's folder holds goes along, told
+    by its name: the folder may be anybody's, with letters and keys in it.
+
     left_out: what the converter does not want copied, and why.
 
     A symlink is followed only within the folder or, in a hub cache, to the repository's own blobs: a downloaded
-    folder must not be able to name other files of this machine.
+    folder must not be able to name other files of this machine. Raises MissingInput where the folder cannot be read.
     """
-    copied: dict[str, Path] = {}
+    copied: dict[str, Stamp] = {}
     refused: dict[str, str] = {}
-    for path in sorted(source.root.iterdir()):
-        name = path.name
+    strangers = 0
+    alone = source.path != source.root
+    for entry in _entries(source.root):
+        name = entry.name
         if name in source.files or name == source.index or name in _OWN or name.startswith("."):
             continue
-        if _WEIGHTS.fullmatch(name):
+        if alone and not belongs_to_model(name):
+            strangers += 1
+        elif is_weights(name):
             refused[name] = "weights or training state that were not converted"
         elif name in left_out:
             refused[name] = left_out[name]
-        elif path.is_dir():
-            refused[name] = "a folder: only files at the top are copied"
-        elif not path.is_file():
-            refused[name] = "no regular file"
-        elif not _confined(path, source.root):
-            refused[name] = "a link that leads out of the checkpoint's folder"
         else:
-            copied[name] = path
-    return SideFiles(copied, refused)
+            found = _stamp(entry, source.root)
+            if isinstance(found, Stamp):
+                copied[name] = found
+            else:
+                refused[name] = found
+    return SideFiles(copied, refused, strangers)
 
 
-def _confined(path: Path, root: Path) -> bool:
-    """Whether a file really lies in the folder, or among the blobs of the folder's repository in a hub cache."""
-    real, home = path.resolve(), root.resolve()
-    if home in real.parents:
-        return True
-    # The hub cache: models--owner--name/snapshots/<commit>/file -> ../../blobs/<hash>.
-    return home.parent.name == "snapshots" and home.parent.parent / "blobs" == real.parent
+def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(root) as found:
+            yield from sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise unreadable(root, error) from error
+
+
+def _stamp(entry: os.DirEntry[str], root: Path) -> Stamp | str:
+    """What the file is now, or why it is not copied."""
+    try:
+        status = entry.stat()
+    except OSError as error:
+        return "a link that leads nowhere" if entry.is_symlink() else str(unreadable(entry.path, error).fact)
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder: only files at the top are copied"
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular file"
+    if entry.is_symlink() and not is_own(os.path.realpath(entry.path), root):
+        return "a link that leads out of the checkpoint's folder; put the file itself in its place"
+    if status.st_size > _LARGEST:
+        return f"{status.st_size:,} bytes, more than any file beside weights needs"
+    return stamp_of(status)

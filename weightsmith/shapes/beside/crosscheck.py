@@ -10,14 +10,13 @@ from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.json_files import optional_json
 from weightsmith.shapes.beside.lint import ROPE_FACTORS, lint
-from weightsmith.shapes.beside.tokenizer_file import largest_token_id
+from weightsmith.shapes.beside.tokenizer_file import TOKENIZER, largest_token_id, read_tokenizer
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.file_words import said_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.json_value import JsonObject
@@ -46,14 +45,15 @@ def crosscheck(
     root = checkpoint.root
     generation, unread = optional_json(root / "generation_config.json")
     tokenizer, unread_too = optional_json(root / "tokenizer_config.json")
-    problems += [*unread, *unread_too]
+    words, unread_as_well = read_tokenizer(root / TOKENIZER)
+    problems += [*unread, *unread_too, *unread_as_well]
     problems += lint(config, generation, root, chosen.solution.values)
-    problems += end_token(config or {}, generation, tokenizer, root / "tokenizer.json")
+    problems += end_token(config or {}, generation, tokenizer, words)
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
         problems += _special_ids("config.json", config or {}, vocabulary)
         problems += _special_ids("generation_config.json", generation, vocabulary)
-        problems += _tokenizer(root / "tokenizer.json", vocabulary)
+        problems += _tokenizer(words, vocabulary)
     return problems
 
 
@@ -152,11 +152,11 @@ def _special_ids(file: str, config: JsonObject, vocabulary: int) -> Iterator[Pro
                 )
 
 
-def _tokenizer(path: Path, vocabulary: int) -> Iterator[Problem]:
-    largest = largest_token_id(path)
+def _tokenizer(words: bytes, vocabulary: int) -> Iterator[Problem]:
+    largest = largest_token_id(words)
     if largest is not None and largest >= vocabulary:
         yield Problem(
-            "tokenizer-vocabulary", f"{path.name} has token id {largest}, the embedding has {vocabulary} rows"
+            "tokenizer-vocabulary", f"{TOKENIZER} has token id {largest}, the embedding has {vocabulary} rows"
         )
 
 

@@ -10,18 +10,17 @@ from weightsmith.shapes.beside.tokenizer_file import added_token_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from weightsmith.json_value import JsonObject
 
 
 def end_token(
-    config: JsonObject, generation: JsonObject, tokenizer: JsonObject, vocabulary: Path
+    config: JsonObject, generation: JsonObject, tokenizer: JsonObject, vocabulary: bytes
 ) -> Iterator[Problem]:
     """An answer that the tokenizer's end token does not end runs on, or another token cuts it short.
 
     config, generation, tokenizer: config.json, generation_config.json and tokenizer_config.json, empty where absent.
-    vocabulary: the path of tokenizer.json.
+    vocabulary: the text of tokenizer.json.
 
     Silent where either side says nothing: several ids may end an answer, and not every tokenizer names one.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem, read_json_object
+from weightsmith.checkpoint.small_file import is_there
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -18,12 +19,17 @@ def optional_json(path: Path) -> tuple[JsonObject, tuple[Problem, ...]]:
 
     infer-config answers without it, so a fault of it is a problem and no error.
     """
-    if not path.exists():
+    if not is_there(path):
         return {}, ()
     try:
         return read_json_object(path), ()
     except WeightsmithError as error:
-        return {}, (Problem("side-file", f"{path.name} {error.fact}; {error.way_out}"),)
+        return {}, (side_file(path, error),)
+
+
+def side_file(path: Path, error: WeightsmithError) -> Problem:
+    """The problem of a side file that could not be read."""
+    return Problem("side-file", f"{path.name} {error.fact}; {error.way_out}")
 
 
 def stated_ids(stated: Json) -> set[int]:

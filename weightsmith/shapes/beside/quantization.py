@@ -73,14 +73,19 @@ def quantization_rows(config: JsonObject | None, packing: PlainView, *, whole: b
     return rows
 
 
-def _stated_section(config: JsonObject) -> tuple[str, Json]:
-    """(where the config says how the weights are packed, what it says): on the top, or in the config of a part."""
+def _sections(config: JsonObject) -> Iterator[tuple[str, JsonObject]]:
+    """(where the config says how weights are packed, what it says): on the top, and in the configs of its parts."""
     inside = (f"{part}.{_SECTIONS[0]}" for part, value in config.items() if isinstance(value, dict))
     for place in (*_SECTIONS, *inside):
         stated = lookup(config, place)[1]
         if isinstance(stated, dict):
-            return (_SECTIONS[0] if place in _SECTIONS else place), stated
-    return _SECTIONS[0], None
+            yield place, stated
+
+
+def _stated_section(config: JsonObject) -> tuple[str, Json]:
+    """The first section, under the name that loaders know."""
+    place, stated = next(_sections(config), (_SECTIONS[0], None))
+    return (_SECTIONS[0] if place in _SECTIONS else place), stated
 
 
 def _stale_sections(config: JsonObject, packing: PlainView) -> list[FieldReport]:
@@ -89,12 +94,11 @@ def _stale_sections(config: JsonObject, packing: PlainView) -> list[FieldReport]
         return []
     largest = max(packing.tensors.values(), key=lambda tensor: tensor.nbytes, default=None)
     rows = []
-    for name in _SECTIONS:
-        stated = config.get(name)
-        method = stated.get("quant_method") if isinstance(stated, dict) else None
+    for place, stated in _sections(config):
+        method = stated.get("quant_method")
         if method is not None and method not in _PLAIN_ON_DISK and largest is not None:
             seen = TensorEvidence(largest.name, None, None, f"plain {largest.dtype}, as every other tensor")
-            rows.append(FieldReport(name, stated, None, None, "differs", "weights", (), (seen,)))
+            rows.append(FieldReport(place, dict(stated), None, None, "differs", "weights", (), (seen,)))
     return rows
 
 

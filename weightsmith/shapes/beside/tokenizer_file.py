@@ -1,21 +1,31 @@
-"""Reads a `tokenizer.json` in place: the largest token id, and the ids of added tokens.
+"""Searches the text of a `tokenizer.json`: the largest token id, and the ids of added tokens.
 
 Parsing the 11 MB of a 150,000-entry vocabulary into Python objects would take longer, and more memory, than all the
-rest of infer-config. So the file is mapped and searched. `tokenizers` writes an added token's id and its text next to
+rest of infer-config. So the text is searched. `tokenizers` writes an added token's id and its text next to
 each other, and the list of added tokens before the normalizer.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import re
-from contextlib import contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, read_small
+from weightsmith.errors import WeightsmithError
+from weightsmith.shapes.beside.json_files import side_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from weightsmith.checkpoint import Problem
+
+TOKENIZER = "tokenizer.json"
+# The largest published vocabularies have 0.9 million tokens.
+_MOST_IDS = 4_000_000
+_MOST_DIGITS = 18
 
 _STRING = rb'"(?:[^"\\]|\\.)*"'
 _VOCABULARY = re.compile(rb'"vocab"\s*:\s*\{')
@@ -25,46 +35,56 @@ _ADDED_ID = re.compile(rb'"id"\s*:\s*([0-9]+)')
 _ADDED_TOKEN = re.compile(_ADDED_ID.pattern + rb'\s*,\s*"content"\s*:\s*(' + _STRING + rb")")
 
 
-def largest_token_id(path: Path) -> int | None:
-    """The largest id in a `tokenizer.json`, None when there is no such file or it holds none."""
+def read_tokenizer(path: Path) -> tuple[bytes, tuple[Problem, ...]]:
+    """(the bytes of a `tokenizer.json`, why it could not be read). Both are empty where there is no such file."""
+    if not is_there(path):
+        return b"", ()
     try:
-        with _mapped(path) as text:
-            ids = [*_vocabulary_ids(text), *(int(found[1]) for found in _added(text, _ADDED_ID))]
-    except (OSError, ValueError):
+        return read_small(path, LARGEST_TOKENIZER), ()
+    except WeightsmithError as error:
+        return b"", (side_file(path, error),)
+
+
+def largest_token_id(text: bytes) -> int | None:
+    """The largest id in a `tokenizer.json`, None when it holds none, or more than any vocabulary has."""
+    found = chain(_vocabulary_ids(text), (match[1] for match in _added(text, _ADDED_ID)))
+    digits = list(islice(found, _MOST_IDS))
+    if len(digits) == _MOST_IDS:
         return None
-    return max(ids, default=None)
+    return max(map(int, filter(_is_id, digits)), default=None)
 
 
-def added_token_id(path: Path, token: str) -> int | None:
-    """The id of an added token in a `tokenizer.json`, None when there is no such file or token."""
+def added_token_id(text: bytes, token: str) -> int | None:
+    """The id of an added token in a `tokenizer.json`, None when there is no such token."""
+    for found in islice(_added(text, _ADDED_TOKEN), _MOST_IDS):
+        if _is_id(found[1]) and _content(found[2]) == token:
+            return int(found[1])
+    return None
+
+
+def _is_id(digits: bytes) -> bool:
+    """Whether a number can be a token's: none has more digits than the largest vocabulary needs."""
+    return len(digits) <= _MOST_DIGITS
+
+
+def _content(string: bytes) -> str | None:
+    """The text of a JSON string; None where it is none, such as one with a raw newline in it."""
     try:
-        with _mapped(path) as text:
-            entries = [(int(found[1]), found[2]) for found in _added(text, _ADDED_TOKEN)]
-        return next((number for number, content in entries if json.loads(content) == token), None)
-    except (OSError, ValueError):
+        text: str = json.loads(string)
+    except ValueError:
         return None
+    return text
 
 
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    """The file's bytes without reading them. Raises OSError, and ValueError for an empty file.
-
-    No match may outlive the mapping that it points into.
-    """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        yield text
-
-
-def _vocabulary_ids(text: mmap.mmap) -> Iterator[int]:
+def _vocabulary_ids(text: bytes) -> Iterator[bytes]:
     """The ids of the model's own tokens, for a vocabulary that is an object of tokens and ids."""
     start = _VOCABULARY.search(text)
-    position = start.end() if start else len(text)
-    while entry := _ENTRY.match(text, position):
-        yield int(entry[1])
-        position = entry.end()
+    entries = _ENTRY.scanner(text, start.end() if start else len(text))  # type: ignore[attr-defined]
+    while entry := entries.match():
+        yield entry[1]
 
 
-def _added(text: mmap.mmap, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
+def _added(text: bytes, pattern: re.Pattern[bytes]) -> Iterator[re.Match[bytes]]:
     """What matches in the list of added tokens."""
     start = _ADDED.search(text)
     if start:

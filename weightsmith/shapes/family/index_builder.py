@@ -10,6 +10,7 @@ from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.candidates import INDEX, FamilyIndex
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page, page_text
+from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.solve.equations import zeroable_fields
 from weightsmith.shapes.solve.fit import by_default
 
@@ -34,13 +35,14 @@ def build_index() -> FamilyIndex:
         spellings |= dict.fromkeys(page.spellings)
         for patterns in page.layouts.values():
             certain, possible = _names(patterns, zeroable_fields(page))
+            certain -= (optional := _of_optional_parts(page, possible))
             possible |= set(page.unexpressed)
             for name in sorted(certain):
                 always.setdefault(name, []).append(len(families))
             for name in sorted(possible - certain):
                 maybe.setdefault(name, []).append(len(families))
             expected = {p.key for p in patterns if p.required and not p.copy_of and by_default(p, defaults)}
-            for name in sorted(expected - certain):
+            for name in sorted(expected - certain - optional):
                 usual.setdefault(name, []).append(len(families))
             families.append((model_type, _signature(page, patterns)))
     return FamilyIndex(
@@ -64,6 +66,12 @@ def _names(patterns: Iterable[TensorPattern], zeroable: frozenset[str]) -> tuple
         if pattern.required and always and len(pattern.slots) < 2 and not empty:
             certain.add(pattern.key)
     return certain, possible
+
+
+def _of_optional_parts(page: Page, names: Iterable[str]) -> set[str]:
+    """Those that a config may do without, and that the class's own does without."""
+    starts = tuple(name_key(start) for own in page.parts.values() for start in own)
+    return {name for name in names if name.startswith(starts)}
 
 
 def _signature(page: Page, patterns: Iterable[TensorPattern]) -> str:

@@ -80,8 +80,29 @@ def text_part_problem(config: JsonObject, text: TextConfig) -> Problem:
 def is_hollow(found: Fit) -> bool:
     """Whether a model of several parts is read in a layout that lacks one of them: then the others stand alone."""
     patterns = found.page.layouts[found.layout]
-    parts = inner_parts().get(found.page.model_type, {}).values()
+    parts = (
+        part
+        for section, part in inner_parts().get(found.page.model_type, {}).items()
+        if _has(found.page, section)
+    )
     return any(not any(p.text.startswith(part.prefix) for p in patterns) for part in parts)
+
+
+def _has(page: Page, section: str) -> bool:
+    """Whether a page reads settings of a section: it is not that of a model whose config leaves the section out."""
+    return any(name.startswith(f"{section}.") for name in page.fields)
+
+
+def with_stored_parts(page: Page, names: Collection[str], config: JsonObject | None) -> Page:
+    """The page without those of its optional parts that the config does not state and of which no tensor is there.
+
+    names: digit-free, as the page reads them.
+    """
+    for section, starts in page.parts.items():
+        keys = tuple(map(name_key, starts))
+        if lookup(config, section)[1] is None and not any(name.startswith(keys) for name in names):
+            page = page.without_part(section)
+    return page
 
 
 def tower_alone(table: NameTable) -> NoModel | None:
@@ -98,12 +119,11 @@ def tower_alone(table: NameTable) -> NoModel | None:
 def lost_parts(table: NameTable, config: JsonObject | None, page: Page) -> NoModel | None:
     """What is said of a model of several parts of which some are lost whole; None where none is.
 
-    config: of the whole; a part that is null in it is not expected. page: of the whole. Names alone tell.
+    config: of the whole; a part that is null in it is not expected, nor is one that it may leave out and does. page: of
+    the whole. Names alone tell.
     """
     _, names = page.reading(table.by_key.keys())
-    parts = {
-        s: p for s, p in inner_parts().get(page.model_type, {}).items() if lookup(config, s) != (True, None)
-    }
+    parts = {s: p for s, p in inner_parts().get(page.model_type, {}).items() if _expects(config, s, page)}
     stored = {s for s, part in parts.items() if any(_stands_under(n, part, parts) for n in names)}
     lost = {section: part for section, part in parts.items() if section not in stored}
     if not stored or not lost or 2 * len(names & page.keys) < len(names):
@@ -114,6 +134,11 @@ def lost_parts(table: NameTable, config: JsonObject | None, page: Page) -> NoMod
     if len(stored) == 1 and all(_stands_under(name, parts[single], parts) for name in names):
         return _alone(page.model_type, single, parts[single])
     return None
+
+
+def _expects(config: JsonObject | None, section: str, page: Page) -> bool:
+    found, stated = lookup(config, section)
+    return stated is not None or (not found and section not in page.parts)
 
 
 def _without_others(model_type: str, text: InnerPart, lost: Mapping[str, InnerPart]) -> NoModel:

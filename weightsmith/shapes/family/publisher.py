@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.family.task_heads import task_heads
+from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.page.page import catalog_types, load_page, page_text
 
 if TYPE_CHECKING:
@@ -46,6 +46,16 @@ def stands(stated_classes: Json, page: Page, alike: Collection[str] = ()) -> boo
         head.classes[page.model_type].lower() for head in task_heads() if page.model_type in head.classes
     }
     return not _lowered(stated_classes) & (_known_classes() | other_heads)
+
+
+def read_by_type(page: Page) -> bool:
+    """Whether the page is of a class that loaders choose by the type alone: its first one, or its body."""
+    name = page.model_type
+    if name not in catalog_types():
+        return True
+    body = body_alone(name)
+    usual = [*load_page(name).architectures[:1], *([body.classes[name]] if body else [])]
+    return names_class(usual, page)
 
 
 def names_class(stated_classes: Json, page: Page) -> bool:

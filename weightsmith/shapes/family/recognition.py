@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
 from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types, wholes_of
 from weightsmith.shapes.family.other_names import canonical
-from weightsmith.shapes.family.parts import is_hollow
+from weightsmith.shapes.family.parts import is_hollow, with_stored_parts
 from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.layouts import written_as
@@ -284,8 +284,9 @@ def _best(
     exactly: bool,
 ) -> Fit | None:
     """The page's best layout, of those that know most of the names, read as most of them are the page's."""
-    stated = Stated(canonical(config, page), page)
     spelling, read = page.reading(table.by_key.keys())
+    page = with_stored_parts(page, read, config)
+    stated = Stated(canonical(config, page), page)
     named = {layout: len({p.key for p in patterns} & read) for layout, patterns in page.layouts.items()}
     most = max(named.values())
     fits = (

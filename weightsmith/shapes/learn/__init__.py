@@ -5,16 +5,16 @@ torch and transformers are imported by `shapes.reference` alone, inside its func
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed, InvalidConfig
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.page.page import catalog_types, parse_page
 from weightsmith.shapes.reference.child import ask
+from weightsmith.shapes.reference.remote_code import own_code
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
 
@@ -29,7 +29,7 @@ def missing_page(
 
     model_type: as the user names it; None takes the config's. trust_code: the classes that `auto_map` names in
     `folder` are learned, which runs that code. Raises InvalidConfig when nothing names a family, EngineFailed
-    when it cannot be learned.
+    when it cannot be learned, HostileCheckpoint where code is trusted that is not in `folder`.
     """
     claimed = model_type or config.get("model_type")
     if not isinstance(claimed, str):
@@ -40,8 +40,8 @@ def missing_page(
         return None
     auto_map = config.get("auto_map")
     own_classes = auto_map if isinstance(auto_map, dict) else None
-    run_code = own_classes is not None and trust_code
-    found = learn_page(claimed, folder, own_classes) if run_code else learn_page(claimed)
+    code = own_code(config, folder) if trust_code else None
+    found = learn_page(claimed) if code is None else learn_page(claimed, Path(code), own_classes)
     if isinstance(found, str):
         way_out = "see docs/families.md for writing a page by hand"
         if own_classes is not None and not trust_code:

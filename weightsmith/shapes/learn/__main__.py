@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.check is not None:
         return check_catalog(options.check or CHECKED, options.processes, _say)
-    if options.tables:
-        write_tables(options.processes)
+    if options.tables is not None:
+        write_tables(options.processes, options.tables)
         return 0
     if options.index:
         write_index()
@@ -55,7 +55,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     task.add_argument("--check", nargs="*", metavar="TYPE", help="learn these (or eight) and compare")
     task.add_argument("--report", action="store_true", help="print what the pages hold")
-    task.add_argument("--tables", action="store_true", help="make what is made from pages, and no page")
+    task.add_argument(
+        "--tables",
+        nargs="*",
+        metavar="TYPE",
+        help="make what is made from pages (or from these), and no page",
+    )
     task.add_argument("--index", action="store_true", help="make the index of names, and nothing else")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", default=str(CATALOG), help="write the pages there")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.pool import results_unordered
 from weightsmith.shapes.family.index_builder import write_index
-from weightsmith.shapes.learn import head_table, inner_parts, memory_names
+from weightsmith.shapes.learn import engine_names, head_table, memory_names
+from weightsmith.shapes.learn import inner_parts as part_table
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
 from weightsmith.shapes.learn.write.refusals import read_refusals, write_refusals
+from weightsmith.shapes.page.composition import inner_parts
 from weightsmith.shapes.page.page import by_hand_types, catalog_types, learned_types
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ _TASKS_EACH = 20
 
 # Types of the mappings that are not learned, and why.
 LEFT_OUT = {
-    "qwen2_5_omni": "a page for a thinker, a talker and a vocoder at once takes over six minutes; the thinker has one",
     "vibevoice_asr": "its page takes over six minutes",
 }
 
@@ -97,16 +98,22 @@ def learned_in_parallel(types: Sequence[str], processes: int) -> Iterator[Learne
         yield from found
 
 
-def write_tables(processes: int) -> None:
-    """Makes what is made from pages: forms in memory, parts of models, heads of other tasks, and the index of names.
+def write_tables(processes: int, only: Sequence[str] = ()) -> None:
+    """Makes what is made from pages: names in memory and in engines, parts, heads of other tasks, the index of names.
 
-    Names in memory are part of a page when it is read, so the index comes last.
+    only: the types whose rows are made anew, all where it is empty. Names in memory are part of a page when it is read,
+    so those in engines come after them, and the index last.
     """
-    with results_unordered(_table_rows, catalog_types(), processes, _TASKS_EACH) as found:
+    with results_unordered(_table_rows, only or catalog_types(), processes, _TASKS_EACH) as found:
         rows = {row.model_type: row for row in found}
-    memory_names.write_tables({t: row.memory for t, row in rows.items() if row.memory is not None})
-    inner_parts.write_table({t: row.parts for t, row in rows.items()})
-    head_table.write_table(head for model_type in sorted(rows) for head in rows[model_type].heads)
+    known, parts = (memory_names.committed(), dict(inner_parts())) if only else ({}, {})
+    heads = [row for row in head_table.committed() if row["type"] not in rows] if only else []
+    memory = {t: row.memory for t, row in rows.items()}
+    memory_names.write_tables({t: form for t, form in {**known, **memory}.items() if form is not None})
+    part_table.write_table({**parts, **{t: row.parts for t, row in rows.items()}})
+    heads += [head for t in sorted(rows) for head in rows[t].heads]
+    head_table.write_table(sorted(heads, key=lambda head: str(head["type"])))
+    engine_names.write_table(engine_names.learn(engine_names.installed_models(), catalog_types()))
     write_index()
 
 
@@ -124,16 +131,17 @@ def _table_rows(model_type: str) -> _TableRows:
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
-    memory, parts = memory_names.learned(model_type), inner_parts.learned(model_type)
+    memory, parts = memory_names.learned(model_type), part_table.learned(model_type)
     return _TableRows(model_type, memory, parts, list(head_table.learned(model_type)))
 
 
 def all_types() -> list[str]:
-    """Every type in one of the language-model mappings of transformers."""
+    """Every type in one of the language-model mappings of transformers, and the encoders beside them."""
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
-    return list(dict.fromkeys(t for kind in meta_models.MAPPINGS for t in meta_models.mapping(kind)))
+    mapped = (t for kind in meta_models.MAPPINGS for t in meta_models.mapping(kind))
+    return list(dict.fromkeys([*mapped, *meta_models.ENCODERS]))
 
 
 def _path(folder: Path, model_type: str) -> Path:

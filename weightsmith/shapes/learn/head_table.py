@@ -67,6 +67,14 @@ def learned(model_type: str) -> Iterator[JsonObject]:
                 yield {"type": model_type, "class": name, "task": task, **asdict(nearest)}
 
 
+def committed() -> list[JsonObject]:
+    """What the table holds: one row for each class, as `learned` yields them."""
+    groups = json.loads(TABLE.read_text(encoding="utf-8"))
+    order = list(TASKS)
+    rows = [{"type": t, "class": name, **group} for group in groups for t, name in group["classes"].items()]
+    return sorted(rows, key=lambda row: (str(row["type"]), order.index(str(row["task"]))))
+
+
 def _try_head(page: Page, beside: str, name: str) -> _Difference | None:
     """None also where its own config does not build the class."""
     try:

@@ -74,6 +74,13 @@ def learn(model_type: str, builds: int = BUILDS, only: tuple[str, ...] = ()) -> 
     builds: how many may be made. only: the model classes to learn; all language models of the type where empty.
     Raises Rejected when no config of it can be built, OutOfBudget where the builds do not suffice.
     """
+    return learn_surveyed(model_type, builds, only)[0]
+
+
+def learn_surveyed(
+    model_type: str, builds: int = BUILDS, only: tuple[str, ...] = ()
+) -> tuple[LearningResult, FieldSurvey]:
+    """As `learn`, with what the probes found out, from which further configs can be drawn."""
     started = time.monotonic()
     found = _surveyed(model_type, builds, only)
     lab, progress = found.lab, _probed(found)
@@ -86,14 +93,15 @@ def learn(model_type: str, builds: int = BUILDS, only: tuple[str, ...] = ()) -> 
             page = _page(progress, defaults, rules)
         proof = prove(page, progress.found, attempt)
         page = page.without(proof.wrong) if proof.wrong else page
-        reason = _not_trusted(page, proof.configs)
+        reason = not_trusted(page, proof.configs)
         if reason or not proof.wrong:
             break
     else:
         reason = "fresh configs contradict every page"
     passed = time.monotonic() - started
     learned = None if reason else page
-    return LearningResult(learned, reason, passed, lab.builds, proof.configs, tuple(lab.timed_out))
+    result = LearningResult(learned, reason, passed, lab.builds, proof.configs, tuple(lab.timed_out))
+    return result, found
 
 
 def _surveyed(model_type: str, builds: int, only: tuple[str, ...]) -> FieldSurvey:
@@ -184,7 +192,7 @@ def _conditions(learned: Sequence[LearnedClass]) -> list[str]:
     return [test for part in learned for e in part.equations.values() for _, test in e.variants if test]
 
 
-def _not_trusted(page: LearnedPage, configs: int) -> str:
+def not_trusted(page: LearnedPage, configs: int) -> str:
     """Why the page is not to be trusted, "" when it is."""
     if configs < PROOFS // 2:
         return f"only {configs} random configs were accepted"

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
-from weightsmith.shapes.page.layouts import StoredLayouts, blank, joined
+from weightsmith.shapes.page.layouts import StoredLayouts, blank, joined, stored_layouts
 from weightsmith.shapes.page.page import MEMORY_NAMES, page_document, parse_page
 from weightsmith.shapes.page.pattern import DIGITS, name_key
 from weightsmith.shapes.page.spellings import Spelling
@@ -64,6 +64,16 @@ def learned(model_type: str) -> MemoryForm | None:
     names = rewrites(_renamed(kinds))
     page = parse_page(page_document(model_type))
     return MemoryForm(names or {}, in_memory(page, kinds, names), turned(model))
+
+
+def committed() -> dict[str, MemoryForm]:
+    """What the tables hold, by model type."""
+    names = cast("dict[str, dict[str, str]]", json.loads(MEMORY_NAMES.read_text(encoding="utf-8")))
+    layouts = stored_layouts()
+    return {
+        t: MemoryForm(names.get(t, {}), layouts.joined.get(t, {}), layouts.turned.get(t, ()))
+        for t in {*names, *layouts.joined, *layouts.turned}
+    }
 
 
 def rewrites(renamed: Mapping[str, str]) -> dict[str, str] | None:
@@ -198,6 +208,7 @@ def write_tables(found: Mapping[str, MemoryForm]) -> None:
         parts(),
     )
     replace_file(LAYOUTS, _text(layouts.document()).encode())
+    stored_layouts.cache_clear()
 
 
 def _text(document: JsonObject) -> str:

@@ -33,14 +33,14 @@ class LearnedType:
 
 def learn_one(model_type: str) -> LearnedType:
     """Learns a type and applies its patch."""
-    from weightsmith.shapes.learn import learner
+    from weightsmith.shapes.learn import part_pages
     from weightsmith.shapes.learn.probe.builder import OutOfBudget
     from weightsmith.shapes.reference import meta_models
 
     meta_models.prepare()
     started = time.monotonic()
     try:
-        found = learner.learn(model_type)
+        found = part_pages.learn(model_type)
         page = None if found.page is None else patched(found.page.document(), read_patch(CATALOG, model_type))
     except (meta_models.Rejected, OutOfBudget, InvalidPage) as error:
         return LearnedType(model_type, None, str(error), time.monotonic() - started)

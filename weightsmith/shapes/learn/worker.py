@@ -16,7 +16,7 @@ def answer(question: JsonObject) -> JsonObject:
 
 
 def _learned(question: PageQuestion) -> PageAnswer:
-    from weightsmith.shapes.learn import learner
+    from weightsmith.shapes.learn import part_pages
     from weightsmith.shapes.learn.probe.builder import OutOfBudget
     from weightsmith.shapes.reference import meta_models
 
@@ -24,7 +24,7 @@ def _learned(question: PageQuestion) -> PageAnswer:
         meta_models.prepare()
         if question.code is not None:
             meta_models.adopt(question.model_type, question.code, question.auto_map)
-        result = learner.learn(question.model_type)
+        result = part_pages.learn(question.model_type)
     except ImportError as error:
         return PageAnswer(None, f"learning a page needs torch and transformers ({error})")
     except (meta_models.Rejected, OutOfBudget) as error:

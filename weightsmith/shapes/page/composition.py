@@ -75,6 +75,11 @@ def part_alone(page: PageDocument, section: str, prefix: str) -> PageDocument | 
     return None if foreign & _names(alone) - _settings(alone) else alone
 
 
+def as_part(page: PageDocument, section: str, prefix: str) -> PageDocument:
+    """What a page says, of a part: tensors under `prefix`, settings under `section`."""
+    return _Move(page, "", f"{section}.", "", prefix).document()
+
+
 def with_part(
     outer: PageDocument, section: str, part: InnerPart, model_type: str, inner: PageDocument
 ) -> PageDocument:
@@ -82,7 +87,7 @@ def with_part(
 
     model_type: the other type. inner: its page, as `part_alone` has it.
     """
-    moved = _Move(inner, "", f"{section}.", "", part.prefix).document()
+    moved = as_part(inner, section, part.prefix)
     rest = _without(outer, f"{section}.", part.prefix)
     page = cast("dict[str, JsonObject]", {**outer})
     for key in _TABLES:

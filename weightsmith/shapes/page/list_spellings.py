@@ -27,6 +27,7 @@ class ListSpellingDocument(TypedDict, total=False):
     places: dict[str, str]
     others: str | None
     first: int
+    longer: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,13 @@ class OtherWords:
     """A list under another name, or of other words or numbers; or a string with one letter for each layer.
 
     field: the page's list. name: the setting that says it, which may be the same. words: theirs, numbers in digits, →
-    the page's.
+    the page's. longer: it may go on behind the last layer, with what a draft layer is.
     """
 
     field: str
     name: str
     words: Mapping[str, str]
+    longer: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,14 +50,15 @@ class OtherWords:
     def read(self, said: Mapping[str, Json], length: int | None) -> list[Json] | None:
         """The page's list; None where the file has it in the page's own words, or in words that nobody knows.
 
-        said: the value of each of `names`. length: how many layers there are, which words need not be told.
+        said: the value of each of `names`. length: how many layers there are, which most words need not be told.
         """
         items, own = _texts(said[self.name]), set(self.words.values())
         if not items or not all(item in self.words or item in own for item in items):
             return None
         if self.name == self.field and own.issuperset(items):
             return None
-        return [self.words.get(item, item) for item in items]
+        kept = items[:length] if self.longer and length else items
+        return [self.words.get(item, item) for item in kept]
 
     def write(self, items: Sequence[Json], said: Mapping[str, Json]) -> dict[str, Json] | None:
         """The page's list in the words and under the name of the file; None where these cannot say it."""
@@ -66,7 +69,8 @@ class OtherWords:
         if isinstance(before, str):
             return None if None in words else {self.name: "".join(map(str, words))}
         if isinstance(before, list) and before and all(map(is_number, before)):
-            return None if None in words else {self.name: [int(str(word)) for word in words]}
+            beyond = before[len(items) :] if self.longer else []
+            return None if None in words else {self.name: [*(int(str(word)) for word in words), *beyond]}
         if not any(word in theirs for word in self.words):
             return {self.name: list(items)}
         return {self.name: [word or item for word, item in zip(words, items, strict=True)]}
@@ -132,7 +136,8 @@ ListSpelling: TypeAlias = OtherWords | Places
 def parse_list_spelling(document: ListSpellingDocument) -> ListSpelling:
     """The spelling that an entry of a page describes."""
     if "words" in document:
-        return OtherWords(document["list"], document["name"], dict(document["words"]))
+        longer = document.get("longer", False)
+        return OtherWords(document["list"], document["name"], dict(document["words"]), longer)
     return Places(
         document["list"], dict(document["places"]), document.get("others"), document.get("first", 0)
     )

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, cast
 
 from weightsmith.errors import InvalidPage
 from weightsmith.shapes.page.expression import (
@@ -46,8 +47,13 @@ CATALOG = Path(__file__).parent.parent / "catalog"
 BY_HAND = "by_hand"
 # Model type → part of a name in memory → what its page has there (learn/memory_names makes it).
 MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
+# Model type → spellings that vLLM takes beside, each as above (learn/engine_names makes it).
+ENGINE_NAMES = Path(__file__).parent / "engine_names.json"
+# No type is as long; a word that is may not cost more to compare.
+_LONGEST_TYPE = 100
 _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
+_T = TypeVar("_T")
 Divisors: TypeAlias = tuple[tuple[Polynomial, str], ...]
 
 
@@ -69,6 +75,7 @@ class PageDocument(TypedDict, total=False):
     copies: dict[str, str]
     choices: dict[str, list[Json]]
     base: dict[str, Json]
+    parts: dict[str, list[str]]
     unexpressed: dict[str, str]
     spellings: list[dict[str, str]]
     aliases: dict[str, str]
@@ -106,7 +113,8 @@ class Page:
     accepts for a string field, or for the items of a list field. base: what a small config needs to be built.
     unexpressed: tensors (digit-free names) or fields that no equation of the page explains → why. spellings:
     other names that checkpoints of the family have for the same tensors; aliases: that configs have for the same
-    fields; list_spellings: other ways in which configs say its lists.
+    fields; list_spellings: other ways in which configs say its lists. parts: section of the config that may be null →
+    what the names of the tensors begin with that are built from it.
     """
 
     model_type: str
@@ -125,6 +133,7 @@ class Page:
     spellings: tuple[Spelling, ...]
     aliases: Mapping[str, str]
     list_spellings: tuple[ListSpelling, ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -136,6 +145,28 @@ class Page:
         spelling = best(self.spellings, names, self.keys)
         return spelling, frozenset(map(spelling.read, names) if spelling else names)
 
+    def without_part(self, section: str) -> Page:
+        """The page of a model whose config leaves out one of the `parts`: what is built from it, and its settings."""
+        starts = self.parts[section]
+        owned = f"{section}."
+        return replace(
+            self,
+            fields=_outside(owned, self.fields),
+            unverifiable=_outside(owned, self.unverifiable),
+            rules=tuple(r for r in self.rules if not any(name.startswith(owned) for name in r.names)),
+            computed=_outside(owned, self.computed),
+            lists=_outside(owned, self.lists),
+            layouts={
+                layout: tuple(p for p in patterns if not p.text.startswith(starts))
+                for layout, patterns in self.layouts.items()
+            },
+            choices=_outside(owned, self.choices),
+            base=_outside(owned, self.base),
+            aliases={alias: name for alias, name in self.aliases.items() if not name.startswith(owned)},
+            list_spellings=tuple(s for s in self.list_spellings if not s.field.startswith(owned)),
+            parts={other: names for other, names in self.parts.items() if other != section},
+        )
+
     @property
     def divisors(self) -> Divisors:
         """(polynomial, field) of each rule `polynomial % field == 0`: they spare the solver most of its search."""
@@ -143,9 +174,20 @@ class Page:
         return tuple((parse_polynomial(rule[1]), rule[2]) for rule in found if rule)
 
 
+def _outside(owned: str, table: Mapping[str, _T]) -> dict[str, _T]:
+    return {name: value for name, value in table.items() if not name.startswith(owned)}
+
+
 @cache
 def load_page(model_type: str) -> Page:
     """A page of the catalog. Raises InvalidPage when it is absent or malformed."""
+    page = as_transformers_takes_it(model_type)
+    by_engines = (Spelling.of(rewrites) for rewrites in _engine_names().get(model_type, ()))
+    return replace(page, spellings=(*page.spellings, *by_engines))
+
+
+def as_transformers_takes_it(model_type: str) -> Page:
+    """The page with the names and layouts that transformers loads. Raises InvalidPage when it is absent."""
     known = stored_layouts()
     wholes, ends = known.joined.get(model_type, {}), known.turned.get(model_type, ())
     return as_loaders_take_it(parse_page(page_document(model_type)), wholes, ends)
@@ -154,12 +196,22 @@ def load_page(model_type: str) -> Page:
 @cache
 def page_document(model_type: str) -> PageDocument:
     """A page of the catalog as its file has it. Raises InvalidPage when it is absent."""
-    try:
-        text = page_text(model_type)
-    except FileNotFoundError as error:
-        known = ", ".join(catalog_types())
-        raise InvalidPage(model_type, "is not a family of the catalog", f"known ones: {known}") from error
-    return cast("PageDocument", json.loads(text))
+    if model_type not in catalog_types():
+        known = ", ".join(_nearest_first(model_type))
+        way_out = f"known ones, nearest first: {known}"
+        raise InvalidPage(model_type, "is not a family of the catalog", way_out)
+    return cast("PageDocument", json.loads(page_text(model_type)))
+
+
+def _nearest_first(model_type: str) -> list[str]:
+    """The types of the catalog in the order in which somebody may have meant them who wrote `model_type`."""
+    written = SequenceMatcher(b=model_type[:_LONGEST_TYPE])
+
+    def alike(known: str) -> float:
+        written.set_seq1(known)
+        return -written.ratio()
+
+    return sorted(catalog_types(), key=alike)
 
 
 def as_loaders_take_it(page: Page, wholes: Mapping[str, Sequence[str]], ends: Sequence[str]) -> Page:
@@ -187,6 +239,11 @@ def _in_memory(page: Page) -> tuple[Spelling, ...]:
 @cache
 def _memory_names() -> dict[str, dict[str, str]]:
     return cast("dict[str, dict[str, str]]", json.loads(MEMORY_NAMES.read_text(encoding="utf-8")))
+
+
+@cache
+def _engine_names() -> dict[str, list[dict[str, str]]]:
+    return cast("dict[str, list[dict[str, str]]]", json.loads(ENGINE_NAMES.read_text(encoding="utf-8")))
 
 
 @cache
@@ -239,6 +296,7 @@ def parse_page(document: PageDocument | JsonObject) -> Page:
         spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
         aliases=dict(data.get("aliases", {})),
         list_spellings=tuple(map(parse_list_spelling, data.get("list_spellings", ()))),
+        parts={section: tuple(starts) for section, starts in data.get("parts", {}).items()},
     )
     _check_names(page)
     return page

@@ -46,6 +46,18 @@ def flatten(config: ConfigObject) -> dict[str, Value]:
     return dict(_flat(config.to_dict(), config))
 
 
+def parts_left_out(config: ConfigObject) -> dict[str, str]:
+    """Section → its type, for each inner config that is null until a file states it.
+
+    Those of any type are not among them: no class says which type is meant.
+    """
+    return {
+        section: inner.model_type
+        for section, inner in config.sub_configs.items()
+        if getattr(config, section, None) is None and vars(inner).get("model_type")
+    }
+
+
 def _flat(data: Mapping[str, Json], config: ConfigObject, prefix: str = "") -> Iterator[tuple[str, Value]]:
     for name, value in data.items():
         inner = vars(config).get(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from dataclasses import dataclass
 from itertools import combinations
@@ -78,6 +79,11 @@ class _Asked:
         mixed = len(set(words.values())) > 1
         return mixed and self.made({name: joined(said)}, len(said)) == tuple(words[word] for word in said)
 
+    def cuts(self, name: str, words: Mapping[str, str], joined: Callable[[list[str]], Json]) -> bool:
+        """Whether the class takes a longer list than there are layers, as one that counts a draft layer, too."""
+        said = [*words]
+        return self.made({name: joined([*said, said[0]])}, len(said)) == tuple(words.values())
+
     def beside(self) -> tuple[list[str], list[str]]:
         """(other names that the class has for the list; settings that it may make the list of), all dotted."""
         owner = owner_of_field(config_of(self.model_type, {}), self.field)
@@ -99,6 +105,17 @@ class _Asked:
             return []
         texts = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
         return [text for text in dict.fromkeys(texts) if len(text) == 1 or text.isidentifier()]
+
+    def numbers(self) -> list[str]:
+        """The numbers that stand for words in tables beside the class that has the list: `{0: "full", 4: "sparse"}`."""
+        owner = owner_of_field(config_of(self.model_type, {}), self.field)
+        try:
+            tree = ast.parse(inspect.getsource(sys.modules[type(owner).__module__]))
+        except (OSError, TypeError, SyntaxError, KeyError):
+            return []
+        keys = (key for table in ast.walk(tree) if isinstance(table, ast.Dict) for key in table.keys)
+        found = (key.value for key in keys if isinstance(key, ast.Constant))
+        return list(dict.fromkeys(str(number) for number in found if type(number) is int))
 
 
 def _are_places(value: Value) -> bool:
@@ -129,13 +146,15 @@ def _letters(asked: _Asked) -> Iterator[ListSpellingDocument]:
 
 
 def _flags(asked: _Asked) -> Iterator[ListSpellingDocument]:
-    """A list with a 0 or a 1 for each layer, which may stand in an object."""
+    """A list with a number for each layer, 0 or 1 or one that the code has a word for, which may stand in an object."""
     others = asked.beside()[1]
     inside = [f"{o}.{n}" for o in others if _OBJECT.search(o) for n in asked.strings() if _NUMBERS.search(n)]
     for name in (*others, *inside):
-        words = asked.meanings(name, ("0", "1"), _as_numbers)
+        words = asked.meanings(name, dict.fromkeys(("0", "1", *asked.numbers())), _as_numbers)
         if asked.tells(name, words, _as_numbers):
-            yield {"list": asked.field, "name": name, "words": words}
+            longer = asked.cuts(name, words, _as_numbers)
+            cut: ListSpellingDocument = {"longer": True} if longer else {}
+            yield {"list": asked.field, "name": name, "words": words, **cut}
 
 
 def _as_numbers(words: list[str]) -> Json:

@@ -15,7 +15,7 @@ from weightsmith.process.signals import time_limit
 from weightsmith.shapes.reference.config_fields import nested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.page.value import Value
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MetaTensor,
         Model,
         ModelClass,
+        WeightConversion,
     )
 
 Shapes = dict[str, tuple[int, ...]]
@@ -36,6 +37,14 @@ MAPPINGS = {
     "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
     "speech": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "multimodal": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
+}
+# Encoders of text and of images, and of text alone, that other models are built on: no mapping of language models has
+# them.
+ENCODERS = {
+    "clip": ("CLIPModel",),
+    "clip_text_model": ("CLIPTextModelWithProjection", "CLIPTextModel"),
+    "siglip": ("SiglipModel",),
+    "siglip2": ("Siglip2Model",),
 }
 # A build takes from 10 ms to a few seconds. This is a safety net for constructors that never end: nothing that is
 # learned may depend on it.
@@ -72,6 +81,9 @@ def prepare() -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    # Validators put what they refuse into their message before the next type of a union is tried: two thirds of the
+    # time that a config of several parts takes, as a config's own text is what it differs in from the class defaults.
+    transformers.PretrainedConfig.__repr__ = lambda config: f"{type(config).__name__}(…)"
     if all(importlib.util.find_spec(name) for name in ("timm", "torchvision")):
         _declare_vision_operators()
 
@@ -114,8 +126,10 @@ def mapping(kind: str) -> Mapping[str, str]:
 
 # A declaration lives as long as the library object that made it.
 _declared: list[object] = []
-# Classes that travel with a checkpoint: model type → (config class, model class).
+# Classes that travel with a checkpoint, and parts of models: model type → (config class, model class).
 _adopted: dict[str, tuple[ConfigClass, ModelClass]] = {}
+# How the tensors of a part are saved, where the whole decides it: model class → the conversions of the whole.
+_saved_by: dict[ModelClass, Sequence[WeightConversion]] = {}
 _AUTO_CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMaskedLM", "AutoModel")
 
 
@@ -134,6 +148,23 @@ def adopt(model_type: str, folder: str, auto_map: JsonObject) -> None:
         _adopted[model_type] = config, get_class_from_dynamic_module(named, folder)
     except Exception as error:  # importing runs foreign code, which may raise anything
         raise Rejected(one_line(error)) from error
+
+
+@contextmanager
+def adopted_part(model_type: str, part: Model, conversions: Sequence[WeightConversion]) -> Iterator[None]:
+    """In the block, a part of a model is a type of its own, which is saved as it is in the whole.
+
+    model_type: a new name for it. conversions: those of the whole.
+    """
+    cls = type(part)
+    _adopted[model_type] = type(part.config), cls
+    _saved_by[cls] = conversions
+    try:
+        yield
+    finally:
+        del _adopted[model_type], _saved_by[cls]
+        architectures.cache_clear()
+        config_class.cache_clear()
 
 
 def model_class(architecture: str) -> ModelClass:
@@ -162,7 +193,7 @@ def architectures(model_type: str) -> tuple[str, ...]:
     if model_type in _adopted:
         return (_adopted[model_type][1].__name__,)
     found = (mapping(kind).get(model_type) for kind in MAPPINGS)
-    return tuple(dict.fromkeys(name for name in found if name))
+    return tuple(dict.fromkeys([*(name for name in found if name), *ENCODERS.get(model_type, ())]))
 
 
 @cache
@@ -219,6 +250,8 @@ def model_on_meta(
         with time_limit(seconds), _module_limit(modules), torch.device("meta"), no_init_weights():
             model = cls._from_config(config)
             check_kernels(model)
+            if cls in _saved_by:
+                model._weight_conversions = _saved_by[cls]
             return model
     except Rejected:
         raise

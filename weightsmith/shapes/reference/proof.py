@@ -17,6 +17,7 @@ from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.reference.build_answer import BuildQuestion, NotBuilt, read_answer
 from weightsmith.shapes.reference.child import ask
+from weightsmith.shapes.reference.remote_code import own_code
 from weightsmith.shapes.solve.branches import complete
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ def check(config: JsonObject, checkpoint: Checkpoint, *, trust_code: bool = Fals
     Packed layouts are undone first, names are read in the family's spellings. A tied copy may be stored or not, and
     draft layers and what the class itself says it skips on loading are no difference. trust_code: the classes that
     `auto_map` names in the checkpoint's folder are built, which runs that code; otherwise only transformers' own are.
-    Raises EngineFailed when the reference refuses the config, does not know its model_type, or is not installed.
+    Raises EngineFailed when the reference refuses the config, does not know its model_type, or is not installed, and
+    HostileCheckpoint where code is trusted and `auto_map` names some that is not in the folder.
     """
-    auto_map = config.get("auto_map")
-    code = str(checkpoint.root.resolve()) if trust_code and isinstance(auto_map, dict) else None
+    code = own_code(config, checkpoint.root) if trust_code else None
     plain = {k: v for k, v in config.items() if k != "quantization_config" and (code or k != "auto_map")}
     question = BuildQuestion(plain, code)
     answer = read_answer(ask("weightsmith.shapes.reference.worker", question.document(), CHILD_SECONDS))

@@ -34,18 +34,20 @@ def published(architectures: Iterable[str], config: ConfigObject) -> list[dict[s
 
 
 def _of_model(model: Model) -> list[dict[str, str]]:
-    from transformers import core_model_loading
     from transformers.conversion_mapping import get_model_conversion_mapping
 
-    prefixes = getattr(core_model_loading, "PrefixChange", ())  # not in the first versions 5
     written = _names(model, None)
     current = get_model_conversion_mapping(model, add_legacy=False)
     legacy = get_model_conversion_mapping(model, add_legacy=True)
+    usual = _without_prefix_changes(legacy)
+    once = _put_back_once(usual)
+    saved = [_names(model, conversions) for conversions in (current, usual)]
+    if len(once) < len(usual) and _read_alike(legacy, names := _names(model, once), written):
+        saved.append(names)
     found = []
-    for conversions in (current, [c for c in legacy if not isinstance(c, prefixes)]):
-        names = _names(model, conversions)
+    for names in saved:
         spelling = spelled(zip(names, written, strict=True)) if len(names) == len(written) else None
-        if spelling is not None:
+        if spelling is not None and dict(spelling.rewrites) not in found:
             found.append(dict(spelling.rewrites))
     found += [dict(spelling.rewrites) for spelling in _read_by_hooks(model)]
     stem = model.base_model_prefix
@@ -53,6 +55,47 @@ def _of_model(model: Model) -> list[dict[str, str]]:
     if body is not None and {f"{stem}.{name}" for name in _names(body, None)} <= set(written):
         found.append({"": f"{stem}."})
     return found
+
+
+def saving_conversions(model: Model) -> list[WeightConversion]:
+    """What is undone when a model is saved that was not loaded from anywhere."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    return _without_prefix_changes(get_model_conversion_mapping(model, add_legacy=False))
+
+
+def _without_prefix_changes(conversions: Iterable[WeightConversion]) -> list[WeightConversion]:
+    from transformers import core_model_loading
+
+    prefixes = getattr(core_model_loading, "PrefixChange", ())  # not in the first versions 5
+    return [c for c in conversions if not isinstance(c, prefixes)]
+
+
+def _put_back_once(conversions: Sequence[WeightConversion]) -> list[WeightConversion]:
+    """The conversions without those of an inner model that rename what the outer model renames.
+
+    Both are undone in a fresh model's names, one after the other, so a part of them is there twice
+    (`language_model.model.model.` of the audio models). Loading takes it once as well, as it was published.
+    """
+    inner = [getattr(c, "scope_prefix", None) is not None for c in conversions]
+    outer = [
+        c._original_source_patterns for c, is_inner in zip(conversions, inner, strict=True) if not is_inner
+    ]
+    return [
+        c
+        for c, is_inner in zip(conversions, inner, strict=True)
+        if not is_inner or c._original_source_patterns not in outer
+    ]
+
+
+def _read_alike(conversions: Sequence[WeightConversion], names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether loading with these conversions takes the tensors of both lists for the same, one by one."""
+    from transformers.core_model_loading import WeightConverter, rename_source_key
+
+    converters = [c for c in conversions if isinstance(c, WeightConverter)]
+    renamings = [c for c in conversions if not isinstance(c, WeightConverter)]
+    read, other = ([rename_source_key(n, renamings, converters) for n in some] for some in (names, others))
+    return read == other
 
 
 def _read_by_hooks(model: Model) -> Iterator[Spelling]:

@@ -26,6 +26,9 @@ _GEMMA4_DRAFT: dict[str, Value] = {
     "text_config.hidden_size_per_layer_input": 0,
     "text_config.vocab_size_per_layer_input": 0,
 }
+# Sizes without which the class refuses its own switch for experts.
+_GEMMA4_EXPERTS: dict[str, Value] = {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 704}
+_CROSS: dict[str, Value] = {"decoder.add_cross_attention": True, "decoder.is_decoder": True}
 _MUSIC: dict[str, Value] = {"text_encoder.model_type": "t5", "audio_encoder.model_type": "encodec"}
 STARTS: dict[str, dict[str, Value]] = {
     "aria": {"text_config.model_type": "aria_text", "vision_config.model_type": "idefics3_vision"},
@@ -40,13 +43,12 @@ STARTS: dict[str, dict[str, Value]] = {
         "text_config.mlp_layer_types": ("dense", *["sparse"] * 11),
     },
     "diffusion_gemma": {
-        "text_config.num_experts": 4,
-        "text_config.top_k_experts": 2,
-        "text_config.moe_intermediate_size": 704,
+        **{f"text_config.{name}": value for name, value in _GEMMA4_EXPERTS.items()},
         "vision_config.model_type": "gemma4_vision",
     },
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 8},
     "emu3": {"vocabulary_map": {"<image>": 1}},
+    "encoder-decoder": {"encoder.model_type": "bert", "decoder.model_type": "bert", **_CROSS},
     "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
     # The class's own tower, stated: a config that says anything about it is given another one by default.
     "fast_vlm": {
@@ -57,7 +59,9 @@ STARTS: dict[str, dict[str, Value]] = {
         "vision_config.hidden_size": 3072,
         "vision_config.model_args.inference_mode": True,
     },
+    "gemma4": {f"text_config.{name}": value for name, value in _GEMMA4_EXPERTS.items()},
     "gemma4_assistant": {"text_config.model_type": "gemma4_text", **_GEMMA4_DRAFT},
+    "gemma4_text": _GEMMA4_EXPERTS,
     "gemma4_unified": {"text_config.model_type": "gemma4_unified_text"},
     "gemma4_unified_assistant": {"text_config.model_type": "gemma4_unified_text", **_GEMMA4_DRAFT},
     "granite4_vision": {
@@ -89,12 +93,8 @@ STARTS: dict[str, dict[str, Value]] = {
     "qwen4_exp_text": _INDEXER,
     "reformer": {"is_decoder": True},
     "smolvlm": {"pad_token_id": 0},
-    "vision-encoder-decoder": {
-        "encoder.model_type": "vit",
-        "decoder.model_type": "gpt2",
-        "decoder.add_cross_attention": True,
-        "decoder.is_decoder": True,
-    },
+    "speech-encoder-decoder": {"encoder.model_type": "wav2vec2", "decoder.model_type": "bert", **_CROSS},
+    "vision-encoder-decoder": {"encoder.model_type": "vit", "decoder.model_type": "gpt2", **_CROSS},
 }
 # With these a constructor never ends, so they are not built: a number without prime factors is divided forever.
 ENDLESS: dict[str, dict[str, Value]] = {

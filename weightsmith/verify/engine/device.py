@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from weightsmith import visible_devices
 from weightsmith.errors import MissingDevice, MissingPackage
 from weightsmith.installed import versions
 from weightsmith.process import child
+from weightsmith.process.scratch import scratch_folder
 from weightsmith.records import NotARecord, Record
 
 if TYPE_CHECKING:
@@ -185,10 +185,10 @@ def _need_engine(installed: Mapping[str, str], kind: DeviceKind) -> None:
 
 
 def _probe(kind: DeviceKind) -> TorchDevices:
-    with tempfile.TemporaryDirectory(prefix="weightsmith-device-") as folder:
+    with scratch_folder("weightsmith-device-") as folder:
         outcome = child.run(
             "weightsmith.verify.engine.device_probe",
-            Path(folder) / "probe",
+            folder / "probe",
             ProbeJob((kind,)).to_json(),
             _PROBE_ENV,
             _PROBE_SECONDS,

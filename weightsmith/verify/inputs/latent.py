@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.hashing import HASHES, file_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
-from weightsmith.errors import InvalidConfig, MissingInput
+from weightsmith.checkpoint.small_file import is_there
+from weightsmith.errors import InvalidConfig, MissingInput, WeightsmithError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 # The converter whose source holds latent weights under the very names and shapes of its output.
 _FUSES = "ternary"
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def find_latent(model: Path, named: Path | None) -> Latent | None:
 
 def _recorded(path: Path) -> _Recorded | None:
     """What a manifest says of a latent source; None where there is none, or one that is not to be trusted."""
-    if not path.is_file():
+    if not is_there(path):
         return None
     document = read_json_object(path)
     name = document.get("hash")
@@ -69,27 +74,38 @@ def _recorded(path: Path) -> _Recorded | None:
     except ValueError:
         return None
     # The source's own config may be the one that the conversion corrected: it is not asked for.
-    return _Recorded(str(name), tuple(file for file in files if file.name != "config.json"))
+    compared = tuple(file for file in files if file.name != "config.json")
+    return _Recorded(str(name), compared) if compared else None
 
 
 def _beside(model: Path, recorded: _Recorded) -> Latent | None:
     try:
-        folders = sorted(model.parent.iterdir())
+        names = sorted(os.listdir(model.parent))  # noqa: PTH208 - names are all that is needed
     except OSError:
         return None
-    for folder in folders:
-        if folder != model and folder.is_dir() and _other(folder, recorded) is None:
-            return Latent(folder, _hashes(recorded))
+    for name in names:
+        with suppress(WeightsmithError):  # a neighbour that cannot be read is none
+            if name != model.name and _other(model.parent / name, recorded) is None:
+                return Latent(model.parent / name, _hashes(recorded))
     return None
 
 
 def _other(folder: Path, recorded: _Recorded) -> str | None:
     """The first file that is missing or other than recorded; sizes first, since they cost nothing."""
     for file in recorded.files:
-        if not (folder / file.name).is_file() or (folder / file.name).stat().st_size != file.nbytes:
+        if _size(folder / file.name) != file.nbytes:
             return file.name
     changed = (f for f in recorded.files if file_hash(folder / f.name, recorded.hash_name) != f.digest)
     return next((file.name for file in changed), None)
+
+
+def _size(path: Path) -> int | None:
+    """Of a regular file; None for anything else."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _hashes(recorded: _Recorded) -> dict[str, str]:
@@ -98,5 +114,5 @@ def _hashes(recorded: _Recorded) -> dict[str, str]:
 
 def _found(folder: Path) -> dict[str, str]:
     """Hashes of a folder that nothing is recorded of: by file, of everything that can hold weights."""
-    weights = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".bin", ".pt", ".pth"})
+    weights = sorted(p for p in folder.iterdir() if p.suffix in _WEIGHTS and p.is_file())
     return {path.name: f"blake3:{file_hash(path)}" for path in weights}

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from codecs import BOM_UTF8
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from weightsmith.errors import InvalidConfig, MissingInput
+from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
+from weightsmith.checkpoint.names import sample
+from weightsmith.checkpoint.small_file import read_small
+from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from weightsmith.json_value import Json
+
+# Each prompt is answered by an engine, and again by a reference on the CPU: thousands would take days.
+_LARGEST, _MOST = 16 << 20, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,36 +83,34 @@ def load_prompts(path: Path) -> tuple[Prompt, ...]:
     Raises MissingInput when the file cannot be read, InvalidConfig naming the line when one cannot be used
     or when there is none.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidConfig(path, f"byte {error.start} is not UTF-8", "save the prompts as UTF-8") from error
-    except OSError as error:
-        fact = f"cannot be read ({error.strerror})"
-        raise MissingInput(path, fact, "name a readable file of JSON lines") from error
-    found = tuple(
-        # Not splitlines: a JSON string may hold U+2028 and its like unescaped.
-        _read_line(path, number, line)
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip()
-    )
+    raw = read_small(path, _LARGEST, named=True).removeprefix(BOM_UTF8)
+    # Not splitlines: a JSON string may hold U+2028 and its like unescaped.
+    lines = [(number, line) for number, line in enumerate(raw.split(b"\n"), 1) if line.strip()]
+    if len(lines) > _MOST:
+        raise InvalidConfig(path, f"holds {len(lines):,} prompts, more than {_MOST:,}", "name a shorter file")
+    found = tuple(_read_line(path, number, line) for number, line in lines)
     if not found:
         raise InvalidConfig(path, "holds no prompt", 'write lines like {"prompt": "1+1=", "expect": "2"}')
     return found
 
 
-def _read_line(path: Path, number: int, line: str) -> Prompt:
+def _read_line(path: Path, number: int, line: bytes) -> Prompt:
     way_out = 'a line reads {"prompt": "1+1=", "expect": "2"}, expect optional'
     try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise InvalidConfig(path, f"line {number} is not JSON ({error})", way_out) from error
-    if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str) or not entry["prompt"]:
+        entry = parse_object(line)
+    except JsonFaultError as fault:
+        raise InvalidConfig(path, f"line {number} {fault.fact}", way_out) from fault
+    text, expect = entry.get("prompt"), entry.get("expect")
+    if not _is_text(text):
         raise InvalidConfig(path, f'line {number} has no text under "prompt"', way_out)
-    expect = entry.get("expect")
-    if expect is not None and (not isinstance(expect, str) or not expect):
+    if expect is not None and not _is_text(expect):
         raise InvalidConfig(path, f'line {number} has no text under "expect"', way_out)
     unknown = sorted(entry.keys() - {"prompt", "expect"})
     if unknown:
-        raise InvalidConfig(path, f"line {number} has unknown keys {', '.join(unknown)}", way_out)
-    return Prompt(entry["prompt"], expect)
+        raise InvalidConfig(path, f"line {number} has unknown keys {sample(unknown)}", way_out)
+    return Prompt(text, expect)
+
+
+def _is_text(value: Json) -> TypeGuard[str]:
+    """Whether a tokenizer can take it: half a surrogate pair is no character."""
+    return isinstance(value, str) and value != "" and not any("\ud800" <= c <= "\udfff" for c in value)

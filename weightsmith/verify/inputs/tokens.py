@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.small_file import open_named
 from weightsmith.records import Record
 
 if TYPE_CHECKING:
@@ -65,6 +67,20 @@ class LogprobFile:
     vocabulary: int
     partial: bool = False
     side: str = ""
+
+    def fault(self, positions: Mapping[int, int]) -> str | None:
+        """What of the whole rows of some prompts is not there as it must be; read from the header alone.
+
+        positions: of each prompt. Raises what opening a safetensors file raises.
+        """
+        with open_named(self.path) as file:
+            tensors = read_safetensors(file).tensors
+        for prompt, count in positions.items():
+            name = f"{self.side}p{prompt}.logprobs"
+            found = tensors.get(name)
+            if found is None or found.dtype != "F32" or found.shape != (count, self.vocabulary):
+                return f"{name} is not there as float32 [{count}, {self.vocabulary}]"
+        return None
 
     def logprobs(self, prompt: int) -> NDArray[np.float32]:
         """Log-probabilities of one prompt, natural logs."""

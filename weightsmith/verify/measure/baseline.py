@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.hashing import file_hash
-from weightsmith.errors import InvalidConfig, MissingInput, TargetRefused, UnknownFormat
-from weightsmith.process.durable import replace_by_copy
+from weightsmith.checkpoint.hashing import file_hash, opened_hash
+from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
+from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, open_named, open_small
+from weightsmith.errors import CorruptCheckpoint, InvalidConfig, TargetRefused, UnknownFormat
+from weightsmith.process.scratch import scratch_folder
+from weightsmith.process.targets import output
 from weightsmith.records import NotARecord, Record
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.measure.repetition import parting
@@ -19,6 +22,7 @@ from weightsmith.verify.reference.replay import References
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 _KEY, _VERSION = "weightsmith.baseline", 1
 # Files that decide how text becomes token ids. tokenizer_config.json is left out: saving a model rewrites it.
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
+_MAKE_ONE = "make one with --save-baseline"
+_CHUNK = 1 << 20
 _DEVICE, _FULL, _HALF, _CONTROL = "D.", "R.", "B.", "control."
 
 
@@ -124,9 +130,14 @@ def identify(model: Path, kind: Kind, prompts: Sequence[Prompt], weights: Iterab
     return Identity(
         kind=kind.name,
         prompts=tuple(prompt.text for prompt in prompts),
-        tokenizer={name: file_hash(model / name) for name in _TOKENIZER if (model / name).exists()},
+        tokenizer={name: _tokenizer_hash(model / name) for name in _TOKENIZER if is_there(model / name)},
         weights={name: file_hash(model / name) for name in weights},
     )
+
+
+def _tokenizer_hash(path: Path) -> str:
+    with open_small(path, LARGEST_TOKENIZER) as file:
+        return opened_hash(file)
 
 
 def save(path: Path, identity: Identity, device: str, run: EngineRun, references: References | None) -> None:
@@ -160,31 +171,41 @@ def save(path: Path, identity: Identity, device: str, run: EngineRun, references
         versions=run.settings.versions,
     ).to_json()
     facts["settings"] = run.settings.to_json()  # for people; nothing reads it
-    try:
-        # The library writes to a path by itself, so it gets one that nobody else can reach.
-        with tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch:
-            made = Path(scratch, "baseline.safetensors")
+    # The library writes to a path by itself, so it gets one that nobody else can reach.
+    with scratch_folder() as scratch:
+        made = scratch / "baseline.safetensors"
+        try:
             save_file(arrays, made, metadata={_KEY: json.dumps(facts, ensure_ascii=False)})
-            replace_by_copy(made, path)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise TargetRefused(path, f"cannot be written ({reason})", "name another baseline file") from error
+        except SafetensorError as error:
+            raise TargetRefused(made, f"cannot be written ({error})", "free some space in TMPDIR") from error
+        with made.open("rb") as file, output(path) as target:
+            shutil.copyfileobj(file, target, _CHUNK)
 
 
 def load(path: Path) -> Baseline:
     """Opens a baseline's metadata. Raises MissingInput, or UnknownFormat for a file that is none."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise MissingInput(path, "is no file", "name a baseline that --save-baseline wrote, or hf, or none")
     try:
-        with safe_open(path, framework="numpy") as file:
-            facts = json.loads((file.metadata() or {}).get(_KEY, "null"))
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UnknownFormat(path, f"is no baseline ({error})", "make one with --save-baseline") from error
-    if not isinstance(facts, dict) or facts.get("version") != _VERSION:
-        raise UnknownFormat(path, "has no baseline of this version in it", "make one with --save-baseline")
-    return _read(path, facts)
+        with open_named(path) as file:
+            stated = read_safetensors(file).metadata.get(_KEY, "{}")
+        facts = parse_object(stated.encode(errors="replace"), infinities=True)
+    except CorruptCheckpoint as error:
+        raise UnknownFormat(path, f"is no baseline ({error.fact})", _MAKE_ONE) from error
+    except JsonFaultError as fault:
+        raise UnknownFormat(path, f"is no baseline (its metadata {fault.fact})", _MAKE_ONE) from fault
+    if facts.get("version") != _VERSION:
+        raise UnknownFormat(path, "has no baseline of this version in it", _MAKE_ONE)
+    return _need_rows(_read(path, facts))
+
+
+def _need_rows(found: Baseline) -> Baseline:
+    """Raises UnknownFormat where the file lacks log-probabilities that it speaks of."""
+    positions = {n: len(tokens) for n, tokens in found.tokens.items()}
+    sides = (*found.sides, *(f"{_CONTROL}{name}." for name in found.controls))
+    for side in dict.fromkeys((_DEVICE, *sides)):
+        fault = LogprobFile(found.path, found.vocabulary, side=side).fault(positions)
+        if fault is not None:
+            raise UnknownFormat(found.path, f"is no whole baseline ({fault})", _MAKE_ONE)
+    return found
 
 
 def need_same_questions(baseline: Baseline, here: Identity) -> None:

@@ -6,16 +6,20 @@ import contextlib
 import json
 import os
 import platform
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.hashing import file_hash, text_hash
+from weightsmith.checkpoint.hashing import bytes_hash, file_hash, opened_hash, text_hash
+from weightsmith.checkpoint.json_file import SIDE_FILE
+from weightsmith.checkpoint.small_file import is_there, open_own, read_small
+from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
-from weightsmith.process.durable import PARTIAL, place_file
+from weightsmith.process.durable import PARTIAL, place_file, through_descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from weightsmith.verify.inputs.kinds import Variation
     from weightsmith.verify.reference.replay_job import Replayed
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 _LIMIT_BYTES = 8_000_000_000
 _SUFFIX = ".safetensors"
 _STALE_SECONDS = 86_400.0
+_UNTRUSTED = "not used: it must be a folder of this user, no link, that nobody else may write to"
 # What computes a reference.
 LIBRARIES = ("torch", "transformers")
 # Our own part in the numbers: another text of it is another reference.
@@ -48,7 +53,8 @@ class Cache:
     """A folder of entries `<subject>-<rest of key>-<hash of the file>.safetensors`; beyond `limit` bytes the least
     recently used ones go.
 
-    Nothing here fails a verification: what cannot be read is computed, what cannot be written is not kept.
+    Nothing here fails a verification: what cannot be read is computed, what cannot be written is not kept. A folder
+    that is a link, another user's, or open to others' writing is not used, since its entries could be anybody's.
     """
 
     folder: Path
@@ -56,53 +62,98 @@ class Cache:
 
     def knows(self, whose: Subject) -> bool:
         """Whether there is anything of a subject, as far as the names say."""
-        return bool(self._named(f"{_subject_hash(whose)}-*{_SUFFIX}"))
+        with self._trusted() as folder:
+            return folder is not None and bool(_named(folder, _subject_hash(whose)))
 
-    def fetch(self, key: str, target: Path) -> bool:
-        """Puts an entry's file at `target`; False when there is none. A damaged one is thrown away."""
-        for entry in self._named(f"{key}-*{_SUFFIX}"):
-            with contextlib.suppress(OSError):
+    def fetch(self, key: str, target: Path, usable: Callable[[Path], bool] = lambda path: True) -> bool:
+        """Puts an entry's file at `target`; False when there is none. One that is damaged or no entry is thrown away.
+
+        usable: whether a file that has the right hash is what is asked for; it may have come from anywhere.
+        """
+        with self._trusted() as folder, contextlib.suppress(OSError):
+            if folder is None:
+                return False
+            for name in _named(folder, key):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                place_file(entry, target)
-                if file_hash(target) == entry.stem.rpartition("-")[2]:
-                    os.utime(entry)
+                if _take(folder / name, target) and usable(target):
+                    os.utime(folder / name, follow_symlinks=False)
                     return True
-                entry.unlink()
-            target.unlink(missing_ok=True)
+                target.unlink(missing_ok=True)
+                (folder / name).unlink()
         return False
 
     def keep(self, key: str, file: Path) -> str | None:
         """Takes a copy of a file under its key, whole or not at all. The reason in words where it could not."""
         try:
-            if file.stat().st_size > self.limit:
-                return f"{file.name} is larger than the whole cache may be"
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            place_file(file, self.folder / f"{key}-{file_hash(file)}{_SUFFIX}")
-            self._evict()
+            with open_own(file) as opened:
+                if opened.size > self.limit:
+                    return f"{file.name} is larger than the whole cache may be"
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with self._trusted() as folder:
+                    if folder is None:
+                        return f"{self.folder}: {_UNTRUSTED}"
+                    place_file(opened.fd, folder / f"{key}-{opened_hash(opened)}{_SUFFIX}")
+                    self._evict(folder)
         except OSError as error:
             return f"{self.folder}: {error.strerror}"
         return None
 
-    def _evict(self) -> None:
-        """Oldest first until the rest fits; parts that a killed process left go too."""
-        entries = sorted(
-            ((e.stat(), e) for e in self._named(f"*{_SUFFIX}")), key=lambda pair: pair[0].st_mtime
-        )
-        total = sum(stat.st_size for stat, _ in entries)
+    def _evict(self, folder: Path) -> None:
+        """Oldest first until the rest fits; parts that a killed process left go too, and whatever is no file."""
+        entries: list[tuple[os.stat_result, str]] = []
+        for name in _named(folder):
+            status = os.lstat(folder / name)
+            if stat.S_ISREG(status.st_mode):
+                entries.append((status, name))
+            else:
+                (folder / name).unlink(missing_ok=True)
+        entries.sort(key=lambda pair: pair[0].st_mtime)
+        total = sum(status.st_size for status, _ in entries)
         newest = entries[-1][0].st_mtime if entries else 0.0
-        stale = [
-            part for part in self._named(f".*{PARTIAL}") if part.stat().st_mtime < newest - _STALE_SECONDS
-        ]
-        for part in stale:
-            part.unlink(missing_ok=True)
-        for stat, entry in entries:
+        for part in folder.glob(f".*{PARTIAL}"):
+            if part.lstat().st_mtime < newest - _STALE_SECONDS:
+                part.unlink(missing_ok=True)
+        for status, name in entries:
             if total <= self.limit:
                 break
-            entry.unlink(missing_ok=True)
-            total -= stat.st_size
+            (folder / name).unlink(missing_ok=True)
+            total -= status.st_size
 
-    def _named(self, pattern: str) -> list[Path]:
-        return sorted(self.folder.glob(pattern)) if self.folder.is_dir() else []
+    @contextlib.contextmanager
+    def _trusted(self) -> Iterator[Path | None]:
+        """The folder, held open; None where there is none that this user alone may write to."""
+        try:
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            yield None
+            return
+        try:
+            status = os.fstat(descriptor)
+            private = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+            yield through_descriptor(descriptor, self.folder) if private else None
+        finally:
+            os.close(descriptor)
+
+
+def _named(folder: Path, key: str = "") -> list[str]:
+    """The names of entries whose key begins so."""
+    start = f"{key}-" if key else ""
+    names = os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    return sorted(name for name in names if name.startswith(start) and name.endswith(_SUFFIX))
+
+
+def _take(entry: Path, target: Path) -> bool:
+    """Puts an entry at `target` where it is a file of this user alone with the hash that its name says."""
+    try:
+        with open_own(entry) as file:
+            status = os.fstat(file.fd)
+            ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+            if not ours or opened_hash(file) != entry.stem.rpartition("-")[2]:
+                return False
+            place_file(file.fd, target)
+            return True
+    except WeightsmithError:
+        return False
 
 
 def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
@@ -119,7 +170,7 @@ def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
 def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], processor: str) -> Subject:
     """weights, latent: hashes by file. What transformers reads beside the weights is hashed here."""
     beside = [model / "config.json", model / "adapter_config.json", *sorted(model.glob("*.index.json"))]
-    config = {path.name: file_hash(path) for path in beside if path.is_file()}
+    config = {path.name: bytes_hash(read_small(path, SIDE_FILE.bytes)) for path in beside if is_there(path)}
     return Subject(dict(weights), config, dict(latent), processor)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith import visible_devices
+from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
 from weightsmith.process import child
 from weightsmith.records import NotARecord
@@ -107,7 +108,12 @@ def run(
     store: what it holds is taken from there, and what is computed is kept there.
     waiting: a child that `start` has started under the same folder.
     """
-    shelf = _Shelf(store, request.completions(), folder.with_name(f"{folder.name}-cached"))
+    shelf = _Shelf(
+        store,
+        request.completions(),
+        folder.with_name(f"{folder.name}-cached"),
+        request.run.logprobs.vocabulary,
+    )
     planned, ready = _plan(request, shelf)
     if not planned.variations:
         return child.Failure(
@@ -178,13 +184,26 @@ class _Shelf:
     store: Store | None
     completions: tuple[Replayed, ...]
     folder: Path
+    vocabulary: int
 
     def fetch(self, variations: Sequence[Variation]) -> dict[Variation, Path]:
         """The files of those variations that the store holds."""
         if self.store is None:
             return {}
         targets = {v: self.folder / f"{v.name}-{v.dtype}.safetensors" for v in variations}
-        return {v: path for v, path in targets.items() if self.store.cache.fetch(self._key(v), path)}
+        return {
+            v: path
+            for v, path in targets.items()
+            if self.store.cache.fetch(self._key(v), path, self._is_whole)
+        }
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a file has the rows of every completion."""
+        positions = {one.prompt: len(one.tokens) for one in self.completions}
+        try:
+            return LogprobFile(path, self.vocabulary).fault(positions) is None
+        except WeightsmithError:
+            return False
 
     def keep(self, fresh: Mapping[Variation, Path]) -> str | None:
         """Why something could not be kept."""

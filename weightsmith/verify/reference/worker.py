@@ -7,7 +7,6 @@ position of the engine's trajectory, so that a first divergence does not spoil t
 from __future__ import annotations
 
 import inspect
-import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -105,7 +104,9 @@ def _need_native_class(model: str) -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    model_type = json.loads((Path(model) / "config.json").read_text(encoding="utf-8-sig")).get("model_type")
+    from weightsmith.checkpoint import read_json_object
+
+    model_type = read_json_object(Path(model) / "config.json").get("model_type")
     if model_type not in CONFIG_MAPPING or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise NoReference(f"transformers {__version__} has no causal language model of type {model_type!r}")
 

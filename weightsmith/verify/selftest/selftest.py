@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.errors import MissingDevice
 from weightsmith.formats import significant
 from weightsmith.process import child
+from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
 from weightsmith.records import NotARecord
 from weightsmith.verify.checks import Check
@@ -51,8 +50,7 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
     from safetensors.numpy import load_file
 
     device = devices.find(asked)
-    with unwound_by_signals(), tempfile.TemporaryDirectory(prefix="weightsmith-selftest-") as scratch:
-        folder = Path(scratch)
+    with unwound_by_signals(), scratch_folder("weightsmith-selftest-") as folder:
         model = tiny.make()
         tiny.save(model, folder / "model")
         job = SelfTestJob(

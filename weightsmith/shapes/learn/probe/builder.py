@@ -109,8 +109,11 @@ class Lab:
         return known
 
     def without(self, name: str, changes: Settings | None = None) -> BuildObservation | None:
-        """As `built`, with one setting left out."""
-        return self._unremembered({n: v for n, v in self.settings(changes or {}).items() if n != name})
+        """As `built`, with one setting left out, or one inner config with all that it states."""
+        stated = self.settings(changes or {})
+        return self._unremembered(
+            {n: v for n, v in stated.items() if n != name and not n.startswith(f"{name}.")}
+        )
 
     def built(self, changes: Settings) -> BuildObservation | None:
         """What `changes` build, None when they are refused; not remembered, so that nothing is learned from it."""

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import BUILDS, Lab, kinds_of_names, names
-from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
+from weightsmith.shapes.learn.probe.undeclared import asked, undeclared_settings
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
 from weightsmith.shapes.reference.source_words import hidden_fields
 from weightsmith.shapes.reference.starting_values import ENDLESS, STARTS
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 # What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
 _ASIDE = re.compile(
     r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type|is_encoder_decoder"
-    r"|_name_or_path|name_or_path|return_dict|output_\w+|use_cache|quantization_config|auto_map|num_labels"
+    r"|_name_or_path|name_or_path|return_dict|output_(attentions|hidden_states|router_logits|scores)|use_cache|quantization_config|auto_map|num_labels"
     r"|\w*token_ids?|\w*token_index|chunk_size_feed_forward|attn_implementation|_attn_implementation"
     r"|\w*dropout\w*|initializer_range|\w*_eps|\w*epsilon|task_specific_params|per_layer_config)$"
 )
 _LAYERS = re.compile(r"(layer|block|depth|stage)s?(_|$)")
 _EXPERTS = re.compile(r"expert")
+_MISSED = re.compile(r"AttributeError: '\w+' object has no attribute '(\w+)'")
+# A size for a setting that no part of the config has; what a width may be divided by.
+_ANY_SIZE = 48
 
 
 def is_field(name: str) -> bool:
@@ -51,7 +54,9 @@ def start(
     default = flatten(config)
     lab.hidden = {n: v for n, v in hidden_fields(config).items() if n not in default}
     lab.base = dict(given)
+    state_required(lab, default)
     _with_inner_types(lab, default)
+    _with_parts(lab, parts_left_out(config))
     _with_special_ids(lab, default)
     first = _first(lab, default)
     first = _shrink(lab, first, (_EXPERTS, _LAYERS))
@@ -72,11 +77,36 @@ def start(
     return lab, again
 
 
+def state_required(lab: Lab, default: Mapping[str, Value]) -> None:
+    """States the settings without which nothing builds and that no class declares: published configs have them.
+
+    Each gets the value of the same setting in another part of the config, or a size.
+    """
+    while lab.observe({}) is None and lab.refusals:
+        missed = _MISSED.match(lab.refusals[-1][1])
+        last = missed[1] if missed else ""
+        required = [n for n in asked(lab, {}) if n.rpartition(".")[2] == last and n not in lab.base]
+        if not required:
+            return
+        alike = (v for n, v in default.items() if n.rpartition(".")[2] == last and is_number(v))
+        lab.base[required[-1]] = next(alike, _ANY_SIZE)
+        lab.hidden[required[-1]] = None
+
+
 def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
     """States the types of inner configs: some classes make no config object of a dict without one (aria)."""
     inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
     if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
         lab.base.update(inner)
+
+
+def _with_parts(lab: Lab, left_out: Mapping[str, str]) -> None:
+    """States the parts of a model that its class builds only where a config has them."""
+    for section, model_type in left_out.items():
+        before, stated = lab.observe({}), {f"{section}.model_type": model_type}
+        tried = lab.observe(stated)
+        if before is not None and tried is not None and names(before) < names(tried):
+            lab.base.update(stated)
 
 
 def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Equation
 from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.optional_parts import optional_parts
 from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
@@ -15,7 +16,7 @@ from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.list_words import list_spellings
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
 from weightsmith.shapes.reference.synonyms import synonyms
@@ -77,6 +78,7 @@ def assemble(
         rules=kept,
         choices=_choices(found, fields),
         base=_base(found, fields, class_defaults, kept),
+        parts=optional_parts(found.lab, found.base),
         lists=lists,
         copies=copies,
         tensors=shared,
@@ -271,14 +273,16 @@ def _copies(
 
 
 def defaults_of_class(model_type: str) -> dict[str, Value]:
-    """Every field of a config that states nothing but the types of its inner configs.
+    """Every field of a config that states nothing but the types of its inner configs, and has all that it may have.
 
     An outer class may give an inner config that is left out whole other defaults than that one's own class; a file
     that states any of it gets the inner class's.
     """
     try:
-        plain = flatten(make_config(model_type, {}))
+        config = make_config(model_type, {})
+        plain = flatten(config)
         inner = {n: v for n, v in plain.items() if n.endswith(".model_type") and v}
+        inner |= {f"{section}.model_type": inside for section, inside in parts_left_out(config).items()}
         return flatten(make_config(model_type, inner)) if inner else plain
     except Rejected:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.conditions import learn_condition
@@ -19,6 +20,7 @@ from weightsmith.shapes.reference.meta_models import Rejected, make_config
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.conditions import Row
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.value import Value
 
@@ -27,6 +29,8 @@ _FEW, _DRAWS = 10, 60
 # Where each draw takes four models: so many draws, and so many values of a field.
 _BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
+# Null stands for a number below this.
+_STANDS_FOR = 9
 # How often a random config has each change that the reference takes of several fields together only.
 _MOVED = 0.3
 
@@ -51,7 +55,7 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
     moved = _movers(found, name, rows)
     numbers = [(values, value) for values, value in rows if is_number(value)]
     if len(numbers) == len(rows):
-        fitted = fit_value(numbers, moved[:_MAX_FIELDS])
+        fitted = fit_value(numbers, moved[:_MAX_FIELDS]) or fit_value(numbers, _beside(found, name, rows))
         if fitted is not None:
             return f"= {say_axis(fitted)}"
     lists = [(values, value) for values, value in rows if isinstance(value, tuple)]
@@ -163,6 +167,13 @@ def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Val
     return list(moved) or [n for n in found.accepted if n != name][:_MAX_FIELDS]
 
 
+def _beside(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
+    """Numbers of the same sub-config that differ among the rows; what moves a default may never have moved alone."""
+    names = [n for n in found.base.values if n.rpartition(".")[0] == name.rpartition(".")[0] and n != name]
+    varied = [n for n in names if is_field(n) and len({repr(values.get(n)) for values, _ in rows}) > 1]
+    return [n for n in varied if all(is_number(values.get(n)) for values, _ in rows)][:_MAX_FIELDS]
+
+
 def _list_rule(
     found: FieldSurvey,
     name: str,
@@ -198,11 +209,30 @@ def _list_rule(
             for values, i, item in items
             if _text(item) in decided
         ]
-        test = learn_condition(examples, [m for m in moved if m != counted], {"layer": counted})
+        test = _kind_test(examples, [m for m in moved if m != counted], counted)
         if not test:
             raise NoRule(f"the items of its default follow {', '.join(moved)}")
         text = f"{kind} if {test} else {text}"
     return f"= [{text} for layer in range({count})]"
+
+
+def _kind_test(examples: Sequence[Row], names: Sequence[str], counted: str | None) -> str | None:
+    """When an item of a list is of a kind. Where null stands for a number, the test says for which.
+
+    examples: values with the item's place as `layer`, and whether it is of the kind. counted: the list's length.
+    """
+    test = learn_condition(examples, names, {"layer": counted})
+    for name in names:
+        seen = [values.get(name) for values, _ in examples]
+        if None not in seen or not any(map(is_number, seen)):
+            continue
+        for number in range(1, _STANDS_FOR):
+            filled = [({**v, name: number if v.get(name) is None else v[name]}, own) for v, own in examples]
+            plain = learn_condition(filled, names, {"layer": counted})
+            if plain and (not test or len(plain) < len(test)):
+                said = f"({name} if {name} is not None else {number})"
+                return re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", said, plain)
+    return test
 
 
 def _text(item: Value) -> str:

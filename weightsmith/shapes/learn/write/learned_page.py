@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.pattern import text_key
-from weightsmith.shapes.page.value import thaw
+from weightsmith.shapes.page.value import freeze, thaw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.list_spellings import ListSpellingDocument
+    from weightsmith.shapes.page.page import PageDocument
     from weightsmith.shapes.page.value import Value
 
     # A name with its slots → the shape, or several shapes with their conditions.
@@ -33,6 +34,7 @@ class LearnedPage:
     rules: Sequence[str]
     choices: Mapping[str, Sequence[str]]
     base: Mapping[str, Value]
+    parts: Mapping[str, Sequence[str]]
     lists: Mapping[str, str]
     copies: Mapping[str, str]
     tensors: TensorTexts
@@ -42,6 +44,30 @@ class LearnedPage:
     list_spellings: Sequence[ListSpellingDocument] = ()
     layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(document: PageDocument) -> LearnedPage:
+        """What `document` makes a JSON object of."""
+        return LearnedPage(
+            model_type=document["model_type"],
+            architectures=document["architectures"],
+            source=document["source"],
+            fields={name: freeze(value) for name, value in document["fields"].items()},
+            unverifiable={name: freeze(value) for name, value in document.get("unverifiable", {}).items()},
+            rules=document.get("rules", []),
+            choices={n: tuple(map(str, words)) for n, words in document.get("choices", {}).items()},
+            base={name: freeze(value) for name, value in document.get("base", {}).items()},
+            parts=document.get("parts", {}),
+            lists=document.get("lists", {}),
+            copies=document.get("copies", {}),
+            tensors=document["tensors"],
+            optional=document.get("optional", {}),
+            spellings=document.get("spellings", []),
+            aliases=document.get("aliases", {}),
+            list_spellings=document.get("list_spellings", []),
+            layouts=document.get("layouts", {}),
+            unexpressed=document.get("unexpressed", {}),
+        )
 
     @property
     def roles(self) -> int:

@@ -1,0 +1,147 @@
+"""All commands, and one run of one of them: whatever comes of it becomes an exit code.
+
+A command's file is imported when that command runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from weightsmith import __version__
+from weightsmith.cli import terminal
+from weightsmith.cli.terminal import DONE, FAILED
+from weightsmith.errors import Internal, MachineFault, MissingPackage, Usage, WeightsmithError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What click raises since 8.2 where no command is named; before it printed the help and left with 0.
+_NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+# What `weightsmith --help` lists: the first sentence of each command's own help (tests/cli holds them equal).
+_SUMMARIES = {
+    "convert": "Write DST, checked safetensors with a corrected config, from the checkpoint SRC.",
+    "diff": "Compare two checkpoints tensor by tensor.",
+    "doctor": "What is wrong with this machine's NPU stack, and the command that mends it.",
+    "infer-config": "Derive the true config from the weights and compare it with config.json.",
+    "inspect": "Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.",
+    "verify-on-npu": "Load MODEL in vLLM, smoke-test it and measure it against a reference.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports the file of a command when that command runs; listing the commands imports none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        if name is None or found is None:
+            return name, found, rest
+        module = import_module(f"weightsmith.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return name, command, rest
+
+
+@click.group(
+    cls=_LazyGroup,
+    commands={name: click.Command(name, help=summary) for name, summary in _SUMMARIES.items()},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, message="%(version)s")
+def commands() -> None:
+    """Is a model really what it says it is, and does it really run right here?"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; its exit code. Whatever went wrong is said in one line. Raises KeyboardInterrupt alone."""
+    try:
+        return _called(arguments)
+    except click.ClickException as error:
+        return _misused(error)
+    except WeightsmithError as error:
+        return _failed(error)
+    except (
+        MemoryError,
+        OSError,
+        ImportError,
+    ) as error:  # of the machine, and nobody nearer knew more about it
+        return _failed(_of_the_machine(error))
+    except Exception as error:  # a fault of ours: one line for the user, and how to get the traceback
+        return _failed(_internal(error))
+
+
+def _called(arguments: Sequence[str]) -> int:
+    if "_WEIGHTSMITH_COMPLETE" in os.environ:  # a shell asks click for what could come next
+        commands.main()
+    # Not by `commands.main`, which answers an interrupt itself.
+    try:
+        with commands.make_context(_program(), list(arguments)) as context:
+            code = commands.invoke(context)
+    except click.exceptions.Exit as early:  # --help, --version
+        return early.exit_code
+    return code if isinstance(code, int) else DONE
+
+
+def _program() -> str:
+    """What the user calls us by, for help."""
+    name = Path(sys.argv[0]).name
+    return "python -m weightsmith" if name == "__main__.py" else name
+
+
+def _failed(error: WeightsmithError) -> int:
+    """Says what is wrong, also as JSON where JSON was asked for."""
+    _raise_for_debugging()
+    terminal.fail(error)
+    _show_json(error)
+    return FAILED
+
+
+def _misused(error: click.ClickException) -> int:
+    """As click says it, but for characters that would act."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, _NO_COMMAND):
+        error.show()  # the help
+    else:
+        click.UsageError(terminal.one_line(error.format_message()), context).show()
+    command = context.command_path if context else "weightsmith"
+    _show_json(Usage(command, error.format_message(), f"see `{command} --help`"))
+    return FAILED
+
+
+def _show_json(error: WeightsmithError) -> None:
+    """The words of the command line are searched for `--json`: a usage error comes before they are parsed."""
+    if "--json" in sys.argv[1:]:
+        terminal.show_json(error.document())
+
+
+def _of_the_machine(error: MemoryError | OSError | ImportError) -> WeightsmithError:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        fact = "there is not enough memory for it"
+        return MachineFault(
+            "this machine", fact, "free some, or raise the limit (`ulimit -v`, the container's)"
+        )
+    if isinstance(error, ImportError):
+        way_out = "mend its installation: pip install --force-reinstall --no-deps with its version"
+        return MissingPackage(error.name or "a package", f"cannot be imported ({error})", way_out)
+    named = error.filename if isinstance(error.filename, (str, bytes)) else None
+    subject = "this machine" if named is None else os.fsdecode(named)
+    fact = f"the system refused it ({(error.strerror or str(error)).lower()})"
+    return MachineFault(subject, fact, "check the file, its permissions and the disk")
+
+
+def _internal(error: Exception) -> Internal:
+    fact = f"{type(error).__name__}: {error}"
+    return Internal("weightsmith itself", fact, "set WEIGHTSMITH_DEBUG=1 and report the traceback")
+
+
+def _raise_for_debugging() -> None:
+    if os.environ.get("WEIGHTSMITH_DEBUG") == "1":
+        raise  # only called while an exception is handled
