@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.json_value import is_finite
@@ -74,6 +74,11 @@ class FieldReport:
     basis: Basis | None
     candidates: tuple[Json, ...] = ()
     evidence: tuple[TensorEvidence, ...] = ()
+
+    def document(self) -> dict[str, object]:
+        """The row as JSON has it; the values of a config are JSON already, and may be long."""
+        own = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {**own, "evidence": [asdict(seen) for seen in self.evidence]}
 
     @property
     def changed(self) -> bool:
