@@ -43,8 +43,8 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-
 test: setup $(TIMM)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
-test-fast: setup ## the suite without the tests that start an engine
-	@$(PYTEST) -m "not engine"
+test-fast: setup ## the suite without the tests that start an engine or ask the package index
+	@$(PYTEST) -m "not engine and not index"
 
 test-vllm-matrix: setup ## the HRM-Text adapter in vLLM 0.18, 0.23 and 0.32 and on the real vllm_ascend 0.18 and 0.23
 	@$(BIN)/python -m pytest -q tests/vllm_matrix/matrix.py

@@ -43,6 +43,7 @@ _RENAMED = (
 _BUFFERS = ("model.zL_init",)
 # They have 1 to 2 kB. PyYAML takes half a second for 32 kB.
 _LARGEST_YAML = 1 << 15
+_MOST = 1 << 31
 _COPY_IT = "copy it from the training run"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -194,7 +195,11 @@ def _embedding_deviation(arch: YamlMapping, hidden: int) -> float:
 
 
 def _whole_number(value: Json) -> int:
-    return int(_scalar(value))
+    stated = _scalar(value)
+    number = int(stated)
+    if not 0 < number < _MOST or (isinstance(stated, float) and number != stated):
+        raise ValueError(f"{quoted(stated)} is no number of anything")
+    return number
 
 
 def _real_number(value: Json) -> float:

@@ -36,7 +36,7 @@ BELOW = {
     "vllm_plugin": set(),
     "library": {"process", "checkpoint", "shapes", "values", "convert", "verify", "machine", "report"},
     "cli": {"process", "checkpoint", "shapes", "values", "convert", "verify", "machine", "report", "library"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "process"},
 }
 # Single files at the bottom, which import nothing of the house but one another.
 OPEN = {

@@ -19,6 +19,7 @@ def _run(*words: str | Path, seconds: float = 300.0) -> subprocess.CompletedProc
     return subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=seconds, check=False)
 
 
+@pytest.mark.index
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="numpy 1.26 has no build for this Python")
 def test_an_image_keeps_its_numpy(tmp_path: Path) -> None:
     wheel = _run(

@@ -249,7 +249,8 @@ def verify(
     EngineFailed (the engine's installation itself is broken), InvalidConfig (a baseline of other prompts),
     TargetRefused (a report or baseline that cannot be written), and what `open` raises.
     """
-    from weightsmith.process.targets import need_writable
+    from weightsmith.checkpoint.model_files import weights_in
+    from weightsmith.process.targets import need_other, need_writable
     from weightsmith.report import verification
     from weightsmith.verify.options import Options
     from weightsmith.verify.selftest.selftest import self_test
@@ -260,6 +261,7 @@ def verify(
     report_file = _path(report)
     if report_file is not None:
         need_writable(report_file)
+        need_other(report_file, weights_in(Path(model)))
     options = Options(
         device=device,
         reference="hf" if reference == "hf" else "none" if reference == "none" else Path(reference),

@@ -124,10 +124,22 @@ def test_a_config_nests_as_deep_as_its_limits_say(path):
 
 
 def test_a_config_holds_as_many_values_as_its_limits_say(path):
-    path.write_text(json.dumps({"id2label": {str(n): f"LABEL_{n}" for n in range(100_000)}}))
-    assert len(read_json_object(path, CONFIG_FILE)["id2label"]) == 100_000
+    path.write_text(json.dumps({"id2label": {str(n): f"LABEL_{n}" for n in range(81_313)}}))
+    assert len(read_json_object(path, CONFIG_FILE)["id2label"]) == 81_313
     path.write_text(json.dumps({"layer_types": [0] * CONFIG_FILE.values}))
-    with pytest.raises(InvalidConfig, match="more than 400,000 values"):
+    with pytest.raises(InvalidConfig, match="more than 200,000 values"):
+        read_json_object(path, CONFIG_FILE)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [(None, "settings, more"), ("text_config", "settings in 'text_config', more")]
+)
+def test_a_config_has_as_many_settings_as_its_limits_say(path, place, said):
+    """No class has more than a few hundred; labels are no settings."""
+    assert CONFIG_FILE.settings is not None
+    settings = {f"k{n}": n for n in range(CONFIG_FILE.settings + 1)}
+    path.write_text(json.dumps({place: settings} if place else settings))
+    with pytest.raises(InvalidConfig, match=said):
         read_json_object(path, CONFIG_FILE)
 
 

@@ -162,3 +162,24 @@ def test_a_shell_sees_130() -> None:
     os.kill(int(children[0]), signal.SIGINT)
     out, _ = process.communicate(timeout=30)
     assert out == "130\n"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("MemoryError()", "machine-fault", "not enough memory"),
+        ("OSError(12, 'Cannot allocate memory')", "machine-fault", "not enough memory"),
+        ('RuntimeError("can\'t start new thread")', "machine-fault", "no thread could be started"),
+        ("OSError(5, 'Input/output error', 'a.json')", "machine-fault", "input/output error"),
+        ("ImportError('libx.so: failed to map', name='x')", "missing-package", "libx.so: failed to map"),
+    ],
+)
+def test_a_fault_of_the_machine_is_not_called_ours(fault: str, kind: str, said: str) -> None:
+    code = (
+        "from weightsmith import library\nfrom weightsmith.cli import main\n"
+        f"def broken(*_, **__): raise {fault}\nlibrary.infer = broken\nmain()"
+    )
+    command = [sys.executable, "-c", code, "infer-config", str(LATENT), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert error_of(done)["kind"] == kind
+    assert said in done.stderr and done.stderr.count("\n") == 1

@@ -76,20 +76,23 @@ def allow_interrupts() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()}
+def shared_memory_of(processes: list[int]) -> list[str]:
+    """Segments that are named by one of these processes."""
+    names = [path.name for path in Path("/dev/shm").iterdir()]
+    return [name for name in names if {*name.split("_")} & {*map(str, processes)}]
 
 
 @pytest.mark.parametrize("number", ENDING)
 def test_while_a_child_works(number: signal.Signals, tmp_path: Path) -> None:
     write_llama(tmp_path / "model")
-    before = shared_memory()
     run = Run(tmp_path, "infer-config", "model", "--check")
     run.wait_for(lambda: any(path.stat().st_size for path in run.temporary.glob("*/child/job.json")))
+    processes = run.living()
+    assert len(processes) >= 2
     assert run.end(number) == (-number, NOTHING)
     assert run.living() == []
     assert list(run.temporary.iterdir()) == []
-    assert shared_memory() == before
+    assert shared_memory_of(processes) == []
 
 
 def test_a_second_signal_stops_no_cleaning(tmp_path: Path) -> None:
@@ -125,7 +128,8 @@ def test_before_anything_is_finished_convert_leaves_nothing(number: signal.Signa
     run = Run(tmp_path, "convert", "model", "out", code=_held("make_plan", after=False))
     run.wait_for((tmp_path / "ready").exists)
     (tmp_path / "ready").unlink()
-    assert run.end(number) == (-number, NOTHING)
+    # Nothing is to be cleaned up yet. Ctrl-C says so; of the others it is the kernel that ends the program.
+    assert run.end(number) == (-number, NOTHING if number == signal.SIGINT else "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tmp"]
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from tests.values.making import latent_llama, save
+from weightsmith.checkpoint.table import Checkpoint
 from weightsmith.cli import commands
 from weightsmith.convert import convert
 from weightsmith.convert.finish.hash_check import check_hashes
 from weightsmith.errors import InvalidConfig, MissingInput
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from weightsmith.values.inspection import Inspection
 
 
 @pytest.fixture(params=["blake3", "sha256"])
@@ -57,6 +57,42 @@ def test_a_manifest_cannot_point_out_of_its_folder(tmp_path: Path, file: str) ->
     (tmp_path / "weightsmith.json").write_text(json.dumps({"hash": "blake3", "output": [entry]}))
     with pytest.raises(InvalidConfig, match="no file of this folder"):
         check_hashes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [["x", "x"], ["a" * 256], ["\u00e9" * 128], ["\\x2f"], ["a\\b"], ["\\xD5"], ["\0"], ["."]]
+)
+def test_names_that_no_folder_holds_once_are_refused(tmp_path: Path, names: list[str]) -> None:
+    rows = [{"file": name, "bytes": 1, "hash": "00"} for name in names]
+    (tmp_path / "weightsmith.json").write_text(json.dumps({"hash": "blake3", "output": rows}))
+    with pytest.raises(InvalidConfig, match="lists") as caught:
+        check_hashes(tmp_path)
+    assert len(str(caught.value)) < 400
+
+
+def test_what_is_no_file_any_more_is_missing(output: Path) -> None:
+    (output / "README.md").unlink()
+    os.mkfifo(output / "README.md")
+    assert dict(check_hashes(output))["README.md"] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("more.safetensors", False),
+        ("pytorch_model.bin", False),
+        ("model.safetensors.index.json", False),
+        ("modeling_evil.py", False),
+        ("generation_config.json", False),
+        ("tokenizer.json", False),
+        ("notes.txt", True),
+        ("LICENSE", True),
+        ("picture.png", True),
+    ],
+)
+def test_a_file_that_came_later_matters_if_a_loader_may_read_it(name: str, good: bool) -> None:
+    table = Checkpoint(Path(), Path(), "safetensors", {}, {}, None, {}, ())
+    assert Inspection(table, None, None, ((name, "not listed"),)).as_written is good
 
 
 @pytest.mark.parametrize("text", ['{"hash": "md5", "output": []}', '{"hash": "blake3", "output": [1]}', "[]"])

@@ -149,6 +149,18 @@ def test_only_what_is_provably_ours_is_removed(source: Path, tmp_path: Path) -> 
     assert not ours.exists()
 
 
+def test_a_folder_that_holds_folders_is_none_of_ours(source: Path, tmp_path: Path) -> None:
+    target, foreign = tmp_path / "out", tmp_path / ".out.weightsmith-0badcafe"
+    (foreign / "deep" / "er").mkdir(parents=True)
+    (foreign / MARKER).touch()
+    half_made = tmp_path / ".out.weightsmith-0badcaff"
+    (half_made / "mode-0123").mkdir(parents=True)
+    (half_made / MARKER).touch()
+    convert(source, target)
+    assert (foreign / MARKER).exists() and (foreign / "deep" / "er").exists()
+    assert not half_made.exists()
+
+
 def test_a_source_truncated_meanwhile_is_noticed(source: Path, tmp_path: Path) -> None:
     copy = tmp_path / "source"
     shutil.copytree(source, copy)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from safetensors.numpy import load_file
+from weightsmith.converters.hrm_training import read_run, run_config, tokenizer_files
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, UnknownFormat
+from weightsmith.errors import (
+    ConversionRefused,
+    HostileCheckpoint,
+    InvalidConfig,
+    MissingInput,
+    UnknownFormat,
+)
 from weightsmith.values.diff import diff
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +135,62 @@ def test_yaml_that_names_python_objects_is_not_obeyed(run: Path, tmp_path: Path)
     with pytest.raises(InvalidConfig, match="YAML"):
         convert(tmp_path / "run" / EPOCH, tmp_path / "out")
     assert not trap.exists()
+
+
+_RUN = {"hidden_size": 128, "num_heads": 4, "H_cycles": 2, "L_cycles": 3}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_size": math.inf},
+        {"hidden_size": math.nan},
+        {"num_heads": 10**400},
+        {"num_heads": 0},
+        {"num_heads": -4},
+        {"H_cycles": 2.5},
+        {"H_cycles": [2]},
+        {"norm_eps": math.nan},
+        {"init_std": math.inf},
+        {"init_std": 0},
+    ],
+)
+def test_numbers_that_describe_no_model_are_one_line(changed: dict[str, object]) -> None:
+    arch: Any = {**_RUN, **changed}
+    assert run_config({"arch": dict(_RUN)}, {"max_seq_len": 8}, Path("run"))["head_dim"] == 32
+    with pytest.raises(InvalidConfig) as caught:
+        run_config({"arch": arch}, {"max_seq_len": 8}, Path("run"))
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"a: " + b"1:" * 500_000 + b"1\n", "has 1,000,00. bytes, more than"),
+        (b"[" * 30_000, "recursion"),
+        (b"a: &a {x: 1}\nb: {<<: *a}\n", "merges mappings"),
+        (b"a: &a {x: 1}\nb: {!!merge y: *a}\n", "merges mappings"),
+        (b"a: 2020-99-99\n", "month must be"),
+        (b"a: " + b"9" * 5000, "4300 digits"),
+        (b"a: " + b"1:" * 10_000 + b"1.0\n", "too large"),
+        (b"? [a]\n: b\n", "unhashable"),
+        (b"!!python/object/apply:os.abort []\n", "could not determine a constructor"),
+        (b"\xff\xfe\x00", "cannot be read as YAML"),
+    ],
+)
+def test_a_description_that_a_stranger_wrote_is_one_line(tmp_path: Path, raw: bytes, said: str) -> None:
+    (tmp_path / "all_config.yaml").write_bytes(raw)
+    (tmp_path / "train_metadata.yaml").write_text("max_seq_len: 8\n")
+    began = time.process_time()
+    with pytest.raises(InvalidConfig, match=said) as caught:
+        read_run(tmp_path)
+    assert len(str(caught.value)) < 500 and time.process_time() - began < 4
+
+
+def test_a_description_that_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "all_config.yaml")
+    with pytest.raises(MissingInput, match=r"all_config\.yaml: is no regular file"):
+        read_run(tmp_path)
+    (tmp_path / "tokenizer.json").symlink_to("/etc/hostname")
+    with pytest.raises(HostileCheckpoint, match="leads out"):
+        tokenizer_files(tmp_path)

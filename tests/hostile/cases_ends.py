@@ -144,7 +144,7 @@ def _arguments() -> Iterator[Case]:
         )
         for number, words in enumerate(commands):
             first = words[0] if words[0] != text else "command"
-            yield Case(f"{kind}.argument.{number}.{first}", _met(_wrong, words), writes=("out",))
+            yield Case(f"{kind}.argument.{number}.{first}", _met(_wrong, words), writes=("out", text))
 
 
 def _wrong(folder: Path) -> None:

@@ -228,3 +228,17 @@ def test_last_words_are_the_final_exception_without_decoration_and_bars() -> Non
 def test_without_an_exception_the_last_lines_are_kept() -> None:
     assert child.last_words("a\n\nb\n" + "\n".join(f"line {n}" for n in range(20)))[-1] == "line 19"
     assert child.last_words("") == ()
+
+
+def test_the_shared_memory_of_a_killed_child_goes_with_it(tmp_path: Path) -> None:
+    """OpenMP leaves a segment that is named by its process, and removes it only when that ends by itself."""
+    with child.started(MODULE, tmp_path / "c", {}) as waiting:
+        pid = waiting.process.pid
+        mine, other = (Path(f"/dev/shm/__KMP_REGISTERED_LIB_{n}_0") for n in (pid, os.getpid()))
+        for path in (mine, other):
+            path.write_bytes(b"")
+    try:
+        assert not mine.exists()
+        assert other.exists()
+    finally:
+        other.unlink()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +44,19 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_bytes() == b"one"
     assert names(tmp_path) == {"config.json"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_while_a_file_is_written_leaves_no_part_of_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), durable.replacement(path) as file:
+        file.write(b"new")
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(

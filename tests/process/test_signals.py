@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.verify.conftest import HRM_TEXT
-from weightsmith.process.signals import Interrupted, signals_held_back, time_limit, unwound_by_signals
+from weightsmith.process.signals import CTRL_C, Interrupted, signals_held_back, time_limit, unwound_by_signals
 
 
 def _living_under(folder: Path) -> list[int]:
@@ -115,6 +115,21 @@ def test_the_interrupt_knows_its_signal(number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
         time.sleep(5)
     assert interrupt.value.number == number
+
+
+def test_a_block_within_a_block_that_handles_less_leaves_the_rest_ignored_too() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with pytest.raises(Interrupted), unwound_by_signals(CTRL_C):
+        try:
+            with unwound_by_signals():
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+        finally:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def test_a_block_within_a_block_does_not_let_a_second_signal_in() -> None:

@@ -15,7 +15,7 @@ from weightsmith.shapes import infer
 from weightsmith.shapes.family.other_names import canonical, place
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.reference import meta_models
-from weightsmith.shapes.reference.synonyms import synonyms
+from weightsmith.shapes.reference.synonyms import synonyms, yielding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,3 +106,48 @@ def test_pages_have_the_aliases_of_the_installed_transformers(model_type: str) -
     page = load_page(model_type)
     names = dict.fromkeys((*page.fields, *(name for rule in page.rules for name in sorted(rule.names))))
     assert synonyms(model_type, names) == page.aliases, "run `make catalog`"
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "lfm2", "kimi_linear", "bart"])
+def test_which_of_two_names_counts_is_learned(model_type: str) -> None:
+    page = load_page(model_type)
+    assert set(yielding(model_type, page.aliases)) == page.yielding
+
+
+LFM2: dict[str, Any] = {
+    "architectures": ["Lfm2ForCausalLM"],
+    "model_type": "lfm2",
+    "block_auto_adjust_ff_dim": False,
+    "block_ff_dim": 96,
+    "full_attn_idxs": [1],
+    "hidden_size": 64,
+    "intermediate_size": 80,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "vocab_size": 300,
+}
+
+
+def test_of_two_names_in_one_file_the_one_that_the_class_reads_counts() -> None:
+    """`block_ff_dim` is taken before `intermediate_size`, which a converter put beside it."""
+    shapes = built(LFM2)
+    assert infer(in_memory(shapes), LFM2).verdict == "agrees"
+    found = infer(in_memory(shapes), {**LFM2, "block_ff_dim": 112})
+    assert {f.name: f.derived for f in found.changes} == {"block_ff_dim": 96}
+    assert built(dict(found.config)) == shapes
+
+
+def test_a_wrong_value_that_is_said_twice_is_corrected_twice() -> None:
+    shapes = built(LFM2)
+    found = infer(in_memory(shapes), {**LFM2, "block_ff_dim": 80})
+    assert {f.name: f.derived for f in found.changes} == {"block_ff_dim": 96, "intermediate_size": 96}
+    assert built(dict(found.config)) == shapes
+
+
+def test_a_name_that_yields_counts_only_alone() -> None:
+    page = load_page("qwen3_moe")
+    both = canonical({"model_type": "qwen3_moe", "num_experts": 8, "num_local_experts": 4}, page)
+    alone = canonical({"model_type": "qwen3_moe", "num_experts": 8}, page)
+    assert both is not None and alone is not None
+    assert (both["num_local_experts"], alone["num_local_experts"]) == (4, 8)

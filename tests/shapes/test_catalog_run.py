@@ -22,10 +22,12 @@ from weightsmith.shapes.page.composition import PARTS
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
 from weightsmith.shapes.page.page import (
     BY_HAND,
+    CATALOG,
     ENGINE_NAMES,
     MEMORY_NAMES,
     catalog_types,
     learned_types,
+    page_document,
     page_text,
     parse_page,
 )
@@ -46,6 +48,7 @@ PAGE = LearnedPage(
     rules=["width % 2 == 0"],
     choices={},
     base={},
+    parts={},
     lists={},
     copies={},
     tensors={"norm.weight": "width", "layers.{layer:layers}.up.weight": "width, width"},
@@ -168,6 +171,25 @@ def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest
     assert {name for row in json.loads(heads.read_text()) for name in row["classes"].values()} == classes
 
 
+def test_rows_of_one_type_are_made_anew_among_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {}
+    for module, name in (
+        (memory_names, "MEMORY_NAMES"),
+        (memory_names, "LAYOUTS"),
+        (inner_parts, "PARTS"),
+        (head_table, "TABLE"),
+    ):
+        made[name] = tmp_path / name
+        made[name].write_bytes((committed := getattr(module, name)).read_bytes())
+        monkeypatch.setattr(module, name, made[name])
+        made[name] = (made[name], committed)
+    monkeypatch.setattr(catalog_run, "write_index", lambda: None)
+    catalog_run.write_tables(processes=1, only=("gpt2",))
+    assert all(copy.read_bytes() == committed.read_bytes() for copy, committed in made.values())
+
+
 def test_an_empty_key_is_left_out_of_a_page_and_a_contradicted_role_is_named() -> None:
     document = PAGE.document()
     assert list(document) == ["model_type", "architectures", "source", "fields", "rules", "tensors"]
@@ -204,3 +226,9 @@ def test_questions_and_answers_survive_the_way_through_json() -> None:
     refused = NotBuilt("no torch", missing_package=True)
     assert read_answer(json.loads(json.dumps(refused.document()))) == refused
     assert read_answer({"error": "ended"}) == NotBuilt("ended")
+
+
+def test_a_page_that_is_read_back_is_the_page() -> None:
+    for model_type in learned_types(CATALOG):
+        document = page_document(model_type)
+        assert LearnedPage.of(document).document() == document, model_type

@@ -162,6 +162,12 @@ def test_no_other_way_is_invented() -> None:
     assert [one["name"] for one in found] == ["layer_types"]
 
 
+def test_settings_of_every_class_are_not_tried() -> None:
+    """A `dtype` of words is one that no class can print."""
+    kinds = {"mlp_layer_types": ["dense", "sparse"]}
+    assert list_spellings("hy_v4", kinds, {"mlp_layer_types": "num_hidden_layers"}) == []
+
+
 # ---- which kinds are learned ----
 
 
@@ -176,6 +182,16 @@ def test_a_kind_that_the_default_config_has_not_is_tried_by_transformers_own_wor
     lab = StandIn("granitemoehybrid", ("X",), dict(base), tensors=layers)
     words = {"layer_types": (LINEAR, "eager", "hidden_states")}
     assert layer_kinds(lab, first, words) == {"layer_types": (LINEAR, FULL)}
+
+
+def test_a_word_that_a_class_leaves_a_layer_empty_for_is_no_kind() -> None:
+    def known(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        return {name: shape for name, shape in layers(values).items() if FULL in values["layer_types"]}
+
+    base: dict[str, Any] = {"layer_types": (FULL,) * 3, "num_hidden_layers": 3}
+    first = BuildObservation(base, base, {"X": known(base)}, {"X": {}}, None, ())
+    lab = StandIn("granitemoehybrid", ("X",), dict(base), tensors=known)
+    assert layer_kinds(lab, first, {}) == {"layer_types": (FULL,)}
 
 
 def test_a_list_of_layers_is_tried_where_the_default_is_null() -> None:

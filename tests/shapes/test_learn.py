@@ -34,7 +34,7 @@ from weightsmith.shapes.learn.probe import starting_config as starting
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-from weightsmith.shapes.learn.probe.rule_trials import probe_parity
+from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity
 from weightsmith.shapes.learn.probe.single_changes import (
     changes_shapes_alone,
     survey_fields,
@@ -269,6 +269,7 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
         ("rank is not None", {"rank": [None, 8, 16]}),
         ("layer < count - shared", {"shared": range(3)}),
         ("(layer + 1) % max(count // added, 1) == 0", {"added": range(1, 6)}),
+        ("max(layer - first + 1, 0) % period == 0", {"first": range(4), "period": range(1, 5)}),
         (
             "layer >= dense and layer % period == 0 and bias",
             {"dense": range(3), "period": (1, 2, 3), "bias": [True, False]},
@@ -281,6 +282,12 @@ def test_a_condition_is_found_that_holds_everywhere_else_too(test: str, fields: 
     learned = parse_condition(found)
     for values, label in layers(test + " ", 300, **fields):
         assert learned.truth(values) == label, found
+
+
+def test_the_first_layer_is_no_multiple_of_a_number_that_is_beyond_all_layers() -> None:
+    assert (
+        learn_condition(layers("layer == 0", heads=[12, 16]), ["heads"], {"layer": "count"}) == "layer == 0"
+    )
 
 
 def test_contradictory_observations_have_no_condition() -> None:
@@ -413,6 +420,23 @@ def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
     assert set(rules) == {"head_dim % 2 == 0", "hidden_size % num_attention_heads == 0"}
 
 
+def test_a_comparison_is_tried_at_its_edge() -> None:
+    """More layers than heads build. What is drawn never has them, as few heads are refused for another reason."""
+
+    def validator(values: Mapping[str, Any]) -> str:
+        return "" if values["n_head"] == 12 else "d_head should be equal to d_model // n_head"
+
+    found = surveyed({"n_layer": 4, "n_head": 12}, validator)
+    found.counts = {"n_layer"}
+    assert challenge(found, ["n_layer <= n_head"], set())
+
+
+def test_a_number_without_another_value_is_left_alone_where_a_rule_is_tried() -> None:
+    found = surveyed({"dense": 0, "layers": 4}, lambda values: "too many" if values["dense"] else "")
+    found.accepted["dense"], found.counts = [0], {"dense"}
+    assert not challenge(found, ["dense <= layers"], set())
+
+
 def even_width(values: Mapping[str, Any]) -> str:
     return "RoPE requires an even width" if (values["head_dim"] or 1) % 2 else ""
 
@@ -470,6 +494,20 @@ def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_
     assert default_rule(found, "normed", None) is True
     found.accepted["normed"] = [False]
     assert default_rule(found, "normed", None) is None
+
+
+def test_what_moves_a_default_only_beside_another_change_is_found() -> None:
+    """A period of 1 makes every layer alike, whatever the offset."""
+    base = {"num_hidden_layers": 5, "index_topk_freq": 1, "index_skip_topk_offset": 2}
+    lab = StandIn("glm_moe_dsa", ("X",), dict(base), hidden={n: base[n] for n in base if "index" in n})
+    first = lab.observe({})
+    assert first is not None
+    choices = {"num_hidden_layers": [5, 6, 4], "index_topk_freq": [1, 2, 3, 4]}
+    found = FieldSurvey(lab, first, {}, {**choices, "index_skip_topk_offset": [2, 1, 3, 0]})
+    found.counts = {"num_hidden_layers"}
+    rule = default_rule(found, "indexer_types", None)
+    test = "max(layer - index_skip_topk_offset + 1, 0) % index_topk_freq == 0"
+    assert rule == f"= ['full' if {test} else 'shared' for layer in range(num_hidden_layers)]"
 
 
 @pytest.mark.parametrize(("hidden", "tried"), [({"width": None}, False), ({}, True)])

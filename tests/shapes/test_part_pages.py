@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
+from benchmarks.shapes import in_memory
+from weightsmith.shapes import infer
+from weightsmith.shapes.given.config import assign, lookup
 from weightsmith.shapes.learn import part_pages
 from weightsmith.shapes.learn.probe.builder import Lab
 from weightsmith.shapes.learn.probe.starting_config import is_field, state_required
@@ -26,6 +30,57 @@ TALKER: dict[str, Any] = {
         "layers.{layer:layers}.low.weight": ["rank, width if rank or layer == 1", "width"],
     },
 }
+
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10}
+SOUND = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 48}
+SEEN = {"hidden_size": 24, "depth": 2, "num_heads": 2, "intermediate_size": 40, "out_hidden_size": 64}
+EXPERTS = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 14}
+OMNI: dict[str, Any] = {
+    "model_type": "qwen3_omni_moe",
+    "architectures": ["Qwen3OmniMoeForConditionalGeneration"],
+    "enable_audio_output": True,
+    "thinker_config": {
+        "text_config": {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 300, **HEADS, **EXPERTS},
+        "audio_config": {**SOUND, "num_mel_bins": 16, "downsample_hidden_size": 12, "output_dim": 64},
+        "vision_config": {**SEEN, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
+    },
+    "talker_config": {
+        "thinker_hidden_size": 64,
+        "spatial_merge_size": 2,
+        "text_config": {
+            **{"hidden_size": 48, "num_hidden_layers": 2, "vocab_size": 90, **HEADS, **EXPERTS},
+            **{"intermediate_size": 72, "shared_expert_intermediate_size": 26},
+        },
+        "code_predictor_config": {
+            **{"hidden_size": 48, "num_hidden_layers": 2, "vocab_size": 70, **HEADS},
+            **{"intermediate_size": 88, "num_code_groups": 4},
+        },
+    },
+    "code2wav_config": {
+        **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2},
+        **{"intermediate_size": 52, "codebook_size": 70, "num_quantizers": 4, "decoder_dim": 48},
+    },
+}
+
+
+def test_qwen3_omni_is_told_with_and_without_its_talker() -> None:
+    meta_models.prepare()
+    config = meta_models.config_class("qwen3_omni_moe").from_dict(copy.deepcopy(OMNI))
+    shapes = meta_models.build(OMNI["architectures"][0], config).shapes
+    assert infer(in_memory(shapes), OMNI).verdict == "agrees"
+    for path, lie in (
+        ("thinker_config.audio_config.output_dim", 48),
+        ("talker_config.text_config.shared_expert_intermediate_size", 24),
+        ("code2wav_config.num_hidden_layers", 3),
+    ):
+        wrong = copy.deepcopy(OMNI)
+        right = lookup(wrong, path)[1]
+        assign(wrong, path, lie)
+        assert [(f.name, f.derived) for f in infer(in_memory(shapes), wrong).changes] == [(path, right)]
+    silent = {name: shape for name, shape in shapes.items() if name.startswith("thinker.")}
+    assert infer(in_memory(silent), {**OMNI, "enable_audio_output": False}).verdict == "agrees"
+    changes = infer(in_memory(silent), OMNI).changes
+    assert [(f.name, f.derived) for f in changes] == [("enable_audio_output", False)]
 
 
 def test_a_part_is_in_the_whole_under_its_own_names_and_only_with_the_flag_that_builds_it() -> None:

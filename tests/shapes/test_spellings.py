@@ -103,8 +103,32 @@ VOXTRAL: dict[str, Any] = {
 }
 
 
+GRANITE_SPEECH: dict[str, Any] = {
+    "model_type": "granite_speech",
+    "architectures": ["GraniteSpeechForConditionalGeneration"],
+    "has_lora_adapter": False,
+    "text_config": {"model_type": "granite", **SMALL, **HEADS},
+    "encoder_config": {
+        "model_type": "granite_speech_encoder",
+        **{
+            "hidden_dim": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "dim_head": 16,
+            "input_dim": 16,
+            "output_dim": 12,
+        },
+    },
+    "projector_config": {
+        "model_type": "blip_2_qformer",
+        **{"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48},
+        "encoder_hidden_size": 32,
+    },
+}
+
+
 @pytest.mark.usefixtures("asked_here")
-@pytest.mark.parametrize("config", [QWEN2_AUDIO, VOXTRAL], ids=lambda c: c["model_type"])
+@pytest.mark.parametrize("config", [QWEN2_AUDIO, VOXTRAL, GRANITE_SPEECH], ids=lambda c: c["model_type"])
 def test_audio_models_are_read_as_they_were_published(config: dict[str, Any], tmp_path: Path) -> None:
     """transformers undoes one renaming twice when it saves a fresh one, and loads the names of either."""
     import transformers
@@ -158,6 +182,33 @@ def test_a_body_that_was_saved_alone_is_its_family_and_the_head_that_it_lacks_is
     lost = next(name for name in body if name.endswith("weight") and ".1." in name)
     damaged = infer(in_memory({n: s for n, s in body.items() if n != lost}), config)
     assert damaged.verdict != "agrees" and lost in damaged.architecture.missing_tensors
+
+
+ASR: dict[str, Any] = {
+    "model_type": "qwen3_asr",
+    "architectures": ["Qwen3ASRForConditionalGeneration"],
+    "text_config": {"model_type": "qwen3", **SMALL, **HEADS, "tie_word_embeddings": True},
+    "audio_config": {
+        "model_type": "qwen3_asr_encoder",
+        **{"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 48},
+        **{"num_mel_bins": 16, "downsample_hidden_size": 12, "output_dim": 64},
+    },
+}
+
+
+def test_qwen3_asr_is_read_with_its_publishers_names_and_config() -> None:
+    """A thinker, whose projector is in its audio tower: the names and settings of Qwen3-ASR-1.7B."""
+    shapes = shapes_of(ASR)
+    assert infer(in_memory(shapes), ASR).verdict == "agrees"
+    spelling = next(s for s in load_page("qwen3_asr").spellings if not s.stem)
+    names = {spelling.write(name): shape for name, shape in shapes.items()}
+    assert {"thinker.model.norm.weight", "thinker.audio_tower.proj2.bias"} <= names.keys()
+    thinker = {"text_config": ASR["text_config"], "audio_config": ASR["audio_config"]}
+    config = {"model_type": "qwen3_asr", "architectures": ASR["architectures"], "thinker_config": thinker}
+    assert infer(in_memory(names), config).verdict == "agrees"
+    wrong = {**thinker, "audio_config": {**ASR["audio_config"], "output_dim": 48}}
+    changes = infer(in_memory(names), {**config, "thinker_config": wrong}).changes
+    assert [(f.name, f.derived) for f in changes] == [("thinker_config.audio_config.output_dim", 64)]
 
 
 def test_norms_of_the_first_bert_have_the_names_of_their_day() -> None:

@@ -157,3 +157,69 @@ def test_a_second_run_on_the_same_bytes_starts_no_process(
         assert other is not None
         assert (one.logprobs(1) == other.logprobs(1)).all()
     assert first.versions == second.versions
+
+
+def _poisoned(folder: Path, kind: str) -> Path:
+    """An entry of this kind under the name of the one that is there."""
+    (entry,) = folder.iterdir()
+    data = entry.read_bytes()
+    entry.unlink()
+    if kind == "a pipe":
+        os.mkfifo(entry)
+    elif kind == "a link":
+        (folder.parent / "elsewhere").write_bytes(data)
+        entry.symlink_to(folder.parent / "elsewhere")
+    elif kind == "a link to nowhere":
+        entry.symlink_to("nowhere")
+    elif kind == "a folder":
+        entry.mkdir()
+    else:
+        entry.write_bytes(data)
+        entry.chmod(0o666)
+    return entry
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link", "a link to nowhere", "a folder", "open to others"])
+def test_what_is_no_file_of_this_user_alone_is_not_believed(tmp_path: Path, kind: str) -> None:
+    store = Cache(tmp_path / "cache")
+    store.keep("key", _entry(tmp_path))
+    entry = _poisoned(store.folder, kind)
+    assert not store.fetch("key", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert store.keep("other", _entry(tmp_path)) is None
+    assert kind == "a folder" or not os.path.lexists(entry)
+    assert store.fetch("other", tmp_path / "out")
+
+
+def test_bytes_that_have_the_right_hash_and_are_no_reference_are_thrown_away(tmp_path: Path) -> None:
+    store = Cache(tmp_path / "cache")
+    store.keep("key", _entry(tmp_path))
+    assert not store.fetch("key", tmp_path / "out", lambda path: False)
+    assert not (tmp_path / "out").exists() and not list(store.folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["open to others", "a link", "another's"])
+def test_a_folder_that_others_may_write_to_is_not_used_and_it_is_said(tmp_path: Path, kind: str) -> None:
+    store = Cache(tmp_path / "cache")
+    store.keep("key", _entry(tmp_path))
+    if kind == "open to others":
+        store.folder.chmod(0o777)
+    elif kind == "a link":
+        store.folder.rename(tmp_path / "moved")
+        store.folder.symlink_to(tmp_path / "moved")
+    elif os.geteuid():
+        pytest.skip("only root gives files away")
+    else:
+        os.chown(store.folder, 12345, 12345)
+    assert not store.fetch("key", tmp_path / "out")
+    assert not store.knows(SUBJECT)
+    assert "not used" in str(store.keep("key", _entry(tmp_path)))
+
+
+def test_rows_that_are_not_those_of_the_completions_are_no_reference(tmp_path: Path) -> None:
+    run = greedy_run(tmp_path / "run", {0: random_logprobs(0)})
+    file, positions = run.logprobs, {n: len(tokens) for n, tokens in run.measured.items()}
+    assert file.fault(positions) is None
+    assert "p0.logprobs is not there" in str(file.fault({0: positions[0] + 1}))
+    assert "p1.logprobs is not there" in str(file.fault({1: 1}))
+    assert replace(file, vocabulary=file.vocabulary + 1).fault(positions) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -99,3 +100,25 @@ def test_controls_that_are_not_chosen_say_why(tmp_path: Path) -> None:
     chosen, left_out = controls(CAUSAL, {"rope_theta": 1e4}, tmp_path, ternary=True)
     assert [control.name for control in chosen] == ["layer-skipped", "wrong-rope-base", "unfused-weights"]
     assert left_out == {}
+
+
+def test_a_manifest_that_records_nothing_but_a_config_names_no_source(fused: Path) -> None:
+    shutil.copytree(TERNARY, fused.parent / "bought")
+    document = json.loads((fused / "weightsmith.json").read_text())
+    document["source"] = [row for row in document["source"] if row["file"] == "config.json"]
+    assert document["source"]
+    (fused / "weightsmith.json").write_text(json.dumps(document))
+    assert find_latent(fused, None) is None
+
+
+def test_a_neighbour_that_cannot_be_read_is_not_the_source(fused: Path) -> None:
+    recorded = {"file": "big.bin", "bytes": 1 << 40, "hash": "00"}
+    (fused / "weightsmith.json").write_text(
+        json.dumps({"hash": "blake3", "converter": "ternary", "source": [recorded]})
+    )
+    for name in ("holes", "pipe"):
+        (fused.parent / name).mkdir()
+    with (fused.parent / "holes" / "big.bin").open("wb") as file:
+        file.truncate(1 << 40)
+    os.mkfifo(fused.parent / "pipe" / "big.bin")
+    assert find_latent(fused, None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,3 +55,27 @@ def test_an_absent_file_and_one_in_another_encoding_are_refused(tmp_path: Path) 
     (tmp_path / "gbk.jsonl").write_bytes('{"prompt": "你好"}'.encode("gbk"))
     with pytest.raises(InvalidConfig, match="not UTF-8"):
         load_prompts(tmp_path / "gbk.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"prompt": ' + b"[" * 100_000, "line 1 is nested too deeply"),
+        (b'{"prompt": ' + b"9" * 5000 + b"}", "line 1 holds an"),
+        (b'{"prompt": "\\ud800"}', "line 1 holds half a surrogate pair"),
+        (b'{"prompt": "x", "\\u001b[31m": 1}', r"unknown keys '\\x1b\[31m'"),
+        (b'{"prompt": "x"}\n' * 10_001, "holds 10,001 prompts, more than 10,000"),
+        (b"\n" * ((16 << 20) + 1), "more than 16,777,216"),
+    ],
+)
+def test_what_a_stranger_wrote_is_one_line(tmp_path: Path, raw: bytes, said: str) -> None:
+    (tmp_path / "prompts").write_bytes(raw)
+    with pytest.raises(InvalidConfig, match=said) as caught:
+        load_prompts(tmp_path / "prompts")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "prompts")
+    with pytest.raises(MissingInput, match="no regular file"):
+        load_prompts(tmp_path / "prompts")

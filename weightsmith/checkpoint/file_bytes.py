@@ -47,6 +47,18 @@ def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
     return MissingInput(text, f"cannot be read ({reason.lower()})", "check the path and the disk")
 
 
+def need_folder(path: Path, way_out: str) -> None:
+    """Raises MissingInput where the path is no folder."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - Path.is_dir swallows some reasons and raises others
+    except FileNotFoundError:
+        mode = 0
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISDIR(mode):
+        raise MissingInput(path, "is no folder", way_out)
+
+
 class ByteFile:
     """An open regular file, or a section of one. `subject` names it in errors, `name` is what the tensor table
     calls it; `origin` is the byte of the file where it begins."""

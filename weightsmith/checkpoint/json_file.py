@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JsonLimits:
-    """How much of a file is read: its bytes, the values in it, and how deep they nest (None: as Python can)."""
+    """How much of a file is read: its bytes, the values in it, how deep they nest, and how many settings it has.
+
+    Settings are the names of the outermost object, and of each `…_config` in it. depth, settings: None is no limit, but
+    Python's own.
+    """
 
     bytes: int
     values: int
     depth: int | None = None
+    settings: int | None = None
 
 
 # The largest real side files are tokenizers (33 MB, 2 million values) and the index of a 91,000-tensor model (10 MB).
 SIDE_FILE = JsonLimits(64 << 20, 4_000_000)
 # The largest real configs name the labels of 81,000 landmarks, in both directions; they nest up to 6 deep.
-CONFIG_FILE = JsonLimits(16 << 20, 400_000, depth=64)
+CONFIG_FILE = JsonLimits(8 << 20, 200_000, depth=64, settings=10_000)
 # A character beyond the first 65,536 makes Python hold the whole text four bytes wide: so much it may then be.
 LARGEST_WIDE_TEXT = 40 << 20
 # Real integers have up to 31 digits: `model_max_length` is 10^30, as the nearest double has it.
@@ -87,6 +92,8 @@ def parse_object(raw: bytes, *, infinities: bool = False, limits: JsonLimits = S
         )
     if limits.depth is not None and _is_deeper(value, limits.depth):
         raise JsonFaultError(f"is nested too deeply (more than {limits.depth} levels)")
+    if limits.settings is not None:
+        _refuse_crowds(value, limits.settings)
     return value
 
 
@@ -173,6 +180,14 @@ def _is_deeper(value: Json, depth: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _refuse_crowds(config: dict[str, Json], most: int) -> None:
+    sections = ((name, inner) for name, inner in config.items() if name.endswith("_config"))
+    for name, section in (("", config), *sections):
+        if isinstance(section, dict) and len(section) > most:
+            where = f" in {quoted(name)}" if name else ""
+            raise JsonFaultError(f"holds {len(section):,} settings{where}, more than {most:,}")
 
 
 def _short_integer(digits: str) -> int:

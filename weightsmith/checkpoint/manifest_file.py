@@ -8,10 +8,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from weightsmith.checkpoint.json_file import JsonLimits
 from weightsmith.checkpoint.names import quoted
 
 # Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
 MANIFEST = "weightsmith.json"
+# Four values for each file, of at most 10,000 shards and what lies beside them.
+MANIFEST_LIMITS = JsonLimits(64 << 20, 1_000_000)
 # In bytes, in any file system.
 _LONGEST_NAME = 255
 # Python has a byte that is no UTF-8 as half a surrogate pair, which no JSON text can hold.

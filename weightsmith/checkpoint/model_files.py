@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.small_file import names_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Weights of any engine, and what a trainer leaves beside them. tokenizer.model and merges have none of these suffixes.
 _WEIGHTS = re.compile(
@@ -42,3 +48,8 @@ def is_loaded(name: str) -> bool:
 def belongs_to_model(name: str) -> bool:
     """Whether a model's folder holds files of this name: what a loader may read, cards and licences."""
     return is_loaded(name) or _FOR_PEOPLE.fullmatch(name) is not None
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The files of such names in a folder; none where it cannot be read."""
+    return [folder / name for name in names_in(folder) if is_weights(name)]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from weightsmith.checkpoint.file_bytes import ByteFile
-from weightsmith.errors import HostileCheckpoint, InvalidConfig
+from weightsmith.checkpoint.file_bytes import ByteFile, unreadable
+from weightsmith.errors import HostileCheckpoint, InvalidConfig, MissingInput
 
 # Of a tokenizer's file, whatever its kind: the largest published ones have 33 MB.
 LARGEST_TOKENIZER = 128 << 20
@@ -67,6 +67,26 @@ def is_there(path: Path) -> bool:
     except (OSError, ValueError):
         return True
     return True
+
+
+def listed(folder: Path) -> list[str]:
+    """The names in a folder, in order. Raises MissingInput where it cannot be read."""
+    return sorted(_names(folder))
+
+
+def names_in(folder: Path) -> list[str]:
+    """The same in no order, for those who can do without: none where it cannot be read."""
+    try:
+        return _names(folder)
+    except MissingInput:
+        return []
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
 def is_own(target: str | Path, folder: Path) -> bool:

@@ -1,7 +1,9 @@
 """`python -m weightsmith.cli` is the command line."""
 
-import weightsmith.__main__  # noqa: F401  # takes the current folder out of sys.path
-from weightsmith.cli import main
-
 if __name__ == "__main__":
+    from weightsmith.process.at_once import leave_out_current_folder
+
+    leave_out_current_folder()
+    from weightsmith.cli import main
+
     main()

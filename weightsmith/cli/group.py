@@ -22,6 +22,8 @@ from weightsmith.errors import Internal, MachineFault, MissingPackage, Usage, We
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# CPython's words where the system gives no thread.
+_NO_THREAD = "can't start new thread"
 # What click raises since 8.2 where no command is named; before it printed the help and left with 0.
 _NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -68,14 +70,8 @@ def run(arguments: Sequence[str]) -> int:
         return _misused(error)
     except WeightsmithError as error:
         return _failed(error)
-    except (
-        MemoryError,
-        OSError,
-        ImportError,
-    ) as error:  # of the machine, and nobody nearer knew more about it
-        return _failed(_of_the_machine(error))
-    except Exception as error:  # a fault of ours: one line for the user, and how to get the traceback
-        return _failed(_internal(error))
+    except Exception as error:  # nobody nearer knew more about it
+        return _failed(_of_the_machine(error) or _internal(error))
 
 
 def _called(arguments: Sequence[str]) -> int:
@@ -122,22 +118,35 @@ def _show_json(error: WeightsmithError) -> None:
         terminal.show_json(error.document())
 
 
-def _of_the_machine(error: MemoryError | OSError | ImportError) -> WeightsmithError:
+def _of_the_machine(error: Exception) -> WeightsmithError | None:
+    """What is no fault of ours: memory, threads, files, packages. None for anything else."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         fact = "there is not enough memory for it"
         return MachineFault(
             "this machine", fact, "free some, or raise the limit (`ulimit -v`, the container's)"
         )
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        way_out = "raise the limit of processes or of memory (`ulimit -u`, `ulimit -v`, the container's)"
+        return MachineFault("this machine", "no thread could be started", way_out)
     if isinstance(error, ImportError):
-        way_out = "mend its installation: pip install --force-reinstall --no-deps with its version"
-        return MissingPackage(error.name or "a package", f"cannot be imported ({error})", way_out)
-    named = error.filename if isinstance(error.filename, (str, bytes)) else None
-    subject = "this machine" if named is None else os.fsdecode(named)
+        first = _first_import(error)
+        way_out = "mend its installation, or free memory where there was none for it"
+        return MissingPackage(first.name or "a package", f"cannot be imported ({first})", way_out)
+    if not isinstance(error, OSError):
+        return None
+    subject = "this machine" if error.filename is None else str(error.filename)
     fact = f"the system refused it ({(error.strerror or str(error)).lower()})"
-    return MachineFault(subject, fact, "check the file, its permissions and the disk")
+    return MachineFault(subject, fact, "check the file, its permissions, the current folder and the disk")
+
+
+def _first_import(error: ImportError) -> ImportError:
+    """Packages raise another one in its place, with guesses: the one that says what happened."""
+    before = error.__cause__ or error.__context__
+    return _first_import(before) if isinstance(before, ImportError) else error
 
 
 def _internal(error: Exception) -> Internal:
+    """A fault of ours: one line for the user, and how to get the traceback."""
     fact = f"{type(error).__name__}: {error}"
     return Internal("weightsmith itself", fact, "set WEIGHTSMITH_DEBUG=1 and report the traceback")
 

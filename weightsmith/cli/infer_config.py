@@ -79,9 +79,7 @@ def command(
     Exit code 0: it agrees, was written, or was derived without a guess; 1: it differs, some of it is a guess, or
     --check refutes it; 2: no family fits.
     """
-    if write and output:
-        raise click.UsageError("--write and --output exclude each other")
-    need_stdout_once(as_json, output)
+    _need_one_place(write, output, as_json)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
     found = library.infer(
@@ -96,12 +94,24 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
+    _show_result(found, as_json, output)
+    _say_outcome(found, asked_to_write=write or output is not None)
+    return _exit_code(found)
+
+
+def _show_result(found: Inference, as_json: bool, output: Path | None) -> None:
+    """A config that was written to stdout is all that stands there."""
     if as_json:
         terminal.show_json(found.document(), of_config=("config", "fields"))
     elif not is_stdout(output):
         _show(found)
-    _say_outcome(found, asked_to_write=write or output is not None)
-    return _exit_code(found)
+
+
+def _need_one_place(write: bool, output: Path | None, as_json: bool) -> None:
+    """Raises click.UsageError where the config has two places to go to, or stdout two things to hold."""
+    if write and output:
+        raise click.UsageError("--write and --output exclude each other")
+    need_stdout_once(as_json, output)
 
 
 def _need(sentence: str, given: bool, useful: bool) -> None:

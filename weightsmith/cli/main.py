@@ -13,17 +13,19 @@ def main() -> NoReturn:
     Exits 0 or 1 as the command decides, and 2 when it could not be done or its result could not be written. Ends by
     the signal that interrupted it. A reader that goes away (`| head`) and a closed stream change no exit code.
     """
-    from weightsmith.process import signals
+    from weightsmith.process.at_once import end_at_once
 
-    signals.end_at_once()  # as long as there is nothing to clean up: modules are still imported
+    end_at_once()  # as long as there is nothing to clean up: modules are still imported
     import sys
 
     from weightsmith.cli import terminal
     from weightsmith.cli.group import run
+    from weightsmith.process import signals
 
     terminal.open_streams()
     try:
-        with signals.unwound_by_signals():
+        # The other signals end it at once, but where a block has something to clean up.
+        with signals.unwound_by_signals(signals.CTRL_C):
             code = run(sys.argv[1:])
     except KeyboardInterrupt as error:
         terminal.say(f"error: interrupted; {str(error) or 'nothing half-done was left behind'}")

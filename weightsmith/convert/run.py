@@ -182,8 +182,8 @@ def seal(
     for name, data in plan.made.items():
         create_file(folder / name, data)
         others[name] = len(data), bytes_hash(data, hash_name)
-    for name, stamp in plan.side_files.copied.items():
-        others[name] = copy_side_file(root / name, folder / name, stamp, hash_name)
+    for name in plan.side_files.copied:
+        others[name] = copy_side_file(root / name, folder / name, hash_name)
     need_unchanged(root, source.stamps, request.source)
     document = manifest(plan, hash_name, written.source_hashes, {**facts, **others})
     create_file(folder / MANIFEST, document)

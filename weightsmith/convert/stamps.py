@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.names import quoted
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """device and inode: which file it is. nbytes, modified (ns): what its owner lets be seen of its bytes.
 
     changed (ns): when its bytes, its mode or its names last changed. Nobody can set it but by setting the clock.
@@ -30,10 +28,7 @@ class Stamp:
 
     def same_bytes(self, other: Stamp | None) -> bool:
         """Whether it is the same file, not written to since; another name or mode does not matter."""
-        return other is not None and self._written() == other._written()
-
-    def _written(self) -> tuple[int, ...]:
-        return self.device, self.inode, self.nbytes, self.modified
+        return other is not None and self[:-1] == other[:-1]
 
 
 def stamp_of(status: os.stat_result) -> Stamp:

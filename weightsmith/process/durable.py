@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from weightsmith.process.signals import unwound_by_signals
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -124,7 +126,7 @@ def through_descriptor(descriptor: int, folder: Path) -> Path:
 @contextmanager
 def _staged(path: Path) -> Iterator[tuple[int, str]]:
     """The descriptor of the target's folder, and a free name in it; the file made there becomes `path` at the end."""
-    with _opened_folder(path.parent) as folder:
+    with unwound_by_signals(), _opened_folder(path.parent) as folder:
         name = f".{path.name[:_NAME_CHARACTERS]}.{secrets.token_hex(8)}{PARTIAL}"
         try:
             yield folder, name

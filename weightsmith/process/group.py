@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from weightsmith.process.signals import signals_held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _ENTRY = "weightsmith.process.entry"
 # What the child and its children print, in their folder.
@@ -23,6 +24,8 @@ LOG = "log.txt"
 # A killed process of the group is gone in milliseconds; what nobody reaps stays a zombie for ever.
 _DYING_SECONDS = 0.5
 _DYING_POLL_SECONDS = 0.01
+# Segments of shared memory whose names begin so end with their process.
+_BY_PROCESS = re.compile(r"(?:__KMP_REGISTERED_LIB|torch)_([0-9]+)_")
 
 
 @contextmanager
@@ -68,11 +71,13 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
 def end(process: subprocess.Popen[bytes]) -> int:
     """Kills whoever of the child's group is still alive, the child included; its exit status as Popen tells it.
 
-    vLLM's workers are children of the child: they outlive it when only the child is killed.
+    vLLM's workers are children of the child: they outlive it when only the child is killed. Nor does who is killed, or
+    leaves in a hurry, remove its shared memory.
     """
     if process.returncode is not None:
         return process.returncode  # only this function reaps
     with signals_held_back():
+        members = {process.pid, *_members(process.pid)}
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
@@ -82,7 +87,25 @@ def end(process: subprocess.Popen[bytes]) -> int:
             while time.monotonic() < deadline:
                 os.killpg(process.pid, 0)
                 time.sleep(_DYING_POLL_SECONDS)
+        _remove_shared_memory(members)
     return status
+
+
+def _members(group: int) -> Iterator[int]:
+    """The processes of a group (Linux)."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if os.getpgid(int(entry.name)) == group:
+                yield int(entry.name)
+
+
+def _remove_shared_memory(processes: Collection[int]) -> None:
+    """Removes what OpenMP and torch name by a process in /dev/shm, once these processes are gone."""
+    for path in Path("/dev/shm").glob("*_*"):
+        named = _BY_PROCESS.match(path.name)
+        with contextlib.suppress(OSError):
+            if named and int(named[1]) in processes and path.lstat().st_uid == os.geteuid():
+                path.unlink()
 
 
 def _environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:

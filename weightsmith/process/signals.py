@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
     from typing import NoReturn
 
+CTRL_C = (signal.SIGINT,)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -32,24 +33,26 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-def end_at_once() -> None:
-    """From now on Ctrl-C ends this process as other signals do, without a traceback: there is nothing to unwind.
-
-    Only where Python's own handler is in place: whoever ignores SIGINT goes on ignoring it.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
-def unwound_by_signals() -> Iterator[None]:
+def unwound_by_signals(numbers: Sequence[signal.Signals] = _ENDING) -> Iterator[None]:
     """Within the block SIGINT, SIGTERM, SIGHUP and SIGQUIT raise Interrupted, once: later ones are ignored.
 
-    By itself SIGTERM ends Python on the spot, and no `finally` runs. A second signal must not stop the cleaning.
-    A block within such a block does nothing.
+    By itself SIGTERM ends Python on the spot, and no `finally` runs; that is right as long as there is nothing to
+    clean up, since code of other languages that never returns lets no handler run. A second signal must not stop the
+    cleaning. A block within such a block adds the signals that are not handled so yet.
     """
-    with _handled([n for n in _settable(_ENDING) if signal.getsignal(n) is not _unwind], _unwind):
+    outermost = all(signal.getsignal(number) is not _unwind for number in _ENDING)
+    before = {n: signal.getsignal(n) for n in _settable(numbers) if signal.getsignal(n) is not _unwind}
+    try:
+        for number in before:
+            signal.signal(number, _unwind)
         yield
+    finally:
+        # The cleaning goes on in the block around this one: later signals stay ignored.
+        unwinding = any(signal.getsignal(number) is signal.SIG_IGN for number in before)
+        if outermost or not unwinding:
+            for number, former in before.items():
+                signal.signal(number, former)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
@@ -95,7 +98,7 @@ def _too_long(number: int, frame: FrameType | None) -> None:
     raise TimeoutError("took too long")
 
 
-def _settable(numbers: tuple[signal.Signals, ...]) -> list[signal.Signals]:
+def _settable(numbers: Sequence[signal.Signals]) -> list[signal.Signals]:
     """Those of the signals that this thread may handle and later put back.
 
     A handler that was not set from Python reads None and cannot be put back. Whoever ignores a signal (nohup

@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import need_new_file, replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+_CHUNK = 1 << 20
 # Descriptors of this process by their names. They are written into as they are: the file that a shell has sent stdout
 # to is neither replaced nor emptied.
 _NAMED = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -51,10 +53,28 @@ def need_writable(target: Path) -> None:
         raise _refused(target, error) from error
 
 
+def need_other(target: Path, files: Iterable[Path]) -> None:
+    """Raises TargetRefused where an output is one of these files of the model: it would take the weights' place."""
+    try:
+        there = target.stat()
+    except (OSError, ValueError):
+        return
+    for file in files:
+        with suppress(OSError):
+            if os.path.samestat(there, file.stat()):
+                raise TargetRefused(target, "is a weights file of the model", "name another file")
+
+
 def write_output(target: Path, data: bytes) -> None:
     """Writes these bytes to an output. Raises TargetRefused; then a file that was there is as it was."""
     with output(target) as file:
         file.write(data)
+
+
+def copy_output(made: Path, target: Path) -> None:
+    """The same with the bytes of a file of ours. Memory: one chunk."""
+    with made.open("rb") as file, output(target) as opened:
+        shutil.copyfileobj(file, opened, _CHUNK)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.json_value import is_finite
 from weightsmith.shapes.family.inner_types import alike, exchanged
-from weightsmith.shapes.family.other_names import canonical, place
+from weightsmith.shapes.family.other_names import canonical, place, said_twice
 from weightsmith.shapes.family.publisher import names_class, own_type, read_by_type, stands
 from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
@@ -17,7 +17,7 @@ from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.parts import TextConfig
@@ -75,6 +75,11 @@ class FieldReport:
     candidates: tuple[Json, ...] = ()
     evidence: tuple[TensorEvidence, ...] = ()
 
+    def document(self) -> dict[str, object]:
+        """The row as JSON has it; the values of a config are JSON already, and may be long."""
+        own = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {**own, "evidence": [asdict(seen) for seen in self.evidence]}
+
     @property
     def changed(self) -> bool:
         """The corrected config has another value than the file (or than the default that the file relies on)."""
@@ -114,7 +119,7 @@ def report(
     ]
     rows = [own for row in rows for own in _in_own_words(config, page, row)]
     if page.aliases:
-        rows = [replace(row, name=place(config, page, row.name)) for row in rows]
+        rows = [named for row in rows for named in _under_file_names(config, page, row)]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
     rows += _set_fields(config, stated, {row.name for row in rows})
     rows += _needed_inside(config, page, {row.name for row in rows})
@@ -148,6 +153,14 @@ def _in_own_words(config: JsonObject | None, page: Page, row: FieldReport) -> li
         candidates = tuple(said[name] for said in others if said)
         rows.append(replace(own, default=default.get(name), candidates=candidates))
     return rows or [row]
+
+
+def _under_file_names(config: JsonObject | None, page: Page, row: FieldReport) -> Iterator[FieldReport]:
+    """The row under the name by which the file says it; under each where it says a wrong value by several."""
+    name = place(config, page, row.name)
+    yield replace(row, name=name)
+    for alias in said_twice(config, page, row.name) if row.changed and name == row.name else ():
+        yield replace(row, name=alias, configured=lookup(config, alias)[1])
 
 
 def _label_rows(config: JsonObject | None, page: Page, row: FieldReport) -> list[FieldReport]:

@@ -196,7 +196,7 @@ def _conclude(
         found.append(_undecided(page.model_type, family.alternatives))
     architecture = Architecture(
         page.model_type,
-        _words(corrected["architectures"]),
+        _words(corrected.get("architectures", list(chosen.architectures))),
         "config" if family.claimed == page.model_type else "tensors",
         family.alternatives,
         chosen.unmatched,
@@ -253,7 +253,6 @@ def _corrected(
     corrected = with_values(config, dict(edits(config, fields, user_set)))
     for name in removed(fields):
         take_out(corrected, name)
-    corrected.setdefault("architectures", list(chosen.architectures))
     return corrected
 
 

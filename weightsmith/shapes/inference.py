@@ -142,7 +142,7 @@ class Inference:
             "checkpoint": self.checkpoint.summary(),
             "architecture": asdict(self.architecture),
             "verdict": self.verdict,
-            "fields": [asdict(field) for field in self.fields],
+            "fields": [field.document() for field in self.fields],
             "problems": [{"code": p.code, "message": p.message} for p in self.problems],
             "config": dict(self.config),
             "guesses": [asdict(guess) for guess in self.guesses],

@@ -68,8 +68,9 @@ def write_config(
     if output is None and config is not None and config.path == target and text == config.text:
         return f"{target}: already right, left untouched"
     if output is not None:
-        from weightsmith.process.targets import write_output  # only who writes pays for it
+        from weightsmith.process.targets import need_other, write_output  # only who writes pays for it
 
+        need_other(output, (checkpoint.root / file for file in checkpoint.files))
         write_output(output, text.encode())
         return f"{output}: written"
     backup = replace_config(target, text)

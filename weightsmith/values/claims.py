@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.small_file import read_small
+from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
 from weightsmith.values.code_claims import is_group_name, statements
 
@@ -104,21 +103,24 @@ def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
     found: list[Claim] = []
     read: list[str] = []
     left, budget = _LARGEST_FOLDER, iter(range(_MOST_WORDS))
-    for name in sorted(os.listdir(root)) if root.is_dir() else ():  # noqa: PTH208 - there may be many
-        code = name.endswith(".py") and _CODE_NAMES.search(name) is not None
-        if not (code or _CARD_NAMES.match(name)):
-            continue
+    for name in sorted(filter(_may_claim, names_in(root))):
         text = _text(root / name, min(left, _LARGEST_FILE))
         if text is None:
             continue
         left -= len(text)
         read.append(name)
-        claims = _code_claims(name, text, budget) if code else _card_claims(name, text)
+        claims = _code_claims(name, text, budget) if name.endswith(".py") else _card_claims(name, text)
         found += islice(claims, _MOST_CLAIMS)
     if config is not None:
         read.append("config.json")
         found += islice(_config_claims(config, ""), _MOST_CLAIMS)
     return Claims(tuple(_from_files_that_name_a_quantizer(found)), tuple(read))
+
+
+def _may_claim(name: str) -> bool:
+    if name.endswith(".py"):
+        return _CODE_NAMES.search(name) is not None
+    return _CARD_NAMES.match(name) is not None
 
 
 def _text(path: Path, at_most: int) -> str | None:

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import MissingInput
+from weightsmith.checkpoint.file_bytes import need_folder
+from weightsmith.checkpoint.model_files import weights_in
 from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
-from weightsmith.process.targets import need_writable
+from weightsmith.process.targets import need_other, need_writable
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.inputs.files import inspect_files
 from weightsmith.verify.inputs.kinds import kind_of
@@ -38,12 +39,10 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     started = time.monotonic()
     limits = gates.limits(options.gates)
     prompts = BUILT_IN if options.prompts is None else load_prompts(options.prompts)
-    if not model.is_dir():
-        raise MissingInput(
-            model, "is no folder", "name the folder that holds config.json, weights and tokenizer"
-        )
+    need_folder(model, "name the folder that holds config.json, weights and tokenizer")
     if options.save_baseline is not None:
         need_writable(options.save_baseline)
+        need_other(options.save_baseline, weights_in(model))
     kept = baseline.load(Path(options.reference)) if options.reference not in {"hf", "none"} else None
     tell("device: looking for it")
     device = devices.find(options.device)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.hashing import HASHES, opened_hash
-from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
-from weightsmith.checkpoint.small_file import is_there, open_named
+from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
+from weightsmith.checkpoint.small_file import is_there, listed, open_named
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
@@ -29,19 +30,25 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
     path = folder / MANIFEST
     if not is_there(path):
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
-    name, listed = _read(path)
+    name, recorded = _read(path)
     verdicts: list[tuple[str, HashVerdict]] = [
-        (file.name, _verdict(folder / file.name, file, name, threads)) for file in listed
+        (file.name, _verdict(folder / file.name, file, name, threads)) for file in recorded
     ]
-    known = {file.name for file in listed} | {MANIFEST}
-    extra = sorted(name for name in os.listdir(folder) if name not in known and not name.startswith("."))  # noqa: PTH208
+    known = {file.name for file in recorded} | {MANIFEST}
+    extra = [name for name in listed(folder) if name not in known and not name.startswith(".")]
     unlisted: list[tuple[str, HashVerdict]] = [(file, "not listed") for file in extra]
     return verdicts + unlisted
 
 
 def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
     """A link is followed: a hub's download holds nothing else, and only a hash comes of it."""
-    if not path.is_file():
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        is_file = False
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not is_file:
         return "missing"
     with open_named(path) as file:
         if file.size != stated.nbytes:
@@ -52,7 +59,7 @@ def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -
 
 def _read(path: Path) -> tuple[str, tuple[RecordedFile, ...]]:
     """(hash name, files). Raises InvalidConfig; a file name may not lead out of the folder."""
-    document = read_json_object(path)
+    document = read_json_object(path, MANIFEST_LIMITS)
     name = document.get("hash")
     if name not in HASHES:
         raise InvalidConfig(path, "does not name a hash that is known here", "convert again")

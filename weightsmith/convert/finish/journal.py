@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import astuple
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ def describe_work(
     version is part of it: another one may compute otherwise.
     """
     hasher = new_hasher("sha256")
-    known = [__version__, list(orders), {file: astuple(stamp) for file, stamp in stamps.items()}]
+    known = [__version__, list(orders), dict(stamps)]
     hasher.update(memoryview(json.dumps(known, sort_keys=True).encode()))
     for file, layout in plan.files.items():
         hasher.update(memoryview(file.encode() + layout.header))

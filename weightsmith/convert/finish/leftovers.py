@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.convert.finish.journal import work_of
 from weightsmith.errors import TargetRefused
+from weightsmith.process.durable import through_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,7 +41,7 @@ def clean_leftovers(target: Path, kept: Path | None = None) -> list[str]:
             lock = _open(path)
             try:
                 if _is_leftover(path, lock):
-                    shutil.rmtree(path)
+                    remove(path, lock)
                     removed.append(path.name)
             finally:
                 os.close(lock)
@@ -51,26 +51,36 @@ def clean_leftovers(target: Path, kept: Path | None = None) -> list[str]:
 def adopt(target: Path, work: str) -> tuple[Path, int] | None:
     """The private folder in which a killed run did the same work, and a descriptor that holds its lock; else None.
 
-    Raises TargetRefused when its owner lives.
+    Raises TargetRefused when its owner lives, or others may have written to it.
     """
     for path in _stagings(target):
         with suppress(OSError):
             lock = _open(path)
-            if _is_leftover(path, lock) and _is_private(lock) and work_of(path / MARKER) == work:
-                return path, lock
-            os.close(lock)
+            try:
+                journal = through_descriptor(lock, path) / MARKER
+                if _is_leftover(path, lock) and work_of(journal) == work:
+                    _need_private(path, lock)
+                    return path, os.dup(lock)
+            finally:
+                os.close(lock)
     return None
 
 
 def clear(folder: Path, kept: Collection[str]) -> None:
     """Removes everything in `folder` but the files named in `kept`."""
     for path in folder.iterdir():
-        if path.name in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
+        if path.name not in kept:
             path.unlink()
+
+
+def remove(folder: Path, descriptor: int) -> None:
+    """Removes an opened folder with the files in it. Raises OSError where it holds a folder that is not empty."""
+    for name in os.listdir(descriptor):
+        try:
+            os.unlink(name, dir_fd=descriptor)
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=descriptor)
+    folder.rmdir()
 
 
 def _open(path: Path) -> int:
@@ -85,9 +95,12 @@ def _stagings(target: Path) -> list[Path]:
         return []
 
 
-def _is_private(descriptor: int) -> bool:
-    """Whether nobody else could have entered it: what an archive brings, or an older version made, is another mode."""
-    return not stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077
+def _need_private(path: Path, descriptor: int) -> None:
+    """Raises TargetRefused where others could have entered it: we make no such folder, an archive may bring one."""
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+        raise TargetRefused(
+            path, "is open to other users, so what is in it may be theirs", "run again without --resume"
+        )
 
 
 def _is_leftover(path: Path, descriptor: int) -> bool:
@@ -99,5 +112,17 @@ def _is_leftover(path: Path, descriptor: int) -> bool:
         ) from error
     if os.fstat(descriptor).st_uid != os.geteuid():
         return False
-    names = os.listdir(descriptor)
-    return not names or MARKER in names or MANIFEST in names
+    with os.scandir(descriptor) as entries:
+        is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    # We make files, and for a moment an empty folder: anything else is somebody else's, whatever its name.
+    if any(_is_filled(name, descriptor) for name, found in is_folder.items() if found):
+        return False
+    return not is_folder or MARKER in is_folder or MANIFEST in is_folder
+
+
+def _is_filled(name: str, above: int) -> bool:
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        return bool(os.listdir(descriptor))  # noqa: PTH208 - pathlib knows no descriptors
+    finally:
+        os.close(descriptor)

@@ -1,13 +1,12 @@
-"""Copies a file that lies beside the weights: the very file that was planned, and nothing that took its name since."""
+"""Copies a file that lies beside the weights, and nothing from elsewhere that took its name since it was planned."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.checkpoint.small_file import open_own
-from weightsmith.convert.stamps import changed, stamp_of
+from weightsmith.convert.stamps import changed
 from weightsmith.errors import MissingInput
 from weightsmith.process.durable import new_file
 
@@ -15,21 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.file_bytes import ByteFile
-    from weightsmith.convert.stamps import Stamp
 
 _CHUNK = 1 << 20
 
 
-def copy_side_file(source: Path, path: Path, planned: Stamp, hash_name: str) -> tuple[int, str]:
+def copy_side_file(source: Path, path: Path, hash_name: str) -> tuple[int, str]:
     """Writes a new file at `path`; (bytes, hash) of what was written. Memory: one chunk.
 
-    Raises CorruptCheckpoint where it is another file than was planned, or was written to; HostileCheckpoint where it
-    has become a link that leads out; MissingInput where it cannot be read, and OSError where `path` cannot be written.
+    Raises CorruptCheckpoint where it is gone, grows shorter or is all holes; HostileCheckpoint where it has become a
+    link that leads out; MissingInput where it cannot be read or is no regular file any more; OSError where `path`
+    cannot be written.
     """
     hasher = new_hasher(hash_name)
     with _opened(source) as file, new_file(path) as target:
-        if not planned.same_bytes(stamp_of(os.fstat(file.fd))):
-            raise changed(source.parent, source.name)
+        file.need_data()
         for start in range(0, file.size, _CHUNK):
             data = file.read(start, min(_CHUNK, file.size - start))
             hasher.update(memoryview(data))

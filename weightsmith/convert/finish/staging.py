@@ -6,14 +6,13 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_leftovers
+from weightsmith.convert.finish.leftovers import MARKER, STAGING, adopt, clean_leftovers, remove
 from weightsmith.convert.finish.sealing import need_planned
 from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import create_file, move_folder, sync_folder, through_descriptor
@@ -122,7 +121,8 @@ def staging(target: Path, resume: str | None = None) -> Iterator[StagingFolder]:
             with signals_held_back():
                 for named, lock in made:
                     if named != kept and _same_folder(named, lock):
-                        shutil.rmtree(named, ignore_errors=True)
+                        with suppress(OSError):
+                            remove(named, lock)
                     os.close(lock)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.model_files import belongs_to_model, is_weights
 from weightsmith.checkpoint.small_file import is_own
-from weightsmith.convert.stamps import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,20 +21,18 @@ if TYPE_CHECKING:
 
 # Written anew, or about another folder than the output.
 _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
-# The largest tokenizers have 33 MB, and cards bring pictures and papers along.
-_LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class SideFiles:
     """The files beside the weights.
 
-    copied: name -> what the file was when the conversion was planned.
+    copied: names of regular files, to be opened as such when they are copied: see `copy_side_file`.
     left_out: name -> why it is not copied.
     strangers: how many files of other names lie beside a weights file that was named alone. They are nobody's business.
     """
 
-    copied: Mapping[str, Stamp]
+    copied: tuple[str, ...]
     left_out: Mapping[str, str]
     strangers: int = 0
 
@@ -59,7 +57,7 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
     A symlink is followed only within the folder or, in a hub cache, to the repository's own blobs: a downloaded
     folder must not be able to name other files of this machine. Raises MissingInput where the folder cannot be read.
     """
-    copied: dict[str, Stamp] = {}
+    copied: list[str] = []
     refused: dict[str, str] = {}
     strangers = 0
     alone = source.path != source.root
@@ -74,24 +72,26 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
         elif name in left_out:
             refused[name] = left_out[name]
         else:
-            found = _stamp(entry, source.root)
-            if isinstance(found, Stamp):
-                copied[name] = found
+            why = _why_not(entry, source.root)
+            if why is None:
+                copied.append(name)
             else:
-                refused[name] = found
-    return SideFiles(copied, refused, strangers)
+                refused[name] = why
+    return SideFiles(tuple(copied), refused, strangers)
 
 
 def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(root) as found:
-            yield from sorted(found, key=lambda entry: entry.name)
+            yield from sorted(found, key=attrgetter("name"))
     except OSError as error:
         raise unreadable(root, error) from error
 
 
-def _stamp(entry: os.DirEntry[str], root: Path) -> Stamp | str:
-    """What the file is now, or why it is not copied."""
+def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
+    """Why a file is not copied; None where it is. Of what the listing calls a regular file nothing more is asked."""
+    if entry.is_file(follow_symlinks=False):
+        return None
     try:
         status = entry.stat()
     except OSError as error:
@@ -102,6 +102,4 @@ def _stamp(entry: os.DirEntry[str], root: Path) -> Stamp | str:
         return "no regular file"
     if entry.is_symlink() and not is_own(os.path.realpath(entry.path), root):
         return "a link that leads out of the checkpoint's folder; put the file itself in its place"
-    if status.st_size > _LARGEST:
-        return f"{status.st_size:,} bytes, more than any file beside weights needs"
-    return stamp_of(status)
+    return None

@@ -7,11 +7,10 @@ floating point ("FLOAT") too, and ends with a KeyError at the first that it does
 from __future__ import annotations
 
 import fnmatch
-import os
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem, read_json_object
-from weightsmith.checkpoint.small_file import is_there
+from weightsmith.checkpoint.small_file import is_there, names_in
 from weightsmith.errors import WeightsmithError
 from weightsmith.schemes.stated import DESCRIPTION_FILE
 
@@ -37,7 +36,7 @@ def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Ten
         return
     path = root / DESCRIPTION_FILE
     if not is_there(path):
-        older = sorted(fnmatch.filter(os.listdir(root), _OLD_NAMES))  # noqa: PTH208 - names are all that is needed
+        older = sorted(fnmatch.filter(names_in(root), _OLD_NAMES))
         hint = f": rename {older[0]}" if older else ": the loader on the NPU needs it"
         yield Problem(_CODE, f"{DESCRIPTION_FILE} is not in the folder{hint}", stops_loader=True)
         return

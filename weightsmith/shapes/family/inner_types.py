@@ -213,8 +213,8 @@ def explaining_types(model_type: str, keys: Collection[str], stated: InnerTypes 
     """Types of the parts of a model that could have tensors of these names, the likeliest first.
 
     keys: digit-free names. stated: types that are known not to do. Nothing where these, or the class's own, have all of
-    the names: then it is not the types that are wrong. Nothing where a part is not there, where names outside of the
-    parts are not the class's own, or where no type has those of a part.
+    the names: then it is not the types that are wrong. Nothing where a part is not there that no config may leave out,
+    where names outside of the parts are not the class's own, or where no type has those of a part.
     """
     page = load_page(model_type)
     own_names, names = page.keys, set(page.reading(keys)[1])
@@ -224,9 +224,9 @@ def explaining_types(model_type: str, keys: Collection[str], stated: InnerTypes 
     for section, part in inner_parts().get(model_type, {}).items():
         prefix = name_key(part.prefix)
         own = {name for name in names if name.startswith(prefix)}
-        if not own:
+        if not own and section not in page.parts:
             return
-        if part.built_by:
+        if own and part.built_by:
             names -= own
             inside = frozenset(name.removeprefix(prefix) for name in own)
             others = ((section, other) for other in _types_with(inside, part.built_by))

@@ -40,12 +40,26 @@ def place(config: JsonObject | None, page: Page, field: str) -> str:
 
 
 def _moved(config: JsonObject | None, page: Page) -> dict[str, str]:
-    """Field → the alias that the file states instead. Nothing beside an object is read as if it stood in it."""
+    """Field → the alias that counts in its place. Nothing beside an object is read as if it stood in it."""
     return {
         field: alias
         for alias, field in page.aliases.items()
-        if lookup(config, alias)[0] and not lookup(config, field)[0] and _is_open(config, field, alias)
+        if lookup(config, alias)[0] and _counts(config, page, alias, field) and _is_open(config, field, alias)
     }
+
+
+def _counts(config: JsonObject | None, page: Page, alias: str, field: str) -> bool:
+    """Whether an alias is what the class takes: the field is not stated, or otherwise and before the alias."""
+    stated, value = lookup(config, field)
+    differs = stated and lookup(config, alias)[1] not in (None, value)
+    return not stated or (differs and _parent(field) == _parent(alias) and alias not in page.yielding)
+
+
+def said_twice(config: JsonObject | None, page: Page, field: str) -> list[str]:
+    """The aliases under which the file states a field that it states itself, too, and which count before it."""
+    beside = (a for a, name in page.aliases.items() if name == field and _parent(a) == _parent(field))
+    twice = lookup(config, field)[1] is not None
+    return [a for a in beside if twice and a not in page.yielding and lookup(config, a)[1] is not None]
 
 
 def _is_open(config: JsonObject | None, field: str, alias: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import parse_polynomial
@@ -39,6 +39,7 @@ class Stated:
     page: Page
     user_set: frozenset[str] = frozenset()
     file: bool = True
+    _frozen: dict[str, Value] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def by_user(config: JsonObject | None, page: Page, given: Mapping[str, Json]) -> Stated:
@@ -61,11 +62,16 @@ class Stated:
         found, value = lookup(self.config, name)
         if not found and isinstance(name, At):
             return item_of(self.value(name.owner), name.place) is not None
-        field = self.page.fields.get(name)
-        return found and not (value is None and field is not None and field.expression is not None)
+        declared = self.page.fields.get(name)
+        return found and not (value is None and declared is not None and declared.expression is not None)
 
     def value(self, name: str) -> Value:
         """What the file states for a field, or for an item of a list field; None where it states nothing."""
+        if name not in self._frozen:
+            self._frozen[name] = self._value(name)
+        return self._frozen[name]
+
+    def _value(self, name: str) -> Value:
         found, value = lookup(self.config, name)
         if not found and isinstance(name, At):
             value = item_of(self.value(name.owner), name.place)
@@ -80,8 +86,8 @@ class Stated:
                 return item_of(self.assumed(owner, values), place)
             case Length(owner=owner):
                 return length_of(self.assumed(owner, values))
-        field = self.page.fields.get(name)
-        return field.default(values) if field else self.page.unverifiable.get(name)
+        declared = self.page.fields.get(name)
+        return declared.default(values) if declared else self.page.unverifiable.get(name)
 
     def completed(self) -> dict[str, Value]:
         """Every field of the page with the value that a loader would take; defaults may build on each other."""
@@ -135,8 +141,9 @@ class Stated:
 
 def _names_places(items: Sequence[Json], length: int) -> bool:
     """Whether a list names some of `length` places by their numbers, so that it may be shorter."""
-    numbers = {item for item in items if is_number(item) and 0 <= item < length}
-    return len(numbers) == len(items) < length
+    if len(items) >= length:
+        return False
+    return len({item for item in items if is_number(item) and 0 <= item < length}) == len(items)
 
 
 def lookup(config: JsonObject | None, name: str) -> tuple[bool, Json]:

@@ -70,7 +70,8 @@ class OtherWords:
             return None if None in words else {self.name: "".join(map(str, words))}
         if isinstance(before, list) and before and all(map(is_number, before)):
             beyond = before[len(items) :] if self.longer else []
-            return None if None in words else {self.name: [*(int(str(word)) for word in words), *beyond]}
+            numbers = [int(word) for word in words if word is not None and word.isdecimal()]
+            return {self.name: [*numbers, *beyond]} if len(numbers) == len(words) else None
         if not any(word in theirs for word in self.words):
             return {self.name: list(items)}
         return {self.name: [word or item for word, item in zip(words, items, strict=True)]}

@@ -79,6 +79,7 @@ class PageDocument(TypedDict, total=False):
     unexpressed: dict[str, str]
     spellings: list[dict[str, str]]
     aliases: dict[str, str]
+    yielding: list[str]
     list_spellings: list[ListSpellingDocument]
 
 
@@ -114,7 +115,8 @@ class Page:
     unexpressed: tensors (digit-free names) or fields that no equation of the page explains → why. spellings:
     other names that checkpoints of the family have for the same tensors; aliases: that configs have for the same
     fields; list_spellings: other ways in which configs say its lists. parts: section of the config that may be null →
-    what the names of the tensors begin with that are built from it.
+    what the names of the tensors begin with that are built from it. yielding: aliases that count only where the field
+    itself is not stated; the others count before it.
     """
 
     model_type: str
@@ -134,6 +136,7 @@ class Page:
     aliases: Mapping[str, str]
     list_spellings: tuple[ListSpelling, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    yielding: frozenset[str] = frozenset()
 
     @property
     def keys(self) -> frozenset[str]:
@@ -296,6 +299,7 @@ def parse_page(document: PageDocument | JsonObject) -> Page:
         spellings=tuple(map(Spelling.of, data.get("spellings", ()))),
         aliases=dict(data.get("aliases", {})),
         list_spellings=tuple(map(parse_list_spelling, data.get("list_spellings", ()))),
+        yielding=frozenset(data.get("yielding", ())),
         parts={section: tuple(starts) for section, starts in data.get("parts", {}).items()},
     )
     _check_names(page)

@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,8 @@ class _Asked:
         kind: type = type(owner)
         aliases = [a for a, n in (getattr(owner, "attribute_map", None) or {}).items() if n == last]
         declared = [n for n, v in vars(owner).items() if v is None or _are_places(v)]
-        others = [n for n in dict.fromkeys((*taken(kind), *declared)) if n not in (last, *aliases)]
+        aside = {last, *aliases, *_of_every_config()}
+        others = [n for n in dict.fromkeys((*taken(kind), *declared)) if n not in aside]
         return [f"{prefix}.{n}".lstrip(".") for n in aliases], [f"{prefix}.{n}".lstrip(".") for n in others]
 
     def strings(self) -> list[str]:
@@ -116,6 +118,14 @@ class _Asked:
         keys = (key for table in ast.walk(tree) if isinstance(table, ast.Dict) for key in table.keys)
         found = (key.value for key in keys if isinstance(key, ast.Constant))
         return list(dict.fromkeys(str(number) for number in found if type(number) is int))
+
+
+@cache
+def _of_every_config() -> frozenset[str]:
+    """Settings that every class has, such as `dtype`. None is a list of layers, and some of them no class can print."""
+    import transformers
+
+    return frozenset(vars(transformers.PretrainedConfig()))
 
 
 def _are_places(value: Value) -> bool:

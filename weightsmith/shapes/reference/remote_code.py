@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.small_file import is_own
 from weightsmith.errors import HostileCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from weightsmith.json_value import Json, JsonObject
 
@@ -38,10 +39,8 @@ def own_code(config: JsonObject, folder: Path) -> str | None:
             )
     root = folder.resolve()
     for file in root.glob("*.py"):
-        real = Path(os.path.realpath(file))
-        # In a hub cache every file is a link to the repository's own blobs.
-        own_blob = root.parent.name == "snapshots" and real.parent == root.parent.parent / "blobs"
-        if root not in real.parents and not own_blob:
+        real = os.path.realpath(file)
+        if not is_own(real, root):
             raise HostileCheckpoint(file, f"is a link that leads out of the folder, to {real}", _WAY_OUT)
     return str(root)
 

@@ -37,6 +37,20 @@ def synonyms(model_type: str, fields: Iterable[str]) -> dict[str, str]:
     }
 
 
+def yielding(model_type: str, aliases: Mapping[str, str]) -> list[str]:
+    """Of aliases (→ field) those that the class reads only where a file lacks the field: it sets the others last."""
+    default = config_of(model_type, {})
+    values = flatten(default) if default is not None else {}
+    found = []
+    for alias, field in aliases.items():
+        beside = alias.rpartition(".")[0] == field.rpartition(".")[0]
+        one, *others = _trials(values.get(field)) if beside else [None]
+        config = config_of(model_type, nested({alias: one, field: others[0]})) if others else None
+        if config is not None and flatten(config).get(field) != one:
+            found.append(alias)
+    return found
+
+
 def _is_read(model_type: str, alias: str, field: str, usual: Value) -> bool:
     """Whether the field has the alias's value, whichever that is: once may be a coincidence."""
     read = []

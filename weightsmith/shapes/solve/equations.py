@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.page.expression import Floor, Limit
 from weightsmith.shapes.page.field_names import At
 from weightsmith.shapes.page.predict import active_variant
-from weightsmith.shapes.page.value import is_number
+from weightsmith.shapes.page.value import LONGEST_LIST, is_number
 from weightsmith.shapes.solve.propagation import Contradiction, consistent
 from weightsmith.shapes.solve.solver import Solved, solve
 
@@ -226,7 +226,7 @@ def _rounded(atom: Atom) -> bool:
 def _whole_numbers(hints: Mapping[str, Value] | None) -> dict[str, int]:
     """The numbers, those in lists by their places."""
     named = dict(hints or {})
-    listed = [(name, items) for name, items in named.items() if isinstance(items, tuple)]
+    listed = [(name, items[:LONGEST_LIST]) for name, items in named.items() if isinstance(items, tuple)]
     named |= {At(name, place): item for name, items in listed for place, item in enumerate(items)}
     return {name: value for name, value in named.items() if is_number(value)}
 

@@ -97,7 +97,7 @@ def _against(
     (values,) = options.values()
     found: dict[Place, list[int]] = {}
     for seen, roles in observations.items():
-        for combination in seen.combinations():
+        for combination in seen.looked_at:
             places = places_read(seen, combination, known, lengths, options)
             if places is None:
                 return None

@@ -99,7 +99,7 @@ def explain_lists(
     kept = as_stated(fields, counted)
     whole = {**values, **kept}
     # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
-    if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.combinations()):
+    if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.looked_at):
         return Lists((kept, *(c for c in found.choices if c != kept)), found.loose | undeclared)
     return found
 
@@ -128,7 +128,7 @@ _Constraint: TypeAlias = tuple["Observation", tuple[int, ...]]
 
 def _layer_by_layer(observations: Iterable[Observation]) -> list[_Constraint]:
     """All that was seen, that of the first layer first: most lists that explain nothing fail there already."""
-    seen = ((observed, combination) for observed in observations for combination in observed.combinations())
+    seen = ((observed, combination) for observed in observations for combination in observed.looked_at)
     return sorted(seen, key=lambda constraint: constraint[1][:1])
 
 

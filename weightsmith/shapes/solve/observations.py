@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 from weightsmith.shapes.given.config import ADDITION, ODDITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence, Set
+    from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.given.ties import Copies
@@ -58,10 +58,11 @@ class Observation:
         counted = (count.fields() for count in self.counts)
         return frozenset().union(*read, *counted) - set(self.names)
 
-    def combinations(self) -> Iterable[Combination]:
+    @property
+    def looked_at(self) -> Collection[Combination]:
         """The index combinations that say something: all, or only those that are there where absence says nothing."""
         every = prod(map(len, self.indices)) <= max(_FEW_COMBINATIONS, 2 * len(self.present))
-        return product(*self.indices) if self.required and every else self.present
+        return tuple(product(*self.indices)) if self.required and every else self.present
 
     def expected(self, combination: Combination, values: Mapping[str, object]) -> bool:
         """Whether a config of these values has such tensors there; a condition that they do not decide does not hold.
@@ -93,7 +94,7 @@ class Observation:
         """Whether all that was seen follows from `values`, whatever the fields are that they lack."""
         return not self.copy and all(
             self.outcome(combination, values) is (combination in self.present)
-            for combination in self.combinations()
+            for combination in self.looked_at
         )
 
     def explained(self, combination: Combination, values: Mapping[str, object]) -> bool:
@@ -106,7 +107,7 @@ class Observation:
         if any((count.at(values) or 0) < 1 for count in self.counts):
             return bool(self.present)
         unread = {**values, **dict.fromkeys(lists, _UNREAD)}
-        for combination in self.combinations():
+        for combination in self.looked_at:
             environment = {**unread, **dict(zip(self.names, combination, strict=True))}
             outcomes = {_outcome(condition, environment) for condition in self.conditions}
             expected = True if True in outcomes else None if None in outcomes else False
@@ -118,12 +119,12 @@ class Observation:
     def is_explained(self, values: Mapping[str, Value]) -> bool:
         """Whether all that was seen is what is expected, see `explained`."""
         own = self._own(values)
-        return all(self.explained(combination, own) for combination in self.combinations())
+        return all(self.explained(combination, own) for combination in self.looked_at)
 
     def unexplained(self, values: Mapping[str, Value]) -> int:
         """How many index combinations have a tensor that `values` do not predict, or lack one that they do."""
         own = self._own(values)
-        return sum(not self.explained(combination, own) for combination in self.combinations())
+        return sum(not self.explained(combination, own) for combination in self.looked_at)
 
     def _own(self, values: Mapping[str, Value]) -> Mapping[str, Value]:
         """What is read here of all values: these are copied for every combination."""

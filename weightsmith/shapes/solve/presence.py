@@ -30,8 +30,8 @@ MAX_FILLINGS = 300
 FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
-# Single changes that are tried for it in each round.
-MAX_TRIALS = 6_000
+# Index combinations that are looked at for it: microseconds each.
+MAX_TESTS = 60_000
 
 Combination: TypeAlias = tuple["Value", ...]
 
@@ -299,22 +299,42 @@ def _nearest(
     stated: Stated,
 ) -> Combination:
     """The stated values with the one or two changes that leave the fewest tensors unexplained."""
-
-    def score(values: Mapping[str, Value]) -> tuple[int, float]:
-        wrong = sum(weight * seen.unexplained({**known, **values}) for seen, weight in group.items())
-        return wrong, stated.cost(fields, values)
-
+    wrong = _Unexplained(group, known)
     best = {field: counted.get(field) for field in fields}
-    least = score(best)
-    trials = 0
+    least = wrong.count(best), stated.cost(fields, best)
     for _ in range(MAX_CHANGES):
         start = dict(best)
         for field, options in domains.items():
             for value in options:
-                trials += 1
-                if trials > MAX_TRIALS:
-                    break
+                if wrong.tests > MAX_TESTS:
+                    return tuple(best[field] for field in fields)
                 trial = {**start, field: value}
-                if (price := score(trial)) < least:
+                if (price := (wrong.count(trial), stated.cost(fields, trial))) < least:
                     best, least = trial, price
     return tuple(best[field] for field in fields)
+
+
+class _Unexplained:
+    """Counts the tensors that values leave unexplained. What does not read a changed value is not looked at again.
+
+    tests: index combinations that were looked at so far.
+    """
+
+    def __init__(self, group: Mapping[Observation, int], known: Mapping[str, Value]) -> None:
+        self.tests = 0
+        self._known = known
+        self._group = [(seen, weight, sorted(seen.fields() - set(known))) for seen, weight in group.items()]
+        self._counts: dict[tuple[object, ...], int] = {}
+
+    def count(self, values: Mapping[str, Value]) -> int:
+        whole = {**self._known, **values}
+        return sum(self._of(number, whole) for number in range(len(self._group)))
+
+    def _of(self, number: int, values: Mapping[str, Value]) -> int:
+        seen, weight, fields = self._group[number]
+        read = (values.get(field) for field in fields)
+        key = number, *((type(value), value) for value in read)
+        if key not in self._counts:
+            self.tests += len(seen.looked_at)
+            self._counts[key] = weight * seen.unexplained(values)
+        return self._counts[key]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.model_files import is_loaded, is_weights
+from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, listed, open_named, open_small
 from weightsmith.schemes import plain_view
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.value_survey import survey_values
@@ -71,11 +73,21 @@ class Files:
         return positions if isinstance(positions, int) else None
 
 
+def need_openable(model: Path) -> None:
+    """Raises MissingInput, HostileCheckpoint or InvalidConfig for a file that the engine would stumble over: it waits
+    for pipes, drains devices and follows links wherever they lead.
+    """
+    for name in filter(is_loaded, listed(model)):
+        opened = open_named(model / name) if is_weights(name) else open_small(model / name, LARGEST_TOKENIZER)
+        opened.close()
+
+
 def inspect_files(model: Path) -> Files:
     """Reads headers, config and a sample of the values of the model folder.
 
-    Raises what `open_checkpoint` raises: damaged or hostile files are no matter of verification.
+    Raises what `open_checkpoint` and `need_openable` raise: damaged or hostile files are no matter of verification.
     """
+    need_openable(model)
     checkpoint = open_checkpoint(model)
     file = find_config(checkpoint)
     inference = infer(checkpoint, None if file is None else file.data)

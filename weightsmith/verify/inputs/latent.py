@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint.file_bytes import need_folder
 from weightsmith.checkpoint.hashing import HASHES, file_hash
-from weightsmith.checkpoint.manifest_file import MANIFEST, recorded_files
-from weightsmith.checkpoint.small_file import is_there
-from weightsmith.errors import InvalidConfig, MissingInput, WeightsmithError
+from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
+from weightsmith.checkpoint.small_file import is_there, listed, names_in
+from weightsmith.errors import InvalidConfig, WeightsmithError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The converter whose source holds latent weights under the very names and shapes of its output.
 _FUSES = "ternary"
-_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth"})
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,7 @@ def find_latent(model: Path, named: Path | None) -> Latent | None:
     recorded = _recorded(model / MANIFEST)
     if named is None:
         return None if recorded is None else _beside(model.resolve(), recorded)
-    if not named.is_dir():
-        raise MissingInput(named, "is no folder", "name the folder of the latent weights")
+    need_folder(named, "name the folder of the latent weights")
     if recorded is None:
         return Latent(named.resolve(), _found(named))
     other = _other(named, recorded)
@@ -65,7 +64,7 @@ def _recorded(path: Path) -> _Recorded | None:
     """What a manifest says of a latent source; None where there is none, or one that is not to be trusted."""
     if not is_there(path):
         return None
-    document = read_json_object(path)
+    document = read_json_object(path, MANIFEST_LIMITS)
     name = document.get("hash")
     if document.get("converter") != _FUSES or name not in HASHES:
         return None
@@ -79,11 +78,7 @@ def _recorded(path: Path) -> _Recorded | None:
 
 
 def _beside(model: Path, recorded: _Recorded) -> Latent | None:
-    try:
-        names = sorted(os.listdir(model.parent))  # noqa: PTH208 - names are all that is needed
-    except OSError:
-        return None
-    for name in names:
+    for name in sorted(names_in(model.parent)):
         with suppress(WeightsmithError):  # a neighbour that cannot be read is none
             if name != model.name and _other(model.parent / name, recorded) is None:
                 return Latent(model.parent / name, _hashes(recorded))
@@ -114,5 +109,5 @@ def _hashes(recorded: _Recorded) -> dict[str, str]:
 
 def _found(folder: Path) -> dict[str, str]:
     """Hashes of a folder that nothing is recorded of: by file, of everything that can hold weights."""
-    weights = sorted(p for p in folder.iterdir() if p.suffix in _WEIGHTS and p.is_file())
-    return {path.name: f"blake3:{file_hash(path)}" for path in weights}
+    weights = [folder / name for name in listed(folder) if name.endswith(_WEIGHTS)]
+    return {path.name: f"blake3:{file_hash(path)}" for path in weights if _size(path) is not None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from weightsmith.checkpoint.safetensors_file import read_safetensors
 from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, open_named, open_small
 from weightsmith.errors import CorruptCheckpoint, InvalidConfig, TargetRefused, UnknownFormat
 from weightsmith.process.scratch import scratch_folder
-from weightsmith.process.targets import output
+from weightsmith.process.targets import copy_output
 from weightsmith.records import NotARecord, Record
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.measure.repetition import parting
@@ -35,7 +34,6 @@ _KEY, _VERSION = "weightsmith.baseline", 1
 # Files that decide how text becomes token ids. tokenizer_config.json is left out: saving a model rewrites it.
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt")
 _MAKE_ONE = "make one with --save-baseline"
-_CHUNK = 1 << 20
 _DEVICE, _FULL, _HALF, _CONTROL = "D.", "R.", "B.", "control."
 
 
@@ -178,8 +176,7 @@ def save(path: Path, identity: Identity, device: str, run: EngineRun, references
             save_file(arrays, made, metadata={_KEY: json.dumps(facts, ensure_ascii=False)})
         except SafetensorError as error:
             raise TargetRefused(made, f"cannot be written ({error})", "free some space in TMPDIR") from error
-        with made.open("rb") as file, output(path) as target:
-            shutil.copyfileobj(file, target, _CHUNK)
+        copy_output(made, path)
 
 
 def load(path: Path) -> Baseline:

@@ -106,7 +106,8 @@ class Cache:
             if stat.S_ISREG(status.st_mode):
                 entries.append((status, name))
             else:
-                (folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder is left where it is
+                    (folder / name).unlink()
         entries.sort(key=lambda pair: pair[0].st_mtime)
         total = sum(status.st_size for status, _ in entries)
         newest = entries[-1][0].st_mtime if entries else 0.0
@@ -162,9 +163,10 @@ def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
     if named.is_absolute():
         return Cache(named / "weightsmith" / "references")
     try:
-        return Cache(Path.home() / ".cache" / "weightsmith" / "references")
+        home = Path.home()
     except RuntimeError:
         return None
+    return Cache(home / ".cache" / "weightsmith" / "references") if home.is_absolute() else None
 
 
 def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], processor: str) -> Subject:

@@ -132,8 +132,9 @@ def _slot_tests(
     for text, cost in _arithmetic(slot, count, small):
         yield text, cost
         yield _opposite(text), cost + 0.1
-    yield f"{slot} == 0", 1.8
-    yield f"{slot} > 0", 1.8
+    # Simpler than a period: `layer % heads == 0` says nothing else where there are more heads than layers.
+    yield f"{slot} == 0", 1.65
+    yield f"{slot} > 0", 1.65
     yield f"{slot} % 2 == 0", 2.2
     yield f"{slot} % 2 == 1", 2.2
     for constant in range(1, 9):
@@ -206,6 +207,7 @@ def _arithmetic(slot: str, count: str | None, numbers: Sequence[str]) -> Iterato
                 yield f"({slot} - {other}) % {name} == 0", 1.9
                 yield f"{slot} % {name} == {other}", 1.9
                 yield f"({slot} + 1) % {name} == {other}", 2.1
+                yield f"max({slot} - {other} + 1, 0) % {name} == 0", 2.4
                 yield f"{slot} < {name} + {other}", 2.2
     if count:
         yield f"{slot} == {count} - 1", 1.8

@@ -58,6 +58,7 @@ class Lab:
     hidden: fields that the config class takes and does not keep → their defaults.
     limit: of builds, each model class by itself. endless: settings that are never built, because a class would not
     come to an end with them. timed_out: what ran into the safety net all the same.
+    required: settings that no class declares and that nothing builds without.
     followers: lists that cannot be left out and must be as long as a count says: list → (count, its items).
     """
 
@@ -66,6 +67,7 @@ class Lab:
     base: dict[str, Value] = field(default_factory=dict)
     followers: dict[str, tuple[str, tuple[Value, ...]]] = field(default_factory=dict)
     hidden: dict[str, Value] = field(default_factory=dict)
+    required: dict[str, Value] = field(default_factory=dict)
     observations: list[BuildObservation] = field(default_factory=list)
     refusals: list[tuple[Settings, str]] = field(default_factory=list)
     timed_out: list[str] = field(default_factory=list)

@@ -20,8 +20,8 @@ def layer_kinds(
     """Dotted name → the words that its items may be, for each list of kinds of layers in the base; its own first.
 
     words: per field, the strings that the implementation compares it with. Of these, only words for layers are kept.
-    Such a word that no line of the source has counts, too, where layers of its kind have other tensors than those of
-    every kind before it.
+    Such a word that no line of the source has counts, too, where layers of its kind have a tensor that those of no kind
+    before it have. A layer that only lacks tensors was left empty by a class that does not know the word.
     """
     found: dict[str, tuple[str, ...]] = {}
     for name, value in base.values.items():
@@ -34,17 +34,21 @@ def layer_kinds(
 
 
 def _with_others(lab: Lab, name: str, length: int, known: tuple[str, ...]) -> tuple[str, ...]:
-    """`known`, and each further word of which a whole model has tensors that no model of one kind has had so far."""
-    tables = [built.tables for word in known if (built := lab.built({name: (word,) * length}))]
+    """`known`, and each further word of which a whole model has a tensor that no model of one kind has had so far."""
+    tensors = {t for word in known if (built := lab.built({name: (word,) * length})) for t in _tensors(built)}
     fresh = []
     for word in layer_words():
         if word in known or not _is_accepted(lab, name, (word,) * length):
             continue
         built = lab.built({name: (word,) * length})
-        if built is not None and built.tables not in tables:
-            tables.append(built.tables)
+        if built is not None and not _tensors(built) <= tensors:
+            tensors |= _tensors(built)
             fresh.append(word)
     return (*known, *fresh)
+
+
+def _tensors(built: BuildObservation) -> set[tuple[str, tuple[int, ...]]]:
+    return {item for table in built.tables.values() for item in table.items()}
 
 
 def _is_accepted(lab: Lab, name: str, items: tuple[str, ...]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from itertools import chain, permutations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.starting_config import is_field
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # So many configs that break a rule, and nothing else that is known, have to be refused.
 _CHALLENGES, _DRAWS = 4, 60
+_COMPARED = re.compile(r"[\w.]+ <=? [\w.]+")
 _HEADS = re.compile(r"heads?$")
 _WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
 _ODD = (3, 5, 7, 9)
@@ -80,19 +82,33 @@ def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool
 def _breaking(found: FieldSurvey, rule: Condition, others: Sequence[Condition]) -> Iterator[dict[str, Value]]:
     """A few settings of the rule's fields that break this rule and no other."""
     base, rng = found.base.values, random.Random(rule.text)
-    options = {
-        n: _options(found, n) for n in sorted(rule.names) if n in base and not isinstance(base[n], dict)
-    }
+    tried = {n: _options(found, n) for n in sorted(rule.names) if n in base and not isinstance(base[n], dict)}
+    options = {n: values for n, values in tried.items() if values}
     seen: set[str] = set()
-    for _ in range(_DRAWS):
+    drawn = (
+        {n: rng.choice(values) for n, values in options.items() if rng.random() < 0.7} for _ in range(_DRAWS)
+    )
+    for changes in chain(_edges(found, rule), drawn):
         if len(seen) >= _CHALLENGES:
             return
-        changes = {n: rng.choice(values) for n, values in options.items() if rng.random() < 0.7}
         values = {**base, **changes}
         key = repr(sorted(changes.items()))
         if key not in seen and not _holds(rule, values) and all(_holds(other, values) for other in others):
             seen.add(key)
             yield changes
+
+
+def _edges(found: FieldSurvey, rule: Condition) -> Iterator[dict[str, Value]]:
+    """Single changes that make one number as large as another that the rule compares it with, and larger by one.
+
+    What is drawn may always change something beside the rule, too: a count is never drawn much larger than it is.
+    """
+    if not _COMPARED.fullmatch(rule.text):
+        return
+    sizes = numbers_of(found.base.values)
+    for name, other in permutations(sorted(rule.names & sizes.keys()), 2):
+        yield {name: sizes[other]}
+        yield {name: sizes[other] + 1}
 
 
 def _options(found: FieldSurvey, name: str) -> list[Value]:

@@ -89,7 +89,8 @@ def state_required(lab: Lab, default: Mapping[str, Value]) -> None:
         if not required:
             return
         alike = (v for n, v in default.items() if n.rpartition(".")[2] == last and is_number(v))
-        lab.base[required[-1]] = next(alike, _ANY_SIZE)
+        lab.required[required[-1]] = next(alike, _ANY_SIZE)
+        lab.base |= lab.required
         lab.hidden[required[-1]] = None
 
 

@@ -19,7 +19,7 @@ from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.list_words import list_spellings
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
-from weightsmith.shapes.reference.synonyms import synonyms
+from weightsmith.shapes.reference.synonyms import synonyms, yielding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
@@ -61,14 +61,12 @@ def assemble(
     learned: one per model class. rules: what every valid config obeys. class_defaults: every field of a config that
     states nothing. nulls: what stands for null in a field. spellings: other names that the tensors may have.
     """
-    tables = _tables(learned)
-    first = next(iter(tables.values()))
-    shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
+    first, shared, layouts = _layouts(learned)
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
     spelled, numbering, lists = _list_spellings(found, fields)
-    unverifiable = _unverifiable(class_defaults, {*fields, *numbering})
-    kept = [rule for rule in rules if parse_condition(rule).names <= {*fields, *unverifiable}]
+    unverifiable, kept = _unverifiable(class_defaults, fields.keys(), numbering, rules)
+    aliases = _aliases(found, fields, kept)
     return LearnedPage(
         model_type=found.lab.model_type,
         architectures=[part.architecture for part in learned],
@@ -84,9 +82,10 @@ def assemble(
         tensors=shared,
         optional={n: s for n, s in {**_old_buffers(first, lists), **optional}.items() if n not in first},
         spellings=list(spellings),
-        aliases=_aliases(found, fields, kept),
+        aliases=aliases,
+        yielding=yielding(found.lab.model_type, aliases),
         list_spellings=spelled,
-        layouts=_layouts(tables, shared),
+        layouts=layouts,
         unexpressed=unexpressed,
     )
 
@@ -97,10 +96,18 @@ def _tables(learned: Iterable[LearnedClass]) -> dict[str, TensorTexts]:
     }
 
 
-def _layouts(tables: Mapping[str, TensorTexts], shared: TensorTexts) -> dict[str, TensorTexts]:
-    """Per model class, what the others do not have; empty where all of them store the same."""
+def _layouts(
+    learned: Iterable[LearnedClass],
+) -> tuple[TensorTexts, TensorTexts, dict[str, TensorTexts]]:
+    """(tensors of the first class, those of every class, per class what the others have not).
+
+    The last is empty where all of them store the same.
+    """
+    tables = _tables(learned)
+    first = next(iter(tables.values()))
+    shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     own = {a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()}
-    return dict(own) if any(own.values()) else {}
+    return first, shared, dict(own) if any(own.values()) else {}
 
 
 def _aliases(found: FieldSurvey, fields: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
@@ -152,14 +159,20 @@ def _fields(
     return {n: defaults[n] for n in report_order(defaults, flags)}, unexpressed
 
 
-def _unverifiable(class_defaults: Mapping[str, Value], fields: Set[str]) -> dict[str, Value]:
+def _unverifiable(
+    class_defaults: Mapping[str, Value], fields: Set[str], numbering: Set[str], rules: Iterable[str]
+) -> tuple[dict[str, Value], list[str]]:
+    """(settings that no shape depends on, with their defaults; the rules that read none but these and the fields).
+
+    numbering: settings that say a list of the page in another way.
+    """
     kept = {}
     for name, value in class_defaults.items():
         last = name.rsplit(".", 1)[-1]
         aside = not is_field(name) and not last.endswith(("_eps", "epsilon", "initializer_range"))
-        if name not in fields and not aside and not name.startswith("_"):
+        if name not in fields | numbering and not aside and not name.startswith("_"):
             kept[name] = value
-    return kept
+    return kept, [rule for rule in rules if parse_condition(rule).names <= fields | kept.keys()]
 
 
 def _choices(found: FieldSurvey, fields: Mapping[str, Value]) -> dict[str, list[str]]:
@@ -197,7 +210,7 @@ def _base(
 
     No constructor checks some of the rules, so that a config that the learner built may break them.
     """
-    base = {}
+    base = dict(found.lab.required)
     for name, value in found.lab.base.items():
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):

@@ -29,6 +29,8 @@ _FEW, _DRAWS = 10, 60
 # Where each draw takes four models: so many draws, and so many values of a field.
 _BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
+# So many values of a field show whether it moves a default at all.
+_FEW_VALUES = 4
 # Null stands for a number below this.
 _STANDS_FOR = 9
 # How often a random config has each change that the reference takes of several fields together only.
@@ -60,7 +62,7 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
             return f"= {say_axis(fitted)}"
     lists = [(values, value) for values, value in rows if isinstance(value, tuple)]
     if len(lists) == len(rows):
-        return _list_rule(found, name, lists, moved)
+        return _list_default(found, name, lists, moved)
     if all(isinstance(value, bool) for _, value in rows):
         test = learn_condition([(values, bool(value)) for values, value in rows], moved, {})
         if test:
@@ -165,6 +167,48 @@ def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Val
         if len(differing) == 1 or any(set(differing) == set(move) for move in found.moves):
             moved |= dict.fromkeys(differing)
     return list(moved) or [n for n in found.accepted if n != name][:_MAX_FIELDS]
+
+
+def _list_default(
+    found: FieldSurvey,
+    name: str,
+    rows: Sequence[tuple[Mapping[str, Value], tuple[Value, ...]]],
+    moved: Sequence[str],
+) -> str:
+    """The rule of a list. Raises NoRule."""
+    try:
+        return _list_rule(found, name, rows, moved)
+    except NoRule:
+        further = _moved_from_there(found, name, moved)
+        if not further:
+            raise
+    return _list_rule(found, name, rows, [*moved, *further])
+
+
+def _moved_from_there(found: FieldSurvey, name: str, moved: Sequence[str]) -> list[str]:
+    """The fields that move the default only where one of `moved` was changed: the offset of a period that is 1."""
+    choices = {
+        n: v for n, v in {**_siblings(found, name), **found.accepted}.items() if n not in (name, *moved)
+    }
+    further: dict[str, None] = {}
+    for mover in moved[:_MAX_FIELDS]:
+        for value in [v for v in found.accepted.get(mover, ()) if not isinstance(v, tuple)][1:_FEW_VALUES]:
+            there = {mover: value}
+            usual = _default_there(found, name, there)
+            for other, values in choices.items():
+                singly = (_default_there(found, name, {**there, other: v}) for v in values[1:_FEW_VALUES])
+                if any(own not in (None, usual) for own in singly):
+                    further[other] = None
+    return list(further)
+
+
+def _default_there(found: FieldSurvey, name: str, changes: Mapping[str, Value]) -> Value:
+    """The default in a config with these changes, lists left as they are; None where the class refuses it."""
+    settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
+    try:
+        return flatten(make_config(found.lab.model_type, settings)).get(name)
+    except Rejected:
+        return None
 
 
 def _beside(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:

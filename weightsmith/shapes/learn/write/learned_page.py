@@ -34,13 +34,14 @@ class LearnedPage:
     rules: Sequence[str]
     choices: Mapping[str, Sequence[str]]
     base: Mapping[str, Value]
-    parts: Mapping[str, Sequence[str]]
     lists: Mapping[str, str]
     copies: Mapping[str, str]
     tensors: TensorTexts
     optional: TensorTexts
     spellings: Sequence[Mapping[str, str]]
     aliases: Mapping[str, str]
+    yielding: Sequence[str] = ()
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     list_spellings: Sequence[ListSpellingDocument] = ()
     layouts: Mapping[str, TensorTexts] = field(default_factory=dict)
     unexpressed: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class LearnedPage:
             choices={n: tuple(map(str, words)) for n, words in document.get("choices", {}).items()},
             base={name: freeze(value) for name, value in document.get("base", {}).items()},
             parts=document.get("parts", {}),
+            yielding=document.get("yielding", []),
             lists=document.get("lists", {}),
             copies=document.get("copies", {}),
             tensors=document["tensors"],
