@@ -17,7 +17,7 @@ FOUND = {
         judged.of_config,
         "195b467ef08705782990d6dc7af7eedb7c5078273bd7d6196ab05d80115b1ac7d60984cb7cf0fd538e48bd1342855f82f3",
     ),
-    "one index of 255 where 27 tensors are": (judged.of_damaged, "d15cfe8c513a9f950edc472eab136bdc8c307317977e66cc108d"),
+    "one index of 255 of 27 tensors": (judged.of_damaged, "d15cfe8c513a9f950edc472eab136bdc8c307317977e66cc108d"),
 }  # fmt: skip
 
 
