@@ -20,6 +20,8 @@ from tests.fuzz.seeds import WORDS, plant
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # libFuzzer's: seconds for one input, megabytes of the whole process (the interpreter and atheris take about 100).
 SLOWEST, LARGEST = 2, 500
+# What infers is given its time by `judged`, in seconds of CPU; libFuzzer counts those of a busy machine's wall.
+_JUDGED = {"config", "solver", "schemes", "text"}
 PROPERTIES = ["tests/checkpoint/test_any_bytes.py", "tests/checkpoint/test_torch_distributed.py"]
 
 
@@ -62,9 +64,10 @@ def fuzz(name: str, seconds: int, keep: Path) -> Ran:
     with tempfile.TemporaryDirectory(prefix="weightsmith-fuzz-", dir=MEMORY) as place:
         folder = Path(place)
         plant(name, folder / "corpus", folder / "work")
+        slowest = 20 * SLOWEST if name in _JUDGED else SLOWEST
         command = [
             *(sys.executable, "-m", "tests.fuzz.target", name, str(folder / "corpus")),
-            *(f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={LARGEST}"),
+            *(f"-max_total_time={seconds}", f"-timeout={slowest}", f"-rss_limit_mb={LARGEST}"),
             *(
                 "-max_len=65536",
                 "-print_final_stats=1",

@@ -40,7 +40,12 @@ WORDS = {
         "_StorageInfo",
         "relative_path",
     ],
+    "config": ["\\x00", "\\xff"],
+    "solver": ["\\x00", "\\xff"],
+    "schemes": ["\\x00", "\\xff"],
+    "text": ["|", "`", "\\\\", "](", "<", "\\x1b", "\\xe2\\x80\\xae", "\\xed\\xa0\\x80"],
 }
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
 def plant(name: str, corpus: Path, work: Path) -> None:
@@ -77,13 +82,21 @@ def _distributed(work: Path) -> list[bytes]:
 
 def _index(work: Path) -> list[bytes]:
     names = list(TENSORS)
-    save_file({n: TENSORS[n] for n in names[:2]}, work / "model-00001-of-00002.safetensors")
-    save_file({n: TENSORS[n] for n in names[2:]}, work / "model-00002-of-00002.safetensors")
-    places = {n: f"model-0000{1 if n in names[:2] else 2}-of-00002.safetensors" for n in names}
-    return [json.dumps({"metadata": {"total_size": 100}, "weight_map": places}).encode()]
+    save_file({n: TENSORS[n] for n in names[:2]}, work / SHARDS[0])
+    save_file({n: TENSORS[n] for n in names[2:]}, work / SHARDS[1])
+    places = {n: SHARDS[0] if n in names[:2] else SHARDS[1] for n in names}
+    return [json.dumps({"metadata": {"total_size": 100}, "weight_map": places}).encode(), bytes(32)]
 
 
-_SEEDS = {"safetensors": _safetensors, "torch": _torch, "distributed": _distributed, "index": _index}
+def _choices(work: Path) -> list[bytes]:
+    """For structures that are chosen by the bytes: one of each family."""
+    return [bytes([first, *range(1, 40)]) for first in range(16)]
+
+
+_SEEDS = {
+    **{"safetensors": _safetensors, "torch": _torch, "distributed": _distributed, "index": _index},
+    **dict.fromkeys(("config", "solver", "schemes", "text"), _choices),
+}
 
 
 def clear(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Structures that a fuzzer's bytes stand for: configs, tables of tensors, indexes, text. The same bytes make the same.
 
-The mutator changes bytes; read as choices among what the program looks for, most of its changes reach the code behind the
-parsers. Whatever the bytes are, they stand for something.
+The mutator changes bytes; read as choices among what the program looks for, most of its changes reach the code behind
+the parsers. Whatever the bytes are, they stand for something.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.layout import MOST_ELEMENTS, row_major
-from weightsmith.json_value import Json
 from weightsmith.shapes.given.config import Stated, assign
 from weightsmith.shapes.page.page import Page, load_page
 from weightsmith.shapes.page.predict import predict
@@ -23,7 +22,7 @@ from weightsmith.shapes.solve.branches import complete
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.checkpoint.layout import Shape
+    from weightsmith.json_value import Json
 
 T = TypeVar("T")
 Shapes = dict[str, tuple[int, ...]]
@@ -51,7 +50,8 @@ SETTINGS = (
 )  # fmt: skip
 PARTS = (
     "weight", "qweight", "qzeros", "scales", "g_idx", "bias", "weight_packed", "weight_scale", "weight_shape",
-    "weight_zero_point", "weight_scale_inv", "weight.absmax", "weight.quant_map", "weight.quant_state.bitsandbytes__nf4",
+    "weight_zero_point", "weight_scale_inv", "weight.absmax", "weight.quant_map",
+    "weight.quant_state.bitsandbytes__nf4",
     "weight_blocks", "weight_scales", "weight_offset", "input_scale", "k_scale", "SCB", "weight_g_idx", "",
 )  # fmt: skip
 
@@ -148,6 +148,12 @@ def packed_table(data: bytes) -> Checkpoint:
     return table(found)
 
 
+def text_pieces(data: bytes) -> list[str]:
+    """Short texts, words among them, and all of the bytes as one."""
+    draw = Draw(data)
+    return [draw.text() * (1 + draw.below(3)) for _ in range(4)] + [data.decode("utf-8", "surrogateescape")]
+
+
 def index(data: bytes, names: Sequence[str], files: Sequence[str]) -> bytes:
     """An index of sound shards in which some entries are something else."""
     draw = Draw(data)
@@ -180,7 +186,7 @@ def _renumbered(name: str, draw: Draw) -> str:
     return ".".join(pieces)
 
 
-def table(tensors: Mapping[str, tuple[str, Shape]]) -> Checkpoint:
+def table(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> Checkpoint:
     """A checkpoint of these tensors (dtype, shape) that lies in no file; what no file could hold is cut to one axis."""
     found, start = {}, 0
     for name, (dtype, shape) in tensors.items():

@@ -21,15 +21,19 @@ from typing import TYPE_CHECKING
 import atheris
 import safetensors
 
-with atheris.instrument_imports(include=["weightsmith.checkpoint"]):
+with atheris.instrument_imports(
+    include=[f"weightsmith.{room}" for room in ("checkpoint", "schemes", "shapes", "report", "foreign_text")],
+    exclude=["weightsmith.shapes.learn", "weightsmith.shapes.reference"],
+):
     # The readers that are imported only when a file needs them: an import under the watch would look like an act.
     for room in ("torch_distributed", "torch_legacy", "torch_zip"):
         importlib.import_module(f"weightsmith.checkpoint.{room}")
+    from tests.fuzz import judged, structures
+    from tests.fuzz.seeds import SHARDS, TENSORS
     from weightsmith.checkpoint import open_checkpoint
     from weightsmith.checkpoint.data import TensorReader
     from weightsmith.checkpoint.folder import METADATA_FILE
-
-from weightsmith.errors import WeightsmithError
+    from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +121,9 @@ def of_distributed(data: bytes, folder: Path) -> None:
 
 
 def of_index(data: bytes, folder: Path) -> None:
-    (folder / "model.safetensors.index.json").write_bytes(data)
+    """The text of an index, or choices among what an index may say."""
+    text = data if data[:1] == b"{" else structures.index(data, list(TENSORS), SHARDS)
+    (folder / "model.safetensors.index.json").write_bytes(text)
     table = opened(folder)
     if table is not None:
         stands(table)
@@ -137,6 +143,10 @@ TARGETS: dict[str, Callable[[bytes, Path], None]] = {
     "torch": of_torch,
     "distributed": of_distributed,
     "index": of_index,
+    "config": lambda data, _: judged.of_config(data),
+    "solver": lambda data, _: judged.of_damaged(data),
+    "schemes": lambda data, _: judged.of_packed(data),
+    "text": lambda data, _: judged.of_text(data),
 }
 
 

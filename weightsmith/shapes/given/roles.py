@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Indices: TypeAlias = tuple[int, ...]
 # A whole checkpoint has more tensors than any index in it says. Of one that lacks most of its tensors, an index may be
 # larger than their number, though no model has so many layers or experts as this.
-MOST_INDICES = 4_096
+MOST_INDICES = 1_024
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
+# `product` keeps all indices of a slot in memory; more than these are counted one after the other.
+_MOST_KEPT = 1 << 20
 
 
 def predict(patterns: Iterable[TensorPattern], values: Mapping[str, Value]) -> dict[str, tuple[int, ...]]:
@@ -37,9 +39,11 @@ def shape_values(
 def index_range(pattern: TensorPattern, values: Mapping[str, Value]) -> Iterator[Indices]:
     """Every combination of indices that the pattern's slots run over; one empty one for a plain name."""
     names = {slot.name for slot in pattern.slots}
-    if not any(names & slot.count.fields() for slot in pattern.slots):
-        return product(*(range(slot_size(pattern, p, values)) for p in range(len(pattern.slots))))
-    return _nested_range(pattern, (), values)
+    sizes = [slot_size(pattern, place, values) for place in range(len(pattern.slots))]
+    nested = any(names & slot.count.fields() for slot in pattern.slots)
+    if nested or max(sizes, default=0) > _MOST_KEPT:
+        return _nested_range(pattern, (), values)
+    return product(*map(range, sizes))
 
 
 def _nested_range(pattern: TensorPattern, outer: Indices, values: Mapping[str, Value]) -> Iterator[Indices]:

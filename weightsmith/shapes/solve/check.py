@@ -20,6 +20,8 @@ Indices = tuple[int, ...]
 # Names that a config may demand beside those that are stored, which may be lost with other files: the largest models
 # have 100,000. What demands more is no config of these tensors, and its names are not spelled out.
 MOST_NAMES = 250_000
+# Testing the conditions of a tensor takes as long as spelling so many names.
+_CHOICE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,15 @@ class _Comparison:
         pattern = role.pattern
         read = [place for place, slot in enumerate(pattern.slots) if _reads(pattern, slot.name)]
         chosen: dict[Indices, tuple[tuple[int, ...], bool] | None] = {}
+        fixed: dict[int, tuple[int, ...]] = {}
         for indices in self._indices(pattern):
+            if self.left <= 0 and chosen:
+                return
             self.left -= 1
             key = tuple(indices[place] for place in read)
             if key not in chosen:
-                chosen[key] = _choice(pattern, indices, self.values)
+                self.left -= _CHOICE
+                chosen[key] = _choice(pattern, indices, self.values, fixed)
             choice = chosen[key]
             if choice is not None:
                 yield indices, *choice
@@ -126,15 +132,25 @@ def most_names(matching: Matching) -> int:
 
 
 def _choice(
-    pattern: TensorPattern, indices: Indices, values: Mapping[str, Value]
+    pattern: TensorPattern,
+    indices: Indices,
+    values: Mapping[str, Value],
+    fixed: dict[int, tuple[int, ...]],
 ) -> tuple[tuple[int, ...], bool] | None:
+    """(shape, must it be there) at these indices. fixed: shapes that read no index, by the ids of their variants."""
     variant = active_variant(pattern, indices, values)
     demanded = variant is not None and pattern.required
     if variant is None and pattern.copy_of is not None:
         variant = pattern.variants[0]
     if variant is None:
         return None
-    return shape_of(variant, shape_values(pattern, variant, indices, values)), demanded
+    if id(variant) not in fixed:
+        own = shape_values(pattern, variant, indices, values)
+        shape = shape_of(variant, own)
+        if own is not values:
+            return shape, demanded
+        fixed[id(variant)] = shape
+    return fixed[id(variant)], demanded
 
 
 def _reads(pattern: TensorPattern, slot: str) -> bool:
