@@ -172,12 +172,11 @@ def convert(
 ) -> Conversion:
     """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty.
 
-    converter, options: its name (None chooses by evidence) and its options by name.
-    dtype: cast the floating-point tensors to bfloat16, float16 or float32.
-    max_shard_size: a new file begins beyond this many bytes, with a unit. workers: threads, for the same bytes.
-    dry_run: plan and check, write nothing. resume: keep the finished shards that a killed run of the same work left.
-    accept_guesses: write a config also where neither the weights nor a config decide all of it.
-    allow_damage: convert also what is incomplete, and numbers that are NaN or infinite.
+    converter, options: its name (None chooses by evidence) and its options by name. dtype: cast floating-point tensors
+    to bfloat16, float16 or float32. max_shard_size: a new file begins beyond so many bytes, with a unit. workers:
+    threads, for the same bytes. dry_run: plan and check, write nothing. resume: keep the finished shards that a killed
+    run of the same work left. accept_guesses: write a config also where nothing decides all of it. allow_damage:
+    convert also what is incomplete, and numbers that are NaN or infinite.
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
     from weightsmith.convert import run

@@ -56,14 +56,8 @@ def convert(
     allow_damage: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """Writes `target`, a folder that does not exist or is empty, from the checkpoint `source`.
+    """Writes `target` from the checkpoint `source`; `weightsmith.library.convert` says what the arguments mean.
 
-    converter, options: a name, or None to choose by evidence; and its `--set` pairs.
-    dtype, max_shard_size: as the user writes them, such as "bf16" and "5GB". hash_name: one of HASHES.
-    workers: threads; the bytes written do not depend on it.
-    dry_run: stop after the plan; nothing is written. resume: keep what a killed run of the same work has finished.
-    accept_guesses: write a config also where neither weights nor config decide all of it.
-    allow_damage: convert also what is incomplete, and numbers that are NaN or infinite.
     progress: called with the bytes read so far, and with how many there are.
 
     Raises ConversionRefused, TargetRefused, and what `open_checkpoint` raises; then `target` is as it was before.
