@@ -154,6 +154,8 @@ def main() -> None:
     name, corpus = sys.argv[1], Path(sys.argv[2])
     folder = corpus.parent / "work"
     work = TARGETS[name]
+    for first in range(16):  # what is read once, such as pages, is no time of an input
+        work(bytes([first]), folder)
     sys.addaudithook(watch)
     atheris.Setup([sys.argv[0], str(corpus), *sys.argv[3:]], lambda data: work(data, folder))
     atheris.Fuzz()

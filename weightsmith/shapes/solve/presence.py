@@ -30,8 +30,8 @@ MAX_FILLINGS = 300
 FEW_COPIES = 4
 # Without an exact explanation (a damaged checkpoint), this many fields may differ from what is stated.
 MAX_CHANGES = 2
-# Index combinations that are looked at for it: microseconds each.
-MAX_TESTS = 60_000
+# Index combinations that are looked at for it: some ten microseconds each.
+MAX_TESTS = 20_000
 
 Combination: TypeAlias = tuple["Value", ...]
 
