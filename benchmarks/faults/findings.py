@@ -17,7 +17,7 @@ _WITNESS_OF_CHECK: dict[str, Witness] = {"config": "shapes", "weights": "values"
 def read(command: str, done: Done) -> list[Finding]:
     """Every finding of one command line, the most severe first. command: as the table shows it."""
     name = command.split()[0]
-    if not done.document:
+    if not done.document or "error" in done.document:
         words = next(
             (e for e in reversed(done.errors) if e.startswith("error: ")), " ".join(done.errors[-1:])
         )

@@ -94,13 +94,16 @@ def test_shards_of_two_kinds_are_mixed(tmp_path):
     assert open_checkpoint(tmp_path).format == "mixed"
 
 
-def test_symbolic_links_into_a_cache_are_followed(sharded, tmp_path):
-    snapshot = tmp_path / "snapshots" / "main"
+def test_symbolic_links_of_a_hub_cache_are_followed(sharded, tmp_path):
+    model = tmp_path / "models--org--name"
+    blobs, snapshot = model / "blobs", model / "snapshots" / "0123"
+    blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
-    for file in sharded.iterdir():
-        (snapshot / file.name).symlink_to(os.path.relpath(file, snapshot))
+    for number, file in enumerate(sorted(sharded.iterdir())):
+        file.rename(blobs / f"hash{number}")
+        (snapshot / file.name).symlink_to(f"../../blobs/hash{number}")
     assert len(open_checkpoint(snapshot).tensors) == 6
-    (sharded / "model-00001-of-00003.safetensors").unlink()
+    (snapshot / "model-00001-of-00003.safetensors").resolve().unlink()
     error = refused(snapshot, MissingInput)
     assert "model-00001-of-00003.safetensors" in str(error)
 
