@@ -112,7 +112,7 @@ def test_without_the_runs_description_nothing_is_guessed(run: Path, tmp_path: Pa
     [
         ({"norm_type": "post"}, ConversionRefused, "norm_type"),
         ({"pos_emb_type": "none"}, ConversionRefused, "pos_emb_type"),
-        ({"num_heads": 0}, InvalidConfig, "ZeroDivision"),
+        ({"num_heads": 0}, InvalidConfig, "no number of anything"),
         ({"num_heads": "four"}, InvalidConfig, "do not describe"),
     ],
 )

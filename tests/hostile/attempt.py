@@ -5,26 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import resource
 import signal
 import stat
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 CPU_SECONDS = 2.0
 MEGABYTES = 500.0
 LONGEST_ERROR = 600
-# A hang is told from slowness by these: no case comes near them.
+# A hang is told from slowness by this, and by what the launcher allows: no case comes near them.
 _HANG_SECONDS = 60
-_HANG_CPU_SECONDS = 20
-_ADDRESS_SPACE = 6 << 30
+_LAUNCHER = Path(__file__).with_name("launcher.py")
 
 # C0 but newline and tab, DEL, C1, and what turns or breaks a line in a terminal.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -80,24 +77,23 @@ def attempt(case: Case, scratch: Path, *, patience: float = 1.0) -> Outcome:
         **{"HOME": str(home), "TMPDIR": str(temporary), "CANARY": str(canary), "COLUMNS": "100"},
         **case.env,
     }
-    code, usage, out, err = _run(_command(case, words), folder, environment)
+    used, out, err = _run(_command(case, words), folder, environment, scratch / "used")
     after = {**_content(folder), **_content(home)}
     stdout, stderr = (text.decode("utf-8", "replace") for text in (out, err))
     broken = [
-        *_wrong_end(code, case.exits),
+        *_wrong_end(used.code, case.exits),
         *_wrong_words(stdout, stderr, case.says),
         *_wrong_traces(before, after, case.writes, folder),
     ]
-    cpu, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-    if cpu > case.cpu * patience:
-        broken.append(f"CPU {cpu:.1f} s")
-    if megabytes > case.megabytes:
-        broken.append(f"{megabytes:.0f} MB")
+    if used.cpu > case.cpu * patience:
+        broken.append(f"CPU {used.cpu:.1f} s")
+    if used.megabytes > case.megabytes:
+        broken.append(f"{used.megabytes:.0f} MB")
     if canary.exists():
         broken.append("CANARY: something of the input was executed")
     if left := sorted(path.name for path in temporary.iterdir()):
         broken.append(f"left in TMPDIR: {left[:3]}")
-    return Outcome(tuple(broken), code, cpu, megabytes, stdout, stderr)
+    return Outcome(tuple(broken), used.code, used.cpu, used.megabytes, stdout, stderr)
 
 
 def _command(case: Case, words: Sequence[str]) -> list[str]:
@@ -109,42 +105,37 @@ def _command(case: Case, words: Sequence[str]) -> list[str]:
     return ["bash", "-c", f'weightsmith() {{ {call} "$@"; }}\n{line}']
 
 
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """The exit code, minus the number of the signal that ended it, and what it used with its children."""
+
+    code: int
+    cpu: float
+    megabytes: float
+
+
 def _run(
-    command: Sequence[str], folder: Path, env: Mapping[str, str]
-) -> tuple[int, resource.struct_rusage, bytes, bytes]:
-    """The exit code (minus the signal's number), what it used with its children, stdout and stderr."""
+    command: Sequence[str], folder: Path, env: Mapping[str, str], report: Path
+) -> tuple[_Used, bytes, bytes]:
+    """What the command used, its stdout and its stderr. report: a free path."""
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-I", "-S", str(_LAUNCHER), str(report), *command],
         cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=_limited,
     )
-    texts: dict[str, bytes] = {}
-    assert process.stdout is not None and process.stderr is not None
-    readers = [
-        threading.Thread(target=lambda name=name, pipe=pipe: texts.__setitem__(name, pipe.read()))
-        for name, pipe in (("out", process.stdout), ("err", process.stderr))
-    ]
-    for reader in readers:
-        reader.start()
-    alarm = threading.Timer(_HANG_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
-    alarm.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    alarm.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    for reader in readers:
-        reader.join(timeout=5)
-    return process.returncode, usage, texts.get("out", b""), texts.get("err", b"")
-
-
-def _limited() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_HANG_CPU_SECONDS, _HANG_CPU_SECONDS + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        out, err = process.communicate(timeout=_HANG_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+    if not report.exists():
+        return _Used(-signal.SIGKILL, 0.0, 0.0), out, err
+    status, cpu, megabytes = report.read_text(encoding="ascii").split()
+    return _Used(os.waitstatus_to_exitcode(int(status)), float(cpu), float(megabytes)), out, err
 
 
 def _wrong_end(code: int, exits: frozenset[int]) -> Iterator[str]:
