@@ -12,6 +12,7 @@ from tests.shapes.predicted import table
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.roles import MOST_INDICES
 from weightsmith.shapes.page.condition import evaluate_default, parse_condition
+from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze
 from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
 from weightsmith.shapes.solve.propagation import _integer_root
@@ -122,3 +123,11 @@ def test_a_list_of_all_layers_is_made_up_to_its_bound() -> None:
 def test_every_value_of_a_config_can_be_kept_in_a_set() -> None:
     value = freeze({"a": [{"b": [1, {"c": None}]}], "d": {}})
     assert len({value, freeze({"d": {}, "a": [{"b": [1, {"c": None}]}]})}) == 1
+
+
+def test_a_field_that_is_only_tested_for_null_has_few_values_to_try() -> None:
+    """Gemma 4 asks `num_global_key_value_heads is not None`: 65 numbers, tried for each of 60 layers, took a minute."""
+    tested = readings([parse_condition("heads is not None and layer < 60"), parse_condition("heads")])
+    assert tested["heads"].only_tested
+    for text in ("heads > 4", "heads == layer", "heads + 1 == layer", "heads == 8", "kinds[heads] == 'full'"):
+        assert not readings([parse_condition(text)])["heads"].only_tested, text

@@ -19,7 +19,7 @@ class Reading:
     """constants: literals that stand beside the field in a comparison. optional: it is tested for None.
 
     indexed: it is a list read by position. members: it is a list searched for a value. counted: it stands in
-    arithmetic or in an order comparison, so it is a number.
+    arithmetic or in an order comparison, so it is a number. equated: it is compared with something by == or !=.
     """
 
     constants: frozenset[Value] = frozenset()
@@ -27,6 +27,7 @@ class Reading:
     indexed: bool = False
     members: bool = False
     counted: bool = False
+    equated: bool = False
 
     def joined(self, other: Reading) -> Reading:
         return Reading(
@@ -35,11 +36,17 @@ class Reading:
             self.indexed or other.indexed,
             self.members or other.members,
             self.counted or other.counted,
+            self.equated or other.equated,
         )
 
     @property
     def listed(self) -> bool:
         return self.indexed or self.members
+
+    @property
+    def only_tested(self) -> bool:
+        """Whether nothing tells one number of it from another, but perhaps nothing from something."""
+        return not (self.counted or self.equated or self.constants)
 
 
 def readings(conditions: Iterable[Condition]) -> dict[str, Reading]:
@@ -79,6 +86,8 @@ def _compared(node: ast.Compare) -> list[tuple[str, Reading]]:
             found += [(name, Reading(optional=True)) for name in _names(node.left)]
         elif isinstance(operator, ast.In | ast.NotIn) and not isinstance(right, ast.List | ast.Tuple):
             found += [(name, Reading(members=True)) for name in _names(right)]
+        elif isinstance(operator, ast.Eq | ast.NotEq):
+            found += [(name, Reading(equated=True)) for side in sides for name in _names(side)]
         elif isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE):
             found += [(name, Reading(counted=True)) for side in sides for name in _names(side)]
     beside = {name for side in sides for name in _names(side)}

@@ -52,6 +52,10 @@ def domain(
         values.append(None)  # where a default is computed, null stands for that one
     values += [default] if not computed else []
     concerned = [seen for seen in group if field in seen.fields()]
+    if reading.only_tested and not any(
+        field in count.fields() for seen in concerned for count in seen.counts
+    ):
+        return _tested_values(values)
     edge = max((size for seen in concerned for size in seen.sizes), default=0)
     near = {c + step for c in (*constants, *numbers) if isinstance(c, int) for step in (-1, 0, 1)}
     walked = {index for seen in concerned for indices in seen.indices for index in indices}
@@ -62,6 +66,12 @@ def domain(
     # Two numbers beyond every boundary: what only they explain is never one claimed value.
     beyond = max((v for v in values if isinstance(v, int)), default=0)
     return distinct([*values, beyond + 1, beyond + 2])
+
+
+def _tested_values(values: Sequence[Value]) -> list[Value]:
+    """The values, nothing and two numbers more: enough for conditions that only ask whether there is something."""
+    beyond = max((v for v in values if type(v) is int), default=0)
+    return distinct([*values, 0, beyond + 1, beyond + 2])
 
 
 def kinds(field: str, page: Page, reading: Reading, stated: Value) -> list[Value]:
