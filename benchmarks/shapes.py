@@ -30,8 +30,10 @@ from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.learn.write.refusals import read_refusals
 from weightsmith.shapes.page import page as page_room
 from weightsmith.shapes.page.page import catalog_types, load_page
-from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.page.value import freeze, thaw
+from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, mapping, prepare
+from weightsmith.shapes.reference.synonyms import config_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -206,10 +208,15 @@ def _count_unsound(page: Page, case: Case, found: Inference, row: Row) -> None:
     for report in found.fields:
         if report.basis == "weights" and report.name in case.values:
             true = _effective(page, case, report.name)
-            drawn = lookup(case.config, report.name)[1]  # in words of its own, which the class replaces
-            if freeze(report.derived) not in (freeze(true), freeze(drawn)):
+            if freeze(report.derived) != freeze(true) != _as_the_class_has_it(page, found, report.name):
                 row.unsound += 1
                 row.faults.append(f"UNSOUND {report.name} is {true} claimed {report.derived}")
+
+
+def _as_the_class_has_it(page: Page, found: Inference, name: str) -> Any:
+    """A field of the corrected config when its class has read it: older words for kinds of layers become its own."""
+    config = config_of(page.model_type, dict(found.config))
+    return None if config is None else freeze(thaw(flatten(config).get(name)))
 
 
 def _effective(page: Page, case: Case, name: str) -> Any:
