@@ -204,7 +204,7 @@ def _streams() -> Iterator[Case]:
 
 
 def _little() -> Iterator[Case]:
-    """Too little memory, from what Python itself hardly starts with upwards; and a current folder that is gone."""
+    """Little memory, and a current folder that is gone."""
     for command in ("infer-config model", "inspect --values model", "convert model out", "diff model model"):
         for megabytes in (240, 400):  # with less, numpy's BLAS may wait for ever (docs/security.md)
             line = f"ulimit -v {megabytes}000; weightsmith {command}"
