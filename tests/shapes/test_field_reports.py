@@ -199,6 +199,8 @@ def test_the_document_is_json_with_the_contracts_keys(bitcpm: Path) -> None:
         "problems",
         "config",
         "guesses",
+        "dialect",
+        "misread",
     ]
     assert list(document["checkpoint"]) == [
         "path",

@@ -108,12 +108,18 @@ def test_what_other_parts_and_the_class_say_stays() -> None:
 @pytest.mark.parametrize(
     ("name", "types"),
     [
-        ("qwen3 in InternVL", {"text_config.model_type": "qwen3"}),
+        (
+            "qwen3 in InternVL",
+            {"text_config.model_type": "qwen3", "vision_config.model_type": "internvl_vision"},
+        ),
         (
             "qwen2 and siglip in LLaVA",
             {"text_config.model_type": "qwen2", "vision_config.model_type": "siglip_vision_model"},
         ),
-        ("gemma2 in PaliGemma", {"text_config.model_type": "gemma2"}),
+        (
+            "gemma2 in PaliGemma",
+            {"text_config.model_type": "gemma2", "vision_config.model_type": "siglip_vision_model"},
+        ),
     ],
 )
 def test_the_types_are_told_from_the_tensors_where_the_config_does_not_say_them(
@@ -136,7 +142,7 @@ def test_types_that_no_tensor_tells_apart_are_all_named() -> None:
     config = MODELS["mistral and pixtral in LLaVA"]
     fields = {row.name: row for row in infer(table(saved(config)), None).fields}
     assert fields["vision_config.model_type"].derived == "pixtral"
-    assert "text_config.model_type" not in fields, "a llama is what the class has by default"
+    assert fields["text_config.model_type"].derived == "llama", "what the class has by default"
 
 
 def test_types_are_looked_for_only_where_names_are_not_explained_and_every_part_is_there() -> None:

@@ -360,7 +360,7 @@ def test_the_base_of_a_page_keeps_the_rules_of_the_page() -> None:
 
 def test_a_type_that_cannot_be_learned_says_why() -> None:
     reason = learn_page("no_such_type")
-    assert reason == "not in any language-model mapping of transformers"
+    assert reason == "transformers has no config class for no_such_type"
 
 
 def test_a_written_page_reads_back_as_it_was() -> None:
