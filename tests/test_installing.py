@@ -37,5 +37,5 @@ def test_an_image_keeps_its_numpy(tmp_path: Path) -> None:
     versions = {package["name"]: package["version"] for package in listed}
     assert {name: versions[name] for name in _THERE} == _THERE
     program = python.with_name("weightsmith")
-    assert _run(program, "inspect", "--values", MODEL).returncode == 0
+    assert _run(program, "inspect", "--values", MODEL).returncode == 1, "its card calls latent weights fused"
     assert _run(program, "convert", MODEL, tmp_path / "out").returncode == 0

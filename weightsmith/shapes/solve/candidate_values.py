@@ -52,15 +52,7 @@ def domain(
         values.append(None)  # where a default is computed, null stands for that one
     values += [default] if not computed else []
     concerned = [seen for seen in group if field in seen.fields()]
-    if reading.only_tested and not any(
-        field in count.fields() for seen in concerned for count in seen.counts
-    ):
-        return _tested_values(values)
-    edge = max((size for seen in concerned for size in seen.sizes), default=0)
-    near = {c + step for c in (*constants, *numbers) if isinstance(c, int) for step in (-1, 0, 1)}
-    walked = {index for seen in concerned for indices in seen.indices for index in indices}
-    values += sorted({step for index in walked for step in (index, index + 1)} | {0, edge, edge + 1})
-    values += sorted(near)
+    values += _edges(field, reading, concerned, numbers)
     if not (_negative(assumed) or _negative(default)):
         values = [v for v in values if not _negative(v)]
     # Two numbers beyond every boundary: what only they explain is never one claimed value.
@@ -68,10 +60,24 @@ def domain(
     return distinct([*values, beyond + 1, beyond + 2])
 
 
-def _tested_values(values: Sequence[Value]) -> list[Value]:
-    """The values, nothing and two numbers more: enough for conditions that only ask whether there is something."""
-    beyond = max((v for v in values if type(v) is int), default=0)
-    return distinct([*values, 0, beyond + 1, beyond + 2])
+def _edges(
+    field: str, reading: Reading, concerned: Sequence[Observation], numbers: Iterable[int]
+) -> list[int]:
+    """Numbers at which a condition may change: each index that was seen, sizes, constants, and what lies beside them.
+
+    concerned: the observations that read the field. numbers: as for `domain`.
+    """
+    if reading.only_tested and not any(
+        field in count.fields() for seen in concerned for count in seen.counts
+    ):
+        return [0]
+    edge = max((size for seen in concerned for size in seen.sizes), default=0)
+    near = {c + step for c in (*reading.constants, *numbers) if type(c) is int for step in (-1, 0, 1)}
+    walked = {index for seen in concerned for indices in seen.indices for index in indices}
+    return [
+        *sorted({step for index in walked for step in (index, index + 1)} | {0, edge, edge + 1}),
+        *sorted(near),
+    ]
 
 
 def kinds(field: str, page: Page, reading: Reading, stated: Value) -> list[Value]:
