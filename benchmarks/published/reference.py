@@ -18,7 +18,7 @@ from weightsmith.shapes.reference.meta_models import (
 )
 
 if TYPE_CHECKING:
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.reference.untyped import ConfigClass, ConfigObject
 
 BUILD_SECONDS = 120.0
@@ -42,12 +42,21 @@ class Truth:
 
 def build_truth(published: JsonObject) -> Truth:
     """Raises Rejected where transformers has no class for the config or refuses it."""
-    config = copy.deepcopy({key: value for key, value in published.items() if key not in _NOT_BUILT})
+    config = _built_of(copy.deepcopy(dict(published)))
     for name in stated_counts(config):  # transformers writes no draft layers
         assign(config, name, 0)
     architecture = _architecture(config)
     settings = _read(_config_class(config, architecture), config)
     return Truth(architecture, config, settings, build(architecture, settings, BUILD_SECONDS).shapes)
+
+
+def _built_of(config: JsonObject) -> dict[str, Json]:
+    """A config without what is not built, also in the configs of its parts."""
+    return {
+        key: _built_of(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_BUILT
+    }
 
 
 def rebuild(config: JsonObject) -> Shapes:
