@@ -46,7 +46,7 @@ def main() -> None:
     run("infer-config", HANDED, expect=1)
 
     say("2. The values say: these are latent QAT weights, not fused ones.")
-    run("inspect", HANDED, "--values", expect=0, shown=8)
+    run("inspect", HANDED, "--values", expect=1, shown=8)
 
     say("3. A config alone does not make it run right: repaired but not fused, the model is caught.")
     repaired = f"{OUTPUT}/repaired-but-latent"
