@@ -91,7 +91,7 @@ class EngineFailed(WeightsmithError):
 
 
 class MachineFault(WeightsmithError):
-    """The operating system refused something that was not asked for in vain: memory, a process, a file."""
+    """The operating system refused what a command needs: memory, a thread, a file."""
 
 
 class Internal(WeightsmithError):

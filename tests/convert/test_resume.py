@@ -105,6 +105,7 @@ def test_other_work_is_begun_anew(source: Path, tmp_path: Path) -> None:
             {"options": {"group_size": "64"}},
             {"hash_name": "sha256"},
             {"max_shard_size": "20MB"},
+            {"allow_damage": True},
             {"source": 1},
         )
     ):

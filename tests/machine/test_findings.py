@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from weightsmith.determinism import ENVIRONMENT as DETERMINISM
-from weightsmith.machine import Diagnosis, Finding, diagnose, probe_machine
+from weightsmith.machine import Diagnosis, Finding, diagnose, facts, probe_machine
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES, Machine, ProbeReply
-from weightsmith.machine.pairs import PAIRINGS, same, satisfies, within
+from weightsmith.machine.pairs import PAIRINGS, same, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,25 +180,6 @@ def test_builds_of_a_version_are_that_version(version: str, release: str, equal:
     assert same(version, release) == equal
 
 
-@pytest.mark.parametrize(
-    ("demand", "satisfied"),
-    [
-        ("", True),
-        ("<2.0.0", False),
-        (">=1.26,<3", True),
-        ("==2.2.*", True),
-        ("==2.2.6", True),
-        ("~=2.1", True),
-        ("~=2.1.0", False),
-        (">2.2.6", False),
-        ("<=2.2.6", True),
-        ("!=2.2.6", True),
-    ],
-)
-def test_a_version_is_held_against_what_metadata_demands(demand: str, satisfied: bool) -> None:
-    assert satisfies("2.2.6", demand) == satisfied
-
-
 def test_ten_is_more_than_nine() -> None:
     assert within("3.10.2", ("3.9", "3.11")) and not within("3.9", ("3.10", "3.12"))
     assert not within("5.0.0", ("4.57.4", "5"))
@@ -286,3 +268,17 @@ def test_here_and_now_on_the_command_line() -> None:
 def test_the_verdict_is_about_failures_alone() -> None:
     assert Diagnosis((Finding("a", "warn", ""), Finding("b", "absent", ""))).healthy
     assert not Diagnosis((Finding("a", "ok", ""), Finding("b", "fail", ""))).healthy
+
+
+def test_what_a_package_demands_of_another_is_read_from_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "torch==2.9",
+        "numpy>=9; python_version < '3'",
+        "numpy>=8; extra == 'x'",
+        "numpy (<2.0.0,>=1.26)",
+    ]
+    monkeypatch.setattr(facts.importlib.metadata, "requires", lambda package: lines)
+    assert SpecifierSet(facts._demand("vllm-ascend", "numpy")) == SpecifierSet(">=1.26,<2.0.0")
+    assert facts._demand("vllm-ascend", "scipy") == ""
+    monkeypatch.setattr(facts.importlib.metadata, "requires", lambda package: None)
+    assert facts._demand("vllm-ascend", "numpy") == ""

@@ -5,8 +5,6 @@ Both cost nothing to make and anything to read. Opening them is cheap; what read
 
 from __future__ import annotations
 
-import errno
-import os
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 # (Zamba's shared block). Below the second number a factor costs nothing that matters.
 LARGEST_FACTOR = 16
 ALWAYS_READ = 64 << 20
-# Stretches of data between holes that are looked at, of one file.
-_MOST_STRETCHES = 10_000
 
 
 def expanded(checkpoint: Checkpoint) -> Problem | None:
@@ -53,7 +49,7 @@ def refuse_holes(checkpoint: Checkpoint) -> None:
     written = 0
     for name in checkpoint.files:
         with ByteFile(checkpoint.root / name, name) as file:
-            written += _written(file, enough)
+            written += file.written(enough)
         if written >= enough:
             return
     raise CorruptCheckpoint(
@@ -65,20 +61,3 @@ def refuse_holes(checkpoint: Checkpoint) -> None:
 
 def _beyond(stands_for: int, held: int) -> bool:
     return stands_for > max(ALWAYS_READ, LARGEST_FACTOR * held)
-
-
-def _written(file: ByteFile, enough: int) -> int:
-    """Bytes outside of holes, counted until there are enough. A file system that knows no holes says that all are."""
-    found = at = 0
-    try:
-        for _ in range(_MOST_STRETCHES):
-            if found >= enough or at >= file.size:
-                return found
-            start = os.lseek(file.fd, at, os.SEEK_DATA)
-            at = os.lseek(file.fd, start, os.SEEK_HOLE)
-            found += at - start
-    except OSError as error:
-        return (
-            found if error.errno == errno.ENXIO else enough
-        )  # no data behind this byte; or no such question here
-    return enough  # so many stretches were written one by one

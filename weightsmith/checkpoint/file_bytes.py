@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.errors import CorruptCheckpoint, MissingInput, WeightsmithError
@@ -20,7 +19,8 @@ LFS_POINTER = b"version https://git-lfs"
 # A file of more bytes must have written one of so many: weights that a file system packs well keep a third.
 _MAY_BE_HOLES = 1 << 30
 _LEAST_SHARE = 64
-_MOST_HOLES = 100_000
+# Stretches of data between holes that are looked at.
+_MOST_STRETCHES = 10_000
 
 
 def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
@@ -132,29 +132,35 @@ class ByteFile:
                 )
             done += got
 
+    def written(self, enough: int) -> int:
+        """Bytes outside of holes, counted until there are `enough`. Where the file system knows no holes, all are."""
+        found, at = 0, self.origin
+        end = at + self.size
+        try:
+            for _ in range(_MOST_STRETCHES):
+                if found >= enough or at >= end:
+                    return found
+                start = os.lseek(self.fd, at, os.SEEK_DATA)
+                at = os.lseek(self.fd, start, os.SEEK_HOLE)
+                found += at - start
+        except OSError as error:
+            # ENXIO: nothing but holes from here on. Another error: no such question here.
+            return found if error.errno == errno.ENXIO else enough
+        return enough  # so many stretches were written one by one
+
     def need_data(self) -> None:
         """Raises CorruptCheckpoint for a large file that is nearly all holes, as a download leaves that has just begun.
 
-        A file system that knows no holes calls all of it data. Work that is in proportion to what `size` says is thus
-        in proportion to what lies on the disk.
+        Work that is in proportion to what `size` says is thus in proportion to what lies on the disk.
         """
-        if self.size <= _MAY_BE_HOLES:
+        enough = self.size // _LEAST_SHARE
+        if self.size <= _MAY_BE_HOLES or (data := self.written(enough)) >= enough:
             return
-        data, at = 0, self.origin
-        end = at + self.size
-        with suppress(OSError):  # ENXIO: from here on nothing but holes
-            for _ in range(_MOST_HOLES):
-                if at >= end or data * _LEAST_SHARE >= self.size:
-                    break
-                start = os.lseek(self.fd, at, os.SEEK_DATA)
-                at = os.lseek(self.fd, start, os.SEEK_HOLE)
-                data += at - start
-        if data * _LEAST_SHARE < self.size:
-            raise CorruptCheckpoint(
-                self.subject,
-                f"has {self.size:,} bytes, and all but {data:,} are holes that were never written",
-                "download it again",
-            )
+        raise CorruptCheckpoint(
+            self.subject,
+            f"has {self.size:,} bytes, and all but {data:,} are holes that were never written",
+            "download it again",
+        )
 
     def _ends_before(self, start: int, count: int) -> NoReturn:
         raise CorruptCheckpoint(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.index import read_index
 from weightsmith.checkpoint.loaders import USUAL, difference, of_transformers
 from weightsmith.checkpoint.names import quoted, sample
+from weightsmith.checkpoint.small_file import listed, names_in
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, UnknownFormat
 
@@ -59,7 +58,7 @@ def choose_weights(folder: Path) -> WeightFiles:
     Raises MissingInput (unreadable, incomplete set), UnknownFormat (no weights; says what is there), or what
     `read_index` raises.
     """
-    names = _names(folder)
+    names = listed(folder)
     candidates = _candidates(names)
     usual = of_transformers(folder, names)
     if not candidates and usual is None:
@@ -125,7 +124,7 @@ def _left_aside(
 
 def is_distributed(folder: Path) -> bool:
     """Whether the folder is one of torch's distributed checkpoints, and holds no other weights."""
-    names = _names(folder)
+    names = listed(folder)
     return (
         METADATA_FILE in names
         and any(name.endswith(_DISTRIBUTED) for name in names)
@@ -133,13 +132,14 @@ def is_distributed(folder: Path) -> bool:
     )
 
 
-def unlisted(folder: Path, index: str, listed: tuple[str, ...]) -> list[Problem]:
+def unlisted(folder: Path, index: str, files: tuple[str, ...]) -> list[Problem]:
     """Weights beside an index that it does not name: shards (index-unlisted-file) or other models' files."""
-    suffixes = (".safetensors",) if any(name.endswith(".safetensors") for name in listed) else _TORCH_SUFFIXES
+    suffixes = (".safetensors",) if any(name.endswith(".safetensors") for name in files) else _TORCH_SUFFIXES
+    named = set(files)
     found = [
         name
-        for name in _names(folder)
-        if name.endswith(suffixes) and name not in listed and not _TRAINING.fullmatch(name)
+        for name in listed(folder)
+        if name.endswith(suffixes) and name not in named and not _TRAINING.fullmatch(name)
     ]
     aside = [name for name in found if _aside(name)]
     shards = [name for name in found if not _aside(name)]
@@ -150,13 +150,6 @@ def unlisted(folder: Path, index: str, listed: tuple[str, ...]) -> list[Problem]
     if aside:
         problems.append(Problem("other-weights", f"{folder}: beside the indexed weights lie {sample(aside)}"))
     return problems
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
-    except OSError as error:
-        raise unreadable(folder, error) from error
 
 
 def numbered(name: str) -> tuple[str, int, int, str] | None:
@@ -211,11 +204,11 @@ def _refuse_incomplete(folder: Path, key: tuple[str, int, str], files: list[str]
 def _subfolder(folder: Path, names: list[str]) -> str | None:
     """A folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot, a training
     run's last epoch."""
-    inside = [*names, *(f"snapshots/{name}" for name in _names_below("snapshots", folder))]
+    inside = [*names, *(f"snapshots/{name}" for name in sorted(names_in(folder / "snapshots")))]
     for name in inside:
-        if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in _names_below(name, folder)):
+        if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in names_in(folder / name)):
             return quoted(name)
-    epochs = [n for n in names if any(file.endswith(_DISTRIBUTED) for file in _names_below(n, folder))]
+    epochs = [n for n in names if any(file.endswith(_DISTRIBUTED) for file in names_in(folder / n))]
     return quoted(max(epochs, key=_by_number)) if epochs else None
 
 
@@ -223,14 +216,6 @@ def _by_number(name: str) -> tuple[int, str]:
     """Orders fsdp2_epoch_9 before fsdp2_epoch_10."""
     digits = re.search(r"([0-9]{1,9})[^0-9]*$", name)
     return (int(digits[1]) if digits else -1, name)
-
-
-def _names_below(name: str, folder: Path) -> list[str]:
-    """The names in a subfolder, none where it is no folder or may not be read."""
-    try:
-        return sorted(os.listdir(folder / name))  # noqa: PTH208
-    except OSError:
-        return []
 
 
 def _contents(names: list[str]) -> str:

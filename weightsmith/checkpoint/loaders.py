@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.checkpoint.index import read_index
-from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, WeightsmithError
@@ -48,7 +48,11 @@ def of_transformers(folder: Path, names: Sequence[str]) -> str | None:
 def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
     """What config.json says under `transformers_weights`. A config that cannot be read is reported by others."""
     try:
-        named = read_json_object(folder / CONFIG).get("transformers_weights") if CONFIG in names else None
+        named = (
+            read_json_object(folder / CONFIG, CONFIG_FILE).get("transformers_weights")
+            if CONFIG in names
+            else None
+        )
     except WeightsmithError:
         return None
     if named is None:

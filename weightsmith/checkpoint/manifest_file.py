@@ -13,7 +13,7 @@ from weightsmith.checkpoint.names import quoted
 
 # Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
 MANIFEST = "weightsmith.json"
-# Four values for each file, of at most 10,000 shards and what lies beside them.
+# Four values for each file, of at most 4,000 shards and what lies beside them.
 MANIFEST_LIMITS = JsonLimits(64 << 20, 1_000_000)
 # In bytes, in any file system.
 _LONGEST_NAME = 255

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from weightsmith.installed import versions
 from weightsmith.process import child
 
@@ -102,11 +104,11 @@ def probe_machine(
 def _demand(package: str, of: str) -> str:
     """Which versions of another package an installed one demands by its metadata; empty for any."""
     try:
-        stated = importlib.metadata.requires(package) or []
-    except importlib.metadata.PackageNotFoundError:
+        stated = map(Requirement, importlib.metadata.requires(package) or [])
+        here = (one for one in stated if one.marker is None or one.marker.evaluate({"extra": ""}))
+        return next((str(one.specifier) for one in here if one.name == of), "")
+    except (importlib.metadata.PackageNotFoundError, InvalidRequirement):
         return ""
-    found = (re.fullmatch(rf"{of}\s*\(?([^;()]*)\)?\s*", line) for line in stated)
-    return next((one[1].strip() for one in found if one), "")
 
 
 def _plugins() -> tuple[str, ...]:

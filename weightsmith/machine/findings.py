@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.specifiers import SpecifierSet
+
 from weightsmith import determinism, visible_devices
 from weightsmith.machine.diagnosis import Diagnosis, Finding
 from weightsmith.machine.facts import CONTROL_NODES, LIBRARIES
-from weightsmith.machine.pairs import PAIRINGS, pairing_of, same, satisfies, within
+from weightsmith.machine.pairs import PAIRINGS, pairing_of, same, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +138,7 @@ def _numpy(machine: Machine) -> Iterator[Finding]:
     found, demand = machine.packages.get("numpy"), machine.numpy_demand
     if found is None or "vllm-ascend" not in machine.packages:
         return
-    good = satisfies(found, demand)
+    good = SpecifierSet(demand).contains(found, prereleases=True)
     fix = "" if good else f"pip install --no-deps 'numpy{demand}'"
     yield Finding("numpy", "ok" if good else "fail", found, demand or "any", fix)
 

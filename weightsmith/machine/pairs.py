@@ -9,9 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Versions of packages have no more numbers than these; 2.0 is 2.0.0.
-_PARTS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
@@ -49,35 +46,6 @@ def same(found: str, expected: str) -> bool:
     """Whether `found` is `expected` or a build of it: 2.10.0.post4 and 2.10.0+cpu are 2.10.0."""
     wanted = numbers(expected)
     return bool(wanted) and numbers(found)[: len(wanted)] == wanted
-
-
-def satisfies(found: str, demand: str) -> bool:
-    """Whether a version is what a package's metadata demands, such as "<2.0.0,>=1.26"; an empty demand takes any.
-
-    As far as the numbers of a version tell: of `!=` and `===` nothing is asked.
-    """
-    have = _padded(numbers(found))
-    for clause in demand.split(","):
-        asked = re.fullmatch(r"\s*(<=|>=|<|>|==|~=)\s*v?([0-9.]+)(?:\.\*)?.*", clause)
-        if asked is None:
-            continue
-        stated = numbers(asked[2])
-        same_release = have[: len(stated)] == stated
-        good = {
-            "<": have < _padded(stated),
-            "<=": have <= _padded(stated),
-            ">": have > _padded(stated),
-            ">=": have >= _padded(stated),
-            "==": same_release,
-            "~=": have >= _padded(stated) and have[: len(stated) - 1] == stated[:-1],
-        }
-        if not good[asked[1]]:
-            return False
-    return True
-
-
-def _padded(version: tuple[int, ...]) -> tuple[int, ...]:
-    return (*version, *[0] * _PARTS)[:_PARTS]
 
 
 def within(found: str, limits: tuple[str, str]) -> bool:

@@ -141,12 +141,10 @@ def _code_claims(file: str, text: str, budget: Iterator[int]) -> Iterator[Claim]
     if not _TERNARY.search(text):
         return  # group sizes of something else: they would not count
     for said in statements(text, budget):
-        ternary = (
-            _TERNARY.search(said.name) if said.what.startswith("defines") else said.name.lower() == "ternary"
-        )
+        ternary = _TERNARY.search(said.defined) is not None or said.text.lower() == "ternary"
         if ternary or said.size is not None:
             line = text.count("\n", 0, said.at) + 1
-            yield Claim(file, line, _shorten(said.what), bool(ternary), said.size, said.default)
+            yield Claim(file, line, _shorten(said.what), ternary, said.size, said.default)
 
 
 def _card_claims(file: str, text: str) -> Iterator[Claim]:

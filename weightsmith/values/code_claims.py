@@ -41,13 +41,14 @@ class Word(NamedTuple):
 class Statement:
     """What a place of the code says. at: the character where the statement begins.
 
-    name: a class or function that is defined, or a text that stands alone. size: a group size; default: only where a
+    defined: the name of a class or function. text: a text that stands there. size: a group size; default: only where a
     caller gives none.
     """
 
     at: int
     what: str
-    name: str = ""
+    defined: str = ""
+    text: str = ""
     size: int | None = None
     default: bool = False
 
@@ -109,9 +110,9 @@ class _Reader:
 
     def take(self, word: Word) -> Iterator[Statement]:
         if word.kind == "name" and self._last[-1].what in ("class", "def"):
-            yield Statement(word.at, f"defines {word.what}", name=word.what)
+            yield Statement(word.at, f"defines {word.what}", defined=word.what)
         elif word.kind == "text":
-            yield Statement(word.at, f'names the quantizer "{word.what}"', name=word.what)
+            yield Statement(word.at, f'names the quantizer "{word.what}"', text=word.what)
         elif word.kind == "number":
             yield from self._sizes(int(word.what, 0 if "x" in word.what.lower() else 10))
         self._follow(word)

@@ -45,7 +45,7 @@ def describe_work(
     version is part of it: another one may compute otherwise.
     """
     hasher = new_hasher("sha256")
-    known = [__version__, list(orders), dict(stamps)]
+    known = [__version__, list(orders), dict(stamps), plan.finite]
     hasher.update(memoryview(json.dumps(known, sort_keys=True).encode()))
     for file, layout in plan.files.items():
         hasher.update(memoryview(file.encode() + layout.header))

@@ -112,7 +112,7 @@ def staging(target: Path, resume: str | None = None) -> Iterator[StagingFolder]:
         except OSError as error:
             raise refusal(target, error) from error
         except KeyboardInterrupt as interrupt:
-            kept = next((named for named, _ in made if _has_finished_some(named)), None)
+            kept = next((one[0] for one in made if _has_finished_some(StagingFolder(*one))), None)
             if kept is not None:
                 interrupt.args = (f"what was finished is kept in {kept}: go on with --resume, or remove it",)
             raise
@@ -201,10 +201,10 @@ def _locked_folder(target: Path) -> tuple[Path, int]:
     raise TargetRefused(target, f"no folder stays beside it ({_ATTEMPTS} were made)", "name another folder")
 
 
-def _has_finished_some(folder: Path) -> bool:
+def _has_finished_some(folder: StagingFolder) -> bool:
     """Whether the journal has a line for a weights file, below the one for the work."""
     with suppress(OSError):
-        return (folder / MARKER).read_bytes().count(b"\n") > 1
+        return (folder.path / MARKER).read_bytes().count(b"\n") > 1
     return False
 
 
