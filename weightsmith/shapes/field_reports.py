@@ -211,7 +211,7 @@ def _is_filled(config: JsonObject, name: str) -> bool:
 
 
 def removed(rows: Iterable[FieldReport]) -> tuple[str, ...]:
-    """Top-level keys that the corrected config must not have: of a whole section, null is not the same as absence."""
+    """Dotted names that the corrected config must not have: of a whole section, null is not the same as absence."""
     return tuple(
         row.name
         for row in rows
