@@ -206,10 +206,11 @@ def _streams() -> Iterator[Case]:
 def _little() -> Iterator[Case]:
     """Little memory, and a current folder that is gone."""
     for command in ("infer-config model", "inspect --values model", "convert model out", "diff model model"):
-        for megabytes in (240, 400):  # with less, numpy's BLAS may wait for ever (docs/security.md)
+        for megabytes in (150, 240, 400):
             line = f"ulimit -v {megabytes}000; weightsmith {command}"
             name = f"machine.memory_{megabytes}.{command.split()[0]}"
-            yield Case(name, _met(_wrong, [line]), shell=True, writes=("out",))
+            says = "153 MB of address space" if megabytes == 150 else ""
+            yield Case(name, _met(_wrong, [line]), shell=True, says=says, writes=("out",))
     for command in (
         "infer-config model",
         "inspect ../model",

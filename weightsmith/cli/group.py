@@ -18,6 +18,7 @@ from weightsmith import __version__
 from weightsmith.cli import terminal
 from weightsmith.cli.terminal import DONE, FAILED
 from weightsmith.errors import Internal, MachineFault, MissingPackage, Usage, WeightsmithError
+from weightsmith.process.address_space import begin_within_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _called(arguments: Sequence[str]) -> int:
+    begin_within_limit()
     if "_WEIGHTSMITH_COMPLETE" in os.environ:  # a shell asks click for what could come next
         commands.main()
     # Not by `commands.main`, which answers an interrupt itself.
