@@ -7,11 +7,11 @@ import resource
 
 from weightsmith.errors import MachineFault
 
-# Bytes of address space. numpy 2.4 starts in 135 MB with one BLAS thread [ran]; our own modules and the input's tables come
-# on top of that.
+# Bytes of address space. numpy 2.4 starts in 135 MB with one BLAS thread [ran]; our own modules and the input's
+# tables come on top of that.
 LEAST = 200_000_000
-# OpenBLAS reserves some 41 MB for each core when it is loaded (2 cores: 172 MB in all [ran]), 64 cores at most, and asks
-# for ever when it is refused. A process with more room than this can bear that.
+# OpenBLAS reserves some 41 MB for each core when it is loaded (2 cores: 172 MB in all [ran]), 64 cores at most, and
+# asks for ever when it is refused. A process with more room than this can bear that.
 _ROOMY = 8_000_000_000
 
 
