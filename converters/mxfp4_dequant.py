@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weightsmith.checkpoint.float_formats import FORMATS
 from weightsmith.convert.protocol import Companion
 from weightsmith.errors import ConversionRefused
-from weightsmith.schemes.dequantize import NotFiniteProductError, microscaled
+from weightsmith.schemes.dequantize import NotFiniteProductError, microscaled, values_of
+from weightsmith.values.underflow import keeps_products, products_to_zero
 
 from .dequantizer import DAMAGED, Dequantizer, StoredWeight
 
@@ -59,6 +61,13 @@ class DequantizeMxfp4:
         except NotFiniteProductError as error:
             raise ConversionRefused(self.tensor, f"{error} (rows {first_row} and on)", DAMAGED) from error
         return (made,)
+
+    def made_zero(self, blocks: Blocks, first_row: int, arrays: Arrays) -> int:
+        if keeps_products(values_of(blocks[1], "F8_E8M0"), 0.5, "F8_E8M0", self.target):
+            return 0
+        codes, target = blocks[0].view(np.uint8), FORMATS[self.target]
+        nonzero = sum(int(np.count_nonzero(codes & np.uint8(mask))) for mask in (0x07, 0x70))
+        return products_to_zero(nonzero, arrays[0].view(target.word), target)
 
 
 def _recognise(evidence: SourceEvidence) -> str | None:

@@ -12,6 +12,7 @@ from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import grid
+from weightsmith.values.underflow import cast_to_zero
 
 from .tied import tied_duplicate
 
@@ -55,6 +56,10 @@ class Cast:
                 )
             made[first : first + step] = rounded
         return (made,)
+
+    def made_zero(self, blocks: Blocks, first_row: int, arrays: Arrays) -> int:
+        read, write = FORMATS[self.source], FORMATS[self.target]
+        return cast_to_zero(blocks[0], read, arrays[0].view(write.word), write)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from weightsmith.checkpoint.data import TensorReader
+from weightsmith.checkpoint.float_formats import FORMATS
 from weightsmith.convert.protocol import Companion
 from weightsmith.errors import ConversionRefused
-from weightsmith.schemes.dequantize import SCALES, NotFiniteProductError, multiply, values_of
+from weightsmith.schemes.dequantize import LEAST_CODES, SCALES, NotFiniteProductError, multiply, values_of
 from weightsmith.schemes.packed_words import WORD_BITS, unpack
 from weightsmith.schemes.stated import ScaleBlock
 from weightsmith.values.blocks import grid
+from weightsmith.values.underflow import keeps_products, products_to_zero
 
 from .dequantizer import DAMAGED, StoredWeight
 
@@ -60,14 +62,27 @@ class Dequantize:
             raise ConversionRefused(
                 self.scale_tensor, f"the scale of row {row} of {self.tensor} is NaN or infinite", DAMAGED
             )
-        if self.zeros is not None:
-            points = self._zero_points(blocks[2], first_row)
-            codes -= np.repeat(points, self.width, axis=1)[:, : self.cols]
+        self._take_zero_points(codes, blocks, first_row)
         try:
             return (multiply(codes, scales, self.width, self.scales, self.target),)
         except NotFiniteProductError as error:
             last = first_row + len(codes) - 1
             raise ConversionRefused(self.tensor, f"{error} (rows {first_row} to {last})", DAMAGED) from error
+
+    def made_zero(self, blocks: Blocks, first_row: int, arrays: Arrays) -> int:
+        scales = values_of(blocks[1], self.scales)
+        if keeps_products(scales, LEAST_CODES.get(self.codes or "", 1.0), self.scales, self.target):
+            return 0
+        codes = self._codes(blocks[0], first_row)
+        self._take_zero_points(codes, blocks, first_row)
+        codes *= np.repeat(scales != 0, self.width, axis=1)[:, : self.cols]
+        target = FORMATS[self.target]
+        return products_to_zero(int(np.count_nonzero(codes)), arrays[0].view(target.word), target)
+
+    def _take_zero_points(self, codes: Singles, blocks: Blocks, first_row: int) -> None:
+        if self.zeros is not None:
+            points = self._zero_points(blocks[2], first_row)
+            codes -= np.repeat(points, self.width, axis=1)[:, : self.cols]
 
     def _codes(self, block: Bits, first_row: int) -> Singles:
         if self.codes is not None:

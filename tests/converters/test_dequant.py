@@ -257,3 +257,55 @@ def test_all_256_patterns_of_an_exponent_scale() -> None:
     found = values_of(np.arange(256, dtype=np.uint8), "F8_E8M0").tolist()
     assert found[:255] == [2.0 ** (e - 127) for e in range(255)]
     assert math.isnan(found[255])
+
+
+def _zeroed(notes: tuple[str, ...]) -> list[str]:
+    return [note.split(" nonzero")[0] for note in notes if "became zero" in note]
+
+
+def test_products_too_small_for_the_dtype_are_counted(tmp_path: Path) -> None:
+    codes = torch.zeros(256, 128)
+    codes[0, :9], codes[1, :5], codes[200, :7] = 2.0, -4.0, 2.0
+    scales = torch.tensor([[2.0**-26], [2.0**-60]])
+    weight = {f"{LAYER}weight": codes.to(torch.float8_e4m3fn), f"{LAYER}weight_scale_inv": scales}
+    stated = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    source = quantized(tmp_path / "source", weight, stated)
+    small = convert(source, tmp_path / "small", dtype="float16")
+    assert _zeroed(small.notes) == ["16"]  # 2 * 2**-26 is half of the least float16; 4 * 2**-26 is the least
+    assert int(torch.count_nonzero(load_file(tmp_path / "small/model.safetensors")[f"{LAYER}weight"])) == 5
+    assert not _zeroed(convert(source, tmp_path / "wide", dtype="float32").notes)
+
+
+def test_zero_points_and_zero_scales_are_no_small_numbers(tmp_path: Path) -> None:
+    codes = torch.full((4, 64), 3, dtype=torch.int8)
+    codes[1, 0], codes[3, 0] = 4, 5
+    weight = {
+        f"{LAYER}weight": codes,
+        f"{LAYER}weight_scale": torch.tensor([[1.0], [2.0**-40], [0.0], [0.0]]),
+        f"{LAYER}weight_zero_point": torch.full((4, 1), 3, dtype=torch.int8),
+    }
+    group = {
+        "targets": ["Linear"],
+        "weights": {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": False},
+    }
+    stated = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "config_groups": {"group_0": group},
+    }
+    done = convert(quantized(tmp_path / "source", weight, stated), tmp_path / "out", dtype="float16")
+    assert _zeroed(done.notes) == ["1"]
+
+
+def test_small_microscaled_numbers_are_counted(tmp_path: Path) -> None:
+    tensors = mxfp4()
+    codes, scales = (
+        next(t for name, t in tensors.items() if name.endswith(end)) for end in ("_blocks", "_scales")
+    )
+    scales.fill_(127)
+    scales[0, 0, 0] = 127 - 60
+    lost = sum(int(torch.count_nonzero(codes[0, 0, 0] & mask)) for mask in (0x07, 0x70))
+    source = quantized(tmp_path / "source", tensors, {"quant_method": "mxfp4"})
+    assert lost > 20
+    assert _zeroed(convert(source, tmp_path / "small", dtype="float16").notes) == [str(lost)]
+    assert not _zeroed(convert(source, tmp_path / "wide", dtype="bfloat16").notes)

@@ -90,6 +90,46 @@ def test_a_cast_that_would_make_infinities_is_refused(tmp_path: Path) -> None:
     convert(source, tmp_path / "out", dtype="bfloat16")
 
 
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize(
+    ("source", "dtype", "least"),
+    [
+        (torch.float32, "float16", -24),
+        (torch.bfloat16, "float16", -24),
+        (torch.float64, "float16", -24),
+        (torch.float64, "float32", -149),
+        (torch.float64, "bfloat16", -133),
+        (torch.float32, "bfloat16", -133),
+    ],
+)
+def test_numbers_that_a_cast_makes_zero_are_counted(
+    tmp_path: Path, source: torch.dtype, dtype: str, least: int, transpose: bool
+) -> None:
+    weight = torch.ones(1200, 300, dtype=source)
+    weight[:7] = 0.0
+    weight[7, :5] = -(2.0**least)  # stay
+    weight[8, :11] = 2.0 ** (least - 1) * 1.125  # stay: rounded up
+    weight[900, :11] = 2.0 ** (least - 1)  # half of the least, to even
+    weight[1199, -2:] = -(2.0 ** (least - 3))
+    other = torch.full((3,), 2.0 ** (least - 2), dtype=source)
+    tensors = {"x.weight": weight.t() if transpose else weight, "y.weight": other}
+    torch.save(tensors, tmp_path / "weights.pt")
+    notes = convert(tmp_path / "weights.pt", tmp_path / "out", dtype=dtype).notes
+    loaded = load_file(tmp_path / "out/model.safetensors")
+    assert sum(int(((loaded[name] == 0) & (tensors[name] != 0)).sum()) for name in tensors) == 16
+    assert any(note.startswith("16 nonzero numbers became zero") for note in notes), notes
+    assert any("most of them in x.weight: 13" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("source", [torch.float16, torch.bfloat16])
+def test_a_cast_that_keeps_all_numbers_says_nothing(tmp_path: Path, source: torch.dtype) -> None:
+    weight = torch.tensor([[2.0**-24, 0.0, -0.0, 1.0]], dtype=source)
+    torch.save({"x.weight": weight}, tmp_path / "weights.pt")
+    for dtype in ("float16", "bfloat16", "float32"):
+        notes = convert(tmp_path / "weights.pt", tmp_path / dtype, dtype=dtype).notes
+        assert not any("became zero" in note for note in notes)
+
+
 def test_infinities_that_were_there_are_kept_where_damage_is_allowed(tmp_path: Path) -> None:
     weight = torch.full((4, 4), float("inf"))
     source = save(tmp_path / "source", {"x.weight": weight})

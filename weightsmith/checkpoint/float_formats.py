@@ -52,6 +52,11 @@ class FloatFormat:
         """A magnitude with exponent field e is an integer multiple of 2**(e - bias - precision + 1)."""
         return (1 << (self.width - self.precision - 1)) - 1
 
+    @property
+    def least_exponent(self) -> int:
+        """The smallest positive number is two to the power of this."""
+        return 2 - self.bias - self.precision
+
 
 BF16 = FloatFormat("BF16", 16, 8, 0x7F80)
 F16 = FloatFormat("F16", 16, 11, 0x7C00)

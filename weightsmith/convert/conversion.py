@@ -9,7 +9,8 @@ from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.values.blocks import grid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections import Counter
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.table import Problem
@@ -87,20 +88,32 @@ class Conversion:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What only the work itself shows.
+
+    resumed: how many of the weights files a killed run had finished.
+    made_zero: tensor -> how many of its numbers are zero that were not.
+    """
+
+    resumed: int
+    made_zero: Counter[str]
+
+
 def describe_conversion(
     request: ConversionRequest,
     source: ConversionSource,
     plan: ConversionPlan,
     seconds: float,
-    resumed: int = 0,
+    outcome: Outcome | None = None,
 ) -> Conversion:
     """The result of a plan that was carried out, or in a dry run was only made.
 
     seconds: how long all of it took.
-    resumed: how many of the weights files a killed run had finished.
+    outcome: None of a dry run.
     """
     files = plan.weights.files
-    kept = (f"{resumed} of {len(files)} weights files were there from a killed run",) if resumed else ()
+    found = () if outcome is None else tuple(_notes(outcome, plan))
     return Conversion(
         converter=plan.converter,
         reason=plan.reason,
@@ -115,9 +128,23 @@ def describe_conversion(
         config_changes=plan.config_changes,
         left_out=plan.side_files.left_out,
         problems=source.checkpoint.problems,
-        notes=(*plan.notes, *plan.recipe.notes, *kept),
+        notes=(*plan.notes, *plan.recipe.notes, *found),
         dry_run=request.dry_run,
     )
+
+
+def _notes(outcome: Outcome, plan: ConversionPlan) -> Iterator[str]:
+    if outcome.resumed:
+        yield f"{outcome.resumed} of {len(plan.weights.files)} weights files were there from a killed run"
+    total = outcome.made_zero.total()
+    if total:
+        (tensor, most), *_ = outcome.made_zero.most_common(1)
+        dtypes = {output.name: output.dtype for step in plan.recipe.steps for output in step.outputs}
+        written = " of the files written now" if outcome.resumed else ""
+        yield (
+            f"{total:,} nonzero numbers{written} became zero, because they are too small for {dtypes[tensor]} "
+            f"(most of them in {tensor}: {most:,})"
+        )
 
 
 def count_tensors(recipe: Recipe, source: Checkpoint) -> Counts:

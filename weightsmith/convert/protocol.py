@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +76,15 @@ class Kernel(Protocol):
         Each result has the dtype of its output and, unless the step says otherwise, as many rows. Raises
         ConversionRefused.
         """
+        ...
+
+
+@runtime_checkable
+class RoundingKernel(Kernel, Protocol):
+    """A kernel that can make zero of numbers that are not, and tells of how many."""
+
+    def made_zero(self, blocks: Blocks, first_row: int, arrays: Arrays) -> int:
+        """How many nonzero numbers are zero in `arrays`, which `self(blocks, first_row)` made."""
         ...
 
 
@@ -170,6 +179,7 @@ __all__ = [
     "Output",
     "Recipe",
     "RecipeStep",
+    "RoundingKernel",
     "Rows",
     "SourceEvidence",
     "whole",

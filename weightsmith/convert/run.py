@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from weightsmith.checkpoint.expansion import refuse_expanded
 from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.small_file import is_there
-from weightsmith.convert.conversion import describe_conversion
+from weightsmith.convert.conversion import Outcome, describe_conversion
 from weightsmith.convert.finish.digests import check_hash_name, digesting
 from weightsmith.convert.finish.journal import Journal, describe_work, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
@@ -91,7 +92,7 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
         written = execute(request, source, plan, folder.path, work, progress)
         planned = seal(request, source, plan, folder.path, written)
         finish(folder, plan.target, planned, request.hash_name)
-    return describe_conversion(request, source, plan, time.monotonic() - began, written.resumed)
+    return describe_conversion(request, source, plan, time.monotonic() - began, written.outcome)
 
 
 def read_source(request: ConversionRequest) -> ConversionSource:
@@ -121,12 +122,11 @@ class WrittenWeights:
     """hashes: weights file -> hash.
 
     source_hashes: file of the source -> (bytes, hash).
-    resumed: how many of the weights files a killed run had finished.
     """
 
     hashes: Mapping[str, str]
     source_hashes: Mapping[str, tuple[int, str]]
-    resumed: int
+    outcome: Outcome
 
 
 def execute(
@@ -152,10 +152,12 @@ def execute(
         done = verified(folder / MARKER, plan.weights, hash_name, request.workers)
         journal = Journal(folder / MARKER, work, plan.weights, done)
         clear(folder, {MARKER, *done})
-        observer = WriteObserver(journal.finished, source_hasher.add, progress)
+        made_zero: Counter[str] = Counter()
+        observer = WriteObserver(journal.finished, source_hasher.add, made_zero.update, progress)
         hashes = write_weights(plan.weights, checkpoint, folder, request.workers, hash_name, done, observer)
         verify(folder, plan.table)
-        return WrittenWeights(hashes, {**source_hasher.digests(), **other_hashes.result()}, len(done))
+        hashed = {**source_hasher.digests(), **other_hashes.result()}
+        return WrittenWeights(hashes, hashed, Outcome(len(done), made_zero))
 
 
 def seal(

@@ -22,6 +22,8 @@ FP4 = np.concatenate([_E2M1, -_E2M1])
 
 # What a weight and a scale may be stored as.
 CODES = ("I8", "F8_E4M3", "F8_E5M2")
+# The smallest magnitude of the floats that is not zero: 2**-9 and 2**-16.
+LEAST_CODES = {"F8_E4M3": 2.0**-9, "F8_E5M2": 2.0**-16}
 SCALES = ("BF16", "F16", "F32", "F8_E8M0")
 
 
@@ -89,4 +91,13 @@ def _finite(array: Array, fmt: FloatFormat) -> bool:
     return not patterns.size or int((patterns & fmt.word.type(fmt.magnitude)).max()) < fmt.infinity
 
 
-__all__ = ["CODES", "FP4", "SCALES", "NotFiniteProductError", "microscaled", "multiply", "values_of"]
+__all__ = [
+    "CODES",
+    "FP4",
+    "LEAST_CODES",
+    "SCALES",
+    "NotFiniteProductError",
+    "microscaled",
+    "multiply",
+    "values_of",
+]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.convert.protocol import RoundingKernel
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import byte_range, grid
 from weightsmith.values.damage import all_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -45,10 +46,12 @@ class PieceResult:
 
     made: bytes of output files.
     read: the bytes of the source that they were made of; None where these do not lie together.
+    made_zero: tensor -> how many of its numbers are zero that were not.
     """
 
     made: tuple[FileBytes, ...]
     read: FileBytes | None = None
+    made_zero: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +197,14 @@ class PieceMaker:
         block = self.reader.block(rows.tensor, rows.start, rows.stop)
         self._need_finite(block, rows.tensor.name, rows.tensor.dtype)
         block.flags.writeable = False  # what was read is hashed after the kernel has seen it
+        made_zero: dict[str, int] = {}
         if step.kernel is None:
             arrays: tuple[NDArray[np.generic], ...] = (np.ascontiguousarray(block),)
         else:
             companions = tuple(self._rows_of(c, first, len(block)) for c in step.companions)
             arrays = step.kernel((block, *companions), first)
+            if isinstance(step.kernel, RoundingKernel):
+                made_zero[step.outputs[0].name] = step.kernel.made_zero((block, *companions), first, arrays)
         made = tuple(
             FileBytes(
                 self.plan.file_of[output.name],
@@ -208,9 +214,10 @@ class PieceMaker:
             for output, array in zip(step.outputs, arrays, strict=True)
         )
         if not rows.tensor.contiguous:
-            return PieceResult(made)
+            return PieceResult(made, made_zero=made_zero)
         start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
-        return PieceResult(made, FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8)))
+        read = FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8))
+        return PieceResult(made, read, made_zero)
 
     def _need_finite(self, patterns: Bits, tensor: str, dtype: str) -> None:
         if not self.plan.finite or all_finite(patterns.view(f"u{max(1, BITS[dtype] // 8)}"), dtype):

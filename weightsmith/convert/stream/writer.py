@@ -30,11 +30,13 @@ class WriteObserver:
         thread of the disk's.
     read: called with what was read of the source, where it lies together, in the order of the work and one at
         a time.
+    made_zero: called with tensor -> how many of its numbers became zero in a piece of the work, one piece at a time.
     progress: called with the bytes read so far, and with how many there are.
     """
 
     finished: Callable[[str, int, str], None]
     read: Callable[[FileBytes], object]
+    made_zero: Callable[[Mapping[str, int]], object]
     progress: Callable[[int, int], None] | None = None
 
 
@@ -64,6 +66,7 @@ def write_weights(
     def report_read(result: PieceResult) -> None:
         if result.read is not None:
             observer.read(result.read)
+        observer.made_zero(result.made_zero)
 
     with TensorReader(source) as reader, _streams(folder, missing, hash_name, observer) as streams:
 
