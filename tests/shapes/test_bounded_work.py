@@ -10,10 +10,13 @@ import pytest
 from tests.fuzz.structures import small_model
 from tests.shapes.predicted import table
 from weightsmith.shapes import infer
+from weightsmith.shapes.family import recognition
+from weightsmith.shapes.family.inner_types import page_with
 from weightsmith.shapes.given.roles import MOST_INDICES
 from weightsmith.shapes.page.condition import evaluate_default, parse_condition
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze
+from weightsmith.shapes.solve import check
 from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
 from weightsmith.shapes.solve.propagation import _integer_root
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.shapes import Inference
+    from weightsmith.shapes.family.inner_types import InnerTypes
+    from weightsmith.shapes.given.roles import Role
+    from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.value import Value
 
 PRIME = 8_796_093_022_151
@@ -45,6 +51,57 @@ def test_one_index_far_out_is_no_model_of_as_many_layers(model_type: str, index:
         found = inferred({**shapes, far: shapes[name]}, stated)
         told = found.architecture
         assert index < MOST_INDICES or told.model_type is None or far in told.unmatched_tensors
+
+
+@pytest.mark.parametrize("claimed", ["zamba", "zamba2", "nemotron_h", None])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"model.embed_tokens.weight": (96, 32)},
+        {"model.embed_tokens.weight": (96, 32), "lm_head.weight": (96, 32)},
+        {"model.embed_tokens.weight": (96, 32), "model.norm.weight": (32,)},
+    ],
+)
+def test_layers_of_which_nothing_is_there_are_not_searched_for_long(
+    claimed: str | None, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    inferred(shapes, None if claimed is None else {"model_type": claimed})
+
+
+def _without(model_type: str, name: str) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:
+    """A small model that has lost a tensor."""
+    _, config, shapes = small_model(model_type)
+    del shapes[name]
+    return dict(config), shapes
+
+
+def test_parts_of_other_types_are_tried_a_few_times_on_one_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+
+    def noted(model_type: str, inner: InnerTypes) -> Page:
+        tried.append(model_type)
+        return page_with(model_type, inner)
+
+    _, shapes = _without("qwen3_vl", "model.visual.deepstack_merger_list.2.linear_fc2.bias")
+    monkeypatch.setattr(recognition, "page_with", noted)
+    inferred(shapes, None)
+    assert 0 < len(tried) <= recognition.MAX_RECOMPOSED
+
+
+def test_what_refuted_one_config_is_asked_first_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, shapes = _without("gemma4", list(small_model("gemma4")[2])[-1])
+    compared, take = 0, check._Comparison.take
+
+    def counted(self: check._Comparison, role: Role) -> None:
+        nonlocal compared
+        compared += 1
+        take(self, role)
+
+    monkeypatch.setattr(check._Comparison, "take", counted)
+    inferred(shapes, config)
+    assert compared < 100 * len(shapes)  # 180 times as many before
 
 
 def test_experts_times_layers_of_one_name_are_not_walked() -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # The automatic classes: one that builds a model with its head, and one that builds the body alone, as the others do.
 _WITH_HEAD, _BODY = "AutoModelForCausalLM", "AutoModel"
-# So many combinations of types are tried on one checkpoint.
+# So many combinations of types are tried with one family.
 _TRIED = 12
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 # Tensors times families that are tried on one checkpoint: of a huge one, fewer alternatives are looked for.
 MAX_FITTED = 300_000
+# Families with other parts than their own that are tried on one checkpoint. Of those that we know the right one was
+# never later than the third.
+MAX_RECOMPOSED = 16
 # What speaks against a model of parts that its config names: nothing is known of it before it was tried.
 _AS_STATED = (1, 0)
 # When no family explains everything, so many near ones are measured.
@@ -115,16 +119,15 @@ def _recomposed(
 ) -> Fit | None:
     """The claimed family, or the likeliest, with parts of other types than its own; None where none explains it all."""
     families = wholes_of(table.by_key.keys()) if claimed is None else (claimed,)
-    budget = MAX_FITTED
-    for model_type in families if claimed is None or claimed in catalog_types() else ():
-        stated = stated_types(model_type, config)
-        for inner in explaining_types(model_type, table.by_key.keys(), stated):
-            budget -= table.size
-            if budget < 0:
-                return None
-            explained = _best(page_with(model_type, inner), table, config, shared, exactly=True)
-            if explained is not None:
-                return explained
+    composed = (
+        page_with(model_type, inner)
+        for model_type in (families if claimed is None or claimed in catalog_types() else ())
+        for inner in explaining_types(model_type, table.by_key.keys(), stated_types(model_type, config))
+    )
+    for page in islice(composed, min(MAX_RECOMPOSED, MAX_FITTED // max(1, table.size))):
+        explained = _best(page, table, config, shared, exactly=True)
+        if explained is not None:
+            return explained
     return None
 
 

@@ -67,6 +67,28 @@ def prove(matching: Matching, values: Mapping[str, Value], at_most: int | None =
     return Proof(tuple(compared.missing), unmatched, tuple(compared.misfits))
 
 
+class Explaining:
+    """Whether a config predicts every tensor that is there, and no other.
+
+    It is asked of many configs that are nearly alike, and of a damaged checkpoint none of which does. What refuted the
+    last one most likely refutes the next, and is compared first.
+    """
+
+    def __init__(self, matching: Matching) -> None:
+        self._matching, self._roles = matching, list(matching.roles)
+
+    def __call__(self, values: Mapping[str, Value]) -> bool:
+        if self._matching.unmatched:
+            return False
+        compared = _Comparison(values, most_names(self._matching), at_most=1)
+        for place, role in enumerate(self._roles):
+            compared.take(role)
+            if compared.stopped or compared.unmatched:
+                self._roles.insert(0, self._roles.pop(place))
+                return False
+        return True
+
+
 @dataclass(slots=True)
 class _Comparison:
     """What was found so far, see `Proof`. left: how many names may still be spelled out."""

@@ -19,7 +19,7 @@ from weightsmith.shapes.page.layouts import written_as
 from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.predict import active_variant, predict, slot_size
 from weightsmith.shapes.solve.branches import Solution, explain
-from weightsmith.shapes.solve.check import Misfit, prove
+from weightsmith.shapes.solve.check import Explaining, Misfit, prove
 from weightsmith.shapes.solve.equations import TensorEvidence, count_facts, plain_facts, solve_facts
 from weightsmith.shapes.solve.observations import observe
 from weightsmith.shapes.solve.presence import decide
@@ -152,10 +152,7 @@ def _solve_backwards(
     narrowed = _narrowed(solved.components)
     groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
 
-    def explains(values: Mapping[str, Value]) -> bool:
-        return not prove(matching, values, at_most=1).faults
-
-    return explain(matching.roles, facts, known, groups, stated, explains, exactly=exactly)
+    return explain(matching.roles, facts, known, groups, stated, Explaining(matching), exactly=exactly)
 
 
 def _checked_forwards(

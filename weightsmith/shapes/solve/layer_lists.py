@@ -39,6 +39,17 @@ class Lists:
     loose: frozenset[str]
 
 
+@dataclass(slots=True)
+class Effort:
+    """left: how often an index combination of an observation may still be compared with lists that are tried."""
+
+    left: int
+
+    @property
+    def spent(self) -> bool:
+        return self.left <= 0
+
+
 class _Watched:
     """Stands for a list in a condition: answers from the trial and notes which places were read."""
 
@@ -74,20 +85,24 @@ def explain_lists(
     counted: Mapping[str, Value],
     stated: Stated,
     asked: Mapping[str, Reading],
+    effort: Effort,
 ) -> Lists | None:
     """Every way to fill the lists that explains the observations; None when there is none.
 
-    values: all other fields. counted: what a loader would take, the lists included.
+    values: all other fields. counted: what a loader would take, the lists included. effort: is used up; once it is
+    spent, the lists stay as stated.
     """
     lengths = {f: list_length(f, observations, values, counted, stated) for f in fields}
     if max(lengths.values()) > LONGEST_LIST:
         return Lists((as_stated(fields, counted),), frozenset(fields))
     options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
-    clusters = _Clusters(values, lengths, options)
+    # What is read here of all values: they are copied for every way to fill a place.
+    read = frozenset().union(*(seen.fields() for seen in observations))
+    clusters = _Clusters({name: values[name] for name in read if name in values}, lengths, options, effort)
     for _, constraints in groupby(_layer_by_layer(observations), key=lambda c: c[1][:1]):
         if not clusters.take(constraints):
             return None
-        if clusters.too_many:
+        if clusters.too_many or effort.spent:
             return Lists((as_stated(fields, counted),), frozenset(fields))
     filled = [
         (places, sorted(clusters.ways(places), key=lambda w: _strangeness(places, w, counted)))
@@ -143,8 +158,9 @@ class _Clusters:
         values: Mapping[str, Value],
         lengths: Mapping[str, int],
         options: Mapping[str, Sequence[Value]],
+        effort: Effort,
     ) -> None:
-        self.values, self.lengths, self.options = values, lengths, options
+        self.values, self.lengths, self.options, self.effort = values, lengths, options, effort
         self.too_many = False
         self._groups: dict[frozenset[Place], list[_Constraint]] = {}
 
@@ -184,8 +200,18 @@ class _Clusters:
     def _fitting(self, group: frozenset[Place]) -> Iterator[tuple[Value, ...]]:
         places, constraints = tuple(sorted(group)), self._groups[group]
         for way in _ways(places, self.options):
-            if _explains(places, way, constraints, self.values, self.lengths):
+            if self._explains(places, way, constraints):
                 yield way
+
+    def _explains(
+        self, places: Sequence[Place], way: tuple[Value, ...], constraints: Iterable[_Constraint]
+    ) -> bool:
+        environment = watching(self.values, self.lengths, dict(zip(places, way, strict=True)), [])
+        for seen, combination in constraints:
+            self.effort.left -= 1
+            if not seen.explained(combination, environment):
+                return False
+        return True
 
 
 def places_read(
@@ -219,17 +245,6 @@ def watching(
 
 def _ways(places: Sequence[Place], options: Mapping[str, Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
     return product(*(options[field] for field, _ in places))
-
-
-def _explains(
-    places: Sequence[Place],
-    way: tuple[Value, ...],
-    constraints: Iterable[_Constraint],
-    values: Mapping[str, Value],
-    lengths: Mapping[str, int],
-) -> bool:
-    environment = watching(values, lengths, dict(zip(places, way, strict=True)), [])
-    return all(seen.explained(combination, environment) for seen, combination in constraints)
 
 
 def _strangeness(places: Sequence[Place], way: tuple[Value, ...], counted: Mapping[str, Value]) -> int:

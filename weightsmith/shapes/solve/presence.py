@@ -9,7 +9,7 @@ from weightsmith.shapes.page.condition_uses import Reading, readings
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.candidate_values import distinct, domain
 from weightsmith.shapes.solve.forced_lists import ForcedList, forced_lists
-from weightsmith.shapes.solve.layer_lists import Lists, explain_lists
+from weightsmith.shapes.solve.layer_lists import Effort, Lists, explain_lists
 from weightsmith.shapes.solve.presence_search import PresenceSearch
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.shape_variants import fields_of_shapes, variant_choices
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.observations import Observation
 
 MAX_EXPLANATIONS = 4_000
-# Settings of the other fields for which the lists that go with them are searched: milliseconds each.
+# Settings of the other fields for which the lists that go with them are searched.
 MAX_FILLINGS = 300
+# Comparisons of an index combination with such lists on one checkpoint, some ten microseconds each; and more of them
+# for each combination that has a tensor.
+MAX_COMPARED, COMPARED_PER_TENSOR = 50_000, 10
 # A head with its bias, and an embedding of either side, are easily stored though tied; a whole second model is
 # less likely than a wrong flag.
 FEW_COPIES = 4
@@ -54,6 +57,17 @@ class Group:
     loose: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What all groups of one checkpoint are explained with, see `decide`. counted: what a loader would take."""
+
+    known: Mapping[str, Value]
+    counted: Mapping[str, Value]
+    stated: Stated
+    candidates: Mapping[str, Sequence[Value]]
+    effort: Effort
+
+
 def decide(
     roles: Sequence[Role],
     observations: Mapping[Observation, int],
@@ -79,9 +93,12 @@ def decide(
     groups = [_group_of(found) for found in forced]
     known = {**known, **{f.field: f.value for f in forced}}
     observations = {seen: roles for seen, roles in observations.items() if not seen.is_settled(known)}
+    stored = sum(len(seen.present) for seen in observations)
+    effort = Effort(MAX_COMPARED + COMPARED_PER_TENSOR * stored)
+    given = _Given(known, counted, stated, candidates, effort)
     for fields, members in _linked(observations, known, stated):
         weighted = {seen: observations[seen] for seen in members}
-        groups.append(_explain(fields, weighted, known, counted, stated, candidates, exactly=exactly))
+        groups.append(_explain(fields, weighted, given, exactly=exactly))
     return tuple(_with_shapes(groups, roles, observations, known, counted, stated, candidates))
 
 
@@ -194,6 +211,7 @@ class _Question:
     counted: Mapping[str, Value]
     stated: Stated
     asked: Mapping[str, Reading]
+    effort: Effort
 
     def fillings(self, values: Mapping[str, Value]) -> Lists | None:
         """The ways to fill the lists where the other fields have these values; None when there is none."""
@@ -201,7 +219,7 @@ class _Question:
             return Lists(({},), frozenset())
         reading = [seen for seen in self.group if seen.fields() & set(self.lists)]
         known = {**self.known, **values}
-        return explain_lists(self.lists, reading, known, self.counted, self.stated, self.asked)
+        return explain_lists(self.lists, reading, known, self.counted, self.stated, self.asked, self.effort)
 
     def oddity(self, values: Mapping[str, Value]) -> float:
         """The price of the copies that are stored all the same; of a whole second model it is three times as high."""
@@ -216,20 +234,20 @@ class _Question:
 def _explain(
     fields: Sequence[str],
     group: Mapping[Observation, int],
-    known: Mapping[str, Value],
-    counted: Mapping[str, Value],
-    stated: Stated,
-    candidates: Mapping[str, Sequence[Value]],
+    given: _Given,
     *,
     exactly: bool,
 ) -> Group:
-    """What the fields that some conditions tie together can be. For the parameters, see `decide` and `_Question`."""
+    """What the fields that some conditions tie together can be. For the parameters, see `decide`."""
+    known, counted, stated, candidates = given.known, given.counted, given.stated, given.candidates
     asked = readings(condition for seen in group for condition in seen.conditions)
     lists = [field for field in fields if field in asked and asked[field].listed]
     scalars = [field for field in fields if field not in lists]
     domains = {f: _domain(f, stated, asked, group, counted, known, candidates) for f in scalars}
     search = PresenceSearch(domains, tuple(group), known, frozenset(lists))
-    found, loose = _found(search, _Question(fields, lists, group, known, counted, stated, asked))
+    found, loose = _found(
+        search, _Question(fields, lists, group, known, counted, stated, asked, given.effort)
+    )
     if not found and exactly:
         raise Contradiction
     if not found:
@@ -249,7 +267,7 @@ def _found(search: PresenceSearch, question: _Question) -> tuple[list[tuple[Comb
     found: list[tuple[Combination, float]] = []
     loose: set[str] = set()
     for tried, values in enumerate(search.exact()):
-        if question.lists and tried == MAX_FILLINGS:
+        if question.lists and (tried == MAX_FILLINGS or question.effort.spent):
             search.exhausted = True
             break
         explained = question.fillings(values)
