@@ -16,7 +16,10 @@ from tests.hostile.registry import all_cases
 
 def main(parts: list[str]) -> int:
     cases = [case for case in all_cases() if not parts or any(part in case.name for part in parts)]
-    outcomes = [(case, _tried(case)) for case in cases]
+    lacks = {case.name: lack for case in cases if (lack := case.lacks())}
+    for name, lack in lacks.items():
+        print(f"{name}: not tried, {lack}")
+    outcomes = [(case, _tried(case)) for case in cases if case.name not in lacks]
     for case, outcome in outcomes:
         if outcome.broken:
             print(f"{case.name}: {'; '.join(outcome.broken)} [{outcome.stderr.strip()[-200:]}]")

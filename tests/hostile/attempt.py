@@ -35,6 +35,7 @@ class Case:
     exits: the exit codes that are right. says: a pattern that stdout or stderr must have. writes: names in the folder
     that the command may make or change. env: variables beside the usual ones. shell: the words are one line for a
     shell, in which `weightsmith` is the program. megabytes, cpu: the limits, where other ones are stated for a reason.
+    lacks: what this machine lacks to make the case, in words; empty where it lacks nothing.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case:
     shell: bool = False
     megabytes: float = MEGABYTES
     cpu: float = CPU_SECONDS
+    lacks: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)

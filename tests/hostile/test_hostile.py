@@ -18,5 +18,7 @@ _PATIENCE = 2.0
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
 def test_promise(case: Case, tmp_path: Path) -> None:
+    if lack := case.lacks():
+        pytest.skip(lack)
     outcome = attempt(case, tmp_path, patience=_PATIENCE)
     assert not outcome.broken, f"exit {outcome.code}\n{outcome.stdout[-800:]}\n{outcome.stderr[-800:]}"

@@ -23,6 +23,21 @@ _LEAST_SHARE = 64
 _MOST_STRETCHES = 10_000
 
 
+# What is said of a name, a file or a right to it. Other errors are said of the disk and the system.
+_OF_THE_FILE = frozenset(
+    {
+        errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EISDIR,
+        errno.ENAMETOOLONG,
+    }
+)  # fmt: skip
+
+
+def system_failed(error: WeightsmithError) -> bool:
+    """Whether a file could not be read because the system failed, which says nothing about the file."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno not in _OF_THE_FILE
+
+
 def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
     """The error line for a path that the system will not open."""
     text = str(path)
@@ -75,7 +90,11 @@ class ByteFile:
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
-        status = os.fstat(self.fd)
+        try:
+            status = os.fstat(self.fd)
+        except OSError as error:
+            self.close()
+            raise unreadable(path, error) from error
         self.size = status.st_size
         if not stat.S_ISREG(status.st_mode):
             self.close()

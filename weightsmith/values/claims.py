@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.file_bytes import system_failed
 from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
 from weightsmith.values.code_claims import is_group_name, statements
@@ -99,7 +100,10 @@ class Claims:
 
 
 def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
-    """Claims of the Python files, cards and the config at the top of a checkpoint's folder."""
+    """Claims of the Python files, cards and the config at the top of a checkpoint's folder.
+
+    Raises MissingInput where the disk fails: what was not read could have claimed something.
+    """
     found: list[Claim] = []
     read: list[str] = []
     left, budget = _LARGEST_FOLDER, iter(range(_MOST_WORDS))
@@ -126,8 +130,10 @@ def _may_claim(name: str) -> bool:
 def _text(path: Path, at_most: int) -> str | None:
     try:
         return read_small(path, at_most).decode("utf-8", "replace")
-    except WeightsmithError:
-        return None  # what cannot be read claims nothing
+    except WeightsmithError as error:
+        if system_failed(error):
+            raise
+        return None  # what is no file for us claims nothing
 
 
 def _from_files_that_name_a_quantizer(found: list[Claim]) -> Iterator[Claim]:

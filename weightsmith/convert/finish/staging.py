@@ -193,6 +193,10 @@ def _locked_folder(target: Path) -> tuple[Path, int]:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
+        except OSError:
+            with suppress(OSError):
+                folder.rmdir()  # only an empty one, as ours still is
+            raise
         with suppress(OSError):  # a file system without locks: work on, and never clean there
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(lock).st_nlink:
