@@ -334,6 +334,17 @@ def test_a_tensor_that_is_only_in_the_index_is_reported(sharded):
     assert "'ghost'" in table.problems[0].message and "model-00001-of-00003" in table.problems[0].message
 
 
+def test_of_many_shards_that_differ_the_first_are_told_and_the_others_counted(tmp_path):
+    places = {f"t{n}": f"{n:03d}.safetensors" for n in range(300)}
+    for name, file in places.items():
+        save_file({name: torch.zeros(1), f"more.{name}": torch.zeros(1)}, tmp_path / file)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    told = [problem.message for problem in open_checkpoint(tmp_path).problems]
+    assert len(told) == 20
+    assert "1 tensors of 018.safetensors are not in the index: 'more.t18'" in told[18]
+    assert "281 tensors of 281 more shards are not in the index" in told[19]
+
+
 def test_a_tensor_that_is_only_in_a_shard_is_reported_and_kept(sharded):
     edit_index(sharded, lambda index: index["weight_map"].pop("layer.5.weight"))
     table = open_checkpoint(sharded)

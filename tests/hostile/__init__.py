@@ -10,6 +10,8 @@ process of its own, with a home, a temporary folder and a canary of its own. Wha
 - nothing executed, nothing left in the temporary folder, nothing changed in the home or in the case's folder but
   what the case says the command writes.
 
+Where a case needs what this machine lacks (a C compiler, the right to mount), it is skipped, and the reason is said.
+
 Cases stand in `cases_*.py`, each of which has `CASES`. Their names are `kind.what`. `test_hostile.py` runs all of them;
 `python -m tests.hostile [PART OF A NAME …]` prints what came out, kind by kind.
 """

@@ -288,4 +288,11 @@ def _code() -> Iterator[Case]:
     yield Case("code.shadowed", _met(_shadowing, ["inspect", "--values", "model"]), writes=("__pycache__",))
 
 
-CASES = (*_meetings(), *_arguments(), *_streams(), *_little(), *_code())
+def _deep() -> Iterator[Case]:
+    """JSON on the command line that nests deeper than Python reads it."""
+    for name, text in (("list", "[" * 60_000), ("object", '{"a":' * 20_000)):
+        words = ["infer-config", "model", "--set", f"hidden_size={text}"]
+        yield Case(f"deep.{name}", _met(_wrong, words), exits=frozenset({2}), says="nests too deep")
+
+
+CASES = (*_meetings(), *_arguments(), *_streams(), *_little(), *_code(), *_deep())

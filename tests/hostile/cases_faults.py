@@ -215,7 +215,7 @@ def _disk(name: str, options: str, line: str, exits: frozenset[int]) -> Case:
 
 def _limits() -> Iterator[Case]:
     """Few descriptors, and files that may not grow (SIGXFSZ): what is written, is written whole or not at all."""
-    whole = "; code=$?; [ ! -e made.json ] || tail -n1 made.json | grep -q '^}' || exit 9; exit $code"
+    whole = "; code=$?; [ ! -e made.json ] || tail -n1 made.json | grep -q '}$' || exit 9; exit $code"
     lines = {**_LINES, "output": "weightsmith infer-config model --output made.json" + whole}
     for command, line in lines.items():
         for limit in (

@@ -69,6 +69,13 @@ def links(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
 
 
+def many_shards(folder: Path) -> None:
+    places = {f"t{n}": f"{n}.safetensors" for n in range(2_000)}
+    for name, file in places.items():
+        save(folder / file, {name: ("U8", (1,)), f"{name}.more": ("U8", (1,))})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+
 def ghosts(folder: Path) -> None:
     save(folder / "a.safetensors", {"t": ("U8", (1,))})
     index = {f"model.layers.{n}": "a.safetensors" for n in range(600_000)}
@@ -191,6 +198,7 @@ CASES = (
         "inspect",
     ),
     case("index.links", links, "inspect", REFUSED, "same file"),
+    case("index.many-shards", many_shards, "inspect", says="more shards"),
     case("index.ghosts-600k", ghosts, "inspect", REFUSED),
     *(case(f"pickle.names-{name}", with_pickle(make), "inspect") for name, make in _NAMES.items()),
     case(

@@ -16,7 +16,7 @@ from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import HostileCheckpoint, InvalidConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint.table import Storage, Tensor
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Grok-1 has 770; each shard is looked up on disk and opened.
 MOST_SHARDS = 4_000
+# Shards that are told of one by one, where each differs from the index.
+_MOST_TOLD = 20
 # One comma a tensor, and a hundred notes; the largest real index has 20 MB.
 _READ = JsonLimits(64 << 20, MOST_TENSORS + 100)
 
@@ -95,7 +97,7 @@ def _refuse_outside(path: Path, file: str) -> None:
 
 
 def disagreements(index: WeightIndex, tensors: Mapping[str, Tensor]) -> list[Problem]:
-    """Where the index and the shards' headers differ, one Problem per code and shard.
+    """Where the index and the shards' headers differ, one Problem per code and shard, and one for many more shards.
 
     Codes: index-missing-tensor (in the index, in no shard), index-unlisted-tensor (in a shard, not in the
     index), index-wrong-file (in another shard than the index says), index-total-size.
@@ -111,18 +113,31 @@ def disagreements(index: WeightIndex, tensors: Mapping[str, Tensor]) -> list[Pro
         if name not in index.weight_map:
             faults.setdefault(("index-unlisted-tensor", tensor.storage.file), []).append(name)
     problems = [
-        Problem(code, f"{index.name}: {_SAYS[code].format(file=file, count=len(names))}: {sample(names)}")
-        for (code, file), names in sorted(faults.items())
+        Problem(code, f"{index.name}: {text}")
+        for code, says in _SAYS.items()
+        for text in _told(says, {file: names for (own, file), names in sorted(faults.items()) if own == code})
     ]
     size = _total_size(index, tensors)
     return [*problems, size] if size else problems
 
 
+# In the order of the codes.
 _SAYS = {
     "index-missing-tensor": "{count} tensors that it places in {file} are not there",
-    "index-wrong-file": "{count} tensors that it places in {file} lie in another shard",
     "index-unlisted-tensor": "{count} tensors of {file} are not in the index",
+    "index-wrong-file": "{count} tensors that it places in {file} lie in another shard",
 }
+
+
+def _told(says: str, shards: Mapping[str, list[str]]) -> Iterator[str]:
+    """A phrase for each shard; of many, for the first ones, and one for all others together."""
+    listed = list(shards)[: len(shards) if len(shards) <= _MOST_TOLD else _MOST_TOLD - 1]
+    for file in listed:
+        yield f"{says.format(file=file, count=len(shards[file]))}: {sample(shards[file])}"
+    others = [name for file, names in shards.items() if file not in listed for name in names]
+    if others:
+        count = len(shards) - len(listed)
+        yield f"{says.format(file=f'{count} more shards', count=len(others))}: {sample(others)}"
 
 
 def _total_size(index: WeightIndex, tensors: Mapping[str, Tensor]) -> Problem | None:

@@ -36,13 +36,18 @@ def need_stdout_once(as_json: bool, *outputs: Path | None) -> None:
 
 
 def settings(flag: str, given: tuple[str, ...]) -> dict[str, Json]:
-    """Such pairs with each value read as JSON; what is no JSON is a word."""
-    return {name: _json_or_word(text) for name, text in pairs(flag, given).items()}
+    """Such pairs with each value read as JSON; what is no JSON is a word.
+
+    Raises click.UsageError for JSON that nests deeper than any config.
+    """
+    return {name: _json_or_word(flag, name, text) for name, text in pairs(flag, given).items()}
 
 
-def _json_or_word(text: str) -> Json:
+def _json_or_word(flag: str, name: str, text: str) -> Json:
     try:
         value: Json = json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise click.UsageError(f"{flag} {name}: its value nests too deep for a setting") from None
     return value
