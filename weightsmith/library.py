@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weightsmith.convert import Conversion
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.machine import Diagnosis
+    from weightsmith.machine.dump import MachineComparison
     from weightsmith.process.child import Stage
     from weightsmith.shapes import ConfigFile, Inference
     from weightsmith.shapes.page.page import Page
@@ -280,10 +281,27 @@ def _path(named: AnyPath | None) -> Path | None:
     return None if named is None else Path(named)
 
 
-def doctor(*, progress: Stage | None = None) -> Diagnosis:
-    """What is wrong with this machine's NPU stack, and the command that mends each fault. Changes nothing."""
-    from weightsmith.machine import diagnose, probe_machine
+def doctor(*, dump: AnyPath | None = None, progress: Stage | None = None) -> Diagnosis:
+    """What is wrong with this machine's NPU stack, and the command that mends each fault. Changes nothing.
 
+    dump: a file to write all facts to, fit to be pasted; raises TargetRefused where it cannot be written.
+    """
+    from weightsmith.machine import diagnose, read_machine
+    from weightsmith.machine.dump import text
+    from weightsmith.process.targets import need_writable, write_output
+
+    if dump is not None:
+        need_writable(Path(dump))
     if progress is not None:
         progress("importing torch and vLLM, each in a process of its own")
-    return diagnose(probe_machine())
+    facts = read_machine()
+    if dump is not None:
+        write_output(Path(dump), text(facts))
+    return diagnose(facts)
+
+
+def compare_machines(first: AnyPath, second: AnyPath) -> MachineComparison:
+    """How two machines differ, from the files that `doctor` wrote of them. Raises MissingInput and InvalidConfig."""
+    from weightsmith.machine.dump import compare
+
+    return compare(Path(first), Path(second))

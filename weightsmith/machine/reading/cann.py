@@ -1,0 +1,171 @@
+"""Driver, CANN and NNAL: what is installed, wherever it may lie, and what this shell's variables name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from weightsmith.machine.facts import Driver, Nnal, Toolkit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+SYSTEM = "/usr/local/Ascend"
+# Set by CANN's set_env.sh, in this order of trust.
+HOMES = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
+FOLDERS = (*HOMES, "ASCEND_OPP_PATH", "ATB_HOME_PATH")
+_HAL = "libascend_hal.so"
+_OPERATORS = "opp/built-in/op_impl/ai_core/tbe/kernel"
+# Where its libraries lie, under CANN's home and under NNAL's.
+_LIBRARY_FOLDERS = (
+    "lib64",
+    "devlib",
+    "*-linux/lib64",
+    "*-linux/devlib",
+    "latest/atb/*/lib",
+    "lib64/driver",
+    "lib64/common",
+)
+
+
+class Disk:
+    """The files of a machine. root: where its `/` is, elsewhere than here in tests."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def at(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def name(self, path: Path) -> str:
+        """The path as the machine itself has it."""
+        return f"/{path.relative_to(self.root)}"
+
+    def text(self, path: Path | str) -> str:
+        """A small text file; empty where there is none."""
+        place = self.at(path) if isinstance(path, str) else path
+        try:
+            with place.open(encoding="utf-8", errors="replace") as file:
+                return file.read(1 << 16)
+        except OSError:
+            return ""
+
+    def resolved(self, path: Path) -> Path:
+        """Links followed; one that leads out of this root names the same file here."""
+        for _ in range(8):
+            try:
+                link = path.readlink()
+            except OSError:
+                break
+            path = self.at(str(link)) if link.is_absolute() else path.parent / link
+        return path.parent.resolve() / path.name if path.parent.exists() else path
+
+
+def driver(disk: Disk) -> Driver:
+    """Its installer notes another place than the usual in /etc/ascend_install.info."""
+    stated = re.search(
+        r"^Driver_Install_Path_Param=(\S+)", disk.text("/etc/ascend_install.info"), re.MULTILINE
+    )
+    for prefix in dict.fromkeys([stated[1] if stated else SYSTEM, SYSTEM]):
+        home = disk.at(prefix) / "driver"
+        version = re.search(r"^Version=(\S+)", disk.text(home / "version.info"), re.MULTILINE | re.IGNORECASE)
+        folders = [home / "lib64/driver", home / "lib64/common", home / "lib64"]
+        libraries = tuple(disk.name(folder) for folder in folders if (folder / _HAL).exists())
+        if version or libraries:
+            source = disk.name(home / "version.info") if version else None
+            return Driver(version[1] if version else None, source, libraries)
+    return Driver()
+
+
+def prefixes(disk: Disk, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where CANN and NNAL may be installed: the system's folder, the user's, the one that the installer noted, and
+    those around the folders that variables name."""
+    places = [SYSTEM]
+    if home := environment.get("HOME"):
+        places.append(f"{home.rstrip('/')}/Ascend")
+    noted = disk.text("/etc/Ascend/ascend_cann_install.info")
+    places += re.findall(r"^\w*Install_Path\w*=(\S+)", noted, re.MULTILINE)
+    for variable in FOLDERS:
+        around = re.match(
+            r"(/.+?)/(?:cann(?:-[^/]*)?|ascend-toolkit|nnal|latest)(?:/|$)", environment.get(variable, "")
+        )
+        if around:
+            places.append(around[1])
+    return tuple(dict.fromkeys(places))
+
+
+def toolkits(disk: Disk, places: tuple[str, ...]) -> tuple[Toolkit, ...]:
+    """Every CANN that is there: `cann-<version>` since 8.5, `ascend-toolkit/<version>` before. Links count once."""
+    homes: dict[Path, Path] = {}
+    for place in places:
+        prefix = disk.at(place)
+        for home in [*sorted(prefix.glob("cann*")), *sorted(prefix.glob("ascend-toolkit/*"))]:
+            if home.is_dir() and (kit := disk.resolved(home)).is_dir():
+                homes.setdefault(kit, prefix)
+    return tuple(_toolkit(disk, home, prefix) for home, prefix in homes.items() if _is_toolkit(home))
+
+
+def _is_toolkit(home: Path) -> bool:
+    return (home / "lib64").is_dir() or (home / "opp").is_dir() or any(home.glob("*-linux"))
+
+
+def _toolkit(disk: Disk, home: Path, prefix: Path) -> Toolkit:
+    scripts = [home / "set_env.sh"]
+    # The scripts beside the links are those of the CANN that the links lead to.
+    if disk.resolved(prefix / "ascend-toolkit/latest") == home:
+        scripts.append(prefix / "ascend-toolkit/set_env.sh")
+    script = next((disk.name(script) for script in scripts if script.is_file()), None)
+    kernels = home / _OPERATORS
+    chips = tuple(sorted(d.name for d in kernels.glob("ascend*") if d.is_dir() and any(d.iterdir())))
+    return Toolkit(disk.name(home), cann_version(disk, home), script, chips)
+
+
+def cann_version(disk: Disk, home: Path) -> str | None:
+    """From the note that its installer leaves, else from the folder's name."""
+    for note in sorted(home.glob("*-linux/ascend_toolkit_install.info")):
+        if stated := re.search(r"^version=(\S+)", disk.text(note), re.MULTILINE):
+            return stated[1]
+    if stated := re.search(r"^Version=(\S+)", disk.text(home / "runtime/version.info"), re.MULTILINE):
+        return stated[1]
+    named = re.fullmatch(r"(?:cann-)?(\d[\w.]*)", home.name)
+    return named[1] if named else None
+
+
+def sourced_home(disk: Disk, environment: Mapping[str, str]) -> str | None:
+    """The folder of the CANN that this shell's variables name, links followed."""
+    for variable in HOMES:
+        named = environment.get(variable)
+        if named and disk.at(named).is_dir():
+            return disk.name(disk.resolved(disk.at(named.rstrip("/"))))
+    return None
+
+
+def missing_folders(disk: Disk, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variable → the folder that it names and that is not there."""
+    named = {variable: environment[variable] for variable in FOLDERS if environment.get(variable)}
+    return {variable: folder for variable, folder in named.items() if not disk.at(folder).exists()}
+
+
+def nnals(disk: Disk, places: tuple[str, ...]) -> tuple[Nnal, ...]:
+    return tuple(_nnal(disk, home) for place in places if (home := disk.at(place) / "nnal/atb").is_dir())
+
+
+def _nnal(disk: Disk, home: Path) -> Nnal:
+    notes = [home / "latest/version.info", *sorted(home.glob("*/version.info"))]
+    stated = (re.search(r"Ascend-cann-atb(?: Version)?\s*:\s*(\S+)", disk.text(note)) for note in notes)
+    version = next((found[1] for found in stated if found), None)
+    script = home / "set_env.sh"
+    return Nnal(disk.name(home), version, disk.name(script) if script.is_file() else None)
+
+
+def lies_at(disk: Disk, library: str, homes: list[str]) -> str | None:
+    """Where a library lies on the disk, under one of these folders."""
+    return next(_found(disk, library, homes), None)
+
+
+def _found(disk: Disk, library: str, homes: list[str]) -> Iterator[str]:
+    for home in homes:
+        for folder in _LIBRARY_FOLDERS:
+            for path in sorted(disk.at(home).glob(f"{folder}/{library}")):
+                yield disk.name(path)
