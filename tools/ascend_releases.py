@@ -60,7 +60,9 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         with tarfile.open(path) as archive:
-            wanted = [m for m in archive if re.search(r"Dockerfile|PKG-INFO|policy\.md$|requirements\.txt$", m.name)]
+            wanted = [
+                m for m in archive if re.search(r"Dockerfile|PKG-INFO|policy\.md$|requirements\.txt$", m.name)
+            ]
             self.files = {
                 m.name.partition("/")[2]: archive.extractfile(m).read().decode()  # type: ignore[union-attr]
                 for m in wanted
@@ -114,7 +116,9 @@ def image(source: Source) -> dict[str, str]:
     """What the Dockerfile of a release puts under it, as far as it says: cann, torch_npu, triton_ascend."""
     text = source.text("Dockerfile")
     stack = {}
-    based = re.search(r"CANN_VERSION=\"?(\d[\w.]*)", text) or re.search(r"^FROM \S*cann:(\d[\w.]*)", text, re.MULTILINE)
+    based = re.search(r"CANN_VERSION=\"?(\d[\w.]*)", text) or re.search(
+        r"^FROM \S*cann:(\d[\w.]*)", text, re.MULTILINE
+    )
     if based:
         stack["cann"] = cann_version(based[1])
     for name in ("torch_npu", "triton_ascend"):
@@ -127,8 +131,8 @@ def image(source: Source) -> dict[str, str]:
 
 def python_range(row: dict[str, str], source: Source) -> str:
     stated = row.get("python", "")
-    if bounds := re.fullmatch(r"(3\.\d+) - (3\.\d+)", stated):  # of the first matrices
-        return f">={bounds[1]},<={bounds[2]}.99"
+    if bounds := re.fullmatch(r"(3\.\d+) - 3\.(\d+)", stated):  # of the first matrices
+        return f">={bounds[1]},<3.{int(bounds[2]) + 1}"
     metadata = re.search(r"^Requires-Python: (.*)", source.text("PKG-INFO"), re.MULTILINE) or re.search(
         r'python_requires="(.*)"', source.text("setup.py")
     )
@@ -144,7 +148,11 @@ def releases(clone: Path, archives: Path) -> Iterator[tuple[str, dict[str, objec
     for version, source in sources.items():
         # The newest matrix corrects those of before (the tag v0.23.0 has the row of its candidate).
         row = matrix(newest).get(version) or matrix(source).get(version, {})
-        stacks = [{"from": "matrix", **{k: v for k, v in row.items() if k not in ("vllm", "python")}}] if row else []
+        stacks = (
+            [{"from": "matrix", **{k: v for k, v in row.items() if k not in ("vllm", "python")}}]
+            if row
+            else []
+        )
         stacks.append({"from": "Dockerfile", **image(source)})
         if (branch := f"releases/v{version}") in branches:
             since = Tag(clone, branch)
@@ -183,14 +191,17 @@ def main() -> None:
     document = {
         "source": {
             "vllm_ascend": "vllm-project/vllm-ascend: versioning_policy.md, requirements.txt or METADATA, Dockerfiles",
-            "torch_npu": "Ascend/pytorch: COMPATIBILITY.md of " + git(given.torch_npu, "log", "-1", "--format=%cs").strip(),
+            "torch_npu": "Ascend/pytorch: COMPATIBILITY.md of "
+            + git(given.torch_npu, "log", "-1", "--format=%cs").strip(),
             "date": time.strftime("%Y-%m-%d"),
         },
         "vllm_ascend": rows,
         "torch_npu": torch_npu_builds(given.torch_npu),
     }
     TARGET.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"{len(rows)} releases of vllm-ascend, {len(document['torch_npu'])} builds of torch_npu -> {TARGET}")
+    print(
+        f"{len(rows)} releases of vllm-ascend, {len(document['torch_npu'])} builds of torch_npu -> {TARGET}"
+    )
 
 
 if __name__ == "__main__":

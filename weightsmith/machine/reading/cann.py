@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.machine.facts import Driver, Nnal, Toolkit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 SYSTEM = "/usr/local/Ascend"
 # Set by CANN's set_env.sh, in this order of trust.
@@ -60,6 +60,9 @@ class Disk:
                 break
             path = self.at(str(link)) if link.is_absolute() else path.parent / link
         return path.parent.resolve() / path.name if path.parent.exists() else path
+
+
+HERE = Disk(Path("/"))
 
 
 def driver(disk: Disk) -> Driver:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # torch_npu's first count waits for the driver, which has taken over 20 s on a cold Atlas node. Importing vLLM computes
 # for 14 s on 2 cores, and reads for a minute from a slow network disk: who makes progress may take longer.
-PATIENCE = Patience(idle=25.0, in_all=150.0)
+PATIENCE = Patience(idle=22.0, in_all=150.0)
 _MODULE = "weightsmith.machine.probe"
 # Question -> the packages that must be there for it to make sense.
 _NEEDED = {
