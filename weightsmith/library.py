@@ -309,7 +309,8 @@ def _with_doctors_words(result: VerifyResult) -> VerifyResult:
     return replace(
         result,
         checks=tuple(
-            replace(check, detail=check.detail + words) if check in failed else check for check in result.checks
+            replace(check, detail=check.detail + words) if check in failed else check
+            for check in result.checks
         ),
     )
 

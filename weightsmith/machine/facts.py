@@ -203,3 +203,13 @@ class Facts(Record):
         """What a probe answered, None where it did not."""
         probe = self.probes.get(question)
         return None if probe is None or probe.error is not None else probe.told.get(key)
+
+    @property
+    def counted(self) -> int | None:
+        """How many chips torch_npu counts, None where it could not be asked."""
+        return small_number(self.told("torch_npu", "count") or "")
+
+
+def small_number(text: str) -> int | None:
+    """The number that a text of few ASCII digits stands for: a port, an id, a count."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

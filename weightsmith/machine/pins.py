@@ -11,14 +11,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from weightsmith.machine.chips import family_of
-from weightsmith.machine.releases import all_releases, cann_of_torch_npu, public, release, requirement
+from weightsmith.machine.releases import (
+    all_releases,
+    cann_of_torch_npu,
+    contains,
+    public,
+    release,
+    requirement,
+)
 
 if TYPE_CHECKING:
     from weightsmith.machine.facts import Facts
     from weightsmith.machine.releases import Release, Stack
+
+# Characters of a version: Python refuses numbers of thousands of digits.
+_LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,7 @@ class Wanted:
     def accepts(self, version: str) -> bool:
         if self.exact:
             return public(version) in {public(one) for one in self.exact}
-        try:
-            return self.limits.contains(Version(version), prereleases=True)
-        except InvalidVersion:
-            return False
+        return contains(self.limits, version)
 
     @property
     def words(self) -> str:
@@ -161,7 +168,7 @@ def _both_limits(facts: Facts, package: str) -> Wanted | None:
 
 def _without_looser(limits: SpecifierSet) -> SpecifierSet:
     """Of several lower bounds the highest."""
-    lower = [one for one in limits if one.operator == ">="]
+    lower = [one for one in limits if one.operator == ">=" and len(one.version) < _LONGEST]
     if len(lower) < 2:
         return limits
     highest = max(lower, key=lambda one: Version(one.version))
@@ -178,7 +185,7 @@ def _companion(facts: Facts, package: str) -> Wanted | None:
     best = f"0.{minor + 15}.{patch}" if package == "torchvision" else f"2.{minor}.{patch}"
     any_patch = SpecifierSet(f"=={best.rpartition('.')[0]}.*")
     installed = facts.packages.get(package)
-    there = (installed,) if installed and any_patch.contains(public(installed), prereleases=True) else ()
+    there = (installed,) if installed and contains(any_patch, public(installed)) else ()
     return Wanted((best, *there), SpecifierSet(), f"torch {torch.exact[0]}" if torch else "")
 
 

@@ -13,24 +13,13 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from weightsmith.records import Record
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
-
-__all__ = [
-    "Release",
-    "Stack",
-    "all_releases",
-    "cann_of_torch_npu",
-    "public",
-    "release",
-    "requirement",
-    "table_date",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +99,16 @@ def public(version: str) -> str:
     """A version without what stands behind a plus: `2.9.0.post1+git4c901a4` is 2.9.0.post1."""
     try:
         return Version(version).public
-    except InvalidVersion:
+    except ValueError:  # no version, or one of thousands of digits
         return version.partition("+")[0]
+
+
+def contains(limits: SpecifierSet, version: str) -> bool:
+    """Whether a version is within limits, candidates included; what is no version is not."""
+    try:
+        return limits.contains(Version(version), prereleases=True)
+    except ValueError:
+        return False
 
 
 def requirement(lines: Iterable[str], package: str) -> SpecifierSet | None:
@@ -120,9 +117,9 @@ def requirement(lines: Iterable[str], package: str) -> SpecifierSet | None:
     for line in lines:
         try:
             stated = Requirement(line)
-        except InvalidRequirement:
+            here = stated.marker is None or stated.marker.evaluate({"extra": ""})
+        except ValueError:  # not well formed
             continue
-        here = stated.marker is None or stated.marker.evaluate({"extra": ""})
         if here and stated.name.lower().replace("_", "-") == package:
             found = stated.specifier if found is None else found & stated.specifier
     return found

@@ -77,9 +77,9 @@ def _conclusion(facts: Facts, diagnosis: Diagnosis) -> str:
         return f"Not ready: {failed[0].name}: {shortened(failed[0].found, _LONGEST)}{more}"
     if not facts.is_meant_for_npu:
         return _elsewhere(facts)
-    count, name = facts.told("torch_npu", "count"), chips.chip_name(facts)
+    count, name = facts.counted, chips.chip_name(facts)
     release = facts.packages.get("vllm-ascend")
-    if release and count and int(count):
+    if release and count:
         return f"Ready for vllm-ascend {release} on {count} × {name}"
     if not facts.chips:
         return "No Ascend chip here, though some of its software is installed"

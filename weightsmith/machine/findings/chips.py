@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from weightsmith import visible_devices
 from weightsmith.machine import chips, pins
 from weightsmith.machine.diagnosis import Finding
+from weightsmith.machine.facts import small_number
 
 if TYPE_CHECKING:
     from weightsmith.machine.diagnosis import Verdict
@@ -41,7 +42,7 @@ def device_files(facts: Facts) -> Finding:
     found = ", ".join(f"/dev/{node.name}" for node in facts.chips)
     missing = [name for name in _needed(facts) if name not in {node.name for node in facts.nodes}]
     # What nobody misses is not missing: a driver that counts its chips has all that it needs.
-    if not missing or int(facts.told("torch_npu", "count") or 0) or facts.npu_smi.chips:
+    if not missing or facts.counted or facts.npu_smi.chips:
         return Finding("device files", "ok", found, expected)
     strange = [
         f"/dev/{node.name}" for node in facts.nodes if not node.is_chip and node.name not in CONTROL_NODES
@@ -156,7 +157,7 @@ def visible(facts: Facts) -> Finding:
     if value is None or not facts.chips:
         return Finding("visible devices", "absent", f"{_VISIBLE} is not set", "all chips")
     ids = visible_devices.listed(value)
-    wrong = [one for one in ids if not one.isdigit() or int(one) >= count]
+    wrong = [one for one in ids if (number := small_number(one)) is None or number >= count]
     expected = (
         f"ids from 0 to {count - 1}: inside a container they count from 0, whatever the host calls them"
     )
@@ -170,10 +171,9 @@ def visible(facts: Facts) -> Finding:
 
 def devices(facts: Facts) -> Finding:
     """Whether torch counts the chips that it should: it calls an NPU available and counts none where ids are wrong."""
-    counted = facts.told("torch_npu", "count")
-    if counted is None:
+    count, value = facts.counted, facts.environment.get(_VISIBLE)
+    if count is None:
         return Finding("devices", "absent", "torch_npu could not be asked")
-    count, value = int(counted), facts.environment.get(_VISIBLE)
     expected = len(facts.chips) if value is None else len(visible_devices.listed(value))
     found = f"{count} × {facts.told('torch_npu', 'name')}" if count else "torch counts 0"
     if count and count == expected:

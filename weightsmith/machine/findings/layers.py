@@ -46,7 +46,7 @@ def best_toolkit(facts: Facts) -> Toolkit | None:
 
 def numbers(version: str) -> tuple[int, ...]:
     """(9, 1, 0) of "9.1.0", (8, 3) of "8.3.RC1"."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
+    found = re.match(r"[0-9]{1,9}(?:\.[0-9]{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 

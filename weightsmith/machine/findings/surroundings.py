@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith import determinism
 from weightsmith.machine.diagnosis import Finding
+from weightsmith.machine.facts import small_number
 from weightsmith.machine.findings.layers import numbers
 from weightsmith.machine.variables import misspelt
 
@@ -52,8 +53,7 @@ def ports(facts: Facts) -> Finding:
         return Finding("hccl ports", "absent", "fewer than two chips")
     if facts.environment.get("HCCL_HOST_SOCKET_PORT_RANGE"):
         return Finding("hccl ports", "ok", "HCCL_HOST_SOCKET_PORT_RANGE is set")
-    stated = facts.environment.get("HCCL_IF_BASE_PORT", "")
-    base = int(stated) if stated.isdigit() else _BASE_PORT
+    base = small_number(facts.environment.get("HCCL_IF_BASE_PORT", "")) or _BASE_PORT
     kit = facts.sourced
     count = _PORTS_BEFORE if kit and kit.version and numbers(kit.version) < (8, 2) else _PORTS
     taken = [port for port in facts.container.listening if base <= port < base + count]
@@ -61,7 +61,8 @@ def ports(facts: Facts) -> Finding:
     if not taken:
         return Finding("hccl ports", "ok", wanted, wanted)
     found = f"port {', '.join(map(str, taken))} is bound by another process, and HCCL uses {base} to {base + count - 1}"
-    free = next(b for b in range(base + 100, 65000, 100) if not _any_in(facts.container.listening, b, count))
+    starts = (*range(base + 100, 65000, 100), *range(20000, 65000, 100))
+    free = next((one for one in starts if not _any_in(facts.container.listening, one, count)), "<a free one>")
     fix = f"export HCCL_IF_BASE_PORT={free}, or HCCL_HOST_SOCKET_PORT_RANGE=auto"
     return Finding("hccl ports", "warn", found, wanted, fix)
 

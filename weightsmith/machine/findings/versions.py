@@ -15,7 +15,7 @@ from weightsmith.machine import chips, pins
 from weightsmith.machine.diagnosis import Finding
 from weightsmith.machine.findings.chips import chip_name
 from weightsmith.machine.findings.layers import numbers
-from weightsmith.machine.releases import all_releases, public, table_date
+from weightsmith.machine.releases import all_releases, contains, public, table_date
 
 if TYPE_CHECKING:
     from weightsmith.machine.diagnosis import Verdict
@@ -215,7 +215,7 @@ def python(facts: Facts) -> Finding:
         limits = SpecifierSet(row.python)
     except InvalidSpecifier:
         return Finding("python", "ok", version, row.python)
-    if limits.contains(version, prereleases=True):
+    if contains(limits, version):
         return Finding("python", "ok", version, row.python)
     image = pins.image(facts, chip_name(facts))
     found = f"Python {version}, and vllm-ascend {row.version} needs {row.python}"
