@@ -293,6 +293,20 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
         ),
         "platform", "fail", "VLLM_PLUGINS=weightsmith", ("VLLM_PLUGINS=ascend,weightsmith",),
     ),
+    "the chip's memory is full": (
+        replace(
+            with_probes(ATLAS, operator=Probe("RuntimeError: NPU out of memory. Tried to allocate 2 MiB")),
+            npu_smi=smi(FULL),
+        ),
+        "memory", "fail", "57344", ("stop them",),
+    ),
+    "no name for the user, and torch asks for it": (
+        replace(
+            broken("KeyError: 'getpwuid(): uid not found: 1000'", "torch", "getpass"),
+            user=User(1000, (1000,), account=False, overrides=False),
+        ),
+        "account", "fail", "uid 1000", ("useradd",),
+    ),
     "a sum that is wrong": (
         with_probes(ATLAS, operator=Probe(told={"sum": "31.0"})), "operator", "fail", "31.0", ("chip",)
     ),

@@ -39,16 +39,19 @@ def libraries() -> JsonObject:
 
 def npu_smi() -> JsonObject:
     """Its table, and what it calls the board where the table does not tell the chip."""
-    program = shutil.which("npu-smi", path=None) or shutil.which(
+    program = shutil.which("npu-smi") or shutil.which(
         "npu-smi", path="/usr/local/sbin:/usr/local/bin:/usr/sbin"
     )
     if program is None:
         return {}
-    table = say([program, "info"])
-    board = (
-        say([program, "info", "-t", "board", "-i", "0", "-c", "0"]) if "Ascend910 " in table.text else None
-    )
-    return {"program": program, "info": table.text, "board": board.text if board else ""}
+    from weightsmith.machine.reading.npu_smi import NAMELESS, parse
+
+    table = say([program, "info"]).text
+    first = next(iter(parse(program, table).chips), None)
+    board = ""
+    if first is not None and first.name == NAMELESS:
+        board = say([program, "info", "-t", "board", "-i", str(first.npu), "-c", "0"]).text
+    return {"program": program, "info": table, "board": board}
 
 
 def torch() -> JsonObject:

@@ -38,6 +38,26 @@ _GUESTS = {
     "torchaudio": "torchaudio",
     "triton": "triton-ascend",
 }
+# Words of an error -> what mends it where none of the findings explains it, and the findings that would.
+_WORDS = (
+    (r"np\.\w+` was removed|NumPy 2\.0", "pip install --no-deps 'numpy<2'", ("numpy",)),
+    # CANN's codes: no operator for this chip; no such device.
+    (
+        r"561103|AclOpKernelInit|libopapi\.so",
+        "install CANN's operators for this chip",
+        ("cann variables", "operators", "cann version", "chip"),
+    ),
+    (r"107001|SetDevice", "npu-smi info on the host", ("visible devices", "devices", "npu-smi")),
+    (r"[Oo]ut of memory|EL0004|207018", "npu-smi info lists who holds the chip's memory", ("memory",)),
+    (r"soc_version|device type", "use the image of vllm-ascend for this chip", ("chip",)),
+    (r"InvalidVersion|VLLM_VERSION", "export VLLM_VERSION to the release that this vLLM is", ("vllm",)),
+    (r"getpwuid", "add this user to /etc/passwd", ("account",)),
+    (
+        r"backend extension",
+        "to use torch without the NPU: export TORCH_DEVICE_BACKEND_AUTOLOAD=0",
+        ("import torch_npu",),
+    ),
+)
 _OF_TORCH = ("_ZN5torch", "_ZN3c10", "_ZNK3c10", "_ZN2at", "_ZNK2at", "_ZNK5torch")
 
 
@@ -194,7 +214,7 @@ def _explained(name: str, facts: Facts, error: str, probe: Probe, because: tuple
         _lost_library,
         _undefined,
         _lost_module,
-        _refused_operator,
+        _told_by_words,
         _guest,
     ):
         explanation = reason(facts, error, probe)
@@ -272,23 +292,8 @@ def _lost_module(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
     return f"pip install --no-deps {name}{same}", ("cann variables", "import torch_npu")
 
 
-def _refused_operator(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
-    """CANN's own codes: 500001 the operator compiler, 561103 no operator for this chip."""
-    if re.search(r"np\.\w+_? was removed|NumPy 2\.0|numpy", error):
-        return "pip install --no-deps 'numpy<2'", ("numpy",)
-    if re.search(r"561103|AclOpKernelInit|libopapi\.so", error):
-        return "install CANN's operators for this chip", (
-            "cann variables",
-            "operators",
-            "cann version",
-            "chip",
-        )
-    if "getpwuid" in error:
-        return "add this user to /etc/passwd", ("account",)
-    if "backend extension" in error:
-        fix = "to use torch without the NPU: export TORCH_DEVICE_BACKEND_AUTOLOAD=0"
-        return fix, ("import torch_npu",)
-    return None
+def _told_by_words(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
+    return next(((fix, causes) for words, fix, causes in _WORDS if re.search(words, error)), None)
 
 
 def _guest(facts: Facts, error: str, probe: Probe) -> _Explanation | None:

@@ -15,6 +15,8 @@ _CHIP = re.compile(r"^\|\s*(\d+)\s+(\S+)\s*\|\s*([A-Za-z][\w ]*?)\s*\|", re.MULT
 _USAGE = re.compile(r"(\d+)\s*/\s*(\d+)")
 _HOLDER = re.compile(r"^\|\s*(\d+)\s+\d+\s*\|\s*(\d+)\s*\|\s*([^|\s][^|]*?)[\s|]+(\d+)\s*\|", re.MULTILINE)
 _CODE = re.compile(r"ret is (-\d+)")
+# What the table calls every A3.
+NAMELESS = "Ascend910"
 _PROCESSES = "Process id"
 _BOARD = re.compile(r"^\s*(Chip Name|NPU Name)\s*:\s*(\S+)", re.MULTILINE)
 _LONGEST = 300
@@ -42,7 +44,7 @@ def _chips(table: str, board: str | None) -> Iterator[Chip]:
             npu, name, health = int(named[1]), named[2], named[3]
         elif name and (usages := _USAGE.findall(line)):
             used, total = map(int, usages[-1])
-            yield Chip(npu, board if board and name == "Ascend910" else name, health, used, total)
+            yield Chip(npu, board if board and name == NAMELESS else name, health, used, total)
 
 
 def board_name(text: str) -> str | None:
