@@ -80,15 +80,26 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
     # driver, CANN, NNAL
     "the driver is not mounted": (
         replace(without(ATLAS, "libascend_hal.so"), driver=Driver()),
-        "driver", "fail", "not there", (f"-v {ASCEND}/driver/lib64:{ASCEND}/driver/lib64",),
+        "driver", "fail", "not mounted", (f"-v {ASCEND}/driver/lib64:{ASCEND}/driver/lib64",),
+    ),
+    "without the driver CANN's libraries do not load either": (
+        replace(
+            without(ATLAS, "libascend_hal.so"),
+            driver=Driver(),
+            libraries=dict.fromkeys(ATLAS.libraries, "libascend_hal.so: cannot open shared object file"),
+        ),
+        "driver", "fail", "not mounted", ("-v ",),
+    ),
+    "a stand-in of the driver's library loads": (
+        replace(UNLISTED, driver=Driver(), npu_smi=NpuSmi()), "driver", "fail", "a stand-in", ("-v ",)
     ),
     "half of the driver is mounted": (
         replace(without(ATLAS, "libascend_hal.so"), driver=Driver("25.5.2", "version.info")),
-        "driver", "fail", "driver 25.5.2 is here, and its libraries are not mounted", ("-v ",),
+        "driver", "fail", "driver 25.5.2 is here, its libraries are not mounted", ("-v ",),
     ),
     "a shell without the driver": (
         without(ATLAS, "libascend_hal.so"),
-        "driver", "fail", "this shell does not find it", (f"LD_LIBRARY_PATH={ASCEND}/driver/lib64/driver",),
+        "driver", "fail", "this shell does not find its", (f"LD_LIBRARY_PATH={ASCEND}/driver/lib64/driver",),
     ),
     "an A5 needs the whole driver": (
         replace(without(ATLAS, "libascend_hal.so"), driver=Driver(), build="A5", npu_smi=smi(hung=False),
@@ -195,7 +206,7 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
     ),
     "memory in use": (
         replace(ATLAS, npu_smi=NpuSmi("x", chips=(FULL,), holders=(Holder(0, 7, "python", 54000),))),
-        "memory", "warn", "57344 of 65536", ("stop them", "--gpu-memory-utilization 0.07"),
+        "memory", "warn", "57344 of 65536", ("stop them",),
     ),
     # versions
     "torch as vLLM pins it": (
@@ -375,6 +386,8 @@ def test_a_sound_atlas_is_well() -> None:
     diagnosis = diagnose(ATLAS)
     assert not [check for check in diagnosis.checks if check.is_ill or check.fix]
     assert diagnosis.conclusion == "Ready for vllm-ascend 0.23.0 on 2 × Ascend910B3"
+    full = diagnose(ILL["memory in use"][0])
+    assert full.conclusion == "Ready for vllm-ascend 0.23.0 on 2 × Ascend910B3 (look at: memory)"
 
 
 def test_a_machine_without_an_npu_is_not_ill() -> None:

@@ -35,17 +35,23 @@ _LONGEST = 100
 class Wanted:
     """Versions that are right. exact: any of these, the best first; where there are none, limits decide.
 
-    source: who says so, in words.
+    source: whose partner it is. told_by: where that stands.
     """
 
     exact: tuple[str, ...]
     limits: SpecifierSet
     source: str
+    told_by: str
 
     def accepts(self, version: str) -> bool:
         if self.exact:
             return public(version) in {public(one) for one in self.exact}
         return contains(self.limits, version)
+
+    @property
+    def demand(self) -> str:
+        """What is required and who says so, as a sentence's second half."""
+        return f"{self.source} requires {self.words} ({self.told_by})"
 
     @property
     def words(self) -> str:
@@ -93,7 +99,7 @@ def wanted(facts: Facts, package: str) -> Wanted | None:
     if package == "torch" and "vllm-ascend" not in facts.packages:
         built_for = requirement(facts.requires.get("torch-npu", ()), "torch")
         exact = _exact(built_for)
-        return Wanted((exact,), SpecifierSet(), "METADATA of torch_npu") if exact else None
+        return Wanted((exact,), SpecifierSet(), "torch_npu", "its METADATA") if exact else None
     return _pinned(facts, package) or _limits(facts, package)
 
 
@@ -105,9 +111,15 @@ def cann(facts: Facts) -> Wanted | None:
     stacks.sort(key=lambda stack: there is None or public(stack.torch_npu or "0") != public(there))
     if stacks:
         versions = tuple(dict.fromkeys(stack.cann for stack in stacks))
-        return Wanted(versions, SpecifierSet(), f"vllm-ascend {facts.packages['vllm-ascend']}")
+        return Wanted(versions, SpecifierSet(), _ours(facts), "its row")
     built_for = None if there is None else cann_of_torch_npu(there)
-    return Wanted((built_for,), SpecifierSet(), f"torch_npu {there}") if built_for else None
+    return (
+        Wanted((built_for,), SpecifierSet(), f"torch_npu {there}", "its makers' list") if built_for else None
+    )
+
+
+def _ours(facts: Facts) -> str:
+    return f"vllm-ascend {facts.packages.get('vllm-ascend', '')}"
 
 
 def image(facts: Facts, chip: str | None) -> str:
@@ -141,19 +153,15 @@ def _pinned(facts: Facts, package: str) -> Wanted | None:
     stacks = (stack for row in kin_of(facts) for stack in row.stacks)
     others = [version for stack in stacks if (version := _of_stack(stack, package))]
     exact = tuple(dict.fromkeys([*([own] if own else []), *others]))
-    source = "its METADATA" if own else "the release's row"
-    return (
-        Wanted(exact, SpecifierSet(), f"vllm-ascend {facts.packages.get('vllm-ascend')}, {source}")
-        if exact
-        else None
-    )
+    told_by = "its METADATA" if own else "its row"
+    return Wanted(exact, SpecifierSet(), _ours(facts), told_by) if exact else None
 
 
 def _limits(facts: Facts, package: str) -> Wanted | None:
     limits = _of_metadata(facts, package)
     if limits is None:
         return None
-    return Wanted((), limits, f"METADATA of vllm-ascend {facts.packages.get('vllm-ascend')}")
+    return Wanted((), limits, _ours(facts), "its METADATA")
 
 
 def _both_limits(facts: Facts, package: str) -> Wanted | None:
@@ -163,7 +171,7 @@ def _both_limits(facts: Facts, package: str) -> Wanted | None:
     if of_vllm is None and of_ascend is None:
         return None
     limits = (of_vllm or SpecifierSet()) & (of_ascend or SpecifierSet())
-    return Wanted((), _without_looser(limits), "METADATA of vllm-ascend and of vLLM")
+    return Wanted((), _without_looser(limits), f"{_ours(facts)} with its vLLM", "their METADATA")
 
 
 def _without_looser(limits: SpecifierSet) -> SpecifierSet:
@@ -186,15 +194,15 @@ def _companion(facts: Facts, package: str) -> Wanted | None:
     any_patch = SpecifierSet(f"=={best.rpartition('.')[0]}.*")
     installed = facts.packages.get(package)
     there = (installed,) if installed and contains(any_patch, public(installed)) else ()
-    return Wanted((best, *there), SpecifierSet(), f"torch {torch.exact[0]}" if torch else "")
+    return Wanted((best, *there), SpecifierSet(), f"torch 2.{minor}.{patch}", "its release")
 
 
 def _vllm(facts: Facts) -> Wanted | None:
     """A release of vllm-ascend has the number of its vLLM; the table knows the exceptions."""
     row, installed = row_of(facts), facts.packages.get("vllm-ascend", "")
     if row is not None and row.vllm:
-        return Wanted(row.vllm, SpecifierSet(), f"vllm-ascend {installed}")
+        return Wanted(row.vllm, SpecifierSet(), _ours(facts), "its row")
     numbers = re.match(r"(\d+\.\d+\.\d+)", installed)
     if numbers is None or "dev" in installed:
         return None
-    return Wanted((numbers[1],), SpecifierSet(), f"vllm-ascend {installed}")
+    return Wanted((numbers[1],), SpecifierSet(), _ours(facts), "its own number")

@@ -60,6 +60,8 @@ _QUESTIONS: tuple[Callable[[Facts], Finding], ...] = (
 
 # Characters of a cause in the conclusion, which is one line.
 _LONGEST = 200
+# What only some uses need.
+_OPTIONAL = ("determinism", "hrm-text adapter")
 
 
 def diagnose(facts: Facts) -> Diagnosis:
@@ -80,7 +82,9 @@ def _conclusion(facts: Facts, diagnosis: Diagnosis) -> str:
     count, name = facts.counted, chips.chip_name(facts)
     release = facts.packages.get("vllm-ascend")
     if release and count:
-        return f"Ready for vllm-ascend {release} on {count} × {name}"
+        odd = [root.name for root in diagnosis.roots if root.name not in _OPTIONAL]
+        look = f" (look at: {', '.join(odd)})" if odd else ""
+        return f"Ready for vllm-ascend {release} on {count} × {name}{look}"
     if not facts.chips:
         return "No Ascend chip here, though some of its software is installed"
     return f"{len(facts.chips)} Ascend chips, and no vllm-ascend to serve with"

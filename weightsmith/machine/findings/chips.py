@@ -19,6 +19,7 @@ _VISIBLE = visible_devices.ASCEND
 _INTERNAL, _IN_USE, _NO_RIGHT = -8005, -8020, -8002
 # Shares of a chip's memory: an idle 910B4 has 3.4 of 32 GB in use by the driver; vLLM takes nine tenths of all.
 _TAKEN = 0.15
+_WORTH_SERVING = 0.3
 _MIB_OF_GIB = 1024
 
 
@@ -179,7 +180,7 @@ def devices(facts: Facts) -> Finding:
     if count and count == expected:
         return Finding("devices", "ok", found, str(expected))
     fix = "npu-smi info on the host: a chip that it does not list is broken, or held by somebody else"
-    because = ("visible devices", "device files", "permission", "npu-smi", "driver")
+    because = ("visible devices", "device files", "permission", "driver", "npu-smi")
     found += f", and there are {len(facts.chips)} device files of chips"
     return Finding("devices", "warn" if count else "fail", found, str(expected), fix, because)
 
@@ -232,8 +233,7 @@ def memory(facts: Facts) -> Finding:
     holders = [f"{one.name} ({one.process}) {one.memory} MiB" for one in facts.npu_smi.holders]
     by = f"; held by {', '.join(holders[:4])}" if holders else ""
     share = min((one.total - one.used) / one.total for one in taken)
-    fix = (
-        f"npu-smi info lists who holds it: stop them, or take another chip, or serve with "
-        f"--gpu-memory-utilization {max(share - 0.05, 0):.2f}"
-    )
+    fix = "npu-smi info lists who holds it: stop them, or take another chip"
+    if share > _WORTH_SERVING:
+        fix += f", or serve with --gpu-memory-utilization {share - 0.05:.2f}"
     return Finding("memory", "warn", f"memory in use: {used}{by}", "free", fix)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from weightsmith.machine.facts import Facts, Nnal, Toolkit
     from weightsmith.machine.pins import Wanted
 
+_NOT_FOUND = "cannot open shared object file"
 _DRIVER = "/usr/local/Ascend/driver"
 # CANN -> the oldest driver that supports it, by the release notes of CANN ("CANN and Ascend HDK").
 _OLDEST_DRIVER = {(9, 1): (25, 2), (9, 0): (25, 0), (8, 5): (25, 0), (8, 2): (24, 1)}
@@ -64,7 +65,9 @@ def cann(facts: Facts) -> Finding:
     missing = _missing(facts, "cann")
     if not missing:
         where = facts.sourced.home if facts.sourced else "on the search path"
-        return Finding("cann", "ok", f"its libraries load ({where})", "libascendcl.so and its like")
+        return Finding(
+            "cann", "ok", f"its libraries {_loaded(facts, 'cann')} ({where})", "libascendcl.so and its like"
+        )
     name, error = missing[0]
     if not facts.is_meant_for_npu:
         return Finding("cann", "absent", error, name)
@@ -76,38 +79,58 @@ def cann(facts: Facts) -> Finding:
         image = pins.image(facts, chip_name(facts))
         fix = f"install CANN{version} (toolkit, operators and NNAL){f', or use {image}' if image else ''}"
         found = (
-            f"CANN is not installed: {error}" if not facts.toolkits else f"CANN has no set_env.sh: {error}"
+            f"CANN is not installed: {name} is not found"
+            if not facts.toolkits
+            else f"CANN has no set_env.sh, and {name} is not found"
         )
         return Finding("cann", "fail", found, name, fix, because)
     fresh = "in a fresh shell: " if facts.sourced else ""
     place = facts.on_disk.get(name)
-    lies = f", and it lies in {place}" if place else ""
-    found = f"CANN {kit.version} is in {kit.home}, and this shell does not find its {name}{lies}: {error}"
+    lies = f", which lies in {place}" if place else ""
+    found = f"CANN {kit.version} is in {kit.home}, and this shell does not find its {name}{lies}"
+    if _NOT_FOUND not in error:
+        found = f"{name} of CANN {kit.version} in {kit.home} does not load: {error}"
     return Finding("cann", "fail", found, name, f"{fresh}{sourcing(facts, kit)}", because)
 
 
 def _missing(facts: Facts, layer: str) -> list[tuple[str, str]]:
-    """Libraries of a layer that do not load. One that no CANN here holds is not missed while the others load."""
+    """Libraries of a layer that do not load. One that no CANN here holds is not missed while the others load; one that
+    is found, and needs a library of another layer, is not missed either."""
     of_layer = [name for name, owner in LIBRARIES.items() if owner == layer]
-    failed = [(name, error) for name in of_layer if (error := facts.libraries.get(name)) is not None]
+    failed = [
+        (name, error)
+        for name in of_layer
+        if (error := facts.libraries.get(name)) is not None and _layer_of(error, layer) == layer
+    ]
     if len(failed) == len(of_layer):
         return failed
     return [(name, error) for name, error in failed if name in facts.on_disk]
+
+
+def _layer_of(error: str, otherwise: str) -> str:
+    """The layer of the library that the loader does not find, which may be one that the wanted one needs."""
+    lost = re.search(r"(lib[\w+.-]+?\.so)\S*: " + _NOT_FOUND, error)
+    return LIBRARIES.get(lost[1], otherwise) if lost else otherwise
+
+
+def _loaded(facts: Facts, layer: str) -> str:
+    """Of a layer whose libraries are there: whether they load, or need one of another layer."""
+    waits = any(facts.libraries.get(name) for name, owner in LIBRARIES.items() if owner == layer)
+    return "are found, and need what is not" if waits else "load"
 
 
 def driver(facts: Facts) -> Finding:
     """Whether the host's driver is within reach: mounted into the container, and on the search path."""
     missing = _missing(facts, "driver")
     told = f"driver {facts.driver.version}" if facts.driver.version else "driver of unknown version"
-    if not missing:
+    # CANN holds a stand-in of libascend_hal.so to build with; it loads, and drives nothing.
+    stand_in = bool(facts.chips) and not facts.driver.libraries and not facts.counted
+    if not missing and not stand_in:
         return Finding("driver", "ok", f"{told}, its libraries load", "libascend_hal.so")
-    _, error = missing[0]
     if not facts.is_meant_for_npu:
-        return Finding("driver", "absent", error, "libascend_hal.so")
+        return Finding("driver", "absent", "libascend_hal.so is not found", "libascend_hal.so")
     if not facts.driver.libraries:
-        seen = (
-            f"{told} is here, and its libraries are not mounted" if facts.driver.source else "it is not there"
-        )
+        seen = f"{told} is here, its libraries are not" if facts.driver.source else "the host's driver is not"
         fix = (
             f"docker run -v {_DRIVER}/lib64:{_DRIVER}/lib64 -v {_DRIVER}/version.info:{_DRIVER}/version.info"
         )
@@ -116,10 +139,16 @@ def driver(facts: Facts) -> Finding:
             fix = f"docker run -v {_DRIVER}:{_DRIVER} (HCCL reads driver/topo)"
         if facts.container.kind == "bare metal":
             fix += "; on the host itself: install the driver (Ascend-hdk-<chip>-npu-driver)"
-        return Finding("driver", "fail", f"the driver's libraries: {seen}: {error}", "libascend_hal.so", fix)
+        return Finding(
+            "driver",
+            "fail",
+            f"{seen} mounted: libascend_hal.so is {'a stand-in' if not missing else 'not found'}",
+            "libascend_hal.so",
+            fix,
+        )
     folders = ":".join(facts.driver.libraries)
     fix = f"export LD_LIBRARY_PATH={folders}:$LD_LIBRARY_PATH (CANN's set_env.sh does it, too)"
-    found = f"{told} lies in {facts.driver.libraries[0]}, and this shell does not find it: {error}"
+    found = f"{told} lies in {facts.driver.libraries[0]}, and this shell does not find its libascend_hal.so"
     return Finding("driver", "fail", found, "libascend_hal.so", fix, ("cann", "cann variables"))
 
 
@@ -129,21 +158,19 @@ def nnal(facts: Facts) -> Finding:
     here = _nnal_here(facts)
     if not missing:
         version = f"NNAL {here.version}" if here and here.version else "NNAL"
-        return Finding("nnal", "ok", f"{version}, its libraries load", "libatb.so")
+        return Finding("nnal", "ok", f"{version}, its libraries {_loaded(facts, 'nnal')}", "libatb.so")
     _, error = missing[0]
     if not facts.is_meant_for_npu or not {"torch-npu", "vllm-ascend"} & facts.packages.keys():
         return Finding("nnal", "absent", error, "libatb.so")
-    if "libatb.so" not in error:  # it is found, and needs something that is not
-        return Finding(
-            "nnal", "fail", error, "libatb.so", "source its set_env.sh after CANN's", ("cann", "driver")
-        )
     if here is None or here.set_env is None:
         version = (
             f"_{facts.sourced.version}" if facts.sourced and facts.sourced.version else "_<CANN's version>"
         )
         fix = f"install Ascend-cann-nnal{version} (operators for transformers), then source its set_env.sh"
-        return Finding("nnal", "fail", f"NNAL is not installed: {error}", "libatb.so", fix)
-    found = f"NNAL is in {here.home}, and this shell does not find its libatb.so: {error}"
+        return Finding("nnal", "fail", "NNAL is not installed: libatb.so is not found", "libatb.so", fix)
+    found = f"NNAL is in {here.home}, and this shell does not find its libatb.so"
+    if _NOT_FOUND not in error:
+        found = f"libatb.so of the NNAL in {here.home} does not load: {error}"
     because = ("cann",) if best_toolkit(facts) else ()  # sourced together with CANN
     return Finding("nnal", "fail", found, "libatb.so", f"source {here.set_env}", because)
 

@@ -30,7 +30,7 @@ def interpreter(facts: Facts) -> Finding:
     names = " and ".join(
         f"{name} {other.packages[name]}" for name in ("vllm-ascend", "torch-npu") if name in other.packages
     )
-    found = f"weightsmith runs in the Python environment {here.prefix}; {names} are in {other.prefix}"
+    found = f"weightsmith runs in the Python environment {here.prefix}, and {other.prefix} holds {names}"
     command = f"{other.executable} -m pip install --no-deps weightsmith"
     fix = f"{command}, and run it from there: {other.executable} -m weightsmith doctor"
     return Finding("interpreter", "fail", found, other.prefix, fix)

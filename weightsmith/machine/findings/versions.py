@@ -79,9 +79,7 @@ def vllm(facts: Facts) -> Finding:
     if wanted.accepts(told or installed):
         return Finding("vllm", "ok", told or installed, wanted.words)
     fix = f"pip install --no-deps {wanted.pip('vllm')}{_or_image(facts)}"
-    return Finding(
-        "vllm", "fail", f"{told or installed}, and {wanted.source} needs {wanted.words}", wanted.words, fix
-    )
+    return Finding("vllm", "fail", f"vllm {told or installed}; {wanted.demand}", wanted.words, fix)
 
 
 def torch(facts: Facts) -> Finding:
@@ -108,7 +106,7 @@ def numpy(facts: Facts) -> Finding:
     """What an install of anything else exchanges most easily. The operator compiler of CANN 8 needs one below 2."""
     installed, kit = facts.packages.get("numpy"), facts.sourced
     if installed and kit and kit.version and numbers(kit.version) < (9,) and numbers(installed) >= (2,):
-        found = f"{installed}, and the operator compiler of CANN {kit.version} needs numpy below 2"
+        found = f"numpy {installed}, and the operator compiler of CANN {kit.version} needs numpy below 2"
         return Finding("numpy", "fail", found, "<2", "pip install --no-deps 'numpy<2'")
     return _compared("numpy", "numpy", facts)
 
@@ -120,7 +118,7 @@ def _compared(name: str, package: str, facts: Facts) -> Finding:
         return _plain(name, installed, facts, wanted)
     if wanted.accepts(installed):
         return Finding(name, "ok", installed, wanted.words)
-    found = f"{package} {installed}, and {wanted.source} needs {wanted.words}"
+    found = f"{package} {installed}; {wanted.demand}"
     because = ("torch",) if package in _WITH_TORCH[1:] else ()
     return Finding(name, "fail", found, wanted.words, _exchange(facts, package, wanted), because)
 
@@ -134,9 +132,7 @@ def _plain(name: str, installed: str | None, facts: Facts, wanted: Wanted | None
         return Finding(name, "absent", "not installed")
     verdict: Verdict = "fail" if package in _NEEDED else "warn"
     fix = _exchange(facts, package, wanted)
-    return Finding(
-        name, verdict, f"not installed, and {wanted.source} needs {wanted.words}", wanted.words, fix
-    )
+    return Finding(name, verdict, f"{package} is not installed; {wanted.demand}", wanted.words, fix)
 
 
 def _exchange(facts: Facts, package: str, wanted: Wanted) -> str:
@@ -187,7 +183,7 @@ def triton(facts: Facts) -> Finding:
     anew = f"pip uninstall -y triton triton-ascend; {install}"
     broken = facts.told("guests", "triton")
     if ours is None:
-        found = f"triton-ascend is not installed, and {wanted.source} needs {wanted.words}"
+        found = f"triton-ascend is not installed; {wanted.demand}"
         fix = anew if other else install
         return Finding("triton-ascend", "warn", found, wanted.words, fix)
     if other is not None:
@@ -202,7 +198,7 @@ def triton(facts: Facts) -> Finding:
         found = f"triton-ascend {ours} is broken (triton, with which it shares a folder, was uninstalled?): {broken}"
         return Finding("triton-ascend", "fail", found, wanted.words, anew, ("nnal", "cann", "driver"))
     if not wanted.accepts(ours):
-        found = f"triton-ascend {ours}, and {wanted.source} needs {wanted.words}"
+        found = f"triton-ascend {ours}; {wanted.demand}"
         return Finding("triton-ascend", "warn", found, wanted.words, install)
     return Finding("triton-ascend", "ok", ours, wanted.words)
 
