@@ -113,11 +113,8 @@ def test_nnal_and_where_a_library_lies(machine: Machine) -> None:
     machine.file(f"{ASCEND}/nnal/atb/latest/atb/cxx_abi_1/lib/libatb.so")
     (nnal,) = cann.nnals(machine.disk, (ASCEND, "/nowhere"))
     assert (nnal.version, nnal.set_env) == ("8.5.1", f"{ASCEND}/nnal/atb/set_env.sh")
-    assert (
-        cann.lies_at(machine.disk, "libatb.so", [nnal.home])
-        == f"{nnal.home}/latest/atb/cxx_abi_1/lib/libatb.so"
-    )
-    assert cann.lies_at(machine.disk, "libhccl.so", [nnal.home]) is None
+    found = cann.lying(machine.disk, ("libatb.so", "libhccl.so"), [nnal.home])
+    assert found == {"libatb.so": f"{nnal.home}/latest/atb/cxx_abi_1/lib/libatb.so"}
 
 
 A2_TABLE = """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.machine.facts import Driver, Nnal, Toolkit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SYSTEM = "/usr/local/Ascend"
 # Set by CANN's set_env.sh, in this order of trust.
@@ -162,13 +162,18 @@ def _nnal(disk: Disk, home: Path) -> Nnal:
     return Nnal(disk.name(home), version, disk.name(script) if script.is_file() else None)
 
 
-def lies_at(disk: Disk, library: str, homes: list[str]) -> str | None:
-    """Where a library lies on the disk, under one of these folders."""
-    return next(_found(disk, library, homes), None)
+def homes(driver: Driver, kits: Iterable[Toolkit], nnals: Iterable[Nnal]) -> tuple[str, ...]:
+    """The folders under which the libraries of all layers lie."""
+    return (*driver.libraries, f"{SYSTEM}/driver", *(kit.home for kit in kits), *(one.home for one in nnals))
 
 
-def _found(disk: Disk, library: str, homes: list[str]) -> Iterator[str]:
-    for home in homes:
+def lying(disk: Disk, libraries: Iterable[str], folders: Sequence[str]) -> dict[str, str]:
+    """Library → where it lies on the disk, under one of these folders; left out where it does not."""
+    return {name: place for name in libraries if (place := next(_found(disk, name, folders), None))}
+
+
+def _found(disk: Disk, library: str, places: Sequence[str]) -> Iterator[str]:
+    for home in places:
         for folder in _LIBRARY_FOLDERS:
             for path in sorted(disk.at(home).glob(f"{folder}/{library}")):
                 yield disk.name(path)

@@ -47,18 +47,11 @@ def read_machine(
     variables = dict(os.environ if environment is None else environment)
     disk, python = Disk(root), pythons.this()
     places = cann.prefixes(disk, variables)
-    kits, nnals = cann.toolkits(disk, places), cann.nnals(disk, places)
-    driver = cann.driver(disk)
+    kits, nnals, driver = cann.toolkits(disk, places), cann.nnals(disk, places), cann.driver(disk)
     outcomes = ask(_questions(python.packages, variables), PATIENCE)
     probes = {name: _probe(outcome) for name, outcome in outcomes.items()}
     libraries = _libraries(probes.pop("libraries", Probe()))
-    homes = [
-        *driver.libraries,
-        f"{cann.SYSTEM}/driver",
-        *(kit.home for kit in kits),
-        *(one.home for one in nnals),
-    ]
-    lost = [name for name, error in libraries.items() if error is not None]
+    homes = cann.homes(driver, kits, nnals)
     return Facts(
         nodes=surroundings.nodes(disk),
         driver=driver,
@@ -67,7 +60,7 @@ def read_machine(
         sourced_home=cann.sourced_home(disk, variables),
         nnals=nnals,
         libraries=libraries,
-        on_disk={name: place for name in lost if (place := cann.lies_at(disk, name, homes))},
+        on_disk=cann.lying(disk, [name for name, error in libraries.items() if error is not None], homes),
         python=python,
         others=pythons.others(disk, variables),
         requires=pythons.requirements(),
