@@ -9,7 +9,7 @@ import pytest
 
 from weightsmith.machine.facts import Chip, Holder
 from weightsmith.machine.reading import cann, npu_smi, pythons, read_machine, surroundings
-from weightsmith.machine.reading.cann import Disk
+from weightsmith.machine.reading.disk import Disk
 from weightsmith.machine.variables import is_of_the_stack, misspelt
 from weightsmith.process.child import Failure, Outcome
 
@@ -90,6 +90,18 @@ def test_cann_in_a_home_is_found(machine: Machine, environment: dict[str, str], 
     machine.toolkit("/home/me/Ascend/cann-8.5.1", "8.5.1")
     machine.file("/etc/Ascend/ascend_cann_install.info", note)
     assert "/home/me/Ascend/cann-8.5.1" in machine.toolkits(**environment)
+
+
+def test_a_path_that_nobody_may_look_at_is_no_error(machine: Machine) -> None:
+    """As of a home that belongs to another user; a name too long fails the same way for root."""
+    closed = f"/{'x' * 300}"
+    assert machine.toolkits(HOME=closed, ASCEND_HOME_PATH=f"{closed}/cann") == {}
+    assert (
+        cann.nnals(machine.disk, (closed,)) == ()
+        and cann.sourced_home(machine.disk, {"ASCEND_HOME_PATH": closed}) is None
+    )
+    assert cann.missing_folders(machine.disk, {"ASCEND_OPP_PATH": closed}) == {}
+    assert pythons.others(machine.disk, {"PATH": closed, "CONDA_PREFIX": closed}) == ()
 
 
 def test_folders_that_are_gone_are_told_with_their_variables(machine: Machine) -> None:

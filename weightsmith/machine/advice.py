@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.machine.findings import diagnose
 from weightsmith.machine.reading import pythons, read_machine, surroundings
-from weightsmith.machine.reading.cann import HERE
+from weightsmith.machine.reading.disk import HERE
 
 if TYPE_CHECKING:
     from weightsmith.machine.diagnosis import Finding

@@ -207,6 +207,8 @@ def _explained(name: str, facts: Facts, error: str, probe: Probe, because: tuple
     """A failed attempt, with what its text points to first among the causes."""
     if probe.hung:
         fix = "npu-smi info on the host: if that hangs as well, reset the chip or reboot the host"
+        if facts.npu_smi.chips:  # the driver is alive; its first answer to a cold chip takes its time
+            fix = "run the doctor again: a cold chip's first answer has taken 20 s; if it hangs again, reset the chip"
         return Finding(name, "fail", error, "an answer", fix, ("npu-smi", "device files", *because))
     for reason in (
         _thread_storage,

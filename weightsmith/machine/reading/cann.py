@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.machine.facts import Driver, Nnal, Toolkit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from weightsmith.machine.reading.disk import Disk
 
 SYSTEM = "/usr/local/Ascend"
 # Set by CANN's set_env.sh, in this order of trust.
@@ -29,42 +31,6 @@ _LIBRARY_FOLDERS = (
 )
 
 
-class Disk:
-    """The files of a machine. root: where its `/` is, elsewhere than here in tests."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def at(self, path: str) -> Path:
-        return self.root / path.lstrip("/")
-
-    def name(self, path: Path) -> str:
-        """The path as the machine itself has it."""
-        return f"/{path.relative_to(self.root)}"
-
-    def text(self, path: Path | str) -> str:
-        """A small text file; empty where there is none."""
-        place = self.at(path) if isinstance(path, str) else path
-        try:
-            with place.open(encoding="utf-8", errors="replace") as file:
-                return file.read(1 << 16)
-        except OSError:
-            return ""
-
-    def resolved(self, path: Path) -> Path:
-        """Links followed; one that leads out of this root names the same file here."""
-        for _ in range(8):
-            try:
-                link = path.readlink()
-            except OSError:
-                break
-            path = self.at(str(link)) if link.is_absolute() else path.parent / link
-        return path.parent.resolve() / path.name if path.parent.exists() else path
-
-
-HERE = Disk(Path("/"))
-
-
 def driver(disk: Disk) -> Driver:
     """Its installer notes another place than the usual in /etc/ascend_install.info."""
     stated = re.search(
@@ -74,7 +40,7 @@ def driver(disk: Disk) -> Driver:
         home = disk.at(prefix) / "driver"
         version = re.search(r"^Version=(\S+)", disk.text(home / "version.info"), re.MULTILINE | re.IGNORECASE)
         folders = [home / "lib64/driver", home / "lib64/common", home / "lib64"]
-        libraries = tuple(disk.name(folder) for folder in folders if (folder / _HAL).exists())
+        libraries = tuple(disk.name(folder) for folder in folders if disk.is_file(folder / _HAL))
         if version or libraries:
             source = disk.name(home / "version.info") if version else None
             return Driver(version[1] if version else None, source, libraries)
@@ -103,14 +69,14 @@ def toolkits(disk: Disk, places: tuple[str, ...]) -> tuple[Toolkit, ...]:
     homes: dict[Path, Path] = {}
     for place in places:
         prefix = disk.at(place)
-        for home in [*sorted(prefix.glob("cann*")), *sorted(prefix.glob("ascend-toolkit/*"))]:
-            if home.is_dir() and (kit := disk.resolved(home)).is_dir():
+        for home in [*disk.listed(prefix, "cann*"), *disk.listed(prefix, "ascend-toolkit/*")]:
+            if disk.is_folder(home) and disk.is_folder(kit := disk.resolved(home)):
                 homes.setdefault(kit, prefix)
-    return tuple(_toolkit(disk, home, prefix) for home, prefix in homes.items() if _is_toolkit(home))
+    return tuple(_toolkit(disk, home, prefix) for home, prefix in homes.items() if _is_toolkit(disk, home))
 
 
-def _is_toolkit(home: Path) -> bool:
-    return (home / "lib64").is_dir() or (home / "opp").is_dir() or any(home.glob("*-linux"))
+def _is_toolkit(disk: Disk, home: Path) -> bool:
+    return any(disk.is_folder(home / name) for name in ("lib64", "opp")) or any(disk.listed(home, "*-linux"))
 
 
 def _toolkit(disk: Disk, home: Path, prefix: Path) -> Toolkit:
@@ -118,15 +84,15 @@ def _toolkit(disk: Disk, home: Path, prefix: Path) -> Toolkit:
     # The scripts beside the links are those of the CANN that the links lead to.
     if disk.resolved(prefix / "ascend-toolkit/latest") == home:
         scripts.append(prefix / "ascend-toolkit/set_env.sh")
-    script = next((disk.name(script) for script in scripts if script.is_file()), None)
+    script = next((disk.name(script) for script in scripts if disk.is_file(script)), None)
     kernels = home / _OPERATORS
-    chips = tuple(sorted(d.name for d in kernels.glob("ascend*") if d.is_dir() and any(d.iterdir())))
+    chips = tuple(sorted(d.name for d in disk.listed(kernels, "ascend*") if disk.listed(d, "*")))
     return Toolkit(disk.name(home), cann_version(disk, home), script, chips)
 
 
 def cann_version(disk: Disk, home: Path) -> str | None:
     """From the note that its installer leaves, else from the folder's name."""
-    for note in sorted(home.glob("*-linux/ascend_toolkit_install.info")):
+    for note in disk.listed(home, "*-linux/ascend_toolkit_install.info"):
         if stated := re.search(r"^version=(\S+)", disk.text(note), re.MULTILINE):
             return stated[1]
     if stated := re.search(r"^Version=(\S+)", disk.text(home / "runtime/version.info"), re.MULTILINE):
@@ -139,7 +105,7 @@ def sourced_home(disk: Disk, environment: Mapping[str, str]) -> str | None:
     """The folder of the CANN that this shell's variables name, links followed."""
     for variable in HOMES:
         named = environment.get(variable)
-        if named and disk.at(named).is_dir():
+        if named and disk.is_folder(disk.at(named)):
             return disk.name(disk.resolved(disk.at(named.rstrip("/"))))
     return None
 
@@ -147,19 +113,19 @@ def sourced_home(disk: Disk, environment: Mapping[str, str]) -> str | None:
 def missing_folders(disk: Disk, environment: Mapping[str, str]) -> dict[str, str]:
     """Variable → the folder that it names and that is not there."""
     named = {variable: environment[variable] for variable in FOLDERS if environment.get(variable)}
-    return {variable: folder for variable, folder in named.items() if not disk.at(folder).exists()}
+    return {variable: folder for variable, folder in named.items() if disk.is_gone(disk.at(folder))}
 
 
 def nnals(disk: Disk, places: tuple[str, ...]) -> tuple[Nnal, ...]:
-    return tuple(_nnal(disk, home) for place in places if (home := disk.at(place) / "nnal/atb").is_dir())
+    return tuple(_nnal(disk, home) for place in places if disk.is_folder(home := disk.at(place) / "nnal/atb"))
 
 
 def _nnal(disk: Disk, home: Path) -> Nnal:
-    notes = [home / "latest/version.info", *sorted(home.glob("*/version.info"))]
+    notes = [home / "latest/version.info", *disk.listed(home, "*/version.info")]
     stated = (re.search(r"Ascend-cann-atb(?: Version)?\s*:\s*(\S+)", disk.text(note)) for note in notes)
     version = next((found[1] for found in stated if found), None)
     script = home / "set_env.sh"
-    return Nnal(disk.name(home), version, disk.name(script) if script.is_file() else None)
+    return Nnal(disk.name(home), version, disk.name(script) if disk.is_file(script) else None)
 
 
 def homes(driver: Driver, kits: Iterable[Toolkit], nnals: Iterable[Nnal]) -> tuple[str, ...]:
@@ -175,5 +141,5 @@ def lying(disk: Disk, libraries: Iterable[str], folders: Sequence[str]) -> dict[
 def _found(disk: Disk, library: str, places: Sequence[str]) -> Iterator[str]:
     for home in places:
         for folder in _LIBRARY_FOLDERS:
-            for path in sorted(disk.at(home).glob(f"{folder}/{library}")):
+            for path in disk.listed(disk.at(home), f"{folder}/{library}"):
                 yield disk.name(path)

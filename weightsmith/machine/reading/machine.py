@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weightsmith.machine.facts import Facts, NpuSmi, Probe
 from weightsmith.machine.probe import LIBRARIES
 from weightsmith.machine.reading import cann, npu_smi, pythons, surroundings
-from weightsmith.machine.reading.cann import Disk
+from weightsmith.machine.reading.disk import Disk
 from weightsmith.machine.variables import is_of_the_stack
 from weightsmith.process.side_by_side import Patience, Question, ask_together
 

@@ -16,7 +16,7 @@ from weightsmith.machine.facts import Interpreter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.machine.reading.cann import Disk
+    from weightsmith.machine.reading.disk import Disk
 
 STACK = (*installed.STACK, "torchvision", "torchaudio", "torchcodec", "triton", "triton-ascend")
 ENTRY_POINTS = ("vllm.platform_plugins", "vllm.general_plugins")
@@ -31,7 +31,9 @@ _DISTRIBUTION = re.compile(r"([\w.]+)-([^-]+)\.(?:dist|egg)-info")
 
 
 def this() -> Interpreter:
-    return Interpreter(sys.executable, sys.prefix, platform.python_version(), installed.versions(STACK))
+    # What an interrupted installation leaves may have no METADATA, and then no version.
+    packages = {name: version or "unknown" for name, version in installed.versions(STACK).items()}
+    return Interpreter(sys.executable, sys.prefix, platform.python_version(), packages)
 
 
 def requirements() -> dict[str, tuple[str, ...]]:
@@ -76,8 +78,8 @@ def others(disk: Disk, environment: Mapping[str, str]) -> tuple[Interpreter, ...
         prefix = str(Path(executable).parent.parent)
         if Path(prefix) == Path(sys.prefix) or prefix in found:
             continue
-        for site in sorted(disk.at(prefix).glob("lib/python3*/site-packages")):
-            packages = _distributions(site)
+        for site in disk.listed(disk.at(prefix), "lib/python3*/site-packages"):
+            packages = _distributions(disk, site)
             if {"torch-npu", "vllm-ascend"} & packages.keys():
                 found[prefix] = Interpreter(
                     executable, prefix, site.parent.name.removeprefix("python"), packages
@@ -88,21 +90,25 @@ def others(disk: Disk, environment: Mapping[str, str]) -> tuple[Interpreter, ...
 def _candidates(disk: Disk, environment: Mapping[str, str]) -> Iterator[str]:
     for folder in environment.get("PATH", "").split(":"):
         script = disk.at(folder) / "vllm"
-        if named := re.match(r"#!\s*(/\S*python\S*)", disk.text(script)[:200]) if script.is_file() else None:
+        if (
+            named := re.match(r"#!\s*(/\S*python\S*)", disk.text(script)[:200])
+            if disk.is_file(script)
+            else None
+        ):
             yield named[1]
         for name in ("python3", "python"):
-            if (disk.at(folder) / name).is_file():
+            if disk.is_file(disk.at(folder) / name):
                 yield f"{folder}/{name}"
     for place in (environment.get("CONDA_PREFIX"), environment.get("VIRTUAL_ENV")):
         if place:
             yield f"{place}/bin/python"
     for pattern in _PLACES:
-        for prefix in sorted(disk.root.glob(pattern.lstrip("/"))):
-            if (prefix / "bin/python3").exists():
+        for prefix in disk.listed(disk.root, pattern.lstrip("/")):
+            if disk.is_file(prefix / "bin/python3"):
                 yield f"{disk.name(prefix)}/bin/python3"
 
 
-def _distributions(site: Path) -> dict[str, str]:
-    named = (_DISTRIBUTION.fullmatch(path.name) for path in site.glob("*-info"))
+def _distributions(disk: Disk, site: Path) -> dict[str, str]:
+    named = (_DISTRIBUTION.fullmatch(path.name) for path in disk.listed(site, "*-info"))
     stack = {match[1].lower().replace("_", "-").replace(".", "-"): match[2] for match in named if match}
     return {name: version for name, version in stack.items() if name in STACK}

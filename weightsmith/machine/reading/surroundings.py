@@ -12,7 +12,7 @@ from weightsmith.machine.facts import Container, Node, User
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.machine.reading.cann import Disk
+    from weightsmith.machine.reading.disk import Disk
 
 _DRIVER_NODE = re.compile(r"davinci\w*|\w*davinci\w*|dav_\w+|devmm_svm\w*|hisi_hdc\w*|hisi_\w+")
 # linux/capability.h
@@ -22,7 +22,7 @@ _LISTEN = "0A"  # include/net/tcp_states.h, as /proc/net/tcp prints it
 
 def nodes(disk: Disk) -> tuple[Node, ...]:
     """The driver's device files, chips in the order of their numbers."""
-    found = (path for path in disk.at("/dev").glob("*") if _DRIVER_NODE.fullmatch(path.name))
+    found = (path for path in disk.listed(disk.at("/dev"), "*") if _DRIVER_NODE.fullmatch(path.name))
     return tuple(sorted(_nodes(found), key=lambda node: (not node.is_chip, len(node.name), node.name)))
 
 
@@ -62,15 +62,15 @@ def container(disk: Disk, environment: Mapping[str, str]) -> Container:
         size = shared.f_blocks * shared.f_frsize
     except OSError:
         size = 0
-    return Container(kind, source, size, tuple(_listening(disk)), disk.at("/etc/hccn.conf").is_file())
+    return Container(kind, source, size, tuple(_listening(disk)), disk.is_file(disk.at("/etc/hccn.conf")))
 
 
 def _kind(disk: Disk, environment: Mapping[str, str]) -> tuple[str, str]:
     if "KUBERNETES_SERVICE_HOST" in environment:
         return "kubernetes", "KUBERNETES_SERVICE_HOST"
-    if disk.at("/.dockerenv").exists():
+    if disk.is_file(disk.at("/.dockerenv")):
         return "docker", "/.dockerenv"
-    if disk.at("/run/.containerenv").exists():
+    if disk.is_file(disk.at("/run/.containerenv")):
         return "container", "/run/.containerenv"
     groups = disk.text("/proc/1/cgroup")
     for word in ("kubepods", "docker", "containerd", "lxc"):
