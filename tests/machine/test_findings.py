@@ -39,7 +39,14 @@ REFUSED = replace(UNLISTED, npu_smi=smi(code=-8005))
 UNSOURCED = replace(
     without(ATLAS, "libhccl.so", "libascendcl.so", on_disk=f"{ASCEND}/cann-9.1.0/lib64"), sourced_home=None
 )
-CANN_LIBRARIES = ("libascendcl.so", "libhccl.so", "libge_runner.so", "libgraph.so", "libacl_op_compiler.so")
+CANN_LIBRARIES = (
+    "libascendcl.so",
+    "libhccl.so",
+    "libge_runner.so",
+    "libgraph.so",
+    "libacl_op_compiler.so",
+    "libopapi.so",
+)
 NMS = Probe(
     "RuntimeError: operator torchvision::nms does not exist", through=("vllm", "transformers", "torchvision")
 )
@@ -118,6 +125,13 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
     "half a search path": (
         without(ATLAS, "libacl_op_compiler.so", on_disk=f"{ASCEND}/cann-9.1.0/devlib"),
         "cann", "fail", "libacl_op_compiler.so", (f"in a fresh shell: {SET_ENV}",),
+    ),
+    "a library that only torch_npu asks for": (
+        replace(
+            broken("ImportError: libruntime.so: cannot open shared object file", "torch_npu"),
+            on_disk={"libruntime.so": f"{ASCEND}/cann-9.1.0/devlib/libruntime.so"},
+        ),
+        "import torch_npu", "fail", "libruntime.so", (f"in a fresh shell: {SET_ENV}",),
     ),
     "CANN is not installed": (
         replace(without(ATLAS, *CANN_LIBRARIES), toolkits=(), sourced_home=None),

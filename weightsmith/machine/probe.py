@@ -23,6 +23,7 @@ LIBRARIES = {
     "libge_runner.so": "cann",
     "libgraph.so": "cann",
     "libacl_op_compiler.so": "cann",
+    "libopapi.so": "cann",
     "libatb.so": "nnal",
 }
 # What vLLM imports on its way, whether vllm-ascend needs it or not.

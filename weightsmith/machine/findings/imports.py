@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.machine import pins
+from weightsmith.machine.chips import family_of
 from weightsmith.machine.diagnosis import Finding
 from weightsmith.machine.findings.chips import chip_name
 from weightsmith.machine.findings.versions import together
@@ -62,43 +63,30 @@ _OF_TORCH = ("_ZN5torch", "_ZN3c10", "_ZNK3c10", "_ZN2at", "_ZNK2at", "_ZNK5torc
 
 
 def import_torch_npu(facts: Facts) -> Finding:
-    probe = facts.probes.get("torch_npu")
-    if probe is None:
-        return Finding("import torch_npu", "absent", "not installed")
-    if probe.error is None:
-        return Finding("import torch_npu", "ok", probe.told.get("version") or "it imports")
-    return _explained("import torch_npu", facts, probe.error, probe, ())
+    return _imported(facts, "torch_npu", ())
 
 
 def import_torch(facts: Facts) -> Finding:
     """As a program does it: torch loads torch_npu by itself."""
-    probe = facts.probes.get("torch")
-    if probe is None:
-        return Finding("import torch", "absent", "not installed")
-    if probe.error is None:
-        return Finding("import torch", "ok", probe.told.get("version") or "it imports")
-    return _explained("import torch", facts, probe.error, probe, ("import torch_npu",))
+    return _imported(facts, "torch", ("import torch_npu",))
 
 
 def import_vllm(facts: Facts) -> Finding:
-    probe = facts.probes.get("vllm")
-    if probe is None:
-        return Finding("import vllm", "absent", "not installed")
-    if probe.error is None:
-        return Finding("import vllm", "ok", probe.told.get("version") or "it imports")
-    because = ("import torch_npu", "import torch", "vllm", "transformers")
-    return _explained("import vllm", facts, probe.error, probe, because)
+    return _imported(facts, "vllm", ("import torch_npu", "import torch", "vllm", "transformers"))
 
 
 def import_vllm_ascend(facts: Facts) -> Finding:
-    probe = facts.probes.get("vllm_ascend")
+    return _imported(facts, "vllm_ascend", ("import torch_npu", "import torch", "import vllm"))
+
+
+def _imported(facts: Facts, package: str, because: tuple[str, ...]) -> Finding:
+    """because: what else would explain that it cannot be imported."""
+    name, probe = f"import {package}", facts.probes.get(package)
     if probe is None:
-        return Finding("import vllm_ascend", "absent", "not installed")
+        return Finding(name, "absent", "not installed")
     if probe.error is None:
-        return Finding("import vllm_ascend", "ok", "it imports")
-    return _explained(
-        "import vllm_ascend", facts, probe.error, probe, ("import torch_npu", "import torch", "import vllm")
-    )
+        return Finding(name, "ok", probe.told.get("version") or "it imports")
+    return _explained(name, facts, probe.error, probe, because)
 
 
 def compiled(facts: Facts) -> Finding:
@@ -109,6 +97,9 @@ def compiled(facts: Facts) -> Finding:
     error = probe.told.get("compiled")
     if error is None:
         return Finding("compiled part", "ok", "vllm_ascend_C loads")
+    family = family_of(chip_name(facts) or facts.build or "")
+    if family and family.name == "A5":  # vllm_ascend/utils.py turns all custom operators off there
+        return Finding("compiled part", "absent", "not used on an A5")
     release = facts.packages.get("vllm-ascend", "")
     version = f"=={release}" if pins.row_of(facts) else ""
     fix = f"pip install --force-reinstall --no-deps vllm-ascend{version}"
@@ -210,25 +201,14 @@ def _explained(name: str, facts: Facts, error: str, probe: Probe, because: tuple
         if facts.npu_smi.chips:  # the driver is alive; its first answer to a cold chip takes its time
             fix = "run the doctor again: a cold chip's first answer has taken 20 s; if it hangs again, reset the chip"
         return Finding(name, "fail", error, "an answer", fix, ("npu-smi", "device files", *because))
-    for reason in (
-        _thread_storage,
-        _cut_short,
-        _lost_library,
-        _undefined,
-        _lost_module,
-        _told_by_words,
-        _guest,
-    ):
+    for reason in _REASONS:
         explanation = reason(facts, error, probe)
         if explanation is not None:
             fix, causes = explanation
             # A cause that the text itself points to comes before the package that was imported on the way.
             return Finding(name, "fail", error, "it works", fix, (*causes, *because))
-    fix = (
-        f"look into the package where it broke: {probe.through[-1]}"
-        if probe.through
-        else "see its own message"
-    )
+    where = f"where it broke: {probe.through[-1]}" if probe.through else "that it names"
+    fix = f"its own message says more; look into the package {where}"
     causes = tuple(f"import {package}" for package in reversed(probe.through))
     return Finding(name, "fail", error, "it works", fix, (*because, *causes, "account", *_LAYERS))
 
@@ -261,8 +241,22 @@ def _lost_library(facts: Facts, error: str, probe: Probe) -> _Explanation | None
     if lost is None:
         return None
     layer = LIBRARIES.get(lost[1], "cann")
-    fix = f"find / -name {lost[1]}: source the set_env.sh of the package that holds it"
-    return fix, (layer, *(one for one in _LAYERS if one != layer))
+    return _bring(facts, lost[1]), (layer, *(one for one in _LAYERS if one != layer))
+
+
+def _bring(facts: Facts, library: str) -> str:
+    """What brings a library onto this shell's search path: the script of what holds it."""
+    place = facts.on_disk.get(library)
+    if place is None:
+        wanted = pins.cann(facts)
+        return f"nothing on this machine holds {library}: install CANN {wanted.exact[0] if wanted else ''}".rstrip()
+    scripts = {kit.home: kit.set_env for kit in facts.toolkits} | {
+        one.home: one.set_env for one in facts.nnals
+    }
+    for home, script in scripts.items():
+        if script and place.startswith(f"{home}/"):
+            return f"in a fresh shell: source {script} (it lies in {place})"
+    return f"export LD_LIBRARY_PATH={place.rpartition('/')[0]}:$LD_LIBRARY_PATH"
 
 
 def _undefined(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
@@ -271,7 +265,7 @@ def _undefined(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
     if found is None:
         return None
     symbol = found[1]
-    if symbol.startswith("_ZN3atb") or symbol.startswith("_ZNK3atb"):
+    if symbol.startswith(("_ZN3atb", "_ZNK3atb")):
         kit = facts.sourced
         version = kit.version if kit and kit.version else "<CANN's version>"
         fix = f"install Ascend-cann-nnal_{version}: this NNAL is older than torch_npu wants"
@@ -301,8 +295,12 @@ def _told_by_words(facts: Facts, error: str, probe: Probe) -> _Explanation | Non
 def _guest(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
     """A package that others import on the way."""
     for package, name in _GUESTS.items():
-        if package in probe.through or f"{package}" in error:
+        if package in probe.through or package in error:
             explained = ("torchcodec",) if package == "torchcodec" else (name, f"import {package}")
             fix = f"pip install --force-reinstall --no-deps {name}"
             return fix, (*explained, "torch")
     return None
+
+
+# In this order: the more a text says by itself, the earlier.
+_REASONS = (_thread_storage, _cut_short, _lost_library, _undefined, _lost_module, _told_by_words, _guest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ _NEEDED = {
     "vllm_ascend": ("vllm-ascend",),
     "guests": ("torch",),
 }
+_NOT_FOUND = re.compile(r"(lib[\w+.-]+?\.so)[.\d]*: cannot open shared object file")
 _ALTERNATIVES = {"vllm"}
 
 
@@ -60,7 +62,7 @@ def read_machine(
         sourced_home=cann.sourced_home(disk, variables),
         nnals=nnals,
         libraries=libraries,
-        on_disk=cann.lying(disk, [name for name, error in libraries.items() if error is not None], homes),
+        on_disk=cann.lying(disk, _lost(libraries, probes), homes),
         python=python,
         others=pythons.others(disk, variables),
         requires=pythons.requirements(),
@@ -110,6 +112,13 @@ def _probe(outcome: Outcome) -> Probe:
 
 def _libraries(probe: Probe) -> dict[str, str | None]:
     return {name: probe.error or probe.told.get(name) for name in LIBRARIES}
+
+
+def _lost(libraries: Mapping[str, str | None], probes: Mapping[str, Probe]) -> list[str]:
+    """Libraries that the loader does not find: those that were tried, and those that an import asked for."""
+    tried = [name for name, error in libraries.items() if error is not None]
+    asked = [name for probe in probes.values() for name in _NOT_FOUND.findall(probe.error or "")]
+    return list(dict.fromkeys([*tried, *asked]))
 
 
 def _npu_smi(probe: Probe) -> NpuSmi:
