@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from weightsmith.machine import Facts, diagnose, dump
+from weightsmith.machine.facts import Probe
 
-from .machines import ATLAS, LAPTOP
+from .machines import ATLAS, LAPTOP, with_packages
 from .test_findings import ILL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 STRANGE = (
     "", " ", "x", "-1", "²", "0x1", "9" * 5000,
@@ -33,6 +38,25 @@ def strings(value: Any) -> Iterator[tuple[Any, Any]]:
             yield value, key
         else:
             yield from strings(inner)
+
+
+def test_a_file_made_to_take_long_does_not(tmp_path: Path) -> None:
+    """The largest that is read, filled with what patterns and searches stumble over."""
+    worst = {
+        "words": replace(
+            ATLAS, probes={"torch_npu": Probe("lib" * 70_000), "vllm": Probe("/" * 10 + "x.so." * 10)}
+        ),
+        "loader": replace(ATLAS, libraries=dict.fromkeys(ATLAS.libraries, "lib" * 8_000)),
+        "ports": replace(ATLAS, container=replace(ATLAS.container, listening=tuple(range(60000, 90000)))),
+        "variables": replace(ATLAS, environment={f"ASCEND_RT_VISIBLE_DEVICS{n}": "1" for n in range(5_000)}),
+        "digits": with_packages(ATLAS, torch="1." * 100_000, vllm="9" * 10_000),
+    }
+    for name, machine in worst.items():
+        (tmp_path / name).write_text(json.dumps({"facts": machine.to_json()}))
+        assert 100_000 < (tmp_path / name).stat().st_size < 256 << 10, name
+        began = time.process_time()
+        assert not dump.compare(tmp_path / name, tmp_path / name).differences
+        assert time.process_time() - began < 4, name
 
 
 @pytest.mark.parametrize("seed", range(10))

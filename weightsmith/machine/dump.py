@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = re.compile(r"(?<=//)[^/\s@]+@")
 _HOME = re.compile(r"/(?:home|Users)/[^/\s:,'\"]+")
 # A dump has some 20 kB.
-_LARGEST = 4 << 20
+_LARGEST = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 _NEVER_READ = {"NPU_VISIBLE_DEVICES", "VLLM_ASCEND_RT_DEVICES"}
 # A slip of one or two letters in a long name.
 _ALIKE = 0.9
+_LONGEST = 40
 
 
 def is_of_the_stack(name: str) -> bool:
@@ -42,7 +43,7 @@ def is_of_the_stack(name: str) -> bool:
 
 def misspelt(name: str) -> str | None:
     """The variable that was meant by one that nothing reads; None for any other."""
-    if name in READ:
+    if name in READ or len(name) > _LONGEST:
         return None
     if name in _NEVER_READ:
         return visible_devices.ASCEND

@@ -19,6 +19,8 @@ from weightsmith.machine.probe import LIBRARIES
 if TYPE_CHECKING:
     from weightsmith.machine.facts import Facts, Probe
 
+# Characters of an error: a probe tells no more, a file that says it is a dump may.
+_LONGEST = 1500
 _LAYERS = ("cann variables", "cann", "driver", "nnal", "nnal version", "cann version")
 _LOST = re.compile(r"(lib[\w+.-]+?\.so[.\d]*): cannot open shared object file")
 _SYMBOL = re.compile(r"undefined symbol: (\S+)")
@@ -202,7 +204,7 @@ def _explained(name: str, facts: Facts, error: str, probe: Probe, because: tuple
             fix = "run the doctor again: a cold chip's first answer has taken 20 s; if it hangs again, reset the chip"
         return Finding(name, "fail", error, "an answer", fix, ("npu-smi", "device files", *because))
     for reason in _REASONS:
-        explanation = reason(facts, error, probe)
+        explanation = reason(facts, error[:_LONGEST], probe)
         if explanation is not None:
             fix, causes = explanation
             # A cause that the text itself points to comes before the package that was imported on the way.

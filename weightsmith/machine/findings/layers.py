@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from weightsmith.machine.facts import Facts, Nnal, Toolkit
     from weightsmith.machine.pins import Wanted
 
+# Characters of what the loader says; a file that says it is a dump may hold more.
+_LONGEST = 1500
 _NOT_FOUND = "cannot open shared object file"
 _DRIVER = "/usr/local/Ascend/driver"
 # CANN -> the oldest driver that supports it, by the release notes of CANN ("CANN and Ascend HDK").
@@ -109,7 +111,7 @@ def _missing(facts: Facts, layer: str) -> list[tuple[str, str]]:
 
 def _layer_of(error: str, otherwise: str) -> str:
     """The layer of the library that the loader does not find, which may be one that the wanted one needs."""
-    lost = re.search(r"(lib[\w+.-]+?\.so)\S*: " + _NOT_FOUND, error)
+    lost = re.search(r"(lib[\w+.-]+?\.so)\S*: " + _NOT_FOUND, error[:_LONGEST])
     return LIBRARIES.get(lost[1], otherwise) if lost else otherwise
 
 

@@ -12,7 +12,7 @@ from weightsmith.machine.findings.layers import numbers
 from weightsmith.machine.variables import misspelt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from weightsmith.machine.facts import Facts
 
@@ -56,19 +56,20 @@ def ports(facts: Facts) -> Finding:
     base = small_number(facts.environment.get("HCCL_IF_BASE_PORT", "")) or _BASE_PORT
     kit = facts.sourced
     count = _PORTS_BEFORE if kit and kit.version and numbers(kit.version) < (8, 2) else _PORTS
-    taken = [port for port in facts.container.listening if base <= port < base + count]
+    listening = set(facts.container.listening)
+    taken = [port for port in range(base, base + count) if port in listening]
     wanted = f"{base} to {base + count - 1} free"
     if not taken:
         return Finding("hccl ports", "ok", wanted, wanted)
     found = f"port {', '.join(map(str, taken))} is bound by another process, and HCCL uses {base} to {base + count - 1}"
     starts = (*range(base + 100, 65000, 100), *range(20000, 65000, 100))
-    free = next((one for one in starts if not _any_in(facts.container.listening, one, count)), "<a free one>")
+    free = next((one for one in starts if not _any_in(listening, one, count)), "<a free one>")
     fix = f"export HCCL_IF_BASE_PORT={free}, or HCCL_HOST_SOCKET_PORT_RANGE=auto"
     return Finding("hccl ports", "warn", found, wanted, fix)
 
 
-def _any_in(ports: tuple[int, ...], base: int, count: int) -> bool:
-    return any(base <= port < base + count for port in ports)
+def _any_in(ports: Collection[int], base: int, count: int) -> bool:
+    return any(port in ports for port in range(base, base + count))
 
 
 def account(facts: Facts) -> Finding:

@@ -53,6 +53,8 @@ def prefixes(disk: Disk, environment: Mapping[str, str]) -> tuple[str, ...]:
     places = [SYSTEM]
     if home := environment.get("HOME"):
         places.append(f"{home.rstrip('/')}/Ascend")
+    # Of another user: root in a container finds what HwHiAiUser installed.
+    places += [disk.name(home) for home in disk.listed(disk.root, "home/*/Ascend")]
     noted = disk.text("/etc/Ascend/ascend_cann_install.info")
     places += re.findall(r"^\w*Install_Path\w*=(\S+)", noted, re.MULTILINE)
     for variable in FOLDERS:
