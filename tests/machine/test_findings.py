@@ -17,6 +17,7 @@ from .machines import (
     LAPTOP,
     NNAL_ENV,
     NODES,
+    PROBES,
     REQUIRES,
     SET_ENV,
     counted,
@@ -185,6 +186,14 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
         replace(REFUSED, nodes=nodes(*NODES, usable=False), user=User(65534, (65534,), account=True, overrides=False)),
         "permission", "fail", "owner 1000", ("--group-add 1000", "usermod"),
     ),
+    "nodes for their owner alone": (
+        replace(
+            REFUSED,
+            nodes=tuple(replace(node, mode=0o600) for node in nodes(*NODES, usable=False)),
+            user=User(1001, (1000, 1001), account=True, overrides=False),
+        ),
+        "permission", "fail", "mode 0600", ("--user 1000:1000", "chmod 0660"),
+    ),
     "a root without capabilities": (
         replace(REFUSED, nodes=nodes(*NODES, usable=False), user=User(0, (0,), account=True, overrides=False)),
         "permission", "fail", "CAP_DAC_OVERRIDE", ("--cap-add DAC_OVERRIDE",),
@@ -257,6 +266,10 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
         ),
         "vllm-ascend", "fail", "not installed", ("vllm-ascend==0.23.0",),
     ),
+    "chips, and no software": (
+        replace(ATLAS, python=replace(ATLAS.python, packages={}), requires={}, build=None, probes={}),
+        "vllm-ascend", "warn", "not installed", ("vllm-ascend:v0.23.0",),
+    ),
     "Python too old": (
         replace(ATLAS, python=replace(ATLAS.python, version="3.9.18")), "python", "fail", "3.9.18", ("v0.23.0",)
     ),
@@ -270,6 +283,18 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
             torch_npu=Probe("ImportError: cannot import name 'Config' from 'triton'", through=("torch_npu",)),
         ),
         "triton-ascend", "fail", "broken", ("triton-ascend==3.2.2",),
+    ),
+    "no torch_npu": (
+        replace(
+            broken("ModuleNotFoundError: No module named 'torch_npu'", "vllm_ascend"),
+            python=with_packages(ATLAS, torch_npu=None).python,
+            probes={
+                "torch": PROBES["torch"],
+                "vllm": Probe("ModuleNotFoundError: No module named 'torch_npu'"),
+                "vllm_ascend": Probe("ModuleNotFoundError: No module named 'torch_npu'"),
+            },
+        ),
+        "torch_npu", "fail", "not installed", ("torch-npu==2.10.0.post4",),
     ),
     "no triton-ascend": (triton(None, triton_ascend=None), "triton-ascend", "warn", "not installed", ("==3.2.2",)),
     # what is installed, and broken

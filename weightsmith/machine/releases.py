@@ -48,6 +48,11 @@ class Release:
     requires: Mapping[str, str]
     stacks: tuple[Stack, ...]
 
+    @property
+    def is_final(self) -> bool:
+        """Neither a candidate nor a post release."""
+        return self.version.replace(".", "").isdecimal()
+
 
 @dataclass(frozen=True, slots=True)
 class _Row(Record):

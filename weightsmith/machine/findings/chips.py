@@ -94,9 +94,15 @@ def permission(facts: Facts) -> Finding:
 
 
 def _admission(facts: Facts, node: Node) -> str:
+    by_group = node.mode & 0o060 == 0o060
+    as_owner = f"--user {node.owner}:{node.group}"
     if facts.user.uid == 0:
-        return f"docker run --cap-add DAC_OVERRIDE, or --group-add {node.group}"
-    inside = f"docker run --group-add {node.group} (or --user {node.owner}:{node.group}, or as root)"
+        return (
+            f"docker run --cap-add DAC_OVERRIDE, or {f'--group-add {node.group}' if by_group else as_owner}"
+        )
+    if not by_group:
+        return f"docker run {as_owner}; on the host: sudo chmod 0660 /dev/davinci* and the other device files"
+    inside = f"docker run --group-add {node.group} (or {as_owner}, or as root)"
     return f"{inside}; on the host: sudo usermod -aG HwHiAiUser $USER, then log in anew"
 
 
@@ -119,9 +125,9 @@ def npu_smi(facts: Facts) -> Finding:
         meaning = {_INTERNAL: "the driver's internal error", _NO_RIGHT: "a right is missing"}.get(
             smi.code, ""
         )
-        found = (
-            f"ret is {smi.code}{f': {meaning}' if meaning else ''}, although the device files can be opened"
-        )
+        found = f"ret is {smi.code}{f': {meaning}' if meaning else ''}"
+        if all(node.usable for node in facts.nodes):
+            found += ", although the device files can be opened"
         fix = (
             "npu-smi info on the host: if it works there, start the container anew with --privileged; if not, the "
             "driver is broken (reset the chip, or reboot the host)"

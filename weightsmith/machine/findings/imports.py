@@ -282,12 +282,12 @@ def _undefined(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
 def _lost_module(facts: Facts, error: str, probe: Probe) -> _Explanation | None:
     """A Python module that is not there. CANN's operator compiler imports some at the first operator."""
     found = _NO_MODULE.search(error)
-    if found is None or found[1].startswith(("triton", "torch", "vllm")):
+    if found is None or found[1].startswith("triton"):  # a folder that two packages share: `_guest`
         return None
     package = found[1].partition(".")[0]
-    name = _DISTRIBUTIONS.get(package, package)
-    same = "" if name == package else f" (it brings the module {package})"
-    return f"pip install --no-deps {name}{same}", ("cann variables", "import torch_npu")
+    name = _DISTRIBUTIONS.get(package, package.replace("_", "-"))
+    same = "" if name == package.replace("_", "-") else f" (it brings the module {package})"
+    return f"pip install --no-deps {name}{same}", (package, name, "cann variables", "import torch_npu")
 
 
 def _told_by_words(facts: Facts, error: str, probe: Probe) -> _Explanation | None:

@@ -49,8 +49,12 @@ def vllm_ascend(facts: Facts) -> Finding:
 
 def _no_vllm_ascend(facts: Facts) -> Finding:
     vllm = facts.packages.get("vllm")
-    if not facts.chips or (vllm is None and "torch-npu" not in facts.packages):
+    if not facts.chips:
         return Finding("vllm-ascend", "absent", "not installed")
+    if vllm is None and "torch-npu" not in facts.packages:  # as on a host whose containers have it all
+        newest = next(row.version for row in reversed(all_releases()) if row.is_final)
+        fix = f"use an image of vllm-ascend, such as quay.io/ascend/vllm-ascend:v{newest}"
+        return Finding("vllm-ascend", "warn", "not installed in this Python", "", fix, ("interpreter",))
     same = [row.version for row in all_releases() if vllm and public(vllm) in row.vllm]
     version = next((one for one in same if vllm and one == public(vllm)), same[-1] if same else "")
     found = (
