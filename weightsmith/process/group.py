@@ -24,6 +24,7 @@ LOG = "log.txt"
 # A killed process of the group is gone in milliseconds; what nobody reaps stays a zombie for ever.
 _DYING_SECONDS = 0.5
 _DYING_POLL_SECONDS = 0.01
+_UNKILLABLE_SECONDS = 5.0
 # Segments of shared memory whose names begin so end with their process.
 _BY_PROCESS = re.compile(r"(?:__KMP_REGISTERED_LIB|torch)_([0-9]+)_")
 
@@ -80,7 +81,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
         members = {process.pid, *_members(process.pid)}
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        status = process.wait()
+        status = _reaped(process)
         # The others die on their own time, and until then may write into the folder that is removed next.
         deadline = time.monotonic() + _DYING_SECONDS
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -89,6 +90,26 @@ def end(process: subprocess.Popen[bytes]) -> int:
                 time.sleep(_DYING_POLL_SECONDS)
         _remove_shared_memory(members)
     return status
+
+
+def _reaped(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a killed child. One that waits in the kernel for a dead device never ends: nobody waits."""
+    try:
+        return process.wait(_UNKILLABLE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL
+
+
+def work_done(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """What the child's group has done so far: clock ticks of CPU, and bytes read. Who makes progress adds to them."""
+    ticks = read = 0
+    for member in _members(process.pid):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Behind the name, which may hold blanks: fields 14 to 17 of proc(5), its reaped children included.
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+            read += int(Path(f"/proc/{member}/io").read_text().split()[1])
+    return ticks, read
 
 
 def _members(group: int) -> Iterator[int]:
