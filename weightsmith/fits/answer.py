@@ -37,18 +37,21 @@ _CARDS = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes and tokens on one card. kv_memory: free for the cache; None: the card's memory is not known.
+    """Bytes and tokens on one card.
 
-    longest: of one sequence. concurrency: sequences of the context that was asked for, or of the model's longest.
+    kv_memory: free for the cache; None: the card's memory is not known, and neither is what depends on it.
+    context: tokens of one sequence, as asked for or as many as the model reaches; None: not known.
+    blocks, kv_tokens: what the cache holds. longest: tokens of one sequence alone. concurrency: contexts at a time.
     """
 
     weights: int
     kv_bytes_per_token: int
     kv_memory: int | None
-    kv_tokens: int | None
-    longest: int | None
     context: int | None
-    concurrency: float | None
+    blocks: int | None = None
+    kv_tokens: int | None = None
+    longest: int | None = None
+    concurrency: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,33 +168,23 @@ def _on(model: _Model, target: Target) -> tuple[Cache, Memory]:
     free = target.kv_memory
     if free is None and target.chip.memory:
         free = int(target.chip.memory * target.memory_share) - weights - MARGIN
-    held = _Memory(weights, cache.bytes_per_token, free, context)
-    return cache, held.with_pool(pooled(cache, target.block), arguments.batched_tokens or _BATCHED)
+    memory = Memory(weights, cache.bytes_per_token, free, context)
+    return cache, _with_pool(memory, pooled(cache, target.block), arguments.batched_tokens or _BATCHED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """What is known before the blocks are counted."""
-
-    weights: int
-    kv_bytes_per_token: int
-    kv_memory: int | None
-    context: int | None
-
-    def with_pool(self, pool: Pool | None, batched: int) -> Memory:
-        if pool is None or self.kv_memory is None:
-            return Memory(
-                self.weights, self.kv_bytes_per_token, self.kv_memory, None, None, self.context, None
-            )
-        free = max(0, self.kv_memory)
-        longest, blocks = pool.longest(free, batched), pool.blocks(free)
-        context = self.context or longest
-        concurrency = blocks / pool.blocks_for(context, batched) if context else None
-        # One table for all layers: every block is one context's. With windows the engine counts contexts (0.32).
-        tokens = (
-            blocks * pool.tokens_per_block if len(pool.groups) == 1 else int((concurrency or 0) * context)
-        )
-        return Memory(self.weights, self.kv_bytes_per_token, free, tokens, longest, context, concurrency)
+def _with_pool(memory: Memory, pool: Pool | None, batched: int) -> Memory:
+    """How many tokens the cache holds. A sequence of tokens costs less where a window is, the longer it is."""
+    if pool is None or memory.kv_memory is None:
+        return memory
+    free = max(0, memory.kv_memory)
+    longest, blocks = pool.longest(free, batched), pool.blocks(free)
+    context = memory.context or longest
+    concurrency = blocks / pool.blocks_for(context, batched) if context else 0.0
+    # With windows contexts are counted, as vLLM 0.32 does it; without, every block is a context's.
+    tokens = int(concurrency * context) if any(pool.groups) else blocks * pool.tokens_per_block
+    return replace(
+        memory, context=context, blocks=blocks, kv_tokens=tokens, longest=longest, concurrency=concurrency
+    )
 
 
 def _config_reasons(config: JsonObject | None, inference: Inference) -> Iterator[Reason]:

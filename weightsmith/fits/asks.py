@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 _FLOAT = "FLOAT"
 # What holds the routed experts, whose scheme is asked for all of them together.
 _EXPERTS = "experts"
+_PARTS = ("text_config", "vision_config", "audio_config")
 _DTYPES = ("dtype", "torch_dtype")
 
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """model_type, architectures, method: as the engine reads them. inner_type: of the language model in a model of
-    several parts. own_code: auto_map names code beside the weights.
+    """model_type, architectures, method: as the engine reads them. inner_types: model types of the parts. own_code:
+    auto_map names code beside the weights.
 
     schemes: "W8A8_DYNAMIC.moe" for what ModelSlim's description says of each kind of layer. dtype: what the engine
     computes in, by the word "auto". hardware_dtypes: what packed weights are computed in. kv_heads: None where the
@@ -37,7 +38,7 @@ class Asks:
     """
 
     model_type: str | None
-    inner_type: str | None
+    inner_types: tuple[str, ...]
     architectures: tuple[str, ...]
     own_code: bool
     method: str | None
@@ -56,11 +57,11 @@ def asks_of(config: JsonObject, root: Path, settings: Settings) -> Asks:
     """
     described = _description(root)
     stated = _stated_method(config)
-    heads = settings.number("num_attention_heads", "n_head", "n_heads", "num_heads")
-    named, inner = config.get("architectures"), config.get("text_config")
+    heads = settings.number("num_attention_heads", "n_head", "n_heads")
+    named, parts = config.get("architectures"), [config.get(name) for name in _PARTS]
     return Asks(
         _text(config.get("model_type")),
-        _text(inner.get("model_type")) if isinstance(inner, dict) else None,
+        tuple(str(part["model_type"]) for part in parts if isinstance(part, dict) and part.get("model_type")),
         tuple(str(name) for name in named) if isinstance(named, list) else (),
         isinstance(config.get("auto_map"), dict),
         "ascend" if described is not None else stated,

@@ -49,8 +49,9 @@ def _config_class(asks: Asks, target: Target) -> Iterator[Reason]:
         yield Reason("needs-its-own-code", f"{message}, and --trust-remote-code runs it", "refused")
     elif asks.model_type not in known:
         yield Reason("unknown-model-type", f"{of} {asks.model_type!r}", "refused")
-    elif asks.inner_type is not None and asks.inner_type not in known:
-        yield Reason("unknown-model-type", f"{of} {asks.inner_type!r}, that of text_config", "refused")
+    elif asks.model_type in engine.transformers.composites and not known.issuperset(asks.inner_types):
+        unknown = ", ".join(sorted(set(asks.inner_types) - known))
+        yield Reason("unknown-model-type", f"{of} {unknown}, that of a part", "refused")
 
 
 def _architecture(asks: Asks, target: Target) -> Iterator[Reason]:

@@ -73,6 +73,11 @@ def kv_heads(settings: Settings) -> int | None:
     return settings.number(*names) or settings.number("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
+def settings_in(config: JsonObject) -> Settings:
+    """What a config says, without the class defaults that it leaves out."""
+    return Settings(dict(_flat(config)))
+
+
 def _flat(config: JsonObject, before: str = "") -> list[tuple[str, Json]]:
     """(dotted name, value) of everything in a config but objects, which are gone into; two levels are enough."""
     found: list[tuple[str, Json]] = []

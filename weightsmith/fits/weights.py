@@ -11,7 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from weightsmith.checkpoint import Tensor
 
@@ -23,6 +23,8 @@ _VOCABULARY = re.compile(
     r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|lm_head|output|embed_out)\.weight$"
 )
 _HEAD = re.compile(r"(^|\.)(lm_head|output|embed_out)\.weight$")
+# A router's correction is held in float32, whatever it is stored in (vLLM, DeepseekV2MoE and those made after it).
+_SINGLE = re.compile(r"(^|\.)e_score_correction_bias$")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 # vLLM pads a vocabulary to a multiple of this (vocab_parallel_embedding.py, DEFAULT_VOCAB_PADDING_SIZE).
 _PADDING = 64
@@ -46,15 +48,10 @@ def _on_a_card(tensor: Tensor, packed: frozenset[str], cards: int, width: int) -
     size = tensor.nbytes
     owner = tensor.name.rpartition(".")[0]
     if tensor.dtype in _FLOATS and owner not in packed:
-        size = tensor.elements * width
+        size = tensor.elements * (4 if _SINGLE.search(tensor.name) else width)
     if _VOCABULARY.search(tensor.name) and len(tensor.shape) == 2:
-        rows = ceil(tensor.shape[0] / _PADDING / 1) * _PADDING
+        rows = ceil(tensor.shape[0] / _PADDING) * _PADDING
         return size // max(1, tensor.shape[0]) * ceil(rows / cards)
     if len(tensor.shape) < 2 or _WHOLE.search(tensor.name):
         return size
     return ceil(size / cards)
-
-
-def parameters(tensors: Mapping[str, Tensor]) -> int:
-    """How many numbers the plain weights are."""
-    return sum(tensor.elements for tensor in tensors.values())

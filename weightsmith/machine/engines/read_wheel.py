@@ -137,7 +137,14 @@ def _transformers(wheel: Wheel) -> Table:
         classes["is_backend_compatible"].update(exported & set(_supporting(tree)))
         if _asks_for_attention(source):
             classes["_can_set_attn_implementation"].update(exported)
-    return {"model_types": sorted(types), **{word: sorted(found) for word, found in classes.items()}}
+    composites: set[str] = set()
+    for name in wheel.names(r"transformers/models/\w+/configuration_\w+\.py"):
+        composites.update(_composites(wheel.tree(name)))
+    return {
+        "model_types": sorted(types),
+        "composites": sorted(composites),
+        **{word: sorted(found) for word, found in classes.items()},
+    }
 
 
 def _requirement(wheel: Wheel, package: str) -> str:
@@ -257,6 +264,16 @@ def _pairs(value: ast.expr | None) -> Iterator[tuple[str, str]]:
         for key, said in zip(value.keys, value.values, strict=True):
             if isinstance(key, ast.Constant) and isinstance(said, ast.Constant):
                 yield str(key.value), str(said.value)
+
+
+def _composites(tree: ast.Module) -> Iterator[str]:
+    """The model types whose class looks its parts' types up among all that transformers has."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and "CONFIG_MAPPING[" in ast.unparse(node):
+            for said in node.body:
+                name = getattr(said.targets[0] if isinstance(said, ast.Assign) else None, "id", None)
+                if name == "model_type" and isinstance(said.value, ast.Constant):  # type: ignore[attr-defined]
+                    yield str(said.value.value)  # type: ignore[attr-defined]
 
 
 def _supporting(tree: ast.Module) -> Iterator[str]:

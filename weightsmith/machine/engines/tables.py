@@ -26,11 +26,13 @@ ENGINES = ("vllm-ascend", "vllm")
 
 @dataclass(frozen=True, slots=True)
 class Transformers:
-    """One version of transformers. model_types: it has a config class for. answers: what vLLM may ask of a class before
+    """One version of transformers. model_types: it has a config class for. composites: those whose class takes parts of
+    any type. answers: what vLLM may ask of a class before
     it runs it without one of its own → the classes that say yes."""
 
     version: str
     model_types: frozenset[str]
+    composites: frozenset[str]
     answers: Mapping[str, frozenset[str]]
 
 
@@ -106,10 +108,11 @@ def transformers_for(requirement: str, date: str) -> Transformers:
     admitted = [table for table in tables if _text(table, "version") in SpecifierSet(requirement)] or tables
     chosen = [table for table in admitted if _text(table, "date") <= date][-1:] or admitted[:1]
     (table,) = chosen
-    answers = {
-        word: _set(table, word) for word in table if word not in {"model_types", "version", "source", "date"}
-    }
-    return Transformers(_text(table, "version"), _set(table, "model_types"), answers)
+    about = {"version", "source", "date", "model_types", "composites"}
+    answers = {word: _set(table, word) for word in table.keys() - about}
+    return Transformers(
+        _text(table, "version"), _set(table, "model_types"), _set(table, "composites"), answers
+    )
 
 
 @cache
