@@ -17,7 +17,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmarks.fits import agreement
-from benchmarks.fits.models import MODELS, make
+from benchmarks.fits.models import MODELS, keep, kept, make
 from benchmarks.published.models import groups, read_group
 
 _GOAL = 0.98
@@ -33,6 +33,7 @@ def main() -> int:
     if given.models is not None:
         for name in MODELS:
             make(name, given.models)
+        keep(given.models)
         return 0
     if given.configs is not None:
         _write_configs(given.configs)
@@ -75,7 +76,7 @@ def _holding() -> bool:
             if "error" in said:
                 rows.append([version, name, said["cards"], "engine refused it", "", "", True])
                 continue
-            folder = folders.get(name) or folders.setdefault(name, make(name, Path(work)))
+            folder = folders.get(name) or folders.setdefault(name, kept(name, Path(work)))
             one = agreement.held(version, said, folder)
             cells = [f"{real} / {own}" for real, own in (one.blocks, one.weights)]
             rows.append([version, name, one.cards, *cells, "yes" if one.right else "NO", one.right])

@@ -21,6 +21,8 @@ os.environ.update(
 )
 if sys.argv[1] == "1":
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process for all of them
+else:
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # by itself it wants a NUMA node for each
 
 
 def _bytes_of_weights(worker: object) -> int:

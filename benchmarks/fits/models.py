@@ -1,13 +1,20 @@
-"""Small checkpoints of many families, random weights: what the caches were recorded on."""
+"""Small checkpoints of many families, random weights: what the caches were recorded on.
+
+models.json keeps each one's config and the shapes of its tensors, so that nobody has to make them to compare.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+
+KEPT = Path(__file__).with_name("models.json")
 
 _BASE = {
     "vocab_size": 256,
@@ -35,7 +42,7 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gpt_neox": ("gpt_neox", {}),
     "falcon": ("falcon", {"head_dim": None, "multi_query": True, "ffn_hidden_size": 256}),
     "opt": ("opt", {"ffn_dim": 96, "word_embed_proj_dim": 64}),
-    "starcoder2": ("starcoder2", {"sliding_window": None}),
+    "starcoder2": ("starcoder2", {"sliding_window": None, "head_dim": None}),
     "olmo2": ("olmo2", {}),
     "gpt_oss": (
         "gpt_oss",
@@ -83,3 +90,39 @@ def make(name: str, folder: Path) -> Path:
     path = folder / name / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **_BESIDE.get(name, {})}, indent=2))
     return folder / name
+
+
+def keep(folder: Path) -> None:
+    """Writes models.json from all checkpoints below `folder`."""
+    from safetensors import safe_open
+
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with safe_open(path / "model.safetensors", "numpy") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
+        found[path.name] = {"config": json.loads((path / "config.json").read_text()), "shapes": shapes}
+    lines = (f"{json.dumps(name)}: {json.dumps(one)}" for name, one in found.items())
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def kept(name: str, folder: Path) -> Path:
+    """The checkpoint of that name below `folder`, with a hole for its numbers."""
+    one = json.loads(KEPT.read_text(encoding="utf-8"))[name]
+    return write_headers(folder / name, one["config"], one["shapes"])
+
+
+def write_headers(folder: Path, config: Mapping[str, object], shapes: Mapping[str, Sequence[int]]) -> Path:
+    """A checkpoint in bfloat16 with this config and these tensors, whose file has a hole instead of numbers."""
+    header: dict[str, object] = {}
+    at = 0
+    for name, shape in shapes.items():
+        size = 2 * prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + at)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
