@@ -113,13 +113,15 @@ def cache_of(tensors: Mapping[str, Tensor], settings: Settings, cards: int, widt
     layers = _decoder(tensors, settings)
     if not layers:
         return Cache((), "no decoder layer is recognised by the names of its tensors")
-    kinds = settings.words("layer_types", "layers_block_type")
+    kinds = settings.kinds(max(layers) + 1)
     found: list[LayerCache] = []
     for index, parts in sorted(layers.items()):
+        if _keeps_state(parts):
+            return Cache(
+                (), f"layer {index} keeps a state, and no keys and values: how they share blocks is not known"
+            )
         kept = _kept_numbers(parts, settings)
         if kept is None:
-            if _keeps_state(parts):
-                return Cache(tuple(found), f"the state of layer {index} is not attention's keys and values")
             continue
         numbers, latent = kept
         own = numbers if latent else _own_share(numbers, settings, cards)

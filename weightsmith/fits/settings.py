@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.page.page import catalog_types, load_page
+from weightsmith.shapes.page.value import thaw
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,14 +47,28 @@ class Settings:
             value = value[0]
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
-    def words(self, *names: str) -> tuple[str, ...]:
-        value = self.get(*names)
-        return tuple(str(item) for item in value) if isinstance(value, list) else ()
+    def kinds(self, layers: int) -> tuple[str, ...]:
+        """What kind each layer is; empty where nothing says it.
+
+        A class default is a pattern that is repeated, as long as the class's own number of layers.
+        """
+        value = self.get("layer_types", "layers_block_type")
+        words = [str(item) for item in value] if isinstance(value, list) else []
+        if not words or len(words) >= layers:
+            return tuple(words[:layers])
+        periods = (
+            n for n in range(1, len(words) + 1) if all(words[i] == words[i % n] for i in range(len(words)))
+        )
+        period = next(periods)
+        return tuple(words[layer % period] for layer in range(layers))
 
 
 def settings_of(inference: Inference) -> Settings:
-    """What infer-config found, a setting that it does not know as the file has it."""
-    values = dict(_flat(inference.config))
+    """What infer-config found, a setting that it does not know as the file or else the class has it."""
+    model_type = inference.architecture.model_type
+    page = load_page(model_type) if model_type in catalog_types() else None
+    values = {name: thaw(value) for name, value in page.unverifiable.items()} if page is not None else {}
+    values.update(_flat(inference.config))
     for row in inference.fields:
         for value in (row.default, row.configured, row.derived):
             if value is not None:

