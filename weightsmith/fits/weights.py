@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 _WHOLE = re.compile(
     r"(^|\.)(gate|router|wg|shared_expert_gate|q_a_proj|kv_a_proj_with_mqa|kv_a_proj|fused_qkv_a_proj|conv\w*|\w*norm\w*|"
-    r"ln_\w+|rotary\w*|patch_embed\w*|position_embedding|pos_embed\w*|class_embedding)(\.|$)"
+    r"ln_\w+|rotary\w*|patch_embed\w*|position_embeddings?|pos_embed\w*|embed_positions|wpe|class_embedding)(\.|$)"
 )
+# The bias of a projection back into the model's width is on every card; those of the others are divided with them.
+_INWARD = re.compile(r"(^|\.)(o_proj|out_proj|down_proj|c_proj|fc2|w2|wo|dense|dense_4h_to_h)\.bias$")
 _VOCABULARY = re.compile(
     r"(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|lm_head|output|embed_out)\.weight$"
 )
@@ -52,6 +54,7 @@ def _on_a_card(tensor: Tensor, packed: frozenset[str], cards: int, width: int) -
     if _VOCABULARY.search(tensor.name) and len(tensor.shape) == 2:
         rows = ceil(tensor.shape[0] / _PADDING) * _PADDING
         return size // max(1, tensor.shape[0]) * ceil(rows / cards)
-    if len(tensor.shape) < 2 or _WHOLE.search(tensor.name):
+    divided = len(tensor.shape) > 1 or (tensor.name.endswith(".bias") and not _INWARD.search(tensor.name))
+    if not divided or _WHOLE.search(tensor.name):
         return size
     return ceil(size / cards)
