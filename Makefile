@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
-	house bench-infer bench-shapes bench-published bench-dialects bench-convert bench-kills bench-faults bench-reference clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -102,6 +102,9 @@ bench-shapes: setup $(TIMM)/.ready ## every family on random configs, judged by 
 
 bench-published: setup $(TIMM)/.ready ## published configs: the true one, two lies and none, judged by transformers (ARGS="--group moe", SEED=n)
 	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m benchmarks.published --seed $(SEED) $(ARGS)
+
+bench-fits: setup ## what fits says, against what real engines said of 331 published models and 19 small ones
+	@$(BIN)/python -m benchmarks.fits
 
 bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
 	@$(BIN)/python -m benchmarks.kills $(ARGS)

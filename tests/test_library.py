@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LATENT = ROOT / "tests" / "models" / "ternary-llama"
 HRM_TEXT = ROOT / "tests" / "models" / "hrm-text"
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
-FUNCTIONS = ["convert", "diff", "doctor", "infer", "inspect", "open", "verify"]
+FUNCTIONS = ["convert", "diff", "doctor", "fits", "infer", "inspect", "open", "verify"]
 # (the word behind "python", the code) of each block, in the order of the page.
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```python *(\w*)\n(.*?)^```", PAGE, re.M | re.S)
 

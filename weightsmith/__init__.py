@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.convert import Conversion
     from weightsmith.errors import WeightsmithError
-    from weightsmith.library import convert, diff, doctor, infer, inspect, open, verify
+    from weightsmith.fits.answer import Answer
+    from weightsmith.library import convert, diff, doctor, fits, infer, inspect, open, verify
     from weightsmith.machine import Diagnosis
     from weightsmith.shapes import Inference
     from weightsmith.values.diff import CheckpointDifference
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from weightsmith.verify import VerifyResult
 
 __all__ = [
+    "Answer",
     "Checkpoint",
     "CheckpointDifference",
     "Conversion",
@@ -37,6 +39,7 @@ __all__ = [
     "convert",
     "diff",
     "doctor",
+    "fits",
     "infer",
     "inspect",
     "open",
@@ -44,6 +47,7 @@ __all__ = [
 ]
 
 _DEFINED_IN = {
+    "Answer": "weightsmith.fits.answer",
     "Checkpoint": "weightsmith.checkpoint",
     "Conversion": "weightsmith.convert",
     "Diagnosis": "weightsmith.machine",
@@ -55,6 +59,7 @@ _DEFINED_IN = {
     "convert": "weightsmith.library",
     "diff": "weightsmith.library",
     "doctor": "weightsmith.library",
+    "fits": "weightsmith.library",
     "infer": "weightsmith.library",
     "inspect": "weightsmith.library",
     "open": "weightsmith.library",

@@ -14,11 +14,12 @@ from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usag
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.convert import Conversion
+    from weightsmith.fits.answer import Answer
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.machine import Diagnosis
     from weightsmith.machine.dump import MachineComparison
@@ -317,6 +318,43 @@ def _with_doctors_words(result: VerifyResult) -> VerifyResult:
 
 def _path(named: AnyPath | None) -> Path | None:
     return None if named is None else Path(named)
+
+
+def fits(
+    checkpoint: AnyPath | Checkpoint,
+    *,
+    on: str = "vllm-ascend",
+    chip: str = "910B",
+    cards: int | None = None,
+    context: int | None = None,
+    concurrency: int = 1,
+    kv_memory: int | None = None,
+    arguments: Sequence[str] = (),
+) -> Answer:
+    """Whether an engine there loads the checkpoint, and how much context fits. Reads headers only, needs no engine.
+
+    on: `name==version` of vllm-ascend or vllm; the name alone is its newest. chip: its name, or with another memory
+    `910B:32GB`. cards: how many the model is divided among; None: as many as `--tensor-parallel-size` says, else one.
+    context: tokens of one sequence; None: as many as the model has positions. concurrency: sequences at a time.
+    kv_memory: bytes that are free for the KV cache on a card; None: worked out. arguments: the engine's own.
+
+    Raises what `open` raises, InvalidConfig, and Usage (an engine, chip or argument that there is no such of).
+    """
+    from weightsmith import shapes
+    from weightsmith.fits.answer import answer
+    from weightsmith.fits.target import Target, chip_named, read_arguments
+    from weightsmith.machine.engines import engine
+
+    given = read_arguments(arguments)
+    if cards is not None:
+        given = replace(given, tensor_parallel=cards)
+    if context is not None:
+        given = replace(given, context=context)
+    target = Target(engine(on), chip_named(chip), given.tensor_parallel, given, kv_memory)
+    table = _opened(checkpoint)
+    config = shapes.find_config(table, None)
+    inference = _derive(table, config, None, None, False, False)
+    return answer(table, None if config is None else config.data, inference, target, concurrency)
 
 
 def doctor(*, dump: AnyPath | None = None, progress: Stage | None = None) -> Diagnosis:

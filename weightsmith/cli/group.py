@@ -33,6 +33,7 @@ _SUMMARIES = {
     "convert": "Write DST, checked safetensors with a corrected config, from the checkpoint SRC.",
     "diff": "Compare two checkpoints tensor by tensor.",
     "doctor": "What is wrong with this machine's NPU stack, and the command that mends it.",
+    "fits": "Say whether CKPT loads there, and how much context fits.",
     "infer-config": "Derive the true config from the weights and compare it with config.json.",
     "inspect": "Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.",
     "verify-on-npu": "Load MODEL in vLLM, smoke-test it and measure it against a reference.",

@@ -1,0 +1,128 @@
+"""Small checkpoints of many families, random weights: what the caches were recorded on.
+
+models.json keeps each one's config and the shapes of its tensors, so that nobody has to make them to compare.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+KEPT = Path(__file__).with_name("models.json")
+
+_BASE = {
+    "vocab_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+# Name → (model type, what it has beside or instead; None takes a setting out).
+MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "llama": ("llama", {}),
+    "qwen2": ("qwen2", {"num_key_value_heads": 4, "head_dim": None}),
+    "qwen3": ("qwen3", {}),
+    "qwen3_moe": ("qwen3_moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}),
+    "mistral": ("mistral", {"sliding_window": 128}),
+    "gemma2": ("gemma2", {"sliding_window": 128, "num_hidden_layers": 6}),
+    "gemma3": ("gemma3_text", {"sliding_window": 128, "num_hidden_layers": 12}),
+    "phi3": ("phi3", {"head_dim": None, "original_max_position_embeddings": 512}),
+    "gpt_neox": ("gpt_neox", {}),
+    "falcon": ("falcon", {"head_dim": None, "multi_query": True, "ffn_hidden_size": 256}),
+    "opt": ("opt", {"ffn_dim": 96, "word_embed_proj_dim": 64}),
+    "starcoder2": ("starcoder2", {"sliding_window": None, "head_dim": None}),
+    "olmo2": ("olmo2", {}),
+    "gpt_oss": (
+        "gpt_oss",
+        {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 128, "head_dim": 64},
+    ),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {
+            "kv_lora_rank": 64,
+            "q_lora_rank": 32,
+            "qk_rope_head_dim": 64,
+            "qk_nope_head_dim": 32,
+            "v_head_dim": 32,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_group": 1,
+            "topk_group": 1,
+            "moe_intermediate_size": 64,
+            "first_k_dense_replace": 1,
+            "num_key_value_heads": 4,
+            "head_dim": 64,
+        },
+    ),
+    "cohere2": ("cohere2", {"sliding_window": 128, "num_hidden_layers": 8, "head_dim": None}),
+    "glm4": ("glm4", {}),
+    "gpt2": ("gpt2", {"n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": 512}),
+    "smollm3": ("smollm3", {}),
+}
+# What vLLM reads of a config and transformers does not write.
+_BESIDE = {"deepseek_v3": {"topk_method": "noaux_tc"}}
+
+
+def make(name: str, folder: Path) -> Path:
+    """The checkpoint of that name below `folder`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model_type, own = MODELS[name]
+    settings = {
+        key: value for key, value in {**_BASE, **own}.items() if key != "head_dim" or value is not None
+    }
+    config = AutoConfig.for_model(model_type, **settings)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder / name)
+    path = folder / name / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **_BESIDE.get(name, {})}, indent=2))
+    return folder / name
+
+
+def keep(folder: Path) -> None:
+    """Writes models.json from all checkpoints below `folder`."""
+    from safetensors import safe_open
+
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with safe_open(path / "model.safetensors", "numpy") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
+        found[path.name] = {"config": json.loads((path / "config.json").read_text()), "shapes": shapes}
+    lines = (f"{json.dumps(name)}: {json.dumps(one)}" for name, one in found.items())
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def kept(name: str, folder: Path) -> Path:
+    """The checkpoint of that name below `folder`, with a hole for its numbers."""
+    one = json.loads(KEPT.read_text(encoding="utf-8"))[name]
+    return write_headers(folder / name, one["config"], one["shapes"])
+
+
+def write_headers(folder: Path, config: Mapping[str, object], shapes: Mapping[str, Sequence[int]]) -> Path:
+    """A checkpoint in bfloat16 with this config and these tensors, whose file has a hole instead of numbers."""
+    header: dict[str, object] = {}
+    at = 0
+    for name, shape in shapes.items():
+        size = 2 * prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + at)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder

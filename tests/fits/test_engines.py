@@ -1,0 +1,65 @@
+"""fits says what real engines said, of published configs and of what a card holds (benchmarks/fits)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.fits import agreement
+from benchmarks.fits.models import kept
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What the class of a config refuses in its own code, or a fault of one transformers: no table tells it.
+_NOT_TOLD = {
+    "LGAI-EXAONE/EXAONE-4.5-33B",
+    "databricks/dbrx-instruct",
+    "nvidia/Nemotron-H-56B-Base-8K",
+    "nvidia/Nemotron-H-8B-Base-8K",
+    "tiiuae/Falcon-H1-0.5B-Instruct",
+}
+
+
+@pytest.mark.parametrize("version", agreement.versions())
+def test_loading_is_told_as_that_vllm_told_it(version: str) -> None:
+    pairs = list(agreement.pairs(version))
+    assert len(pairs) > 300
+    assert {pair.model for pair in pairs if pair.case == "wrong"} <= _NOT_TOLD
+    assert sum(pair.case == "open" for pair in pairs) <= 3
+
+
+def test_the_reason_is_the_engines_own() -> None:
+    """Of what both refuse, one of the reasons is what the engine's exception is about."""
+    words = {
+        "needs-its-own-code": "custom code",
+        "unknown-model-type": "does not recognize",
+        "unknown-architecture": "are not supported for now",
+        "architecture-removed": "was supported in vLLM until",
+        "architecture-in-a-plugin": "is not supported in-tree anymore",
+        "quantization-deprecated": "is deprecated",
+        "unknown-quantization": "Unknown quantization method",
+    }
+    for version in agreement.versions():
+        for pair in agreement.pairs(version):
+            if pair.case == "right" and pair.why:
+                assert any(words[why] in pair.error for why in pair.why) or "KeyError" in pair.error, pair
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    work = tmp_path_factory.mktemp("models")
+    names = {str(said["model"]) for _, said in agreement.recorded() if "error" not in said}
+    return {name: kept(name, work) for name in sorted(names)}
+
+
+def test_a_card_holds_the_blocks_and_the_weights_that_the_engine_had(folders: dict[str, Path]) -> None:
+    told = [(version, said) for version, said in agreement.recorded() if "error" not in said]
+    assert len({said["model"] for _, said in told}) >= 10
+    wrong = [
+        one
+        for version, said in told
+        if not (one := agreement.held(version, said, folders[str(said["model"])])).right
+    ]
+    assert not wrong

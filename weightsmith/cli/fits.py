@@ -1,0 +1,111 @@
+"""`weightsmith fits`: its arguments, its table, its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from weightsmith import library
+from weightsmith.cli import terminal
+from weightsmith.cli.options import AS_JSON, CHECKPOINT
+from weightsmith.cli.terminal import BAD, DONE, FAILED, line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.fits.answer import Answer, Memory
+
+_GIB = 1 << 30
+_EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
+
+
+@click.command("fits")
+@CHECKPOINT
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
+@click.option(
+    "--on", default="vllm-ascend", metavar="ENGINE==VERSION", help="The engine; its newest without a version."
+)
+@click.option(
+    "--chip", default="910B", metavar="CHIP[:MEMORY]", help="910B, 910C, 310P, 950, cuda:80GB, cpu."
+)
+@click.option(
+    "--cards", type=click.IntRange(1), help="How many the model is divided among (tensor parallel)."
+)
+@click.option(
+    "--context", type=click.IntRange(1), help="Tokens of one sequence; else all that the model reaches."
+)
+@click.option("--concurrency", type=click.IntRange(1), default=1, help="Sequences at a time.")
+@click.option("--kv-memory", metavar="SIZE", help="What is free for the KV cache on a card, as 48.62GiB.")
+@AS_JSON
+def command(
+    checkpoint: Path,
+    arguments: tuple[str, ...],
+    on: str,
+    chip: str,
+    cards: int | None,
+    context: int | None,
+    concurrency: int,
+    kv_memory: str | None,
+    as_json: bool,
+) -> int:
+    """Say whether CKPT loads there, and how much context fits.
+
+    Reads the headers of the weights, their config.json, and tables of what each engine's version can load. Exit code 1:
+    it does not fit; 2: what decides is not known.
+    """
+    from weightsmith.fits.target import size_in
+
+    found = library.fits(
+        checkpoint,
+        on=on,
+        chip=chip,
+        cards=cards,
+        context=context,
+        concurrency=concurrency,
+        kv_memory=None if kv_memory is None else size_in(kv_memory, "--kv-memory"),
+        arguments=arguments,
+    )
+    if as_json:
+        terminal.show_json(found.document())
+    else:
+        _show(found)
+    return _EXITS[found.verdict]
+
+
+def _show(found: Answer) -> None:
+    target = found.target
+    line(terminal.checkpoint_line(found.checkpoint))
+    count = f"{target.cards} x " if target.cards > 1 else ""
+    line(f"on {target.engine} (transformers {target.engine.transformers.version}), {count}{target.chip.name}")
+    for reason in found.reasons:
+        line(f"  {'?' if reason.weight == 'open' else '✗'} {reason.message} [{reason.code}]")
+    line()
+    terminal.table(_rows(found.memory), ["on each card", ""])
+    for note in found.notes:
+        line(f"note: {note}")
+    line(_conclusion(found))
+
+
+def _rows(memory: Memory) -> list[tuple[str, str]]:
+    rows = [("weights", f"{memory.weights / _GIB:.2f} GiB")]
+    if memory.kv_memory is not None:
+        rows.append(("free for the KV cache", f"{memory.kv_memory / _GIB:.2f} GiB"))
+    rows.append(("KV cache per token", f"{memory.kv_bytes_per_token:,} B"))
+    if memory.kv_tokens is not None:
+        rows.append(("KV cache holds", f"{memory.kv_tokens:,} tokens"))
+    if memory.longest is not None:
+        rows.append(("longest sequence", f"{memory.longest:,} tokens"))
+    if memory.concurrency is not None:
+        rows.append((f"sequences of {memory.context:,} tokens", f"{memory.concurrency:.1f}"))
+    return rows
+
+
+def _conclusion(found: Answer) -> str:
+    fewest = found.min_cards
+    if found.verdict == "fits":
+        return "fits" if fewest in (None, found.target.cards) else f"fits; {fewest} would do"
+    if found.verdict == "unknown":
+        return "unknown: what decides is not known"
+    more = f"; {fewest} cards would hold it" if fewest is not None and fewest > found.target.cards else ""
+    return f"does not fit{more}"

@@ -1,0 +1,263 @@
+"""The answer: does it load, what does each card hold, how much context fits, and on how few cards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from weightsmith.fits.asks import asks_of
+from weightsmith.fits.caches import cache_of, pooled
+from weightsmith.fits.loads import Reason, loading
+from weightsmith.fits.settings import settings_of
+from weightsmith.fits.target import GIB
+from weightsmith.fits.weights import bytes_per_card
+from weightsmith.schemes import plain_view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.fits.asks import Asks
+    from weightsmith.fits.caches import Cache, Pool
+    from weightsmith.fits.settings import Settings
+    from weightsmith.fits.target import Target
+    from weightsmith.json_value import JsonObject
+    from weightsmith.shapes import Inference
+
+Verdict: TypeAlias = Literal["fits", "does-not-fit", "unknown"]
+_WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
+# What an engine takes beside weights and cache: workspaces, captured graphs, the activations of one step. Two logs from
+# a 910B leave 0.64 GiB (BitCPM4-1B) and 0.89 GiB (Mem-Agent) for it. A margin, and no measurement of this model.
+MARGIN = 1 << 30
+# Tokens that are computed in one step, unless told otherwise (vLLM, `max_num_batched_tokens` of a server).
+_BATCHED = 8192
+# Contexts in the table of cards, where nobody asks for one.
+_CARDS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes and tokens on one card.
+
+    kv_memory: free for the cache; None: the card's memory is not known, and neither is what depends on it.
+    context: tokens of one sequence, as asked for or as many as the model reaches; None: not known.
+    blocks, kv_tokens: what the cache holds. longest: tokens of one sequence alone. concurrency: contexts at a time.
+    """
+
+    weights: int
+    kv_bytes_per_token: int
+    kv_memory: int | None
+    context: int | None
+    blocks: int | None = None
+    kv_tokens: int | None = None
+    longest: int | None = None
+    concurrency: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """min_cards: the fewest on which the context fits; None: on none, or not known. notes: what was assumed."""
+
+    checkpoint: Checkpoint
+    target: Target
+    reasons: tuple[Reason, ...]
+    memory: Memory
+    min_cards: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        if any(reason.weight != "open" for reason in self.reasons):
+            return "does-not-fit"
+        return "unknown" if self.reasons else "fits"
+
+    def document(self) -> dict[str, object]:
+        """The JSON of the command line's contract."""
+        target, memory = self.target, self.memory
+        return {
+            "command": "fits",
+            "checkpoint": self.checkpoint.summary(),
+            "target": {
+                "engine": str(target.engine),
+                "transformers": target.engine.transformers.version,
+                "chip": target.chip.name,
+                "cards": target.cards,
+                "memory_per_card": target.chip.memory or None,
+            },
+            "verdict": self.verdict,
+            "reasons": [
+                {"code": one.code, "message": one.message, "weight": one.weight} for one in self.reasons
+            ],
+            "notes": list(self.notes),
+            "weights_bytes_per_card": memory.weights,
+            "kv_bytes_per_token": memory.kv_bytes_per_token,
+            "kv_memory_per_card": memory.kv_memory,
+            "kv_tokens": memory.kv_tokens,
+            "max_context": memory.longest,
+            "context": memory.context,
+            "concurrency": memory.concurrency,
+            "min_cards": self.min_cards,
+        }
+
+
+def answer(
+    checkpoint: Checkpoint, config: JsonObject | None, inference: Inference, target: Target, wanted: int
+) -> Answer:
+    """config: the file that the engine reads; None: there is none. wanted: sequences at a time.
+
+    Raises InvalidConfig for a description of the quantization that cannot be read.
+    """
+    settings = settings_of(inference)
+    asks = asks_of(config if config is not None else inference.config, checkpoint.root, settings)
+    model = _Model(checkpoint, settings, asks)
+    cache, memory = _on(model, target)
+    reasons = (
+        *_config_reasons(config, inference),
+        *loading(asks, target),
+        *_memory_reasons(memory, cache, target, wanted),
+    )
+    fewest = _fewest(model, target, wanted)
+    return Answer(checkpoint, target, reasons, memory, fewest, tuple(_notes(target, memory, config)))
+
+
+def by_cards(
+    checkpoint: Checkpoint, config: JsonObject | None, inference: Inference, target: Target
+) -> tuple[tuple[int, Memory], ...]:
+    """What each card holds on so many of them, wherever the model can be divided among as many."""
+    settings = settings_of(inference)
+    asks = asks_of(config if config is not None else inference.config, checkpoint.root, settings)
+    model = _Model(checkpoint, settings, asks)
+    counts = (count for count in _CARDS if _divides(model.asks, target, count))
+    return tuple((count, _on(model, _with_cards(target, count))[1]) for count in counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    checkpoint: Checkpoint
+    settings: Settings
+    asks: Asks
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that its positions reach."""
+        names = (
+            "max_position_embeddings",
+            "n_positions",
+            "max_seq_len",
+            "seq_length",
+            "n_ctx",
+            "model_max_length",
+        )
+        return self.settings.number(*names)
+
+
+def _on(model: _Model, target: Target) -> tuple[Cache, Memory]:
+    """What each card holds, the model divided as the target says."""
+    view = plain_view(model.checkpoint)
+    arguments, cards = target.arguments, target.arguments.tensor_parallel
+    width = _WIDTHS.get(arguments.dtype or model.asks.dtype, 2)
+    cache = cache_of(view.tensors, model.settings, cards, _WIDTHS.get(arguments.kv_dtype or "", width))
+    weights = bytes_per_card(
+        model.checkpoint.tensors.values(),
+        frozenset(module.name for module in view.modules),
+        cards,
+        width,
+        tied=model.settings.get("tie_word_embeddings") is True,
+    )
+    context = arguments.context or model.longest
+    free = target.kv_memory
+    if free is None and target.chip.memory:
+        free = int(target.chip.memory * target.memory_share) - weights - MARGIN
+    memory = Memory(weights, cache.bytes_per_token, free, context)
+    return cache, _with_pool(memory, pooled(cache, target.block), arguments.batched_tokens or _BATCHED)
+
+
+def _with_pool(memory: Memory, pool: Pool | None, batched: int) -> Memory:
+    """How many tokens the cache holds. A sequence of tokens costs less where a window is, the longer it is."""
+    if pool is None or memory.kv_memory is None:
+        return memory
+    free = max(0, memory.kv_memory)
+    longest, blocks = pool.longest(free, batched), pool.blocks(free)
+    context = memory.context or longest
+    concurrency = blocks / pool.blocks_for(context, batched) if context else 0.0
+    # With windows contexts are counted, as vLLM 0.32 does it; without, every block is a context's.
+    tokens = int(concurrency * context) if any(pool.groups) else blocks * pool.tokens_per_block
+    return replace(
+        memory, context=context, blocks=blocks, kv_tokens=tokens, longest=longest, concurrency=concurrency
+    )
+
+
+def _config_reasons(config: JsonObject | None, inference: Inference) -> Iterator[Reason]:
+    """What the weights say of the config that the engine will read."""
+    if config is None:
+        yield Reason(
+            "no-config", "there is no config.json; `weightsmith infer-config --write` derives one", "refused"
+        )
+        return
+    for problem in inference.stopping:
+        yield Reason(problem.code, problem.message, "refused")
+    if inference.verdict == "unknown":
+        failure = inference.failure()
+        yield Reason("unknown-family", failure.fact if failure else "no family explains the tensors", "open")
+    elif inference.verdict == "differs":
+        told = [
+            f"{row.name} is {row.derived}, not {row.configured}"
+            for row in inference.fields
+            if row.contradicted
+        ]
+        more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+        message = f"config.json is not true of the weights: {'; '.join(told[:3])}{more}"
+        yield Reason("config-differs", f"{message}; `weightsmith infer-config --write` mends it", "refused")
+
+
+def _memory_reasons(memory: Memory, cache: Cache, target: Target, wanted: int) -> Iterator[Reason]:
+    if cache.unknown is not None:
+        yield Reason("cache-unknown", cache.unknown, "open")
+    if memory.kv_memory is None:
+        yield Reason(
+            "memory-unknown", f"the memory of {target.chip.name} is not known; say --kv-memory", "open"
+        )
+    elif memory.kv_memory <= 0:
+        share = f"{target.memory_share:g} of {target.chip.memory / GIB:.1f} GiB"
+        message = f"weights of {memory.weights / GIB:.1f} GiB leave nothing of {share} for the cache"
+        yield Reason("weights-too-large", message, "refused")
+    elif memory.concurrency is not None and memory.concurrency < 1:
+        message = f"the cache holds {memory.longest:,} tokens, not the {memory.context:,} of one context"
+        yield Reason("context-too-long", f"{message}; --max-model-len {memory.longest} does", "refused")
+    elif memory.concurrency is not None and memory.concurrency < wanted:
+        message = (
+            f"the cache holds {memory.concurrency:.1f} contexts of {memory.context:,} tokens, not {wanted}"
+        )
+        yield Reason("concurrency-too-high", message, "refused")
+
+
+def _fewest(model: _Model, target: Target, wanted: int) -> int | None:
+    """The fewest cards on which the context fits so often; None where even the most do not, or it is not known."""
+    for count in range(1, _CARDS[-1] + 1):
+        if not _divides(model.asks, target, count):
+            continue
+        _, memory = _on(model, _with_cards(target, count))
+        if memory.concurrency is not None and memory.concurrency >= max(1, wanted):
+            return count
+    return None
+
+
+def _divides(asks: Asks, target: Target, count: int) -> bool:
+    return all(reason.code != "tensor-parallel" for reason in loading(asks, _with_cards(target, count)))
+
+
+def _with_cards(target: Target, count: int) -> Target:
+    return replace(target, cards=count, arguments=replace(target.arguments, tensor_parallel=count))
+
+
+def _notes(target: Target, memory: Memory, config: JsonObject | None) -> Iterator[str]:
+    """What was assumed and what was not looked at."""
+    if target.kv_memory is None and target.chip.memory:
+        yield (
+            f"free for the cache: {target.memory_share:g} of {target.chip.memory / GIB:.1f} GiB, less the weights and "
+            f"{MARGIN / GIB:.0f} GiB for workspaces, graphs and activations (an estimate; --kv-memory states it)"
+        )
+    if target.arguments.unread:
+        yield f"not looked at: {', '.join(target.arguments.unread)}"
+    if config is None:
+        yield "answered for the config that infer-config derives"

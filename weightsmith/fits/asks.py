@@ -1,0 +1,118 @@
+"""What a checkpoint asks of an engine: of its own config.json, its weights' scheme, and what the shapes proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint import read_json_object
+from weightsmith.checkpoint.small_file import is_there
+from weightsmith.fits.settings import kv_heads
+from weightsmith.schemes.stated import DESCRIPTION_FILE, quantization
+from weightsmith.shapes.beside.dialect import misread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from weightsmith.fits.settings import Settings
+    from weightsmith.json_value import Json, JsonObject
+
+# ModelSlim's words for what is not quantized.
+_FLOAT = "FLOAT"
+# What holds the routed experts, whose scheme is asked for all of them together.
+_EXPERTS = "experts"
+_PARTS = ("text_config", "vision_config", "audio_config")
+_DTYPES = ("dtype", "torch_dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """model_type, architectures, method: as the engine reads them. inner_types: model types of the parts. own_code:
+    auto_map names code beside the weights.
+
+    schemes: "W8A8_DYNAMIC.moe" for what ModelSlim's description says of each kind of layer. dtype: what the engine
+    computes in, by the word "auto". hardware_dtypes: what packed weights are computed in. kv_heads: None where the
+    decoder has no attention of which keys are kept. must_divide: (what, how many) of which every card gets an equal
+    share. misread: what transformers 4 takes otherwise than the config says.
+    """
+
+    model_type: str | None
+    inner_types: tuple[str, ...]
+    architectures: tuple[str, ...]
+    own_code: bool
+    method: str | None
+    schemes: tuple[str, ...]
+    dtype: str
+    hardware_dtypes: tuple[str, ...]
+    kv_heads: int | None
+    must_divide: tuple[tuple[str, int], ...]
+    misread: tuple[str, ...]
+
+
+def asks_of(config: JsonObject, root: Path, settings: Settings) -> Asks:
+    """config: what the engine will read. root: the checkpoint's folder. settings: the true ones.
+
+    Raises InvalidConfig for a description of the quantization that cannot be read.
+    """
+    described = _description(root)
+    stated = _stated_method(config)
+    heads = settings.number("num_attention_heads", "n_head", "n_heads")
+    named, parts = config.get("architectures"), [config.get(name) for name in _PARTS]
+    return Asks(
+        _text(config.get("model_type")),
+        tuple(str(part["model_type"]) for part in parts if isinstance(part, dict) and part.get("model_type")),
+        tuple(str(name) for name in named) if isinstance(named, list) else (),
+        isinstance(config.get("auto_map"), dict),
+        "ascend" if described is not None else stated,
+        tuple(sorted(set(_schemes(described or {})))),
+        _dtype(config, settings),
+        ("float8_e4m3fn",) if described is None and stated in {"fp8", "fbgemm_fp8", "modelopt"} else (),
+        kv_heads(settings),
+        (("attention heads", heads),) if heads else (),
+        tuple(misread(config)),
+    )
+
+
+def _stated_method(config: JsonObject) -> str | None:
+    """The method as vLLM spells it: of quantization_config, of compression_config, or of modelopt's own keys."""
+    old = config.get("compression_config")
+    stated = quantization(config) or (old if isinstance(old, dict) else {})
+    method = stated.get("quant_method") or _modelopt(stated)
+    return str(method).lower().replace("compressed_tensors", "compressed-tensors") if method else None
+
+
+def _modelopt(stated: Mapping[str, object]) -> str | None:
+    producer, inner = stated.get("producer"), stated.get("quantization")
+    if not (isinstance(producer, dict) and producer.get("name") == "modelopt" and isinstance(inner, dict)):
+        return None
+    return "modelopt_fp4" if str(inner.get("quant_algo")).upper() == "NVFP4" else "modelopt"
+
+
+def _description(root: Path) -> JsonObject | None:
+    """ModelSlim's file: where it lies there, vllm-ascend takes its own quantization, whatever config.json says."""
+    path = root / DESCRIPTION_FILE
+    return read_json_object(path) if is_there(path) else None
+
+
+def _schemes(described: JsonObject) -> Iterator[str]:
+    for name, scheme in described.items():
+        owner, _, part = name.rpartition(".")
+        if part == "weight" and isinstance(scheme, str) and scheme != _FLOAT:
+            yield f"{scheme}.{'moe' if _EXPERTS in owner.split('.') else 'linear'}"
+    attention = described.get("fa_quant_type")
+    if isinstance(attention, str) and attention:
+        yield f"{attention}.attention"
+
+
+def _dtype(config: JsonObject, settings: Settings) -> str:
+    """What "auto" means: the config's own dtype, and half of it for float32 (vLLM, `_resolve_auto_dtype`)."""
+    stated: Json = next((config[name] for name in _DTYPES if config.get(name)), None) or settings.get(
+        *_DTYPES
+    )
+    own = str(stated).removeprefix("torch.")
+    return own if own in {"float16", "bfloat16"} else "bfloat16"
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
