@@ -10,6 +10,7 @@ import pytest
 import weightsmith
 from tests.fits.checkpoints import llama, llama_config, write
 from weightsmith.errors import Usage
+from weightsmith.fits.target import chip_named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,6 +127,14 @@ def test_more_cards_are_named_where_one_is_too_small(tmp_path: Path) -> None:
     )
     answer = weightsmith.fits(folder, chip="910B:1.3GB", context=128)
     assert answer.min_cards == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "chip"),
+    [("Ascend910B3", "910B"), ("910_9391", "910C"), ("310p3", "310P"), ("950", "950"), ("cuda:24GB", "cuda")],
+)
+def test_a_chip_has_many_names(name: str, chip: str) -> None:
+    assert chip_named(name).name == chip
 
 
 @pytest.mark.parametrize(

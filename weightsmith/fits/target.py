@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import Usage
+from weightsmith.machine.chips import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,10 @@ CHIPS: Mapping[str, Chip] = {
     "cuda": Chip("cuda", 80 * GIB, frozenset(), None, 16),
     "cpu": Chip("cpu", 0, frozenset(), None, 128),
 }
+
+
+# The chip that stands for a family of machine/chips.
+_OF_FAMILY = {"A2": "910B", "A3": "910C", "310P": "310P", "A5": "950"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,10 @@ class Target:
 
 
 def chip_named(text: str) -> Chip:
-    """`910B`, or with another memory `910B:32GB`. Raises Usage."""
+    """`910B`, or with another memory `910B:32GB`; a longer name of the same family, as `Ascend910B3`. Raises Usage."""
     name, _, memory = text.partition(":")
-    chip = CHIPS.get(name) or CHIPS.get(name.upper())
+    family = family_of(name)
+    chip = CHIPS.get(name) or (CHIPS[_OF_FAMILY[family.name]] if family is not None else None)
     if chip is None:
         raise Usage("--chip", f"{text!r} is no chip that is known", f"name one of {', '.join(CHIPS)}")
     if not memory:
