@@ -11,6 +11,7 @@ from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes import packed_tensors, plain_view
 from weightsmith.values.blocks import grid
 
 from .tied import tied_duplicate
@@ -71,6 +72,10 @@ class Plain:
         return None
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        packed = packed_tensors(evidence.checkpoint) if dtype is not None else ()
+        if packed and plain_view(evidence.checkpoint).modules:
+            fact = "holds packed numbers, which a cast of their scales would change"
+            raise ConversionRefused(packed[0], fact, "leave --dtype away, or use --converter dequant")
         return plain_recipe(evidence, dtype)
 
 

@@ -8,10 +8,10 @@ import sys
 from typing import get_args
 
 import pytest
+from weightsmith.schemes.fp8_block import block_size
 
 from weightsmith.checkpoint import Storage, Tensor
 from weightsmith.checkpoint.layout import row_major
-from weightsmith.schemes.fp8_block import block_size
 from weightsmith.schemes.packed_module import PER_ROW, PER_TENSOR, Method, PackedWeight, StoredModule
 from weightsmith.schemes.registry import SCHEMES, packed_weight
 

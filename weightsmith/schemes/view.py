@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.layout import row_major
-from weightsmith.schemes.bitsandbytes import small_tensor_reader
-from weightsmith.schemes.packed_module import PackedModule, StoredModule
+from weightsmith.schemes.formula import Fault, Formula
+from weightsmith.schemes.packed_module import AS_IT_IS, PackedModule, StoredModule
 from weightsmith.schemes.registry import packed_weight
+from weightsmith.schemes.small_tensors import SmallTensors
+from weightsmith.schemes.stated import stated_of
 from weightsmith.schemes.stored_names import CACHE_SCALES, holds_packed_numbers, packed_parts
 
 if TYPE_CHECKING:
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
     from weightsmith.schemes.packed_module import Shape
-    from weightsmith.schemes.stored_names import Parts
+    from weightsmith.schemes.stored_names import NamedParts
 
 
 @dataclass(frozen=True, slots=True)
 class PlainView:
     """tensors: the table with packed modules undone, in file order. A weight that was packed has its plain name and
     shape, and the dtype and the place of a tensor that it was packed into.
-    modules: what was packed.
+    modules: what was packed, and how each weight of it is made.
     plain: the weights of a packed checkpoint that were not; empty where nothing is packed.
     """
 
@@ -31,11 +33,17 @@ class PlainView:
     modules: tuple[PackedModule, ...]
     plain: tuple[str, ...]
 
+    @property
+    def elements(self) -> int:
+        """Parameters of the model: of what is packed, those that it stands for."""
+        return sum(tensor.elements for tensor in self.tensors.values())
+
 
 def plain_view(checkpoint: Checkpoint) -> PlainView:
     """Undoes every packed module; the table of a checkpoint without any comes back as it is.
 
-    Reads no more of the files than the small tensors in which some schemes keep a shape.
+    Reads no more of the files than the small tensors in which some schemes keep a shape, and what config and
+    descriptions state. Never raises: what is wrong with a module stands in it as a Fault.
     """
     tensors = checkpoint.tensors
     packed, owners = packed_parts(tensors)
@@ -69,43 +77,59 @@ def packed_tensors(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def _recognised(
-    checkpoint: Checkpoint, packed: Mapping[str, Parts], owners: Mapping[str, str]
+    checkpoint: Checkpoint, packed: Mapping[str, NamedParts], owners: Mapping[str, str]
 ) -> dict[str, PackedModule]:
     """The modules that a scheme knows, by name."""
-    known, read = _known_widths(checkpoint.tensors, packed, owners), small_tensor_reader(checkpoint)
+    known, stated = _known_widths(checkpoint.tensors, packed, owners), stated_of(checkpoint)
     modules: dict[str, PackedModule] = {}
-    for owner, parts in packed.items():
-        found = packed_weight(StoredModule(parts, known, read))
-        if found is not None:
-            modules[owner] = PackedModule(
-                owner, found.method, found.shape, found.bits, found.group, frozenset(parts)
-            )
+    with SmallTensors(checkpoint) as small:
+        for owner, named in packed.items():
+            module = StoredModule(owner, named.plain, named.parts, known, small.read, stated)
+            found = packed_weight(module)
+            if found is not None:
+                modules[owner] = PackedModule(
+                    owner, named.plain, found.method, found.shape, found.bits, found.group, found.symmetric,
+                    _readable(found.made, named.parts), named.parts,
+                )  # fmt: skip
     return modules
 
 
-def _undone(parts: Parts, module: PackedModule | None, first: Tensor) -> dict[str, Tensor]:
+def _readable(made: Formula | Fault, parts: Mapping[str, Tensor]) -> Formula | Fault:
+    """The formula, unless it regroups the numbers of a tensor that does not lie in one piece."""
+    if isinstance(made, Fault):
+        return made
+    stored = {tensor.name: tensor for tensor in parts.values()}
+    for used in (made.codes, *(operand.tensor for operand in made.operands)):
+        tensor = stored[used.name]
+        if not tensor.contiguous and used.strides not in (tensor.strides, tensor.strides[::-1]):
+            fact = "is stored as a view of other numbers"
+            return Fault(tensor.name, fact, f"{AS_IT_IS}, in one piece: convert that")
+    return made
+
+
+def _undone(named: NamedParts, module: PackedModule | None, first: Tensor) -> dict[str, Tensor]:
     """The plain tensors of a module. first: the one that stands first in the file."""
+    parts = named.parts
     if module is None:  # scales of something that no scheme knows: leave them to be reported
         return {tensor.name: tensor for part, tensor in parts.items() if part not in CACHE_SCALES}
     result: dict[str, Tensor] = {}
     if module.shape is not None:
-        name = module.name if module.method == "mxfp4" else f"{module.name}.weight"
-        result[name] = _as_plain(parts.get("weight", first), name, module.shape)
+        result[module.plain] = _as_plain(parts.get("weight", first), module.plain, module.shape)
     if "bias" in parts:
-        result[f"{module.name}.bias"] = parts["bias"]
+        result[parts["bias"].name] = parts["bias"]
     return result
 
 
 def _known_widths(
-    tensors: Mapping[str, Tensor], packed: Mapping[str, Parts], owners: Mapping[str, str]
+    tensors: Mapping[str, Tensor], packed: Mapping[str, NamedParts], owners: Mapping[str, str]
 ) -> frozenset[int]:
     """Every width that some unpacked axis has: those of the packed weights are among them."""
     found: set[int] = set()
     for name, tensor in tensors.items():
         if owners[name] not in packed:
             found.update(tensor.shape)
-    for parts in packed.values():
-        packed_weight = parts.get("weight_packed")
+    for named in packed.values():
+        packed_weight = named.parts.get("weight_packed")
         if packed_weight is not None and packed_weight.shape:
             found.add(packed_weight.shape[0])
     return frozenset(found)
