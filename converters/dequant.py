@@ -7,7 +7,6 @@ them would make them mean something else.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -51,9 +50,7 @@ class Undo:
             fact = error.what if error.tensor else f"{error.what} (stored rows {first_row} to {last})"
             raise ConversionRefused(error.tensor or self.weight, fact, DAMAGED) from error
         except WrongOrderError as error:
-            raise ConversionRefused(
-                error.tensor, "names a group of channels that there is not", DAMAGED
-            ) from error
+            raise ConversionRefused(error.tensor, str(error), DAMAGED) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Dequant:
     def recognise(self, evidence: SourceEvidence) -> str | None:
         """What is packed, and in which schemes."""
         view = plain_view(evidence.checkpoint)
-        return packed_as(view) if view.modules else None
+        return view.packed_as or None
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         """Plain weights of dtype `dtype`, or bf16; everything else as `plain` would write it."""
@@ -89,15 +86,6 @@ class Dequant:
         config = {**plain.config, **_unquantized(evidence, target, view)}
         left_out = dict.fromkeys(descriptions(names_in(checkpoint.root)), "it describes packed weights")
         return replace(plain, config=config, left_out=left_out)
-
-
-def packed_as(view: PlainView) -> str:
-    """How many weights are packed in which way, the most frequent first."""
-    found = Counter((module.method, module.bits) for module in view.modules)
-    return ", ".join(
-        f"{count:,} weight{'s are' if count > 1 else ' is'} packed as {method}, {bits} bits"
-        for (method, bits), count in found.most_common(3)
-    )
 
 
 def _step(module: PackedModule, target: str) -> RecipeStep:

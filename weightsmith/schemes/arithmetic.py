@@ -38,7 +38,7 @@ class WrongOrderError(ValueError):
 
     def __init__(self, tensor: str) -> None:
         self.tensor = tensor
-        super().__init__(tensor)
+        super().__init__("names a group of channels that there is not")
 
 
 def plain_rows(formula: Formula, blocks: Sequence[Bits], first_row: int, target: str) -> Array:

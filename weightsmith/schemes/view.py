@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,15 @@ class PlainView:
     tensors: Mapping[str, Tensor]
     modules: tuple[PackedModule, ...]
     plain: tuple[str, ...]
+
+    @property
+    def packed_as(self) -> str:
+        """How many weights are packed in which way, the most frequent first; empty where none is."""
+        found = Counter((module.method, module.bits) for module in self.modules)
+        return ", ".join(
+            f"{count:,} weight{'s are' if count > 1 else ' is'} packed as {method}, {bits} bits"
+            for (method, bits), count in found.most_common(3)
+        )
 
     @property
     def elements(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.blocks import byte_range, grid
+from weightsmith.values.blocks import byte_range, grid, rows_beside
 from weightsmith.values.damage import all_finite
 
 if TYPE_CHECKING:
@@ -224,18 +224,8 @@ class PieceMaker:
 
     def _rows_of(self, companion: Companion, first_row: int, rows: int) -> Bits:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
-        first, last = first_row // companion.each, (first_row + rows - 1) // companion.each
-        start, stop = first * companion.rows, (last + 1) * companion.rows
-        held = self.companions.block(companion.tensor, start, min(stop, grid(companion.tensor)[0]))
-        if (
-            len(held) < stop - start
-        ):  # the last rows of the stack go with fewer: what they lack is not looked at
-            held = np.pad(held, ((0, stop - start - len(held)), (0, 0)))
-        units: Bits = held.reshape(last + 1 - first, -1)
-        if first == last:
-            return np.broadcast_to(units.copy(), (rows, units.shape[1]))
-        copied: Bits = units[np.arange(first_row, first_row + rows) // companion.each - first]
-        return copied
+        among = range(first_row, first_row + rows)
+        return rows_beside(self.companions, companion.tensor, companion.each, companion.rows, among)
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:
