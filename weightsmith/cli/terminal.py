@@ -210,9 +210,10 @@ def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> st
     """
     files = list(checkpoint.files)
     named = files[0] if len(files) == 1 else f"{len(files)} files"
+    count = parameters or checkpoint.parameters
     return (
         f"{checkpoint.path}: {named} ({checkpoint.format}), {len(checkpoint.tensors)} tensors, "
-        f"{parameters or checkpoint.parameters:,} parameters, {size(checkpoint.nbytes)}, {', '.join(checkpoint.dtypes())}"
+        f"{count:,} parameters, {size(checkpoint.nbytes)}, {', '.join(checkpoint.dtypes())}"
     )
 
 
