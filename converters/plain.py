@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,11 +72,15 @@ class Plain:
         return None
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        packed = packed_tensors(evidence.checkpoint) if dtype is not None else ()
-        if packed and plain_view(evidence.checkpoint).modules:
+        recipe = plain_recipe(evidence, dtype)
+        packed = packed_tensors(evidence.checkpoint)
+        if not packed:
+            return recipe
+        if dtype is not None and plain_view(evidence.checkpoint).modules:
             fact = "holds packed numbers, which a cast of their scales would change"
             raise ConversionRefused(packed[0], fact, "leave --dtype away, or use --converter dequant")
-        return plain_recipe(evidence, dtype)
+        # Some libraries write there how the parts make a tensor.
+        return replace(recipe, metadata=evidence.checkpoint.metadata)
 
 
 def plain_recipe(

@@ -117,6 +117,7 @@ class Recipe:
     left_out: side file -> why it is not copied.
     files: side files that come with the weights, name -> bytes.
     notes: what the user should know.
+    metadata: `__metadata__` entries of the weights files, beside or instead of `format`.
     """
 
     options: Mapping[str, object]
@@ -126,6 +127,7 @@ class Recipe:
     left_out: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 REMOVED = object()

@@ -150,11 +150,10 @@ def _order(formula: Formula, beside: Mapping[Operand, Bits], first_row: int) -> 
     groups: Array = beside[formula.order][0].view(f"i{beside[formula.order].dtype.itemsize}")
     if not groups.size or (groups == -1).all():
         return None
-    first = formula.scales[0]
-    width = first.width
-    if np.array_equal(groups, np.arange(groups.size) // max(1, width)):
+    count, width = _columns(formula.scales[0]), formula.scales[0].width
+    if count == 1 or np.array_equal(groups, np.arange(groups.size) // max(1, width)):
         return None
-    if int(groups.min()) < 0:
+    if int(groups.min()) < 0 or int(groups.max()) >= count:
         raise WrongOrderError(formula.order.tensor.name)
     return groups.astype(np.intp)
 

@@ -65,13 +65,15 @@ def _codes(
     if codes is None or scale is None:
         return None
     points = module.parts.get(zero)
+    made = _formula(method, codes, scale, points)
+    known = isinstance(made, Formula)
     return PackedWeight(
-        method, codes.shape, 8, PER_ROW, _formula(method, codes, scale, points), points is None
+        method, codes.shape if known else None, 8 if known else 4, PER_ROW, made, points is None
     )
 
 
 def _formula(method: str, codes: Tensor, scale: Tensor, points: Tensor | None) -> Formula | Fault:
-    known = len(codes.shape) >= 2 and codes.dtype in ("I8", "F8_E4M3", "F8_E5M2")
+    known = len(codes.shape) >= 2 and codes.elements and codes.dtype in ("I8", "F8_E4M3", "F8_E5M2")
     if not known or (points is not None and (points.dtype != "I8" or points.shape != scale.shape)):
         fact = f"is {method}'s {codes.dtype} {list(codes.shape)}, in the order of a kernel"
         return Fault(codes.name, fact, f"dequantize it with {method} itself; {AS_IT_IS}")

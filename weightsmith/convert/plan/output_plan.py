@@ -59,7 +59,7 @@ def plan_output(recipe: Recipe, max_shard_size: int, *, finite: bool = True) -> 
     outputs = [output for step in recipe.steps for output in step.outputs]
     _validate(recipe, outputs)
     shards = {file: tuple(held) for file, held in split(outputs, max_shard_size).items()}
-    files = {file: lay_out(held) for file, held in shards.items()}
+    files = {file: lay_out(held, recipe.metadata) for file, held in shards.items()}
     file_of = {output.name: file for file, held in shards.items() for output in held}
     return OutputPlan(recipe.steps, shards, files, file_of, finite)
 
