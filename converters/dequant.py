@@ -78,8 +78,9 @@ class Dequant:
         steps = dict(_spared(checkpoint, target))
         dropped: dict[str, str] = {}
         for module in view.modules:
-            steps[module.codes.name] = (_step(module, target),)
-            dropped |= dict(_used_up(module))
+            made = _formula(module)
+            steps[made.codes.name] = (_step(module, made, target),)
+            dropped |= dict(_used_up(module, made))
         dropped |= {name: _FOR_AN_ENGINE for name in checkpoint.tensors if _serves_an_engine(name)}
         _refuse_rest(checkpoint, {**steps, **dropped})
         plain = plain_recipe(evidence, dtype, steps, dropped)
@@ -88,12 +89,17 @@ class Dequant:
         return replace(plain, config=config, left_out=left_out)
 
 
-def _step(module: PackedModule, target: str) -> RecipeStep:
-    """The step that writes the plain weight. Raises ConversionRefused where it cannot be made."""
+def _formula(module: PackedModule) -> Formula:
+    """How the weight is made. Raises ConversionRefused where it cannot be."""
     made = module.made
-    if isinstance(made, Fault) or module.shape is None:
-        fault = made if isinstance(made, Fault) else Fault(module.name, "does not tell its shape", DAMAGED)
-        raise ConversionRefused(fault.subject, f"({module.method}) {fault.fact}", fault.way_out)
+    if isinstance(made, Fault):
+        raise ConversionRefused(made.subject, f"({module.method}) {made.fact}", made.way_out)
+    return made
+
+
+def _step(module: PackedModule, made: Formula, target: str) -> RecipeStep:
+    """The step that writes the plain weight."""
+    assert module.shape is not None  # that of a weight which can be made is known
     rows = grid(made.codes)[0]
     return RecipeStep(
         outputs=(Output(module.plain, target, module.shape),),
@@ -104,10 +110,10 @@ def _step(module: PackedModule, target: str) -> RecipeStep:
     )
 
 
-def _used_up(module: PackedModule) -> Iterator[tuple[str, str]]:
+def _used_up(module: PackedModule, made: Formula) -> Iterator[tuple[str, str]]:
     """Every tensor of the module but its codes and its bias, and why nothing of it is written."""
     for part, tensor in module.parts.items():
-        if part != "bias" and tensor is not module.codes:
+        if part != "bias" and tensor.name != made.codes.name:
             yield tensor.name, _FOR_AN_ENGINE if part in ENGINE_PARTS else f"folded into {module.plain}"
 
 

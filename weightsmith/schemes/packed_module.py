@@ -93,32 +93,6 @@ class PackedWeight:
     symmetric: bool | None = True
 
 
-@dataclass(frozen=True, slots=True)
-class PackedModule:
-    """One packed module of a checkpoint: its weight as in PackedWeight, and its tensors by their last names.
-
-    name: of the module. plain: of the weight.
-    """
-
-    name: str
-    plain: str
-    method: Method
-    shape: Shape | None
-    bits: int
-    group: int
-    symmetric: bool | None
-    made: Formula | Fault
-    parts: Mapping[str, Tensor]
-
-    @property
-    def codes(self) -> Tensor:
-        """The stored tensor in whose place the weight goes."""
-        if isinstance(self.made, Formula):
-            name = self.made.codes.name
-            return next(tensor for tensor in self.parts.values() if tensor.name == name)
-        return next(iter(self.parts.values()))
-
-
 class Scheme(Protocol):
     """One way of packing: knows a module's tensors by names, dtypes and shapes, or answers None."""
 

@@ -17,10 +17,14 @@ MOST_BYTES = 65_536
 
 
 class SmallTensors:
-    """Reads the bytes of small tensors; the file that was read last stays open until the next one."""
+    """Reads the bytes of small tensors; the file that was read last stays open until the next one.
+
+    count: how many were asked for.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
+        self.count = 0
         self._name: str | None = None
         self._file: ByteFile | None = None
 
@@ -34,6 +38,7 @@ class SmallTensors:
 
     def read(self, tensor: Tensor) -> bytes | None:
         """The tensor's bytes; None when it is large or strided, or its file cannot be read."""
+        self.count += 1
         if tensor.nbytes > MOST_BYTES or not tensor.contiguous:
             return None
         try:

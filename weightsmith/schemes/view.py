@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.layout import row_major
 from weightsmith.schemes.formula import Fault, Formula
-from weightsmith.schemes.packed_module import AS_IT_IS, PackedModule, StoredModule
+from weightsmith.schemes.packed_module import AS_IT_IS, StoredModule
 from weightsmith.schemes.registry import packed_weight
 from weightsmith.schemes.small_tensors import SmallTensors
 from weightsmith.schemes.stated import stated_of
@@ -18,8 +18,50 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
-    from weightsmith.schemes.packed_module import Shape
+    from weightsmith.schemes.packed_module import Method, PackedWeight, Shape
     from weightsmith.schemes.stored_names import NamedParts
+
+
+@dataclass(frozen=True, slots=True)
+class PackedModule:
+    """One packed module of a checkpoint: its weight as in PackedWeight, and its tensors.
+
+    stored: what the schemes were given.
+    answer: what they said, where it rests on more than dtypes and shapes; else it is asked for when it is needed.
+    """
+
+    method: Method
+    shape: Shape | None
+    bits: int
+    group: int
+    symmetric: bool | None
+    stored: StoredModule
+    answer: Formula | Fault | None
+
+    @property
+    def name(self) -> str:
+        """Of the module."""
+        return self.stored.name
+
+    @property
+    def plain(self) -> str:
+        """The name of the weight."""
+        return self.stored.plain
+
+    @property
+    def parts(self) -> Mapping[str, Tensor]:
+        """Its tensors by their last names."""
+        return self.stored.parts
+
+    @property
+    def made(self) -> Formula | Fault:
+        """How the weight is made, or why it cannot be. Worked out anew at each call."""
+        answer = self.answer
+        if answer is None:
+            found = packed_weight(self.stored)
+            assert found is not None  # it was, when the module was recognised
+            answer = found.made
+        return _readable(answer, self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +131,32 @@ def packed_tensors(checkpoint: Checkpoint) -> tuple[str, ...]:
 def _recognised(
     checkpoint: Checkpoint, packed: Mapping[str, NamedParts], owners: Mapping[str, str]
 ) -> dict[str, PackedModule]:
-    """The modules that a scheme knows, by name."""
+    """The modules that a scheme knows, by name.
+
+    Modules of the same dtypes and shapes get the same answer, unless a scheme reads in one: a model has some ten
+    kinds of them, and tens of thousands of each.
+    """
     known, stated = _known_widths(checkpoint.tensors, packed, owners), stated_of(checkpoint)
     modules: dict[str, PackedModule] = {}
+    kinds: dict[object, PackedWeight | None] = {}
     with SmallTensors(checkpoint) as small:
         for owner, named in packed.items():
             module = StoredModule(owner, named.plain, named.parts, known, small.read, stated)
-            found = packed_weight(module)
+            parts = frozenset((part, tensor.dtype, tensor.shape) for part, tensor in named.parts.items())
+            kind = (parts, stated.description.get(f"{owner}.weight"))
+            alike = kind in kinds
+            if alike:
+                found = kinds[kind]
+            else:
+                before = small.count
+                found = packed_weight(module)
+                if small.count == before:
+                    kinds[kind] = found
             if found is not None:
+                answer = None if kind in kinds else found.made
                 modules[owner] = PackedModule(
-                    owner, named.plain, found.method, found.shape, found.bits, found.group, found.symmetric,
-                    _readable(found.made, named.parts), named.parts,
-                )  # fmt: skip
+                    found.method, found.shape, found.bits, found.group, found.symmetric, module, answer
+                )
     return modules
 
 
