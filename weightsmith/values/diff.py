@@ -19,7 +19,7 @@ from weightsmith.values.parallel import Tally, default_workers, for_each
 from weightsmith.values.plain_blocks import PlainBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
@@ -106,50 +106,70 @@ def diff(
     for checkpoint in (a, b):
         refuse_expanded(checkpoint)
         refuse_holes(checkpoint)
-    left, right = plain_view(a), plain_view(b)
-    made = {} if left.modules and right.modules else {**formulas(left), **formulas(right)}
-    table_a, table_b = (left.tensors, right.tensors) if made else (a.tensors, b.tensors)
-    shared = [(table_a[name], table_b[name]) for name in table_a if name in table_b]
+    sides = _sides(a, b)
+    shared = [(tensor, sides.b[name]) for name, tensor in sides.a.items() if name in sides.b]
     tally = Tally(sum(tensor.nbytes for tensor, _ in shared), progress)
     with TensorReader(a) as reader_a, TensorReader(b) as reader_b:
 
         def new_worker() -> Callable[[tuple[Tensor, Tensor]], TensorDifference]:
-            pair = _PairReader(BlockReader(reader_a), BlockReader(reader_b))
-            beside = BlockReader(reader_a if left.modules else reader_b)
-            codes = _CodeReader(
-                PlainBlocks(pair.a if left.modules else pair.b, beside),
-                pair.b if left.modules else pair.a,
-                first=bool(left.modules),
-            )
-
-            def compare(tensors: tuple[Tensor, Tensor]) -> TensorDifference:
-                formula = made.get(tensors[0].name)
-                result = _compare(*tensors, pair) if formula is None else codes.compare(*tensors, formula)
-                tally.add(tensors[0].nbytes)
-                return result
-
-            return compare
+            return _comparer(sides, reader_a, reader_b, tally)
 
         tensors = tuple(for_each(shared, new_worker, workers or default_workers()))
-    only_in_a = tuple(name for name in table_a if name not in table_b)
-    only_in_b = tuple(name for name in table_b if name not in table_a)
+    only_in_a = tuple(name for name in sides.a if name not in sides.b)
+    only_in_b = tuple(name for name in sides.b if name not in sides.a)
     statuses = {t.status for t in tensors}
     if only_in_a or only_in_b or "differs" in statuses:
         verdict: Sameness = "differs"
     else:
         verdict = "identical" if statuses <= {"identical"} and a.format == b.format else "equal"
-    packed = (left.packed_as, right.packed_as)
-    return CheckpointDifference(verdict, tensors, only_in_a, only_in_b, packed, bool(made))
+    return CheckpointDifference(verdict, tensors, only_in_a, only_in_b, sides.packed, bool(sides.made))
 
 
-def formulas(view: PlainView) -> dict[str, Formula]:
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What is compared: the tensors as they are stored, or as one side's codes stand for them.
+
+    made: how the weights of the one side are made that is packed; empty where what is stored is compared.
+    first: that side is a. packed: how each side is packed.
+    """
+
+    a: Mapping[str, Tensor]
+    b: Mapping[str, Tensor]
+    made: Mapping[str, Formula]
+    first: bool
+    packed: tuple[str, str]
+
+
+def _sides(a: Checkpoint, b: Checkpoint) -> _Sides:
+    left, right = plain_view(a), plain_view(b)
+    made = {} if left.modules and right.modules else {**_formulas(left), **_formulas(right)}
+    tables = (left.tensors, right.tensors) if made else (a.tensors, b.tensors)
+    return _Sides(*tables, made, bool(left.modules), (left.packed_as, right.packed_as))
+
+
+def _formulas(view: PlainView) -> dict[str, Formula]:
     """How each weight that was packed is made; empty where one of them cannot be."""
     found = {module.plain: module.made for module in view.modules}
-    return (
-        {name: made for name, made in found.items() if isinstance(made, Formula)}
-        if all(isinstance(made, Formula) for made in found.values())
-        else {}
-    )
+    known = {name: made for name, made in found.items() if isinstance(made, Formula)}
+    return known if len(known) == len(found) else {}
+
+
+def _comparer(
+    sides: _Sides, reader_a: TensorReader, reader_b: TensorReader, tally: Tally
+) -> Callable[[tuple[Tensor, Tensor]], TensorDifference]:
+    """Compares in one thread, with buffers of its own."""
+    pair = _PairReader(BlockReader(reader_a), BlockReader(reader_b))
+    packed, plain = (pair.a, pair.b) if sides.first else (pair.b, pair.a)
+    beside = BlockReader(reader_a if sides.first else reader_b)
+    codes = _CodeReader(PlainBlocks(packed, beside), plain, first=sides.first)
+
+    def compare(tensors: tuple[Tensor, Tensor]) -> TensorDifference:
+        formula = sides.made.get(tensors[0].name)
+        result = _compare(*tensors, pair) if formula is None else codes.compare(*tensors, formula)
+        tally.add(tensors[0].nbytes)
+        return result
+
+    return compare
 
 
 @dataclass(frozen=True, slots=True)
