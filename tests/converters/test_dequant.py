@@ -131,10 +131,14 @@ def test_what_lacks_a_part_is_refused_by_name(tmp_path: Path, lost: str) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_formats_that_nobody_taught_it_are_refused(tmp_path: Path) -> None:
-    stated = {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"}
-    source = quantized(tmp_path / "source", {}, stated)
-    with pytest.raises(ConversionRefused, match="nvfp4-pack-quantized"):
+def test_bits_that_the_config_contradicts_are_refused(tmp_path: Path) -> None:
+    source, _ = compressed(
+        tmp_path / "source", {**INT4, "strategy": "channel"}, "pack-quantized", torch.bfloat16
+    )
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 8
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConversionRefused, match=r"holds 4 bits, and the config says 8; correct num_bits"):
         convert(source, tmp_path / "out")
 
 

@@ -47,7 +47,9 @@ def packed_words(module: StoredModule) -> PackedWeight | None:
         return None
     symmetric = "weight_zero_point" not in module.parts
     if scale is None:
-        return None
+        shape, bits = _guessed(module, packed)
+        lost = missing(module, "weight_packed", "weight_scale")
+        return PackedWeight("compressed-tensors-packed", shape, bits, PER_ROW, lost, symmetric)
     told = _told_shape(module, packed)
     if isinstance(told, Fault):
         shape, bits = _guessed(module, packed)
