@@ -235,6 +235,20 @@ def test_modelslim_w4a8(seed: int, step: int, pairs: int, count: int, second: bo
     assert (weight_of(module).method, weight_of(module).bits) == ("modelslim-w4", 4)
 
 
+def test_the_last_group_may_be_shorter() -> None:
+    """96 channels in groups of 64, as the config states them: two groups, and not two of 48."""
+    random = np.random.default_rng(3)
+    codes, zero = random.integers(0, 16, (32, 96)), random.integers(1, 16, (32, 2))
+    scale, index = random.random((32, 2)).astype(np.float16), np.arange(96) // 64
+    arrays = {
+        "qweight": np.ascontiguousarray(dense(codes, 4).T), "qzeros": dense((zero - 1).T, 4),
+        "scales": np.ascontiguousarray(scale.T),
+    }  # fmt: skip
+    module = stored(arrays, {"quant_method": "gptq", "bits": 4, "group_size": 64})
+    assert np.array_equal(made(module, arrays), (codes - zero[:, index]) * groups_of(scale, index))
+    assert weight_of(module).group == 64
+
+
 def test_flatquant_is_refused_by_name() -> None:
     arrays = {
         "weight": np.zeros((4, 8), np.int8), "weight_scale": np.ones((4, 1), np.float32),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.schemes.formula import Fan, Fault, Formula, Numbers, Operand, transposed
-from weightsmith.schemes.gptq import contradiction, words_with_zeros
-from weightsmith.schemes.packed_module import PackedWeight, group_of_scales
+from weightsmith.schemes.gptq import contradiction, group_width, words_with_zeros
+from weightsmith.schemes.packed_module import PER_ROW, PackedWeight
 
 if TYPE_CHECKING:
     from weightsmith.schemes.gptq import WordsWithZeros
@@ -23,7 +23,7 @@ def awq(module: StoredModule) -> PackedWeight | None:
     sizes = words_with_zeros(module)
     if sizes is None or sizes.columns != sizes.zeros or sizes.columns == sizes.outputs:
         return None
-    group = group_of_scales(sizes.rows, sizes.groups)
+    group = PER_ROW if sizes.groups == 1 else group_width(module, sizes.rows, sizes.groups)
     made = contradiction(module, "awq", sizes.bits, group) or _formula(module, sizes)
     return PackedWeight("awq", (sizes.outputs, sizes.rows), sizes.bits, group, made, symmetric=False)
 
@@ -36,7 +36,7 @@ def _formula(module: StoredModule, sizes: WordsWithZeros) -> Formula | Fault:
             f"of {list(words.shape)} does not go with scales of {list(scales.shape)} as AWQ's gemm packs them"
         )
         return Fault(words.name, fact, "`--converter plain` copies it as it is")
-    width, layout = -(-sizes.rows // sizes.groups), Fan(4, ORDER)
+    width, layout = group_width(module, sizes.rows, sizes.groups), Fan(4, ORDER)
     return Formula(
         codes=transposed(words),
         layout=layout,

@@ -19,7 +19,7 @@ from weightsmith.schemes.formula import (
     packed_down,
     transposed,
 )
-from weightsmith.schemes.packed_module import AS_IT_IS, PACKED_BITS, PackedWeight, group_of_scales
+from weightsmith.schemes.packed_module import AS_IT_IS, PACKED_BITS, PER_ROW, PackedWeight
 
 if TYPE_CHECKING:
     from weightsmith.schemes.packed_module import StoredModule
@@ -51,6 +51,14 @@ def words_with_zeros(module: StoredModule) -> WordsWithZeros | None:
     return sizes if sizes.bits in PACKED_BITS else None
 
 
+def group_width(module: StoredModule, inputs: int, groups: int) -> int:
+    """Channels of a group; the last group may be shorter, and then the config alone tells how wide the others are."""
+    stated = module.stated.group
+    if stated is not None and -(-inputs // stated) == groups:
+        return stated
+    return -(-inputs // groups)
+
+
 def contradiction(module: StoredModule, method: str, bits: int, group: int) -> Fault | None:
     """What the config says of the two methods that look alike, or of their bits and groups, and the tensors do not."""
     stated, words = module.stated, module.parts["qweight"]
@@ -80,7 +88,8 @@ def gptq(module: StoredModule) -> PackedWeight | None:
     bits = 32 * sizes.rows // inputs
     if bits not in PACKED_BITS:
         return None
-    group = group_of_scales(inputs, sizes.groups)
+    width = group_width(module, inputs, sizes.groups)
+    group = PER_ROW if sizes.groups == 1 else width
     made = contradiction(module, "gptq", bits, group) or _formula(module, sizes, inputs, bits)
     sym = module.stated.section.get("sym")
     symmetric = sym if isinstance(sym, bool) else None
@@ -98,7 +107,7 @@ def _formula(module: StoredModule, sizes: WordsWithZeros, inputs: int, bits: int
     if not matrices or not told:
         fact = f"of {list(words.shape)} does not go with zero points of {list(zeros.shape)} at {bits} bits"
         return Fault(words.name, fact, AS_IT_IS)
-    width = -(-inputs // sizes.groups)
+    width = group_width(module, inputs, sizes.groups)
     offset = 0 if str(module.stated.section.get("checkpoint_format", "gptq")).lower() == "gptq_v2" else -1
     return Formula(
         codes=transposed(words),

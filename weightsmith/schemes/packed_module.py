@@ -103,8 +103,3 @@ def missing(module: StoredModule, of: str, *parts: str) -> Fault:
     """That a module lacks one of these parts."""
     names = " or ".join(f"{module.name}.{part}" for part in parts)
     return Fault(module.parts[of].name, f"{names} is missing beside it", DAMAGED)
-
-
-def group_of_scales(inputs: int, groups: int) -> int:
-    """The group of `inputs` channels cut into so many groups, of which the last may be shorter."""
-    return PER_ROW if groups == 1 else -(-inputs // groups)
