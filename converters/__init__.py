@@ -3,14 +3,15 @@
 The first is the one that fits any source.
 """
 
-from .compressed_tensors import COMPRESSED_TENSORS_DEQUANT
-from .fp8_dequant import FP8_DEQUANT
+from .dequant import DEQUANT
 from .hrm_text import HrmText
-from .mxfp4_dequant import MXFP4_DEQUANT
 from .plain import Plain
 from .ternary import Ternary
-from .unpack import UNPACK
 
-BUILT_IN = (Plain(), Ternary(), HrmText(), UNPACK, FP8_DEQUANT, MXFP4_DEQUANT, COMPRESSED_TENSORS_DEQUANT)
+# Names of converters that are now one.
+OLD_NAMES = dict.fromkeys(
+    ("unpack", "fp8-dequant", "mxfp4-dequant", "compressed-tensors-dequant"), DEQUANT.name
+)
+BUILT_IN = (Plain(), Ternary(), HrmText(), DEQUANT)
 
-__all__ = ["BUILT_IN"]
+__all__ = ["BUILT_IN", "OLD_NAMES"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes import packed_tensors, plain_view
 from weightsmith.values.blocks import grid
 from weightsmith.values.underflow import cast_to_zero
 
@@ -76,7 +77,15 @@ class Plain:
         return None
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
-        return plain_recipe(evidence, dtype)
+        recipe = plain_recipe(evidence, dtype)
+        packed = packed_tensors(evidence.checkpoint)
+        if not packed:
+            return recipe
+        if dtype is not None and plain_view(evidence.checkpoint).modules:
+            fact = "holds packed numbers, which a cast of their scales would change"
+            raise ConversionRefused(packed[0], fact, "leave --dtype away, or use --converter dequant")
+        # Some libraries write there how the parts make a tensor.
+        return replace(recipe, metadata=evidence.checkpoint.metadata)
 
 
 def plain_recipe(

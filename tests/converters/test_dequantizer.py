@@ -1,4 +1,4 @@
-"""Every dequantizing converter accounts for each stored tensor once: none of a weight's parts can be left behind."""
+"""dequant accounts for each stored tensor once: none of a weight's parts can be left behind, nor anything packed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from weightsmith.converters import BUILT_IN
-from weightsmith.converters.dequantizer import Dequantizer
+from weightsmith.converters.dequant import DEQUANT
 
 from tests.converters.test_dequant import BLOCKS, INT4, LAYER, OTHERS, compressed, fp8, mxfp4, quantized
 from tests.values.making import fused_llama, save
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.convert.plan.choose import choose, gather
+from weightsmith.convert.plan.choose import choose, gather, old_names
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes import plain_view
+from weightsmith.schemes.formula import Formula
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +43,11 @@ def ternary(folder: Path, layout: str) -> Path:
 
 
 SOURCES = {
-    "compressed-tensors-dequant": packed_words,
-    "fp8-dequant": deepseek,
-    "mxfp4-dequant": gpt_oss,
-    "unpack": lambda folder: ternary(folder, "int4"),
-    "unpack of w8a16": lambda folder: ternary(folder, "w8a16"),
+    "compressed-tensors": packed_words,
+    "fp8": deepseek,
+    "mxfp4": gpt_oss,
+    "our own int4": lambda folder: ternary(folder, "int4"),
+    "our own w8a16": lambda folder: ternary(folder, "w8a16"),
 }
 
 
@@ -54,25 +55,43 @@ SOURCES = {
 def test_each_stored_tensor_belongs_to_one_weight_or_stays(tmp_path: Path, case: str) -> None:
     evidence = gather(open_checkpoint(SOURCES[case](tmp_path)))
     converter, _ = choose(evidence, None)
-    assert isinstance(converter, Dequantizer)
-    assert converter.name == case.split()[0]
-    weights = list(converter.stored_weights(evidence, "BF16"))
-    used = [name for weight in weights for name in (weight.codes.name, *weight.parts)]
+    assert converter is DEQUANT
+    modules = plain_view(evidence.checkpoint).modules
+    used = [tensor.name for module in modules for part, tensor in module.parts.items() if part != "bias"]
     assert len(used) == len(set(used))
-    for weight in weights:
-        assert {companion.tensor.name for companion in weight.companions} <= set(weight.parts)
+    for module in modules:
+        assert isinstance(module.made, Formula)
+        names = {operand.tensor.name for operand in module.made.operands}
+        assert names < {tensor.name for tensor in module.parts.values()}
     recipe = converter.plan(evidence, {}, None)
     written = {output.name for step in recipe.steps for output in step.outputs}
-    assert written == {weight.name for weight in weights} | (evidence.checkpoint.tensors.keys() - set(used))
+    assert written == {module.plain for module in modules} | (evidence.checkpoint.tensors.keys() - set(used))
 
 
-@pytest.mark.parametrize(
-    "converter", [c for c in BUILT_IN if isinstance(c, Dequantizer)], ids=lambda c: c.name
-)
-def test_what_holds_nothing_packed_is_neither_recognised_nor_converted(
-    tmp_path: Path, converter: Dequantizer
-) -> None:
+def test_what_holds_nothing_packed_is_neither_recognised_nor_converted(tmp_path: Path) -> None:
     evidence = gather(open_checkpoint(save(tmp_path / "plain", OTHERS)))
-    assert converter.recognise(evidence) is None
-    with pytest.raises(ConversionRefused, match=f"has no {converter.kind}; use `plain`"):
-        converter.plan(evidence, {}, None)
+    assert DEQUANT.recognise(evidence) is None
+    with pytest.raises(ConversionRefused, match="has no packed weights; use `plain`"):
+        DEQUANT.plan(evidence, {}, None)
+
+
+@pytest.mark.parametrize("name", sorted(old_names()))
+def test_old_names_still_lead_to_it(tmp_path: Path, name: str) -> None:
+    result = convert(packed_words(tmp_path / "source"), tmp_path / "out", converter=name)
+    assert result.converter == "dequant"
+    assert result.reason == f"named on the command line by its old name, {name}"
+
+
+def test_packed_numbers_that_nobody_undoes_are_copied_only_on_the_users_word(tmp_path: Path) -> None:
+    state = {f"{LAYER}qweight": torch.ones(8, 3, dtype=torch.int32)}
+    source = quantized(tmp_path / "s", state, {"quant_method": "spqr"})
+    with pytest.raises(ConversionRefused, match=r"qweight: is I32 .* spqr .* `--converter plain`"):
+        convert(source, tmp_path / "out")
+    result = convert(source, tmp_path / "out", converter="plain")
+    assert result.converter == "plain"
+
+
+def test_a_cast_of_packed_numbers_is_refused(tmp_path: Path) -> None:
+    source = packed_words(tmp_path / "source")
+    with pytest.raises(ConversionRefused, match="leave --dtype away"):
+        convert(source, tmp_path / "out", converter="plain", dtype="bfloat16")

@@ -86,7 +86,7 @@ def test_packed_and_back_is_the_fused_checkpoint(tmp_path: Path, layout: str, gr
     options = {"pack": layout, "group_size": str(group)}
     convert(source, tmp_path / "packed", converter="ternary", options=options)
     result = convert(tmp_path / "packed", tmp_path / "back")
-    assert result.converter == "unpack"
+    assert result.converter == "dequant"
     assert_same_bits(load_file(tmp_path / "back/model.safetensors"), positive_zeros(tensors))
     config = json.loads((tmp_path / "back/config.json").read_text())
     assert "quantization_config" not in config

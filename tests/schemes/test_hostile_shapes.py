@@ -14,12 +14,16 @@ from weightsmith.checkpoint.layout import row_major
 from weightsmith.schemes import packed_tensors, plain_view
 from weightsmith.schemes.packed_module import StoredModule
 from weightsmith.schemes.registry import SCHEMES
+from weightsmith.schemes.stated import Stated
 
 MODULE = "model.layers.0.self_attn.q_proj"
 SETS = (
     ("qweight", "scales", "qzeros", "g_idx"),
     ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point"),
     ("weight", "weight_scale_inv"),
+    ("weight", "weight_scale", "weight_scale_2", "scale", "biases", "scales"),
+    ("_data", "_scale", "_weight_qdata", "_weight_scale", "_weight_zero_point"),
+    ("weight", "deq_scale", "input_scale", "weight_scale_second", "left_trans"),
     ("weight", "weight_scale", "weight_offset", "deq_scale"),
     ("weight", "SCB", "weight_format"),
     ("weight", "weight.absmax", "weight.quant_map", "weight.quant_state.bitsandbytes__nf4"),
@@ -44,7 +48,7 @@ def parts(names: tuple[str, ...]) -> st.SearchStrategy[dict[str, Tensor]]:
 @settings(deadline=None, max_examples=1500)
 @given(found=st.sampled_from(SETS).flatmap(parts), known=st.frozensets(SIZES, max_size=3))
 def test_each_scheme_answers_or_does_not(found: dict[str, Tensor], known: frozenset[int]) -> None:
-    module = StoredModule(found, known, lambda tensor: b'{"shape": [4, 0]}')
+    module = StoredModule("m", "m.weight", found, known, lambda tensor: b'{"shape": [4, 0]}', Stated())
     for scheme in SCHEMES:
         weight = scheme(module)
         if weight is not None:
@@ -73,6 +77,6 @@ def test_an_order_of_channels_that_is_none_is_not_asked(order: tuple[int, ...]) 
         "qzeros": tensor("qzeros", "I32", (1, 8)),
         "g_idx": tensor("g_idx", "I32", order),
     }
-    module = StoredModule(found, frozenset(), lambda tensor: None)
+    module = StoredModule("m", "m.weight", found, frozenset(), lambda tensor: None, Stated())
     weight = next(weight for scheme in SCHEMES if (weight := scheme(module)) is not None)
     assert (weight.method, weight.shape, weight.bits) == ("gptq", (64, 64), 4)

@@ -167,6 +167,37 @@ def test_modelslim_weights_need_their_description(tmp_path: Path, text: str | No
 
 
 @pytest.mark.parametrize(
+    ("change", "words", "stops"),
+    [
+        (
+            {"model.layers.0.mlp.up_proj.weight": "W2A2"},
+            "says W2A2 of model.layers.0.mlp.up_proj.weight",
+            True,
+        ),
+        (
+            {"model.layers.9.gone.weight": "FLOAT"},
+            "describes model.layers.9.gone.weight, which no tensor is",
+            False,
+        ),
+        (
+            {"model.layers.0.mlp.up_proj.weight_scale": None},
+            "does not say how model.layers.0.mlp.up_proj.weight_s",
+            False,
+        ),
+    ],
+)
+def test_a_description_goes_with_its_tensors(
+    tmp_path: Path, change: dict[str, str | None], words: str, stops: bool
+) -> None:
+    checkpoint = replace(packed("modelslim"), root=tmp_path)
+    told = {n: v for n, v in {**described(checkpoint.tensors), **change}.items() if v is not None}
+    (tmp_path / DESCRIPTION_FILE).write_text(json.dumps(told))
+    found = infer(checkpoint, CONFIG | SIZES)
+    (problem,) = (problem for problem in found.problems if words in problem.message)
+    assert problem.stops_loader is stops
+
+
+@pytest.mark.parametrize(
     ("text", "left"),
     [
         ('{"q": {"a": [1, "}"]}, "b": 1}', '{"b": 1}'),

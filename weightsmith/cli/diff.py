@@ -44,6 +44,14 @@ def _show(found: CheckpointDifference) -> None:
     for side, names in (("A", found.only_in_a), ("B", found.only_in_b)):
         if names:
             line(f"only in {side}: {', '.join(names[:_LISTED])}" + (" …" if len(names) > _LISTED else ""))
+    for side, packed in zip("AB", found.packed, strict=True):
+        if packed:
+            how = (
+                "what they stand for is compared"
+                if found.undone
+                else "codes are compared, as they are stored"
+            )
+            line(f"{side} holds codes: {packed}; {how}")
     same = len(found.tensors) - len(different)
     line(f"verdict: {found.verdict} ({same} of {len(found.tensors)} common tensors identical)")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.values.inspection import Inspection
+    from weightsmith.values.inspection import Inspection, Quantization
     from weightsmith.values.value_survey import ValueSurvey
 
 
@@ -57,12 +57,12 @@ def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: 
 
 def _show(found: Inspection) -> None:
     """The verdicts first, then the tensors with layers and experts folded."""
-    line(terminal.checkpoint_line(found.checkpoint))
+    line(terminal.checkpoint_line(found.checkpoint, found.parameters))
     if found.hashes is not None:
         wrong = [f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same"]
         line(f"hashes: {'; '.join(wrong) or f'all {len(found.hashes)} files are those that were written'}")
     packed = found.quantization
-    scheme = "none" if packed is None else f"{packed.method} (from the {packed.source})"
+    scheme = "none" if packed is None else f"{packed.method}{_told(packed)} (from the {packed.source})"
     line(f"quantization: {scheme}")
     if found.survey is not None:
         _show_survey(found.survey)
@@ -70,6 +70,16 @@ def _show(found: Inspection) -> None:
     terminal.table(
         _folded(found.checkpoint.tensors.values()), ["tensors", "count", "dtype", "shape", "bytes"]
     )
+
+
+def _told(packed: Quantization) -> str:
+    """Bits, groups and zero points of a scheme, as far as the tensors tell them."""
+    if packed.bits is None:
+        return ""
+    groups = {-1: "one scale a row", 0: "one scale a weight"}
+    group = groups.get(packed.group_size or 0, f"groups of {packed.group_size}")
+    zeros = {True: ", symmetric", False: ", with zero points", None: ""}[packed.symmetric]
+    return f", {packed.bits} bits, {group}{zeros}"
 
 
 def _show_survey(survey: ValueSurvey) -> None:

@@ -203,13 +203,17 @@ def size(count: float) -> str:
     return f"{count:.4g} TB"
 
 
-def checkpoint_line(checkpoint: Checkpoint) -> str:
-    """Path, files, format, number of tensors and parameters, size and dtypes in one line."""
+def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> str:
+    """Path, files, format, number of tensors and parameters, size and dtypes in one line.
+
+    parameters: of the model, where its tensors do not show them because they are packed.
+    """
     files = list(checkpoint.files)
     named = files[0] if len(files) == 1 else f"{len(files)} files"
+    count = parameters or checkpoint.parameters
     return (
         f"{checkpoint.path}: {named} ({checkpoint.format}), {len(checkpoint.tensors)} tensors, "
-        f"{checkpoint.parameters:,} parameters, {size(checkpoint.nbytes)}, {', '.join(checkpoint.dtypes())}"
+        f"{count:,} parameters, {size(checkpoint.nbytes)}, {', '.join(checkpoint.dtypes())}"
     )
 
 

@@ -54,7 +54,8 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """A tensor whose rows go along with those of the stack, such as scales: row r of the stack with row r // each.
+    """A tensor whose rows go along with those of the stack, such as scales: row r of the stack with the `rows` rows
+    from (r // each) * rows on, as one long row.
 
     each: 1 where every row has a row of its own; 128 where blocks of 128 rows share one; all rows of the stack
         where one row serves all.
@@ -62,6 +63,7 @@ class Companion:
 
     tensor: Tensor
     each: int = 1
+    rows: int = 1
 
 
 class Kernel(Protocol):
@@ -70,7 +72,8 @@ class Kernel(Protocol):
     def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
         """Unsigned bit patterns of a range of rows -> one array per output.
 
-        blocks: [rows, cols] of the stack, then of each companion, one row for each row of the stack.
+        blocks: [rows, cols] of the stack, then of each companion, one row for each row of the stack; they are not
+        written to.
         first_row: the row of the stack with which the range begins.
 
         Each result has the dtype of its output and, unless the step says otherwise, as many rows. Raises
@@ -93,11 +96,10 @@ class RecipeStep:
     """Outputs that are made together from stacked rows of source tensors.
 
     inputs: the rows that are stacked.
-    kernel: what makes the outputs of them. Every output has as many grid rows as the stack. None: there is one
-        output, whose bytes are those of the stacked rows.
+    kernel: what makes the outputs of them. None: there is one output, whose bytes are those of the stacked rows.
     companions: the tensors whose rows go along with the stack's.
-    together: how many rows of the stack must be made at once, as for a transposition. The outputs then have the
-        same number of rows for each `together` rows of the stack.
+    together: how many rows of the stack must be made at once, as for a transposition. Each `together` rows of the
+        stack make the same number of elements of an output, in its order.
     data: the bytes of the one output, where it is made of no source tensor.
     """
 
@@ -124,6 +126,7 @@ class Recipe:
     left_out: side file -> why it is not copied.
     files: side files that come with the weights, name -> bytes.
     notes: what the user should know.
+    metadata: `__metadata__` entries of the weights files, beside or instead of `format`.
     """
 
     options: Mapping[str, object]
@@ -133,6 +136,7 @@ class Recipe:
     left_out: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 REMOVED = object()

@@ -9,7 +9,6 @@ scale. Sources of the layouts: the loaders of transformers, vLLM, AutoGPTQ, Auto
 compressed-tensors.
 """
 
-from weightsmith.schemes.packed_module import PackedModule
-from weightsmith.schemes.view import PlainView, packed_modules, packed_tensors, plain_view
+from weightsmith.schemes.view import PackedModule, PlainView, packed_modules, packed_tensors, plain_view
 
 __all__ = ["PackedModule", "PlainView", "packed_modules", "packed_tensors", "plain_view"]

@@ -39,16 +39,42 @@ def pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint32]:
     return words
 
 
-def unpack(words: NDArray[np.uint32], bits: int, cols: int) -> NDArray[np.int8]:
-    """The inverse of `pack`: the first `cols` codes of each row."""
-    per_word = WORD_BITS // bits
-    stored = np.empty((len(words), words.shape[1] * per_word), np.uint8)
-    source: Bits = np.ascontiguousarray(words)
-    lanes = per_word
+def fields_of(
+    block: Bits, bits: int, count: int, *, dense: bool = True, high_first: bool = False
+) -> NDArray[np.uint8]:
+    """The first `count` unsigned codes of each row of 8- or 32-bit words, lowest bits first.
+
+    dense: a code may cross from one word into the next; else a word holds width // bits whole ones.
+    high_first: of two codes in a byte the high one is first.
+    """
+    source = np.ascontiguousarray(block)
     if 8 % bits == 0:
-        source, lanes = source.view(np.uint8), 8 // bits
+        return _lanes(source.view(np.uint8), bits, 8 // bits, high_first=high_first)[:, :count]
+    if not dense:
+        return _lanes(source, bits, WORD_BITS // bits)[:, :count]
+    return _crossing(source, bits)[:, :count]
+
+
+def _lanes(source: Bits, bits: int, lanes: int, *, high_first: bool = False) -> NDArray[np.uint8]:
+    """Codes that stand whole in their words."""
+    codes = np.empty((len(source), source.shape[1] * lanes), np.uint8)
+    word = source.dtype.type
     for lane in range(lanes):
-        shifted = source >> source.dtype.type(bits * lane)
-        stored[:, lane::lanes] = shifted & source.dtype.type((1 << bits) - 1)
-    codes: NDArray[np.int8] = (stored[:, :cols] - np.uint8(1 << (bits - 1))).view(np.int8)
+        at = lanes - 1 - lane if high_first else lane
+        codes[:, at::lanes] = source >> word(bits * lane) & word((1 << bits) - 1)
+    return codes
+
+
+def _crossing(words: Bits, bits: int) -> NDArray[np.uint8]:
+    """Codes that may cross words: 32 of them fill `bits` words."""
+    rows, columns = words.shape
+    whole = np.zeros((rows, -(-columns // bits) * bits), np.uint32)
+    whole[:, :columns] = words
+    codes = np.empty((rows, whole.shape[1] // bits * WORD_BITS), np.uint8)
+    for place in range(WORD_BITS):
+        word, shift = divmod(place * bits, WORD_BITS)
+        taken = whole[:, word::bits] >> np.uint32(shift)
+        if shift + bits > WORD_BITS:
+            taken |= whole[:, word + 1 :: bits] << np.uint32(WORD_BITS - shift)
+        codes[:, place::WORD_BITS] = taken & np.uint32((1 << bits) - 1)
     return codes

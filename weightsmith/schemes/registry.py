@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.schemes import bitsandbytes, compressed_tensors_layouts
+from weightsmith.schemes import bitsandbytes, compressed_tensors, fp4, others
 from weightsmith.schemes.awq import awq
 from weightsmith.schemes.bitnet import bitnet
-from weightsmith.schemes.fp8_block import fp8_block
+from weightsmith.schemes.fp8 import fp8
 from weightsmith.schemes.gptq import gptq
 from weightsmith.schemes.modelslim import modelslim
-from weightsmith.schemes.mxfp4 import mxfp4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from weightsmith.schemes.packed_module import PackedWeight, Scheme, StoredModule
 
-    from weightsmith.schemes.packed_module import PackedWeight, StoredModule
-
-# The first that answers is right. modelslim stands before compressed-tensors: it adds a tensor to the same layout.
-SCHEMES: tuple[Callable[[StoredModule], PackedWeight | None], ...] = (
+# The first that answers is right. modelslim stands before those that store the same without its own tensors.
+SCHEMES: tuple[Scheme, ...] = (
     gptq,
     awq,
-    compressed_tensors_layouts.packed_words_or_fp4,
-    fp8_block,
-    bitsandbytes.eight_bit,
-    bitnet,
+    compressed_tensors.packed_words,
     modelslim,
-    compressed_tensors_layouts.codes_of_eight_bits,
-    mxfp4,
+    fp8,
+    bitsandbytes.eight_bit,
+    fp4.pairs,
+    bitnet,
+    compressed_tensors.codes_of_eight_bits,
+    fp4.gpt_oss,
     bitsandbytes.four_bit,
+    others.mlx,
+    others.quanto,
+    others.torchao,
 )
 
 

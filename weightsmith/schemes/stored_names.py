@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.schemes.bitsandbytes import STATE
@@ -21,33 +22,74 @@ MARKERS = frozenset(
         "weight_global_scale", "input_global_scale", "input_scale", "input_zero_point", "input_offset",
         "weight_offset", "deq_scale", "quant_bias", "qweight", "qzeros", "scales", "g_idx", "SCB", "weight_format",
         "absmax", "quant_map", "nested_absmax", "nested_quant_map", "k_scale", "v_scale", "q_scale", "activation_scale",
+        "weight_scale_2", "weight_scale_second", "weight_offset_second", "scale_bias", "output_scale",
+        "output_zero_point", "act_scale", "kv_cache_scale", "kv_cache_offset", "_weight_qdata", "_weight_scale",
+        "_weight_zero_point", "left_trans", "right_trans", "clip_ratio", "pre_quant_scale",
+    }
+)  # fmt: skip
+# What only an engine that quantizes activations or its key/value cache has a use for.
+ENGINE_PARTS = frozenset(
+    {
+        "input_scale", "input_zero_point", "input_offset", "input_global_scale", "output_scale", "output_zero_point",
+        "activation_scale", "act_scale", "k_scale", "v_scale", "q_scale", "kv_cache_scale", "kv_cache_offset",
+        "quant_bias", "scale_bias",
     }
 )  # fmt: skip
 # Scales of a quantized KV cache: they say nothing about the model's shapes.
-CACHE_SCALES = frozenset({"k_scale", "v_scale", "q_scale"})
-# bitsandbytes hangs these below the weight's own name: `a.b.weight.absmax`.
-_BELOW_THE_WEIGHT = frozenset({"absmax", "quant_map", "nested_absmax", "nested_quant_map"})
-_BELOW_THE_MODULE = (MARKERS - _BELOW_THE_WEIGHT) | {"weight", "bias"}
+CACHE_SCALES = frozenset({"k_scale", "v_scale", "q_scale", "kv_cache_scale", "kv_cache_offset"})
+# bitsandbytes and quanto hang these below the weight's own name: `a.b.weight.absmax`.
+_BELOW_THE_WEIGHT = frozenset(
+    {"absmax", "quant_map", "nested_absmax", "nested_quant_map", "_data", "_scale", "_shift"}
+)
+_BELOW_THE_MODULE = (MARKERS - _BELOW_THE_WEIGHT) | {"weight", "bias", "biases", "scale"}
 _MXFP4 = ("_blocks", "_scales")
+# What experts that are stacked in a tensor without `.weight` have beside them: `experts.gate_up_proj_scale_inv`.
+_BESIDE = (
+    "_weight_scale_inv",
+    "_weight_scale_2",
+    "_weight_scale",
+    "_scale_inv",
+    "_scale_2",
+    "_scale",
+    "_input_scale",
+)
 # What the packed numbers themselves are called. bitsandbytes, bitnet and 8-bit formats keep `weight` and change the
 # dtype.
-_NUMBERS = ("weight_packed", "qweight", "packed_weight")
+_NUMBERS = ("weight_packed", "qweight", "packed_weight", "_data", "qdata", "_weight_qdata")
 _WHOLE_NUMBERS = frozenset({"U8", "I8", "I32", "U32", "I16", "U16"})
-_SMALL_FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4", "F6_E2M3", "F6_E3M2"})
+SMALL_FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4", "F6_E2M3", "F6_E3M2"})
 
 
-def packed_parts(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Parts], Mapping[str, str]]:
+@dataclass(slots=True)
+class NamedParts:
+    """A module's tensors by their last names. plain: what the weight is called that they make."""
+
+    plain: str
+    parts: Parts = field(default_factory=dict)
+
+
+def packed_parts(tensors: Mapping[str, Tensor]) -> tuple[dict[str, NamedParts], Mapping[str, str]]:
     """(module → its tensors, for every module that has a marker; the module of every tensor).
 
     Both are empty where no tensor has a marker.
     """
     if not any(_is_marker(name, tensors) for name in tensors):
         return {}, {}
-    split = {name: _split(name) for name in tensors}
-    packed: dict[str, Parts] = {split[name][0]: {} for name in tensors if _is_marker(name, tensors)}
+    split = {name: _split(name, tensors) for name in tensors}
+    # A stack of experts is the weight of the module that its scales name.
+    for name in tensors:
+        stem = _stem(name, tensors)
+        if stem is not None:
+            split[stem] = (stem, "weight")
+    packed: dict[str, NamedParts] = {}
+    for name in tensors:
+        if _is_marker(name, tensors):
+            owner = split[name][0]
+            bare = owner in tensors or name.endswith(_MXFP4)
+            packed.setdefault(owner, NamedParts(owner if bare else f"{owner}.weight"))
     for name, (owner, part) in split.items():
         if owner in packed:
-            packed[owner][part] = tensors[name]
+            packed[owner].parts[part] = tensors[name]
     return packed, {name: owner for name, (owner, _) in split.items()}
 
 
@@ -56,24 +98,54 @@ def holds_packed_numbers(name: str, tensor: Tensor) -> bool:
     last = name.rpartition(".")[2]
     if tensor.dtype in _WHOLE_NUMBERS and (last in _NUMBERS or last.endswith("_blocks")):
         return True
-    small = tensor.dtype in _SMALL_FLOATS or tensor.dtype in _WHOLE_NUMBERS
-    return small and name.endswith("weight") and len(tensor.shape) >= 2
+    small = tensor.dtype in SMALL_FLOATS or tensor.dtype in _WHOLE_NUMBERS
+    return small and len(tensor.shape) >= 2 and (name.endswith("weight") or tensor.dtype in SMALL_FLOATS)
 
 
 def _is_marker(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    last = name.rpartition(".")[2]
+    owner, _, last = name.rpartition(".")
     if last in MARKERS or last.startswith(STATE):
         return True
-    return last.endswith(_MXFP4) and name[: -len("_blocks")] + "_blocks" in tensors
+    if last == "scale":
+        return _is_small(tensors.get(f"{owner}.weight"))
+    if last in ("_data", "_scale", "_shift"):
+        return owner.endswith(".weight") and f"{owner}._data" in tensors
+    if last.endswith(_MXFP4) and name[: -len("_blocks")] + "_blocks" in tensors:
+        return True
+    return _stem(name, tensors) is not None
 
 
-def _split(name: str) -> tuple[str, str]:
+def _stem(name: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """The tensor without `.weight` whose scale this is."""
+    if "_scale" not in name:
+        return None
+    for ending in _BESIDE:
+        stem = name.removesuffix(ending)
+        if stem != name and not stem.endswith("weight") and _is_small(tensors.get(stem)):
+            return stem
+    return None
+
+
+def _is_small(tensor: Tensor | None) -> bool:
+    """Whether a tensor holds numbers that mean nothing without a scale."""
+    return (
+        tensor is not None
+        and len(tensor.shape) >= 2
+        and (tensor.dtype in SMALL_FLOATS or tensor.dtype in ("I8", "U8"))
+    )
+
+
+def _split(name: str, tensors: Mapping[str, Tensor]) -> tuple[str, str]:
     """(module, part) of a tensor: `a.b.weight` and `a.b.weight.absmax` belong to `a.b`."""
     owner, _, last = name.rpartition(".")
     if last in _BELOW_THE_MODULE:
         return owner, last
-    if last.endswith(_MXFP4):
+    if last.endswith(_MXFP4) and name[: -len("_blocks")] + "_blocks" in tensors:
         return name[: -len("_blocks")], last[-len("blocks") :]
+    stem = _stem(name, tensors)
+    if stem is not None:
+        part = name[len(stem) + 1 :]
+        return stem, part if part.startswith(("weight", "input")) else f"weight_{part}"
     if last.startswith(STATE):
         owner = owner.removesuffix(".quant_state")
     return owner.removesuffix(".weight"), last

@@ -81,27 +81,46 @@ class BlockReader:
             yield start, self.block(tensor, start, stop)
 
     def block(self, tensor: Tensor, start: int, stop: int) -> Bits:
-        """Unsigned patterns of rows start:stop of the tensor's grid, valid until the next call.
+        """Unsigned patterns of rows start:stop of the tensor's grid, as `elements`, whose errors it raises."""
+        cols = grid(tensor)[1]
+        return self.elements(tensor, start * cols, stop * cols).reshape(stop - start, cols)
+
+    def elements(self, tensor: Tensor, start: int, stop: int) -> Bits:
+        """Unsigned patterns of the elements start:stop in row-major order, valid until the next call.
 
         Sub-byte dtypes (F4, F6): ValueError. Raises what `TensorReader.read` raises.
         """
         width = BITS[tensor.dtype] // 8
         if not width:
             raise ValueError(f"{tensor.name}: {tensor.dtype} elements do not fill bytes")
-        word, cols = np.dtype(f"u{width}"), grid(tensor)[1]
+        word, count = np.dtype(f"u{width}"), stop - start
         if not tensor.contiguous:
-            parts = [
-                self._reader.read(part).reshape(-1) for part in _parts(tensor, start * cols, stop * cols)
-            ]
+            parts = [self._reader.read(part).reshape(-1) for part in _parts(tensor, start, stop)]
             whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            return whole.view(word).reshape(stop - start, cols)
-        count = (stop - start) * cols
+            return whole.view(word)
         if count * width > len(self._buffer):  # a single row longer than a block
             self._buffer = np.empty(count * width, np.uint8)
-        run = replace(tensor, shape=(count,), strides=(1,), offset=tensor.offset + start * cols)
+        run = replace(tensor, shape=(count,), strides=(1,), offset=tensor.offset + start)
         filled = self._buffer[: count * width]
         self._reader.read_bytes_into(run, filled)
-        return filled.view(word).reshape(stop - start, cols)
+        return filled.view(word)
+
+
+def rows_beside(reader: BlockReader, tensor: Tensor, each: int, rows: int, among: range) -> Bits:
+    """One row for each row of another tensor in `among`: row r goes with the `rows` rows of `tensor` from
+    (r // each) * rows on, as one long row. A copy; not to be written to.
+    """
+    first, last = among.start // each, (among.stop - 1) // each
+    start, stop = first * rows, (last + 1) * rows
+    held = reader.block(tensor, start, min(stop, grid(tensor)[0]))
+    if len(held) < stop - start:
+        # The last rows go with fewer; what they lack is not looked at.
+        held = np.pad(held, ((0, stop - start - len(held)), (0, 0)))
+    units: Bits = held.reshape(last + 1 - first, -1)
+    if first == last:
+        return np.broadcast_to(units.copy(), (len(among), units.shape[1]))
+    copied: Bits = units[np.arange(among.start, among.stop) // each - first]
+    return copied
 
 
 def _parts(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:

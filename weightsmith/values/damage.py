@@ -77,10 +77,13 @@ class Damage:
 
 
 class DamageCount:
-    """Counts over one floating-point tensor, block by block."""
+    """Counts over one floating-point tensor, block by block.
 
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor, self._specials = tensor, SPECIALS[tensor.dtype]
+    trained: it is a weight, and no scale or zero point of a packed one: these may well be all alike.
+    """
+
+    def __init__(self, tensor: Tensor, *, trained: bool = True) -> None:
+        self._tensor, self._specials, self._trained = tensor, SPECIALS[tensor.dtype], trained
         self._nan = self._infinite = self._absurd = self._seen = 0
         self._smallest: int | None = None
         self._largest: int | None = None
@@ -115,7 +118,7 @@ class DamageCount:
                 Damage(name, f"{self._absurd} absurdly large (65,536 or more) among {scope} elements")
             )
         constant = self._smallest is not None and self._smallest == self._largest
-        if constant and not self._nan and not self._infinite:
+        if self._trained and constant and not self._nan and not self._infinite:
             faults += self._uniform(scope)
         return faults
 

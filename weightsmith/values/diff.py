@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,11 +12,14 @@ from weightsmith.checkpoint.data import TensorReader, numpy_dtype
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.expansion import refuse_expanded, refuse_holes
 from weightsmith.checkpoint.float_formats import FORMATS, cast, widen
+from weightsmith.schemes import PlainView, plain_view
+from weightsmith.schemes.formula import Formula
 from weightsmith.values.blocks import BlockReader, as_bytes, grid, rows_per_block
 from weightsmith.values.parallel import Tally, default_workers, for_each
+from weightsmith.values.plain_blocks import PlainBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
@@ -63,12 +66,18 @@ class TensorDifference:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDifference:
-    """verdict: "identical" (same bytes in the same format), "equal" (same values in another container), "differs"."""
+    """verdict: "identical" (same bytes in the same format), "equal" (same values in another container), "differs".
+
+    packed: how the weights of a and of b are packed; empty for a side where none is.
+    undone: one side alone is packed, and what its codes stand for was compared, as float32; else what is stored was.
+    """
 
     verdict: Sameness
     tensors: tuple[TensorDifference, ...]
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
+    packed: tuple[str, str] = ("", "")
+    undone: bool = False
 
     def document(self) -> JsonObject:
         """The JSON contract of `diff`."""
@@ -77,6 +86,7 @@ class CheckpointDifference:
             "tensors": [t.document() for t in self.tensors],
             "only_in_a": list(self.only_in_a),
             "only_in_b": list(self.only_in_b),
+            **({"packed": {"a": self.packed[0] or None, "b": self.packed[1] or None}} if self.undone else {}),
         }
 
 
@@ -88,35 +98,78 @@ def diff(
 ) -> CheckpointDifference:
     """Every tensor of both, in a's order. Memory: two blocks per worker.
 
+    Where one side alone is packed, its codes are compared as what they stand for.
+
     Raises HostileCheckpoint or CorruptCheckpoint where one stands for far more bytes than it has, and what
     `TensorReader.read` raises.
     """
     for checkpoint in (a, b):
         refuse_expanded(checkpoint)
         refuse_holes(checkpoint)
-    shared = [(a.tensors[name], b.tensors[name]) for name in a.tensors if name in b.tensors]
-    tally = Tally(sum(left.nbytes for left, _ in shared), progress)
+    sides = _sides(a, b)
+    shared = [(tensor, sides.b[name]) for name, tensor in sides.a.items() if name in sides.b]
+    tally = Tally(sum(tensor.nbytes for tensor, _ in shared), progress)
     with TensorReader(a) as reader_a, TensorReader(b) as reader_b:
 
         def new_worker() -> Callable[[tuple[Tensor, Tensor]], TensorDifference]:
-            pair = _PairReader(BlockReader(reader_a), BlockReader(reader_b))
-
-            def compare(tensors: tuple[Tensor, Tensor]) -> TensorDifference:
-                result = _compare(*tensors, pair)
-                tally.add(tensors[0].nbytes)
-                return result
-
-            return compare
+            return _comparer(sides, reader_a, reader_b, tally)
 
         tensors = tuple(for_each(shared, new_worker, workers or default_workers()))
-    only_in_a = tuple(name for name in a.tensors if name not in b.tensors)
-    only_in_b = tuple(name for name in b.tensors if name not in a.tensors)
+    only_in_a = tuple(name for name in sides.a if name not in sides.b)
+    only_in_b = tuple(name for name in sides.b if name not in sides.a)
     statuses = {t.status for t in tensors}
     if only_in_a or only_in_b or "differs" in statuses:
         verdict: Sameness = "differs"
     else:
         verdict = "identical" if statuses <= {"identical"} and a.format == b.format else "equal"
-    return CheckpointDifference(verdict, tensors, only_in_a, only_in_b)
+    return CheckpointDifference(verdict, tensors, only_in_a, only_in_b, sides.packed, bool(sides.made))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What is compared: the tensors as they are stored, or as one side's codes stand for them.
+
+    made: how the weights of the one side are made that is packed; empty where what is stored is compared.
+    first: that side is a. packed: how each side is packed.
+    """
+
+    a: Mapping[str, Tensor]
+    b: Mapping[str, Tensor]
+    made: Mapping[str, Formula]
+    first: bool
+    packed: tuple[str, str]
+
+
+def _sides(a: Checkpoint, b: Checkpoint) -> _Sides:
+    left, right = plain_view(a), plain_view(b)
+    made = {} if left.modules and right.modules else {**_formulas(left), **_formulas(right)}
+    tables = (left.tensors, right.tensors) if made else (a.tensors, b.tensors)
+    return _Sides(*tables, made, bool(left.modules), (left.packed_as, right.packed_as))
+
+
+def _formulas(view: PlainView) -> dict[str, Formula]:
+    """How each weight that was packed is made; empty where one of them cannot be."""
+    found = {module.plain: module.made for module in view.modules}
+    known = {name: made for name, made in found.items() if isinstance(made, Formula)}
+    return known if len(known) == len(found) else {}
+
+
+def _comparer(
+    sides: _Sides, reader_a: TensorReader, reader_b: TensorReader, tally: Tally
+) -> Callable[[tuple[Tensor, Tensor]], TensorDifference]:
+    """Compares in one thread, with buffers of its own."""
+    pair = _PairReader(BlockReader(reader_a), BlockReader(reader_b))
+    packed, plain = (pair.a, pair.b) if sides.first else (pair.b, pair.a)
+    beside = BlockReader(reader_a if sides.first else reader_b)
+    codes = _CodeReader(PlainBlocks(packed, beside), plain, first=sides.first)
+
+    def compare(tensors: tuple[Tensor, Tensor]) -> TensorDifference:
+        formula = sides.made.get(tensors[0].name)
+        result = _compare(*tensors, pair) if formula is None else codes.compare(*tensors, formula)
+        tally.add(tensors[0].nbytes)
+        return result
+
+    return compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +185,34 @@ class _PairReader:
         for start in range(0, rows, step):
             stop = min(start + step, rows)
             yield self.a.block(a, start, stop).reshape(-1), self.b.block(b, start, stop).reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class _CodeReader:
+    """Compares what codes of one side stand for with the numbers of the other. first: side a is the packed one."""
+
+    codes: PlainBlocks
+    plain: BlockReader
+    first: bool
+
+    def compare(self, a: Tensor, b: Tensor, formula: Formula) -> TensorDifference:
+        """The packed one comes under its plain name and shape."""
+        other = b if self.first else a
+        if a.shape != b.shape or other.dtype not in FORMATS:
+            return _of_other_shapes(a, b)
+        measured, at = _Measurement(), 0
+        dtypes = ("F32", b.dtype) if self.first else (a.dtype, "F32")
+        for made in self.codes.blocks(formula):
+            plain = self.plain.elements(other, at, at + len(made))
+            measured.add_block(*((made, plain) if self.first else (plain, made)), *dtypes)
+            at += len(made)
+        found = measured.verdict(replace(a, dtype=dtypes[0]), replace(b, dtype=dtypes[1]))
+        return replace(found, detail=f"what the codes of {'a' if self.first else 'b'} stand for")
+
+
+def _of_other_shapes(a: Tensor, b: Tensor) -> TensorDifference:
+    detail = f"{a.dtype} {list(a.shape)} against {b.dtype} {list(b.shape)}"
+    return TensorDifference(a.name, "differs", None, None, None, a.elements, None, detail)
 
 
 def _compare(a: Tensor, b: Tensor, pair: _PairReader) -> TensorDifference:

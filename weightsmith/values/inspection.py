@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint import readable_config
 from weightsmith.checkpoint.model_files import is_loaded
-from weightsmith.schemes import packed_modules
+from weightsmith.schemes import plain_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +28,18 @@ class Quantization:
     """How the weights are packed.
 
     method: the scheme, or what the config calls it. source: who says so. evidence: the modules, or the config's key.
+    bits, group_size, symmetric: of the scheme, None where only the config speaks of it. group_size: -1 for one scale a
+    row, 0 for one a weight. symmetric: None, too, where no name or shape tells.
+    parameters: of the model, packed weights as what they stand for; None where nothing is packed.
     """
 
     method: str
     source: Literal["tensors", "config"]
     evidence: str
+    bits: int | None = None
+    group_size: int | None = None
+    symmetric: bool | None = None
+    parameters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,12 @@ class Inspection:
     quantization: Quantization | None
     survey: ValueSurvey | None
     hashes: tuple[tuple[str, HashVerdict], ...] | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Of the model: packed weights count as what they stand for."""
+        packed = self.quantization.parameters if self.quantization is not None else None
+        return self.checkpoint.parameters if packed is None else packed
 
     @property
     def as_written(self) -> bool:
@@ -82,7 +95,7 @@ class Inspection:
         ]
         document = {
             "command": "inspect",
-            "checkpoint": self.checkpoint.summary(),
+            "checkpoint": {**self.checkpoint.summary(), "parameters": self.parameters},
             "tensors": tensors,
             "quantization": None if self.quantization is None else asdict(self.quantization),
             **(self.survey.document() if self.survey else {}),
@@ -113,11 +126,14 @@ def inspect(
 
 def _quantization(checkpoint: Checkpoint) -> Quantization | None:
     """The scheme of most packed modules, else the one that only the config speaks of."""
-    modules = packed_modules(checkpoint)
-    if modules:
-        method, count = Counter(module.method for module in modules).most_common(1)[0]
-        first = next(module.name for module in modules if module.method == method)
-        return Quantization(method, "tensors", f"{first} and {count - 1} more" if count > 1 else first)
+    view = plain_view(checkpoint)
+    if view.modules:
+        method, count = Counter(module.method for module in view.modules).most_common(1)[0]
+        first = next(module for module in view.modules if module.method == method)
+        evidence = f"{first.name} and {count - 1} more" if count > 1 else first.name
+        return Quantization(
+            method, "tensors", evidence, first.bits, first.group, first.symmetric, view.elements
+        )
     section = (readable_config(checkpoint) or {}).get("quantization_config")
     if not isinstance(section, dict):
         return None

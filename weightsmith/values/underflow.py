@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weightsmith.checkpoint.float_formats import F32, FORMATS
-
 if TYPE_CHECKING:
-    from weightsmith.checkpoint.arrays import Bits, Singles
+    from weightsmith.checkpoint.arrays import Bits
     from weightsmith.checkpoint.float_formats import FloatFormat
 
 # Elements that are looked at together: they stay in the cache.
@@ -34,23 +32,6 @@ def _cast_to_zero(before: Bits, source: FloatFormat, after: Bits, target: FloatF
     left = _nonzero(after, target)
     # Weights without a zero are the usual ones, and half of the work is done for them.
     return 0 if left == after.size else _nonzero(before, source) - left
-
-
-def products_to_zero(codes: int, made: Bits, target: FloatFormat) -> int:
-    """The same of codes times scales: `codes` of them were not zero, and had a scale that was not."""
-    return codes - _nonzero(made, target)
-
-
-def keeps_products(scales: Singles, least_code: float, scale_dtype: str, target: str) -> bool:
-    """Whether no product of a nonzero code and a nonzero scale can become zero in any of the roundings on its way.
-
-    least_code: the smallest magnitude of a code that is not zero.
-    """
-    magnitudes = np.abs(scales[scales != 0])
-    if not magnitudes.size:
-        return True
-    formats = (F32, FORMATS.get(scale_dtype, F32), FORMATS[target])
-    return float(magnitudes.min()) * least_code >= 2.0 ** max(fmt.least_exponent for fmt in formats)
 
 
 def _nonzero(patterns: Bits, fmt: FloatFormat) -> int:

@@ -10,7 +10,7 @@ from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.expansion import refuse_expanded, refuse_holes
 from weightsmith.checkpoint.float_formats import FORMATS
-from weightsmith.schemes import packed_tensors
+from weightsmith.schemes import packed_modules, packed_tensors
 from weightsmith.values.blocks import LONGEST_ROW, BlockReader, grid
 from weightsmith.values.claims import read_claims
 from weightsmith.values.damage import SPECIALS, Damage, DamageCount, without_elements
@@ -77,12 +77,15 @@ def survey_values(
         refuse_holes(checkpoint)
     tensors = [t for t in checkpoint.tensors.values() if t.dtype in SPECIALS]
     limit = SAMPLE_BYTES if sample else None
+    beside = _beside_packed(checkpoint)
     tally = Tally(sum(min(t.nbytes, limit or t.nbytes) for t in tensors), progress)
     with TensorReader(checkpoint) as reader:
 
         def new_worker() -> Callable[[Tensor], _TensorFindings]:
             blocks = BlockReader(reader)
-            return lambda tensor: _survey_tensor(tensor, blocks, limit, tally)
+            return lambda tensor: _survey_tensor(
+                tensor, blocks, limit, tally, trained=tensor.name not in beside
+            )
 
         found = for_each(tensors, new_worker, workers or default_workers())
     fits = [one.fusion for one in found if one.fusion is not None]
@@ -92,11 +95,21 @@ def survey_values(
     return ValueSurvey(fusion, damage, sample)
 
 
-def _survey_tensor(tensor: Tensor, reader: BlockReader, limit: int | None, tally: Tally) -> _TensorFindings:
+def _beside_packed(checkpoint: Checkpoint) -> set[str]:
+    """The scales, zero points and orders of packed weights."""
+    modules = packed_modules(checkpoint)
+    return {
+        t.name for module in modules for part, t in module.parts.items() if part not in ("weight", "bias")
+    }
+
+
+def _survey_tensor(
+    tensor: Tensor, reader: BlockReader, limit: int | None, tally: Tally, *, trained: bool
+) -> _TensorFindings:
     empty = without_elements(tensor)
     if empty is not None:
         return _TensorFindings([empty], None)
-    damage = DamageCount(tensor)
+    damage = DamageCount(tensor, trained=trained)
     linear = is_linear(tensor) and tensor.shape[1] <= LONGEST_ROW
     ternary = TernaryTest(tensor.name, grid(tensor)[1], FORMATS[tensor.dtype]) if linear else None
     mask = (1 << BITS[tensor.dtype] - 1) - 1

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import config_beside
 from weightsmith.convert.protocol import Converter, SourceEvidence
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes.packing import left_packed
 from weightsmith.values.claims import read_claims
 from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from weightsmith.checkpoint import Checkpoint
 
 # Where other packages name their converters: `[project.entry-points."weightsmith.converters"]`.
@@ -35,6 +38,12 @@ def built_in() -> tuple[Converter, ...]:
     """
     converters: tuple[Converter, ...] = import_module("weightsmith.converters").BUILT_IN
     return converters
+
+
+def old_names() -> Mapping[str, str]:
+    """What converters that come with weightsmith were called before: old name -> name."""
+    names: Mapping[str, str] = import_module("weightsmith.converters").OLD_NAMES
+    return names
 
 
 def third_party() -> tuple[Converter, ...]:
@@ -71,25 +80,13 @@ def choose(evidence: SourceEvidence, named: str | None) -> tuple[Converter, str]
 
     named: the converter that the user asked for; None to choose by evidence.
 
-    Raises ConversionRefused when the name is unknown or two converters recognise the source.
+    Raises ConversionRefused when the name is unknown, two converters recognise the source, or none does and it holds
+    packed numbers: these are copied only on the user's word.
     """
-    why_named = "named on the command line"
-    converters = built_in()
-    own = {converter.name: converter for converter in converters}
-    if named is not None and named in own:
-        return own[named], why_named
-    converters = (*converters, *third_party())
     if named is not None:
-        for converter in converters:
-            if converter.name == named:
-                return converter, why_named
-        known = ", ".join(converter.name for converter in converters)
-        raise ConversionRefused("--converter", f"{named!r} is unknown", f"choose from {known}")
-    reasons: list[tuple[Converter, str]] = []
-    for converter in converters:
-        reason = converter.recognise(evidence)
-        if reason is not None:
-            reasons.append((converter, reason))
+        return _named(named)
+    converters = (*built_in(), *third_party())
+    reasons = [(c, reason) for c in converters if (reason := c.recognise(evidence)) is not None]
     if len(reasons) > 1:
         names = " and ".join(converter.name for converter, _ in reasons)
         why = "; ".join(f"{converter.name}: {reason}" for converter, reason in reasons)
@@ -98,4 +95,22 @@ def choose(evidence: SourceEvidence, named: str | None) -> tuple[Converter, str]
         )
     if reasons:
         return reasons[0]
+    fault = left_packed(evidence.checkpoint)
+    if fault is not None:
+        raise ConversionRefused(fault.subject, fault.fact, fault.way_out)
     return converters[0], "no other converter has anything to do here"
+
+
+def _named(name: str) -> tuple[Converter, str]:
+    """The converter of this name, or that was once called so."""
+    renamed = old_names().get(name)
+    why = "named on the command line" + (f" by its old name, {name}" if renamed else "")
+    own = {converter.name: converter for converter in built_in()}
+    if (renamed or name) in own:
+        return own[renamed or name], why
+    converters = (*own.values(), *third_party())
+    found = next((converter for converter in converters if converter.name == name), None)
+    if found is None:
+        known = ", ".join(converter.name for converter in converters)
+        raise ConversionRefused("--converter", f"{name!r} is unknown", f"choose from {known}")
+    return found, why

@@ -48,10 +48,13 @@ def size_of(output: Output) -> int:
     return (prod(output.shape) * BITS[output.dtype] + 7) // 8
 
 
-def lay_out(outputs: Sequence[Output]) -> FileLayout:
-    """One file with these tensors. The same tensors in any order give the same layout."""
+def lay_out(outputs: Sequence[Output], metadata: Mapping[str, str] | None = None) -> FileLayout:
+    """One file with these tensors. The same tensors in any order give the same layout.
+
+    metadata: entries of `__metadata__`, beside `format`.
+    """
     ordered = sorted(outputs, key=lambda o: (-_DTYPE_ORDER[o.dtype], o.name.encode()))
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    entries: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     offset = 0
     relative: dict[str, int] = {}
     for output in ordered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Checkpoint, Storage, Tensor
@@ -11,7 +12,7 @@ from weightsmith.checkpoint.layout import row_major
 from weightsmith.convert.plan.header import FileLayout, lay_out, size_of
 from weightsmith.convert.plan.shards import SINGLE_FILE, split
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.blocks import grid, grid_of
+from weightsmith.values.blocks import grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def plan_output(recipe: Recipe, max_shard_size: int, *, finite: bool = True) -> 
     outputs = [output for step in recipe.steps for output in step.outputs]
     _validate(recipe, outputs)
     shards = {file: tuple(held) for file, held in split(outputs, max_shard_size).items()}
-    files = {file: lay_out(held) for file, held in shards.items()}
+    files = {file: lay_out(held, recipe.metadata) for file, held in shards.items()}
     file_of = {output.name: file for file, held in shards.items() for output in held}
     return OutputPlan(recipe.steps, shards, files, file_of, finite)
 
@@ -77,7 +78,7 @@ def _validate(recipe: Recipe, outputs: list[Output]) -> None:
 
 
 def _validate_step(step: RecipeStep) -> None:
-    """The rows that come in are the rows that go out; a plain copy also keeps every byte."""
+    """Each unit of rows that comes in makes the same part of what goes out; a plain copy also keeps every byte."""
     for output in step.outputs:
         if not _holds(step, output):
             raise ConversionRefused(
@@ -86,7 +87,8 @@ def _validate_step(step: RecipeStep) -> None:
                 "report this as a fault of the converter",
             )
     for companion in step.companions:
-        if -(-step.rows // companion.each) != grid(companion.tensor)[0]:
+        rows, units = grid(companion.tensor)[0], -(-step.rows // companion.each)
+        if not (units - 1) * companion.rows < rows <= units * companion.rows and (rows or step.rows):
             raise ConversionRefused(
                 companion.tensor.name,
                 f"its shape {list(companion.tensor.shape)} does not go with the {step.rows} rows of "
@@ -101,10 +103,8 @@ def _holds(step: RecipeStep, output: Output) -> bool:
     if step.kernel is None:
         held = sum(_rows_bytes(part.tensor, part.stop - part.start) for part in step.inputs)
         return held == size_of(output) and len(step.outputs) == 1
-    rows, _ = grid_of(output.shape)
-    if step.together == 1:
-        return rows == step.rows
-    return step.rows % step.together == 0 and rows % max(1, step.rows // step.together) == 0
+    units = max(1, step.rows // step.together)
+    return step.rows % step.together == 0 and prod(output.shape) % units == 0
 
 
 def _rows_bytes(tensor: Tensor, rows: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.convert.protocol import RoundingKernel
 from weightsmith.errors import ConversionRefused
-from weightsmith.values.blocks import byte_range, grid
+from weightsmith.values.blocks import byte_range, grid, rows_beside
 from weightsmith.values.damage import all_finite
 
 if TYPE_CHECKING:
@@ -231,10 +231,8 @@ class PieceMaker:
 
     def _rows_of(self, companion: Companion, first_row: int, rows: int) -> Bits:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
-        first, last = first_row // companion.each, (first_row + rows - 1) // companion.each
-        held = self.companions.block(companion.tensor, first, last + 1)
-        copied: Bits = held[np.arange(first_row, first_row + rows) // companion.each - first]
-        return copied
+        among = range(first_row, first_row + rows)
+        return rows_beside(self.companions, companion.tensor, companion.each, companion.rows, among)
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:

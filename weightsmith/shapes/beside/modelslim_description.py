@@ -1,5 +1,7 @@
 """The file by which Ascend's loader reads weights of ModelSlim: without it, or with gaps in it, nothing is loaded.
 
+Every tensor is described in it, every description is of a tensor, and every mode is one that the loader knows.
+
 vllm-ascend looks up every linear layer and every embedding in quant_model_description.json, those that stayed in
 floating point ("FLOAT") too, and ends with a KeyError at the first that it does not find.
 """
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import Problem, read_json_object
 from weightsmith.checkpoint.small_file import is_there, names_in
 from weightsmith.errors import WeightsmithError
+from weightsmith.schemes.modelslim import MODES
 from weightsmith.schemes.stated import DESCRIPTION_FILE
 
 if TYPE_CHECKING:
@@ -31,11 +34,12 @@ def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Ten
 
     root: the checkpoint's folder. tensors: the model's weights as they were before they were packed.
     """
-    packed = {module.name for module in packing.modules if module.method.startswith("modelslim")}
+    path = root / DESCRIPTION_FILE
+    there = is_there(path)
+    packed = {m.name for m in packing.modules if there or m.method.startswith("modelslim")}
     if not packed:
         return
-    path = root / DESCRIPTION_FILE
-    if not is_there(path):
+    if not there:
         older = sorted(fnmatch.filter(names_in(root), _OLD_NAMES))
         hint = f": rename {older[0]}" if older else ": the loader on the NPU needs it"
         yield Problem(_CODE, f"{DESCRIPTION_FILE} is not in the folder{hint}", stops_loader=True)
@@ -47,10 +51,33 @@ def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Ten
         return
     absent = [name for name in _looked_up(packed, tensors) if name not in described]
     if absent:
-        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         yield Problem(
-            _CODE, f"{DESCRIPTION_FILE} does not say how {absent[0]}{more} is stored", stops_loader=True
+            _CODE, f"{DESCRIPTION_FILE} does not say how {_first(absent)} is stored", stops_loader=True
         )
+
+    yield from _mismatches(described, packing)
+
+
+def _mismatches(described: Mapping[str, object], packing: PlainView) -> Iterator[Problem]:
+    """Tensors that are not described, descriptions of none, and modes that no loader knows."""
+    made = {module.plain for module in packing.modules}
+    stored = {tensor.name for module in packing.modules for tensor in module.parts.values()}
+    stored |= packing.tensors.keys() - made
+    said = {name: mode for name, mode in described.items() if "." in name and isinstance(mode, str)}
+    silent = [name for name in stored if name not in said and not name.endswith(".weight")]
+    if silent:
+        yield Problem(_CODE, f"{DESCRIPTION_FILE} does not say how {_first(sorted(silent))} is stored")
+    nothing = [name for name in said if name not in stored]
+    if nothing:
+        yield Problem(_CODE, f"{DESCRIPTION_FILE} describes {_first(nothing)}, which no tensor is")
+    strange = [name for name, mode in said.items() if mode not in MODES]
+    if strange:
+        what = f"{DESCRIPTION_FILE} says {said[strange[0]]} of {_first(strange)}, which vllm-ascend does not know"
+        yield Problem(_CODE, what, stops_loader=True)
+
+
+def _first(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _looked_up(packed: set[str], tensors: Mapping[str, Tensor]) -> Iterator[str]:

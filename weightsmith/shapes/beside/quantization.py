@@ -23,7 +23,12 @@ _FORMATS = {
     "compressed-tensors-nvfp4": "nvfp4-pack-quantized",
     "compressed-tensors-int8": "int-quantized",
     "compressed-tensors-fp8": "float-quantized",
+    "compressed-tensors-mxfp4": "mxfp4-pack-quantized",
 }
+# Of these no config is derived: the loader reads another file, or the tensors do not tell which library wrote them.
+_NOT_DERIVED = frozenset(
+    {"modelslim", "modelslim-w4", "fp8", "mlx", "mxfp4-pairs", "nvfp4", "quanto", "torchao"}
+)
 # What the method leaves to data or to the run time: no name or shape shows it.
 _UNPROVEN = {
     "gptq": "desc_act and sym",
@@ -57,7 +62,10 @@ def quantization_rows(config: JsonObject | None, packing: PlainView, *, whole: b
     packing = _regrouped(packing, stated)
     kind = _main(packing)
     derived = derived_config(packing)
-    if kind == "modelslim" or derived is None:
+    named = stated.get("quant_method") if isinstance(stated, dict) else None
+    # modelopt, quark and mxfp8 store 8-bit floats in the same tensors, under names and keys of their own.
+    other = kind == "fp8-block" and named not in (None, "fp8")
+    if kind in _NOT_DERIVED or derived is None or other:
         return []
     evidence = _evidence(packing)
     if not isinstance(stated, dict):
@@ -170,6 +178,8 @@ def derived_config(packing: PlainView) -> dict[str, Json] | None:
                 "quant_method": "awq", "bits": typical.bits, "group_size": typical.group,
                 "zero_point": True, "version": "gemm",
             }  # fmt: skip
+        case "fp8-block" if typical.group <= 0:
+            return None
         case "fp8-block":
             static = "input_scale" in typical.parts or "activation_scale" in typical.parts
             return {
@@ -186,7 +196,7 @@ def derived_config(packing: PlainView) -> dict[str, Json] | None:
             return {"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": True}
         case "mxfp4" | "bitnet" as method:
             return {"quant_method": method, "modules_to_not_convert": spared}
-        case "modelslim":
+        case method if method in _NOT_DERIVED:
             return None
     return _compressed(typical, spared)
 
@@ -195,7 +205,7 @@ def _compressed(typical: PackedModule, spared: list[str]) -> dict[str, Json]:
     strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "group")
     weights = {
         "num_bits": typical.bits,
-        "type": "float" if typical.method.endswith(("fp8", "nvfp4")) else "int",
+        "type": "float" if typical.method.endswith(("fp8", "fp4")) else "int",
         "symmetric": "weight_zero_point" not in typical.parts,
         "strategy": "tensor_group" if typical.method.endswith("nvfp4") else strategy,
         "group_size": typical.group if typical.group > 0 else None,

@@ -19,9 +19,14 @@ WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
 # Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
 # on a 0.4 M-parameter model: 0.55 GB resident).
 _OVERHEAD_BYTES = 1_000_000_000
+_UNREAD = (
+    "transformers does not undo {}; verify the copy that `weightsmith convert --converter dequant` makes"
+)
 # Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
 LAYER_LOADER = "accelerate"
-_UNPACK = "packed weights run whole only; `weightsmith convert --converter unpack` makes a copy that need not"
+_UNPACK = (
+    "packed weights run whole only; `weightsmith convert --converter dequant` makes a copy that need not"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,9 @@ def plan(
     """
     layered: dict[str, str] = {}
     refused: dict[str, str] = {}
-    if size is not None and free_bytes is not None:
+    if size is not None and size.unread:
+        refused = dict.fromkeys(WIDTHS, _UNREAD.format(size.unread))
+    elif size is not None and free_bytes is not None:
         for dtype in WIDTHS:
             if dtype not in at_hand:
                 whole_not, layered_not = _obstacles(size, dtype, free_bytes, layer_loader)

@@ -1,0 +1,156 @@
+"""dequant: packed weights, in whatever scheme, to the plain ones that they stand for; bf16 unless told otherwise.
+
+`weightsmith.schemes` knows what is packed and how each weight is made; here this becomes a recipe. A weight that no
+scheme can make is refused by name, and so are numbers that would be left packed: a config that no longer describes
+them would make them mean something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.small_file import names_in
+from weightsmith.convert.protocol import REMOVED, Companion, Output, RecipeStep, Rows, whole
+from weightsmith.errors import ConversionRefused
+from weightsmith.schemes import packed_tensors, plain_view
+from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, lost_to_zero, plain_rows
+from weightsmith.schemes.formula import Fault, Formula, Numbers
+from weightsmith.schemes.packed_module import DAMAGED
+from weightsmith.schemes.packing import is_spared, left_packed
+from weightsmith.schemes.stated import SECTIONS, descriptions, stated_of
+from weightsmith.schemes.stored_names import ENGINE_PARTS
+from weightsmith.values.blocks import grid
+
+from .plain import config_dtype, plain_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.convert.protocol import Arrays, Blocks, Recipe, SourceEvidence
+    from weightsmith.schemes import PackedModule, PlainView
+
+_FOR_AN_ENGINE = "it serves quantized activations or a quantized key/value cache, which nobody quantizes now"
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Rows of one weight from rows of its stored tensors. target: the dtype to make."""
+
+    weight: str
+    formula: Formula
+    target: str
+
+    def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
+        try:
+            return (plain_rows(self.formula, blocks, first_row, self.target),)
+        except NotFiniteError as error:
+            last = first_row + len(blocks[0]) - 1
+            fact = error.what if error.tensor else f"{error.what} (stored rows {first_row} to {last})"
+            raise ConversionRefused(error.tensor or self.weight, fact, DAMAGED) from error
+        except WrongOrderError as error:
+            raise ConversionRefused(error.tensor, str(error), DAMAGED) from error
+
+    def made_zero(self, blocks: Blocks, first_row: int, arrays: Arrays) -> int:
+        return lost_to_zero(self.formula, blocks, first_row, arrays[0], self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Dequant:
+    """Packed weights to plain ones."""
+
+    name: str = "dequant"
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """It takes none."""
+        return {}
+
+    def recognise(self, evidence: SourceEvidence) -> str | None:
+        """What is packed, and in which schemes."""
+        view = plain_view(evidence.checkpoint)
+        return view.packed_as or None
+
+    def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        """Plain weights of dtype `dtype`, or bf16; everything else as `plain` would write it."""
+        checkpoint, target = evidence.checkpoint, dtype or "BF16"
+        view = plain_view(checkpoint)
+        if not view.modules:
+            raise ConversionRefused(checkpoint.path, "has no packed weights", "use `plain` to copy it")
+        steps = dict(_spared(checkpoint, target))
+        dropped: dict[str, str] = {}
+        for module in view.modules:
+            made = _formula(module)
+            steps[made.codes.name] = (_step(module, made, target),)
+            dropped |= dict(_used_up(module, made))
+        dropped |= {name: _FOR_AN_ENGINE for name in checkpoint.tensors if _serves_an_engine(name)}
+        _refuse_rest(checkpoint, {**steps, **dropped})
+        plain = plain_recipe(evidence, dtype, steps, dropped)
+        config = {**plain.config, **_unquantized(evidence, target, view)}
+        left_out = dict.fromkeys(descriptions(names_in(checkpoint.root)), "it describes packed weights")
+        return replace(plain, config=config, left_out=left_out)
+
+
+def _formula(module: PackedModule) -> Formula:
+    """How the weight is made. Raises ConversionRefused where it cannot be."""
+    made = module.made
+    if isinstance(made, Fault):
+        raise ConversionRefused(made.subject, f"({module.method}) {made.fact}", made.way_out)
+    return made
+
+
+def _step(module: PackedModule, made: Formula, target: str) -> RecipeStep:
+    """The step that writes the plain weight."""
+    assert module.shape is not None  # that of a weight which can be made is known
+    rows = grid(made.codes)[0]
+    return RecipeStep(
+        outputs=(Output(module.plain, target, module.shape),),
+        inputs=(Rows(made.codes, 0, rows),) * made.slices,
+        kernel=Undo(module.plain, made, target),
+        companions=tuple(Companion(one.tensor, one.each, one.rows) for one in made.operands),
+        together=made.turned or 1,
+    )
+
+
+def _used_up(module: PackedModule, made: Formula) -> Iterator[tuple[str, str]]:
+    """Every tensor of the module but its codes and its bias, and why nothing of it is written."""
+    for part, tensor in module.parts.items():
+        if part != "bias" and tensor.name != made.codes.name:
+            yield tensor.name, _FOR_AN_ENGINE if part in ENGINE_PARTS else f"folded into {module.plain}"
+
+
+def _serves_an_engine(name: str) -> bool:
+    owner, _, last = name.rpartition(".")
+    of_attention = last in ("scale", "offset") and owner.rpartition(".")[2] in ("fa_q", "fa_k", "fa_v")
+    return of_attention or last in ENGINE_PARTS
+
+
+def _refuse_rest(checkpoint: Checkpoint, done: Mapping[str, object]) -> None:
+    """Raises ConversionRefused for numbers that would be left packed."""
+    fault = left_packed(checkpoint, done.keys())
+    if fault is not None:
+        raise ConversionRefused(fault.subject, fault.fact, fault.way_out)
+
+
+def _spared(checkpoint: Checkpoint, target: str) -> Iterator[tuple[str, tuple[RecipeStep, ...]]]:
+    """8-bit floats that are plain numbers beside others that are not."""
+    stated = stated_of(checkpoint)
+    for name in packed_tensors(checkpoint):
+        tensor = checkpoint.tensors[name]
+        if is_spared(name, tensor, stated):
+            kernel = Undo(name, Formula(tensor, Numbers(tensor.dtype)), target)
+            output = Output(name, target, tensor.shape)
+            yield name, (RecipeStep((output,), whole(tensor, grid(tensor)[0]), kernel),)
+
+
+def _unquantized(evidence: SourceEvidence, dtype: str, view: PlainView) -> dict[str, object]:
+    """The config changes that go with plain weights of this dtype."""
+    sections = (*SECTIONS, *(f"text_config.{section}" for section in SECTIONS))
+    gone: dict[str, object] = dict.fromkeys(sections, REMOVED)
+    if any(module.method == "mxfp4-pairs" for module in view.modules):
+        gone["expert_dtype"] = REMOVED  # DeepSeek-V4's word for how its experts are packed
+    return {**config_dtype(evidence.config, dtype), **gone}
+
+
+DEQUANT = Dequant()

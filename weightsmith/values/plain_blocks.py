@@ -1,0 +1,46 @@
+"""The numbers that a packed weight stands for, a few rows at a time, as float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weightsmith.errors import CorruptCheckpoint
+from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, plain_rows
+from weightsmith.values.blocks import BLOCK_BYTES, BlockReader, grid, rows_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weightsmith.checkpoint.arrays import Bits
+    from weightsmith.schemes.formula import Formula
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBlocks:
+    """Reads in one thread. codes, beside: a buffer for rows of codes, and one for what goes along with them."""
+
+    codes: BlockReader
+    beside: BlockReader
+
+    def blocks(self, made: Formula) -> Iterator[Bits]:
+        """Patterns of float32, one after the other in the weight's own order. Raises CorruptCheckpoint."""
+        rows, columns = grid(made.codes)
+        unit = made.turned or 1
+        step = max(unit, BLOCK_BYTES // max(1, columns) // unit * unit)
+        for once in range(made.slices):
+            for start in range(0, rows, step):
+                yield self._block(made, start, min(start + step, rows), once * rows)
+
+    def _block(self, made: Formula, start: int, stop: int, before: int) -> Bits:
+        among = range(before + start, before + stop)
+        block = self.codes.block(made.codes, start, stop)
+        beside = [rows_beside(self.beside, one.tensor, one.each, one.rows, among) for one in made.operands]
+        try:
+            values = plain_rows(made, (block, *beside), among.start, "F32")
+        except (NotFiniteError, WrongOrderError) as error:
+            way_out = "get undamaged weights"
+            raise CorruptCheckpoint(error.tensor or made.codes.name, str(error), way_out) from error
+        return values.view(np.uint32).reshape(-1)
