@@ -6,11 +6,21 @@ The first is the one that fits any source.
 from .compressed_tensors import COMPRESSED_TENSORS_DEQUANT
 from .fp8_dequant import FP8_DEQUANT
 from .hrm_text import HrmText
+from .lora import Lora
 from .mxfp4_dequant import MXFP4_DEQUANT
 from .plain import Plain
 from .ternary import Ternary
 from .unpack import UNPACK
 
-BUILT_IN = (Plain(), Ternary(), HrmText(), UNPACK, FP8_DEQUANT, MXFP4_DEQUANT, COMPRESSED_TENSORS_DEQUANT)
+BUILT_IN = (
+    Plain(),
+    Ternary(),
+    HrmText(),
+    UNPACK,
+    Lora(),
+    FP8_DEQUANT,
+    MXFP4_DEQUANT,
+    COMPRESSED_TENSORS_DEQUANT,
+)
 
 __all__ = ["BUILT_IN"]

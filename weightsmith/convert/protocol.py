@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits
@@ -155,6 +156,18 @@ class Converter(Protocol):
         ...
 
 
+@runtime_checkable
+class FromSeveralPlaces(Protocol):
+    """A converter whose source is more than what SRC names, such as an adapter and its base."""
+
+    def source(self, named: Path, options: Mapping[str, str]) -> Checkpoint:
+        """All of it as one table; files outside its `root` have whole names.
+
+        named: SRC. Raises what `open_checkpoint` raises, and ConversionRefused.
+        """
+        ...
+
+
 def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
     """All rows of a tensor that has `rows` of them."""
     return (Rows(tensor, 0, rows),)
@@ -166,6 +179,7 @@ __all__ = [
     "Blocks",
     "Companion",
     "Converter",
+    "FromSeveralPlaces",
     "Kernel",
     "Output",
     "Recipe",
