@@ -7,6 +7,7 @@ from .compressed_tensors import COMPRESSED_TENSORS_DEQUANT
 from .fp8_dequant import FP8_DEQUANT
 from .hrm_text import HrmText
 from .lora import Lora
+from .modelslim import ModelSlim
 from .mxfp4_dequant import MXFP4_DEQUANT
 from .plain import Plain
 from .ternary import Ternary
@@ -18,6 +19,7 @@ BUILT_IN = (
     HrmText(),
     UNPACK,
     Lora(),
+    ModelSlim(),
     FP8_DEQUANT,
     MXFP4_DEQUANT,
     COMPRESSED_TENSORS_DEQUANT,

@@ -11,7 +11,14 @@ from tests.shapes.reference import tensor
 from weightsmith.shapes.family.task_heads import TABLE
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable
-from weightsmith.shapes.learn import catalog_run, engine_names, head_table, inner_parts, memory_names
+from weightsmith.shapes.learn import (
+    catalog_run,
+    engine_names,
+    head_table,
+    inner_parts,
+    memory_names,
+    wide_tensors,
+)
 from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
@@ -160,6 +167,7 @@ def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(inner_parts, "PARTS", parts)
     monkeypatch.setattr(head_table, "TABLE", heads)
     monkeypatch.setattr(engine_names, "ENGINE_NAMES", engines)
+    monkeypatch.setattr(wide_tensors, "TABLE", tmp_path / "wide.json")
     catalog_run.write_tables(processes=1)
     for made, table in ((names, MEMORY_NAMES), (parts, PARTS), (engines, ENGINE_NAMES)):
         known = json.loads(table.read_text())
@@ -180,6 +188,7 @@ def test_rows_of_one_type_are_made_anew_among_those_that_are_there(
         (memory_names, "LAYOUTS"),
         (inner_parts, "PARTS"),
         (head_table, "TABLE"),
+        (wide_tensors, "TABLE"),
     ):
         made[name] = tmp_path / name
         made[name].write_bytes((committed := getattr(module, name)).read_bytes())

@@ -120,7 +120,7 @@ def describe_conversion(
         config_changes=plan.config_changes,
         left_out=plan.side_files.left_out,
         problems=(*source.checkpoint.problems, *plan.problems),
-        notes=(*source.notes, *plan.notes, *plan.recipe.notes, *kept),
+        notes=(*source.notes, *plan.notes, *plan.recipe.notes, *plan.recipe.told(), *kept),
         dry_run=request.dry_run,
     )
 

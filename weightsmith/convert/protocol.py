@@ -116,6 +116,7 @@ class Recipe:
     left_out: side file -> why it is not copied.
     files: side files that come with the weights, name -> bytes.
     notes: what the user should know.
+    told: what is known of the numbers once all of them are written, in words.
     """
 
     options: Mapping[str, object]
@@ -125,6 +126,7 @@ class Recipe:
     left_out: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    told: Callable[[], tuple[str, ...]] = tuple
 
 
 REMOVED = object()

@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.learn.memory_names import saved_kinds
 from weightsmith.shapes.page.kept_wide import TABLE, ending, wide_tensors
-from weightsmith.shapes.page.page import page_document, parse_page
-from weightsmith.shapes.page.pattern import name_key
+from weightsmith.shapes.page.page import catalog_types, page_document, parse_page
+from weightsmith.shapes.page.pattern import name_key, text_key
 from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta, version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from weightsmith.json_value import JsonObject
     from weightsmith.shapes.reference.untyped import Model
 
 DTYPES = ("bfloat16", "float16")
@@ -31,30 +29,22 @@ DTYPES = ("bfloat16", "float16")
 _USUAL = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class KeptWide:
-    """One type: 16-bit dtype → ends of names that are kept in F32; and those of all its tensors."""
-
-    kept: Mapping[str, tuple[str, ...]]
-    ends: frozenset[str]
+Kept: TypeAlias = "Mapping[str, tuple[str, ...]]"
 
 
-def learned(model_type: str) -> KeptWide | None:
-    """None where transformers does not build the class of the type's page."""
+def learned(model_type: str) -> Kept | None:
+    """16-bit dtype → ends of names that are kept in F32; None where transformers does not build the page's class."""
     page = parse_page(page_document(model_type))
     if page.custom_code or not page.architectures:
         return None
     kept: dict[str, tuple[str, ...]] = {}
-    ends: set[str] = set()
     for dtype in DTYPES:
         try:
             config = make_config(model_type, {**page.base, "dtype": dtype})
-            wide, narrow = _split(model_on_meta(page.architectures[0], config), dtype)
+            kept[dtype] = _ends(*_split(model_on_meta(page.architectures[0], config), dtype))
         except Rejected:
             return None
-        kept[dtype] = _ends(wide, narrow)
-        ends |= {ending(name) for name in wide | narrow}
-    return KeptWide(kept, frozenset(ends))
+    return kept
 
 
 def _split(model: Model, dtype: str) -> tuple[set[str], set[str]]:
@@ -80,37 +70,35 @@ def _ends(wide: set[str], narrow: set[str]) -> tuple[str, ...]:
     return tuple(sorted({name if ending(name) in other else ending(name) for name in wide}))
 
 
-def write_table(found: Mapping[str, KeptWide | None], only: bool) -> None:
-    """Writes the table anew. found: by model type. only: the types that are not in it stay as they are."""
-    rows = {t: row for t, row in found.items() if row is not None}
-    before = wide_tensors() if only else None
-    types: dict[str, dict[str, tuple[str, ...]]] = {}
-    for dtype in DTYPES:
-        old = before.types[dtype] if before else {}
-        new = {
-            **{t: ends for t, ends in old.items() if t not in found},
-            **{t: r.kept[dtype] for t, r in rows.items()},
-        }
-        types[dtype] = {t: new[t] for t in sorted(new) if new[t]}
-    known = sorted({*(before.known if before else ()), *rows})
-    usual = dict(before.usual) if before else {dtype: _usual(rows, dtype) for dtype in DTYPES}
-    replace_file(TABLE, _text({"source": version(), "usual": usual, "types": types, "known": known}).encode())
+def committed() -> dict[str, Kept]:
+    """What the table holds, by model type."""
+    table = wide_tensors()
+    return {t: {dtype: table.types[dtype].get(t, ()) for dtype in DTYPES} for t in table.known}
+
+
+def write_table(found: Mapping[str, Kept | None]) -> None:
+    """Writes the table anew. found: what was learned, by model type."""
+    rows = {t: found[t] for t in sorted(found) if found[t] is not None}
+    types = {dtype: {t: row[dtype] for t, row in rows.items() if row and row[dtype]} for dtype in DTYPES}
+    usual = {dtype: _usual(types[dtype]) for dtype in DTYPES}
+    document = {"source": version(), "usual": usual, "known": list(rows), "types": types}
+    replace_file(TABLE, _text(document, types).encode())
     wide_tensors.cache_clear()
 
 
-def _usual(rows: Mapping[str, KeptWide], dtype: str) -> tuple[str, ...]:
-    """Ends that more than half of the types keep which have them."""
-    keep = Counter(end for row in rows.values() for end in row.kept[dtype])
-    have = Counter(end for row in rows.values() for end in row.ends)
+def _usual(kept: Kept) -> tuple[str, ...]:
+    """Ends that more than half of the types keep whose pages have them."""
+    keep = Counter(end for ends in kept.values() for end in ends)
+    pages = (page_document(model_type)["tensors"] for model_type in catalog_types())
+    have = Counter(end for tensors in pages for end in {ending(text_key(text)) for text in tensors})
     return tuple(sorted(end for end, count in keep.items() if count > _USUAL * have[end]))
 
 
-def _text(document: Mapping[str, object]) -> str:
+def _text(document: Mapping[str, object], types: Mapping[str, Kept]) -> str:
     """JSON with a line for each type."""
-    types: JsonObject = document["types"]  # type: ignore[assignment]
     groups = []
     for dtype, rows in types.items():
-        lines = ",\n".join(f"{json.dumps(t)}: {json.dumps(ends)}" for t, ends in rows.items())  # type: ignore[union-attr]
+        lines = ",\n".join(f"{json.dumps(t)}: {json.dumps(ends)}" for t, ends in rows.items())
         groups.append(f"{json.dumps(dtype)}: {{\n{lines}\n}}")
     head = ",\n".join(
         f"{json.dumps(key)}: {json.dumps(document[key])}" for key in ("source", "usual", "known")
