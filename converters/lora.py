@@ -195,7 +195,7 @@ class _Merger:
             )
             raise ConversionRefused(name, fact, "the config is another adapter's; get both files again")
         made = (b.shape[0], a.shape[1])
-        if weight.shape not in (made, made[::-1]):
+        if weight.shape not in (made, made[::-1]) or rank > max(made):
             fact = f"is {list(weight.shape)}, and its LoRA matrices make {list(made)}"
             raise ConversionRefused(name, fact, _OTHER_BASE)
         if factors.embedding or made[0] != made[1]:

@@ -110,7 +110,8 @@ def _found(found: Inference, source: Checkpoint, allow_damage: bool) -> tuple[Pr
     """What `infer` says of the tensors that are written. Raises ConversionRefused where some are lost."""
     told = tuple(problem for problem in found.problems if problem.code in _KEPT)
     lost = next((problem for problem in told if problem.code == _MISSING and problem.stops_loader), None)
-    if lost is not None and not allow_damage:
+    # Code of the model's own may do without what the family's class demands.
+    if lost is not None and not allow_damage and "auto_map" not in found.config:
         way_out = (
             "get the whole of it, or convert what there is with --allow-damage (library: allow_damage=True)"
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.family.candidates import FamilyIndex
 
 # torch.compile, FSDP, activation checkpointing, FairScale: modules that nobody else calls so, wherever they stand.
-_MODULES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"})
+MODULES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def wrapping(tensors: Collection[str], index: FamilyIndex, beside: Collection[st
 
 def _modules(keys: Collection[str]) -> frozenset[str]:
     """The wrapping modules that occur."""
-    return frozenset(part for part in _MODULES if any(part in key.split(".") for key in keys if part in key))
+    return frozenset(part for part in MODULES if any(part in key.split(".") for key in keys if part in key))
 
 
 def _without(name: str, modules: frozenset[str]) -> str:
