@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["W8A8_DYNAMIC", "W8A16"]
 MODES: tuple[Mode, ...] = ("W8A8_DYNAMIC", "W8A16")
-# Of a row of numbers spread as a bell the error is about a hundredth; beyond this outliers take the bits of the others.
+# Mean error by mean magnitude, of one weight. Where a row's numbers are spread as a bell it is about a hundredth;
+# beyond this outliers take the bits of the others. (By squares the others would not count: outliers make the norm.)
 LIMIT = 0.05
 _LARGEST = np.float32(127)
 _SMALLEST_SCALE = np.finfo(np.float32).eps
@@ -72,7 +73,10 @@ class Losses:
     _lock: Lock = field(default_factory=Lock)
 
     def add(self, name: str, error: float, whole: float, rows: int, of: int) -> None:
-        """Sums of squares of `rows` rows out of `of`. Raises ConversionRefused where a whole weight loses too much."""
+        """Sums of the magnitudes of errors and weights, of `rows` rows out of `of`.
+
+        Raises ConversionRefused where a whole weight loses too much.
+        """
         with self._lock:
             before = self._sums.get(name, (0.0, 0.0, 0))
             sums = self._sums[name] = (before[0] + error, before[1] + whole, before[2] + rows)
@@ -94,7 +98,7 @@ class Losses:
 
 
 def _relative(error: float, whole: float) -> float:
-    return math.sqrt(error / whole) if whole else 0.0
+    return error / whole if whole else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +128,12 @@ class RoundRows:
         scales = np.maximum(scales, _SMALLEST_SCALE)
         codes = np.clip(np.rint(weights / scales), -128, 127)
         error = weights - codes * scales
-        self.losses.add(self.tensor, _squares(error), _squares(weights), len(weights), self.rows)
+        self.losses.add(self.tensor, _total(error), _total(weights), len(weights), self.rows)
         return codes.astype(np.int8), scales
 
 
-def _squares(numbers: Singles) -> float:
-    return float(np.einsum("ij,ij->", numbers, numbers, dtype=np.float64))
+def _total(numbers: Singles) -> float:
+    return float(np.abs(numbers).sum(dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)
