@@ -14,6 +14,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file, save_file
 
 from tests.values.making import save, save_bin
+from weightsmith import inspect
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.errors import ConversionRefused, HostileCheckpoint, MissingInput
@@ -74,6 +75,7 @@ def test_names_lose_what_training_wrapped_around(
     result = convert(source, tmp_path / "out")
     assert same(tmp_path / "out", tensors)
     assert any(said in note and "has the names without it" in note for note in result.notes)
+    assert any(said in problem.message for problem in inspect(source).checkpoint.problems)
 
 
 def save_run(folder: Path, state: dict[str, Any], config: dict[str, Any] | None = LLAMA) -> Path:
@@ -183,6 +185,22 @@ def test_an_adapter_beside_its_base_stays_behind_whole(tmp_path: Path) -> None:
     result = convert(source, tmp_path / "out")
     assert set(result.left_out) == {"adapter_config.json", "adapter_model.safetensors"}
     assert all("--converter lora" in why for why in result.left_out.values())
+
+
+def test_an_adapter_of_any_kind_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    save_file({"prompt_embeddings": torch.ones(8, 4)}, tmp_path / "source/adapter_model.safetensors")
+    (tmp_path / "source/adapter_config.json").write_text('{"peft_type": "PROMPT_TUNING"}')
+    with pytest.raises(ConversionRefused, match=r"holds an adapter, no model \(adapter_model.safetensors\)"):
+        convert(tmp_path / "source", tmp_path / "out")
+
+
+def test_a_prefix_that_code_of_its_own_may_want_stays(tmp_path: Path) -> None:
+    tensors = {f"net.{name}": tensor for name, tensor in llama().items()}
+    for own, names in (({}, llama().keys()), ({"auto_map": {"AutoModel": "mine.Model"}}, tensors.keys())):
+        source = save(tmp_path / f"source{len(own)}", tensors, {**LLAMA, **own})
+        convert(source, tmp_path / f"out{len(own)}")
+        assert load_file(tmp_path / f"out{len(own)}/model.safetensors").keys() == names
 
 
 def test_code_that_auto_map_names_goes_along_with_a_file(tmp_path: Path) -> None:

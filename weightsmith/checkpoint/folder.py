@@ -33,7 +33,7 @@ MERGE_SLICES = (
 ONE_SLICE, _SEVERAL = "one-of-several-slices", 2
 _MAIN = ("model", "pytorch_model")
 METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"
-_TORCH_SUFFIXES = (".bin", ".pt", ".pth")
+_TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Formats of other engines, for the line that says what a folder without weights holds instead.
 _FOREIGN = {
     ".gguf": "GGUF",
@@ -41,7 +41,6 @@ _FOREIGN = {
     ".onnx": "ONNX",
     ".h5": "Keras/TensorFlow",
     ".msgpack": "Flax",
-    ".ckpt": "Lightning or TensorFlow",
     ".distcp": "torch distributed",
     ".npz": "numpy",
     ".mlmodel": "CoreML",

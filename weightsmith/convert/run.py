@@ -126,11 +126,13 @@ def _opened(request: ConversionRequest) -> Checkpoint:
 
 def _refuse_incomplete(checkpoint: Checkpoint) -> None:
     for problem in checkpoint.incomplete():
-        whole = MERGE_SLICES if problem.code == ONE_SLICE else "get the whole of it"
+        what = problem.message.removeprefix(f"{checkpoint.path}: ")
+        slice_of_it = problem.code == ONE_SLICE
         raise ConversionRefused(
             checkpoint.path,
-            f"is incomplete: {problem.message.removeprefix(f'{checkpoint.path}: ')}",
-            f"{whole}, or convert what there is with --allow-damage (library: allow_damage=True)",
+            what if slice_of_it else f"is incomplete: {what}",
+            f"{MERGE_SLICES if slice_of_it else 'get the whole of it'}, "
+            "or convert what there is with --allow-damage (library: allow_damage=True)",
         )
 
 

@@ -6,16 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import readable_config
-from weightsmith.schemes import plain_view
-from weightsmith.shapes.family.candidates import load_index
-from weightsmith.shapes.family.task_heads import value_heads
-from weightsmith.shapes.family.wrapped_names import MODULES, wrapping
+from weightsmith.shapes.family.model_names import wrapping_of
 from weightsmith.shapes.page.page import catalog_types
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint import Checkpoint
     from weightsmith.shapes.family.wrapped_names import Wrapping
 
 
@@ -25,10 +20,7 @@ def under_model_names(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ..
     What wraps a model is told as `infer` tells it: from the weights that the tensors stand for. Packed ones keep their
     own parts under the new names. A checkpoint without wrapped names comes back as it is.
     """
-    if not _may_be_wrapped(checkpoint.tensors):
-        return checkpoint, ()
-    plain = plain_view(checkpoint).tensors
-    found = wrapping(plain, load_index(), value_heads(plain))
+    found = wrapping_of(checkpoint)
     if found.prefix and not _is_known(found, checkpoint):
         found = replace(found, prefix="", problems=found.problems if found.modules else ())
     if not found.problems:
@@ -40,15 +32,6 @@ def under_model_names(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ..
         return checkpoint, ()
     said = tuple(f"{problem.message}; the output has the names without it" for problem in found.problems)
     return replace(checkpoint, tensors=named), said
-
-
-def _may_be_wrapped(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether wrapping modules occur, or all names but those of value heads begin alike: quick, for large tables."""
-    beside = set(value_heads(tensors))
-    firsts = {name.partition(".")[0] for name in tensors if name not in beside}
-    return len(firsts) == 1 or any(
-        f"{module}." in name for name in tensors if "_" in name for module in MODULES
-    )
 
 
 def _is_known(found: Wrapping, checkpoint: Checkpoint) -> bool:

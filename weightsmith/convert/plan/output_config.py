@@ -100,10 +100,14 @@ def true_config(
 
 
 def _refuse_no_model(found: Inference, source: Checkpoint) -> None:
-    """Raises ConversionRefused for an adapter: renamed to a model's files, nothing would load it."""
-    if found.instead is not None and found.instead.problem.code == _ADAPTER:
-        fact = f"holds {found.instead.problem.message}"
-        raise ConversionRefused(source.path, fact, _MERGE)
+    """Raises ConversionRefused for an adapter of whatever kind: under a model's file names nothing would load it."""
+    told = None if found.instead is None else found.instead.problem
+    if told is not None and told.code == _ADAPTER:
+        raise ConversionRefused(source.path, f"holds {told.message}", _MERGE)
+    if all(file.startswith("adapter_") for file in source.files):
+        raise ConversionRefused(
+            source.path, f"holds an adapter, no model ({next(iter(source.files))})", _MERGE
+        )
 
 
 def _found(found: Inference, source: Checkpoint, allow_damage: bool) -> tuple[Problem, ...]:
