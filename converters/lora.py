@@ -67,6 +67,8 @@ class Lora:
         """
         adapter = open_checkpoint(_adapter_file(named))
         base = open_checkpoint(Path(options["base"]) if "base" in options else named)
+        if base.files.keys() == adapter.files.keys() and base.root.samefile(adapter.root):
+            raise ConversionRefused(named, "holds an adapter and no base beside it", _BASE)
         folder = Path(os.path.realpath(adapter.root))
         moved = {name: _in_folder(tensor, folder) for name, tensor in adapter.tensors.items()}
         twice = next((name for name in moved if name in base.tensors), None)

@@ -191,3 +191,11 @@ def test_an_adapter_alone_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ConversionRefused, match=r"LoRA matrices of an adapter.*--converter lora --set base="):
         convert(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_base_the_option_is_named(tmp_path: Path) -> None:
+    source = adapter(tmp_path / "adapter", pair())
+    with pytest.raises(ConversionRefused, match=r"no base beside it; name the base .* --set base=FOLDER"):
+        convert(source, tmp_path / "out", converter="lora")
+    with pytest.raises(WeightsmithError, match=r"has no adapter_model\.safetensors"):
+        convert(save(tmp_path / "base", latent_llama()), tmp_path / "out", converter="lora")
