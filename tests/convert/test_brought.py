@@ -109,6 +109,15 @@ def test_of_a_run_the_weights_alone_are_written(
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_what_megatron_keeps_for_all_ranks_is_no_weight(tmp_path: Path) -> None:
+    tensors = llama()
+    source = save_run(tmp_path / "source", {**tensors, "optimizer": {"state": optimizer(tensors)}})
+    torch.save({"args": argparse.Namespace(x=1), "iteration": 3}, source / "common.pt")
+    convert(source, tmp_path / "out")
+    assert same(tmp_path / "out", tensors)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_training_state_beside_an_unknown_model_is_named(tmp_path: Path) -> None:
     weights = {"w1": torch.ones(4, 4), "w2": torch.ones(4, 4)}
     source = save_run(tmp_path / "a", {**weights, "optimizer": optimizer(weights)}, None)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.index import WeightIndex
 
-# The state that trainers (transformers, accelerate, DeepSpeed, Lightning) leave beside the weights.
+# The state that trainers (transformers, accelerate, DeepSpeed, Lightning, Megatron) leave beside the weights.
 _TRAINING = re.compile(
     r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
-    r"carry_epoch|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
+    r"carry_epoch|common|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
 )
 _SHARD = re.compile(r"(.+?)-([0-9]{5,6})-of-([0-9]{5,6})(\.[\w.]+)")
 # Megatron's folders: a step of the run, and in it one for each rank (tensor, then pipeline, then expert parallel).
