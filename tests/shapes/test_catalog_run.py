@@ -190,13 +190,13 @@ def test_rows_of_one_type_are_made_anew_among_those_that_are_there(
         (head_table, "TABLE"),
         (wide_tensors, "TABLE"),
     ):
-        made[name] = tmp_path / name
-        made[name].write_bytes((committed := getattr(module, name)).read_bytes())
-        monkeypatch.setattr(module, name, made[name])
-        made[name] = (made[name], committed)
+        copy, committed = tmp_path / f"{module.__name__}.{name}", getattr(module, name)
+        copy.write_bytes(committed.read_bytes())
+        monkeypatch.setattr(module, name, copy)
+        made[copy] = committed
     monkeypatch.setattr(catalog_run, "write_index", lambda: None)
     catalog_run.write_tables(processes=1, only=("gpt2",))
-    assert all(copy.read_bytes() == committed.read_bytes() for copy, committed in made.values())
+    assert all(copy.read_bytes() == committed.read_bytes() for copy, committed in made.items())
 
 
 def test_an_empty_key_is_left_out_of_a_page_and_a_contradicted_role_is_named() -> None:
