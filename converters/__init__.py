@@ -5,6 +5,8 @@ The first is the one that fits any source.
 
 from .dequant import DEQUANT
 from .hrm_text import HrmText
+from .lora import Lora
+from .modelslim import ModelSlim
 from .plain import Plain
 from .ternary import Ternary
 
@@ -12,6 +14,6 @@ from .ternary import Ternary
 OLD_NAMES = dict.fromkeys(
     ("unpack", "fp8-dequant", "mxfp4-dequant", "compressed-tensors-dequant"), DEQUANT.name
 )
-BUILT_IN = (Plain(), Ternary(), HrmText(), DEQUANT)
+BUILT_IN = (Plain(), Ternary(), HrmText(), DEQUANT, Lora(), ModelSlim())
 
 __all__ = ["BUILT_IN", "OLD_NAMES"]

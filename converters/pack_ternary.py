@@ -7,7 +7,6 @@ w8a16: weight I8 [N, K], weight_scale [N, 1], weight_offset [N, 1] of zeros, qua
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +20,8 @@ from weightsmith.schemes.packed_words import pack
 from weightsmith.schemes.stated import DESCRIPTION_FILE
 from weightsmith.values.fusion import WHOLE_ROW
 from weightsmith.values.ternary_codes import NotTernaryError, ternary_codes
+
+from .modelslim_description import description
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,11 +140,9 @@ def packed_recipe(recipe: Recipe, layout: PackLayout, group_size: int, packed: S
     packed: their names in the source.
     """
     if layout == "w8a16":
-        named = {"model_quant_type": "W8A16", **_description(recipe, packed)}
-        text = json.dumps(named, indent=2, ensure_ascii=False) + "\n"
         return replace(
             recipe,
-            files={**recipe.files, DESCRIPTION_FILE: text.encode()},
+            files={**recipe.files, DESCRIPTION_FILE: description("W8A16", recipe.steps, packed)},
             config={**recipe.config, "quantization_config": REMOVED},
             notes=(*recipe.notes, "vLLM Ascend needs `--quantization ascend` for it"),
         )
@@ -184,12 +183,6 @@ def packing_dtype(dtype: str | None) -> str:
             "--dtype", "float32 scales are read by no engine", f"choose {TORCH_NAMES['BF16']}"
         )
     return dtype or "BF16"
-
-
-def _description(recipe: Recipe, packed: Sequence[str]) -> dict[str, str]:
-    modules = {name.removesuffix("weight") for name in packed}
-    names = sorted(output.name for step in recipe.steps for output in step.outputs)
-    return {name: "W8A16" if name[: name.rfind(".") + 1] in modules else "FLOAT" for name in names}
 
 
 def _notes(recipe: Recipe, packed: Sequence[str]) -> list[str]:

@@ -9,9 +9,11 @@ import numpy as np
 
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
+from weightsmith.convert.plan.training_run import model_in_run
 from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes import packed_tensors, plain_view
+from weightsmith.shapes.page.kept_wide import is_wide, wide_tensors
 from weightsmith.values.blocks import grid
 from weightsmith.values.underflow import cast_to_zero
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from weightsmith.convert.protocol import Arrays, Blocks, SourceEvidence
 
 
+_NARROW = ("BF16", "F16")
 # Elements that are cast at once.
 _PART = 1 << 18
 
@@ -98,20 +101,37 @@ def plain_recipe(
 
     made: source tensor -> the steps that take its place.
     folded: source tensor -> why nothing of it is written.
+    Of a cast to 16 bits is left out what transformers keeps in F32 in a model of such a type.
 
     Raises ConversionRefused where a cast would take the meaning from a packed tensor.
     """
-    own = made or {}
+    own, run = made or {}, model_in_run(evidence.checkpoint)
+    evidence = replace(evidence, checkpoint=run.checkpoint)
     dropped = {**tied_duplicate(evidence), **(folded or {})}
+    wide = wide_tensors().of(evidence.config, TORCH_NAMES[dtype]) if dtype in _NARROW else ()
     steps: list[RecipeStep] = []
+    kept: list[str] = []
     for name, tensor in evidence.checkpoint.tensors.items():
-        if name not in dropped:
-            steps += own[name] if name in own else (_step(tensor, dtype),)
+        if name in dropped:
+            continue
+        if name not in own and wide and is_wide(name, wide):
+            kept.append(name)
+            steps.append(cast_step(tensor, "F32" if tensor.dtype == "F64" else None))
+        else:
+            steps += own[name] if name in own else (cast_step(tensor, dtype),)
     options: dict[str, object] = {} if dtype is None else {"dtype": TORCH_NAMES[dtype]}
-    return Recipe(options, tuple(steps), dropped, config_dtype(evidence.config, dtype))
+    notes = (*run.notes, _kept_wide(kept)) if kept else run.notes
+    changes = config_dtype(evidence.config, dtype)
+    return Recipe(options, tuple(steps), {**dropped, **run.beside}, changes, notes=notes)
 
 
-def _step(tensor: Tensor, dtype: str | None) -> RecipeStep:
+def _kept_wide(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} are not cast: {wide_tensors().source} keeps them in F32 in a model of 16 bits"
+
+
+def cast_step(tensor: Tensor, dtype: str | None) -> RecipeStep:
+    """The step that writes a tensor under its own name, rounded to `dtype`. Raises ConversionRefused."""
     rows = grid(tensor)[0]
     if dtype is None or dtype == tensor.dtype or not _is_float(tensor):
         return RecipeStep((Output(tensor.name, tensor.dtype, tensor.shape),), whole(tensor, rows))

@@ -104,7 +104,7 @@ class Ternary:
             steps=steps,
             config={**plain.config, **_without_code(evidence.config, code)},
             left_out=dict.fromkeys(code, why),
-            notes=(*notes, *(f"{file} is not copied: {why}" for file in code)),
+            notes=(*plain.notes, *notes, *(f"{file} is not copied: {why}" for file in code)),
         )
         return recipe if layout is None else packed_recipe(recipe, layout, group_size, changed)
 

@@ -68,11 +68,14 @@ def inspect(
     Raises what `open` raises; MissingInput or InvalidConfig when hashes are asked for and there is no usable
     weightsmith.json.
     """
+    from weightsmith.shapes.family.model_names import wrapping_of
     from weightsmith.values import inspection
 
     # First the hashes: they can say that a file was changed even where it cannot be opened any more.
     verdicts = _check_hashes(checkpoint) if hashes else None
-    found = inspection.inspect(_opened(checkpoint), values=values, progress=progress)
+    opened = _opened(checkpoint)
+    told = replace(opened, problems=(*opened.problems, *wrapping_of(opened).problems))
+    found = inspection.inspect(told, values=values, progress=progress)
     return replace(found, hashes=verdicts)
 
 

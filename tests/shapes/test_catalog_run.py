@@ -11,7 +11,14 @@ from tests.shapes.reference import tensor
 from weightsmith.shapes.family.task_heads import TABLE
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable
-from weightsmith.shapes.learn import catalog_run, engine_names, head_table, inner_parts, memory_names
+from weightsmith.shapes.learn import (
+    catalog_run,
+    engine_names,
+    head_table,
+    inner_parts,
+    memory_names,
+    wide_tensors,
+)
 from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
@@ -160,6 +167,7 @@ def test_the_tables_are_made_from_every_page(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(inner_parts, "PARTS", parts)
     monkeypatch.setattr(head_table, "TABLE", heads)
     monkeypatch.setattr(engine_names, "ENGINE_NAMES", engines)
+    monkeypatch.setattr(wide_tensors, "TABLE", tmp_path / "wide.json")
     catalog_run.write_tables(processes=1)
     for made, table in ((names, MEMORY_NAMES), (parts, PARTS), (engines, ENGINE_NAMES)):
         known = json.loads(table.read_text())
@@ -180,14 +188,15 @@ def test_rows_of_one_type_are_made_anew_among_those_that_are_there(
         (memory_names, "LAYOUTS"),
         (inner_parts, "PARTS"),
         (head_table, "TABLE"),
+        (wide_tensors, "TABLE"),
     ):
-        made[name] = tmp_path / name
-        made[name].write_bytes((committed := getattr(module, name)).read_bytes())
-        monkeypatch.setattr(module, name, made[name])
-        made[name] = (made[name], committed)
+        copy, committed = tmp_path / f"{module.__name__}.{name}", getattr(module, name)
+        copy.write_bytes(committed.read_bytes())
+        monkeypatch.setattr(module, name, copy)
+        made[copy] = committed
     monkeypatch.setattr(catalog_run, "write_index", lambda: None)
     catalog_run.write_tables(processes=1, only=("gpt2",))
-    assert all(copy.read_bytes() == committed.read_bytes() for copy, committed in made.values())
+    assert all(copy.read_bytes() == committed.read_bytes() for copy, committed in made.items())
 
 
 def test_an_empty_key_is_left_out_of_a_page_and_a_contradicted_role_is_named() -> None:

@@ -14,19 +14,26 @@ from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint.index import WeightIndex
 
-# The state that trainers (transformers, accelerate, DeepSpeed, Lightning) leave beside the weights.
+# The state that trainers (transformers, accelerate, DeepSpeed, Lightning, Megatron) leave beside the weights.
 _TRAINING = re.compile(
     r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
-    r"carry_epoch|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
+    r"carry_epoch|common|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
 )
 _SHARD = re.compile(r"(.+?)-([0-9]{5,6})-of-([0-9]{5,6})(\.[\w.]+)")
+# Megatron's folders: a step of the run, and in it one for each rank (tensor, then pipeline, then expert parallel).
+_STEP, _RANK = re.compile(r"iter_[0-9]+|release"), re.compile(r"mp_rank_[0-9]+(_[0-9]+){0,2}")
+MERGE_SLICES = (
+    "join the slices with the run's code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
+)
+ONE_SLICE, _SEVERAL = "one-of-several-slices", 2
 _MAIN = ("model", "pytorch_model")
 METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"
-_TORCH_SUFFIXES = (".bin", ".pt", ".pth")
+_TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Formats of other engines, for the line that says what a folder without weights holds instead.
 _FOREIGN = {
     ".gguf": "GGUF",
@@ -34,7 +41,6 @@ _FOREIGN = {
     ".onnx": "ONNX",
     ".h5": "Keras/TensorFlow",
     ".msgpack": "Flax",
-    ".ckpt": "Lightning or TensorFlow",
     ".distcp": "torch distributed",
     ".npz": "numpy",
     ".mlmodel": "CoreML",
@@ -62,6 +68,7 @@ def choose_weights(folder: Path) -> WeightFiles:
     candidates = _candidates(names)
     usual = of_transformers(folder, names)
     if not candidates and usual is None:
+        refuse_slices(folder, names)
         inner = _subfolder(folder, names)
         way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
         raise UnknownFormat(folder, _contents(names), way_out)
@@ -120,6 +127,34 @@ def _left_aside(
         text = f"{folder}: beside {sample(list(files))} lie {sample(rest)}, which were not read"
         problems.append(Problem("other-weights", text))
     return problems
+
+
+def refuse_slices(folder: Path, names: list[str]) -> None:
+    """Raises MissingInput where the folders of several ranks lie in a folder, or in one of its steps."""
+    steps = [name for name in names if _STEP.fullmatch(name)]
+    for inside, ranks in [
+        ("", _ranks(names)),
+        *((f"{step}/", _ranks(names_in(folder / step))) for step in steps),
+    ]:
+        if len(ranks) >= _SEVERAL:
+            shown = sample([f"{inside}{rank}" for rank in ranks])
+            fact = f"holds slices of a model: one for each of {len(ranks)} model-parallel ranks (Megatron: {shown})"
+            raise MissingInput(folder, fact, MERGE_SLICES)
+
+
+def one_slice(path: Path, folder: Path) -> tuple[Problem, ...]:
+    """The problem of weights in the folder of one rank of several; none of any other folder."""
+    rank = folder.resolve()
+    ranks = _ranks(names_in(rank.parent)) if _RANK.fullmatch(rank.name) else []
+    first_alone = len(ranks) < _SEVERAL and not rank.name.strip("mp_rank0")
+    if not ranks or first_alone:
+        return ()
+    text = f"{path}: is the slice of a model that one model-parallel rank held (Megatron: {sample(ranks)})"
+    return (Problem(ONE_SLICE, text),)
+
+
+def _ranks(names: Sequence[str]) -> list[str]:
+    return sorted(name for name in names if _RANK.fullmatch(name))
 
 
 def is_distributed(folder: Path) -> bool:

@@ -35,6 +35,19 @@ _FOR_PEOPLE = re.compile(
 )
 
 
+_TOKENIZER = re.compile(
+    r"(tokenizer|special_tokens_map|added_tokens|tokenizer_config|vocab|tekken|chat_template)\.json|merges\.txt"
+    r"|vocab\.(txt|bpe|model)|(tokenizer|sentencepiece|spiece|spm)[\w.-]*\.model(\.v\d+)?|[\w.-]+\.tiktoken"
+    r"|chat_template\.jinja|tokenization_\w+\.py",
+    re.IGNORECASE,
+)
+
+
+def is_tokenizer(name: str) -> bool:
+    """Whether a file of this name is one of those that make a tokenizer together."""
+    return _TOKENIZER.fullmatch(name) is not None
+
+
 def is_weights(name: str) -> bool:
     """Whether a file of this name holds weights, an index of them, or a trainer's state."""
     return _WEIGHTS.fullmatch(name) is not None

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.expansion import expanded
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
-from weightsmith.checkpoint.folder import METADATA_FILE, choose_weights, is_distributed, numbered, unlisted
+from weightsmith.checkpoint.folder import (
+    METADATA_FILE,
+    choose_weights,
+    is_distributed,
+    numbered,
+    one_slice,
+    unlisted,
+)
 from weightsmith.checkpoint.index import MOST_SHARDS, disagreements, read_index
 from weightsmith.checkpoint.layout import MOST_TENSORS
 from weightsmith.checkpoint.names import quoted, sample
@@ -67,7 +74,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         choice = choose_weights(path)
         if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
-        return _read_files(path, path, choice.files, choice.problems)
+        return _read_files(path, path, choice.files, (*choice.problems, *one_slice(path, path)))
     if path.name == METADATA_FILE:
         return _read_distributed(path, path.parent)
     if path.name.endswith(".index.json"):
@@ -220,6 +227,6 @@ def _refuse_too_much(path: Path, most: int, read: int) -> None:
 def _one_of_several(path: Path) -> tuple[Problem, ...]:
     part = numbered(path.name)
     if not part or part[2] < 2:
-        return ()
+        return one_slice(path, path.parent)
     text = f"{path}: is shard {part[1]} of {part[2]}; name its folder to read the whole checkpoint"
     return (Problem("one-of-several-shards", text),)

@@ -140,7 +140,12 @@ class Checkpoint:
         """The problems that say that some of the model is not here."""
         # Other tensors without elements are honest: an order of channels that are in order (GPTQ's g_idx), a buffer.
         empty = any(0 in t.shape and t.name.endswith((".weight", ".bias")) for t in self.tensors.values())
-        codes = {"index-missing-tensor", "one-of-several-shards", *(("empty-tensors",) if empty else ())}
+        codes = {
+            "index-missing-tensor",
+            "one-of-several-shards",
+            "one-of-several-slices",
+            *(("empty-tensors",) if empty else ()),
+        }
         return tuple(problem for problem in self.problems if problem.code in codes)
 
     def dtypes(self) -> dict[str, int]:

@@ -18,8 +18,41 @@ from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownForm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What training loops put beside their tensors: arguments, paths, times, settings. They hold values and do nothing.
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+_SETTINGS = {
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    "decimal.Decimal",
+    "uuid.UUID",
+    "typing.Any",
+    "torch.torch_version.TorchVersion",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    *(
+        f"omegaconf.nodes.{kind}Node"
+        for kind in ("Any", "Boolean", "Enum", "Float", "Integer", "Path", "String")
+    ),
+    "yacs.config.CfgNode",
+    "easydict.EasyDict",
+    "addict.addict.Dict",
+    "munch.Munch",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "transformers.training_args.TrainingArguments",
+    "transformers.training_args.OptimizerNames",
+    *(
+        f"transformers.trainer_utils.{name}"
+        for name in ("HubStrategy", "IntervalStrategy", "SaveStrategy", "SchedulerType")
+    ),
+}
 # Values that training checkpoints hold beside their tensors; no tensor depends on them.
-_INERT = {
+_INERT = _SETTINGS | {
     "builtins.complex",
     "builtins.float",
     "builtins.int",

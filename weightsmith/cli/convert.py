@@ -9,7 +9,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import A_PATH, AS_JSON, pairs
-from weightsmith.cli.terminal import DONE, cell, line, say, size
+from weightsmith.cli.terminal import BAD, DONE, cell, line, say, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,10 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
+    """Write DST, checked safetensors with a corrected config, from the checkpoint SRC.
+
+    Exit code 1: it is written, and a loader does not get through with it.
+    """
     done = library.convert(
         source,
         target,
@@ -73,7 +76,7 @@ def command(
         terminal.show_json(done.document())
     else:
         _show(done)
-    return DONE
+    return DONE if done.sound else BAD
 
 
 def _say_reasons(done: Conversion) -> None:

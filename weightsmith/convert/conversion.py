@@ -46,7 +46,7 @@ class Conversion:
     files: of the output.
     bytes_read, bytes_written: of weights.
     left_out: side files that were not copied -> why.
-    problems: what was wrong with the source.
+    problems: what was wrong with the source, and what is with the output.
     notes: what the user should know.
     dry_run: nothing was written.
     """
@@ -66,6 +66,11 @@ class Conversion:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     dry_run: bool
+
+    @property
+    def sound(self) -> bool:
+        """A loader gets through with the output."""
+        return not any(problem.stops_loader for problem in self.problems)
 
     def document(self) -> dict[str, object]:
         """The JSON contract of `convert`."""
@@ -127,8 +132,8 @@ def describe_conversion(
         seconds=seconds,
         config_changes=plan.config_changes,
         left_out=plan.side_files.left_out,
-        problems=source.checkpoint.problems,
-        notes=(*plan.notes, *plan.recipe.notes, *found),
+        problems=(*source.checkpoint.problems, *plan.problems),
+        notes=(*source.notes, *plan.notes, *plan.recipe.notes, *plan.recipe.told(), *found),
         dry_run=request.dry_run,
     )
 

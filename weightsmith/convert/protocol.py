@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits
@@ -127,6 +128,7 @@ class Recipe:
     files: side files that come with the weights, name -> bytes.
     notes: what the user should know.
     metadata: `__metadata__` entries of the weights files, beside or instead of `format`.
+    told: what is known of the numbers once all of them are written, in words.
     """
 
     options: Mapping[str, object]
@@ -137,6 +139,7 @@ class Recipe:
     files: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    told: Callable[[], tuple[str, ...]] = tuple
 
 
 REMOVED = object()
@@ -168,6 +171,18 @@ class Converter(Protocol):
         ...
 
 
+@runtime_checkable
+class FromSeveralPlaces(Protocol):
+    """A converter whose source is more than what SRC names, such as an adapter and its base."""
+
+    def source(self, named: Path, options: Mapping[str, str]) -> Checkpoint:
+        """All of it as one table; files outside its `root` have whole names.
+
+        named: SRC. Raises what `open_checkpoint` raises, and ConversionRefused.
+        """
+        ...
+
+
 def whole(tensor: Tensor, rows: int) -> tuple[Rows, ...]:
     """All rows of a tensor that has `rows` of them."""
     return (Rows(tensor, 0, rows),)
@@ -179,6 +194,7 @@ __all__ = [
     "Blocks",
     "Companion",
     "Converter",
+    "FromSeveralPlaces",
     "Kernel",
     "Output",
     "Recipe",

@@ -51,9 +51,11 @@ class ConversionSource:
 
     files: those that decide the output: weights, index and config.
     stamps: file -> what the file system said of it before anything was read.
+    notes: what the user should know of how it was read.
     """
 
     checkpoint: Checkpoint
     evidence: SourceEvidence
     files: tuple[str, ...]
     stamps: Mapping[str, Stamp]
+    notes: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.expansion import refuse_expanded
+from weightsmith.checkpoint.folder import MERGE_SLICES, ONE_SLICE
 from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.small_file import is_there
@@ -21,9 +22,12 @@ from weightsmith.convert.finish.sealing import Written, verify
 from weightsmith.convert.finish.side_copy import copy_side_file
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
 from weightsmith.convert.plan.cast_dtype import parse_dtype
-from weightsmith.convert.plan.choose import gather
+from weightsmith.convert.plan.choose import built_in, gather
 from weightsmith.convert.plan.conversion_plan import CONFIG, make_plan
+from weightsmith.convert.plan.model_names import under_model_names
+from weightsmith.convert.plan.set_options import check_options
 from weightsmith.convert.plan.shards import parse_size
+from weightsmith.convert.protocol import FromSeveralPlaces
 from weightsmith.convert.request import ConversionRequest, ConversionSource
 from weightsmith.convert.stamps import need_unchanged, stamps
 from weightsmith.convert.stream.source_hashes import SourceHasher, files_read_in_order
@@ -84,7 +88,10 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
     """Plans, validates, executes, and writes the metadata last; a dry run ends with the plan. Raises as `convert`."""
     began = time.monotonic()
     source = read_source(request)
-    plan = make_plan(request, source, resolve_target(request.source, request.target))
+    target = resolve_target(request.source, request.target)
+    if source.checkpoint.root not in (request.source, request.source.parent):
+        resolve_target(source.checkpoint.root, request.target)
+    plan = make_plan(request, source, target)
     if request.dry_run:
         return describe_conversion(request, source, plan, time.monotonic() - began)
     work = _describe_work(request, source, plan)
@@ -97,23 +104,36 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
 
 def read_source(request: ConversionRequest) -> ConversionSource:
     """Opens the source and gathers what is known of it; of its data at most a sample is read, and not yet."""
-    checkpoint = open_checkpoint(request.source)
-    refuse_expanded(checkpoint)
+    opened = _opened(request)
+    refuse_expanded(opened)
     if not request.allow_damage:
-        _refuse_incomplete(checkpoint)
+        _refuse_incomplete(opened)
+    checkpoint, notes = under_model_names(opened)
     index_file = [checkpoint.index] if checkpoint.index else []
     config = [CONFIG] if is_there(checkpoint.root / CONFIG) else []
     files = (*checkpoint.files, *index_file, *config)
     before = stamps(checkpoint.root, files)
-    return ConversionSource(checkpoint, gather(checkpoint), files, before)
+    return ConversionSource(checkpoint, gather(checkpoint), files, before, notes)
+
+
+def _opened(request: ConversionRequest) -> Checkpoint:
+    """What SRC names, and what the named converter takes beside it."""
+    named = next((converter for converter in built_in() if converter.name == request.converter), None)
+    if not isinstance(named, FromSeveralPlaces):
+        return open_checkpoint(request.source)
+    check_options(named, request.options)
+    return named.source(request.source, request.options)
 
 
 def _refuse_incomplete(checkpoint: Checkpoint) -> None:
     for problem in checkpoint.incomplete():
+        what = problem.message.removeprefix(f"{checkpoint.path}: ")
+        slice_of_it = problem.code == ONE_SLICE
         raise ConversionRefused(
             checkpoint.path,
-            f"is incomplete: {problem.message.removeprefix(f'{checkpoint.path}: ')}",
-            "get the whole of it, or convert what there is with --allow-damage (library: allow_damage=True)",
+            what if slice_of_it else f"is incomplete: {what}",
+            f"{MERGE_SLICES if slice_of_it else 'get the whole of it'}, "
+            "or convert what there is with --allow-damage (library: allow_damage=True)",
         )
 
 

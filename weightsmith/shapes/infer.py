@@ -50,7 +50,7 @@ _LISTED = 5
 
 
 # By these the reader tells that a checkpoint is not all there.
-_LOST = ("index-missing-tensor", "one-of-several-shards")
+_LOST = ("index-missing-tensor", "one-of-several-shards", "one-of-several-slices")
 
 # A checkpoint that lacks a part of the model that its config describes: no family is asked for the whole.
 _NOTHING = Recognition(None, (), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.manifest_file import name_to_record
@@ -23,7 +24,7 @@ def manifest(
     """The file's bytes. No time and no path stand in it, so that equal work gives equal bytes.
 
     hash_name: the hash that `source` and `output` are made with.
-    source, output: file name -> (bytes, hash).
+    source, output: file name -> (bytes, hash). Of a file outside the source's folder the last part of its name is told.
     """
     document = {
         "tool": "weightsmith",
@@ -44,6 +45,10 @@ def manifest(
 
 def _rows(files: Mapping[str, tuple[int, str]]) -> list[dict[str, object]]:
     return [
-        {"file": name_to_record(file), "bytes": nbytes, "hash": digest}
+        {
+            "file": name_to_record(Path(file).name if Path(file).is_absolute() else file),
+            "bytes": nbytes,
+            "hash": digest,
+        }
         for file, (nbytes, digest) in sorted(files.items())
     ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.convert.plan.output_config import ConfigChange, TrueConfig
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.plan.side_files import SideFiles
@@ -40,6 +40,7 @@ class ConversionPlan:
     side_files: what is copied from the source, and what is not.
     config_changes: what becomes of the source's config.
     guesses: what in that config neither weights nor config decide, by name.
+    problems: what the weights lack, or have too much, for a loader of that config.
     notes: what the user should know of it.
     """
 
@@ -53,6 +54,7 @@ class ConversionPlan:
     side_files: SideFiles
     config_changes: tuple[ConfigChange, ...]
     guesses: Mapping[str, object]
+    problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
 
@@ -79,6 +81,7 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
         side_files=side_files,
         config_changes=compare(evidence.config, config),
         guesses=proven.guesses,
+        problems=proven.problems,
         notes=(*proven.notes, *side_files.notes),
     )
 
@@ -91,7 +94,14 @@ def _true_config(
     packed_by_us = packed_tensors(table) and not packed_tensors(source.checkpoint)
     shown = source.checkpoint if packed_by_us else table
     stated = source.evidence.config
-    return true_config(shown, source.checkpoint, stated, recipe.config, accept_guesses=request.accept_guesses)
+    return true_config(
+        shown,
+        source.checkpoint,
+        stated,
+        recipe.config,
+        accept_guesses=request.accept_guesses,
+        allow_damage=request.allow_damage,
+    )
 
 
 def _made_files(recipe: Recipe, weights: OutputPlan, config: Mapping[str, object] | None) -> dict[str, bytes]:

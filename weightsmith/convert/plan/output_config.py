@@ -17,11 +17,19 @@ from weightsmith.shapes.guesses import as_text, names_of, settings_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes import Inference
 
 
+# Problems that are left when the config is corrected and the packing undone.
+_MISSING, _ADAPTER = "missing-tensors", "adapter"
+_KEPT = frozenset(
+    {_MISSING, "unmatched-tensors", "list-length", "rule", "tokenizer-vocabulary", "special-id", "auto-map"}
+)
+_MERGE = (
+    "merge it into its base with --converter lora --set base=FOLDER, or serve it beside the base as it is"
+)
 # Settings that are named of those that have class defaults.
 _LISTED = 6
 
@@ -44,11 +52,13 @@ class TrueConfig:
     """The config that the output gets, None for none.
 
     guesses: what in it was chosen among several values, by name. notes: what the user should know of it.
+    problems: what the weights lack, or have too much, for a loader of this config.
     """
 
     config: Mapping[str, object] | None
     guesses: Mapping[str, object]
     notes: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 def true_config(
@@ -58,29 +68,59 @@ def true_config(
     changes: Mapping[str, object],
     *,
     accept_guesses: bool,
+    allow_damage: bool = False,
 ) -> TrueConfig:
     """What the shapes of the output prove its config to be: the one call into WITNESS 1.
 
     table: the output as planned, of which no numbers can be read yet. source: what it is made from. config: the
     source's own, or None; where no family fits it stays as it is. changes: what the converter knows of the config; it
-    decides what the weights leave open. accept_guesses: write what nothing decides. Raises ConversionRefused where
-    there is such a thing and it is not accepted.
+    decides what the weights leave open. accept_guesses: write what nothing decides. allow_damage: go on without tensors
+    that the config demands. Raises ConversionRefused where there is such a thing and it is not accepted, and for an
+    adapter.
     """
     stated = cast("JsonObject | None", config)
     notes = _found_above(source)
     guesses: dict[str, Json] = {}
+    problems: tuple[Problem, ...] = ()
     if stated is None:
         made = _derive(source, changes)
         made = _derive(table, changes) if made.verdict == "unknown" else made
+        _refuse_no_model(made, source)
         notes += _made(made)
         guesses |= _settled(made, source, accept_guesses)
         stated = None if made.verdict == "unknown" else made.config
     if stated is not None:
         found = infer(table, stated)
+        _refuse_no_model(found, source)
+        problems = _found(found, source, allow_damage)
         guesses |= _settled(found, source, accept_guesses)
         stated = stated if found.verdict == "unknown" else found.config
     taken = ", ".join(f"{name}={as_text(value)}" for name, value in guesses.items())
-    return TrueConfig(stated, guesses, (*notes, f"guessed: {taken}") if taken else notes)
+    return TrueConfig(stated, guesses, (*notes, f"guessed: {taken}") if taken else notes, problems)
+
+
+def _refuse_no_model(found: Inference, source: Checkpoint) -> None:
+    """Raises ConversionRefused for an adapter of whatever kind: under a model's file names nothing would load it."""
+    told = None if found.instead is None else found.instead.problem
+    if told is not None and told.code == _ADAPTER:
+        raise ConversionRefused(source.path, f"holds {told.message}", _MERGE)
+    if all(file.startswith("adapter_") for file in source.files):
+        raise ConversionRefused(
+            source.path, f"holds an adapter, no model ({next(iter(source.files))})", _MERGE
+        )
+
+
+def _found(found: Inference, source: Checkpoint, allow_damage: bool) -> tuple[Problem, ...]:
+    """What `infer` says of the tensors that are written. Raises ConversionRefused where some are lost."""
+    told = tuple(problem for problem in found.problems if problem.code in _KEPT)
+    lost = next((problem for problem in told if problem.code == _MISSING and problem.stops_loader), None)
+    # Code of the model's own may do without what the family's class demands.
+    if lost is not None and not allow_damage and "auto_map" not in found.config:
+        way_out = (
+            "get the whole of it, or convert what there is with --allow-damage (library: allow_damage=True)"
+        )
+        raise ConversionRefused(source.path, f"is incomplete: {lost.message}", way_out)
+    return told
 
 
 def _derive(table: Checkpoint, changes: Mapping[str, object]) -> Inference:

@@ -12,6 +12,7 @@ from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.model_files import belongs_to_model, is_weights
 from weightsmith.checkpoint.small_file import is_own
+from weightsmith.convert.plan.code_files import code_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
 
+ADAPTER_CONFIG = "adapter_config.json"
+# An adapter's two files are of no use without each other, and engines would read its weights as the model's.
+_ADAPTER = "of the adapter that lies beside the model: --converter lora merges it"
 # Written anew, or about another folder than the output.
 _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
 
@@ -61,16 +65,19 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
     refused: dict[str, str] = {}
     strangers = 0
     alone = source.path != source.root
+    code = code_files(source.root) if alone else frozenset()
     for entry in _entries(source.root):
         name = entry.name
         if name in source.files or name == source.index or name in _OWN or name.startswith("."):
             continue
-        if alone and not belongs_to_model(name):
+        if alone and not (belongs_to_model(name) or name in code):
             strangers += 1
-        elif is_weights(name):
-            refused[name] = "weights or training state that were not converted"
         elif name in left_out:
             refused[name] = left_out[name]
+        elif name.startswith("adapter_") and (is_weights(name) or name == ADAPTER_CONFIG):
+            refused[name] = _ADAPTER
+        elif is_weights(name):
+            refused[name] = "weights or training state that were not converted"
         else:
             why = _why_not(entry, source.root)
             if why is None:

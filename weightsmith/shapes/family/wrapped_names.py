@@ -20,7 +20,24 @@ if TYPE_CHECKING:
     from weightsmith.shapes.family.candidates import FamilyIndex
 
 # torch.compile, FSDP, activation checkpointing, FairScale: modules that nobody else calls so, wherever they stand.
-_MODULES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"})
+MODULES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """modules: the wrapping modules in the names. prefix: what all names begin with when these are taken out.
+
+    problems: both in words, for whoever loads the tensors.
+    """
+
+    modules: frozenset[str] = frozenset()
+    prefix: str = ""
+    problems: tuple[Problem, ...] = ()
+
+    def without(self, name: str) -> str:
+        """The name of the same tensor in the model itself."""
+        inner = _without(name, self.modules) if self.modules else name
+        return inner.removeprefix(self.prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +49,34 @@ class Unwrapped:
 
 
 def unwrapped(tensors: Mapping[str, Tensor], index: FamilyIndex, beside: Collection[str] = ()) -> Unwrapped:
-    """Takes out wrapping modules wherever they stand, and what all names begin with if they are known without it.
+    """The tensors under the names that they have in the model; see `wrapping`."""
+    found = wrapping(tensors, index, beside)
+    if not found.problems:
+        return Unwrapped(tensors, ())
+    return Unwrapped({found.without(name): tensor for name, tensor in tensors.items()}, found.problems)
 
-    tensors: by their names on disk. A table without anything of this kind comes back as it is.
+
+def wrapping(tensors: Collection[str], index: FamilyIndex, beside: Collection[str] = ()) -> Wrapping:
+    """Wrapping modules wherever they stand, and what all names begin with if they are known without it.
+
+    tensors: names on disk. Empty where there is nothing of this kind, or where two tensors would share a name.
     beside: names of what training put beside the model; it may lack what stands before the others.
     """
-    keys = {name: name_key(name) for name in tensors}
-    modules = _modules({*keys.values()})
+    modules = _modules({name_key(name) for name in tensors})
     inner = (
         {name: _without(name, modules) for name in tensors} if modules else {name: name for name in tensors}
     )
     body = [name for name in tensors if name not in beside]
     prefix = _shared_prefix([inner[name] for name in body], index)
-    found = {inner[name].removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    if not (body and (modules or prefix)) or len(found) < len(tensors):
-        return Unwrapped(tensors, ())
-    return Unwrapped(found, _told(body, modules, prefix))
+    names = {inner[name].removeprefix(prefix) for name in tensors}
+    if not (body and (modules or prefix)) or len(names) < len(tensors):
+        return Wrapping()
+    return Wrapping(modules, prefix, _told(body, modules, prefix))
 
 
 def _modules(keys: Collection[str]) -> frozenset[str]:
     """The wrapping modules that occur."""
-    return frozenset(part for part in _MODULES if any(part in key.split(".") for key in keys if part in key))
+    return frozenset(part for part in MODULES if any(part in key.split(".") for key in keys if part in key))
 
 
 def _without(name: str, modules: frozenset[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.pool import results_unordered
 from weightsmith.shapes.family.index_builder import write_index
-from weightsmith.shapes.learn import engine_names, head_table, memory_names
+from weightsmith.shapes.learn import engine_names, head_table, memory_names, wide_tensors
 from weightsmith.shapes.learn import inner_parts as part_table
 from weightsmith.shapes.learn.task import learn_one
 from weightsmith.shapes.learn.write.page_file import write_page
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.learn.memory_names import MemoryForm
     from weightsmith.shapes.learn.task import LearnedType
+    from weightsmith.shapes.learn.wide_tensors import Kept
     from weightsmith.shapes.page.composition import InnerPart
 
 # Types that one process learns before a fresh one takes over: torch and transformers keep what they allocate.
@@ -99,7 +100,8 @@ def learned_in_parallel(types: Sequence[str], processes: int) -> Iterator[Learne
 
 
 def write_tables(processes: int, only: Sequence[str] = ()) -> None:
-    """Makes what is made from pages: names in memory and in engines, parts, heads of other tasks, the index of names.
+    """Makes what is made from pages: names in memory and in engines, parts, heads of other tasks, what is kept in F32,
+    the index of names.
 
     only: the types whose rows are made anew, all where it is empty. Names in memory are part of a page when it is read,
     so those in engines come after them, and the index last.
@@ -110,6 +112,8 @@ def write_tables(processes: int, only: Sequence[str] = ()) -> None:
     heads = [row for row in head_table.committed() if row["type"] not in rows] if only else []
     memory = {t: row.memory for t, row in rows.items()}
     memory_names.write_tables({t: form for t, form in {**known, **memory}.items() if form is not None})
+    wide = wide_tensors.committed() if only else {}
+    wide_tensors.write_table({**wide, **{t: row.wide for t, row in rows.items()}})
     part_table.write_table({**parts, **{t: row.parts for t, row in rows.items()}})
     heads += [head for t in sorted(rows) for head in rows[t].heads]
     head_table.write_table(sorted(heads, key=lambda head: str(head["type"])))
@@ -125,6 +129,7 @@ class _TableRows:
     memory: MemoryForm | None
     parts: dict[str, InnerPart]
     heads: list[JsonObject]
+    wide: Kept | None
 
 
 def _table_rows(model_type: str) -> _TableRows:
@@ -132,7 +137,8 @@ def _table_rows(model_type: str) -> _TableRows:
 
     meta_models.prepare()
     memory, parts = memory_names.learned(model_type), part_table.learned(model_type)
-    return _TableRows(model_type, memory, parts, list(head_table.learned(model_type)))
+    heads, wide = list(head_table.learned(model_type)), wide_tensors.learned(model_type)
+    return _TableRows(model_type, memory, parts, heads, wide)
 
 
 def all_types() -> list[str]:
