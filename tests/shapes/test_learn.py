@@ -257,6 +257,10 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
     return found
 
 
+# How many layers before one are of its kind: Zamba's first few attention blocks serve all the later ones.
+BEFORE = "sum([kinds[i] == 'full' for i in range(layer)])"
+
+
 @pytest.mark.parametrize(
     ("test", "fields"),
     [
@@ -270,6 +274,8 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
         ("layer < count - shared", {"shared": range(3)}),
         ("(layer + 1) % max(count // added, 1) == 0", {"added": range(1, 6)}),
         ("max(layer - first + 1, 0) % period == 0", {"first": range(4), "period": range(1, 5)}),
+        (f"kinds[layer] == 'full' and {BEFORE} == 0", {}),
+        (f"kinds[layer] == 'full' and {BEFORE} < blocks", {"blocks": range(1, 4)}),
         (
             "layer >= dense and layer % period == 0 and bias",
             {"dense": range(3), "period": (1, 2, 3), "bias": [True, False]},
