@@ -70,6 +70,15 @@ class Role:
         return found
 
     @cached_property
+    def by_deciding(self) -> Mapping[Indices, tuple[int, set[tuple[int, ...]]]]:
+        """By the indices that existence or shape depend on: how many tensors there are, and their shapes."""
+        deciding = self.pattern.deciding
+        groups: dict[Indices, list[tuple[int, ...]]] = {}
+        for indices, tensor in self.tensors.items():
+            groups.setdefault(tuple(indices[place] for place in deciding), []).append(tensor.shape)
+        return {key: (len(shapes), set(shapes)) for key, shapes in groups.items()}
+
+    @cached_property
     def tops(self) -> tuple[int, ...]:
         """The largest index seen in each slot; -1 where there is none."""
         if not self.tensors:
