@@ -37,7 +37,9 @@ def test_counting_says_what_every_name_says(model_type: str, monkeypatch: pytest
         for name in rng.sample(sorted(table), k=trial % 4):
             changed = rng.choice(["lost", "wide", "renamed"])
             shape = table.pop(name)
-            table |= {"wide": {name: (*shape, 2)}, "renamed": {name.replace("0", "7"): shape}}.get(changed, {})
+            table |= {"wide": {name: (*shape, 2)}, "renamed": {name.replace("0", "7"): shape}}.get(
+                changed, {}
+            )
         matching = match(patterns, table_of(table))
         counted = check.prove(matching, values)
         with monkeypatch.context() as patch:

@@ -105,15 +105,15 @@ class _Comparison:
         pattern = role.pattern
         sizes = [slot_size(pattern, place, self.values) for place in range(len(pattern.slots))]
         inside = all(top < size for top, size in zip(role.tops, sizes, strict=True))
-        deciding = [sizes[place] for place in pattern.deciding]
+        deciding = [sizes[place] for place in role.deciding]
         price = _CHOICE * prod(deciding)
         if pattern.nested or not inside or max(price, prod(sizes)) > self.left:
             return False
         self.left -= price
-        each = prod(size for place, size in enumerate(sizes) if place not in pattern.deciding)
+        each = prod(size for place, size in enumerate(sizes) if place not in role.deciding)
         fixed: dict[int, tuple[int, ...]] = {}
         for key in product(*map(range, deciding)):
-            place = dict(zip(pattern.deciding, key, strict=True))
+            place = dict(zip(role.deciding, key, strict=True))
             indices = tuple(place.get(slot, 0) for slot in range(len(sizes)))
             choice = _choice(pattern, indices, self.values, fixed)
             there = role.by_deciding.get(key)
@@ -127,7 +127,7 @@ class _Comparison:
     def _predicted(self, role: Role) -> Iterator[tuple[Indices, tuple[int, ...], bool]]:
         """(indices, shape, must it be there) of every tensor that the role may have."""
         pattern = role.pattern
-        read = pattern.deciding
+        read = role.deciding
         chosen: dict[Indices, tuple[tuple[int, ...], bool] | None] = {}
         fixed: dict[int, tuple[int, ...]] = {}
         for indices in self._indices(pattern):
