@@ -177,9 +177,9 @@ def _rank_tests(before: str, small: Sequence[str]) -> Iterator[tuple[str, float]
 
     before: how many layers before it are of the kind.
     """
-    yield f"{before} == 0", 2.0
+    yield f"{before} == 0", 1.5
     for name in small:
-        yield f"{before} < {name}", 2.05
+        yield f"{before} < {name}", 1.55
 
 
 def _size_changes(name: str, slot: str) -> Iterator[tuple[str, float]]:
