@@ -265,7 +265,10 @@ def _old_buffers(tensors: TensorTexts, lists: Mapping[str, str]) -> dict[str, st
 def _copies(
     found: FieldSurvey, learned: Sequence[LearnedClass]
 ) -> tuple[dict[str, str], dict[str, str | list[str]]]:
-    """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own."""
+    """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own.
+
+    What repeats the tensor of another layer is of its own role, whose condition says which layers have one.
+    """
     copies: dict[str, str] = {}
     optional: dict[str, str | list[str]] = {}
     for part in learned:
@@ -278,6 +281,8 @@ def _copies(
             role, _ = part.roles.parse(target)
             origin, _ = part.roles.parse(source)
             equation, twin = part.equations.get(role), part.equations.get(origin)
+            if role == origin:
+                continue
             if equation is not None:
                 copies[name_text(equation)] = name_text(twin) if twin else source
             elif twin is not None and len(role.literals) == len(origin.literals):
