@@ -88,9 +88,32 @@ def _config_class(config: JsonObject, architecture: str) -> ConfigClass:
         return getattr(transformers, architecture).config_class
 
 
+def _with_parts_of_class(kind: ConfigClass, config: JsonObject) -> JsonObject:
+    """A config whose parts stand where its class reads them.
+
+    Qwen3-ASR was published with both parts under thinker_config. transformers reads them at the top, from a converted
+    file, and takes the published one without a word: a model of the default sizes would come out, which nobody has.
+    The publisher's names of the parts' types are not its own, either.
+    """
+    within = (s for n, s in config.items() if n not in kind.sub_configs and isinstance(s, dict))
+    parts = next((s for s in within if kind.sub_configs and kind.sub_configs.keys() <= s.keys()), None)
+    if parts is None:
+        return config
+    return {**config, **{name: _of_known_type(parts[name]) for name in kind.sub_configs}}
+
+
+def _of_known_type(part: Json) -> Json:
+    """The config of a part, without the name of a type that transformers lacks."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if not isinstance(part, dict) or part.get("model_type") in CONFIG_MAPPING:
+        return part
+    return {name: value for name, value in part.items() if name != "model_type"}
+
+
 def _read(kind: ConfigClass, config: JsonObject) -> ConfigObject:
     try:
         # transformers saves by the type's name: kimi_k2 is none of its own.
-        return kind.from_dict({**config, "model_type": kind.model_type})
+        return kind.from_dict({**_with_parts_of_class(kind, config), "model_type": kind.model_type})
     except Exception as error:  # config classes raise anything on a config that they refuse
         raise Rejected(one_line(error)) from error

@@ -51,6 +51,12 @@ def test_buffers_of_older_versions_say_nothing_against_a_family(model_type: str)
     assert infer(checkpoint, None).architecture.model_type == model_type
 
 
+def test_the_rotation_that_modelslim_saves_for_the_draft_is_no_tensor_of_the_model() -> None:
+    shapes = {**plain(), "rot.weight": (256, 256)}
+    found = infer(in_memory({name: tensor(name, shape) for name, shape in shapes.items()}), CONFIG)
+    assert found.verdict == "agrees" and not found.architecture.unmatched_tensors
+
+
 def test_a_plain_table_is_left_as_it_is() -> None:
     table = {name: tensor(name, shape) for name, shape in plain().items()}
     assert set_aside(table).tensors is table

@@ -254,6 +254,33 @@ def test_a_lost_tensor_takes_no_kind_with_it() -> None:
     assert found.solution.values["kinds"] == tuple(TRUTH["kinds"])
 
 
+SHARED = parse_page(
+    {
+        "model_type": "made-up",
+        "fields": {"width": 8, "blocks": 1, "kinds": [LINEAR, LINEAR, FULL, LINEAR]},
+        "choices": {"kinds": [LINEAR, FULL]},
+        "tensors": {
+            LAYER + "a": f"width, width if kinds[layer] == '{LINEAR}'",
+            LAYER + "q": f"width if kinds[layer] == '{FULL}'",
+            LAYER + "shared": f"width, width if kinds[layer] == '{FULL}' "
+            f"and sum([kinds[i] == '{FULL}' for i in range(layer)]) < blocks",
+        },
+    }
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_blocks_that_the_first_layers_of_a_kind_have_are_counted(blocks: int) -> None:
+    """Later layers of the kind use them too, and store none of their own."""
+    truth = {"width": 16, "blocks": blocks, "kinds": [LINEAR, LINEAR, FULL] * 5}
+    shapes = predict(SHARED.layouts[""], truth)
+    for config in (None, truth, {**truth, "blocks": blocks + 1}):
+        found = fit(SHARED, "", table_of(shapes), Stated(config, SHARED), NO_COPIES)
+        assert found is not None and found.explains
+        assert found.solution.options["kinds"] == (tuple(truth["kinds"]),)
+        assert found.solution.options["blocks"] == (blocks,)
+
+
 def test_a_condition_with_an_open_part_holds_or_fails_by_the_others() -> None:
     """`bias and kinds[layer] == 'moe'` is false of every other kind, whatever the flag is."""
     page = parse_page({"model_type": "x", "fields": {"a": 1, "b": 1}, "tensors": {"t": "a if a and b == 1"}})

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from weightsmith.shapes.learn import class_fit, learn_page
 from weightsmith.shapes.learn.fit.conditions import learn_condition
-from weightsmith.shapes.learn.fit.equation import TooRare
+from weightsmith.shapes.learn.fit.equation import Equation, LearnedClass, TooRare
 from weightsmith.shapes.learn.fit.fitter import RoleFitter
 from weightsmith.shapes.learn.fit.index_space import list_items
 from weightsmith.shapes.learn.fit.null_defaults import counted_nulls
@@ -41,6 +41,7 @@ from weightsmith.shapes.learn.probe.single_changes import (
     with_uneven_layers,
 )
 from weightsmith.shapes.learn.write.assemble import _base as base_of
+from weightsmith.shapes.learn.write.assemble import _copies as copies_of
 from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
@@ -257,6 +258,10 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
     return found
 
 
+# How many layers before one are of its kind: Zamba's first few attention blocks serve all the later ones.
+BEFORE = "sum([kinds[i] == 'full' for i in range(layer)])"
+
+
 @pytest.mark.parametrize(
     ("test", "fields"),
     [
@@ -270,6 +275,8 @@ def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
         ("layer < count - shared", {"shared": range(3)}),
         ("(layer + 1) % max(count // added, 1) == 0", {"added": range(1, 6)}),
         ("max(layer - first + 1, 0) % period == 0", {"first": range(4), "period": range(1, 5)}),
+        (f"kinds[layer] == 'full' and {BEFORE} == 0", {}),
+        (f"kinds[layer] == 'full' and {BEFORE} < blocks", {"blocks": range(1, 4)}),
         (
             "layer >= dense and layer % period == 0 and bias",
             {"dense": range(3), "period": (1, 2, 3), "bias": [True, False]},
@@ -726,3 +733,20 @@ def test_a_list_of_words_that_changes_shapes_alone_is_surveyed_from() -> None:
     assert changes_shapes_alone(sliding, base)
     sizes = BuildObservation({}, {"kinds": (3, 4)}, tables, {"X": {}}, base, ("kinds",))
     assert not changes_shapes_alone(sizes, base)
+
+
+def test_a_tensor_that_repeats_another_layers_is_no_copy_of_its_own_role() -> None:
+    """Zamba ties its later blocks to the first; which layers have one is what the condition of the role says."""
+    roles = RoleParser({"layers."})
+    shared, head, table = (roles.parse(name)[0] for name in ("layers.0.shared", "head", "embed"))
+    axes = (parse_polynomial("width"),)
+    layer = Equation(shared, (("layer", parse_polynomial("count")),), ((axes, ""),))
+    equations = {
+        shared: layer,
+        head: Equation(head, (), ((axes, ""),)),
+        table: Equation(table, (), ((axes, ""),)),
+    }
+    found = surveyed({"width": 8, "count": 2}, lambda _: "")
+    tied = {"layers.1.shared": "layers.0.shared", "head": "embed"}
+    found.lab.observations[:] = [BuildObservation({}, {}, {"X": {}}, {"X": tied}, None, ())]
+    assert copies_of(found, [LearnedClass("X", roles, equations, {})]) == ({"head": "embed"}, {})

@@ -83,6 +83,15 @@ def test_qwen3_omni_is_told_with_and_without_its_talker() -> None:
     assert [(f.name, f.derived) for f in changes] == [("enable_audio_output", False)]
 
 
+def test_without_a_config_what_a_class_reads_and_declares_no_default_for_is_stated() -> None:
+    """The talker of Qwen3-Omni asks how many patches the thinker's tower merges; a config without it is refused."""
+    meta_models.prepare()
+    config = meta_models.config_class("qwen3_omni_moe").from_dict(copy.deepcopy(OMNI))
+    found = infer(in_memory(meta_models.build(OMNI["architectures"][0], config).shapes), None)
+    tower = lookup(found.config, "thinker_config.vision_config.spatial_merge_size")[1]
+    assert lookup(found.config, "talker_config.spatial_merge_size")[1] == tower == 2
+
+
 def test_a_part_is_in_the_whole_under_its_own_names_and_only_with_the_flag_that_builds_it() -> None:
     moved = as_part(TALKER, "talker_config", "talker.")  # type: ignore[arg-type]  # a page as its file has it
     tensors = part_pages._switched(dict(moved["tensors"]), "speaks")

@@ -150,3 +150,22 @@ def test_families_that_are_further_than_the_claimed_one_are_not_fitted(
     misses = {t: against[0] for t, against in candidates(map(name_key, odd), load_index()).items()}
     assert any(count > misses["jamba"] for count in misses.values()), "there are further ones"
     assert "jamba" in fitted and set(fitted) <= {t for t, count in misses.items() if count <= misses["jamba"]}
+
+
+def test_layouts_that_differ_in_nothing_that_is_here_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose layers are all dense has no experts, which its page knows joined and one by one."""
+    fitted: list[tuple[str, str]] = []
+    fit = recognition.fit
+
+    def noted(page: Page, layout: str, *arguments: Any, **options: Any) -> Any:
+        fitted.append((page.model_type, layout))
+        return fit(page, layout, *arguments, **options)
+
+    monkeypatch.setattr(recognition, "fit", noted)
+    config = {"model_type": "deepseek_v3", "num_hidden_layers": 2, "first_k_dense_replace": 2}
+    page = load_page("deepseek_v3")
+    assert list(page.layouts) == ["", "joined"]
+    dense = predict(page.layouts[""], Stated(config, page).completed())
+    found = infer(in_memory({name: tensor(name, shape) for name, shape in dense.items()}), config)
+    assert found.verdict == "agrees" and ("deepseek_v3", "") in fitted
+    assert not [layout for _, layout in fitted if layout]

@@ -17,7 +17,7 @@ from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.solve.fit import Fit, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.candidates import FamilyIndex
@@ -292,12 +292,25 @@ def _best(
     stated = Stated(canonical(config, page), page)
     named = {layout: len({p.key for p in patterns} & read) for layout, patterns in page.layouts.items()}
     most = max(named.values())
+    layouts = [layout for layout, count in named.items() if count == most]
     fits = (
         fit(page, layout, table, stated, shared, exactly=exactly, spelling=spelling)
-        for layout, count in named.items()
-        if count == most
+        for layout in (_told_apart(page, layouts, read) if exactly else layouts)
     )
     return min((f for f in fits if f), key=lambda f: f.distance, default=None)
+
+
+def _told_apart(page: Page, layouts: Iterable[str], read: Set[str]) -> list[str]:
+    """Layouts without those that differ from an earlier one only in tensors that are not here: dense models have no
+    experts, joined or one by one. Layouts of different classes stay apart: they need not miss the same.
+
+    read: the names that are there, digit-free, as the page has them.
+    """
+    kinds: dict[object, str] = {}
+    for layout in layouts:
+        here = frozenset(p for p in page.layouts[layout] if p.key in read)
+        kinds.setdefault((written_as(layout), here), layout)
+    return list(kinds.values())
 
 
 def _preference(found: Fit) -> tuple[int, bool, int, bool, bool, int, int, str]:

@@ -2,8 +2,9 @@
 
 DeepSeek-V3 and models built after it store layers for multi-token prediction as one more decoder layer (index
 `num_hidden_layers`) that has `eh_proj` and `enorm` beside the usual tensors; Qwen3-Next and others under a prefix of
-their own. Older versions of transformers saved masks, positions and rotary frequencies. The model classes skip all of
-them.
+their own. Older versions of transformers saved masks, positions and rotary frequencies. ModelSlim saves the rotation
+that it multiplied the weights by, for the draft (`rot.weight`; vllm-ascend's GlmMoeDsaForCausalLM names it among what
+it skips). The model classes skip all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _MARK = re.compile(r"(.*\blayers\.)([0-9]+)\.(?:eh_proj|enorm|hnorm|shared_head)\b")
 _BUFFER = re.compile(
-    r"(?:^|\.)(?:rotary_emb\.inv_freq|attn\.causal_mask|embeddings\.position_ids"
+    r"^rot\.weight$|(?:^|\.)(?:rotary_emb\.inv_freq|attn\.causal_mask|embeddings\.position_ids"
     r"|(?:attn|attention|attn\.attention)\.(?:bias|masked_bias))$"
 )
 _PREFIX = re.compile(r"(?:(?:language_)?model\.)*mtp(?:_[a-z_]+)?\.(?:layers\.)?([0-9]+\.)?")

@@ -70,6 +70,19 @@ class Role:
         return found
 
     @cached_property
+    def deciding(self) -> tuple[int, ...]:
+        """The places of the slots whose indices existence or shape depend on."""
+        return self.pattern.deciding
+
+    @cached_property
+    def by_deciding(self) -> Mapping[Indices, tuple[int, set[tuple[int, ...]]]]:
+        """By the indices that existence or shape depend on: how many tensors there are, and their shapes."""
+        groups: dict[Indices, list[tuple[int, ...]]] = {}
+        for indices, tensor in self.tensors.items():
+            groups.setdefault(tuple(indices[place] for place in self.deciding), []).append(tensor.shape)
+        return {key: (len(shapes), set(shapes)) for key, shapes in groups.items()}
+
+    @cached_property
     def tops(self) -> tuple[int, ...]:
         """The largest index seen in each slot; -1 where there is none."""
         if not self.tensors:

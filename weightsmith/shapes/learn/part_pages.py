@@ -206,6 +206,8 @@ def _page(lab: Lab, parts: Sequence[LearnedPart]) -> LearnedPage:
         for key in _TABLES:
             table = cast("dict[str, JsonObject]", moved)[key]
             tables[key] = {**tables[key], **(_switched(table, one.part.switch) if key in _SHAPES else table)}
+    # A part knows no other part that has the same setting; of two values the one that another part has is the likelier.
+    tables["base"] = {**tables["base"], **{name: thaw(value) for name, value in lab.required.items()}}
     own_defaults = {
         n: v for n, v in defaults_of_class(lab.model_type).items() if "." not in n and is_field(n)
     }

@@ -56,6 +56,21 @@ class TensorPattern:
         """The name with every index and digit run as `#`: what a tensor's name is looked up by."""
         return text_key(self.text)
 
+    @property
+    def deciding(self) -> tuple[int, ...]:
+        """The places of the slots whose indices existence or shape depend on."""
+        read = frozenset[str]().union(
+            *(v.condition.names for v in self.variants if v.condition),
+            *(axis.fields() for v in self.variants for axis in v.shape),
+        )
+        return tuple(place for place, slot in enumerate(self.slots) if slot.name in read)
+
+    @property
+    def nested(self) -> bool:
+        """Whether a slot counts by an outer one: `{stage:len(depths)}.blocks.{block:depths[stage]}`."""
+        names = {slot.name for slot in self.slots}
+        return any(names & slot.count.fields() for slot in self.slots)
+
     def name(self, indices: tuple[int, ...]) -> str:
         """The tensor's name with one index in each slot."""
         pieces = [self.literals[0]]

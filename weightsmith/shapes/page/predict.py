@@ -38,10 +38,8 @@ def shape_values(
 
 def index_range(pattern: TensorPattern, values: Mapping[str, Value]) -> Iterator[Indices]:
     """Every combination of indices that the pattern's slots run over; one empty one for a plain name."""
-    names = {slot.name for slot in pattern.slots}
     sizes = [slot_size(pattern, place, values) for place in range(len(pattern.slots))]
-    nested = any(names & slot.count.fields() for slot in pattern.slots)
-    if nested or max(sizes, default=0) > _MOST_KEPT:
+    if pattern.nested or max(sizes, default=0) > _MOST_KEPT:
         return _nested_range(pattern, (), values)
     return product(*map(range, sizes))
 

@@ -38,10 +38,11 @@ def domain(
     assumed: what a loader would take. numbers: what else the field may be compared with (known fields).
     """
     default, computed = page.fields[field].value, page.fields[field].expression is not None
-    if isinstance(default, bool) or isinstance(assumed, bool):
-        return distinct([v for v in (assumed, default) if v is not None] + [False, True])
-    constants = [c for c in reading.constants if not isinstance(c, bool)]
+    constants = sorted((c for c in reading.constants if not isinstance(c, bool)), key=str)
     words = [c for c in constants if isinstance(c, str)]
+    if isinstance(default, bool) or isinstance(assumed, bool):
+        # A word that a class takes for true makes the same model, so that the flag is not forced.
+        return distinct([v for v in (assumed, default) if v is not None] + [False, True, *words])
     choices = choices_of(page, field)
     if any(isinstance(v, str) for v in (*words, *choices, default, assumed)):
         own = [v for v in (assumed, default) if isinstance(v, str)]

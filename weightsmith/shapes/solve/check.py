@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -106,6 +106,8 @@ class _Comparison:
 
     def take(self, role: Role) -> None:
         """Compares the tensors of one role, and those that it should have."""
+        if self._is_as_predicted(role):
+            return
         predicted: set[Indices] = set()
         for indices, expected, demanded in self._predicted(role):
             tensor = role.tensors.get(indices)
@@ -120,10 +122,34 @@ class _Comparison:
         if len(predicted) != len(role.tensors):
             self.unmatched += [t.name for indices, t in role.tensors.items() if indices not in predicted]
 
+    def _is_as_predicted(self, role: Role) -> bool:
+        """Whether counting tells that the role has the tensors that it should have. False says nothing."""
+        pattern = role.pattern
+        sizes = [slot_size(pattern, place, self.values) for place in range(len(pattern.slots))]
+        inside = all(top < size for top, size in zip(role.tops, sizes, strict=True))
+        deciding = [sizes[place] for place in role.deciding]
+        price = _CHOICE * prod(deciding)
+        if pattern.nested or not inside or max(price, prod(sizes)) > self.left:
+            return False
+        self.left -= price
+        each = prod(size for place, size in enumerate(sizes) if place not in role.deciding)
+        fixed: dict[int, tuple[int, ...]] = {}
+        for key in product(*map(range, deciding)):
+            place = dict(zip(role.deciding, key, strict=True))
+            indices = tuple(place.get(slot, 0) for slot in range(len(sizes)))
+            choice = _choice(pattern, indices, self.values, fixed)
+            there = role.by_deciding.get(key)
+            if there is None:
+                if choice is not None and choice[1] and each:
+                    return False
+            elif choice is None or there != (each, {choice[0]}):
+                return False
+        return True
+
     def _predicted(self, role: Role) -> Iterator[tuple[Indices, tuple[int, ...], bool]]:
         """(indices, shape, must it be there) of every tensor that the role may have."""
         pattern = role.pattern
-        read = [place for place, slot in enumerate(pattern.slots) if _reads(pattern, slot.name)]
+        read = role.deciding
         chosen: dict[Indices, tuple[tuple[int, ...], bool] | None] = {}
         fixed: dict[int, tuple[int, ...]] = {}
         for indices in self._indices(pattern):
@@ -173,11 +199,3 @@ def _choice(
             return shape, demanded
         fixed[id(variant)] = shape
     return fixed[id(variant)], demanded
-
-
-def _reads(pattern: TensorPattern, slot: str) -> bool:
-    """Whether existence or shape depends on this slot's index."""
-    return any(
-        (v.condition is not None and slot in v.condition.names) or any(slot in a.fields() for a in v.shape)
-        for v in pattern.variants
-    )

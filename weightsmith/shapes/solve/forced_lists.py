@@ -72,7 +72,7 @@ def _forced(
     options = {field: kinds(field, stated.page, reading, counted.get(field))}
     against = _against(observations, known, lengths, options)
     trial: dict[Place, Value] = {}
-    for place, faults in (against or {}).items():
+    for place, faults in against.items():
         least = min(faults)
         best = [kind for kind, number in zip(options[field], faults, strict=True) if number == least]
         if best[0] is OTHER or (len(best) > 1 and not least):
@@ -80,7 +80,7 @@ def _forced(
         trial[place] = best[0]
     if not trial:
         return None
-    exact = all(min(faults) == 0 for faults in (against or {}).values())
+    exact = all(min(faults) == 0 for faults in against.values())
     own = frozenset({field} if stated.has(field) else ())
     assembly = Assembly((field,), lengths, counted, {field: reading}, options, own, frozenset())
     return ForcedList(field, assembly.whole(trial)[field], exact, field in assembly.loose(trial))
@@ -91,16 +91,14 @@ def _against(
     known: Mapping[str, Value],
     lengths: Mapping[str, int],
     options: Mapping[str, Sequence[Value]],
-) -> dict[Place, list[int]] | None:
+) -> dict[Place, list[int]]:
     """For each place of a list that conditions read, how many tensors rule out each of its options, whatever the
-    other fields are. None where one condition reads too many places at once."""
+    other fields are. What reads many places at once, such as all layers before one, rules out none by itself."""
     (values,) = options.values()
     found: dict[Place, list[int]] = {}
     for seen, roles in observations.items():
         for combination in seen.looked_at:
-            places = places_read(seen, combination, known, lengths, options)
-            if places is None:
-                return None
+            places = places_read(seen, combination, known, lengths, options) or set()
             for place in places:
                 faults = found.setdefault(place, [0] * len(values))
                 for number, kind in enumerate(values if len(places) == 1 else ()):

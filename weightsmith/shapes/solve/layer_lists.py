@@ -163,6 +163,7 @@ class _Clusters:
         self.values, self.lengths, self.options, self.effort = values, lengths, options, effort
         self.too_many = False
         self._groups: dict[frozenset[Place], list[_Constraint]] = {}
+        self._ways: dict[frozenset[Place], list[tuple[Value, ...]]] = {}
 
     def take(self, constraints: Iterable[_Constraint]) -> bool:
         """Adds them; says whether each place that they read can still be filled."""
@@ -173,11 +174,12 @@ class _Clusters:
                 self.too_many = True
                 return True
             touched |= places
-        return all(
-            next(self._fitting(group), None) is not None
-            for group in self._groups
-            if not group.isdisjoint(touched) or not group
-        )
+        concerned = [group for group in self._groups if not group.isdisjoint(touched) or not group]
+        for group in concerned:
+            self._ways[group] = list(self._fitting(group))
+            if not self._ways[group]:
+                return False
+        return True
 
     def _merge(self, places: set[Place], constraint: _Constraint) -> bool:
         """Puts a constraint to all groups that it ties together; False when they are too many places."""
@@ -195,7 +197,7 @@ class _Clusters:
 
     def ways(self, places: tuple[Place, ...]) -> list[tuple[Value, ...]]:
         """Every way to fill a cluster that explains all that reads it."""
-        return list(self._fitting(frozenset(places)))
+        return self._ways[frozenset(places)]
 
     def _fitting(self, group: frozenset[Place]) -> Iterator[tuple[Value, ...]]:
         places, constraints = tuple(sorted(group)), self._groups[group]

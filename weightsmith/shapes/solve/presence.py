@@ -221,6 +221,16 @@ class _Question:
         known = {**self.known, **values}
         return explain_lists(self.lists, reading, known, self.counted, self.stated, self.asked, self.effort)
 
+    def told_apart(self, values: Mapping[str, Value]) -> tuple[object, ...]:
+        """Alike for values that no condition tells apart: two numbers of what is only asked whether it is there."""
+        counted = {name for seen in self.group for count in seen.counts for name in count.fields()}
+        return tuple(
+            (value is None, bool(value))
+            if name in self.asked and self.asked[name].only_tested and name not in counted
+            else (type(value), value)
+            for name, value in values.items()
+        )
+
     def oddity(self, values: Mapping[str, Value]) -> float:
         """The price of the copies that are stored all the same; of a whole second model it is three times as high."""
         whole = {**self.known, **values}
@@ -266,11 +276,15 @@ def _found(search: PresenceSearch, question: _Question) -> tuple[list[tuple[Comb
     """(combinations that explain everything, each with its price; lists that have more explanations than these)."""
     found: list[tuple[Combination, float]] = []
     loose: set[str] = set()
-    for tried, values in enumerate(search.exact()):
-        if question.lists and (tried == MAX_FILLINGS or question.effort.spent):
-            search.exhausted = True
-            break
-        explained = question.fillings(values)
+    fillings: dict[tuple[object, ...], Lists | None] = {}
+    for values in search.exact():
+        alike = question.told_apart(values) if question.lists else ()
+        if alike not in fillings:
+            if len(fillings) == MAX_FILLINGS or (question.lists and question.effort.spent):
+                search.exhausted = True
+                break
+            fillings[alike] = question.fillings(values)
+        explained = fillings[alike]
         if explained is None:
             continue
         loose |= explained.loose

@@ -126,9 +126,9 @@ def _number_tests(name: str, seen: Sequence[Value], *, optional: bool) -> Iterat
 def _slot_tests(
     slot: str, count: str | None, numbers: Sequence[str], lists: Sequence[str], examples: Sequence[Row]
 ) -> Iterator[tuple[str, float]]:
-    for name in lists:
-        yield from _item_tests(name, slot, examples)
     small = [n for n in numbers if any(is_small(values.get(n)) for values, _ in examples)]
+    for name in lists:
+        yield from _item_tests(name, slot, small, examples)
     for text, cost in _arithmetic(slot, count, small):
         yield text, cost
         yield _opposite(text), cost + 0.1
@@ -147,7 +147,9 @@ def _slot_tests(
             yield f"{slot} % {period} != {rest}", 3.0
 
 
-def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple[str, float]]:
+def _item_tests(
+    name: str, slot: str, small: Sequence[str], examples: Sequence[Row]
+) -> Iterator[tuple[str, float]]:
     """What a list says about the index of a slot: its word, flag or number there, or whether it names the index."""
     lists = (listed for values, _ in examples if isinstance(listed := values.get(name), tuple))
     items = {str(v): v for listed in lists for v in listed if not isinstance(v, tuple)}
@@ -156,6 +158,7 @@ def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple
             yield f"{name}[{slot}] == {value!r}", 1.0
             yield f"{name}[{slot}] != {value!r}", 1.05
             yield f"{name}[{slot} % len({name})] == {value!r}", 1.3
+            yield from _rank_tests(f"sum([{name}[i] == {value!r} for i in range({slot})])", small)
     else:
         yield f"{slot} in {name}", 1.1
         yield f"{slot} not in {name}", 1.1
@@ -167,6 +170,16 @@ def _item_tests(name: str, slot: str, examples: Sequence[Row]) -> Iterator[tuple
             if isinstance(item, int):
                 yield f"{name}[{slot}] == {item}", 1.5
                 yield f"{name}[{slot}] > {item}", 1.5
+
+
+def _rank_tests(before: str, small: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Which one of its kind a layer is: the first few may have a block of their own, that the later ones share.
+
+    before: how many layers before it are of the kind.
+    """
+    yield f"{before} == 0", 1.5
+    for name in small:
+        yield f"{before} < {name}", 1.55
 
 
 def _size_changes(name: str, slot: str) -> Iterator[tuple[str, float]]:

@@ -65,7 +65,8 @@ def assemble(
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
     spelled, numbering, lists = _list_spellings(found, fields)
-    unverifiable, kept = _unverifiable(class_defaults, fields.keys(), numbering, rules)
+    apart = numbering | found.lab.required.keys()
+    unverifiable, kept = _unverifiable(class_defaults, fields.keys(), apart, rules)
     aliases = _aliases(found, fields, kept)
     return LearnedPage(
         model_type=found.lab.model_type,
@@ -160,17 +161,17 @@ def _fields(
 
 
 def _unverifiable(
-    class_defaults: Mapping[str, Value], fields: Set[str], numbering: Set[str], rules: Iterable[str]
+    class_defaults: Mapping[str, Value], fields: Set[str], apart: Set[str], rules: Iterable[str]
 ) -> tuple[dict[str, Value], list[str]]:
     """(settings that no shape depends on, with their defaults; the rules that read none but these and the fields).
 
-    numbering: settings that say a list of the page in another way.
+    apart: settings that say a list of the page in another way, and those that have no default and must be stated.
     """
     kept = {}
     for name, value in class_defaults.items():
         last = name.rsplit(".", 1)[-1]
         aside = not is_field(name) and not last.endswith(("_eps", "epsilon", "initializer_range"))
-        if name not in fields | numbering and not aside and not name.startswith("_"):
+        if name not in fields | apart and not aside and not name.startswith("_"):
             kept[name] = value
     return kept, [rule for rule in rules if parse_condition(rule).names <= fields | kept.keys()]
 
@@ -210,11 +211,12 @@ def _base(
 
     No constructor checks some of the rules, so that a config that the learner built may break them.
     """
-    base = dict(found.lab.required)
+    base: dict[str, Value] = {}
     for name, value in found.lab.base.items():
         usual = name in class_defaults and class_defaults[name] == value
         if name not in fields and (not usual or name.endswith(".model_type")):
             base[name] = value
+    base |= found.lab.required
     for rule in map(parse_condition, rules):
         if rule.truth({**class_defaults, **base}) is False and rule.truth(class_defaults) is not False:
             base = {name: value for name, value in base.items() if name not in rule.names}
@@ -263,7 +265,10 @@ def _old_buffers(tensors: TensorTexts, lists: Mapping[str, str]) -> dict[str, st
 def _copies(
     found: FieldSurvey, learned: Sequence[LearnedClass]
 ) -> tuple[dict[str, str], dict[str, str | list[str]]]:
-    """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own."""
+    """Tied tensors → what they repeat; those that are tied in every config are optional tensors of their own.
+
+    What repeats the tensor of another layer is of its own role, whose condition says which layers have one.
+    """
     copies: dict[str, str] = {}
     optional: dict[str, str | list[str]] = {}
     for part in learned:
@@ -276,6 +281,8 @@ def _copies(
             role, _ = part.roles.parse(target)
             origin, _ = part.roles.parse(source)
             equation, twin = part.equations.get(role), part.equations.get(origin)
+            if role == origin:
+                continue
             if equation is not None:
                 copies[name_text(equation)] = name_text(twin) if twin else source
             elif twin is not None and len(role.literals) == len(origin.literals):
