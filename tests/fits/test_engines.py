@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.fits import agreement
 from benchmarks.fits.models import kept
+from weightsmith.machine.engines import engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +47,14 @@ def test_the_reason_is_the_engines_own() -> None:
         for pair in agreement.pairs(version):
             if pair.case == "right" and pair.why:
                 assert any(words[why] in pair.error for why in pair.why) or "KeyError" in pair.error, pair
+
+
+@pytest.mark.parametrize("version", ["0.18.0", "0.23.0"])
+def test_the_tables_of_schemes_are_what_the_real_vllm_ascend_registered(version: str) -> None:
+    """They were read from sources; there the sources ran."""
+    ran = json.loads((agreement.OUTCOMES / f"vllm-ascend-{version}.json").read_text())
+    known = engine(f"vllm-ascend=={version}")
+    assert ran == {"schemes": sorted(known.schemes), "quantization": sorted(known.quantization)}
 
 
 @pytest.fixture(scope="module")

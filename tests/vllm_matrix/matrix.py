@@ -13,7 +13,6 @@ import pytest
 from cells import DIFFERENT, MODEL, SAME, Cell, Reference, run_probe
 from environment import ENVIRONMENTS, MATRIX, Environment, prepare
 
-from weightsmith.machine.engines import engine
 from weightsmith.verify.selftest.selftest import OPERATOR_WITHIN
 
 if TYPE_CHECKING:
@@ -229,28 +228,3 @@ def assert_operator_arguments(facts: dict[str, Any]) -> None:
     # The self-test's questions to the operators are put as the published signatures want them, and pass when right.
     assert len(facts["operators"]) == 4
     assert all(error <= OPERATOR_WITHIN for error in facts["operators"].values()), facts["operators"]
-
-
-_REGISTERED = """
-import json
-import vllm_ascend.quantization.methods
-from vllm_ascend.platform import NPUPlatform
-from vllm_ascend.quantization.methods.registry import _SCHEME_REGISTRY
-schemes = sorted(".".join(key) for key in _SCHEME_REGISTRY)
-print(json.dumps({"schemes": schemes, "quantization": sorted(NPUPlatform.supported_quantization)}))
-"""
-
-
-def test_the_tables_of_schemes_are_what_the_real_vllm_ascend_registers(environment: Environment) -> None:
-    """`weightsmith fits` goes by tables that were read from sources; here the sources run."""
-    done = subprocess.run(
-        [environment.python, "-c", _REGISTERED],
-        env=environment.variables(ascend=True),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    registered = json.loads(done.stdout.splitlines()[-1])
-    known = engine(f"vllm-ascend=={environment.vllm}")
-    assert registered["schemes"] == sorted(known.schemes)
-    assert registered["quantization"] == sorted(known.quantization)
