@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +14,6 @@ from weightsmith.errors import Usage
 from weightsmith.fits.target import chip_named
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from weightsmith.fits.answer import Answer
 
 _SHAPE = (2, 64, 96, 4, 2, 256)
@@ -66,6 +65,16 @@ def test_cards_must_divide_heads_and_kv_heads(tmp_path: Path) -> None:
         "tensor-parallel",
     ]
     assert _answer(tmp_path / "b", "-tp", "4").verdict == "fits"  # two KV heads are copied to four cards
+
+
+def test_hrm_text_needs_weightsmith_beside_an_engine_that_lacks_it() -> None:
+    model = Path(__file__).parents[1] / "models" / "hrm-text"
+    old = weightsmith.fits(model, on="vllm-ascend==0.18.0")
+    assert (old.verdict, old.memory.kv_bytes_per_token) == ("fits", 16 * 2 * 128 * 2)
+    assert any("where weightsmith is installed" in note for note in old.notes)
+    assert not any(
+        "where weightsmith is installed" in note for note in weightsmith.fits(model, on="vllm==0.32.0").notes
+    )
 
 
 def test_a_310p_has_no_bfloat16(tmp_path: Path) -> None:

@@ -75,13 +75,18 @@ def command(
 
 def _show(found: Answer) -> None:
     target = found.target
-    line(terminal.checkpoint_line(found.checkpoint))
+    line(terminal.checkpoint_line(found.checkpoint, found.parameters))
     count = f"{target.cards} x " if target.cards > 1 else ""
     line(f"on {target.engine} (transformers {target.engine.transformers.version}), {count}{target.chip.name}")
     for reason in found.reasons:
         line(f"  {'?' if reason.weight == 'open' else '✗'} {reason.message} [{reason.code}]")
     line()
     terminal.table(_rows(found.memory), ["on each card", ""])
+    if len(found.by_cards) > 1 and found.memory.kv_tokens is not None:
+        line()
+        terminal.table(
+            _by_cards(found), ["cards", "weights on each", "cache holds", "longest sequence", "sequences"]
+        )
     for note in found.notes:
         line(f"note: {note}")
     line(_conclusion(found))
@@ -99,6 +104,21 @@ def _rows(memory: Memory) -> list[tuple[str, str]]:
     if memory.concurrency is not None:
         rows.append((f"sequences of {memory.context:,} tokens", f"{memory.concurrency:.1f}"))
     return rows
+
+
+def _by_cards(found: Answer) -> list[tuple[str, ...]]:
+    """The numbers of cards at which something changes for people: powers of two, and the one that was asked for."""
+    return [
+        (
+            f"{cards}",
+            f"{memory.weights / _GIB:.2f} GiB",
+            f"{memory.kv_tokens or 0:,} tokens",
+            f"{memory.longest or 0:,} tokens",
+            f"{memory.concurrency or 0.0:.1f}",
+        )
+        for cards, memory in found.by_cards
+        if cards & (cards - 1) == 0 or cards in (found.target.cards, found.min_cards)
+    ]
 
 
 def _conclusion(found: Answer) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.fits.asks import asks_of
-from weightsmith.fits.caches import cache_of, pooled
-from weightsmith.fits.loads import Reason, loading
+from weightsmith.fits.caches import decoder_of, pooled
+from weightsmith.fits.loads import Reason, by_plugin, loading
 from weightsmith.fits.settings import settings_of
 from weightsmith.fits.target import GIB
-from weightsmith.fits.weights import bytes_per_card
+from weightsmith.fits.weights import weights_of
 from weightsmith.schemes import plain_view
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.fits.asks import Asks
-    from weightsmith.fits.caches import Cache, Pool
-    from weightsmith.fits.settings import Settings
+    from weightsmith.fits.caches import Cache, Decoder, Pool
     from weightsmith.fits.target import Target
+    from weightsmith.fits.weights import Weights
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes import Inference
 
@@ -31,8 +31,16 @@ _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "
 MARGIN = 1 << 30
 # Tokens that are computed in one step, unless told otherwise (vLLM, `max_num_batched_tokens` of a server).
 _BATCHED = 8192
-# Contexts in the table of cards, where nobody asks for one.
-_CARDS = (1, 2, 4, 8, 16, 32, 64)
+# Numbers of cards that are tried beside the one that is asked for.
+_CARDS = (*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 32, 48, 64)
+_POSITIONS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "n_ctx",
+    "model_max_length",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +64,16 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """min_cards: the fewest on which the context fits; None: on none, or not known. notes: what was assumed."""
+    """by_cards: (cards, what each of them holds), wherever the model can be divided among as many. wanted: sequences at
+    a time. parameters: of the plain weights. notes: what was assumed."""
 
     checkpoint: Checkpoint
     target: Target
     reasons: tuple[Reason, ...]
     memory: Memory
-    min_cards: int | None
+    by_cards: tuple[tuple[int, Memory], ...]
+    wanted: int
+    parameters: int
     notes: tuple[str, ...]
 
     @property
@@ -70,6 +81,14 @@ class Answer:
         if any(reason.weight != "open" for reason in self.reasons):
             return "does-not-fit"
         return "unknown" if self.reasons else "fits"
+
+    @property
+    def min_cards(self) -> int | None:
+        """The fewest cards on which the contexts fit; None: none of those tried, or it is not known."""
+        enough = (
+            cards for cards, memory in self.by_cards if (memory.concurrency or 0.0) >= max(1, self.wanted)
+        )
+        return next(enough, None)
 
     def document(self) -> dict[str, object]:
         """The JSON of the command line's contract."""
@@ -97,6 +116,16 @@ class Answer:
             "context": memory.context,
             "concurrency": memory.concurrency,
             "min_cards": self.min_cards,
+            "by_cards": [
+                {
+                    "cards": cards,
+                    "weights_bytes_per_card": memory.weights,
+                    "kv_tokens": memory.kv_tokens,
+                    "max_context": memory.longest,
+                    "concurrency": memory.concurrency,
+                }
+                for cards, memory in self.by_cards
+            ],
         }
 
 
@@ -107,68 +136,61 @@ def answer(
 
     Raises InvalidConfig for a description of the quantization that cannot be read.
     """
-    settings = settings_of(inference)
-    asks = asks_of(config if config is not None else inference.config, checkpoint.root, settings)
-    model = _Model(checkpoint, settings, asks)
+    model = _model(checkpoint, config, inference, target)
     cache, memory = _on(model, target)
     reasons = (
         *_config_reasons(config, inference),
-        *loading(asks, target),
+        *loading(model.asks, target),
         *_memory_reasons(memory, cache, target, wanted),
     )
-    fewest = _fewest(model, target, wanted)
-    return Answer(checkpoint, target, reasons, memory, fewest, tuple(_notes(target, memory, config)))
-
-
-def by_cards(
-    checkpoint: Checkpoint, config: JsonObject | None, inference: Inference, target: Target
-) -> tuple[tuple[int, Memory], ...]:
-    """What each card holds on so many of them, wherever the model can be divided among as many."""
-    settings = settings_of(inference)
-    asks = asks_of(config if config is not None else inference.config, checkpoint.root, settings)
-    model = _Model(checkpoint, settings, asks)
     counts = (count for count in _CARDS if _divides(model.asks, target, count))
-    return tuple((count, _on(model, _with_cards(target, count))[1]) for count in counts)
+    by_cards = tuple((count, _on(model, _with_cards(target, count))[1]) for count in counts)
+    return Answer(
+        checkpoint,
+        target,
+        reasons,
+        memory,
+        by_cards,
+        wanted,
+        model.parameters,
+        tuple(_notes(model.asks, target, config)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    checkpoint: Checkpoint
-    settings: Settings
-    asks: Asks
+    """What is the same on any number of cards. longest: tokens that its positions reach. width: bytes of a float.
+    parameters: of the plain weights.
+    """
 
-    @property
-    def longest(self) -> int | None:
-        """Tokens that its positions reach."""
-        names = (
-            "max_position_embeddings",
-            "n_positions",
-            "max_seq_len",
-            "seq_length",
-            "n_ctx",
-            "model_max_length",
-        )
-        return self.settings.number(*names)
+    asks: Asks
+    weights: Weights
+    decoder: Decoder
+    longest: int | None
+    width: int
+    parameters: int
+
+
+def _model(checkpoint: Checkpoint, config: JsonObject | None, inference: Inference, target: Target) -> _Model:
+    settings, view = settings_of(inference), plain_view(checkpoint)
+    asks = asks_of(config if config is not None else inference.config, checkpoint.root, settings)
+    width = _WIDTHS.get(target.arguments.dtype or asks.dtype, 2)
+    packed = frozenset(module.name for module in view.modules)
+    tied = settings.get("tie_word_embeddings") is True
+    weights = weights_of(checkpoint.tensors.values(), packed, width, tied=tied)
+    decoder, longest = decoder_of(view.tensors, settings), settings.number(*_POSITIONS)
+    return _Model(asks, weights, decoder, longest, width, view.elements)
 
 
 def _on(model: _Model, target: Target) -> tuple[Cache, Memory]:
     """What each card holds, the model divided as the target says."""
-    view = plain_view(model.checkpoint)
     arguments, cards = target.arguments, target.arguments.tensor_parallel
-    width = _WIDTHS.get(arguments.dtype or model.asks.dtype, 2)
-    cache = cache_of(view.tensors, model.settings, cards, _WIDTHS.get(arguments.kv_dtype or "", width))
-    weights = bytes_per_card(
-        model.checkpoint.tensors.values(),
-        frozenset(module.name for module in view.modules),
-        cards,
-        width,
-        tied=model.settings.get("tie_word_embeddings") is True,
-    )
-    context = arguments.context or model.longest
+    cache = model.decoder.on(cards, _WIDTHS.get(arguments.kv_dtype or "", model.width))
+    weights = model.weights.on(cards)
     free = target.kv_memory
     if free is None and target.chip.memory:
         free = int(target.chip.memory * target.memory_share) - weights - MARGIN
-    memory = Memory(weights, cache.bytes_per_token, free, context)
+    memory = Memory(weights, cache.bytes_per_token, free, arguments.context or model.longest)
     return cache, _with_pool(memory, pooled(cache, target.block), arguments.batched_tokens or _BATCHED)
 
 
@@ -231,17 +253,6 @@ def _memory_reasons(memory: Memory, cache: Cache, target: Target, wanted: int) -
         yield Reason("concurrency-too-high", message, "refused")
 
 
-def _fewest(model: _Model, target: Target, wanted: int) -> int | None:
-    """The fewest cards on which the context fits so often; None where even the most do not, or it is not known."""
-    for count in range(1, _CARDS[-1] + 1):
-        if not _divides(model.asks, target, count):
-            continue
-        _, memory = _on(model, _with_cards(target, count))
-        if memory.concurrency is not None and memory.concurrency >= max(1, wanted):
-            return count
-    return None
-
-
 def _divides(asks: Asks, target: Target, count: int) -> bool:
     return all(reason.code != "tensor-parallel" for reason in loading(asks, _with_cards(target, count)))
 
@@ -250,13 +261,15 @@ def _with_cards(target: Target, count: int) -> Target:
     return replace(target, cards=count, arguments=replace(target.arguments, tensor_parallel=count))
 
 
-def _notes(target: Target, memory: Memory, config: JsonObject | None) -> Iterator[str]:
+def _notes(asks: Asks, target: Target, config: JsonObject | None) -> Iterator[str]:
     """What was assumed and what was not looked at."""
     if target.kv_memory is None and target.chip.memory:
         yield (
             f"free for the cache: {target.memory_share:g} of {target.chip.memory / GIB:.1f} GiB, less the weights and "
             f"{MARGIN / GIB:.0f} GiB for workspaces, graphs and activations (an estimate; --kv-memory states it)"
         )
+    if by_plugin(asks, target):
+        yield f"{target.engine} has this model where weightsmith is installed beside it"
     if target.arguments.unread:
         yield f"not looked at: {', '.join(target.arguments.unread)}"
     if config is None:

@@ -108,27 +108,56 @@ def _group_size(counts: Sequence[int]) -> int:
     return max(counts) if max(counts) < min(counts) * 1.5 else min(counts)
 
 
-def cache_of(tensors: Mapping[str, Tensor], settings: Settings, cards: int, width: int) -> Cache:
-    """What the decoder keeps on each of `cards` cards. tensors: the plain ones. width: bytes of a number."""
-    layers = _decoder(tensors, settings)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one layer keeps of a token. numbers: of all heads. latent: one that all heads share, and no card divides."""
+
+    numbers: int
+    latent: bool
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """The layers that keep something of a token, each as often as a token passes it. heads: of keys and values.
+
+    unknown: why that is not known.
+    """
+
+    layers: tuple[Kept, ...]
+    heads: int | None
+    unknown: str | None = None
+
+    def on(self, cards: int, width: int) -> Cache:
+        """On each of so many cards. width: bytes of a number."""
+        sizes = (LayerCache(self._share(layer, cards) * width, layer.window) for layer in self.layers)
+        return Cache(tuple(sizes), self.unknown)
+
+    def _share(self, layer: Kept, cards: int) -> int:
+        """KV heads are divided among the cards, and copied where there are more cards than heads."""
+        if layer.latent:
+            return layer.numbers
+        if self.heads is None or layer.numbers % self.heads:
+            return ceil(layer.numbers / cards)
+        return layer.numbers // self.heads * max(1, self.heads // cards)
+
+
+def decoder_of(tensors: Mapping[str, Tensor], settings: Settings) -> Decoder:
+    """tensors: the plain ones."""
+    layers, heads = _decoder(tensors, settings), kv_heads(settings)
     if not layers:
-        return Cache((), "no decoder layer is recognised by the names of its tensors")
+        return Decoder((), heads, "no decoder layer is recognised by the names of its tensors")
     kinds = settings.kinds(max(layers) + 1)
-    found: list[LayerCache] = []
+    found: list[Kept] = []
     for index, parts in sorted(layers.items()):
         if _keeps_state(parts):
-            return Cache(
-                (), f"layer {index} keeps a state, and no keys and values: how they share blocks is not known"
-            )
+            why = f"layer {index} keeps a state, and no keys and values: how they share blocks is not known"
+            return Decoder((), heads, why)
         kept = _kept_numbers(parts, settings)
-        if kept is None:
-            continue
-        numbers, latent = kept
-        own = numbers if latent else _own_share(numbers, settings, cards)
-        window = _window(settings, kinds, index)
-        found.append(LayerCache(own * width, window))
+        if kept is not None:
+            found.append(Kept(*kept, _window(settings, kinds, index)))
     times = _passes(settings)
-    return Cache(tuple(layer for layer in found for _ in range(times)))
+    return Decoder(tuple(layer for layer in found for _ in range(times)), heads)
 
 
 def _decoder(tensors: Mapping[str, Tensor], settings: Settings) -> dict[int, dict[str, Tensor]]:
@@ -169,10 +198,8 @@ def _kept_numbers(parts: Mapping[str, Tensor], settings: Settings) -> tuple[int,
         return None
     heads, width = kv_heads(settings), _head_width(settings)
     if heads and width and 2 * heads * width < max(joined.shape):
-        return (
-            2 * heads * width,
-            False,
-        )  # there may be more in it than queries, keys and values: HRM-Text's gates
+        # There may be more in it than queries, keys and values: HRM-Text's gates.
+        return 2 * heads * width, False
     # The larger side of the joined projection is its output; queries are as wide as what the output projection takes.
     queries = output.shape[1] if joined.shape[0] >= joined.shape[1] else output.shape[0]
     kept = max(joined.shape) - queries
@@ -195,14 +222,6 @@ def _keeps_state(parts: Iterable[str]) -> bool:
 
 def _first(rows: Mapping[str, Tensor], names: Sequence[str]) -> Tensor | None:
     return next((rows[name] for name in names if name in rows), None)
-
-
-def _own_share(numbers: int, settings: Settings, cards: int) -> int:
-    """Of keys and values: KV heads are divided among the cards, and copied where there are more cards than heads."""
-    heads = kv_heads(settings)
-    if heads is None or numbers % heads:
-        return ceil(numbers / cards)
-    return numbers // heads * max(1, heads // cards)
 
 
 def _window(settings: Settings, kinds: Sequence[str], index: int) -> int:

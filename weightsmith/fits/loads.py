@@ -1,7 +1,7 @@
 """Whether an engine loads a checkpoint: each thing that it asks of a config, in the order in which it asks.
 
 The order is vLLM's (config/model.py): the config is read, the architecture is resolved, quantization and parallel sizes
-are verified. So the first reason is the one that the engine would give.
+are verified.
 """
 
 from __future__ import annotations
@@ -29,9 +29,19 @@ class Reason:
     weight: Weight
 
 
+# What weightsmith itself brings to an engine in whose environment it is installed (vllm_plugin): class and config.
+_PLUGIN_TYPE, _PLUGIN_CLASS = "hrm_text", "HrmTextForCausalLM"
+
+
+def by_plugin(asks: Asks, target: Target) -> bool:
+    """Whether the engine has the model from weightsmith alone."""
+    return asks.model_type == _PLUGIN_TYPE and _PLUGIN_CLASS not in target.engine.architectures
+
+
 def loading(asks: Asks, target: Target) -> tuple[Reason, ...]:
     """Everything that stands between this checkpoint and that engine; empty: it loads."""
-    checks = (_config_class, _architecture, _quantization, _schemes, _dialect, _parallel, _chip)
+    of_the_model = () if by_plugin(asks, target) else (_config_class, _architecture, _dialect)
+    checks = (*of_the_model, _quantization, _schemes, _parallel, _chip)
     return tuple(reason for check in checks for reason in check(asks, target))
 
 

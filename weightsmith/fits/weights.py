@@ -7,11 +7,13 @@ convolutions and projections into a latent that all heads share are on every car
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint import Tensor
 
@@ -32,29 +34,51 @@ _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _PADDING = 64
 
 
-def bytes_per_card(
-    stored: Iterable[Tensor], packed: frozenset[str], cards: int, width: int, *, tied: bool
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of a model's weights.
+
+    whole: of what every card has. divided: size of a tensor that is divided among the cards -> how many have it.
+    vocabulary: (rows, bytes of a row) of the embedding and the head, which are divided by rows.
+    """
+
+    whole: int
+    divided: Mapping[int, int]
+    vocabulary: tuple[tuple[int, int], ...]
+
+    def on(self, cards: int) -> int:
+        """On each of so many cards; the largest share where one is larger."""
+        shares = sum(count * ceil(size / cards) for size, count in self.divided.items())
+        rows = ((ceil(count / _PADDING) * _PADDING, size) for count, size in self.vocabulary)
+        return self.whole + shares + sum(ceil(count / cards) * size for count, size in rows)
+
+
+def weights_of(stored: Iterable[Tensor], packed: frozenset[str], width: int, *, tied: bool) -> Weights:
     """stored: the checkpoint's tensors. packed: the modules whose numbers stay packed. width: bytes of a float there.
 
     tied: the head is the embedding, and is not held twice.
     """
-    return sum(
-        _on_a_card(tensor, packed, cards, width)
-        for tensor in stored
-        if not (tied and _HEAD.search(tensor.name))
-    )
+    whole, divided, vocabulary = 0, Counter[int](), []
+    for tensor in stored:
+        size = _size(tensor, packed, width)
+        if tied and _HEAD.search(tensor.name):
+            continue
+        if len(tensor.shape) == 2 and tensor.elements and _VOCABULARY.search(tensor.name):
+            vocabulary.append((tensor.shape[0], size // tensor.shape[0]))
+        elif _is_divided(tensor):
+            divided[size] += 1
+        else:
+            whole += size
+    return Weights(whole, divided, tuple(vocabulary))
 
 
-def _on_a_card(tensor: Tensor, packed: frozenset[str], cards: int, width: int) -> int:
-    size = tensor.nbytes
-    owner = tensor.name.rpartition(".")[0]
-    if tensor.dtype in _FLOATS and owner not in packed:
-        size = tensor.elements * (4 if _SINGLE.search(tensor.name) else width)
-    if _VOCABULARY.search(tensor.name) and len(tensor.shape) == 2:
-        rows = ceil(tensor.shape[0] / _PADDING) * _PADDING
-        return size // max(1, tensor.shape[0]) * ceil(rows / cards)
-    divided = len(tensor.shape) > 1 or (tensor.name.endswith(".bias") and not _INWARD.search(tensor.name))
-    if not divided or _WHOLE.search(tensor.name):
-        return size
-    return ceil(size / cards)
+def _size(tensor: Tensor, packed: frozenset[str], width: int) -> int:
+    """Bytes in the engine, which holds plain floats in the dtype that it computes in."""
+    if tensor.dtype not in _FLOATS or tensor.name.rpartition(".")[0] in packed:
+        return tensor.nbytes
+    return tensor.elements * (4 if _SINGLE.search(tensor.name) else width)
+
+
+def _is_divided(tensor: Tensor) -> bool:
+    outward = tensor.name.endswith(".bias") and not _INWARD.search(tensor.name)
+    return (len(tensor.shape) > 1 or outward) and not _WHOLE.search(tensor.name)
