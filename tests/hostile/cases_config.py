@@ -96,6 +96,7 @@ _COMMANDS = {
     "write": ("infer-config", "--write", "--accept-guesses", "{model}"),
     "inspect": ("inspect", "--values", "{model}"),
     "convert": ("convert", "{model}", "{out}"),
+    "fits": ("fits", "{model}"),
 }
 # One model for each odd value of each setting would take minutes: the commands' own tests meet them in one process.
 _SAMPLE = {
@@ -111,7 +112,8 @@ CASES = (
         for command, words in _COMMANDS.items()
     ),
     *(
-        Case(f"config.{kind}.write", partial(_model, raw, _COMMANDS["write"]), writes=_WRITTEN)
+        Case(f"config.{kind}.{command}", partial(_model, raw, _COMMANDS[command]), writes=_WRITTEN)
         for kind, raw in _SAMPLE.items()
+        for command in ("write", "fits")
     ),
 )

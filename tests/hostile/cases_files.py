@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -82,14 +83,18 @@ _BESIDE = (
     "model.safetensors.index.json",
     "README.md",
     "modeling_ternary.py",
+    "quant_model_description.json",
 )
 _COMMANDS: dict[str, Sequence[str]] = {
     "infer-config": ("infer-config", "model"),
     "inspect": ("inspect", "--values", "model"),
     "convert": ("convert", "model", "out"),
+    "fits": ("fits", "model"),
 }
 
 
+# A result without it would be one about something else.
+_DECIDING = ("config.json", "quant_model_description.json")
 # Which commands look at it; those that are not here are looked at by all.
 _READ_BY = {
     "generation_config.json": ("infer-config", "convert"),
@@ -97,6 +102,7 @@ _READ_BY = {
     "tokenizer.json": ("infer-config", "convert"),
     "README.md": ("inspect", "convert"),
     "modeling_ternary.py": ("inspect", "convert"),
+    "quant_model_description.json": ("fits",),
 }
 
 
@@ -114,12 +120,12 @@ def _beside() -> Iterator[Case]:
             for command, words in _COMMANDS.items():
                 if command not in _READ_BY.get(name, _COMMANDS):
                     continue
-                decides = name == "config.json" and command != "inspect"
+                decides = name in _DECIDING and command != "inspect"
                 yield Case(
                     f"side.{name} {kind} {command}",
                     partial(_with, put, name, words),
                     exits=_FAILED if decides else frozenset({0, 1, 2}),
-                    says=r"config\.json" if decides else "",
+                    says=re.escape(name) if decides else "",
                     writes=("out",),
                 )
 
