@@ -14,4 +14,7 @@ Where a case needs what this machine lacks (a C compiler, the right to mount), i
 
 Cases stand in `cases_*.py`, each of which has `CASES`. Their names are `kind.what`. `test_hostile.py` runs all of them;
 `python -m tests.hostile [PART OF A NAME …]` prints what came out, kind by kind.
+
+`make hostile` meets all cases; `make test`, which has half an hour for everything, every second one of the kinds that have many
+(`registry.some_cases`).
 """

@@ -32,7 +32,7 @@ def left_packed(checkpoint: Checkpoint, done: Collection[str] = ()) -> Fault | N
             return _fault(tensor, stated)
     for named in packed_parts(checkpoint.tensors)[0].values():
         for part, tensor in named.parts.items():
-            if part not in ENGINE_PARTS | {"weight", "bias"} and tensor.name not in done:
+            if tensor.elements and part not in ENGINE_PARTS | {"weight", "bias"} and tensor.name not in done:
                 return _fault(tensor, stated)
     return None
 

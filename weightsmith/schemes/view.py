@@ -176,7 +176,8 @@ def _readable(made: Formula | Fault, parts: Mapping[str, Tensor]) -> Formula | F
 def _undone(named: NamedParts, module: PackedModule | None, first: Tensor) -> dict[str, Tensor]:
     """The plain tensors of a module. first: the one that stands first in the file."""
     parts = named.parts
-    if module is None:  # scales of something that no scheme knows: leave them to be reported
+    if module is None or (module.shape is None and isinstance(module.made, Fault)):
+        # Codes and scales of something that nobody undoes: leave them to be reported.
         return {tensor.name: tensor for part, tensor in parts.items() if part not in CACHE_SCALES}
     result: dict[str, Tensor] = {}
     if module.shape is not None:

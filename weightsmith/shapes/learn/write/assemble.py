@@ -56,17 +56,16 @@ def assemble(
     nulls: Mapping[str, Polynomial],
     spellings: Sequence[Mapping[str, str]] = (),
 ) -> LearnedPage:
-    """The page; classes of one type that store different tensors become its layouts.
+    """The page; classes of one type that store different tensors become its layouts. learned: one per model class.
 
-    learned: one per model class. rules: what every valid config obeys. class_defaults: every field of a config that
-    states nothing. nulls: what stands for null in a field. spellings: other names that the tensors may have.
+    rules: what every valid config obeys. class_defaults: every field of a config that states nothing. nulls: what
+    stands for null in a field. spellings: other names that the tensors may have.
     """
     first, shared, layouts = _layouts(learned)
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
     spelled, numbering, lists = _list_spellings(found, fields)
-    apart = numbering | found.lab.required.keys()
-    unverifiable, kept = _unverifiable(class_defaults, fields.keys(), apart, rules)
+    unverifiable, kept = _unverifiable(found.lab.required, class_defaults, fields.keys(), numbering, rules)
     aliases = _aliases(found, fields, kept)
     return LearnedPage(
         model_type=found.lab.model_type,
@@ -161,13 +160,18 @@ def _fields(
 
 
 def _unverifiable(
-    class_defaults: Mapping[str, Value], fields: Set[str], apart: Set[str], rules: Iterable[str]
+    required: Mapping[str, object],
+    class_defaults: Mapping[str, Value],
+    fields: Set[str],
+    numbering: Set[str],
+    rules: Iterable[str],
 ) -> tuple[dict[str, Value], list[str]]:
     """(settings that no shape depends on, with their defaults; the rules that read none but these and the fields).
 
-    apart: settings that say a list of the page in another way, and those that have no default and must be stated.
+    required: settings that have no default and must be stated. numbering: those that say a list of the page in another
+    way.
     """
-    kept = {}
+    kept, apart = {}, numbering | required.keys()
     for name, value in class_defaults.items():
         last = name.rsplit(".", 1)[-1]
         aside = not is_field(name) and not last.endswith(("_eps", "epsilon", "initializer_range"))

@@ -97,6 +97,8 @@ def patched(page: JsonObject, changes: tuple[Change, ...]) -> JsonObject:
     """The page with every change. Raises InvalidPage where one does not fit, or no page comes out."""
     for change in changes:
         page = change.applied(page)
+        if change.path and page.get(change.path[0]) == {}:  # a page has no empty section
+            page = {name: value for name, value in page.items() if name != change.path[0]}
     if changes:
         parse_page(page)
     return page
