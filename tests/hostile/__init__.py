@@ -12,9 +12,7 @@ process of its own, with a home, a temporary folder and a canary of its own. Wha
 
 Where a case needs what this machine lacks (a C compiler, the right to mount), it is skipped, and the reason is said.
 
-Cases stand in `cases_*.py`, each of which has `CASES`. Their names are `kind.what`. `test_hostile.py` runs all of them;
-`python -m tests.hostile [PART OF A NAME …]` prints what came out, kind by kind.
-
-`make hostile` meets all cases; `make test`, which has half an hour for everything, every second one of the kinds that have many
-(`registry.some_cases`).
+Cases stand in `cases_*.py`, each of which has `CASES`. Their names are `kind.what`. `test_hostile.py`, which is part of
+`make test` and its half an hour, runs every second one of the kinds that have many; `make hostile`, which is
+`python -m tests.hostile [PART OF A NAME …]`, runs all of them and prints what came out, kind by kind.
 """
