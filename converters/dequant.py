@@ -16,7 +16,7 @@ from weightsmith.errors import ConversionRefused
 from weightsmith.schemes import packed_tensors, plain_view
 from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, lost_to_zero, plain_rows
 from weightsmith.schemes.formula import Fault, Formula, Numbers
-from weightsmith.schemes.packed_module import DAMAGED
+from weightsmith.schemes.packed_module import AS_IT_IS, DAMAGED
 from weightsmith.schemes.packing import is_spared, left_packed
 from weightsmith.schemes.stated import SECTIONS, descriptions, stated_of
 from weightsmith.schemes.stored_names import ENGINE_PARTS
@@ -78,6 +78,11 @@ class Dequant:
         view = plain_view(checkpoint)
         if not view.modules:
             raise ConversionRefused(checkpoint.path, "has no packed weights", "use `plain` to copy it")
+        if view.second_norms:
+            fact = "is a norm of ModelSlim's outlier suppression: the packed weights go with it and its bias"
+            raise ConversionRefused(
+                view.second_norms[0], f"{fact}, for which the model has no place", AS_IT_IS
+            )
         steps = dict(_spared(checkpoint, target))
         dropped: dict[str, str] = {}
         for module in view.modules:

@@ -132,6 +132,24 @@ def test_sizes_are_found_under_the_packing(method: str) -> None:
     assert not found.architecture.unmatched_tensors and not found.architecture.missing_tensors
 
 
+def test_norms_that_suppress_outliers_are_no_stray_tensors() -> None:
+    """ModelSlim stores a second norm, with a bias, under `.module.`: the packed weights go with that one."""
+    model = packed("modelslim")
+    second = {
+        f"{name.removesuffix('weight')}module.{part}": shape
+        for name, shape in plain().items()
+        if name.endswith("norm.weight")
+        for part in ("weight", "bias")
+    }
+    tensors = {**model.tensors, **{name: tensor(name, shape) for name, shape in second.items()}}
+    found = infer(in_memory(tensors), CONFIG)
+    assert found.architecture.model_type == "llama" and not found.architecture.unmatched_tensors
+    assert {name: found.config[name] for name in SIZES} == SIZES
+    assert plain_view(in_memory(tensors)).second_norms == tuple(second)
+    without = {**{name: tensor(name, shape) for name, shape in {**plain(), **second}.items()}}
+    assert infer(in_memory(without), CONFIG).architecture.unmatched_tensors, "only ModelSlim has such norms"
+
+
 @pytest.mark.parametrize("method", QUANTIZED)
 def test_the_quantization_config_follows_from_the_tensors(method: str) -> None:
     found = infer(packed(method), CONFIG)

@@ -15,7 +15,7 @@ from weightsmith.schemes.stated import stated_of
 from weightsmith.schemes.stored_names import CACHE_SCALES, holds_packed_numbers, packed_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
     from weightsmith.schemes.packed_module import Method, PackedWeight, Shape
@@ -70,11 +70,13 @@ class PlainView:
     shape, and the dtype and the place of a tensor that it was packed into.
     modules: what was packed, and how each weight of it is made.
     plain: the weights of a packed checkpoint that were not; empty where nothing is packed.
+    second_norms: see `second_norms`; they are not among `tensors`.
     """
 
     tensors: Mapping[str, Tensor]
     modules: tuple[PackedModule, ...]
     plain: tuple[str, ...]
+    second_norms: tuple[str, ...] = ()
 
     @property
     def packed_as(self) -> str:
@@ -115,7 +117,20 @@ def plain_view(checkpoint: Checkpoint) -> PlainView:
             done.add(owner)
             result.update(_undone(packed[owner], modules.get(owner), tensor))
     found = tuple(modules[owner] for owner in dict.fromkeys(owners.values()) if owner in modules)
-    return PlainView(result, found, tuple(plain))
+    second = second_norms(result, found)
+    result = {name: tensor for name, tensor in result.items() if name not in second}
+    return PlainView(result, found, tuple(plain), tuple(second))
+
+
+def second_norms(tensors: Mapping[str, Tensor], modules: Iterable[PackedModule]) -> dict[str, None]:
+    """ModelSlim's norms that suppress outliers: `x.module.weight` and `x.module.bias` beside `x.weight`.
+
+    The packed weights go with these, and what stayed in floating point with the norm itself.
+    """
+    if not any(module.method.startswith("modelslim") for module in modules):
+        return {}
+    found = (name for name in tensors if name.endswith((".module.weight", ".module.bias")))
+    return {name: None for name in found if f"{name.rpartition('.module.')[0]}.weight" in tensors}
 
 
 def packed_modules(checkpoint: Checkpoint) -> tuple[PackedModule, ...]:

@@ -62,7 +62,7 @@ def _mismatches(described: Mapping[str, object], packing: PlainView) -> Iterator
     """Tensors that are not described, descriptions of none, and modes that no loader knows."""
     made = {module.plain for module in packing.modules}
     stored = {tensor.name for module in packing.modules for tensor in module.parts.values()}
-    stored |= packing.tensors.keys() - made
+    stored |= (packing.tensors.keys() - made) | set(packing.second_norms)
     said = {name: mode for name, mode in described.items() if "." in name and isinstance(mode, str)}
     silent = [name for name in stored if name not in said and not name.endswith(".weight")]
     if silent:
