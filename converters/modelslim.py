@@ -23,6 +23,7 @@ from weightsmith.checkpoint.float_formats import F32, FORMATS, array_type, cast
 from weightsmith.convert.plan.set_options import read_choice
 from weightsmith.convert.protocol import REMOVED, Output
 from weightsmith.errors import ConversionRefused
+from weightsmith.schemes import plain_view
 from weightsmith.schemes.stated import DESCRIPTION_FILE
 from weightsmith.values.linear import is_linear
 
@@ -155,6 +156,13 @@ class ModelSlim:
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         mode = read_choice(options, "mode", MODES) or MODES[0]
+        packed_before = plain_view(evidence.checkpoint).packed_as
+        if packed_before:
+            raise ConversionRefused(
+                evidence.checkpoint.path,
+                f"is packed already: {packed_before}",
+                "convert it with dequant first",
+            )
         losses = Losses(_limit(options))
         plain = plain_recipe(evidence, dtype)
         left = tuple(filter(None, options.get("float", "").split(",")))

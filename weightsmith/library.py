@@ -353,7 +353,7 @@ def fits(
         given = replace(given, tensor_parallel=cards)
     if context is not None:
         given = replace(given, context=context)
-    target = Target(engine(on), chip_named(chip), given.tensor_parallel, given, kv_memory)
+    target = Target(engine(on), chip_named(chip), given, kv_memory)
     table = _opened(checkpoint)
     config = shapes.find_config(table, None)
     inference = _derive(table, config, None, None, False, False)

@@ -46,7 +46,7 @@ def versions() -> list[str]:
 def pairs(version: str) -> Iterator[Pair]:
     """Every published model on this vLLM, its CPU build, one card."""
     configs = {model.name: model.config for group in groups() for model in read_group(group)}
-    target = Target(engine(f"vllm=={version}"), CHIPS["cpu"], 1, Arguments())
+    target = Target(engine(f"vllm=={version}"), CHIPS["cpu"], Arguments())
     for line in (OUTCOMES / f"vllm-{version}.jsonl").read_text(encoding="utf-8").splitlines():
         said = json.loads(line)
         yield _pair(said, configs[said["model"]], target)

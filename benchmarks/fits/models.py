@@ -111,13 +111,22 @@ def kept(name: str, folder: Path) -> Path:
     return write_headers(folder / name, one["config"], one["shapes"])
 
 
-def write_headers(folder: Path, config: Mapping[str, object], shapes: Mapping[str, Sequence[int]]) -> Path:
-    """A checkpoint in bfloat16 with this config and these tensors, whose file has a hole instead of numbers."""
+def write_headers(
+    folder: Path,
+    config: Mapping[str, object],
+    shapes: Mapping[str, Sequence[int]],
+    dtypes: Mapping[str, str] | None = None,
+) -> Path:
+    """A checkpoint with this config and these tensors, whose file has a hole instead of numbers.
+
+    dtypes: last part of a name -> dtype, BF16 or I8; without one it is BF16.
+    """
     header: dict[str, object] = {}
     at = 0
     for name, shape in shapes.items():
-        size = 2 * prod(shape)
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
+        dtype = (dtypes or {}).get(name.rpartition(".")[2], "BF16")
+        size = (1 if dtype == "I8" else 2) * prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
     folder.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,33 @@ def test_codes_scales_and_the_description(tmp_path: Path, mode: str, dtype: torc
     assert re.match(r"relative error of 6 weights: 0\.[5-9]\d\d% in all, at most", result.notes[-1])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_written_comes_back_as_codes_times_scales(tmp_path: Path, mode: str) -> None:
+    tensors = latent_llama()
+    source = save(tmp_path / "source", tensors)
+    convert(source, tmp_path / "packed", converter="modelslim", options={"mode": mode})
+    back = convert(tmp_path / "packed", tmp_path / "back")
+    assert back.converter == "dequant" and "quant_model_description.json" in back.left_out
+    found, stored = (
+        load_file(tmp_path / "back/model.safetensors"),
+        load_file(tmp_path / "packed/model.safetensors"),
+    )
+    assert found.keys() == tensors.keys()
+    for name, weight in tensors.items():
+        packed = f"{name}_scale" in stored
+        product = stored[name].float() * stored[f"{name}_scale"] if packed else weight
+        assert torch.equal(found[name], product.to(torch.bfloat16))
+
+
+def test_what_is_packed_in_part_is_not_packed_once_more(tmp_path: Path) -> None:
+    """The description would call the codes that are there FLOAT."""
+    source = save(tmp_path / "source", latent_llama())
+    convert(source, tmp_path / "part", converter="modelslim", options={"float": "down_proj"})
+    with pytest.raises(ConversionRefused, match="is packed already: 4 weights are packed as modelslim"):
+        convert(tmp_path / "part", tmp_path / "again", converter="modelslim")
+    assert not (tmp_path / "again").exists()
+
+
 def test_the_loss_is_that_of_the_numbers(tmp_path: Path) -> None:
     tensors = latent_llama()
     result = convert(save(tmp_path / "source", tensors), tmp_path / "out", converter="modelslim")

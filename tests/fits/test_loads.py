@@ -119,6 +119,36 @@ def test_gptq_is_nothing_for_an_npu(tmp_path: Path) -> None:
     )
 
 
+def test_packed_weights_that_nothing_tells_the_engine_of(tmp_path: Path) -> None:
+    config, shapes = llama_config(*_SHAPE), llama(*_SHAPE)
+    packed = {}
+    for name, shape in shapes.items():
+        packed |= (
+            {f"{name}._data": shape, f"{name}._scale": (shape[0], 1)} if "proj" in name else {name: shape}
+        )
+    folder = write(tmp_path / "model", config, packed, {"_data": "I8"})
+    answer = weightsmith.fits(folder, on="vllm==0.32.0", context=128)
+    assert "packed-unsaid" in _codes(answer)
+    asked = weightsmith.fits(folder, on="vllm==0.32.0", context=128, arguments=["--quantization", "torchao"])
+    assert "packed-unsaid" not in _codes(asked), "the user tells it"
+
+
+def test_a_method_that_is_asked_for_and_is_not_that_of_the_weights(tmp_path: Path) -> None:
+    stated = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    differs = _answer(tmp_path / "a", "-q", "awq", on="vllm==0.32.0", quantization_config=stated)
+    assert "quantization-differs" in _codes(differs)
+    variant = _answer(tmp_path / "b", "-q", "gptq_marlin", on="vllm==0.32.0", quantization_config=stated)
+    assert "quantization-differs" not in _codes(variant)
+
+
+def test_modelopt_is_told_by_its_file_beside_the_config(tmp_path: Path) -> None:
+    folder = write(tmp_path / "model", llama_config(*_SHAPE), llama(*_SHAPE))
+    told = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(told))
+    answer = weightsmith.fits(folder, on="vllm-ascend==0.23.0", context=128)
+    assert "'modelopt_fp4'" in next(r.message for r in answer.reasons if r.code == "unknown-quantization")
+
+
 def test_a_context_that_does_not_fit_names_the_one_that_does(tmp_path: Path) -> None:
     folder = write(tmp_path / "model", llama_config(*_SHAPE), llama(*_SHAPE))
     answer = weightsmith.fits(folder, context=32768, kv_memory=1 << 20)
@@ -151,6 +181,7 @@ def test_a_chip_has_many_names(name: str, chip: str) -> None:
     [
         ({"on": "vllm-ascend==9.9"}, "no table of"),
         ({"on": "sglang"}, "no table of"),
+        ({"on": "vllm-ascend==0.23.0rc1"}, "no table of"),
         ({"chip": "A100"}, "is no chip that is known"),
         ({"chip": "910B:much"}, "is no size"),
         ({"arguments": ["--tensor-parallel-size", "two"]}, "is no value for it"),

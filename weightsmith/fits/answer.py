@@ -173,7 +173,8 @@ class _Model:
 
 def _model(checkpoint: Checkpoint, config: JsonObject | None, inference: Inference, target: Target) -> _Model:
     settings, view = settings_of(inference), plain_view(checkpoint)
-    asks = asks_of(config if config is not None else inference.config, checkpoint.root, settings)
+    read = config if config is not None else inference.config
+    asks = asks_of(read, checkpoint.root, settings, view.packed_as)
     width = _WIDTHS.get(target.arguments.dtype or asks.dtype, 2)
     packed = frozenset(module.name for module in view.modules)
     tied = settings.get("tie_word_embeddings") is True
@@ -184,7 +185,7 @@ def _model(checkpoint: Checkpoint, config: JsonObject | None, inference: Inferen
 
 def _on(model: _Model, target: Target) -> tuple[Cache, Memory]:
     """What each card holds, the model divided as the target says."""
-    arguments, cards = target.arguments, target.arguments.tensor_parallel
+    arguments, cards = target.arguments, target.cards
     cache = model.decoder.on(cards, _WIDTHS.get(arguments.kv_dtype or "", model.width))
     weights = model.weights.on(cards)
     free = target.kv_memory
@@ -258,7 +259,7 @@ def _divides(asks: Asks, target: Target, count: int) -> bool:
 
 
 def _with_cards(target: Target, count: int) -> Target:
-    return replace(target, cards=count, arguments=replace(target.arguments, tensor_parallel=count))
+    return replace(target, arguments=replace(target.arguments, tensor_parallel=count))
 
 
 def _notes(asks: Asks, target: Target, config: JsonObject | None) -> Iterator[str]:

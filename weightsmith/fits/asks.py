@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.fits.settings import kv_heads
-from weightsmith.schemes.stated import DESCRIPTION_FILE, quantization
+from weightsmith.schemes.stated import DESCRIPTION_FILE, MODELOPT_FILE, quantization
 from weightsmith.shapes.beside.dialect import misread
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Asks:
     schemes: "W8A8_DYNAMIC.moe" for what ModelSlim's description says of each kind of layer. dtype: what the engine
     computes in, by the word "auto". hardware_dtypes: what packed weights are computed in. kv_heads: None where the
     decoder has no attention of which keys are kept. must_divide: (what, how many) of which every card gets an equal
-    share. misread: what transformers 4 takes otherwise than the config says.
+    share. misread: what transformers 4 takes otherwise than the config says. packed_as: how the tensors are packed, in
+    words; empty where none is.
     """
 
     model_type: str | None
@@ -48,15 +49,17 @@ class Asks:
     kv_heads: int | None
     must_divide: tuple[tuple[str, int], ...]
     misread: tuple[str, ...]
+    packed_as: str
 
 
-def asks_of(config: JsonObject, root: Path, settings: Settings) -> Asks:
-    """config: what the engine will read. root: the checkpoint's folder. settings: the true ones.
+def asks_of(config: JsonObject, root: Path, settings: Settings, packed_as: str = "") -> Asks:
+    """config: what the engine will read. root: the checkpoint's folder. settings: the true ones. packed_as: how the
+    tensors are packed, in words.
 
     Raises InvalidConfig for a description of the quantization that cannot be read.
     """
-    described = _description(root)
-    stated = _stated_method(config)
+    described = _beside(root, DESCRIPTION_FILE)
+    stated = _stated_method(quantization(config) or _beside(root, MODELOPT_FILE) or {})
     heads = settings.number("num_attention_heads", "n_head", "n_heads")
     named, parts = config.get("architectures"), [config.get(name) for name in _PARTS]
     return Asks(
@@ -71,13 +74,12 @@ def asks_of(config: JsonObject, root: Path, settings: Settings) -> Asks:
         kv_heads(settings),
         (("attention heads", heads),) if heads else (),
         tuple(misread(config)),
+        packed_as,
     )
 
 
-def _stated_method(config: JsonObject) -> str | None:
-    """The method as vLLM spells it: of quantization_config, of compression_config, or of modelopt's own keys."""
-    old = config.get("compression_config")
-    stated = quantization(config) or (old if isinstance(old, dict) else {})
+def _stated_method(stated: Mapping[str, object]) -> str | None:
+    """The method as vLLM spells it: as the section names it, or told by modelopt's own keys."""
     method = stated.get("quant_method") or _modelopt(stated)
     return str(method).lower().replace("compressed_tensors", "compressed-tensors") if method else None
 
@@ -89,9 +91,10 @@ def _modelopt(stated: Mapping[str, object]) -> str | None:
     return "modelopt_fp4" if str(inner.get("quant_algo")).upper() == "NVFP4" else "modelopt"
 
 
-def _description(root: Path) -> JsonObject | None:
-    """ModelSlim's file: where it lies there, vllm-ascend takes its own quantization, whatever config.json says."""
-    path = root / DESCRIPTION_FILE
+def _beside(root: Path, name: str) -> JsonObject | None:
+    """A description beside config.json. By ModelSlim's, vllm-ascend takes its own quantization, whatever config.json
+    says; modelopt's counts for vLLM where config.json says nothing."""
+    path = root / name
     return read_json_object(path) if is_there(path) else None
 
 

@@ -100,9 +100,18 @@ def _below_the_head(name: str, engine: Engine) -> bool:
 
 
 def _quantization(asks: Asks, target: Target) -> Iterator[Reason]:
-    engine, method = target.engine, asks.method
+    engine, asked = target.engine, target.arguments.quantization
+    method = asks.method or asked
     if method is None:
+        if asks.packed_as:
+            message = f"{asks.packed_as}, and nothing that the engine reads says so"
+            yield Reason("packed-unsaid", f"{message}; it would take codes for weights", "refused")
         return
+    # A method has variants for kernels, which vLLM takes for one another: gptq and gptq_marlin.
+    if asked is not None and not (method.startswith(asked) or asked.startswith(method)):
+        yield Reason(
+            "quantization-differs", f"--quantization is {asked}, and the weights are {method}", "refused"
+        )
     if method in engine.deprecated and not target.arguments.allow_deprecated_quantization:
         message = f"{engine} takes {method} only with --allow-deprecated-quantization"
         yield Reason("quantization-deprecated", message, "refused")
@@ -137,7 +146,7 @@ def _dialect(asks: Asks, target: Target) -> Iterator[Reason]:
 
 
 def _parallel(asks: Asks, target: Target) -> Iterator[Reason]:
-    cards = target.arguments.tensor_parallel
+    cards = target.cards
     for what, count in asks.must_divide:
         if count % cards:
             message = f"{count} {what} cannot be divided among {cards} cards"

@@ -64,20 +64,23 @@ class Arguments:
     batched_tokens: int | None = None
     trust_remote_code: bool = False
     allow_deprecated_quantization: bool = False
-    expert_parallel: bool = False
     quantization: str | None = None
     unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """cards: how many devices there are. kv_memory: bytes free for the KV cache on each; None: to be worked out."""
+    """kv_memory: bytes that are free for the KV cache on each card; None: to be worked out."""
 
     engine: Engine
     chip: Chip
-    cards: int
     arguments: Arguments
     kv_memory: int | None = None
+
+    @property
+    def cards(self) -> int:
+        """How many devices the model is divided among."""
+        return self.arguments.tensor_parallel
 
     @property
     def memory_share(self) -> float:
@@ -168,5 +171,4 @@ _VALUES: Mapping[str, tuple[str, Callable[[str], object]]] = {
 _FLAGS = {
     "--trust-remote-code": "trust_remote_code",
     "--allow-deprecated-quantization": "allow_deprecated_quantization",
-    "--enable-expert-parallel": "expert_parallel",
 }

@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 # What only ModelSlim writes beside a weight.
 _OWN = ("weight_offset", "deq_scale", "quant_bias", "weight_scale_second", "scale_bias", "left_trans")
 _CODES = ("I8", "F8_E4M3")
-# The modes that vllm-ascend registers (registry.py, register_scheme), and where they are first found.
-MODES = {
-    **dict.fromkeys(
-        ("W8A8", "W8A8_DYNAMIC", "W8A8_MIX", "W8A16", "W4A16", "W4A8_DYNAMIC", "W4A4_DYNAMIC", "W8A8_MXFP8",
-         "W4A4_FLATQUANT_DYNAMIC", "FAKQuant", "INT8_DYNAMIC", "C8", "FLOAT"), "0.18",
-    ),
-    **dict.fromkeys(
-        ("W8A8FP8_DYNAMIC", "W4A8_MXFP", "W4A4_MXFP4", "W4A16_MXFP4", "W4A4_MXFP4_FLATQUANT", "FP8"), "0.23",
-    ),
-}  # fmt: skip
+# The modes that some vllm-ascend from 0.18 to 0.26 registers (registry.py, register_scheme). Which version has which is
+# for `weightsmith fits`.
+MODES = frozenset(
+    {
+        "W8A8", "W8A8_DYNAMIC", "W8A8_MIX", "W8A16", "W4A16", "W4A8_DYNAMIC", "W4A4_DYNAMIC", "W8A8_MXFP8",
+        "W4A4_FLATQUANT_DYNAMIC", "FAKQuant", "INT8_DYNAMIC", "C8", "FLOAT", "W8A8FP8_DYNAMIC", "W4A8_MXFP",
+        "W4A4_MXFP4", "W4A16_MXFP4", "W4A4_MXFP4_FLATQUANT", "FP8",
+    }
+)  # fmt: skip
 _FLAT = ("left_trans", "right_trans")
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 DESCRIPTION_FILE = "quant_model_description.json"
 # What its older versions call it: quant_model_description_w8a8_dynamic.json.
 _DESCRIPTION = "quant_model_description"
+MODELOPT_FILE = "hf_quant_config.json"
 # Files that describe packed weights beside the config: AutoGPTQ's and AutoAWQ's, and modelopt's.
-_BESIDE = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+_BESIDE = ("quantize_config.json", "quant_config.json", MODELOPT_FILE)
 # Keys of a config under which loaders look; the last is MLX's.
 SECTIONS = ("quantization_config", "compression_config", "quantization")
 

@@ -104,7 +104,6 @@ def _vllm(wheel: Wheel) -> Table:
         "deprecated": sorted(
             _literals(_assigned(wheel.tree(_QUANTIZATION), "DEPRECATED_QUANTIZATION_METHODS"))
         ),
-        "cpu_quantization": sorted(_platform_quantization(wheel.tree("vllm/platforms/cpu.py"))),
     }
 
 
@@ -223,10 +222,6 @@ def _ascend_methods(wheel: Wheel, platform: ast.Module) -> Iterator[str]:
             yield str(element.value)
         elif isinstance(element, ast.Name) and element.id in constants:
             yield str(constants[element.id])
-
-
-def _platform_quantization(tree: ast.Module) -> Iterator[str]:
-    return (str(element.value) for element in _platform_list(tree) if isinstance(element, ast.Constant))
 
 
 def _platform_list(tree: ast.Module) -> list[ast.expr]:

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 _Document: TypeAlias = "Mapping[str, Json]"
-# What `--on` may name, and the package in whose registry of models the architectures stand.
+# What `--on` may name.
 ENGINES = ("vllm-ascend", "vllm")
 
 
 @dataclass(frozen=True, slots=True)
 class Transformers:
-    """One version of transformers. model_types: it has a config class for. composites: those whose class takes parts of
-    any type. answers: what vLLM may ask of a class before
-    it runs it without one of its own → the classes that say yes."""
+    """One version of transformers.
+
+    model_types: it has a config class for. composites: those whose class takes parts of any type. answers: what vLLM
+    may ask of a class before it runs it without one of its own → the classes that say yes.
+    """
 
     version: str
     model_types: frozenset[str]
@@ -77,10 +79,10 @@ class Engine:
 
 @cache
 def engines() -> tuple[tuple[str, str], ...]:
-    """(name, version) of every engine that there is a table of, the newest first."""
+    """(name, version) of every engine that there is a table of: vllm-ascend first, of each the newest first."""
     found = [_named(path) for path in DATA.glob("*.json")]
-    versions = [(name, version) for name, version in found if name in ENGINES]
-    return tuple(sorted(versions, key=lambda one: (ENGINES.index(one[0]), Version(one[1])), reverse=True))
+    newest = sorted(found, key=lambda one: Version(one[1]), reverse=True)
+    return tuple((name, version) for known in ENGINES for name, version in newest if name == known)
 
 
 def engine(target: str) -> Engine:
@@ -119,10 +121,6 @@ def transformers_for(requirement: str, date: str) -> Transformers:
 def _engine(name: str, version: str) -> Engine:
     below = _read("vllm", version)
     above = _read("vllm-ascend", version) if name == "vllm-ascend" else below
-    methods = _set(below, "quantization")
-    if name == "vllm-ascend":
-        # Everything that it registers is added to the platform's own list (vllm, register_quantization_config).
-        methods = _set(above, "quantization")
     share = below["memory_share"]
     assert isinstance(share, float)
     transformers = transformers_for(_joined(below, above), _text(above, "date"))
@@ -139,7 +137,7 @@ def _engine(name: str, version: str) -> Engine:
         ),
         tuple(_list(below, "suffixes")),
         _set(below, "model_types"),
-        methods,
+        _set(above, "quantization"),
         _set(below, "deprecated"),
         _words(below, "renamed_quantization"),
         _set(above, "schemes"),
@@ -154,11 +152,12 @@ def _joined(*tables: _Document) -> str:
 
 
 def _release(version: str) -> str:
-    """The release that a post release corrects: "0.23.0" of "0.23.0.post1"."""
+    """The release that a post release corrects: "0.23.0" of "0.23.0.post1". A candidate is another version."""
     try:
-        return Version(version).base_version
+        parsed = Version(version)
     except InvalidVersion:
         return version
+    return parsed.base_version if parsed.is_postrelease and not parsed.is_prerelease else version
 
 
 def _named(path: Path) -> tuple[str, str]:

@@ -8,14 +8,13 @@ floating point ("FLOAT") too, and ends with a KeyError at the first that it does
 
 from __future__ import annotations
 
-import fnmatch
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem, read_json_object
 from weightsmith.checkpoint.small_file import is_there, names_in
 from weightsmith.errors import WeightsmithError
 from weightsmith.schemes.modelslim import MODES
-from weightsmith.schemes.stated import DESCRIPTION_FILE
+from weightsmith.schemes.stated import DESCRIPTION_FILE, description_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from weightsmith.schemes import PlainView
 
 _CODE = "quantization-description"
-# What older versions of ModelSlim call the file: quant_model_description_w8a8_dynamic.json.
-_OLD_NAMES = "quant_model_description_*.json"
 
 
 def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
@@ -40,7 +37,7 @@ def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Ten
     if not packed:
         return
     if not there:
-        older = sorted(fnmatch.filter(names_in(root), _OLD_NAMES))
+        older = description_files(names_in(root))
         hint = f": rename {older[0]}" if older else ": the loader on the NPU needs it"
         yield Problem(_CODE, f"{DESCRIPTION_FILE} is not in the folder{hint}", stops_loader=True)
         return
