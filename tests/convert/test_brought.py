@@ -78,6 +78,17 @@ def test_names_lose_what_training_wrapped_around(
     assert any(said in problem.message for problem in inspect(source).checkpoint.problems)
 
 
+def test_names_that_no_family_knows_are_kept_with_a_word(tmp_path: Path) -> None:
+    """One tensor stands there twice, wrapped and not: which of the two is the model's, nobody can tell."""
+    tensors = {f"_orig_mod.{name}": tensor for name, tensor in llama().items()}
+    tensors["lm_head.weight"] = -tensors["_orig_mod.lm_head.weight"]
+    result = convert(save_bin(tmp_path / "source", tensors, LLAMA), tmp_path / "out")
+    assert same(tmp_path / "out", tensors)
+    assert any(
+        "no family of the catalog explains its tensors (nearest: llama" in note for note in result.notes
+    )
+
+
 def save_run(folder: Path, state: dict[str, Any], config: dict[str, Any] | None = LLAMA) -> Path:
     folder.mkdir()
     if config is not None:

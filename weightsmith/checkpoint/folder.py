@@ -146,8 +146,8 @@ def one_slice(path: Path, folder: Path) -> tuple[Problem, ...]:
     """The problem of weights in the folder of one rank of several; none of any other folder."""
     rank = folder.resolve()
     ranks = _ranks(names_in(rank.parent)) if _RANK.fullmatch(rank.name) else []
-    first_alone = len(ranks) < _SEVERAL and not rank.name.strip("mp_rank0")
-    if not ranks or first_alone:
+    is_first = re.search(r"[1-9]", rank.name) is None
+    if not ranks or (is_first and len(ranks) < _SEVERAL):  # one rank alone holds the whole model
         return ()
     text = f"{path}: is the slice of a model that one model-parallel rank held (Megatron: {sample(ranks)})"
     return (Problem(ONE_SLICE, text),)

@@ -94,7 +94,10 @@ def true_config(
         _refuse_no_model(found, source)
         problems = _found(found, source, allow_damage)
         guesses |= _settled(found, source, accept_guesses)
-        stated = stated if found.verdict == "unknown" else found.config
+        failure = found.failure()
+        if failure is not None:
+            notes += (f"{failure.fact}: names and config are kept as they are",)
+        stated = stated if failure is not None else found.config
     taken = ", ".join(f"{name}={as_text(value)}" for name, value in guesses.items())
     return TrueConfig(stated, guesses, (*notes, f"guessed: {taken}") if taken else notes, problems)
 
