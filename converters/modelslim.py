@@ -156,13 +156,7 @@ class ModelSlim:
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         mode = read_choice(options, "mode", MODES) or MODES[0]
-        packed_before = plain_view(evidence.checkpoint).packed_as
-        if packed_before:
-            raise ConversionRefused(
-                evidence.checkpoint.path,
-                f"is packed already: {packed_before}",
-                "convert it with dequant first",
-            )
+        _refuse_what_is_packed(evidence)
         losses = Losses(_limit(options))
         plain = plain_recipe(evidence, dtype)
         left = tuple(filter(None, options.get("float", "").split(",")))
@@ -199,6 +193,14 @@ class ModelSlim:
             files={DESCRIPTION_FILE: description(mode, steps, packed)},
             notes=(*plain.notes, "vLLM Ascend needs `--quantization ascend` for it"),
             told=losses.told,
+        )
+
+
+def _refuse_what_is_packed(evidence: SourceEvidence) -> None:
+    packed_as = plain_view(evidence.checkpoint).packed_as
+    if packed_as:
+        raise ConversionRefused(
+            evidence.checkpoint.path, f"is packed already: {packed_as}", "convert it with dequant first"
         )
 
 
