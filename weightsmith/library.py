@@ -230,6 +230,8 @@ def verify(
     report: AnyPath | None = None,
     gates: Mapping[str, float] | None = None,
     latent: AnyPath | None = None,
+    arguments: Sequence[str] | None = None,
+    deterministic: bool = False,
     cache: bool = True,
     engine_timeout: float = 3600.0,
     command: str = "",
@@ -246,6 +248,8 @@ def verify(
     report: write a Markdown report to this file.
     gates: other limits for checks, by name.
     latent: the folder of the latent weights that the model was fused from; a control that must fail.
+    arguments: of the engine, as `vllm serve` takes them, and it is started with exactly these; None: chosen here.
+    deterministic: set the variables that make an NPU give the same answers twice.
     cache: take references from the user's cache, and keep them there.
     engine_timeout: seconds; an engine that has not answered by then is ended and has failed.
     command: what the report names as the command.
@@ -276,6 +280,8 @@ def verify(
         gates=gates or {},
         engine_timeout=engine_timeout,
         latent=_path(latent),
+        arguments=None if arguments is None else tuple(arguments),
+        deterministic=deterministic,
         cache=cache,
         command=command,
     )

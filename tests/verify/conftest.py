@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 TERNARY, HRM_TEXT = MODELS / "ternary-llama", MODELS / "hrm-text"
+# A model divided between two processes, as somebody may serve it.
+SERVED = (
+    *("--tensor-parallel-size", "2", "--dtype", "bfloat16", "--enforce-eager"),
+    *("--max-model-len", "384", "--max-num-seqs", "8"),
+)
 TRUE_CONFIG = MODELS / "ternary-llama.true-config.json"
 
 
@@ -141,6 +146,15 @@ def causal_hrm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fused(fused_folder: Path, verified: Callable[..., Verified]) -> Verified:
     """The converted model, with the latent weights that it was made from as one of its controls."""
     return verified(fused_folder, latent=TERNARY)
+
+
+@pytest.fixture(scope="session")
+def served(fused_folder: Path, fused: Verified, verified: Callable[..., Verified]) -> Verified:
+    """The same model on two ranks, by arguments of `vllm serve`, against the baseline of one."""
+    with pytest.MonkeyPatch.context() as patch:
+        # vLLM binds each rank to a NUMA node of its own, and most machines have one.
+        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        return verified(fused_folder, reference=fused.baseline, save_baseline=None, arguments=SERVED)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.verify.conftest import Verified
 
+from tests.verify.conftest import SERVED
+
 pytestmark = pytest.mark.engine
 
 # vLLM's library for processors without AVX-512 lacks the operator that multiplies with int4 weights.
@@ -104,6 +106,21 @@ def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
         "inconclusive",
         "no answers in eager mode: killed by SIGKILL while loading",
     )
+
+
+def test_the_engine_is_started_as_the_user_serves_it_on_two_ranks(served: Verified) -> None:
+    assert served.result.verdict == "pass", served.verdicts
+    settings = served.engine.settings
+    assert (settings.tensor_parallel, settings.max_model_len, settings.max_num_seqs) == (2, 384, 8)
+    assert settings.attention_backends == ("CPU_ATTN",)  # told by workers that are processes of their own
+    assert settings.model_class == "vllm.model_executor.models.llama.LlamaForCausalLM"
+    rows = served.result.document()["engine"]
+    assert isinstance(rows, dict)
+    assert rows["arguments"] == list(SERVED)
+    assert rows["added"] == {"max_logprobs": -1}
+    assert rows["variables"]["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert "TORCHDYNAMO_DISABLE" not in rows["variables"]
+    assert "the arguments leave it eager" in served.report
 
 
 def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:

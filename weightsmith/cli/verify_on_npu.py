@@ -24,6 +24,7 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 
 @click.command("verify-on-npu")
 @click.argument("model", required=False, type=A_PATH)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
     "--device", type=click.Choice(["auto", "npu", "cuda", "cpu"]), default="auto", show_default=True
 )
@@ -52,6 +53,9 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     type=A_PATH,
     help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
 )
+@click.option(
+    "--deterministic", is_flag=True, help="Set the variables that make an NPU give the same answers twice."
+)
 @click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
 @click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
@@ -59,6 +63,7 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 @AS_JSON
 def command(
     model: Path | None,
+    arguments: tuple[str, ...],
     device: Asked,
     reference: str,
     prompts: Path | None,
@@ -67,13 +72,20 @@ def command(
     gates: tuple[str, ...],
     engine_timeout: float,
     latent: Path | None,
+    deterministic: bool,
     no_cache: bool,
     self_test: bool,
     as_json: bool,
 ) -> int:
-    """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else."""
+    """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else.
+
+    What stands behind `--` is what `vllm serve` would be given, and the engine is started with exactly that. Without
+    it weightsmith chooses: bfloat16, one device, as many positions as the prompts need.
+    """
     if self_test == (model is not None):
         raise click.UsageError("name a MODEL, or --self-test and none")
+    if model is not None and model.name.startswith("-"):
+        raise click.UsageError(f"{model} stands where MODEL should: name it before `--`")
     need_stdout_once(as_json, report, save_baseline)
     limits = _limits(gates)
     with terminal.stages() as tell:
@@ -87,6 +99,8 @@ def command(
             gates=limits,
             engine_timeout=engine_timeout,
             latent=latent,
+            arguments=arguments or None,
+            deterministic=deterministic,
             cache=not no_cache,
             command=" ".join(["weightsmith", *sys.argv[1:]]),
             progress=tell,

@@ -52,6 +52,7 @@ class Failure:
 
     what: in one line. stage: the one that it was in. log: its last meaningful lines.
     unusable: the child says that its software is missing or broken, which no model caused.
+    refused: the child says that the job asks for what there is not, which its asker has to mend.
     status: as it ended, minus the signal's number where one killed it; None where it was ended for its time limit.
     """
 
@@ -60,6 +61,7 @@ class Failure:
     log: tuple[str, ...] = ()
     unusable: bool = False
     status: int | None = None
+    refused: bool = False
 
     def sentence(self) -> str:
         last = f" [{self.log[-1]}]" if self.log else ""
@@ -173,7 +175,7 @@ def _failure(folder: Path, status: int) -> Failure:
     stage, tail = _last_stage(folder), _log_tail(folder)
     told = _read_json(folder / FAILURE)
     if told is not None:
-        return Failure(str(told["what"]), stage, tail, bool(told["unusable"]), status)
+        return Failure(str(told["what"]), stage, tail, bool(told["unusable"]), status, bool(told["refused"]))
     if status < 0:
         return Failure(f"killed by {signal.Signals(-status).name}", stage, tail, status=status)
     return Failure(f"ended with exit status {status} and without a result", stage, tail, status=status)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _JOB_POLL_SECONDS = 0.01
 
 
+class RefusedJobError(Exception):
+    """The job asks for what there is not, and only whoever asked can mend it. The message says so to a person."""
+
+
 def serve(
     work: Callable[[dict[str, Json], Path, Stage], JsonObject], prepare: Callable[[], None] | None = None
 ) -> NoReturn:
@@ -46,8 +50,11 @@ def serve(
     except BaseException as error:  # whatever ends the work is the answer, SystemExit and a full disk too
         traceback.print_exc()
         reason = str(error).strip().splitlines()
-        what = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
-        write_json(folder / FAILURE, {"what": what, "unusable": isinstance(error, ImportError)})
+        refused = isinstance(error, RefusedJobError)
+        name = type(error).__name__
+        what = name if not reason else reason[0] if refused else f"{name}: {reason[0]}"
+        told: JsonObject = {"what": what, "unusable": isinstance(error, ImportError), "refused": refused}
+        write_json(folder / FAILURE, told)
         _leave(1)
     _leave(0)
 

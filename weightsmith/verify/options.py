@@ -26,6 +26,8 @@ class Options:
     cache: whether references may come from the cache and go there.
     engine_timeout, reference_timeout: seconds.
     command: the command line, for the report.
+    arguments: of the engine, as for `vllm serve`; None: weightsmith chooses.
+    deterministic: whether the variables are set that make an NPU repeat itself.
     """
 
     device: Asked = "auto"
@@ -40,3 +42,5 @@ class Options:
     engine_timeout: float = 3600.0
     reference_timeout: float = 3600.0
     command: str = ""
+    arguments: tuple[str, ...] | None = None
+    deterministic: bool = False

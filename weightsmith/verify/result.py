@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.engine.engine import Started
     from weightsmith.verify.engine.engine_job import EngineSettings
     from weightsmith.verify.measure.parity import Figures, Pair, PairName, Parity
     from weightsmith.verify.measure.repetition import Repetition
@@ -61,12 +62,14 @@ class EngineFacts:
     eager_and_graphs: why eager mode was not compared with graphs; None where it was.
     condition_tokens: whether the template's special tokens were put around the prompts.
     left_out_prompts: numbers of those that are too long for the model.
+    started: with which arguments and variables; None in the self-test.
     """
 
     settings: EngineSettings
     eager_and_graphs: str | None = None
     condition_tokens: bool | None = None
     left_out_prompts: tuple[int, ...] | None = None
+    started: Started | None = None
 
     def rows(self) -> dict[str, Json]:
         """Name → value, as the document has them."""
@@ -74,6 +77,7 @@ class EngineFacts:
             "eager_and_graphs": self.eager_and_graphs,
             "condition_tokens": self.condition_tokens,
             "left_out_prompts": json_of(self.left_out_prompts),
+            **({} if self.started is None else object_of(self.started)),
         }
         return {
             **self.settings.to_json(),

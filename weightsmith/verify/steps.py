@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import EngineFailed
+from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
@@ -112,15 +112,13 @@ class Steps:
         model = engines.ModelFolder(self.model, self.files.nbytes, self.files.max_positions)
         texts = [prompt.text for prompt in self.prompts]
         options = self.options
+        asked = engines.Asked(options.arguments, options.deterministic, devices.free_share(self.device))
         task = engines.job(
-            model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs
+            model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
         )
         found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
         if isinstance(found, Failure):
-            if found.unusable:
-                way_out = "mend its installation (docs/engines.md)"
-                raise EngineFailed("vllm", found.sentence(), way_out)
-            return found
+            return _engines_own(found)
         why_not = engines.graphs(self.device.kind, self.kind, found)
         if why_not is not None:
             return replace(found, eager_and_graphs=why_not)
@@ -191,3 +189,12 @@ class Steps:
             reference_asked=str(self.options.reference),
             engine=run,
         )
+
+
+def _engines_own(found: Failure) -> Failure:
+    """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
+    if found.unusable:
+        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
+    if found.refused:
+        raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
+    return found

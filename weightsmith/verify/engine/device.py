@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ Asked = Literal["auto", "npu", "cuda", "cpu"]
 _PROBE_SECONDS = 120.0
 # Without this `import torch` itself loads torch_npu, and dies with it when CANN is absent (field-notes 8).
 _PROBE_ENV = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+# What a context, and the libraries of a collective, take beside what an engine counts as its own.
+_SPARE_BYTES = 1 << 30
 _VISIBLE = {"npu": visible_devices.ASCEND, "cuda": visible_devices.CUDA}
 
 
@@ -38,13 +41,14 @@ class ProbeJob(Record):
 
 @dataclass(frozen=True, slots=True)
 class TorchDevices(Record):
-    """The devices of one backend as torch sees them. memory: bytes of each. error: why torch could not say."""
+    """The devices of one backend as torch sees them. memory, free: bytes of each. error: why torch could not say."""
 
     available: bool | None = None
     count: int | None = None
     names: tuple[str, ...] = ()
     memory: tuple[int, ...] = ()
     error: str | None = None
+    free: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class DeviceFacts:
     nodes: device files.
     packages: installed versions, by distribution name.
     visible: value of the variable that hides devices.
-    available, count, names, memory (bytes of each): what torch answers.
+    available, count, names, memory and free (bytes of each): what torch answers.
     error: why torch could not answer.
     """
 
@@ -74,6 +78,7 @@ class DeviceFacts:
     names: tuple[str, ...] = ()
     memory: tuple[int, ...] = ()
     error: str | None = None
+    free: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +135,24 @@ def _facts(
         return DeviceFacts(nodes, installed, visible, error=error)
     found = probe(kind)
     return DeviceFacts(
-        nodes, installed, visible, found.available, found.count, found.names, found.memory, found.error
+        nodes=nodes,
+        packages=installed,
+        visible=visible,
+        available=found.available,
+        count=found.count,
+        names=found.names,
+        memory=found.memory,
+        error=found.error,
+        free=found.free,
     )
+
+
+def free_share(device: Device) -> float | None:
+    """How much of its memory the fullest of the devices has left for an engine; None where torch does not say."""
+    pairs = list(zip(device.seen.free, device.seen.memory, strict=False))
+    if not pairs:
+        return None
+    return max(0.0, math.floor(100 * min((free - _SPARE_BYTES) / total for free, total in pairs)) / 100)
 
 
 def _absence(kind: DeviceKind, seen: DeviceFacts) -> str | None:

@@ -47,6 +47,7 @@ def _devices(torch: ModuleType, backend: str) -> TorchDevices:
             count=count,
             names=tuple(str(module.get_device_name(n)) for n in range(count)),
             memory=tuple(int(module.get_device_properties(n).total_memory) for n in range(count)),
+            free=tuple(int(module.mem_get_info(n)[0]) for n in range(count)),
         )
     except Exception as error:  # likewise: drivers raise more kinds than torch documents
         return TorchDevices(error=f"{type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.verify.engine.device import DeviceKind
+    from weightsmith.verify.engine.engine_job import Setting
     from weightsmith.verify.inputs.kinds import Kind
 
 _MODULE = "weightsmith.verify.engine.worker"
@@ -26,7 +28,8 @@ _ENTRIES = 64_000_000
 
 _LARGE_BYTES = 1_000_000_000
 
-_OFFLINE = {
+# Of every engine.
+_ALWAYS = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -35,15 +38,15 @@ _OFFLINE = {
     # two cores), its settings can be read, and its exceptions are ours to catch.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
-# Eager mode compiles nothing, and dynamo costs seconds to find that out.
-_CPU = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
+# Of every engine on a CPU.
+_CPU = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", **child.CALM_THREADS}
+# Of one whose arguments are chosen here. Eager mode compiles nothing, and dynamo costs seconds to find that out.
+_CPU_CHOSEN = {
     "TORCHDYNAMO_DISABLE": "1",
-    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
     # On AMX machines vLLM otherwise rounds the activations of int4 models to int8: 18 times bf16's own noise, measured.
     "VLLM_CPU_INT4_W4A8": "0",
-    **child.CALM_THREADS,
 }
+_CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,34 @@ class ModelFolder:
     path: Path
     nbytes: int
     max_positions: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the user wants the engine.
+
+    arguments: what stands behind `--`, as for `vllm serve`; None: weightsmith chooses.
+    deterministic: whether the variables are set that make an NPU repeat itself.
+    memory_share: of an accelerator's memory that is free for the engine, None where nobody knows it.
+    """
+
+    arguments: tuple[str, ...] | None = None
+    deterministic: bool = False
+    memory_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """How an engine was started.
+
+    arguments: the user's, None where weightsmith chose. added: settings beyond them.
+    variables: of the environment, that were set for it. deterministic: whether the device was to repeat itself.
+    """
+
+    arguments: tuple[str, ...] | None = None
+    added: Mapping[str, Setting] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    deterministic: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +98,7 @@ class EngineRun:
     measured: the tokens whose log-probabilities lie in `logprobs`, by prompt number.
     failed: passes that gave nothing, with the reason.
     eager_and_graphs: why eager mode was not compared with graphs; None where it was.
+    started: with what.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -81,6 +113,7 @@ class EngineRun:
     peak_bytes: int
     failed: Mapping[str, str] = field(default_factory=dict)
     eager_and_graphs: str | None = None
+    started: Started = field(default_factory=Started)
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -108,14 +141,17 @@ def job(
     texts: Sequence[str],
     max_tokens: int,
     max_logprobs: int = -1,
+    asked: Asked | None = None,
 ) -> EngineJob:
     """The job of the engine's child.
 
     texts: the prompts.
     max_tokens: of each completion.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
-    Prefix-LMs run eager on an NPU: full-graph decode masks them wrongly (field-notes 7).
+    Where weightsmith chooses, prefix-LMs run eager: on an NPU full-graph decode masks them wrongly (field-notes 7).
     """
+    how = asked or Asked()
+    chooses = how.arguments is None
     return EngineJob(
         model=str(model.path.resolve()),
         device=device,
@@ -126,7 +162,7 @@ def job(
         max_tokens=max_tokens,
         max_positions=model.max_positions,
         max_num_seqs=32,
-        eager=device == "cpu" or kind.mask == "prefix",
+        eager=chooses and (device == "cpu" or kind.mask == "prefix"),
         prefix_caching=kind.prefix_caching,
         chunked_prefill=kind.chunked_prefill,
         entries=_ENTRIES,
@@ -134,18 +170,25 @@ def job(
         passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
         # Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
         kv_gib=1 if model.nbytes < _LARGE_BYTES else 4,
+        arguments=how.arguments,
+        deterministic=how.deterministic,
+        memory_share=how.memory_share,
     )
 
 
 def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
-    """Why there is no graph mode to compare eager mode with; None where the engine found runs one.
+    """Why there is no graph or compiled mode to compare eager mode with; None where the engine found runs one.
 
     vLLM 0.32's CPU platform sets the graph mode to NONE and leaves `enforce_eager` to choose inductor or not.
     """
+    if found.started.arguments is not None:
+        return "not compared: the arguments leave it eager" if found.settings.eager else None
     if device == "cpu":
         return "not compared: vLLM has no graphs on a CPU and runs eager here"
     if kind.mask == "prefix":
-        return "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly"
+        return (
+            "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly on an NPU"
+        )
     return "not compared: the engine chose to run eager" if found.settings.eager else None
 
 
@@ -160,26 +203,41 @@ def run_eager(
     return replace(found.passes["batch"], engine_seconds=found.seconds.whole)
 
 
-def environment(device: DeviceKind) -> dict[str, str]:
-    """Variables of every child that starts an engine on `device`."""
-    own = {"cpu": _CPU, "npu": determinism.ENVIRONMENT, "cuda": {}}
-    return _OFFLINE | own[device]
+def environment(device: DeviceKind, *, chosen: bool = True, deterministic: bool = False) -> dict[str, str]:
+    """Variables that a child gets which starts an engine on `device`.
+
+    chosen: whether weightsmith chooses its arguments. deterministic: whether an NPU is to repeat itself.
+    """
+    variables = dict(_ALWAYS)
+    if device == "cpu":
+        variables |= _CPU | (_CPU_CHOSEN if chosen else {})
+    if device == "npu" and deterministic:
+        variables |= determinism.ENVIRONMENT
+    return variables
+
+
+def repeats(device: DeviceKind, variables: Mapping[str, str]) -> bool:
+    """Whether the same batch must give the same bits; on an NPU only with the variables that ask for it."""
+    return device != "npu" or determinism.ENVIRONMENT.items() <= variables.items()
 
 
 def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    variables = environment(task.device)
-    if task.device == "cpu":
-        variables["VLLM_CPU_KVCACHE_SPACE"] = str(task.kv_gib)
+    chosen = task.arguments is None
+    variables = environment(task.device, chosen=chosen, deterministic=task.deterministic)
+    if task.device == "cpu" and (chosen or _CPU_CACHE not in os.environ):
+        variables[_CPU_CACHE] = str(task.kv_gib)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
     try:
         answer = EngineAnswer.from_json(outcome.result)
         need_whole_completions(answer, task.max_tokens)
-        return read_answer(task, answer, folder, outcome.seconds)
+        found = read_answer(task, answer, folder, outcome.seconds)
+        exact = repeats(task.device, os.environ | variables)
+        return replace(found, started=Started(task.arguments, answer.added, variables, exact))
     except (KeyError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
 

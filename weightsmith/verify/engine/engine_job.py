@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from weightsmith.records import Record
@@ -39,6 +39,9 @@ class EngineJob(Record):
     max_positions: what the model's config allows, None where it says nothing.
     prefix_caching, chunked_prefill: None leaves the choice to the engine.
     entries: the most log-probabilities to write, 0 for none.
+    arguments: what the user gives to `vllm serve`, and then no other setting is chosen here; None: weightsmith chooses.
+    deterministic: whether an NPU is to repeat itself.
+    memory_share: of an accelerator's memory that is free for the engine, None where nobody knows it.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     kv_gib: GiB of KV cache on a CPU.
     """
@@ -59,11 +62,21 @@ class EngineJob(Record):
     max_logprobs: int
     passes: tuple[Pass, ...]
     kv_gib: int
+    arguments: tuple[str, ...] | None = None
+    deterministic: bool = False
+    memory_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings(Record):
-    """Effective settings, counters and versions, read back from a running engine; None for what it does not show."""
+    """Effective settings, counters and versions, read back from a running engine; None for what it does not show.
+
+    graph_sizes: batches for which graphs were captured.
+    speculative: the method and its tokens at a time.
+    drafted, accepted: tokens, by a speculative method.
+    additional: the `--additional-config`, as JSON.
+    model_class: that the workers really loaded.
+    """
 
     dtype: Setting
     architecture: Setting
@@ -87,6 +100,15 @@ class EngineSettings(Record):
     prefix_cache_queries: int | float | None
     prefix_cache_hits: int | float | None
     versions: Mapping[str, str]
+    pipeline_parallel: Setting = None
+    data_parallel: Setting = None
+    expert_parallel: Setting = None
+    graph_sizes: tuple[int, ...] = ()
+    speculative: str | None = None
+    drafted: int | float | None = None
+    accepted: int | float | None = None
+    additional: str | None = None
+    model_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +152,7 @@ class EngineAnswer(Record):
     texts: of the first pass, by prompt number.
     end_tokens: ids that may end a completion by themselves.
     passes: by name.
+    added: settings that the user did not ask for, where arguments were given.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -142,3 +165,4 @@ class EngineAnswer(Record):
     settings: EngineSettings
     seconds: EngineSeconds
     peak_bytes: int
+    added: Mapping[str, Setting] = field(default_factory=dict)

@@ -8,15 +8,18 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 from weightsmith.installed import versions
+from weightsmith.verify.engine import in_worker
 from weightsmith.verify.engine.engine_job import EngineSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from vllm import LLM
-    from vllm.v1.worker.utils import AttentionGroup
+    from vllm.v1.executor import Executor
 
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.verify.engine.engine_job import Setting
+    from weightsmith.verify.engine.in_worker import Seen
 
 # Field of EngineSettings → where vLLM 0.18 to 0.32 keeps it. What a version lacks reads None.
 _CONFIG = {
@@ -36,26 +39,63 @@ _CONFIG = {
     "compilation": "compilation_config.mode",
     "graph_mode": "compilation_config.cudagraph_mode",
     "tensor_parallel": "parallel_config.tensor_parallel_size",
+    "pipeline_parallel": "parallel_config.pipeline_parallel_size",
+    "data_parallel": "parallel_config.data_parallel_size",
+    "expert_parallel": "parallel_config.enable_expert_parallel",
     "device_type": "device_config.device_type",
 }
 _COUNTERS = {
     "preemptions": "vllm:num_preemptions",
     "prefix_cache_queries": "vllm:prefix_cache_queries",
     "prefix_cache_hits": "vllm:prefix_cache_hits",
+    "drafted": "vllm:spec_decode_num_draft_tokens",
+    "accepted": "vllm:spec_decode_num_accepted_tokens",
 }
 
 
-def read_back(llm: LLM) -> EngineSettings:
-    """Effective settings, attention backends, counters and versions. Raises NotARecord for a setting of a new type."""
+def read_back(llm: LLM, workers: Sequence[Seen] | None = None) -> EngineSettings:
+    """Effective settings, what the workers say, counters and versions. Raises NotARecord for a setting of a new type.
+
+    workers: as `workers` gives them; None asks them.
+    """
     config = llm.llm_engine.vllm_config
-    return EngineSettings.from_json(
-        {
-            **{name: _plain(_get(config, path)) for name, path in _CONFIG.items()},
-            "attention_backends": _attention_backends(llm),
-            **_counters(llm),
-            "versions": _versions(),
-        }
+    seen = workers_of(llm) if workers is None else workers
+    read: dict[str, Json] = {
+        **{name: _plain(_get(config, path)) for name, path in _CONFIG.items()},
+        "graph_sizes": _graph_sizes(config),
+        "speculative": _speculative(config),
+        "additional": _additional(config),
+        "attention_backends": sorted({backend for one in seen for backend in one.attention_backends}),
+        "model_class": ", ".join(sorted({one.model_class for one in seen})) or None,
+        **_counters(llm),
+        "versions": cast("JsonObject", _versions()),
+    }
+    return EngineSettings.from_json(read)
+
+
+def workers_of(llm: LLM) -> tuple[Seen, ...]:
+    """What each of the engine's workers sees; none where the engine's core is in a process that cannot be asked."""
+    executor = cast("Executor | None", _get(llm, "llm_engine.engine_core.engine_core.model_executor"))
+    return () if executor is None else tuple(executor.collective_rpc(in_worker.look))
+
+
+def _graph_sizes(config: object) -> list[Json]:
+    sizes = _get(config, "compilation_config.cudagraph_capture_sizes")
+    return [int(size) for size in sizes] if isinstance(sizes, list | tuple) else []
+
+
+def _speculative(config: object) -> str | None:
+    method = _get(config, "speculative_config.method")
+    return (
+        None
+        if method is None
+        else f"{method}, {_get(config, 'speculative_config.num_speculative_tokens')} tokens"
     )
+
+
+def _additional(config: object) -> str | None:
+    found = _get(config, "additional_config")
+    return json.dumps(found, default=str, sort_keys=True) if found else None
 
 
 def _get(thing: object, path: str) -> object:
@@ -73,14 +113,6 @@ def _plain(value: object) -> Setting:
         return plain
     name = getattr(value, "name", None)
     return str(name) if isinstance(name, str) else str(value).removeprefix("torch.")
-
-
-def _attention_backends(llm: LLM) -> list[str]:
-    """Names of the attention backends in use; reachable because the engine core runs in this process."""
-    driver = _get(llm, "llm_engine.engine_core.engine_core.model_executor.driver_worker")
-    found = _get(getattr(driver, "worker", driver), "model_runner.attn_groups") or ()
-    groups = cast("Iterable[Iterable[AttentionGroup]]", found)
-    return sorted({str(group.backend.get_name()) for layer in groups for group in layer})
 
 
 def _counters(llm: LLM) -> dict[str, int | float | None]:

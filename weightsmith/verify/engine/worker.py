@@ -5,14 +5,15 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 
 from __future__ import annotations
 
-import resource
 import time
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
+from weightsmith.verify.engine import served
 from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, Pass
+from weightsmith.verify.engine.in_worker import peak_bytes
 from weightsmith.verify.engine.logprobs import concurrency, measure
-from weightsmith.verify.engine.read_back import read_back
+from weightsmith.verify.engine.read_back import read_back, workers_of
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
-    from weightsmith.verify.engine.device import DeviceKind
+    from weightsmith.verify.engine.engine_job import Setting
 
 _BLOCK = 128
+# Of an accelerator's memory, where no less is free: what the field reports serve with.
+_MEMORY_SHARE = 0.85
 
 
 def work(job: JsonObject, folder: Path, stage: Stage) -> dict[str, Json]:
@@ -42,7 +45,7 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     stage("reading the tokenizer")
     tokenizer = _tokenizer(job.model)
     prompts, wrapped = _tokenize(tokenizer, job)
-    fitting = _fitting(prompts, job)
+    fitting = _fitting(prompts, job.max_positions, job.max_tokens)
 
     stage("importing vLLM")
     started = time.perf_counter()
@@ -52,12 +55,16 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
 
     imported = time.perf_counter()
     stage("loading the model")
-    llm = vllm.LLM(**_arguments(job, max(len(prompts[n]) for n in fitting)))
+    longest = max(len(prompts[n]) for n in fitting)
+    chosen, added = (_arguments(job, longest), {}) if job.arguments is None else served.arguments(job)
+    llm = vllm.LLM(**chosen)
     loaded = time.perf_counter()
+    fitting = _fitting(prompts, llm.llm_engine.vllm_config.model_config.max_model_len, job.max_tokens)
     passes = {one.name: _run_pass(llm, prompts, fitting, one, job.max_tokens, stage) for one in job.passes}
     measured = measure(llm, prompts, fitting if job.entries else (), job, folder, stage)
     ended = time.perf_counter()
     first = passes[job.passes[0].name].completions
+    workers = workers_of(llm)
     return EngineAnswer(
         prompt_ids=prompts,
         left_out=tuple(n for n in range(len(prompts)) if n not in fitting),
@@ -66,18 +73,19 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         end_tokens=_end_tokens(llm, tokenizer),
         passes=passes,
         measured=measured,
-        settings=read_back(llm),
+        settings=read_back(llm, workers),
         seconds=EngineSeconds(imported - started, loaded - imported, measured.seconds, ended - loaded),
-        peak_bytes=_peak_bytes(job.device),
+        peak_bytes=max((one.peak_bytes for one in workers), default=0) or peak_bytes(job.device),
+        added=added,
     )
 
 
-def _fitting(prompts: Sequence[Sequence[int]], job: EngineJob) -> tuple[int, ...]:
+def _fitting(prompts: Sequence[Sequence[int]], positions: int | None, max_tokens: int) -> tuple[int, ...]:
     """Numbers of the prompts that leave room for a completion. Raises ValueError when there is none."""
-    room = job.max_positions - job.max_tokens if job.max_positions else None
+    room = positions - max_tokens if positions else None
     fitting = tuple(n for n, ids in enumerate(prompts) if room is None or len(ids) <= room)
     if not fitting:
-        raise ValueError(f"no prompt fits {job.max_positions} positions with {job.max_tokens} new tokens")
+        raise ValueError(f"no prompt fits {positions} positions with {max_tokens} new tokens")
     return fitting
 
 
@@ -110,15 +118,15 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, job: EngineJob) -> tuple[tuple
     return tuple((*head, *body, *tail) for body in bodies), True
 
 
-def _arguments(job: EngineJob, longest: int) -> dict[str, bool | int | float | str]:
-    """What vLLM is started with. longest: tokens of the longest prompt.
+def _arguments(job: EngineJob, longest: int) -> dict[str, Setting]:
+    """What vLLM is started with where the user gives no arguments. longest: tokens of the longest prompt.
 
     `max_model_len` is no longer than the prompts need, so that a KV cache always fits.
     """
     length = -(-(longest + job.max_tokens) // _BLOCK) * _BLOCK
     if job.max_positions:
         length = min(length, job.max_positions)
-    arguments: dict[str, bool | int | float | str] = {
+    arguments: dict[str, Setting] = {
         "model": job.model,
         "dtype": job.dtype,
         "max_model_len": length,
@@ -136,7 +144,7 @@ def _arguments(job: EngineJob, longest: int) -> dict[str, bool | int | float | s
     if job.chunked_prefill is False:
         arguments["max_num_batched_tokens"] = max(length, 2048)
     if job.device != "cpu":
-        arguments["gpu_memory_utilization"] = 0.85
+        arguments["gpu_memory_utilization"] = min(_MEMORY_SHARE, job.memory_share or _MEMORY_SHARE)
     if job.device == "npu":
         # Without chunked prefill and prefix caching Ascend leaves 16, which its attention refuses (field-notes 10).
         arguments["block_size"] = _BLOCK
@@ -214,15 +222,6 @@ def _completion(output: RequestOutput) -> Completion:
         ttft=getattr(metrics, "first_token_latency", None),
         tpot=decode,
     )
-
-
-def _peak_bytes(device: DeviceKind) -> int:
-    """Peak memory: of this process on a CPU, of the allocator on an accelerator."""
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    import torch
-
-    return int(getattr(torch, device).max_memory_allocated())
 
 
 if __name__ == "__main__":

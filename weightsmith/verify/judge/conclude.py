@@ -110,7 +110,7 @@ def _conclude_run(
     return VerifyResult(
         model=_model(seen),
         device=seen.device,
-        engine=EngineFacts(run.settings, run.eager_and_graphs, run.wrapped, run.left_out),
+        engine=EngineFacts(run.settings, run.eager_and_graphs, run.wrapped, run.left_out, run.started),
         checks=_checks(seen, run, facts, repeated, limits),
         parity=_parity(seen),
         prompts=tuple(_prompt_row(seen, run, facts, n) for n in range(len(seen.prompts))),
@@ -142,7 +142,7 @@ def _checks(
         *verdicts.text_checks(health.sanity(run.texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
         *_spread_checks(seen, limits),
-        *(verdicts.repetition_check(found, limits) for found in repeated),
+        *(verdicts.repetition_check(found, limits, run.started.deterministic) for found in repeated),
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),

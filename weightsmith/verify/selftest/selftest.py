@@ -56,7 +56,7 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
         job = SelfTestJob(
             str(folder / "model"), device.kind, True, prompts(), _TOKENS, tiny.VOCABULARY
         ).to_json()
-        variables = engine.environment(device.kind)
+        variables = engine.environment(device.kind, deterministic=True)
         outcome = child.run(_MODULE, folder / "run", job, variables, _TIMEOUT_SECONDS, progress)
         answer = _answer(outcome)
         if isinstance(answer, child.Failure):
