@@ -15,9 +15,23 @@ from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
 
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
+
+    class _Chosen(TypedDict):
+        """Options that go to the library as they are."""
+
+        device: Asked
+        reference: str
+        prompts: Path | None
+        engine_timeout: float
+        latent: Path | None
+        deterministic: bool
+
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 
@@ -64,52 +78,46 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 def command(
     model: Path | None,
     arguments: tuple[str, ...],
-    device: Asked,
-    reference: str,
-    prompts: Path | None,
     save_baseline: Path | None,
     report: Path | None,
     gates: tuple[str, ...],
-    engine_timeout: float,
-    latent: Path | None,
-    deterministic: bool,
     no_cache: bool,
     self_test: bool,
     as_json: bool,
+    **chosen: Unpack[_Chosen],
 ) -> int:
     """Load MODEL in vLLM, smoke-test it and measure it against a reference. Exit code 0: pass, 1: anything else.
 
     What stands behind `--` is what `vllm serve` would be given, and the engine is started with exactly that. Without
     it weightsmith chooses: bfloat16, one device, as many positions as the prompts need.
     """
-    if self_test == (model is not None):
-        raise click.UsageError("name a MODEL, or --self-test and none")
-    if model is not None and model.name.startswith("-"):
-        raise click.UsageError(f"{model} stands where MODEL should: name it before `--`")
+    _need_model_or_self_test(model, self_test)
     need_stdout_once(as_json, report, save_baseline)
     limits = _limits(gates)
     with terminal.stages() as tell:
         found = library.verify(
             model,
-            device=device,
-            reference=reference,
-            prompts=prompts,
+            arguments=arguments or None,
             save_baseline=save_baseline,
             report=report,
             gates=limits,
-            engine_timeout=engine_timeout,
-            latent=latent,
-            arguments=arguments or None,
-            deterministic=deterministic,
             cache=not no_cache,
             command=" ".join(["weightsmith", *sys.argv[1:]]),
             progress=tell,
+            **chosen,
         )
     if as_json:
         terminal.show_json(found.document())
     elif not (is_stdout(report) or is_stdout(save_baseline)):
         _show(found)
     return DONE if found.verdict == "pass" else BAD
+
+
+def _need_model_or_self_test(model: Path | None, self_test: bool) -> None:
+    if self_test == (model is not None):
+        raise click.UsageError("name a MODEL, or --self-test and none")
+    if model is not None and model.name.startswith("-"):
+        raise click.UsageError(f"{model} stands where MODEL should: name it before `--`")
 
 
 def _limits(gates: tuple[str, ...]) -> dict[str, float]:

@@ -6,6 +6,7 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
@@ -17,7 +18,7 @@ from weightsmith.verify.engine.read_back import read_back, workers_of
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
@@ -47,18 +48,8 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     prompts, wrapped = _tokenize(tokenizer, job)
     fitting = _fitting(prompts, job.max_positions, job.max_tokens)
 
-    stage("importing vLLM")
-    started = time.perf_counter()
-    if job.device == "cpu":
-        _permit_amx()
-    import vllm
-
-    imported = time.perf_counter()
-    stage("loading the model")
-    longest = max(len(prompts[n]) for n in fitting)
-    chosen, added = (_arguments(job, longest), {}) if job.arguments is None else served.arguments(job)
-    llm = vllm.LLM(**chosen)
-    loaded = time.perf_counter()
+    engine = _load(job, max(len(prompts[n]) for n in fitting), stage)
+    llm, loaded = engine.llm, time.perf_counter()
     fitting = _fitting(prompts, llm.llm_engine.vllm_config.model_config.max_model_len, job.max_tokens)
     passes = {one.name: _run_pass(llm, prompts, fitting, one, job.max_tokens, stage) for one in job.passes}
     measured = measure(llm, prompts, fitting if job.entries else (), job, folder, stage)
@@ -74,10 +65,35 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         passes=passes,
         measured=measured,
         settings=read_back(llm, workers),
-        seconds=EngineSeconds(imported - started, loaded - imported, measured.seconds, ended - loaded),
+        seconds=EngineSeconds(engine.importing, engine.loading, measured.seconds, ended - loaded),
         peak_bytes=max((one.peak_bytes for one in workers), default=0) or peak_bytes(job.device),
-        added=added,
+        added=engine.added,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """An engine that is ready. added: settings that the user did not ask for. importing, loading: seconds."""
+
+    llm: LLM
+    added: Mapping[str, Setting]
+    importing: float
+    loading: float
+
+
+def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
+    """Imports vLLM and starts it. longest: tokens of the longest prompt."""
+    stage("importing vLLM")
+    started = time.perf_counter()
+    if job.device == "cpu":
+        _permit_amx()
+    import vllm
+
+    imported = time.perf_counter()
+    stage("loading the model")
+    chosen, added = (_arguments(job, longest), {}) if job.arguments is None else served.arguments(job)
+    llm = vllm.LLM(**chosen)
+    return _Loaded(llm, added, imported - started, time.perf_counter() - imported)
 
 
 def _fitting(prompts: Sequence[Sequence[int]], positions: int | None, max_tokens: int) -> tuple[int, ...]:
