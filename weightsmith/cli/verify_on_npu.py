@@ -139,6 +139,7 @@ def _show(found: VerifyResult) -> None:
         )
         for check in found.checks
     ]
+    rows += [(name, "– not run", "", "", why) for name, why in found.not_run.items()]
     terminal.table(rows, ["check", "", "value", "limit", "what it means"])
     if found.report:
         line(f"report: {found.report}")

@@ -161,6 +161,7 @@ class VerifyResult:
     command: the command line.
     seconds: by stage; `overhead_share` among them is a share of the run.
     own_limits: by gate, the user's limit and the gate's own.
+    not_run: what could not be arranged, and why.
     """
 
     model: ModelFacts
@@ -175,6 +176,7 @@ class VerifyResult:
     command: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     own_limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -195,6 +197,7 @@ class VerifyResult:
             "determinism": json_of(self.determinism),
             "seconds": json_of(self.seconds),
             "own_limits": json_of(self.own_limits),
+            "not_run": json_of(self.not_run),
         }
         return cast("dict[str, Json]", finite(document))
 

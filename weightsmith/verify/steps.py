@@ -12,6 +12,7 @@ from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
 from weightsmith.verify.inputs.kinds import controls
+from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
 from weightsmith.verify.measure import baseline, health, parity
 from weightsmith.verify.reference import cache, replay
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.latent import Latent
-    from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.options import Options
     from weightsmith.verify.reference.replay import References
@@ -88,7 +88,7 @@ class Steps:
         if kept is not None and here is not None:
             baseline.need_same_tokens(kept, run)
             spread = health.spread(kept.device_logprobs(), tuple(kept.tokens))
-            against = Against(kept, here, kept.comparable(run.measured), spread)
+            against = Against(kept, here, kept.comparable(run), spread)
         self.tell("comparing")
         measured = None
         if not isinstance(references, Failure | None):
@@ -109,28 +109,45 @@ class Steps:
         """None when the files are such that an engine would only crash on them or load garbage."""
         if not self.files.runnable:
             return None
-        model = engines.ModelFolder(self.model, self.files.nbytes, self.files.max_positions)
+        model = engines.ModelFolder(
+            self.model, self.files.nbytes, self.files.max_positions, self.files.text_only
+        )
         texts = [prompt.text for prompt in self.prompts]
         options = self.options
-        asked = engines.Asked(options.arguments, options.deterministic, devices.free_share(self.device))
+        asked = engines.Asked(
+            options.arguments,
+            options.deterministic,
+            devices.free_share(self.device),
+            options.long_tokens,
+        )
         task = engines.job(
             model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
         )
         found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
         if isinstance(found, Failure):
             return _engines_own(found)
-        why_not = engines.graphs(self.device.kind, self.kind, found)
-        if why_not is not None:
-            return replace(found, eager_and_graphs=why_not)
-        return self._with_eager_pass(found, task, folder / "eager")
+        return self._with_others(found, task, folder)
 
-    def _with_eager_pass(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
-        """The run with the pass of a second engine that uses no graphs."""
-        progress = self._telling("engine, eager")
-        eager = engines.run_eager(task, folder, self.options.engine_timeout, progress)
-        if isinstance(eager, Failure):
-            return replace(found, failed={"eager": f"in eager mode: {eager.sentence()}"})
-        return replace(found, passes={**found.passes, "eager": eager})
+    def _with_others(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
+        """The run with a pass of each engine that is like it but for one thing."""
+        chosen, left_out = engines.others(self.device.kind, self.kind, found, squeeze=self.options.preemption)
+        passes, failed = dict(found.passes), dict(found.failed)
+        for other in chosen:
+            progress = self._telling(f"engine, {other.name}")
+            run = engines.run_other(task, other, folder / other.name, self.options.engine_timeout, progress)
+            if isinstance(run, Failure):
+                failed[other.name] = run.sentence()
+            elif other.name == "preempted" and not run.settings.preemptions:
+                left_out["preempted"] = f"no request was, with {run.settings.kv_blocks} blocks of KV cache"
+            else:
+                passes[other.name] = replace(run.passes["batch"], engine_seconds=run.seconds.whole)
+        return replace(
+            found,
+            passes=passes,
+            failed=failed,
+            not_run={**found.not_run, **left_out},
+            eager_and_graphs=left_out.get("eager"),
+        )
 
     def _reference_ahead(self, folder: Path, here: Identity | None) -> AbstractContextManager[Waiting | None]:
         """The reference's process, importing while the engine loads; none where none will be needed."""
@@ -180,12 +197,15 @@ class Steps:
 
     def observed(self, run: EngineRun | Failure | None) -> Observed:
         """A run that nothing has been compared with yet; None where the files forbade one."""
+        made = {} if isinstance(run, Failure | None) else run.sized
+        sized = [Prompt(f"({why})") for why in made.values()]
         return Observed(
             model=self.model,
             device=self.device,
             kind=self.kind,
             files=self.files,
-            prompts=self.prompts,
+            prompts=(*self.prompts, *sized),
+            questions=len(self.prompts),
             reference_asked=str(self.options.reference),
             engine=run,
         )

@@ -58,6 +58,7 @@ class Observed:
     """One run's observations.
 
     engine: None when the files forbade it.
+    questions: how many of the prompts ask something; the others were made to the engine's size.
     reference: None when there was none to run. reference_asked: what the user asked for.
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
     """
@@ -67,6 +68,7 @@ class Observed:
     kind: Kind
     files: Files
     prompts: Sequence[Prompt]
+    questions: int
     reference_asked: str
     engine: EngineRun | Failure | None = None
     reference: References | Failure | None = None
@@ -117,6 +119,7 @@ def _conclude_run(
         command=command,
         performance=_performance(run),
         determinism=repeated,
+        not_run=_not_run(run),
         own_limits=gates.own(limits),
         seconds={
             **seconds,
@@ -134,16 +137,19 @@ def _checks(
     repeated: Sequence[Repetition],
     limits: Mapping[str, float],
 ) -> tuple[Check, ...]:
-    tokens = {n: completion.tokens for n, completion in run.passes["batch"].completions.items()}
+    answers = run.passes["batch"].completions
+    tokens = {n: one.tokens for n, one in answers.items() if n < seen.questions}
+    texts = {n: text for n, text in run.texts.items() if n < seen.questions}
     return (
         *seen.files.checks,
         _engine_check(run),
         verdicts.settings_check(seen.kind, seen.device.kind, run),
-        *verdicts.text_checks(health.sanity(run.texts, tokens), limits),
+        *verdicts.text_checks(health.sanity(texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
         *_spread_checks(seen, limits),
         *(verdicts.repetition_check(found, limits, run.started.deterministic) for found in repeated),
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
+        *(() if run.long is None else (verdicts.long_check(run.long, limits),)),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
     )
@@ -167,6 +173,18 @@ def _repetitions(run: EngineRun) -> tuple[Repetition, ...]:
     """Passes against the first. Where the prefix cache was never hit, "warm" was not warm and is left out."""
     passes = {n: one for n, one in run.passes.items() if n != "warm" or run.settings.prefix_cache_hits}
     return repetition.repetitions(passes, "batch")
+
+
+def _not_run(run: EngineRun) -> dict[str, str]:
+    """What could not be arranged, and why."""
+    cold = {} if run.settings.prefix_cache_hits else {"warm": _no_hits(run)}
+    return {**cold, **run.not_run}
+
+
+def _no_hits(run: EngineRun) -> str:
+    return (
+        "no prompt was found in the prefix cache" if run.settings.prefix_caching else "prefix caching is off"
+    )
 
 
 def _spread_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:

@@ -73,6 +73,12 @@ GATES: tuple[Gate, ...] = (
         "other batch shapes pick other kernels: two bf16 steps (2 × 2^-3) of a logit between 16 and 32",
     ),
     Gate(
+        "long_delta",
+        0.1,
+        "nats, mean over 64 tokens",
+        "decoding and prefilling are the same sums in another order; a wrong position or block moves it by nats",
+    ),
+    Gate(
         "near_tie",
         0.25,
         "nats",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.checks import Verdict
     from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.engine.engine_job import LongAnswer
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.measure.baseline import Baseline, Identity
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from weightsmith.verify.measure.noise import NoiseFloor
     from weightsmith.verify.measure.parity import Control, Pair, Parity
     from weightsmith.verify.measure.repetition import Repetition
+
+# Tokens of a long answer that are averaged: fewer than a KV block of an NPU holds, so that one block can stand out.
+_STRETCH = 64
 
 
 def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
@@ -112,7 +116,7 @@ def spread_checks(
 
 def no_repetition(name: str, why: str) -> Check:
     """A pass that gave nothing proves nothing, and what it was to prove is open."""
-    return Check(f"determinism.{name}", "inconclusive", None, None, f"no answers {why}")
+    return Check(f"determinism.{name}", "inconclusive", None, None, f"no answers: {why}")
 
 
 def repetition_check(found: Repetition, limits: Mapping[str, float], deterministic: bool = True) -> Check:
@@ -139,6 +143,24 @@ def repetition_check(found: Repetition, limits: Mapping[str, float], determinist
         words += "; nothing asked this device to repeat itself (--deterministic)"
     verdict: Verdict = "pass" if close and tied else "fail"
     return Check(f"determinism.{found.name}", verdict, found.delta_max, limit, words)
+
+
+def long_check(long: LongAnswer, limits: Mapping[str, float]) -> Check:
+    """One long answer decoded, and the same tokens prefilled: the worst stretch of it counts."""
+    limit = limits["long_delta"]
+    apart = [abs(one - other) for one, other in zip(long.decoded, long.prefilled, strict=True)]
+    if not all(map(math.isfinite, apart)):
+        return Check("long", "fail", None, limit, "its log-probabilities are not finite")
+    starts = range(0, max(1, len(apart) - _STRETCH + 1), _STRETCH)
+    means = {
+        start: sum(stretch) / len(stretch) for start in starts if (stretch := apart[start : start + _STRETCH])
+    }
+    if not means:
+        return Check("long", "inconclusive", None, limit, "the engine has no room for a long answer")
+    worst = max(means, key=lambda start: means[start])
+    words = f"an answer of {len(apart)} tokens, decoded and prefilled: mean |Δ log p| {significant(means[worst], 2)}"
+    words += f" nats over tokens {worst} to {min(worst + _STRETCH, len(apart)) - 1}, the worst stretch"
+    return Check("long", "pass" if means[worst] <= limit else "fail", round(means[worst], 6), limit, words)
 
 
 def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity") -> tuple[Check, ...]:
