@@ -76,6 +76,7 @@ class Tokenizer:
     """One token a letter."""
 
     eos_token_id = END
+    chat_template = None
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [0] * len(text)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,10 +16,8 @@ from weightsmith.verify.inputs import sized
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 from weightsmith.verify.judge import gates, verdicts
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 LIMITS = gates.limits()
+FOLDER = engine.ModelFolder(Path("model"), 1, 1024)
 
 
 def _made(block: int, chunk: int | None, room: int) -> dict[str, int]:
@@ -91,17 +89,20 @@ def test_a_long_answer_that_is_short_or_not_finite_is_judged_too() -> None:
 def test_other_engines_differ_in_one_thing_each(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "run.safetensors", {0: random_logprobs(1)})
     graphs = replace(run, settings=replace(run.settings, eager=False, speculative="ngram, 3 tokens"))
-    chosen, left_out = engine.others("npu", CAUSAL, graphs, squeeze=True)
+    task = engine.job(FOLDER, "npu", CAUSAL, ["a"], 32)
+    chosen, left_out = engine.others(task, CAUSAL, graphs, squeeze=True)
     assert {other.name: dict(other.changes) for other in chosen} == {
         "eager": {"enforce_eager": True},
         "plain": {"speculative_config": None},
-        "preempted": {"num_gpu_blocks_override": 9},  # 128 positions in blocks of 16, and one more
+        # Blocks of 16: room for one request that fills them all, and vLLM's own block.
+        "preempted": {"max_model_len": 128, "num_gpu_blocks_override": 9},
     }
     assert left_out == {}
 
 
 def test_a_prefix_lm_is_never_preempted_on_purpose(tmp_path: Path) -> None:
     run = greedy_run(tmp_path / "run.safetensors", {0: random_logprobs(1)})
-    chosen, left_out = engine.others("cpu", PREFIX_LM, run, squeeze=True)
+    task = engine.job(FOLDER, "cpu", PREFIX_LM, ["a"], 32)
+    chosen, left_out = engine.others(task, PREFIX_LM, run, squeeze=True)
     assert chosen == ()
     assert set(left_out) == {"eager", "preempted"}

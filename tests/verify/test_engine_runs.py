@@ -126,6 +126,21 @@ def test_the_engine_is_started_as_the_user_serves_it_on_two_ranks(served: Verifi
     assert "the arguments leave it eager" in served.report
 
 
+def test_the_server_answers_over_http_as_the_engine_does(
+    fused_folder: Path, fused: Verified, verified: Callable[..., Verified]
+) -> None:
+    found = verified(fused_folder, reference="none", save_baseline=None, serve=True)
+    served = {name: verdict for name, verdict in found.verdicts.items() if name.startswith("served")}
+    assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}
+    assert "36 of 36 prompts answered over HTTP, ended when told to" in found.check("served").detail
+
+
+def test_a_long_answer_is_the_same_decoded_and_prefilled(fused: Verified, hrm_text: Verified) -> None:
+    assert fused.check("long").verdict == "pass"
+    assert "an answer of 100 tokens" in fused.check("long").detail
+    assert "cannot be prefilled" in hrm_text.result.not_run["long answer"]
+
+
 def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:
     assert (fused.engine.settings.prefix_cache_hits or 0) >= 1024
     assert fused.engine.settings.prefix_caching is True

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         engine_timeout: float
         latent: Path | None
         deterministic: bool
+        serve: bool
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
@@ -66,6 +67,9 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     metavar="DIR",
     type=A_PATH,
     help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option(
+    "--serve", is_flag=True, help="Serve it over HTTP as well, and ask there what the engine was asked."
 )
 @click.option(
     "--deterministic", is_flag=True, help="Set the variables that make an NPU give the same answers twice."

@@ -29,6 +29,7 @@ class Options:
     arguments: of the engine, as for `vllm serve`; None: weightsmith chooses.
     long_tokens: of one long answer.
     preemption: whether another engine gets so small a cache that requests are preempted.
+    serve: whether the model is served over HTTP as well, and asked there.
     deterministic: whether the variables are set that make an NPU repeat itself.
     """
 
@@ -48,3 +49,4 @@ class Options:
     deterministic: bool = False
     long_tokens: int = 1000
     preemption: bool = True
+    serve: bool = False

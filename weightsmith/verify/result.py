@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import Started
     from weightsmith.verify.engine.engine_job import EngineSettings
+    from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.measure.parity import Figures, Pair, PairName, Parity
     from weightsmith.verify.measure.repetition import Repetition
 
@@ -162,6 +163,7 @@ class VerifyResult:
     seconds: by stage; `overhead_share` among them is a share of the run.
     own_limits: by gate, the user's limit and the gate's own.
     not_run: what could not be arranged, and why.
+    served: the server that was asked as well.
     """
 
     model: ModelFacts
@@ -177,6 +179,7 @@ class VerifyResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     own_limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
+    served: Served | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -198,8 +201,18 @@ class VerifyResult:
             "seconds": json_of(self.seconds),
             "own_limits": json_of(self.own_limits),
             "not_run": json_of(self.not_run),
+            "served": {} if self.served is None else _served_document(self.served),
         }
         return cast("dict[str, Json]", finite(document))
+
+
+def _served_document(served: Served) -> JsonObject:
+    return {
+        "words": list(served.words),
+        "loading": served.loading,
+        "clean": served.clean,
+        "texts": json_of(served.answers.texts),
+    }
 
 
 def _parity_document(parity: ParityFacts) -> JsonObject:
@@ -213,6 +226,7 @@ def _parity_document(parity: ParityFacts) -> JsonObject:
             for name, control in measured.controls.items()
         },
         "noise_floor": json_of(measured.noise),
+        "baseline_noise": json_of(measured.baseline_noise),
         "versions": json_of(parity.versions),
         "refused": json_of(parity.refused),
         "layer_by_layer": json_of(parity.layer_by_layer),

@@ -37,13 +37,17 @@ _LARGE_BYTES = 1_000_000_000
 
 # Small enough that a reference on the CPU can follow a prompt of two chunks, large enough for a batch of requests.
 _CHUNK = 512
+# Tokens of a question, at the most: beyond it some of them do not fit an engine that is made small on purpose.
+_SHORT = 64
 
 # Of every engine.
-_ALWAYS = {
+_OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+}
+_IN_PROCESS = {
     # The core in the worker's own process: one process less to import everything (15 s instead of 25 s on
     # two cores), its settings can be read, and its exceptions are ours to catch.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -92,7 +96,7 @@ class Asked:
 class Started:
     """How an engine was started.
 
-    arguments: the user's, None where weightsmith chose. added: settings beyond them.
+    arguments: the user's, None where weightsmith chose. added: settings beyond them, all of them where there are none.
     variables: of the environment, that were set for it. deterministic: whether the device was to repeat itself.
     """
 
@@ -118,6 +122,7 @@ class EngineRun:
     sized: prompts that were made to the engine's size: number → what they make it do.
     not_run: what could not be arranged → why.
     long: one long answer, where there is one.
+    chat: the number of the prompt that went through the chat template, None where there is no template.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -136,6 +141,7 @@ class EngineRun:
     sized: Mapping[int, str] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
+    chat: int | None = None
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -231,36 +237,37 @@ class Other:
 
 
 def others(
-    device: DeviceKind, kind: Kind, found: EngineRun, *, squeeze: bool
+    task: EngineJob, kind: Kind, found: EngineRun, *, squeeze: bool
 ) -> tuple[tuple[Other, ...], dict[str, str]]:
     """The engines to compare the first one with, and why others are not, by name.
 
-    squeeze: whether one shall have so small a cache that requests are preempted.
+    task: what the first one was asked. squeeze: whether one shall have so small a cache that requests are preempted.
     """
     chosen: list[Other] = []
     left_out: dict[str, str] = {}
-    why_not = graphs(device, kind, found)
+    why_not = graphs(task.device, kind, found)
     if why_not is None:
         chosen.append(Other("eager", {"enforce_eager": True}))
     else:
         left_out["eager"] = why_not
     if found.settings.speculative is not None:
         chosen.append(Other("plain", {"speculative_config": None}))
-    blocks = _fewest_blocks(found.settings)
     if kind.mask == "prefix":
         left_out["preempted"] = "a prefix-LM must not be: a resumed request sees its own answer as prompt"
-    elif blocks is None:
-        left_out["preempted"] = "the engine does not say how large its cache is"
+    elif not found.settings.block_size:
+        left_out["preempted"] = "the engine does not say how large its blocks are"
     elif squeeze:
-        chosen.append(Other("preempted", {"num_gpu_blocks_override": blocks}, crowded=True))
+        chosen.append(Other("preempted", _squeezed(found.settings.block_size, task.max_tokens), crowded=True))
     return tuple(chosen), left_out
 
 
-def _fewest_blocks(settings: EngineSettings) -> int | None:
-    """Of KV cache that hold one request of full length and little more: vLLM needs as many."""
-    if not settings.block_size or not settings.max_model_len:
-        return None
-    return -(-settings.max_model_len // settings.block_size) + 1
+def _squeezed(block: int, max_tokens: int) -> dict[str, Setting]:
+    """Settings of an engine that has room for one long request, or for a few short ones until they grow.
+
+    vLLM asks for as many blocks as one request of full length fills, and keeps one for itself.
+    """
+    blocks = -(-(block + max_tokens + _SHORT) // block) + 1
+    return {"max_model_len": blocks * block, "num_gpu_blocks_override": blocks + 1}
 
 
 def run_other(
@@ -272,17 +279,29 @@ def run_other(
     return run(changed, folder, timeout_s, progress)
 
 
-def environment(device: DeviceKind, *, chosen: bool = True, deterministic: bool = False) -> dict[str, str]:
+def environment(
+    device: DeviceKind, *, chosen: bool = True, deterministic: bool = False, serving: bool = False
+) -> dict[str, str]:
     """Variables that a child gets which starts an engine on `device`.
 
     chosen: whether weightsmith chooses its arguments. deterministic: whether an NPU is to repeat itself.
+    serving: whether it is a server, whose core is a process of its own.
     """
-    variables = dict(_ALWAYS)
+    variables = _OFFLINE | ({} if serving else _IN_PROCESS)
     if device == "cpu":
         variables |= _CPU | (_CPU_CHOSEN if chosen else {})
     if device == "npu" and deterministic:
         variables |= determinism.ENVIRONMENT
     return variables
+
+
+def variables_of(task: EngineJob, *, serving: bool = False) -> dict[str, str]:
+    """Variables of the child that does this job, or serves the same model in the same way."""
+    chosen = task.arguments is None
+    found = environment(task.device, chosen=chosen, deterministic=task.deterministic, serving=serving)
+    if task.device == "cpu" and (chosen or _CPU_CACHE not in os.environ):
+        found[_CPU_CACHE] = str(task.kv_gib)
+    return found
 
 
 def repeats(device: DeviceKind, variables: Mapping[str, str]) -> bool:
@@ -294,10 +313,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    chosen = task.arguments is None
-    variables = environment(task.device, chosen=chosen, deterministic=task.deterministic)
-    if task.device == "cpu" and (chosen or _CPU_CACHE not in os.environ):
-        variables[_CPU_CACHE] = str(task.kv_gib)
+    variables = variables_of(task)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
@@ -347,4 +363,5 @@ def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: fl
         sized=answer.sized,
         not_run=answer.not_run,
         long=answer.long,
+        chat=answer.chat,
     )

@@ -175,9 +175,10 @@ class EngineAnswer(Record):
     texts: of the first pass, by prompt number.
     end_tokens: ids that may end a completion by themselves.
     passes: by name.
-    added: settings that the user did not ask for, where arguments were given.
+    added: settings that the user did not ask for: all of them where no arguments were given.
     sized: prompts that were made to the engine's size: number → what they make it do.
     not_run: what could not be arranged → why.
+    chat: the number of the prompt that went through the chat template, None where there is no template.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -194,3 +195,4 @@ class EngineAnswer(Record):
     sized: Mapping[int, str] = field(default_factory=dict)
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
+    chat: int | None = None

@@ -6,7 +6,7 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
@@ -50,7 +50,7 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     fitting = _fitting(questions, job.max_positions, job.max_tokens)
     engine = _load(job, max(len(questions[n]) for n in fitting), stage)
     llm, loaded = engine.llm, time.perf_counter()
-    asked = _with_sized(llm, job, questions, wrapped)
+    asked = _with_chat(tokenizer, job, _with_sized(llm, job, questions, wrapped))
     passes = {one.name: _run_pass(llm, asked, one, job.max_tokens, stage) for one in job.passes}
     measured = measure(llm, asked.prompts, asked.fitting if job.entries else (), job, folder, stage)
     long, why_not = _long(llm, job, asked, stage)
@@ -72,17 +72,22 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         sized=asked.sized,
         not_run={**asked.not_run, **why_not},
         long=long,
+        chat=asked.chat,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """All prompts, those that fit the engine, and what those that were made to its size make it do."""
+    """All prompts, those that fit the engine, and what those that are no questions make it do.
+
+    chat: the number of the one that went through the chat template.
+    """
 
     prompts: tuple[tuple[int, ...], ...]
     fitting: tuple[int, ...]
     sized: Mapping[int, str]
     not_run: Mapping[str, str]
+    chat: int | None = None
 
 
 def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...], wrapped: bool) -> _Asked:
@@ -111,6 +116,28 @@ def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...]
         fitting=(*fitting, *numbers),
         sized={n: size.why for n, size in zip(numbers, found, strict=True)},
         not_run=left_out if chunked else left_out | {"past a chunk": "chunked prefill is off"},
+    )
+
+
+def _with_chat(tokenizer: PreTrainedTokenizerBase, job: EngineJob, asked: _Asked) -> _Asked:
+    """The same, with the first question once more as a person asks it: through the model's chat template."""
+    if not job.sized or job.before or not tokenizer.chat_template:
+        return asked
+    from jinja2 import TemplateError
+
+    said = [{"role": "user", "content": job.prompts[0]}]
+    try:
+        made = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)
+    except (TemplateError, TypeError, ValueError, KeyError) as error:
+        reason = f"its template fails: {type(error).__name__}: {error}"
+        return replace(asked, not_run={**asked.not_run, "chat": reason})
+    number = len(asked.prompts)
+    return replace(
+        asked,
+        prompts=(*asked.prompts, tuple(made["input_ids"])),
+        fitting=(*asked.fitting, number),
+        sized={number: "the first question through the chat template", **asked.sized},
+        chat=number,
     )
 
 
@@ -149,8 +176,12 @@ def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
 
     imported = time.perf_counter()
     stage("loading the model")
-    chosen, added = (_arguments(job, longest), {}) if job.arguments is None else served.arguments(job)
-    llm = vllm.LLM(**chosen)
+    if job.arguments is None:
+        added = _arguments(job, longest)
+        llm = vllm.LLM(model=job.model, **added)
+    else:
+        chosen, added = served.arguments(job)
+        llm = vllm.LLM(**chosen)
     return _Loaded(llm, added, imported - started, time.perf_counter() - imported)
 
 
@@ -203,7 +234,6 @@ def _arguments(job: EngineJob, longest: int) -> dict[str, Setting]:
     if job.max_positions:
         length = min(length, job.max_positions)
     arguments: dict[str, Setting] = {
-        "model": job.model,
         "dtype": job.dtype,
         "max_model_len": length,
         "max_num_seqs": job.max_num_seqs,

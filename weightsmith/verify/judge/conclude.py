@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
@@ -60,6 +61,7 @@ class Observed:
     engine: None when the files forbade it.
     questions: how many of the prompts ask something; the others were made to the engine's size.
     reference: None when there was none to run. reference_asked: what the user asked for.
+    served: the server's answers, None where none was asked for.
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
     """
 
@@ -76,6 +78,7 @@ class Observed:
     spread: Spread | None = None
     against: Against | None = None
     comparing_seconds: float | None = None
+    served: Served | Failure | None = None
 
 
 def conclude(
@@ -120,6 +123,7 @@ def _conclude_run(
         performance=_performance(run),
         determinism=repeated,
         not_run=_not_run(run),
+        served=None if isinstance(seen.served, Failure) else seen.served,
         own_limits=gates.own(limits),
         seconds={
             **seconds,
@@ -150,6 +154,7 @@ def _checks(
         *(verdicts.repetition_check(found, limits, run.started.deterministic) for found in repeated),
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
         *(() if run.long is None else (verdicts.long_check(run.long, limits),)),
+        *(() if seen.served is None else verdicts.served_checks(seen.served, run, limits)),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
     )

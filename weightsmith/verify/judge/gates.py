@@ -110,6 +110,18 @@ GATES: tuple[Gate, ...] = (
         "the device may err as bf16 does, and its other order of summation as much again",
     ),
     Gate(
+        "baseline_ratio",
+        4.0,
+        "KL(F‖D) / KL(R‖B), upper 95 % bound",
+        "two devices that each err as bf16 does are twice as far apart, and twice that for the order of summation",
+    ),
+    Gate(
+        "baseline_ignored",
+        1e-7,
+        "nats, KL(F‖D)",
+        "below it log-probabilities in float32 are compared with their own rounding",
+    ),
+    Gate(
         "noise_ignored",
         1e-4,
         "nats, KL(R‖D)",
