@@ -75,6 +75,11 @@ class ModelFolder:
     max_positions: int | None
     text_only: bool = True
 
+    @property
+    def kv_gib(self) -> int:
+        """GiB of KV cache on a CPU. Tiny models need none to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B."""
+        return 1 if self.nbytes < _LARGE_BYTES else 4
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -90,6 +95,9 @@ class Asked:
     deterministic: bool = False
     memory_share: float | None = None
     long_tokens: int = 0
+
+
+AS_CHOSEN_HERE = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ def job(
     texts: Sequence[str],
     max_tokens: int,
     max_logprobs: int = -1,
-    asked: Asked | None = None,
+    asked: Asked = AS_CHOSEN_HERE,
 ) -> EngineJob:
     """The job of the engine's child.
 
@@ -178,8 +186,7 @@ def job(
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     Where weightsmith chooses, prefix-LMs run eager: on an NPU full-graph decode masks them wrongly (field-notes 7).
     """
-    how = asked or Asked()
-    chooses = how.arguments is None
+    chooses = asked.arguments is None
     return EngineJob(
         model=str(model.path.resolve()),
         device=device,
@@ -196,15 +203,13 @@ def job(
         entries=_ENTRIES,
         max_logprobs=max_logprobs,
         passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
-        # Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
-        kv_gib=1 if model.nbytes < _LARGE_BYTES else 4,
-        arguments=how.arguments,
-        # An engine that takes pictures, too, wants each of them in one chunk.
-        chunk=_CHUNK if chooses and model.text_only and kind.chunked_prefill is not False else None,
+        kv_gib=model.kv_gib,
+        arguments=asked.arguments,
+        chunk=_chunk(model, kind) if chooses else None,
         sized=True,
-        long_tokens=how.long_tokens,
-        deterministic=how.deterministic,
-        memory_share=how.memory_share,
+        long_tokens=asked.long_tokens,
+        deterministic=asked.deterministic,
+        memory_share=asked.memory_share,
     )
 
 
@@ -222,6 +227,11 @@ def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
             "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly on an NPU"
         )
     return "not compared: the engine chose to run eager" if found.settings.eager else None
+
+
+def _chunk(model: ModelFolder, kind: Kind) -> int | None:
+    """The most tokens to prefill at once. An engine that takes pictures, too, wants each of them in one chunk."""
+    return _CHUNK if model.text_only and kind.chunked_prefill is not False else None
 
 
 @dataclass(frozen=True, slots=True)
