@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ _CPU_CHOSEN = {
     # On AMX machines vLLM otherwise rounds the activations of int4 models to int8: 18 times bf16's own noise, measured.
     "VLLM_CPU_INT4_W4A8": "0",
 }
+_SOCKET, _LONGEST_SOCKET = len("/00000000-0000-0000-0000-000000000000"), 107
 _CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -313,6 +315,16 @@ def variables_of(task: EngineJob, *, serving: bool = False) -> dict[str, str]:
     return found
 
 
+def room_for_sockets(folder: Path) -> dict[str, str]:
+    """Where vLLM's processes meet, in a variable of theirs, when the folder of a child lies too deep for that.
+
+    The path of a socket has 107 characters (unix(7)), and vLLM names it by a UUID in TMPDIR, which is that folder.
+    """
+    return (
+        {} if len(str(folder)) + _SOCKET <= _LONGEST_SOCKET else {"VLLM_RPC_BASE_PATH": tempfile.gettempdir()}
+    )
+
+
 def repeats(device: DeviceKind, variables: Mapping[str, str]) -> bool:
     """Whether the same batch must give the same bits; on an NPU only with the variables that ask for it."""
     return device != "npu" or determinism.ENVIRONMENT.items() <= variables.items()
@@ -322,7 +334,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    variables = variables_of(task)
+    variables = variables_of(task) | room_for_sockets(folder)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
