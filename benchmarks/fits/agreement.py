@@ -94,8 +94,15 @@ def recorded() -> list[tuple[str, JsonObject]]:
     return [(version, json.loads(line)) for version, line in lines]
 
 
+def _parallel(said: JsonObject) -> list[str]:
+    """What the engine was asked for beside its cards."""
+    stages = ["--pipeline-parallel-size", str(said["stages"])] if "stages" in said else []
+    return [*stages, *(["--enable-expert-parallel"] if said.get("expert_parallel") else [])]
+
+
 def held(version: str, said: JsonObject, folder: Path) -> Held:
     """folder: that checkpoint. The engine had 1 GiB for the cache, 512 tokens of context and as many in a step."""
+    prefixes = "--enable-prefix-caching" if said.get("prefix_caching") else "--no-enable-prefix-caching"
     answer = fits(
         folder,
         on=f"vllm=={version}",
@@ -103,7 +110,7 @@ def held(version: str, said: JsonObject, folder: Path) -> Held:
         cards=int(str(said["cards"])),
         context=512,
         kv_memory=1 << 30,
-        arguments=["--max-num-batched-tokens", "512", "--block-size", str(said["block"])],
+        arguments=["--max-num-batched-tokens", "512", prefixes, *_parallel(said)],
     )
     weights = said["weights"]
     assert isinstance(weights, list)

@@ -39,6 +39,24 @@ class Transformers:
 
 
 @dataclass(frozen=True, slots=True)
+class StateRules:
+    """How an engine keeps the states of Mamba layers and of linear attention.
+
+    dtypes: architecture → (the setting that says what its states are held in, what holds where the config lacks it).
+    cached: whether prefixes of such models are cached unless told otherwise; None: this version does not say it.
+    every: architectures of which the state after each block is then kept.
+    block_of_backend: blocks grow by the size that the backend of attention works with, and not by 16 tokens.
+    filled_by_keys: the keys of a block must be exactly as large as a state.
+    """
+
+    dtypes: Mapping[str, tuple[str, str | None]]
+    cached: bool | None
+    every: frozenset[str]
+    block_of_backend: bool
+    filled_by_keys: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """What one version of an engine loads.
 
@@ -68,6 +86,7 @@ class Engine:
     schemes: frozenset[str]
     schemes_310p: frozenset[str]
     memory_share: float
+    states: StateRules
 
     @property
     def on_ascend(self) -> bool:
@@ -143,6 +162,21 @@ def _engine(name: str, version: str) -> Engine:
         _set(above, "schemes"),
         _set(above, "schemes_310P"),
         share,
+        _states(below, above),
+    )
+
+
+def _states(below: _Document, above: _Document) -> StateRules:
+    dtypes, cached = (
+        cast("Mapping[str, tuple[str, str | None]]", below["state_dtypes"]),
+        below["states_cached"],
+    )
+    return StateRules(
+        {name: (setting, default) for name, (setting, default) in dtypes.items()},
+        cached if isinstance(cached, bool) else None,
+        _set(below, "every_state"),
+        below["block_of_backend"] is True,
+        above.get("keys_fill_states") is True,
     )
 
 

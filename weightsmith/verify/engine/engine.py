@@ -132,9 +132,16 @@ def job(
         entries=_ENTRIES,
         max_logprobs=max_logprobs,
         passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
-        # Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
-        kv_gib=1 if model.nbytes < _LARGE_BYTES else 4,
+        kv_gib=cpu_cache_gib(model.nbytes),
     )
+
+
+def cpu_cache_gib(nbytes: int) -> int:
+    """GiB of KV cache on a CPU, for a model of so many bytes.
+
+    Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
+    """
+    return 1 if nbytes < _LARGE_BYTES else 4
 
 
 def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
