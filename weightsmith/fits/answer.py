@@ -144,7 +144,7 @@ def answer(
     reasons = (
         *_config_reasons(config, inference),
         *loading(model.asks, target),
-        *_state_reasons(cache, _sharing(model, target), target),
+        *state_reasons(cache, _sharing(model, target), target),
         *_memory_reasons(memory, cache, target, wanted),
     )
     counts = (count for count in _CARDS if _divides(model.asks, target, count))
@@ -188,12 +188,12 @@ def _model(checkpoint: Checkpoint, config: JsonObject | None, inference: Inferen
     decoder, longest = decoder_of(view.tensors, settings), settings.number(*_POSITIONS)
     layers = settings.number("num_hidden_layers", "n_layer", "num_layers", "n_layers") or decoder.count
     weights = weights_of(checkpoint.tensors.values(), packed, width, decoder.stack, layers, tied=tied)
-    states = _state_widths(asks, settings, target, width)
+    states = state_widths(asks, settings, target, width)
     chunk = settings.number("mamba_chunk_size", "chunk_size")
     return _Model(asks, weights, decoder, longest, width, states, chunk, view.elements)
 
 
-def _state_widths(asks: Asks, settings: Settings, target: Target, width: int) -> tuple[int, int]:
+def state_widths(asks: Asks, settings: Settings, target: Target, width: int) -> tuple[int, int]:
     """What the config or the engine's arguments say that states are held in, where it is not the model's dtype."""
     convolved = _WIDTHS.get(target.arguments.state_dtype or "", width)
     rules = [
@@ -262,7 +262,7 @@ def _config_reasons(config: JsonObject | None, inference: Inference) -> Iterator
         yield Reason("config-differs", f"{message}; `weightsmith infer-config --write` mends it", "refused")
 
 
-def _state_reasons(cache: Cache, sharing: Sharing, target: Target) -> Iterator[Reason]:
+def state_reasons(cache: Cache, sharing: Sharing, target: Target) -> Iterator[Reason]:
     """What stands between an engine and layers that keep a state beside others that keep keys and values."""
     if not cache.stateful or not cache.layers:
         return

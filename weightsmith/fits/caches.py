@@ -147,12 +147,8 @@ def pooled(cache: Cache, sharing: Sharing) -> Pool | None:
     # Layers with smaller pages get larger blocks, so that all pages are one size: they count as fewer tables.
     tables = [(Group(window), stages) for (window, _), stages in sorted(kinds.items())]
     if cache.stateful:
-        tables.append((Group(states=_STATES[sharing.mode]), list(cache.stateful)))
+        tables.append((Group(states=sharing.states), list(cache.stateful)))
     return _of_tables(tables, page, block)
-
-
-# Blocks of states that a sequence holds at a time; with all of them, one for each block of its tokens.
-_STATES = {"none": 1, "align": 2, "all": 0}
 
 
 def _of_tables(tables: Sequence[tuple[Group, Sequence[int]]], page: int, block: int) -> Pool:
@@ -173,7 +169,7 @@ def _of_states(cache: Cache, sharing: Sharing) -> Pool | None:
     if not cache.stateful:
         return None
     most = max(Counter(cache.stateful).values())
-    return Pool(sum(cache.state) * most, sharing.block, (Group(states=_STATES[sharing.mode] or 1),))
+    return Pool(sum(cache.state) * most, sharing.block, (Group(states=sharing.states or 1),))
 
 
 def _group_size(counts: Sequence[int]) -> int:

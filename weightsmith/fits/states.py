@@ -130,8 +130,8 @@ class Sharing:
 
     block: tokens in a block, unless states make it larger. multiple: it grows by so many; None: nobody tells, since
     this version does not, or since it is the backend's choice where keys and values are one latent.
-    mode, chunk: see `Mode`; what a kernel works on at a time. filled: the keys of a block must be exactly as large as
-    the recurrent part of a state.
+    mode, chunk: see `Mode`; what a kernel works on at a time. checkpoints: blocks beside those of the mode "align".
+    filled: the keys of a block must be exactly as large as the recurrent part of a state.
     """
 
     block: int
@@ -139,6 +139,12 @@ class Sharing:
     mode: Mode = "none"
     chunk: int = _CHUNK
     filled: bool = False
+    checkpoints: int = 0
+
+    @property
+    def states(self) -> int:
+        """Blocks of states that a sequence holds, however long it is; 0: one for each block of its tokens."""
+        return {"none": 1, "align": 2 + self.checkpoints, "all": 0}[self.mode]
 
     def grown(self, token: int, state: tuple[int, int]) -> tuple[int, int]:
         """(tokens in a block, bytes of a page) where a token takes so many bytes and a state its two parts."""
@@ -178,7 +184,9 @@ def sharing_of(target: Target, architectures: Sequence[str], decoder: Decoder, c
             target.block, _ON_ASCEND, _mode(target, architectures, attends), chunk or _CHUNK, filled
         )
     multiple = max(target.block, _SMALLEST) if rules.block_of_backend else _SMALLEST
-    return Sharing(target.block, multiple, _mode(target, architectures, attends), chunk or _CHUNK)
+    checkpoints = int(rules.checkpoints and decoder.state is not None and decoder.state.copied)
+    mode = _mode(target, architectures, attends)
+    return Sharing(target.block, multiple, mode, chunk or _CHUNK, checkpoints=checkpoints)
 
 
 def _mode(target: Target, architectures: Sequence[str], attends: bool) -> Mode:

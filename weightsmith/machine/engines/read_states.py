@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from weightsmith.machine.engines.syntax import assigned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from weightsmith.machine.engines.read_models import Models, Tree
 
 _ARRANGED = "vllm/model_executor/models/config.py"
 _MODEL, _PLATFORM = "vllm/config/model.py", "vllm/platforms/interface.py"
+_MAMBA2 = "vllm/model_executor/layers/mamba/mamba_mixer2.py"
 _ON_ASCEND = "vllm_ascend/patch/platform/patch_mamba_config.py"
 # Settings of a config in which a model says in what its states are held.
 _DTYPES = ("mamba_ssm_cache_dtype", "mamba_ssm_dtype")
 
-Tree: TypeAlias = "Callable[[str], ast.Module]"
 
-
-def of_vllm(tree: Tree, registry: ast.Module) -> dict[str, object]:
+def of_vllm(tree: Tree, models: Models) -> dict[str, object]:
     """state_dtypes: architecture → [the setting that says what its states are held in, what holds without it].
 
     states_cached: whether prefixes of such models are cached unless told otherwise; None: not said. every_state:
-    architectures of which the state after each block is then kept. block_of_backend: whether blocks grow by the size
+    architectures of which the state after each block is then kept. mamba2_checkpoints: whether a sequence then holds
+    one block more where the layers are Mamba 2. block_of_backend: whether blocks grow by the size
     that the backend of attention works with, and not by 16 tokens.
     """
     arranged = tree(_ARRANGED)
     return {
         "state_dtypes": dict(sorted(_state_dtypes(arranged))),
         "states_cached": _cached(tree(_MODEL)),
-        "every_state": sorted(_keeping_all(tree, registry)) if _can_keep_all(arranged) else [],
+        "every_state": sorted(models.made_from("SupportsMambaPrefixCaching"))
+        if _can_keep_all(arranged)
+        else [],
+        "mamba2_checkpoints": _checkpoints(tree(_MAMBA2)),
         "block_of_backend": _defines(tree(_PLATFORM), "_align_hybrid_block_size"),
     }
 
@@ -96,18 +101,11 @@ def _can_keep_all(arranged: ast.Module) -> bool:
     )
 
 
-def _keeping_all(tree: Tree, registry: ast.Module) -> Iterator[str]:
-    """Architectures whose class is made from SupportsMambaPrefixCaching."""
-    for table in (node.value for node in registry.body if isinstance(node, ast.Assign)):
-        if not isinstance(table, ast.Dict):
-            continue
-        for key, value in zip(table.keys, table.values, strict=True):
-            where = [str(one.value) for one in getattr(value, "elts", ()) if isinstance(one, ast.Constant)]
-            if isinstance(key, ast.Constant) and len(where) == 2:
-                module, name = where
-                node = _classes(tree(f"vllm/model_executor/models/{module}.py")).get(name)
-                if node is not None and "SupportsMambaPrefixCaching" in map(ast.unparse, node.bases):
-                    yield str(key.value)
+def _checkpoints(layer: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.keyword) and node.arg == "num_prefill_checkpoint_blocks"
+        for node in ast.walk(layer)
+    )
 
 
 def _defines(tree: ast.Module, name: str) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.errors import UnknownFormat
 from weightsmith.machine.engines import read_states
+from weightsmith.machine.engines.read_models import Models
 from weightsmith.machine.engines.syntax import assigned
 from weightsmith.process.durable import replace_file
 
@@ -90,6 +91,7 @@ def table(wheel: Wheel) -> Table:
 
 def _vllm(wheel: Wheel) -> Table:
     registry = wheel.tree(_REGISTRY)
+    models = Models(wheel.tree, registry)
     configs = _mapping_keys(assigned(wheel.tree(_CONFIGS), "_CONFIG_REGISTRY"))
     methods = _literals(assigned(wheel.tree(_QUANTIZATION), "QuantizationMethods"))
     return {
@@ -102,7 +104,8 @@ def _vllm(wheel: Wheel) -> Table:
         "backend_asks": [word for word in _BACKEND_ASKS if word in wheel.text(_REGISTRY)],
         "model_types": sorted(configs),
         "renamed_quantization": dict(sorted(_overrides(wheel))),
-        **read_states.of_vllm(wheel.tree, registry),
+        "without_stages": sorted(models.classes.keys() - set(models.made_from("SupportsPP", surely=False))),
+        **read_states.of_vllm(wheel.tree, models),
         "quantization": sorted(methods),
         "deprecated": sorted(
             _literals(assigned(wheel.tree(_QUANTIZATION), "DEPRECATED_QUANTIZATION_METHODS"))
@@ -141,12 +144,12 @@ def _transformers(wheel: Wheel) -> Table:
         classes["is_backend_compatible"].update(exported & set(_supporting(tree)))
         if _asks_for_attention(source):
             classes["_can_set_attn_implementation"].update(exported)
-    composites: set[str] = set()
+    composites: dict[str, list[str]] = {}
     for name in wheel.names(r"transformers/models/\w+/configuration_\w+\.py"):
         composites.update(_composites(wheel.tree(name)))
     return {
         "model_types": sorted(types),
-        "composites": sorted(composites),
+        "composites": dict(sorted(composites.items())),
         **{word: sorted(found) for word, found in classes.items()},
     }
 
@@ -257,14 +260,23 @@ def _pairs(value: ast.expr | None) -> Iterator[tuple[str, str]]:
                 yield str(key.value), str(said.value)
 
 
-def _composites(tree: ast.Module) -> Iterator[str]:
-    """The model types whose class looks its parts' types up among all that transformers has."""
+def _composites(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """The model types whose class looks its parts' types up among all that transformers has, and the types of parts
+    that the class itself speaks of: it exchanges them before it looks."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and "CONFIG_MAPPING[" in ast.unparse(node):
-            for said in node.body:
-                name = getattr(said.targets[0] if isinstance(said, ast.Assign) else None, "id", None)
-                if name == "model_type" and isinstance(said.value, ast.Constant):  # type: ignore[attr-defined]
-                    yield str(said.value.value)  # type: ignore[attr-defined]
+            own = assigned(ast.Module(node.body, []), "model_type")
+            if isinstance(own, ast.Constant):
+                words = {
+                    word for one in ast.walk(node) if isinstance(one, ast.Compare) for word in _strings(one)
+                }
+                yield str(own.value), sorted(words)
+
+
+def _strings(node: ast.AST) -> Iterator[str]:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value
 
 
 def _supporting(tree: ast.Module) -> Iterator[str]:
