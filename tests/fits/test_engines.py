@@ -49,6 +49,13 @@ def test_the_reason_is_the_engines_own() -> None:
                 assert any(words[why] in pair.error for why in pair.why) or "KeyError" in pair.error, pair
 
 
+@pytest.mark.parametrize("on", agreement.describers())
+def test_a_scheme_is_told_as_the_real_vllm_ascend_told_it(on: str) -> None:
+    pairs = list(agreement.described_pairs(on))
+    assert len(pairs) > 20
+    assert [pair for pair in pairs if pair.case != "right"] == []
+
+
 @pytest.mark.parametrize("version", ["0.18.0", "0.23.0"])
 def test_the_tables_of_schemes_are_what_the_real_vllm_ascend_registered(version: str) -> None:
     """They were read from sources; there the sources ran."""

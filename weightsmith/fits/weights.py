@@ -38,7 +38,7 @@ _OF_STATES = re.compile(r"(^|\.)(A_log|D|dt_bias|\w*conv1d\.(weight|bias)|conv\.
 _SINGLE = re.compile(r"(^|\.)(e_score_correction_bias|A_log)$")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _EXPERT = re.compile(r"(^|\.)experts\.(?:(\d+)\.)?")
-_LAYER = re.compile(r"\.(\d+)\.")
+_NUMBERS = re.compile(r"\d+")
 # Layers beside a model's own, which serve speculation alone: no engine loads them unless it is told to.
 _DRAFTS = re.compile(r"(^|\.)mtp\w*\.")
 # vLLM pads a vocabulary to a multiple of this (vocab_parallel_embedding.py, DEFAULT_VOCAB_PADDING_SIZE).
@@ -102,6 +102,36 @@ class Weights:
         return count * (lot.size if lot.how == "expert, whole" else ceil(lot.size / division.of_experts))
 
 
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What a tensor's name tells, whatever the numbers in it. expert: of a routed expert, or of all of them."""
+
+    draft: bool
+    head: bool
+    vocabulary: bool
+    expert: bool
+    single: bool
+    whole: bool
+    of_state: bool
+    outward: bool
+
+    @staticmethod
+    def of(name: str) -> _Traits:
+        return _Traits(
+            bool(_DRAFTS.search(name)),
+            bool(_HEAD.search(name)),
+            bool(_VOCABULARY.search(name)),
+            bool(_EXPERT.search(name)),
+            bool(_SINGLE.search(name)),
+            bool(_WHOLE.search(name)),
+            bool(_OF_STATES.search(name)),
+            name.endswith(".bias") and not _INWARD.search(name),
+        )
+
+    def divides(self, shape: tuple[int, ...]) -> bool:
+        return self.of_state or ((len(shape) > 1 or self.outward) and not self.whole)
+
+
 def weights_of(
     stored: Iterable[Tensor], packed: frozenset[str], width: int, stack: str, layers: int, *, tied: bool
 ) -> Weights:
@@ -111,49 +141,45 @@ def weights_of(
     tied: the head is the embedding, and is not held twice.
     """
     lots, experts = Counter[Lot](), 1
+    known: dict[str, _Traits] = {}  # a model has few names, and each of them for many layers and experts
     for tensor in stored:
-        place = _place(tensor, stack, layers, tied)
+        bare = _NUMBERS.sub("0", tensor.name)
+        traits = known.get(bare) or known.setdefault(bare, _Traits.of(bare))
+        if traits.draft or (tied and traits.head):
+            continue
+        place = _place(tensor.name, traits, stack, layers, tied)
         if place is None:
             continue
-        size = _size(tensor, packed, width)
-        expert = _EXPERT.search(tensor.name)
-        if expert is not None:
-            count = 1 if expert[2] else tensor.shape[0] if tensor.shape else 1
-            experts = max(experts, int(expert[2]) + 1 if expert[2] else count)
-            how: How = "expert" if _is_divided(tensor) else "expert, whole"
-            lots[Lot(place, how, size // max(1, count))] += count
-        elif len(tensor.shape) == 2 and tensor.elements and _VOCABULARY.search(tensor.name):
+        size = _size(tensor, packed, width, traits.single)
+        divides = traits.divides(tensor.shape)
+        if traits.expert:
+            number = _EXPERT.search(tensor.name)
+            single = number is not None and number[2] is not None
+            count = 1 if single else max(1, *tensor.shape[:1])
+            experts = max(experts, int(number[2]) + 1 if number is not None and single else count)
+            lots[Lot(place, "expert" if divides else "expert, whole", size // count)] += count
+        elif traits.vocabulary and len(tensor.shape) == 2 and tensor.elements:
             lots[Lot(place, "vocabulary", size // tensor.shape[0], tensor.shape[0])] += 1
         else:
-            lots[Lot(place, "divided" if _is_divided(tensor) else "whole", size)] += 1
+            lots[Lot(place, "divided" if divides else "whole", size)] += 1
     return Weights(lots, layers, experts)
 
 
-def _place(tensor: Tensor, stack: str, layers: int, tied: bool) -> int | None:
-    """Where it is; None where no engine loads it."""
-    name = tensor.name
-    if _DRAFTS.search(name) or (tied and _HEAD.search(name)):
-        return None
+def _place(name: str, traits: _Traits, stack: str, layers: int, tied: bool) -> int | None:
+    """Where a tensor is; None where no engine loads it: in layers behind the last, which serve speculation."""
     if stack and name.startswith(stack + "."):
-        number = _LAYER.match(name, len(stack))
-        if number is not None:
-            return int(number[1]) if int(number[1]) < layers else None
-    if _HEAD.search(name):
+        number = name[len(stack) + 1 :].partition(".")[0]
+        if number.isdecimal():
+            return int(number) if int(number) < layers else None
+    if traits.head:
         return _LAST
-    if _VOCABULARY.search(name):
+    if traits.vocabulary:
         return _BOTH if tied else _FIRST
     return _LAST if stack and name.startswith(stack.rpartition(".")[0]) else _EVERY
 
 
-def _size(tensor: Tensor, packed: frozenset[str], width: int) -> int:
-    """Bytes in the engine, which holds plain floats in the dtype that it computes in."""
+def _size(tensor: Tensor, packed: frozenset[str], width: int, single: bool) -> int:
+    """Bytes in the engine, which holds plain floats in the dtype that it computes in. single: it holds float32."""
     if tensor.dtype not in _FLOATS or tensor.name.rpartition(".")[0] in packed:
         return tensor.nbytes
-    return tensor.elements * (4 if _SINGLE.search(tensor.name) else width)
-
-
-def _is_divided(tensor: Tensor) -> bool:
-    if _OF_STATES.search(tensor.name):
-        return True
-    outward = tensor.name.endswith(".bias") and not _INWARD.search(tensor.name)
-    return (len(tensor.shape) > 1 or outward) and not _WHOLE.search(tensor.name)
+    return tensor.elements * (4 if single else width)
