@@ -176,7 +176,7 @@ def _performance(found: Performance, foretold: str) -> str:
         ("KV cache", f"{found.kv_cache_tokens:,} tokens" if found.kv_cache_tokens else ""),
         ("peak memory", gibibytes(found.peak_memory_bytes, 2)),
     ]
-    rows += [("KV cache, as `fits` foretells it", foretold)] if foretold else []
+    rows += [("KV cache, foretold by weightsmith fits", foretold)] if foretold else []
     return table(("measure", "value"), rows)
 
 

@@ -197,12 +197,15 @@ def _joined(*tables: _Document) -> str:
 
 
 def _release(version: str) -> str:
-    """The release that a post release corrects: "0.23.0" of "0.23.0.post1". A candidate is another version."""
+    """The release that a post release corrects, or that was built here: "0.23.0" of "0.23.0.post1" and "0.23.0+cpu".
+
+    A candidate is another version.
+    """
     try:
         parsed = Version(version)
     except InvalidVersion:
         return version
-    return parsed.base_version if parsed.is_postrelease and not parsed.is_prerelease else version
+    return parsed.base_version if parsed.is_postrelease and not parsed.is_prerelease else parsed.public
 
 
 def _named(path: Path) -> tuple[str, str]:
