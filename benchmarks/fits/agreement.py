@@ -61,7 +61,8 @@ def _named(path: Path) -> str:
 def pairs(on: str) -> Iterator[Pair]:
     """Every published model that this engine was asked about, on one card: a CPU, or stand-ins of an NPU."""
     configs = {model.name: model.config for group in groups() for model in read_group(group)}
-    chip = CHIPS["910B" if on.startswith("vllm-ascend") else "cpu"]
+    # Stand-ins have every dtype, as the 950 has.
+    chip = CHIPS["950" if on.startswith("vllm-ascend") else "cpu"]
     target = Target(engine(on), chip, Arguments())
     for line in (OUTCOMES / f"{on.replace('==', '-')}.jsonl").read_text(encoding="utf-8").splitlines():
         said = json.loads(line)
@@ -75,7 +76,7 @@ def describers() -> list[str]:
 
 def described_pairs(on: str) -> Iterator[Pair]:
     """Each scheme, in the layers of one kind, on this engine."""
-    target = Target(engine(on), CHIPS["910B"], Arguments())
+    target = Target(engine(on), CHIPS["950"], Arguments())
     with tempfile.TemporaryDirectory() as work:
         for line in (DESCRIBED / f"{on.replace('==', '-')}.jsonl").read_text(encoding="utf-8").splitlines():
             said = json.loads(line)
@@ -111,10 +112,12 @@ def _of_states(asks: Asks, settings: Settings, target: Target) -> Iterator[Reaso
     queries = settings.number("num_attention_heads")
     if state is None or not heads or not hidden or not queries:
         return
-    kept = Kept(2 * heads * (settings.number("head_dim") or hidden // queries), False, 0, 0)
+    latent = settings.number("kv_lora_rank") is not None
+    kept = Kept(2 * heads * (settings.number("head_dim") or hidden // queries), latent, 0, 0)
     decoder = Decoder((kept,), heads, state, (1,), count=2)
     cache = decoder.on(target.division, 2, state_widths(asks, settings, target, 2))
-    yield from state_reasons(cache, sharing_of(target, asks.architectures, decoder, None), target)
+    told = state_reasons(cache, sharing_of(target, asks.architectures, decoder, None), target)
+    yield from (reason for reason in told if reason.weight == "refused")  # the others are about memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 # What the class of a config refuses in its own code, or a fault of one transformers: no table tells it.
 _NOT_TOLD = {
-    "LGAI-EXAONE/EXAONE-4.5-33B",
     "databricks/dbrx-instruct",
     "nvidia/Nemotron-H-56B-Base-8K",
     "nvidia/Nemotron-H-8B-Base-8K",
     "tiiuae/Falcon-H1-0.5B-Instruct",
+    # Its config leaves the size of its states to the class, and what is recorded are configs alone.
+    "Zyphra/Zamba2-7B",
 }
 
 
@@ -42,11 +43,15 @@ def test_the_reason_is_the_engines_own() -> None:
         "architecture-in-a-plugin": "is not supported in-tree anymore",
         "quantization-deprecated": "is deprecated",
         "unknown-quantization": "Unknown quantization method",
+        "states-misfit": "Cannot align ssm_page_size and attn_page_size",
     }
+    of_the_platform = "quantization is currently not supported in npu"
     for on in agreement.engines():
         for pair in agreement.pairs(on):
             if pair.case == "right" and pair.why:
-                assert any(words[why] in pair.error for why in pair.why) or "KeyError" in pair.error, pair
+                said = any(words[why] in pair.error for why in pair.why)
+                refused = "unknown-quantization" in pair.why and of_the_platform in pair.error
+                assert said or refused or "KeyError" in pair.error, pair
 
 
 @pytest.mark.parametrize("on", agreement.describers())

@@ -89,7 +89,9 @@ def test_the_report_has_a_line_of_what_fits_foretells(tmp_path: Path) -> None:
     foretold = library._foretold(result)
     # 1 GiB for four layers of 128 tokens of 256 bytes.
     assert foretold == "1,048,576 tokens in 8,192 blocks (the engine made 8,192); 1 card would do"
-    assert f"| KV cache, foretold by weightsmith fits | {foretold} |" in verification.markdown(result, foretold)
+    assert f"| KV cache, foretold by weightsmith fits | {foretold} |" in verification.markdown(
+        result, foretold
+    )
     unknown = replace(settings, versions={"vllm": "0.1"})
     assert library._foretold(replace(result, engine=EngineFacts(unknown))) == ""
     assert "foretold" not in verification.markdown(result)

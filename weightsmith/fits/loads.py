@@ -114,13 +114,13 @@ def _quantization(asks: Asks, target: Target) -> Iterator[Reason]:
         yield Reason(
             "quantization-differs", f"--quantization is {asked}, and the weights are {method}", "refused"
         )
-    if method in engine.deprecated and not target.arguments.allow_deprecated_quantization:
-        message = f"{engine} takes {method} only with --allow-deprecated-quantization"
-        yield Reason("quantization-deprecated", message, "refused")
-    elif engine.renamed.get(method, method) not in engine.quantization:
+    if engine.renamed.get(method, method) not in engine.quantization:
         message = f"{engine} does not take quantization {method!r}"
         way_out = f" (it takes {', '.join(sorted(engine.quantization))})" if engine.on_ascend else ""
         yield Reason("unknown-quantization", message + way_out, "refused")
+    elif method in engine.deprecated and not target.arguments.allow_deprecated_quantization:
+        message = f"{engine} takes {method} only with --allow-deprecated-quantization"
+        yield Reason("quantization-deprecated", message, "refused")
 
 
 def _schemes(asks: Asks, target: Target) -> Iterator[Reason]:

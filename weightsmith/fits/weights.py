@@ -38,7 +38,7 @@ _OF_STATES = re.compile(r"(^|\.)(A_log|D|dt_bias|\w*conv1d\.(weight|bias)|conv\.
 _SINGLE = re.compile(r"(^|\.)(e_score_correction_bias|A_log)$")
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _EXPERT = re.compile(r"(^|\.)experts\.(?:(\d+)\.)?")
-_NUMBERS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
 # Layers beside a model's own, which serve speculation alone: no engine loads them unless it is told to.
 _DRAFTS = re.compile(r"(^|\.)mtp\w*\.")
 # vLLM pads a vocabulary to a multiple of this (vocab_parallel_embedding.py, DEFAULT_VOCAB_PADDING_SIZE).
