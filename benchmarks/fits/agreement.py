@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.fits.asks import Asks
+    from weightsmith.fits.caches import Cache
     from weightsmith.fits.loads import Reason
     from weightsmith.fits.settings import Settings
+    from weightsmith.fits.states import Sharing
     from weightsmith.json_value import JsonObject
 
 OUTCOMES = Path(__file__).parent / "outcomes"
@@ -59,14 +61,24 @@ def _named(path: Path) -> str:
 
 
 def pairs(on: str) -> Iterator[Pair]:
-    """Every published model that this engine was asked about, on one card: a CPU, or stand-ins of an NPU."""
-    configs = {model.name: model.config for group in groups() for model in read_group(group)}
-    # Stand-ins have every dtype, as the 950 has.
-    chip = CHIPS["950" if on.startswith("vllm-ascend") else "cpu"]
-    target = Target(engine(on), chip, Arguments())
-    for line in (OUTCOMES / f"{on.replace('==', '-')}.jsonl").read_text(encoding="utf-8").splitlines():
-        said = json.loads(line)
-        yield _pair(said, configs[said["model"]], target)
+    """Every published model that this engine was asked about."""
+    configs = _configs()
+    for said in _told(on):
+        yield _pair(said, configs[str(said["model"])], _target(on))
+
+
+def _configs() -> dict[str, JsonObject]:
+    return {model.name: model.config for group in groups() for model in read_group(group)}
+
+
+def _told(on: str) -> Iterator[JsonObject]:
+    text = (OUTCOMES / f"{on.replace('==', '-')}.jsonl").read_text(encoding="utf-8")
+    return (json.loads(line) for line in text.splitlines())
+
+
+def _target(on: str) -> Target:
+    """One card: a CPU, or stand-ins of an NPU, which have every dtype, as the 950 has."""
+    return Target(engine(on), CHIPS["950" if on.startswith("vllm-ascend") else "cpu"], Arguments())
 
 
 def describers() -> list[str]:
@@ -76,7 +88,7 @@ def describers() -> list[str]:
 
 def described_pairs(on: str) -> Iterator[Pair]:
     """Each scheme, in the layers of one kind, on this engine."""
-    target = Target(engine(on), CHIPS["950"], Arguments())
+    target = _target(on)
     with tempfile.TemporaryDirectory() as work:
         for line in (DESCRIBED / f"{on.replace('==', '-')}.jsonl").read_text(encoding="utf-8").splitlines():
             said = json.loads(line)
@@ -106,18 +118,37 @@ def _judged(said: JsonObject, told: Sequence[Reason], target: Target) -> Pair:
     return Pair(str(said["model"]), str(target.engine), case, codes, str(said.get("error", "")))
 
 
+def grown_blocks(on: str) -> Iterator[tuple[str, int, int]]:
+    """(model, tokens in a block as the engine said, the same of fits) where states share blocks with attention."""
+    configs = _configs()
+    for said in _told(on):
+        config, target = configs[str(said["model"])], _target(on)
+        settings = settings_in(config)
+        found = _as_if(asks_of(config, _NOWHERE, settings), settings, target)
+        if found is not None and said["loads"] and not found[2].latent:
+            cache, sharing, _ = found
+            yield str(said["model"]), int(str(said["block"])), sharing.grown(cache.token, cache.state)[0]
+
+
 def _of_states(asks: Asks, settings: Settings, target: Target) -> Iterator[Reason]:
-    """What `fits` says of layers that keep a state, of a config alone: as if there were one, and one of attention."""
+    """What `fits` says of layers that keep a state."""
+    found = _as_if(asks, settings, target)
+    if found is not None:
+        told = state_reasons(found[0], found[1], target)
+        yield from (reason for reason in told if reason.weight == "refused")  # the others are about memory
+
+
+def _as_if(asks: Asks, settings: Settings, target: Target) -> tuple[Cache, Sharing, Decoder] | None:
+    """Of a config alone: as if the model had one layer that keeps a state, and one of attention."""
     state, heads, hidden = state_of(settings), kv_heads(settings), settings.number("hidden_size")
     queries = settings.number("num_attention_heads")
     if state is None or not heads or not hidden or not queries:
-        return
+        return None
     latent = settings.number("kv_lora_rank") is not None
     kept = Kept(2 * heads * (settings.number("head_dim") or hidden // queries), latent, 0, 0)
     decoder = Decoder((kept,), heads, state, (1,), count=2)
     cache = decoder.on(target.division, 2, state_widths(asks, settings, target, 2))
-    told = state_reasons(cache, sharing_of(target, asks.architectures, decoder, None), target)
-    yield from (reason for reason in told if reason.weight == "refused")  # the others are about memory
+    return cache, sharing_of(target, asks.architectures, decoder, None), decoder
 
 
 @dataclass(frozen=True, slots=True)

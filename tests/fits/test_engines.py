@@ -54,6 +54,12 @@ def test_the_reason_is_the_engines_own() -> None:
                 assert said or refused or "KeyError" in pair.error, pair
 
 
+def test_blocks_grow_for_states_as_the_real_vllm_ascend_let_them_grow() -> None:
+    blocks = list(agreement.grown_blocks("vllm-ascend==0.23.0"))
+    assert len(blocks) >= 10
+    assert [one for one in blocks if one[1] != one[2]] == []
+
+
 @pytest.mark.parametrize("on", agreement.describers())
 def test_a_scheme_is_told_as_the_real_vllm_ascend_told_it(on: str) -> None:
     pairs = list(agreement.described_pairs(on))
