@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 import weightsmith
 from benchmarks.fits.models import kept
+from weightsmith.cli.fits import command
 from weightsmith.fits.division import Division, partition
 from weightsmith.fits.settings import Settings
 from weightsmith.fits.states import Sharing, State, state_of
@@ -153,3 +155,12 @@ def test_a_class_that_no_pipeline_divides(tmp_path: Path) -> None:
         kept("mamba2", tmp_path), on="vllm==0.32.0", chip="cuda", context=128, arguments=["-pp", "2"]
     )
     assert "pipeline-parallel" in [reason.code for reason in answer.reasons]
+
+
+def test_where_nothing_is_kept_of_a_token_no_sequence_is_too_long(tmp_path: Path) -> None:
+    folder = str(kept("mamba2", tmp_path))
+    found = CliRunner().invoke(
+        command, [folder, "--on", "vllm==0.32.0", "--chip", "cuda", "--context", "512"]
+    )
+    assert found.exit_code == 0
+    assert " any " in found.output and "longest sequence  0" not in found.output
