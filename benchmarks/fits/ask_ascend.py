@@ -70,14 +70,12 @@ def _layers(config: Any) -> int:
     from vllm.config import set_current_vllm_config
     from vllm.distributed import parallel_state
     from vllm.model_executor.model_loader.utils import initialize_model
-    from vllm_ascend.distributed.parallel_state import init_ascend_model_parallel
     from vllm_ascend.utils import register_ascend_customop
 
     with set_current_vllm_config(config):
         if not parallel_state.model_parallel_is_initialized():
             parallel_state.init_distributed_environment(1, 0, "tcp://127.0.0.1:0", 0, "gloo")
             parallel_state.ensure_model_parallel_initialized(1, 1)
-            init_ascend_model_parallel(config.parallel_config)
         register_ascend_customop(config)
         model = initialize_model(vllm_config=config)
     return sum(1 for module in model.modules() if getattr(module, "quant_method", None) is not None)

@@ -36,9 +36,6 @@ def main(given: argparse.Namespace) -> None:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # by itself it wants a NUMA node for each
     from vllm import LLM
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-    from vllm.model_executor.models import registry
-
-    registry._run_in_subprocess = lambda inspect: inspect()  # a process for each class would take seconds
 
     for folder in given.folders:
         said: dict[str, object] = {"model": Path(folder).name, "cards": given.cards, **_beside(given)}

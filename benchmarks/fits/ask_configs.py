@@ -14,7 +14,13 @@ from pathlib import Path
 
 os.environ.update(VLLM_LOGGING_LEVEL="ERROR", HF_HUB_OFFLINE="1")
 # Faults of a folder that holds a config alone, or of this machine: no answer about the config.
-_NO_ANSWER = ("image processor", "feature extractor", "failed to be inspected", "Can't load")
+_NO_ANSWER = (
+    "image processor",
+    "feature extractor",
+    "failed to be inspected",
+    "Can't load",
+    "mc2 group is not initialized",  # the scheme is there, and wants cards that talk to each other
+)
 _LONGEST = 200
 
 
