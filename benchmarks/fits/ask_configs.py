@@ -12,13 +12,20 @@ import re
 import sys
 from pathlib import Path
 
-os.environ.update(VLLM_LOGGING_LEVEL="ERROR", VLLM_PLUGINS="", HF_HUB_OFFLINE="1")
+os.environ.update(VLLM_LOGGING_LEVEL="ERROR", HF_HUB_OFFLINE="1")
 # Faults of a folder that holds a config alone, or of this machine: no answer about the config.
-_NO_ANSWER = ("image processor", "feature extractor", "failed to be inspected", "Can't load")
+_NO_ANSWER = (
+    "image processor",
+    "feature extractor",
+    "failed to be inspected",
+    "Can't load",
+    "mc2 group is not initialized",  # the scheme is there, and wants cards that talk to each other
+)
 _LONGEST = 200
 
 
 def main(folders: list[str]) -> None:
+    os.environ["VLLM_PLUGINS"] = ""  # the engine alone
     from vllm.config import ParallelConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.model_executor.models import registry
@@ -36,12 +43,17 @@ def main(folders: list[str]) -> None:
             said |= {"kv_heads": config.get_num_kv_heads(parallel), "head_size": config.get_head_size()}
         except Exception as error:  # whatever the engine raises is its answer
             text = f"{type(error).__name__}: {error}"
-            loads = None if any(words in text for words in _NO_ANSWER) else False
-            said |= {"loads": loads, "error": _short(text, folder)}
+            said |= {"loads": None if no_answer(text) else False, "error": short(text, folder)}
         print(json.dumps(said, ensure_ascii=False), flush=True)
 
 
-def _short(text: str, folder: str) -> str:
+def no_answer(text: str) -> bool:
+    """Whether an exception is about the folder or the machine, and says nothing of the config."""
+    return any(words in text for words in _NO_ANSWER)
+
+
+def short(text: str, folder: str) -> str:
+    """An exception's words, without what differs from one machine to the next."""
     text = re.sub(r"^ValidationError: 1 validation error for ModelConfig\s+Value error, ", "", text)
     text = re.sub(r"\s*\[type=value_error.*", "", text, flags=re.DOTALL).replace("\n", " ")
     text = re.sub(r"dict_keys\(\[.*", "(…)", text).replace(str(Path(folder).resolve()), "(folder)")

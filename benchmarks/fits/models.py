@@ -70,9 +70,142 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "glm4": ("glm4", {}),
     "gpt2": ("gpt2", {"n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": 512}),
     "smollm3": ("smollm3", {}),
+    # Layers that keep a state of one size for each sequence, however long it is.
+    "mamba": ("mamba", {"state_size": 16, "conv_kernel": 4, "expand": 2, "intermediate_size": 128}),
+    "mamba2": (
+        "mamba2",
+        {
+            "num_heads": 8,
+            "head_dim": 16,
+            "state_size": 16,
+            "n_groups": 2,
+            "chunk_size": 64,
+            "intermediate_size": 128,
+        },
+    ),
+    "bamba": (
+        "bamba",
+        {
+            "mamba_n_heads": 8,
+            "mamba_d_head": 16,
+            "mamba_d_state": 160,
+            "attn_layer_indices": [1, 3],
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": None,
+        },
+    ),
+    "jamba": (
+        "jamba",
+        {
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "expert_layer_period": 2,
+            "expert_layer_offset": 1,
+            "num_experts": 4,
+            "mamba_dt_rank": 8,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": None,
+        },
+    ),
+    "falcon_h1": (
+        "falcon_h1",
+        {
+            "mamba_n_heads": 8,
+            "mamba_d_head": 16,
+            "mamba_d_ssm": 128,
+            "mamba_d_state": 32,
+            "mamba_n_groups": 2,
+        },
+    ),
+    "lfm2": (
+        "lfm2",
+        {
+            "layer_types": ["conv", "conv", "full_attention", "conv"],
+            "block_auto_adjust_ff_dim": False,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": None,
+        },
+    ),
+    "granitemoehybrid": (
+        "granitemoehybrid",
+        {
+            "layer_types": ["mamba", "mamba", "attention", "mamba"],
+            "mamba_n_heads": 8,
+            "mamba_d_head": 16,
+            "mamba_d_state": 32,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "shared_intermediate_size": 64,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": None,
+        },
+    ),
+    "nemotron_h": (
+        "nemotron_h",
+        {
+            "layers_block_type": ["mamba", "attention", "mamba", "mlp"],
+            "mamba_num_heads": 8,
+            "mamba_head_dim": 16,
+            "ssm_state_size": 160,
+            "n_groups": 2,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 64,
+            "moe_shared_expert_intermediate_size": 64,
+        },
+    ),
+    "qwen3_next": (
+        "qwen3_next",
+        {
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 64,
+            "linear_value_head_dim": 64,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 64,
+            "shared_expert_intermediate_size": 64,
+        },
+    ),
+    "qwen3_5": (
+        "qwen3_5_text",
+        {
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 64,
+            "linear_value_head_dim": 64,
+            "mamba_ssm_dtype": "float32",
+        },
+    ),
+    "olmo_hybrid": (
+        "olmo_hybrid",
+        {
+            "linear_num_key_heads": 4,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 64,
+            "head_dim": None,
+        },
+    ),
 }
-# What vLLM reads of a config and transformers does not write.
-_BESIDE = {"deepseek_v3": {"topk_method": "noaux_tc"}}
+# What vLLM reads of a config and transformers does not write, or writes in other words. None takes a setting out.
+_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "deepseek_v3": {"topk_method": "noaux_tc"},
+    # As it was published, and as no transformers of today writes it.
+    "lfm2": {
+        "conv_dim": 64,
+        "block_dim": 64,
+        "block_ff_dim": 96,
+        "block_multiple_of": 32,
+        "block_ffn_dim_multiplier": 1.0,
+    },
+    "granitemoehybrid": {"layer_types": ["mamba", "mamba", "attention", "mamba"]},
+    "nemotron_h": {"hybrid_override_pattern": "M*M-", "layers_block_type": None},
+}
 
 
 def make(name: str, folder: Path) -> Path:
@@ -88,7 +221,8 @@ def make(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder / name)
     path = folder / name / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **_BESIDE.get(name, {})}, indent=2))
+    written = {**json.loads(path.read_text()), **_BESIDE.get(name, {})}
+    path.write_text(json.dumps({key: value for key, value in written.items() if value is not None}, indent=2))
     return folder / name
 
 

@@ -195,8 +195,6 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, object]
 
 
 def test_arguments_that_are_not_looked_at_are_named(tmp_path: Path) -> None:
-    answer = _answer(
-        tmp_path, "--enable-prefix-caching", "--seed", "1", "--max-model-len=256", "--block_size", "64"
-    )
-    assert any("--enable-prefix-caching, --seed 1" in note for note in answer.notes)
+    answer = _answer(tmp_path, "--enable-lora", "--seed", "1", "--max-model-len=256", "--block_size", "64")
+    assert any("--enable-lora, --seed 1" in note for note in answer.notes)
     assert answer.target.block == 64

@@ -227,6 +227,15 @@ ILL: Mapping[str, tuple[Facts, str, str, str, tuple[str, ...]]] = {
         replace(ATLAS, npu_smi=smi(Chip(0, "910B3", "Alarm", 3400, 65536), Chip(1, "910B3", "OK", 3400, 65536))),
         "health", "warn", "Alarm", ("-t health -i 0",),
     ),
+    "the second chip of an NPU in alarm": (
+        replace(
+            ATLAS,
+            npu_smi=smi(
+                Chip(6, "Ascend910", "OK", 3410, 65536), Chip(6, "Ascend910", "Alarm", 3203, 65536, 1)
+            ),
+        ),
+        "health", "warn", "NPU 6 chip 1: Alarm", ("-t health -i 6 -c 1",),
+    ),
     "memory in use": (
         replace(ATLAS, npu_smi=NpuSmi("x", chips=(FULL,), holders=(Holder(0, 7, "python", 54000),))),
         "memory", "warn", "57344 of 65536", ("stop them",),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.machine import tables
 from weightsmith.machine.facts import Chip, Holder
 from weightsmith.machine.reading import cann, npu_smi, pythons, read_machine, surroundings
 from weightsmith.machine.reading.disk import Disk
@@ -178,6 +179,14 @@ def test_an_a3_is_named_by_its_board_and_has_two_chips() -> None:
 
 def test_a_310p_has_no_hbm() -> None:
     assert npu_smi.parse("npu-smi", DUO_TABLE).chips == (Chip(1, "310P3", "OK", 1842, 44280),)
+
+
+@pytest.mark.parametrize("source", tables.PUBLISHED)
+def test_tables_that_people_published(source: str) -> None:
+    """Two chips an NPU, in the dialects of five drivers: told apart, each with its own memory."""
+    text, chips, holders = tables.PUBLISHED[source]
+    found = npu_smi.parse("npu-smi", text)
+    assert (found.chips, found.holders, found.said) == (chips, holders, "")
 
 
 @pytest.mark.parametrize("code", [-8005, -8020])

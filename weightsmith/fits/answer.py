@@ -9,6 +9,7 @@ from weightsmith.fits.asks import asks_of
 from weightsmith.fits.caches import decoder_of, pooled
 from weightsmith.fits.loads import Reason, by_plugin, loading
 from weightsmith.fits.settings import settings_of
+from weightsmith.fits.states import sharing_of
 from weightsmith.fits.target import GIB
 from weightsmith.fits.weights import weights_of
 from weightsmith.schemes import plain_view
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.fits.asks import Asks
     from weightsmith.fits.caches import Cache, Decoder, Pool
+    from weightsmith.fits.settings import Settings
+    from weightsmith.fits.states import Sharing
     from weightsmith.fits.target import Target
     from weightsmith.fits.weights import Weights
     from weightsmith.json_value import JsonObject
@@ -141,6 +144,7 @@ def answer(
     reasons = (
         *_config_reasons(config, inference),
         *loading(model.asks, target),
+        *state_reasons(cache, _sharing(model, target), target),
         *_memory_reasons(memory, cache, target, wanted),
     )
     counts = (count for count in _CARDS if _divides(model.asks, target, count))
@@ -160,6 +164,7 @@ def answer(
 @dataclass(frozen=True, slots=True)
 class _Model:
     """What is the same on any number of cards. longest: tokens that its positions reach. width: bytes of a float.
+    states: those of a state, of its convolution and of the rest. chunk: tokens that its kernels work on at a time.
     parameters: of the plain weights.
     """
 
@@ -168,6 +173,8 @@ class _Model:
     decoder: Decoder
     longest: int | None
     width: int
+    states: tuple[int, int]
+    chunk: int | None
     parameters: int
 
 
@@ -178,21 +185,42 @@ def _model(checkpoint: Checkpoint, config: JsonObject | None, inference: Inferen
     width = _WIDTHS.get(target.arguments.dtype or asks.dtype, 2)
     packed = frozenset(module.name for module in view.modules)
     tied = settings.get("tie_word_embeddings") is True
-    weights = weights_of(checkpoint.tensors.values(), packed, width, tied=tied)
     decoder, longest = decoder_of(view.tensors, settings), settings.number(*_POSITIONS)
-    return _Model(asks, weights, decoder, longest, width, view.elements)
+    layers = settings.number("num_hidden_layers", "n_layer", "num_layers", "n_layers") or decoder.count
+    weights = weights_of(checkpoint.tensors.values(), packed, width, decoder.stack, layers, tied=tied)
+    states = state_widths(asks, settings, target, width)
+    chunk = settings.number("mamba_chunk_size", "chunk_size")
+    return _Model(asks, weights, decoder, longest, width, states, chunk, view.elements)
+
+
+def state_widths(asks: Asks, settings: Settings, target: Target, width: int) -> tuple[int, int]:
+    """What the config or the engine's arguments say that states are held in, where it is not the model's dtype."""
+    convolved = _WIDTHS.get(target.arguments.state_dtype or "", width)
+    rules = [
+        target.engine.states.dtypes[name]
+        for name in asks.architectures
+        if name in target.engine.states.dtypes
+    ]
+    said = [settings.get(name) or default for name, default in rules]
+    recurrent = target.arguments.recurrent_dtype or next((str(one) for one in said if one), "")
+    return convolved, _WIDTHS.get(recurrent.removeprefix("torch."), convolved)
 
 
 def _on(model: _Model, target: Target) -> tuple[Cache, Memory]:
     """What each card holds, the model divided as the target says."""
-    arguments, cards = target.arguments, target.cards
-    cache = model.decoder.on(cards, _WIDTHS.get(arguments.kv_dtype or "", model.width))
-    weights = model.weights.on(cards)
+    arguments, division = target.arguments, target.division
+    cache = model.decoder.on(division, _WIDTHS.get(arguments.kv_dtype or "", model.width), model.states)
+    weights = model.weights.on(division)
     free = target.kv_memory
     if free is None and target.chip.memory:
         free = int(target.chip.memory * target.memory_share) - weights - MARGIN
     memory = Memory(weights, cache.bytes_per_token, free, arguments.context or model.longest)
-    return cache, _with_pool(memory, pooled(cache, target.block), arguments.batched_tokens or _BATCHED)
+    pool = pooled(cache, _sharing(model, target))
+    return cache, _with_pool(memory, pool, arguments.batched_tokens or _BATCHED)
+
+
+def _sharing(model: _Model, target: Target) -> Sharing:
+    return sharing_of(target, model.asks.architectures, model.decoder, model.chunk)
 
 
 def _with_pool(memory: Memory, pool: Pool | None, batched: int) -> Memory:
@@ -202,9 +230,10 @@ def _with_pool(memory: Memory, pool: Pool | None, batched: int) -> Memory:
     free = max(0, memory.kv_memory)
     longest, blocks = pool.longest(free, batched), pool.blocks(free)
     context = memory.context or longest
-    concurrency = blocks / pool.blocks_for(context, batched) if context else 0.0
+    needed = pool.blocks_for(context or 0, batched)
+    concurrency = blocks / needed if needed else 0.0
     # With windows contexts are counted, as vLLM 0.32 does it; without, every block is a context's.
-    tokens = int(concurrency * context) if any(pool.groups) else blocks * pool.tokens_per_block
+    tokens = blocks * pool.tokens_per_block if pool.by_tokens else int(concurrency * (context or 0))
     return replace(
         memory, context=context, blocks=blocks, kv_tokens=tokens, longest=longest, concurrency=concurrency
     )
@@ -231,6 +260,21 @@ def _config_reasons(config: JsonObject | None, inference: Inference) -> Iterator
         more = f" and {len(told) - 3} more" if len(told) > 3 else ""
         message = f"config.json is not true of the weights: {'; '.join(told[:3])}{more}"
         yield Reason("config-differs", f"{message}; `weightsmith infer-config --write` mends it", "refused")
+
+
+def state_reasons(cache: Cache, sharing: Sharing, target: Target) -> Iterator[Reason]:
+    """What stands between an engine and layers that keep a state beside others that keep keys and values."""
+    if not cache.stateful or not cache.layers:
+        return
+    if sharing.multiple is None:
+        message = f"how large {target.engine} makes blocks that hold keys and states is not known"
+        yield Reason("cache-unknown", message, "open")
+    elif sharing.misfit(cache.token, cache.state):
+        message = (
+            f"{target.engine} wants blocks whose keys take as much as a state, {max(cache.state):,} bytes, and no "
+            f"multiple of {sharing.multiple} tokens with {cache.token // 2:,} bytes of keys does"
+        )
+        yield Reason("states-misfit", message, "refused")
 
 
 def _memory_reasons(memory: Memory, cache: Cache, target: Target, wanted: int) -> Iterator[Reason]:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 _FLOAT = "FLOAT"
 # What holds the routed experts, whose scheme is asked for all of them together.
 _EXPERTS = "experts"
+_HEADS = {
+    "attention heads": ("num_attention_heads", "n_head", "n_heads"),
+    "value heads of linear attention": ("linear_num_value_heads", "linear_attn_config.num_heads"),
+    "key heads of linear attention": ("linear_num_key_heads",),
+    "Mamba heads": ("mamba_n_heads", "mamba_num_heads", "n_mamba_heads"),
+}
 _PARTS = ("text_config", "vision_config", "audio_config")
 _DTYPES = ("dtype", "torch_dtype")
 
@@ -60,7 +66,6 @@ def asks_of(config: JsonObject, root: Path, settings: Settings, packed_as: str =
     """
     described = _beside(root, DESCRIPTION_FILE)
     stated = _stated_method(quantization(config) or _beside(root, MODELOPT_FILE) or {})
-    heads = settings.number("num_attention_heads", "n_head", "n_heads")
     named, parts = config.get("architectures"), [config.get(name) for name in _PARTS]
     return Asks(
         _text(config.get("model_type")),
@@ -72,10 +77,18 @@ def asks_of(config: JsonObject, root: Path, settings: Settings, packed_as: str =
         _dtype(config, settings),
         ("float8_e4m3fn",) if described is None and stated in {"fp8", "fbgemm_fp8", "modelopt"} else (),
         kv_heads(settings),
-        (("attention heads", heads),) if heads else (),
+        tuple(_divided(settings)),
         tuple(misread(config)),
         packed_as,
     )
+
+
+def _divided(settings: Settings) -> Iterator[tuple[str, int]]:
+    """What every card gets an equal share of: heads of attention, and of layers that keep a state."""
+    for what, names in _HEADS.items():
+        count = settings.number(*names)
+        if count:
+            yield what, count
 
 
 def _stated_method(stated: Mapping[str, object]) -> str | None:

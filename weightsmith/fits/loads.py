@@ -59,9 +59,11 @@ def _config_class(asks: Asks, target: Target) -> Iterator[Reason]:
         yield Reason("needs-its-own-code", f"{message}, and --trust-remote-code runs it", "refused")
     elif asks.model_type not in known:
         yield Reason("unknown-model-type", f"{of} {asks.model_type!r}", "refused")
-    elif asks.model_type in engine.transformers.composites and not known.issuperset(asks.inner_types):
-        unknown = ", ".join(sorted(set(asks.inner_types) - known))
-        yield Reason("unknown-model-type", f"{of} {unknown}, that of a part", "refused")
+    elif asks.model_type in engine.transformers.composites:
+        unknown = set(asks.inner_types) - known - engine.transformers.composites[asks.model_type]
+        if unknown:
+            message = f"{of} {', '.join(sorted(unknown))}, that of a part"
+            yield Reason("unknown-model-type", message, "refused")
 
 
 def _architecture(asks: Asks, target: Target) -> Iterator[Reason]:
@@ -112,13 +114,13 @@ def _quantization(asks: Asks, target: Target) -> Iterator[Reason]:
         yield Reason(
             "quantization-differs", f"--quantization is {asked}, and the weights are {method}", "refused"
         )
-    if method in engine.deprecated and not target.arguments.allow_deprecated_quantization:
-        message = f"{engine} takes {method} only with --allow-deprecated-quantization"
-        yield Reason("quantization-deprecated", message, "refused")
-    elif engine.renamed.get(method, method) not in engine.quantization:
+    if engine.renamed.get(method, method) not in engine.quantization:
         message = f"{engine} does not take quantization {method!r}"
         way_out = f" (it takes {', '.join(sorted(engine.quantization))})" if engine.on_ascend else ""
         yield Reason("unknown-quantization", message + way_out, "refused")
+    elif method in engine.deprecated and not target.arguments.allow_deprecated_quantization:
+        message = f"{engine} takes {method} only with --allow-deprecated-quantization"
+        yield Reason("quantization-deprecated", message, "refused")
 
 
 def _schemes(asks: Asks, target: Target) -> Iterator[Reason]:
@@ -155,6 +157,10 @@ def _parallel(asks: Asks, target: Target) -> Iterator[Reason]:
     if heads is not None and heads % cards and cards % heads:
         message = f"neither of {heads} KV heads and {cards} cards divides the other"
         yield Reason("tensor-parallel", message, "refused")
+    stageless = target.engine.without_stages.intersection(asks.architectures)
+    if target.arguments.stages > 1 and stageless:
+        message = f"{target.engine} divides {min(stageless)} among no stages of a pipeline"
+        yield Reason("pipeline-parallel", message, "refused")
 
 
 def _divisors(count: int) -> str:

@@ -23,6 +23,8 @@ _DECODERS = (
     "language_config.",
     "language_model.",
 )
+# What MiniMax's numbers stand for.
+_KINDS = {"0": "linear_attention", "1": "full_attention"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ class Settings:
 
         A class default is a pattern that is repeated, as long as the class's own number of layers.
         """
-        value = self.get("layer_types", "layers_block_type")
-        words = [str(item) for item in value] if isinstance(value, list) else []
+        value = self.get("layer_types", "layers_block_type", "attn_type_list")
+        words = [_KINDS.get(str(item), str(item)) for item in value] if isinstance(value, list) else []
         if not words or len(words) >= layers:
             return tuple(words[:layers])
         periods = (

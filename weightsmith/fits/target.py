@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import Usage
+from weightsmith.fits.division import Division
 from weightsmith.machine.chips import family_of
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ CHIPS: Mapping[str, Chip] = {
 }
 
 
+_LATENT_ON_CPU = 16
+
 # The chip that stands for a family of machine/chips.
 _OF_FAMILY = {"A2": "910B", "A3": "910C", "310P": "310P", "A5": "950"}
 
@@ -56,6 +59,9 @@ class Arguments:
     """What the engine's own arguments say, of those that change the answer. unread: the others, as they were given."""
 
     tensor_parallel: int = 1
+    stages: int = 1
+    replicas: int = 1
+    by_expert: bool = False
     context: int | None = None
     dtype: str | None = None
     kv_dtype: str | None = None
@@ -65,6 +71,10 @@ class Arguments:
     trust_remote_code: bool = False
     allow_deprecated_quantization: bool = False
     quantization: str | None = None
+    prefix_caching: bool | None = None
+    state_mode: str | None = None
+    state_dtype: str | None = None
+    recurrent_dtype: str | None = None
     unread: tuple[str, ...] = ()
 
 
@@ -83,6 +93,11 @@ class Target:
         return self.arguments.tensor_parallel
 
     @property
+    def division(self) -> Division:
+        said = self.arguments
+        return Division(said.tensor_parallel, said.stages, said.replicas, said.by_expert)
+
+    @property
     def memory_share(self) -> float:
         given = self.arguments.memory_share
         return self.engine.memory_share if given is None else given
@@ -91,6 +106,11 @@ class Target:
     def block(self) -> int:
         """Tokens in one block of the KV cache."""
         return self.arguments.block or self.chip.block
+
+    @property
+    def latent_block(self) -> int:
+        """The same where keys and values are one latent, of which the kernel for CPUs knows one size."""
+        return _LATENT_ON_CPU if self.chip.name == "cpu" else self.block
 
 
 def chip_named(text: str) -> Chip:
@@ -123,7 +143,8 @@ def read_arguments(words: Sequence[str]) -> Arguments:
         name, equals, given = rest.pop(0).partition("=")
         key = name.replace("_", "-")
         if key in _FLAGS and not equals:
-            values[_FLAGS[key]] = True
+            argument, said = _FLAGS[key]
+            values[argument] = said
             continue
         known = _VALUES.get(key)
         takes = not equals and bool(rest) and not rest[0].startswith("--")
@@ -159,6 +180,10 @@ _DTYPES = {"half": "float16", "float": "float32"}
 _VALUES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "--tensor-parallel-size": ("tensor_parallel", _positive),
     "-tp": ("tensor_parallel", _positive),
+    "--pipeline-parallel-size": ("stages", _positive),
+    "-pp": ("stages", _positive),
+    "--data-parallel-size": ("replicas", _positive),
+    "-dp": ("replicas", _positive),
     "--max-model-len": ("context", _positive),
     "--dtype": ("dtype", lambda text: None if text == "auto" else _DTYPES.get(text, text)),
     "--kv-cache-dtype": ("kv_dtype", lambda text: None if text == "auto" else text),
@@ -167,8 +192,16 @@ _VALUES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "--max-num-batched-tokens": ("batched_tokens", _positive),
     "--quantization": ("quantization", str),
     "-q": ("quantization", str),
+    "--mamba-cache-mode": ("state_mode", str),
+    "--mamba-cache-dtype": ("state_dtype", lambda text: None if text == "auto" else text),
+    "--mamba-ssm-cache-dtype": ("recurrent_dtype", lambda text: None if text == "auto" else text),
 }
 _FLAGS = {
-    "--trust-remote-code": "trust_remote_code",
-    "--allow-deprecated-quantization": "allow_deprecated_quantization",
+    "--trust-remote-code": ("trust_remote_code", True),
+    "--allow-deprecated-quantization": ("allow_deprecated_quantization", True),
+    "--enable-expert-parallel": ("by_expert", True),
+    "-ep": ("by_expert", True),
+    "--no-enable-expert-parallel": ("by_expert", False),
+    "--enable-prefix-caching": ("prefix_caching", True),
+    "--no-enable-prefix-caching": ("prefix_caching", False),
 }

@@ -41,13 +41,17 @@ class Driver(Record):
 
 @dataclass(frozen=True, slots=True)
 class Chip(Record):
-    """A line of `npu-smi info`. name: as npu-smi has it, such as "910B3". used, total: MiB of its memory."""
+    """A chip in `npu-smi info`. name: as npu-smi has it, such as "910B3". used, total: MiB of its memory.
+
+    number: of the chip on its NPU; an A3 and an Atlas 300I Duo have two.
+    """
 
     npu: int
     name: str
     health: str
     used: int
     total: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

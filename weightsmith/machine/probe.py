@@ -51,7 +51,8 @@ def npu_smi() -> JsonObject:
     first = next(iter(parse(program, table).chips), None)
     board = ""
     if first is not None and first.name == NAMELESS:
-        board = say([program, "info", "-t", "board", "-i", str(first.npu), "-c", "0"]).text
+        one = ["-i", str(first.npu), "-c", str(first.number)]
+        board = say([program, "info", "-t", "board", *one]).text
     return {"program": program, "info": table, "board": board}
 
 

@@ -37,6 +37,12 @@ class Patience:
     in_all: float
 
 
+# With a child that asks torch for devices, or imports an engine. torch_npu's first count waits for the driver, which
+# has taken over 20 s on a cold Atlas node. Importing vLLM computes for 14 s on 2 cores, and reads for a minute from a
+# slow network disk: who makes progress may take longer.
+WITH_DRIVERS = Patience(idle=22.0, in_all=150.0)
+
+
 def ask_together(questions: Mapping[str, Question], patience: Patience) -> dict[str, Outcome]:
     """Name → the outcome of its question. All children are gone at the end."""
     with unwound_by_signals(), scratch_folder() as scratch, ExitStack() as open_children:

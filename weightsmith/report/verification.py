@@ -52,13 +52,16 @@ _SHARE = "overhead_share"
 _ELSEWHERE = frozenset({"versions", "eager_and_graphs"})
 
 
-def write(result: VerifyResult, path: Path) -> VerifyResult:
-    """Writes the report and returns the result that names it. Raises TargetRefused when the path cannot be written."""
-    write_output(path, markdown(result).encode())
+def write(result: VerifyResult, path: Path, foretold: str = "") -> VerifyResult:
+    """Writes the report and returns the result that names it. Raises TargetRefused when the path cannot be written.
+
+    foretold: what `weightsmith fits` says of the cache, in words; empty where it says nothing.
+    """
+    write_output(path, markdown(result, foretold).encode())
     return replace(result, report=str(path))
 
 
-def markdown(result: VerifyResult) -> str:
+def markdown(result: VerifyResult, foretold: str = "") -> str:
     """The whole report. Sections whose figures were never taken are left out, and the checks say why."""
     parts = [
         f"# {text(result.model.name)}: verification report",
@@ -75,7 +78,7 @@ def markdown(result: VerifyResult) -> str:
         parts += ["## Answers (greedy)", _answers(result.prompts)]
         parts += ["## Determinism", _determinism(result.determinism, result.engine)]
     if result.performance is not None:
-        parts += ["## Performance", _performance(result.performance)]
+        parts += ["## Performance", _performance(result.performance, foretold)]
     if result.parity is not None:
         parts += ["## Numeric parity", *parity_tables.sections(result.parity, result.prompts)]
     parts += [
@@ -160,7 +163,7 @@ def _determinism(repetitions: Sequence[Repetition], engine: EngineFacts) -> str:
     return f"{found}\n\nEager mode against graphs: {text(graphs)}." if graphs else found
 
 
-def _performance(found: Performance) -> str:
+def _performance(found: Performance, foretold: str) -> str:
     batch = f"batch of {found.batch_requests}"
     rows = [
         ("engine start (model load)", f"{found.load_s:.2f} s"),
@@ -173,6 +176,7 @@ def _performance(found: Performance) -> str:
         ("KV cache", f"{found.kv_cache_tokens:,} tokens" if found.kv_cache_tokens else ""),
         ("peak memory", gibibytes(found.peak_memory_bytes, 2)),
     ]
+    rows += [("KV cache, foretold by weightsmith fits", foretold)] if foretold else []
     return table(("measure", "value"), rows)
 
 

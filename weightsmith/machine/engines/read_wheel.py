@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.errors import UnknownFormat
+from weightsmith.machine.engines import read_states
+from weightsmith.machine.engines.read_models import Models
+from weightsmith.machine.engines.syntax import assigned
 from weightsmith.process.durable import replace_file
 
 if TYPE_CHECKING:
@@ -88,21 +91,24 @@ def table(wheel: Wheel) -> Table:
 
 def _vllm(wheel: Wheel) -> Table:
     registry = wheel.tree(_REGISTRY)
-    configs = _mapping_keys(_assigned(wheel.tree(_CONFIGS), "_CONFIG_REGISTRY"))
-    methods = _literals(_assigned(wheel.tree(_QUANTIZATION), "QuantizationMethods"))
+    models = Models(wheel.tree, registry)
+    configs = _mapping_keys(assigned(wheel.tree(_CONFIGS), "_CONFIG_REGISTRY"))
+    methods = _literals(assigned(wheel.tree(_QUANTIZATION), "QuantizationMethods"))
     return {
         "transformers": _requirement(wheel, "transformers"),
         "memory_share": _field_default(wheel.tree("vllm/config/cache.py"), "gpu_memory_utilization"),
         "architectures": sorted(_registered(registry)),
-        "removed": dict(sorted(_pairs(_assigned(registry, "_PREVIOUSLY_SUPPORTED_MODELS")))),
-        "elsewhere": dict(sorted(_pairs(_assigned(registry, "_OOT_SUPPORTED_MODELS")))),
-        "suffixes": list(_mapping_keys(_assigned(wheel.tree("vllm/config/model.py"), "_SUFFIX_TO_DEFAULTS"))),
+        "removed": dict(sorted(_pairs(assigned(registry, "_PREVIOUSLY_SUPPORTED_MODELS")))),
+        "elsewhere": dict(sorted(_pairs(assigned(registry, "_OOT_SUPPORTED_MODELS")))),
+        "suffixes": list(_mapping_keys(assigned(wheel.tree("vllm/config/model.py"), "_SUFFIX_TO_DEFAULTS"))),
         "backend_asks": [word for word in _BACKEND_ASKS if word in wheel.text(_REGISTRY)],
         "model_types": sorted(configs),
         "renamed_quantization": dict(sorted(_overrides(wheel))),
+        "without_stages": sorted(models.classes.keys() - set(models.made_from("SupportsPP", surely=False))),
+        **read_states.of_vllm(wheel.tree, models),
         "quantization": sorted(methods),
         "deprecated": sorted(
-            _literals(_assigned(wheel.tree(_QUANTIZATION), "DEPRECATED_QUANTIZATION_METHODS"))
+            _literals(assigned(wheel.tree(_QUANTIZATION), "DEPRECATED_QUANTIZATION_METHODS"))
         ),
     }
 
@@ -121,6 +127,7 @@ def _vllm_ascend(wheel: Wheel) -> Table:
         "schemes": sorted(schemes[""]),
         "schemes_310P": sorted(schemes["310P"]),
         "quantization": sorted(_ascend_methods(wheel, platform)),
+        **read_states.of_vllm_ascend(wheel.tree),
     }
 
 
@@ -128,21 +135,21 @@ def _transformers(wheel: Wheel) -> Table:
     auto = wheel.names(r"transformers/models/auto/(configuration_auto|auto_mappings)\.py")
     types: set[str] = set()
     for name in auto:
-        types.update(_mapping_keys(_assigned(wheel.tree(name), "CONFIG_MAPPING_NAMES")))
+        types.update(_mapping_keys(assigned(wheel.tree(name), "CONFIG_MAPPING_NAMES")))
     classes: dict[str, set[str]] = {word: set() for word in _BACKEND_ASKS}
     for name in wheel.names(r"transformers/models/\w+/modeling_\w+\.py"):
         source = wheel.text(name)
         tree = ast.parse(source)
-        exported = set(_literals(_assigned(tree, "__all__")))
+        exported = set(_literals(assigned(tree, "__all__")))
         classes["is_backend_compatible"].update(exported & set(_supporting(tree)))
         if _asks_for_attention(source):
             classes["_can_set_attn_implementation"].update(exported)
-    composites: set[str] = set()
+    composites: dict[str, list[str]] = {}
     for name in wheel.names(r"transformers/models/\w+/configuration_\w+\.py"):
         composites.update(_composites(wheel.tree(name)))
     return {
         "model_types": sorted(types),
-        "composites": sorted(composites),
+        "composites": dict(sorted(composites.items())),
         **{word: sorted(found) for word, found in classes.items()},
     }
 
@@ -151,15 +158,6 @@ def _requirement(wheel: Wheel, package: str) -> str:
     """The versions of a package that the wheel requires, as METADATA writes them: ">=4.56.0,<5"; empty: any."""
     found = [line for line in wheel.requires if re.match(rf"{package}\b(?!-)", line) and ";" not in line]
     return found[0].removeprefix(package).strip().strip("()") if found else ""
-
-
-def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
-    """The value that the module gives to a name at its top."""
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            return getattr(node, "value", None)
-    return None
 
 
 def _field_default(tree: ast.Module, name: str) -> float | None:
@@ -201,7 +199,7 @@ def _schemes(tree: ast.Module) -> Iterator[str]:
             words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
             if len(words) == 2:
                 yield ".".join(map(str, words))
-    kinds = _assigned(tree, "ASCEND_QUANTIZATION_METHOD_MAP")
+    kinds = assigned(tree, "ASCEND_QUANTIZATION_METHOD_MAP")
     if isinstance(kinds, ast.Dict):
         for key, layers in zip(kinds.keys, kinds.values, strict=True):
             for layer in _mapping_keys(layers):
@@ -262,14 +260,23 @@ def _pairs(value: ast.expr | None) -> Iterator[tuple[str, str]]:
                 yield str(key.value), str(said.value)
 
 
-def _composites(tree: ast.Module) -> Iterator[str]:
-    """The model types whose class looks its parts' types up among all that transformers has."""
+def _composites(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """The model types whose class looks its parts' types up among all that transformers has, and the types of parts
+    that the class itself speaks of: it exchanges them before it looks."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and "CONFIG_MAPPING[" in ast.unparse(node):
-            for said in node.body:
-                name = getattr(said.targets[0] if isinstance(said, ast.Assign) else None, "id", None)
-                if name == "model_type" and isinstance(said.value, ast.Constant):  # type: ignore[attr-defined]
-                    yield str(said.value.value)  # type: ignore[attr-defined]
+            own = assigned(ast.Module(node.body, []), "model_type")
+            if isinstance(own, ast.Constant):
+                words = {
+                    word for one in ast.walk(node) if isinstance(one, ast.Compare) for word in _strings(one)
+                }
+                yield str(own.value), sorted(words)
+
+
+def _strings(node: ast.AST) -> Iterator[str]:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value
 
 
 def _supporting(tree: ast.Module) -> Iterator[str]:

@@ -28,14 +28,35 @@ ENGINES = ("vllm-ascend", "vllm")
 class Transformers:
     """One version of transformers.
 
-    model_types: it has a config class for. composites: those whose class takes parts of any type. answers: what vLLM
+    model_types: it has a config class for. composites: those whose class takes parts of any type → types of parts that
+    it speaks of itself, and exchanges. answers: what vLLM
     may ask of a class before it runs it without one of its own → the classes that say yes.
     """
 
     version: str
     model_types: frozenset[str]
-    composites: frozenset[str]
+    composites: Mapping[str, frozenset[str]]
     answers: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class StateRules:
+    """How an engine keeps the states of Mamba layers and of linear attention.
+
+    dtypes: architecture → (the setting that says what its states are held in, what holds where the config lacks it).
+    cached: whether prefixes of such models are cached unless told otherwise; None: this version does not say it.
+    every: architectures of which the state after each block is then kept. checkpoints: a sequence then holds one block
+    more where the layers are Mamba 2.
+    block_of_backend: blocks grow by the size that the backend of attention works with, and not by 16 tokens.
+    filled_by_keys: the keys of a block must be exactly as large as a state.
+    """
+
+    dtypes: Mapping[str, tuple[str, str | None]]
+    cached: bool | None
+    every: frozenset[str]
+    checkpoints: bool
+    block_of_backend: bool
+    filled_by_keys: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +66,7 @@ class Engine:
     date: of its newest source file. transformers: the one that it is used with.
     architectures: in its registry of models, those of vllm-ascend and of the vLLM below it.
     removed: architecture → the last version that had it. elsewhere: architecture → the plugin that has it now.
+    without_stages: of them those whose layers no pipeline divides.
     through_transformers: classes of transformers that it runs without one of its own.
     suffixes: endings of architectures that it exchanges to find the model below a head.
     model_types: it brings a config class for. quantization: methods that the platform takes; deprecated: on demand.
@@ -57,6 +79,7 @@ class Engine:
     date: str
     transformers: Transformers
     architectures: frozenset[str]
+    without_stages: frozenset[str]
     removed: Mapping[str, str]
     elsewhere: Mapping[str, str]
     through_transformers: frozenset[str]
@@ -68,6 +91,7 @@ class Engine:
     schemes: frozenset[str]
     schemes_310p: frozenset[str]
     memory_share: float
+    states: StateRules
 
     @property
     def on_ascend(self) -> bool:
@@ -112,8 +136,12 @@ def transformers_for(requirement: str, date: str) -> Transformers:
     (table,) = chosen
     about = {"version", "source", "date", "model_types", "composites"}
     answers = {word: _set(table, word) for word in table.keys() - about}
+    composites = cast("Mapping[str, list[str]]", table["composites"])
     return Transformers(
-        _text(table, "version"), _set(table, "model_types"), _set(table, "composites"), answers
+        _text(table, "version"),
+        _set(table, "model_types"),
+        {name: frozenset(words) for name, words in composites.items()},
+        answers,
     )
 
 
@@ -130,6 +158,7 @@ def _engine(name: str, version: str) -> Engine:
         _text(above, "date"),
         transformers,
         _set(below, "architectures") | _set(above, "architectures"),
+        _set(below, "without_stages"),
         _words(below, "removed"),
         _words(below, "elsewhere"),
         frozenset().union(
@@ -143,6 +172,22 @@ def _engine(name: str, version: str) -> Engine:
         _set(above, "schemes"),
         _set(above, "schemes_310P"),
         share,
+        _states(below, above),
+    )
+
+
+def _states(below: _Document, above: _Document) -> StateRules:
+    dtypes, cached = (
+        cast("Mapping[str, tuple[str, str | None]]", below["state_dtypes"]),
+        below["states_cached"],
+    )
+    return StateRules(
+        {name: (setting, default) for name, (setting, default) in dtypes.items()},
+        cached if isinstance(cached, bool) else None,
+        _set(below, "every_state"),
+        below.get("mamba2_checkpoints") is True,
+        below["block_of_backend"] is True,
+        above.get("keys_fill_states") is True,
     )
 
 
@@ -152,12 +197,15 @@ def _joined(*tables: _Document) -> str:
 
 
 def _release(version: str) -> str:
-    """The release that a post release corrects: "0.23.0" of "0.23.0.post1". A candidate is another version."""
+    """The release that a post release corrects, or that was built here: "0.23.0" of "0.23.0.post1" and "0.23.0+cpu".
+
+    A candidate is another version.
+    """
     try:
         parsed = Version(version)
     except InvalidVersion:
         return version
-    return parsed.base_version if parsed.is_postrelease and not parsed.is_prerelease else version
+    return parsed.base_version if parsed.is_postrelease and not parsed.is_prerelease else parsed.public
 
 
 def _named(path: Path) -> tuple[str, str]:

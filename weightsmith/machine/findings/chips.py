@@ -10,8 +10,10 @@ from weightsmith.machine.diagnosis import Finding
 from weightsmith.machine.facts import small_number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from weightsmith.machine.diagnosis import Verdict
-    from weightsmith.machine.facts import Facts, Node
+    from weightsmith.machine.facts import Chip, Facts, Node
 
 # Besides /dev/davinciN (vllm-ascend's documentation, "installation"); the A5's driver makes no devmm_svm.
 CONTROL_NODES = ("davinci_manager", "devmm_svm", "hisi_hdc")
@@ -219,11 +221,19 @@ def health(facts: Facts) -> Finding:
     ill = [one for one in listed if one.health.upper() != "OK"]
     if not ill:
         return Finding("health", "ok", f"{len(listed)} × OK", "OK")
-    found = ", ".join(f"chip {one.npu}: {one.health}" for one in ill)
-    fix = (
-        f"npu-smi info -t health -i {ill[0].npu} tells why; take another chip, or reset this one on the host"
-    )
+    found = ", ".join(f"{_called(one, listed)}: {one.health}" for one in ill)
+    one = f"-i {ill[0].npu}" + (f" -c {ill[0].number}" if _has_more(ill[0], listed) else "")
+    fix = f"npu-smi info -t health {one} tells why; take another chip, or reset this one on the host"
     return Finding("health", "warn", found, "OK", fix)
+
+
+def _called(chip: Chip, listed: Sequence[Chip]) -> str:
+    """How npu-smi's own commands name it: by its NPU, and by its number there where that NPU has two."""
+    return f"NPU {chip.npu} chip {chip.number}" if _has_more(chip, listed) else f"chip {chip.npu}"
+
+
+def _has_more(chip: Chip, listed: Sequence[Chip]) -> bool:
+    return sum(one.npu == chip.npu for one in listed) > 1
 
 
 def memory(facts: Facts) -> Finding:
@@ -235,7 +245,7 @@ def memory(facts: Facts) -> Finding:
     if not taken:
         free = min(one.total - one.used for one in listed)
         return Finding("memory", "ok", f"{free / _MIB_OF_GIB:.1f} GiB free on each chip", "free")
-    used = ", ".join(f"chip {one.npu}: {one.used} of {one.total} MiB HBM" for one in taken)
+    used = ", ".join(f"{_called(one, listed)}: {one.used} of {one.total} MiB HBM" for one in taken)
     holders = [f"{one.name} ({one.process}) {one.memory} MiB" for one in facts.npu_smi.holders]
     by = f"; held by {', '.join(holders[:4])}" if holders else ""
     share = min((one.total - one.used) / one.total for one in taken)

@@ -13,16 +13,14 @@ from weightsmith.machine.probe import LIBRARIES
 from weightsmith.machine.reading import cann, npu_smi, pythons, surroundings
 from weightsmith.machine.reading.disk import Disk
 from weightsmith.machine.variables import is_of_the_stack
-from weightsmith.process.side_by_side import Patience, Question, ask_together
+from weightsmith.process.side_by_side import WITH_DRIVERS, Question, ask_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from weightsmith.process.child import Outcome
+    from weightsmith.process.side_by_side import Patience
 
-# torch_npu's first count waits for the driver, which has taken over 20 s on a cold Atlas node. Importing vLLM computes
-# for 14 s on 2 cores, and reads for a minute from a slow network disk: who makes progress may take longer.
-PATIENCE = Patience(idle=22.0, in_all=150.0)
 _MODULE = "weightsmith.machine.probe"
 # Question -> the packages that must be there for it to make sense.
 _NEEDED = {
@@ -42,7 +40,7 @@ def read_machine(
     environment: Mapping[str, str] | None = None,
     ask: Callable[[Mapping[str, Question], Patience], Mapping[str, Outcome]] = ask_together,
 ) -> Facts:
-    """The facts of this machine. Takes as long as its slowest import, and PATIENCE at most.
+    """The facts of this machine. Takes as long as its slowest import, and WITH_DRIVERS at most.
 
     root, environment, ask: of another machine, for tests.
     """
@@ -50,7 +48,7 @@ def read_machine(
     disk, python = Disk(root), pythons.this()
     places = cann.prefixes(disk, variables)
     kits, nnals, driver = cann.toolkits(disk, places), cann.nnals(disk, places), cann.driver(disk)
-    outcomes = ask(_questions(python.packages, variables), PATIENCE)
+    outcomes = ask(_questions(python.packages, variables), WITH_DRIVERS)
     probes = {name: _probe(outcome) for name, outcome in outcomes.items()}
     libraries = _libraries(probes.pop("libraries", Probe()))
     homes = cann.homes(driver, kits, nnals)

@@ -10,8 +10,10 @@ from weightsmith.machine.facts import Chip, Holder, NpuSmi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Two lines a chip: "| 0     910B3 | OK | ...", then "| 0 | 0000:C1:00.0 | 0   0 / 0   3400 / 65536 |".
+# Two lines a chip: "| 0     910B3 | OK | ...", then "| 0 | 0000:C1:00.0 | 0   0 / 0   3400 / 65536 |". An A3 has the
+# device's number behind that of the chip on its NPU, and so has an Atlas 300I Duo.
 _CHIP = re.compile(r"^\|\s*(\d+)\s+(\S+)\s*\|\s*([A-Za-z][\w ]*?)\s*\|", re.MULTILINE)
+_NUMBER = re.compile(r"^\|\s*(\d+)\b")
 _USAGE = re.compile(r"(\d+)\s*/\s*(\d+)")
 _HOLDER = re.compile(r"^\|\s*(\d+)\s+\d+\s*\|\s*(\d+)\s*\|\s*([^|\s][^|]*?)[\s|]+(\d+)\s*\|", re.MULTILINE)
 _CODE = re.compile(r"ret is (-\d+)")
@@ -44,7 +46,9 @@ def _chips(table: str, board: str | None) -> Iterator[Chip]:
             npu, name, health = int(named[1]), named[2], named[3]
         elif name and (usages := _USAGE.findall(line)):
             used, total = map(int, usages[-1])
-            yield Chip(npu, board if board and name == NAMELESS else name, health, used, total)
+            number = _NUMBER.match(line)
+            shown = board if board and name == NAMELESS else name
+            yield Chip(npu, shown, health, used, total, int(number[1]) if number else 0)
 
 
 def board_name(text: str) -> str | None:

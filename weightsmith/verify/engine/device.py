@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from weightsmith import visible_devices
 from weightsmith.errors import MissingDevice, MissingPackage
 from weightsmith.installed import versions
-from weightsmith.process import child
-from weightsmith.process.scratch import scratch_folder
+from weightsmith.process.side_by_side import WITH_DRIVERS, Question, ask_together
 from weightsmith.records import NotARecord, Record
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 DeviceKind = Literal["npu", "cuda", "cpu"]
 Asked = Literal["auto", "npu", "cuda", "cpu"]
 
-# torch_npu initialises the driver on its first count, which has taken over 20 s on a cold Atlas node.
-_PROBE_SECONDS = 120.0
 # Without this `import torch` itself loads torch_npu, and dies with it when CANN is absent (field-notes 8).
 _PROBE_ENV = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
 # What a context, and the libraries of a collective, take beside what an engine counts as its own.
@@ -206,14 +203,8 @@ def _need_engine(installed: Mapping[str, str], kind: DeviceKind) -> None:
 
 
 def _probe(kind: DeviceKind) -> TorchDevices:
-    with scratch_folder("weightsmith-device-") as folder:
-        outcome = child.run(
-            "weightsmith.verify.engine.device_probe",
-            folder / "probe",
-            ProbeJob((kind,)).to_json(),
-            _PROBE_ENV,
-            _PROBE_SECONDS,
-        )
+    question = Question("weightsmith.verify.engine.device_probe", ProbeJob((kind,)).to_json(), _PROBE_ENV)
+    outcome = ask_together({kind: question}, WITH_DRIVERS)[kind]
     if outcome.failure is not None:
         return TorchDevices(error=outcome.failure.sentence())
     try:

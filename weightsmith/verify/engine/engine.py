@@ -77,11 +77,6 @@ class ModelFolder:
     max_positions: int | None
     text_only: bool = True
 
-    @property
-    def kv_gib(self) -> int:
-        """GiB of KV cache on a CPU. Tiny models need none to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B."""
-        return 1 if self.nbytes < _LARGE_BYTES else 4
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -204,7 +199,7 @@ def job(
         entries=_ENTRIES,
         max_logprobs=max_logprobs,
         passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
-        kv_gib=model.kv_gib,
+        kv_gib=cpu_cache_gib(model.nbytes),
         arguments=asked.arguments,
         chunk=_chunk(model, kind) if chooses else None,
         sized=True,
@@ -212,6 +207,14 @@ def job(
         deterministic=asked.deterministic,
         memory_share=asked.memory_share,
     )
+
+
+def cpu_cache_gib(nbytes: int) -> int:
+    """GiB of KV cache on a CPU, for a model of so many bytes.
+
+    Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
+    """
+    return 1 if nbytes < _LARGE_BYTES else 4
 
 
 def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
