@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith import visible_devices
+from weightsmith.checkpoint.json_file import parse_object
+from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.small_file import open_named
 from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
 from weightsmith.process import child
@@ -15,7 +18,13 @@ from weightsmith.records import NotARecord
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.reference import cache
 from weightsmith.verify.reference.free_memory import free_memory
-from weightsmith.verify.reference.replay_job import ReferenceAnswer, ReferenceJob, Replayed
+from weightsmith.verify.reference.replay_job import (
+    UNPACKING,
+    ReferenceAnswer,
+    ReferenceJob,
+    Replayed,
+    Unpacking,
+)
 from weightsmith.verify.reference.replay_plan import LAYER_LOADER, WIDTHS, ReplayPlan, plan
 
 if TYPE_CHECKING:
@@ -53,6 +62,7 @@ class References:
     cached: the variations that were not computed now.
     cache_fault: why others could not be kept.
     layer_by_layer: dtype → why its weights were not in memory all at once.
+    unpacking: where the weights come from, if the checkpoint is packed.
     """
 
     full: LogprobFile | None
@@ -64,6 +74,7 @@ class References:
     cached: tuple[str, ...] = ()
     cache_fault: str | None = None
     layer_by_layer: Mapping[str, str] = field(default_factory=dict)
+    unpacking: Unpacking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,8 @@ def run(
     answer = ReferenceAnswer((), {}, {}, versions(cache.LIBRARIES))
     if missing:
         layered = tuple(dtype for dtype in WIDTHS if dtype in planned.layer_by_layer)
-        job = ReferenceJob(str(request.model.resolve()), missing, shelf.completions, layered)
+        model = str(request.model.resolve())
+        job = ReferenceJob(model, missing, shelf.completions, layered, planned.no_second_opinion)
         computed = _compute(job, folder, timeout_s, progress, waiting)
         if isinstance(computed, child.Failure):
             return computed
@@ -174,7 +186,19 @@ def _references(
         versions=answer.versions,
         cached=tuple(f"{v.name} {v.dtype}" for v in planned.variations if v in ready),
         layer_by_layer={d: why for d, why in planned.layer_by_layer.items() if d in computed},
+        unpacking=_unpacking([file.path for file in right.values()]),
     )
+
+
+def _unpacking(files: Sequence[Path]) -> Unpacking | None:
+    """What the files of right references say of packed weights; of several the one that was compared most widely."""
+    said: list[Unpacking] = []
+    for path in files:
+        with open_named(path) as file:
+            stated = read_safetensors(file).metadata.get(UNPACKING)
+        if stated is not None:
+            said.append(Unpacking.from_json(parse_object(stated.encode())))
+    return max(said, key=lambda one: one.compared, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,23 +19,21 @@ WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
 # Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
 # on a 0.4 M-parameter model: 0.55 GB resident).
 _OVERHEAD_BYTES = 1_000_000_000
-_UNREAD = (
-    "transformers does not undo {}; verify the copy that `weightsmith convert --converter dequant` makes"
-)
 # Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
 LAYER_LOADER = "accelerate"
-_UNPACK = (
-    "packed weights run whole only; `weightsmith convert --converter dequant` makes a copy that need not"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """variations: in the order to run them. layer_by_layer, refused: dtype → why it is not run whole, or not at all."""
+    """variations: in the order to run them. layer_by_layer, refused: dtype → why it is not run whole, or not at all.
+
+    no_second_opinion: why transformers is not to unpack packed weights by itself; empty where it may.
+    """
 
     variations: tuple[Variation, ...]
     layer_by_layer: Mapping[str, str]
     refused: Mapping[str, str]
+    no_second_opinion: str = ""
 
 
 def plan(
@@ -55,9 +53,9 @@ def plan(
     """
     layered: dict[str, str] = {}
     refused: dict[str, str] = {}
-    if size is not None and size.unread:
-        refused = dict.fromkeys(WIDTHS, _UNREAD.format(size.unread))
-    elif size is not None and free_bytes is not None:
+    no_opinion = None
+    if size is not None and free_bytes is not None:
+        no_opinion, _ = _obstacles(size, "bfloat16", free_bytes, layer_loader)
         for dtype in WIDTHS:
             if dtype not in at_hand:
                 whole_not, layered_not = _obstacles(size, dtype, free_bytes, layer_loader)
@@ -72,7 +70,7 @@ def plan(
         # Those with weights of their own come last: they load anew.
         ordered = sorted(wrong, key=lambda control: control.weights is not None)
         variations += [kind.reference(dtype), *(replace(control, dtype=dtype) for control in ordered)]
-    return ReplayPlan(tuple(variations), layered, refused)
+    return ReplayPlan(tuple(variations), layered, refused, no_opinion or "")
 
 
 def _obstacles(
@@ -88,8 +86,6 @@ def _obstacles(
     why = f"whole it {needs} and {free}"
     if one_layer > free_bytes:
         return why, f"{needs}, layer by layer still {gigabytes(one_layer)}, and {free}"
-    if size.packed:
-        return why, f"{needs} and {free} ({_UNPACK})"
     if not layer_loader:
         install = f"layer by layer it needs {gigabytes(one_layer)}: pip install {LAYER_LOADER}"
         return why, f"{needs} and {free} ({install})"
