@@ -43,7 +43,10 @@ class Rounding:
 
 @dataclass(frozen=True, slots=True)
 class Roundings:
-    """by_module: of each packed module whose input is rounded. unknown: how often what is stated that is not done here."""
+    """by_module: of each packed module whose input is rounded.
+
+    unknown: what is stated of others, and cannot be done here → of how many.
+    """
 
     by_module: Mapping[str, Rounding]
     unknown: Mapping[str, int]

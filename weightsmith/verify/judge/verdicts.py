@@ -176,8 +176,8 @@ def weights_check(found: Unpacking, parity: Sequence[Check]) -> Check:
         first = found.differing[0]
         words.append(
             f"transformers' own unpacking differs in {found.differ} of {found.compared} parameters, first in "
-            f"{first.name} ({percent(first.share, 1)} of a sample; {significant(first.theirs)} where the codes stand for "
-            f"{significant(first.ours)})"
+            f"{first.name} ({percent(first.share, 1)} of a sample; {significant(first.theirs)} where the codes "
+            f"stand for {significant(first.ours)})"
         )
         engine = [check.verdict for check in parity if check.name.startswith("parity.")]
         if set(engine) == {"pass"}:
