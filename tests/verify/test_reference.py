@@ -58,17 +58,17 @@ def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
     assert found.refused == {"float32": why}
 
 
-def test_weights_that_transformers_would_load_as_codes_are_no_reference() -> None:
-    found = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True, unread="modelslim"), 1 << 40)
-    assert found.variations == ()
-    assert "transformers does not undo modelslim" in found.refused["bfloat16"]
-    assert found.refused["float32"].endswith("`weightsmith convert --converter dequant` makes")
+def test_packed_weights_run_layer_by_layer_like_others() -> None:
+    packed = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
+    assert packed == replay_plan.plan(CAUSAL, (), EIGHT_BILLION, 20_000_000_000)
+    assert list(packed.layer_by_layer) == ["float32"]
 
 
-def test_packed_weights_are_refused_with_the_command_that_unpacks_them() -> None:
-    found = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
-    assert [variation.dtype for variation in found.variations] == ["bfloat16"]
-    assert "weightsmith convert --converter dequant" in found.refused["float32"]
+def test_transformers_is_asked_for_its_opinion_where_that_fits_the_memory() -> None:
+    packed = replace(EIGHT_BILLION, packed=True)
+    assert replay_plan.plan(CAUSAL, (), packed, 20_000_000_000).no_second_opinion == ""
+    why = replay_plan.plan(CAUSAL, (), packed, 10_000_000_000).no_second_opinion
+    assert why == "whole it needs 17.0 GB of memory and 10.0 GB are free"
 
 
 def test_a_layer_that_does_not_fit_is_refused_with_all_three_numbers() -> None:
