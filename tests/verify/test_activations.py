@@ -56,6 +56,7 @@ TOKEN = {"num_bits": 8, "type": "int", "strategy": "token", "symmetric": True, "
         (_compressed(TOKEN, "re:.*down_proj"), None),
         (_compressed(TOKEN, "re:(("), None),
         (_compressed(None), None),
+        (_compressed({**TOKEN, "strategy": None}), "int8 per tensor"),
         ({"quantization_config": {"quant_method": "fbgemm_fp8"}}, "float8 per token"),
         ({"quantization_config": {"quant_method": "awq"}}, None),
         ({"quantization_config": 7}, None),
@@ -85,10 +86,22 @@ def test_modelslim_states_it_in_its_description(mode: str, expected: str | None,
     assert [str(one) for one in found.by_module.values()] == ([] if expected is None else [expected])
 
 
-def test_what_cannot_be_computed_is_counted_by_its_name(tmp_path: Path) -> None:
-    found = _found(tmp_path, _compressed({**TOKEN, "num_bits": 4, "type": "float"}))
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"num_bits": 4, "type": "float"}, "float of 4 bits per token"),
+        ({"num_bits": 10**9}, "int of 1000000000 bits per token"),
+        ({"strategy": ["token"]}, "int of 8 bits per ['token']"),
+        ({"strategy": "group", "group_size": -1}, "int of 8 bits per group"),
+        ({"dynamic": False}, "a stored scale that is not one number"),
+    ],
+)
+def test_what_cannot_be_computed_is_counted_by_its_name(
+    wrong: JsonObject, words: str, tmp_path: Path
+) -> None:
+    found = _found(tmp_path, _compressed({**TOKEN, **wrong}))
     assert not found.by_module
-    assert found.unknown == {"activations of 4 bits (float, token)": 1}
+    assert found.unknown == {words: 1}
 
 
 @pytest.mark.engine

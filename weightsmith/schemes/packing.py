@@ -31,7 +31,9 @@ def not_plain(checkpoint: Checkpoint, view: PlainView) -> Fault | None:
     stated = stated_of(checkpoint)
     made_plain = {tensor.name for module in view.modules for tensor in module.parts.values()}
     as_they_are = {
-        name for name, one in checkpoint.tensors.items() if serves_an_engine(name) or is_spared(name, one, stated)
+        name
+        for name, one in checkpoint.tensors.items()
+        if serves_an_engine(name) or is_spared(name, one, stated)
     }
     return left_packed(checkpoint, made_plain | as_they_are)
 

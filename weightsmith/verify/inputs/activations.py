@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from weightsmith.schemes.packed_module import PACKED_BITS
 from weightsmith.schemes.stated import stated_of
 
 if TYPE_CHECKING:
@@ -86,16 +87,19 @@ def _rounding(module: PackedModule, stated: Stated) -> Rounding | str | None:
         return _of_modelslim(module, mode)
     if module.method == "bitsandbytes-int8":
         return "LLM.int8()"
-    if "input_global_scale" in module.parts or module.method == "nvfp4":
-        return (
-            "activations of 4 bits"
-            if "input_global_scale" in module.parts or "input_scale" in module.parts
-            else None
-        )
+    if "input_global_scale" in module.parts or (module.method == "nvfp4" and "input_scale" in module.parts):
+        return "4-bit floats"
+    if stated.method == "mxfp8":
+        return "MXFP8"
     if stated.method == "compressed-tensors":
         return _of_compressed_tensors(module, _input_activations(module.name, stated))
-    if stated.method in ("fp8", "fbgemm_fp8", "modelopt"):
-        return _of_fp8(module, stated)
+    if stated.method in ("fp8", "fbgemm_fp8") and stated.section.get("activation_scheme") != "static":
+        block = stated.block
+        return _FP8 if block is None else Rounding("float", share="group", width=block.cols)
+    # Whoever wrote the checkpoint: a scale of inputs has no other use.
+    if "input_scale" in module.parts:
+        eight_bits = module.parts["weight"].dtype if "weight" in module.parts else ""
+        return _stored(module, _TOKEN if eight_bits in ("I8", "U8") else _FP8, "input_scale")
     return None
 
 
@@ -103,13 +107,6 @@ def _of_modelslim(module: PackedModule, mode: str) -> Rounding | str | None:
     if mode == "W8A8":
         return _stored(module, _TOKEN, "input_scale", "input_offset")
     return None if mode in _WEIGHTS_ONLY else _MODES.get(mode, mode)
-
-
-def _of_fp8(module: PackedModule, stated: Stated) -> Rounding | str | None:
-    if stated.section.get("activation_scheme") == "static" or stated.method == "modelopt":
-        return _stored(module, _FP8, "input_scale")
-    block = stated.block
-    return Rounding("float", share="group", width=block.cols) if block is not None else _FP8
 
 
 def _input_activations(name: str, stated: Stated) -> Mapping[str, object]:
@@ -140,35 +137,31 @@ def _names(target: object, name: str) -> bool:
 def _of_compressed_tensors(module: PackedModule, stated: Mapping[str, object]) -> Rounding | str | None:
     if not stated:
         return None
-    bits, numbers = stated.get("num_bits", 8), stated.get("type", "int")
-    shares: dict[object, Literal["token", "group", "tensor"]] = {
-        "token": "token", "tensor": "tensor", "group": "group", None: "tensor",
-    }  # fmt: skip
-    share, width = shares.get(stated.get("strategy")), stated.get("group_size")
-    sizes = type(bits) is int and (numbers == "int" or bits == 8)
-    grouped = share != "group" or (type(width) is int and width > 0)
-    if (
-        numbers not in ("int", "float")
-        or not sizes
-        or not grouped
-        or share is None
-        or stated.get("dynamic") == "local"
-    ):
-        return f"activations of {bits} bits ({numbers}, {stated.get('strategy')})"
-    kind: Literal["int", "float"] = "int" if numbers == "int" else "float"
-    found = Rounding(
-        kind,
-        int(str(bits)),
-        share,
-        int(str(width)) if share == "group" else 0,
-        bool(stated.get("symmetric", True)),
-    )
+    numbers, bits = stated.get("type", "int"), stated.get("num_bits", 8)
+    strategy = stated.get("strategy") or "tensor"
+    symmetric = stated.get("symmetric") is not False
+    found: Rounding | None = None
+    if numbers == "int" and type(bits) is int and bits in PACKED_BITS and bits > 1:
+        found = Rounding("int", bits, symmetric=symmetric)
+    elif numbers == "float" and bits == _FP8.bits:
+        found = _FP8
+    found = None if found is None else _shared(found, strategy, stated.get("group_size"))
+    if found is None or stated.get("dynamic") == "local":
+        return f"{numbers} of {bits} bits per {strategy}"
     return found if stated.get("dynamic") else _stored(module, found, "input_scale", "input_zero_point")
+
+
+def _shared(one: Rounding, strategy: object, width: object) -> Rounding | None:
+    if strategy == "group":
+        return replace(one, share="group", width=width) if type(width) is int and width > 0 else None
+    if strategy == "tensor":
+        return replace(one, share="tensor")
+    return one if strategy == "token" else None
 
 
 def _stored(module: PackedModule, kind: Rounding, scale: str, zero: str = "") -> Rounding | str:
     """A rounding with the scale that is stored beside the weight."""
     found = module.parts.get(scale)
     if found is None or found.elements != 1:
-        return "activations by a stored scale that is not one number"
+        return "a stored scale that is not one number"
     return Rounding(kind.numbers, kind.bits, "tensor", scale=found, zero=module.parts.get(zero))

@@ -134,10 +134,7 @@ def run(
     started = time.monotonic()
     answer = ReferenceAnswer((), {}, {}, versions(cache.LIBRARIES))
     if missing:
-        layered = tuple(dtype for dtype in WIDTHS if dtype in planned.layer_by_layer)
-        model = str(request.model.resolve())
-        job = ReferenceJob(model, missing, shelf.completions, layered, planned.no_second_opinion)
-        computed = _compute(job, folder, timeout_s, progress, waiting)
+        computed = _compute(_job(request, planned, missing), folder, timeout_s, progress, waiting)
         if isinstance(computed, child.Failure):
             return computed
         answer = computed
@@ -146,6 +143,12 @@ def run(
     found = _references(planned, answer, ready, fresh, request.run.logprobs.vocabulary)
     seconds = {**answer.seconds, "whole": time.monotonic() - started}
     return replace(found, seconds=seconds, cache_fault=shelf.keep(fresh))
+
+
+def _job(request: ReplayRequest, planned: ReplayPlan, missing: tuple[Variation, ...]) -> ReferenceJob:
+    layered = tuple(dtype for dtype in WIDTHS if dtype in planned.layer_by_layer)
+    model = str(request.model.resolve())
+    return ReferenceJob(model, missing, request.completions(), layered, planned.no_second_opinion)
 
 
 def _compute(
