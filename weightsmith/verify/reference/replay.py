@@ -25,7 +25,7 @@ from weightsmith.verify.reference.replay_job import (
     Replayed,
     Unpacking,
 )
-from weightsmith.verify.reference.replay_plan import LAYER_LOADER, WIDTHS, ReplayPlan, plan
+from weightsmith.verify.reference.replay_plan import WIDTHS, ReplayPlan, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from weightsmith.verify.reference.cache import Cache, Subject
 
 _MODULE = "weightsmith.verify.reference.worker"
+
+# Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
+_LAYER_LOADER = "accelerate"
+_A_PLAIN_COPY = "`weightsmith convert --converter dequant` makes a copy that does not"
 
 _ENV = {
     "HF_HUB_OFFLINE": "1",
@@ -250,6 +254,16 @@ def _plan(request: ReplayRequest, shelf: _Shelf) -> tuple[ReplayPlan, dict[Varia
     everything = plan(request.kind, request.controls).variations
     ready = shelf.fetch(everything)
     at_hand = {dtype for dtype in WIDTHS if all(v in ready for v in everything if v.dtype == dtype)}
-    loader = bool(versions((LAYER_LOADER,)))
-    planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, loader)
+    lacking = _lacking_for_layers(request.size.packed)
+    planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, lacking)
     return planned, ready | shelf.fetch([v for v in planned.variations if v not in everything])
+
+
+def _lacking_for_layers(packed: bool) -> str:
+    """What a replay layer by layer lacks on this machine, in words; empty where it lacks nothing."""
+    found = versions((_LAYER_LOADER, "transformers"))
+    if _LAYER_LOADER not in found:
+        return f"pip install {_LAYER_LOADER}"
+    if packed and found.get("transformers", "").startswith("4."):
+        return f"packed weights need transformers 5 for that; {_A_PLAIN_COPY}"
+    return ""

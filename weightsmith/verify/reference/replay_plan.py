@@ -19,8 +19,6 @@ WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
 # Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
 # on a 0.4 M-parameter model: 0.55 GB resident).
 _OVERHEAD_BYTES = 1_000_000_000
-# Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
-LAYER_LOADER = "accelerate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +40,23 @@ def plan(
     size: Size | None = None,
     free_bytes: int | None = None,
     at_hand: Container[Dtype] = (),
-    layer_loader: bool = True,
+    lacking: str = "",
 ) -> ReplayPlan:
     """What fits the free memory: whole where that is possible, else layer by layer, else not at all.
 
     Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. Not knowing the size
     or the free memory refuses nothing.
     at_hand: dtypes whose results exist already and need not fit.
-    layer_loader: whether the package is installed that a run layer by layer needs.
+    lacking: what a run layer by layer lacks here, in words; empty for nothing.
     """
     layered: dict[str, str] = {}
     refused: dict[str, str] = {}
     no_opinion = None
     if size is not None and free_bytes is not None:
-        no_opinion, _ = _obstacles(size, "bfloat16", free_bytes, layer_loader)
+        no_opinion, _ = _obstacles(size, "bfloat16", free_bytes, lacking)
         for dtype in WIDTHS:
             if dtype not in at_hand:
-                whole_not, layered_not = _obstacles(size, dtype, free_bytes, layer_loader)
+                whole_not, layered_not = _obstacles(size, dtype, free_bytes, lacking)
                 if layered_not is not None:
                     refused[dtype] = layered_not
                 elif whole_not is not None:
@@ -73,9 +71,7 @@ def plan(
     return ReplayPlan(tuple(variations), layered, refused, no_opinion or "")
 
 
-def _obstacles(
-    size: Size, dtype: Dtype, free_bytes: int, layer_loader: bool
-) -> tuple[str | None, str | None]:
+def _obstacles(size: Size, dtype: Dtype, free_bytes: int, lacking: str) -> tuple[str | None, str | None]:
     """Why a dtype cannot run whole, and why not layer by layer either; None where it can."""
     whole = size.parameters * WIDTHS[dtype] + _OVERHEAD_BYTES
     if whole <= free_bytes:
@@ -86,7 +82,6 @@ def _obstacles(
     why = f"whole it {needs} and {free}"
     if one_layer > free_bytes:
         return why, f"{needs}, layer by layer still {gigabytes(one_layer)}, and {free}"
-    if not layer_loader:
-        install = f"layer by layer it needs {gigabytes(one_layer)}: pip install {LAYER_LOADER}"
-        return why, f"{needs} and {free} ({install})"
+    if lacking:
+        return why, f"{needs} and {free} (layer by layer it needs {gigabytes(one_layer)}: {lacking})"
     return why, None
