@@ -15,9 +15,9 @@ from weightsmith.convert.protocol import REMOVED, Companion, Output, RecipeStep,
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes import packed_tensors, plain_view
 from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, lost_to_zero, plain_rows
-from weightsmith.schemes.formula import Fault, Formula, Numbers
-from weightsmith.schemes.packed_module import AS_IT_IS, DAMAGED
-from weightsmith.schemes.packing import is_spared, left_packed
+from weightsmith.schemes.formula import Formula, Numbers
+from weightsmith.schemes.packed_module import DAMAGED
+from weightsmith.schemes.packing import is_spared, not_plain, serves_an_engine
 from weightsmith.schemes.stated import SECTIONS, descriptions, stated_of
 from weightsmith.schemes.stored_names import ENGINE_PARTS
 from weightsmith.values.blocks import grid
@@ -78,31 +78,21 @@ class Dequant:
         view = plain_view(checkpoint)
         if not view.modules:
             raise ConversionRefused(checkpoint.path, "has no packed weights", "use `plain` to copy it")
-        if view.second_norms:
-            fact = "is a norm of ModelSlim's outlier suppression: the packed weights go with it and its bias"
-            raise ConversionRefused(
-                view.second_norms[0], f"{fact}, for which the model has no place", AS_IT_IS
-            )
+        fault = not_plain(checkpoint, view)
+        if fault is not None:
+            raise ConversionRefused(fault.subject, fault.fact, fault.way_out)
         steps = dict(_spared(checkpoint, target))
         dropped: dict[str, str] = {}
         for module in view.modules:
-            made = _formula(module)
+            made = module.made
+            assert isinstance(made, Formula)  # else it is not plain
             steps[made.codes.name] = (_step(module, made, target),)
             dropped |= dict(_used_up(module, made))
-        dropped |= {name: _FOR_AN_ENGINE for name in checkpoint.tensors if _serves_an_engine(name)}
-        _refuse_rest(checkpoint, {**steps, **dropped})
+        dropped |= {name: _FOR_AN_ENGINE for name in checkpoint.tensors if serves_an_engine(name)}
         plain = plain_recipe(evidence, dtype, steps, dropped)
         config = {**plain.config, **_unquantized(evidence, target, view)}
         left_out = dict.fromkeys(descriptions(names_in(checkpoint.root)), "it describes packed weights")
         return replace(plain, config=config, left_out=left_out)
-
-
-def _formula(module: PackedModule) -> Formula:
-    """How the weight is made. Raises ConversionRefused where it cannot be."""
-    made = module.made
-    if isinstance(made, Fault):
-        raise ConversionRefused(made.subject, f"({module.method}) {made.fact}", made.way_out)
-    return made
 
 
 def _step(module: PackedModule, made: Formula, target: str) -> RecipeStep:
@@ -123,19 +113,6 @@ def _used_up(module: PackedModule, made: Formula) -> Iterator[tuple[str, str]]:
     for part, tensor in module.parts.items():
         if part != "bias" and tensor.name != made.codes.name:
             yield tensor.name, _FOR_AN_ENGINE if part in ENGINE_PARTS else f"folded into {module.plain}"
-
-
-def _serves_an_engine(name: str) -> bool:
-    owner, _, last = name.rpartition(".")
-    of_attention = last in ("scale", "offset") and owner.rpartition(".")[2] in ("fa_q", "fa_k", "fa_v")
-    return of_attention or last in ENGINE_PARTS
-
-
-def _refuse_rest(checkpoint: Checkpoint, done: Mapping[str, object]) -> None:
-    """Raises ConversionRefused for numbers that would be left packed."""
-    fault = left_packed(checkpoint, done.keys())
-    if fault is not None:
-        raise ConversionRefused(fault.subject, fault.fact, fault.way_out)
 
 
 def _spared(checkpoint: Checkpoint, target: str) -> Iterator[tuple[str, tuple[RecipeStep, ...]]]:

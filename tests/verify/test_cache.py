@@ -223,3 +223,12 @@ def test_rows_that_are_not_those_of_the_completions_are_no_reference(tmp_path: P
     assert "p0.logprobs is not there" in str(file.fault({0: positions[0] + 1}))
     assert "p1.logprobs is not there" in str(file.fault({1: 1}))
     assert replace(file, vocabulary=file.vocabulary + 1).fault(positions) is not None
+
+
+def test_what_describes_packed_weights_decides_their_reference(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = cache.subject(tmp_path, {}, {}, "x86")
+    (tmp_path / "quant_model_description.json").write_text('{"a.weight": "W8A8"}')
+    assert cache.subject(tmp_path, {}, {}, "x86").config.keys() - before.config.keys() == {
+        "quant_model_description.json"
+    }

@@ -24,6 +24,7 @@ from weightsmith.verify.judge import gates, verdicts
 from weightsmith.verify.measure import parity
 from weightsmith.verify.measure.health import Facts, Sanity, Spread
 from weightsmith.verify.measure.repetition import Repetition
+from weightsmith.verify.reference.replay_job import Difference, Unpacking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,3 +255,39 @@ def test_a_gate_can_be_overridden_by_name_and_only_by_a_name_that_exists() -> No
 def test_every_gate_states_its_reason_once() -> None:
     assert len({gate.name for gate in gates.GATES}) == len(gates.GATES)
     assert all(len(gate.reason) > 20 for gate in gates.GATES)
+
+
+def test_weights_that_two_codes_unpack_alike_are_no_question() -> None:
+    found = Unpacking(
+        "28 weights are packed as fp8, 8 bits", compared=30, kept=2, rounded="of 28 weights to int8"
+    )
+    check = verdicts.weights_check(found, ())
+    assert (check.name, check.verdict, check.value) == ("reference.weights", "pass", 0)
+    assert "gives the same in 30 parameters; transformers leaves 2 packed" in check.detail
+    assert "of 28 weights to int8 by design: bf16's reference (B) does so, too" in check.detail
+
+
+def test_where_two_codes_differ_the_engine_is_the_third() -> None:
+    wrong = Difference("model.layers.1.mlp.down_proj.weight", 0.25, 0.5, 1.0)
+    found = Unpacking("28 weights are packed as fp8, 8 bits", compared=30, differ=1, differing=(wrong,))
+    sound, failed = (Check(f"parity.{v}", v, None, None, "") for v in ("pass", "fail"))
+    sided = verdicts.weights_check(found, (sound, replace(failed, name="control.x")))
+    assert sided.verdict == "pass"
+    assert sided.detail.endswith("the engine sides with the codes")
+    for parity_checks in ((), (sound, failed)):
+        doubted = verdicts.weights_check(found, parity_checks)
+        assert (doubted.verdict, doubted.value) == ("inconclusive", 1)
+        assert (
+            "differs in 1 of 30 parameters, first in model.layers.1.mlp.down_proj.weight (25.0"
+            in doubted.detail
+        )
+
+
+def test_weights_that_nobody_else_unpacks_are_said_to_be_so() -> None:
+    silent = verdicts.weights_check(
+        Unpacking("2 weights are packed as mlx, 4 bits", silent="no quantizer"), ()
+    )
+    assert silent.verdict == "pass"
+    assert silent.detail.endswith("nobody else has unpacked them here: no quantizer")
+    alone = verdicts.weights_check(Unpacking("", by_transformers="w is I32"), ())
+    assert alone.detail == "the reference has transformers' own unpacking alone: w is I32"

@@ -49,7 +49,9 @@ def test_what_does_not_fit_whole_is_run_layer_by_layer() -> None:
 
 
 def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
-    found = replay_plan.plan(CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, layer_loader=False)
+    found = replay_plan.plan(
+        CAUSAL, CAUSAL.controls, EIGHT_BILLION, 20_000_000_000, lacking="pip install accelerate"
+    )
     assert [(v.name, v.dtype) for v in found.variations] == [
         ("reference", "bfloat16"),
         ("layer-skipped", "bfloat16"),
@@ -58,17 +60,43 @@ def test_where_nothing_can_do_that_it_is_refused_with_the_way_out() -> None:
     assert found.refused == {"float32": why}
 
 
-def test_weights_that_transformers_would_load_as_codes_are_no_reference() -> None:
-    found = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True, unread="modelslim"), 1 << 40)
-    assert found.variations == ()
-    assert "transformers does not undo modelslim" in found.refused["bfloat16"]
-    assert found.refused["float32"].endswith("`weightsmith convert --converter dequant` makes")
+def test_packed_weights_run_layer_by_layer_like_others() -> None:
+    packed = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
+    assert packed == replay_plan.plan(CAUSAL, (), EIGHT_BILLION, 20_000_000_000)
+    assert list(packed.layer_by_layer) == ["float32"]
 
 
-def test_packed_weights_are_refused_with_the_command_that_unpacks_them() -> None:
-    found = replay_plan.plan(CAUSAL, (), replace(EIGHT_BILLION, packed=True), 20_000_000_000)
-    assert [variation.dtype for variation in found.variations] == ["bfloat16"]
-    assert "weightsmith convert --converter dequant" in found.refused["float32"]
+def test_transformers_is_asked_for_its_opinion_where_that_fits_the_memory() -> None:
+    packed = replace(EIGHT_BILLION, packed=True)
+    assert replay_plan.plan(CAUSAL, (), packed, 20_000_000_000).no_second_opinion == ""
+    why = replay_plan.plan(CAUSAL, (), packed, 10_000_000_000).no_second_opinion
+    assert why == "whole it needs 17.0 GB of memory and 10.0 GB are free"
+
+
+@pytest.mark.parametrize(
+    ("installed", "packed", "lacking"),
+    [
+        ({"accelerate": "1.15.0", "transformers": "5.5.4"}, True, ""),
+        ({"accelerate": "1.15.0", "transformers": "4.57.6"}, False, ""),
+        (
+            {"accelerate": "1.15.0", "transformers": "4.57.6"},
+            True,
+            "packed weights need transformers 5 for that",
+        ),
+        ({"transformers": "5.5.4"}, False, "pip install accelerate"),
+    ],
+)
+def test_what_a_replay_layer_by_layer_lacks(
+    installed: dict[str, str], packed: bool, lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
+    monkeypatch.setattr(replay, "versions", lambda names: installed)
+    monkeypatch.setattr(replay, "free_memory", lambda: 4_000_000_000)
+    size = replace(EIGHT_BILLION, largest_layer=1_000, packed=packed)
+    monkeypatch.setattr(replay, "_compute", lambda job, *_: child.Failure(str(job.layer_by_layer), ""))
+    found = replay.run(ReplayRequest(HRM_TEXT, CAUSAL, (), size, run), tmp_path / "reference", 10.0)
+    assert isinstance(found, child.Failure)
+    assert (lacking in found.what) if lacking else (found.what == "('float32', 'bfloat16')")
 
 
 def test_a_layer_that_does_not_fit_is_refused_with_all_three_numbers() -> None:

@@ -1,7 +1,8 @@
-"""What would be left packed: numbers that no scheme makes plain, and parts of modules that no scheme knows."""
+"""What stands against a plain copy: weights that cannot be made, and numbers that would be left packed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.schemes.formula import Fault
@@ -15,6 +16,33 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.table import Checkpoint, Tensor
     from weightsmith.schemes.stated import Stated
+    from weightsmith.schemes.view import PlainView
+
+
+def not_plain(checkpoint: Checkpoint, view: PlainView) -> Fault | None:
+    """Why a checkpoint cannot be made plain as a whole; None where its view stands for a model."""
+    if view.second_norms:
+        fact = "is a norm of ModelSlim's outlier suppression: the packed weights go with it and its bias"
+        return Fault(view.second_norms[0], f"{fact}, for which the model has no place", AS_IT_IS)
+    for module in view.modules:
+        made = module.made
+        if isinstance(made, Fault):
+            return replace(made, fact=f"({module.method}) {made.fact}")
+    stated = stated_of(checkpoint)
+    made_plain = {tensor.name for module in view.modules for tensor in module.parts.values()}
+    as_they_are = {
+        name
+        for name, one in checkpoint.tensors.items()
+        if serves_an_engine(name) or is_spared(name, one, stated)
+    }
+    return left_packed(checkpoint, made_plain | as_they_are)
+
+
+def serves_an_engine(name: str) -> bool:
+    """Whether a tensor is of use only where activations or the key/value cache are quantized."""
+    owner, _, last = name.rpartition(".")
+    of_attention = last in ("scale", "offset") and owner.rpartition(".")[2] in ("fa_q", "fa_k", "fa_v")
+    return of_attention or last in ENGINE_PARTS
 
 
 def left_packed(checkpoint: Checkpoint, done: Collection[str] = ()) -> Fault | None:

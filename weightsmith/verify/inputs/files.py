@@ -32,8 +32,6 @@ _NAMED = 4
 
 # Configs inside that of a language model.
 _CONFIGS_OF_TEXT = frozenset({"text_config", "quantization_config", "compression_config"})
-# Schemes without a quantizer in transformers 5: it loads their codes into float weights, without a word.
-_NOT_OF_TRANSFORMERS = frozenset({"modelslim", "modelslim-w4", "mlx", "nvfp4"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +40,11 @@ class Size:
 
     largest_layer: or a tensor outside of layers, where that is larger.
     packed: whether any weights are packed.
-    unread: the scheme of packed weights that transformers loads as they are, codes for weights; empty for none.
     """
 
     parameters: int
     largest_layer: int
     packed: bool = False
-    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +127,7 @@ def _size(checkpoint: Checkpoint) -> Size:
     for name, tensor in unpacked.tensors.items():
         numbered = _LAYER.match(name)
         layers[numbered[0] if numbered else name] += tensor.elements
-    unread = next((m.method for m in unpacked.modules if m.method in _NOT_OF_TRANSFORMERS), "")
-    return Size(layers.total(), max(layers.values(), default=0), bool(unpacked.modules), unread)
+    return Size(layers.total(), max(layers.values(), default=0), bool(unpacked.modules))
 
 
 def _config_check(model: Path, inference: Inference, configured: bool) -> Check:

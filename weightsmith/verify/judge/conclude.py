@@ -208,7 +208,9 @@ def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, 
     if seen.parity is not None:
         references = _references(seen)
         refused = {} if references is None else references.refused
-        return verdicts.all_parity_checks(seen.parity, limits, refused)
+        found = verdicts.all_parity_checks(seen.parity, limits, refused)
+        unpacking = None if references is None else references.unpacking
+        return found if unpacking is None else (verdicts.weights_check(unpacking, found), *found)
     if isinstance(seen.reference, Failure):
         return (verdicts.no_parity(f"no reference: {seen.reference.sentence()}"),)
     return (verdicts.no_parity(f"no reference was run (--reference {seen.reference_asked})"),)

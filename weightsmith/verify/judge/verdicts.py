@@ -13,7 +13,7 @@ from weightsmith.verify.measure import repetition
 from weightsmith.verify.measure.metrics import is_near_tie
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.verify.checks import Verdict
     from weightsmith.verify.engine.device import DeviceKind
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.measure.noise import NoiseFloor
     from weightsmith.verify.measure.parity import Control, Pair, Parity
     from weightsmith.verify.measure.repetition import Repetition
+    from weightsmith.verify.reference.replay_job import Unpacking
 
 # Tokens of a long answer that are averaged: fewer than a KV block of an NPU holds, so that one block can stand out.
 _STRETCH = 64
@@ -238,6 +239,54 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
             agreement,
         ),
     )
+
+
+def weights_check(found: Unpacking, parity: Sequence[Check]) -> Check:
+    """What the weights of a packed model's reference are, and who else says so.
+
+    parity: the engine, which unpacks them once more, against this reference. Where transformers unpacks other numbers,
+    it is the third that decides; without it nobody knows who is wrong.
+    """
+    words = [*_unpacked_words(found)]
+    verdict: Verdict = "pass"
+    if found.differ:
+        first = found.differing[0]
+        words.append(
+            f"transformers' own unpacking differs in {found.differ} of {found.compared} parameters, first in "
+            f"{first.name} ({percent(first.share, 1)} of a sample; {significant(first.theirs)} where the codes "
+            f"stand for {significant(first.ours)})"
+        )
+        engine = [check.verdict for check in parity if check.name.startswith("parity.")]
+        if set(engine) == {"pass"}:
+            words.append("the engine sides with the codes")
+        else:
+            verdict = "inconclusive"
+            words.append("either may be wrong; the weights that were packed would show which")
+    return Check("reference.weights", verdict, found.differ, 0, "; ".join(words))
+
+
+def _unpacked_words(found: Unpacking) -> Iterator[str]:
+    """What is assumed, in words."""
+    if found.by_transformers:
+        yield f"the reference has transformers' own unpacking alone: {found.by_transformers}"
+    else:
+        yield f"{found.packed_as}; the reference has what their codes stand for"
+    if found.compared and not found.differ:
+        yield f"transformers' own unpacking gives the same in {found.compared} parameters"
+    if found.kept:
+        yield f"transformers leaves {found.kept} packed"
+    if found.silent:
+        yield f"nobody else has unpacked them here: {found.silent}"
+    if found.rounded:
+        yield (
+            f"engines round the activations {found.rounded} by design: bf16's reference (B) does so, too, and it "
+            "counts as noise"
+        )
+    if found.unrounded:
+        yield (
+            f"what engines round by design of the activations {found.unrounded} is in no reference, and counts against "
+            "the engine"
+        )
 
 
 def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) -> Check:

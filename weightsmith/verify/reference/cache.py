@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith import schemes
 from weightsmith.checkpoint.hashing import bytes_hash, file_hash, opened_hash, text_hash
 from weightsmith.checkpoint.json_file import SIDE_FILE
-from weightsmith.checkpoint.small_file import is_there, open_own, read_small
+from weightsmith.checkpoint.small_file import is_there, names_in, open_own, read_small
 from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
 from weightsmith.process.durable import PARTIAL, place_file, through_descriptor
+from weightsmith.schemes.stated import descriptions
+from weightsmith.values import plain_blocks
+from weightsmith.verify.inputs import activations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,8 +35,13 @@ _STALE_SECONDS = 86_400.0
 _UNTRUSTED = "not used: it must be a folder of this user, no link, that nobody else may write to"
 # What computes a reference.
 LIBRARIES = ("torch", "transformers")
-# Our own part in the numbers: another text of it is another reference.
-_CODE = ("worker.py", "controls.py", "layers.py")
+# Our own part in the numbers: another text of it is another reference. The last are what makes packed weights plain.
+_ROOMS = (Path(__file__).parent, Path(schemes.__file__).parent)
+_CODE = (
+    *(file for room in _ROOMS for file in sorted(room.glob("*.py"))),
+    Path(activations.__file__),
+    Path(plain_blocks.__file__),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +180,19 @@ def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
 
 def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], processor: str) -> Subject:
     """weights, latent: hashes by file. What transformers reads beside the weights is hashed here."""
-    beside = [model / "config.json", model / "adapter_config.json", *sorted(model.glob("*.index.json"))]
+    stated = [model / name for name in descriptions(names_in(model))]
+    beside = [
+        model / "config.json",
+        model / "adapter_config.json",
+        *sorted(model.glob("*.index.json")),
+        *stated,
+    ]
     config = {path.name: bytes_hash(read_small(path, SIDE_FILE.bytes)) for path in beside if is_there(path)}
     return Subject(dict(weights), config, dict(latent), processor)
 
 
 def key(whose: Subject, variation: Variation, completions: Iterable[Replayed]) -> str:
     """A hash of all that decides the numbers: weights, config, token ids, variation, libraries, processor, our code."""
-    here = Path(__file__).parent
     facts = {
         # Where the latent weights lie does not matter, their bytes do; and only to the control that runs on them.
         "variation": replace(variation, weights=None).to_json(),
@@ -186,7 +200,7 @@ def key(whose: Subject, variation: Variation, completions: Iterable[Replayed]) -
         "completions": [one.to_json() for one in completions],
         "libraries": versions(LIBRARIES),
         "machine": platform.machine(),
-        "code": [file_hash(here / name) for name in _CODE],
+        "code": [file_hash(file) for file in _CODE],
     }
     return f"{_subject_hash(whose)}-{_short_hash(facts)}"
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith import visible_devices
+from weightsmith.checkpoint.json_file import parse_object
+from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.small_file import open_named
 from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
 from weightsmith.process import child
@@ -15,8 +18,14 @@ from weightsmith.records import NotARecord
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.reference import cache
 from weightsmith.verify.reference.free_memory import free_memory
-from weightsmith.verify.reference.replay_job import ReferenceAnswer, ReferenceJob, Replayed
-from weightsmith.verify.reference.replay_plan import LAYER_LOADER, WIDTHS, ReplayPlan, plan
+from weightsmith.verify.reference.replay_job import (
+    UNPACKING,
+    ReferenceAnswer,
+    ReferenceJob,
+    Replayed,
+    Unpacking,
+)
+from weightsmith.verify.reference.replay_plan import WIDTHS, ReplayPlan, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +38,10 @@ if TYPE_CHECKING:
     from weightsmith.verify.reference.cache import Cache, Subject
 
 _MODULE = "weightsmith.verify.reference.worker"
+
+# Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
+_LAYER_LOADER = "accelerate"
+_A_PLAIN_COPY = "`weightsmith convert --converter dequant` makes a copy that does not"
 
 _ENV = {
     "HF_HUB_OFFLINE": "1",
@@ -53,6 +66,7 @@ class References:
     cached: the variations that were not computed now.
     cache_fault: why others could not be kept.
     layer_by_layer: dtype → why its weights were not in memory all at once.
+    unpacking: where the weights come from, if the checkpoint is packed.
     """
 
     full: LogprobFile | None
@@ -64,6 +78,7 @@ class References:
     cached: tuple[str, ...] = ()
     cache_fault: str | None = None
     layer_by_layer: Mapping[str, str] = field(default_factory=dict)
+    unpacking: Unpacking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +138,7 @@ def run(
     started = time.monotonic()
     answer = ReferenceAnswer((), {}, {}, versions(cache.LIBRARIES))
     if missing:
-        layered = tuple(dtype for dtype in WIDTHS if dtype in planned.layer_by_layer)
-        job = ReferenceJob(str(request.model.resolve()), missing, shelf.completions, layered)
-        computed = _compute(job, folder, timeout_s, progress, waiting)
+        computed = _compute(_job(request, planned, missing), folder, timeout_s, progress, waiting)
         if isinstance(computed, child.Failure):
             return computed
         answer = computed
@@ -134,6 +147,12 @@ def run(
     found = _references(planned, answer, ready, fresh, request.run.logprobs.vocabulary)
     seconds = {**answer.seconds, "whole": time.monotonic() - started}
     return replace(found, seconds=seconds, cache_fault=shelf.keep(fresh))
+
+
+def _job(request: ReplayRequest, planned: ReplayPlan, missing: tuple[Variation, ...]) -> ReferenceJob:
+    layered = tuple(dtype for dtype in WIDTHS if dtype in planned.layer_by_layer)
+    model = str(request.model.resolve())
+    return ReferenceJob(model, missing, request.completions(), layered, planned.no_second_opinion)
 
 
 def _compute(
@@ -174,7 +193,19 @@ def _references(
         versions=answer.versions,
         cached=tuple(f"{v.name} {v.dtype}" for v in planned.variations if v in ready),
         layer_by_layer={d: why for d, why in planned.layer_by_layer.items() if d in computed},
+        unpacking=_unpacking([file.path for file in right.values()]),
     )
+
+
+def _unpacking(files: Sequence[Path]) -> Unpacking | None:
+    """What the files of right references say of packed weights; of several the one that was compared most widely."""
+    said: list[Unpacking] = []
+    for path in files:
+        with open_named(path) as file:
+            stated = read_safetensors(file).metadata.get(UNPACKING)
+        if stated is not None:
+            said.append(Unpacking.from_json(parse_object(stated.encode())))
+    return max(said, key=lambda one: one.compared, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +254,16 @@ def _plan(request: ReplayRequest, shelf: _Shelf) -> tuple[ReplayPlan, dict[Varia
     everything = plan(request.kind, request.controls).variations
     ready = shelf.fetch(everything)
     at_hand = {dtype for dtype in WIDTHS if all(v in ready for v in everything if v.dtype == dtype)}
-    loader = bool(versions((LAYER_LOADER,)))
-    planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, loader)
+    lacking = _lacking_for_layers(request.size.packed)
+    planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, lacking)
     return planned, ready | shelf.fetch([v for v in planned.variations if v not in everything])
+
+
+def _lacking_for_layers(packed: bool) -> str:
+    """What a replay layer by layer lacks on this machine, in words; empty where it lacks nothing."""
+    found = versions((_LAYER_LOADER, "transformers"))
+    if _LAYER_LOADER not in found:
+        return f"pip install {_LAYER_LOADER}"
+    if packed and found.get("transformers", "").startswith("4."):
+        return f"packed weights need transformers 5 for that; {_A_PLAIN_COPY}"
+    return ""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from weightsmith.records import Record
 from weightsmith.verify.inputs.kinds import Dtype, Variation
 
+# Under this name a reference's file has the JSON of an `Unpacking` in its metadata.
+UNPACKING = "unpacking"
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Record):
@@ -19,17 +22,54 @@ class Replayed(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Difference(Record):
+    """A parameter of which transformers unpacks other numbers than the plain view.
+
+    share: of the numbers of its sample. ours, theirs: the first of them that differs.
+    """
+
+    name: str
+    share: float
+    ours: float
+    theirs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacking(Record):
+    """Where the weights of a reference come from, whose checkpoint is packed.
+
+    packed_as: in which schemes. by_transformers: why the plain view was not used; empty where it was.
+    compared: parameters of which transformers' own unpacking was looked at, too. kept: those that it leaves packed.
+    silent: why it was not looked at. differ: parameters in which the two differ; differing: the first few.
+    rounded: what bf16's reference rounds beside the weights, as the engine does by design; empty for nothing.
+    unrounded: what an engine rounds by design and no reference does; empty for nothing.
+    """
+
+    packed_as: str
+    by_transformers: str = ""
+    compared: int = 0
+    kept: int = 0
+    silent: str = ""
+    differ: int = 0
+    differing: tuple[Difference, ...] = ()
+    rounded: str = ""
+    unrounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceJob(Record):
     """What is to be replayed, and how.
 
     model: the folder.
     layer_by_layer: dtypes that run with one layer's weights in memory at a time.
+    no_second_opinion: why transformers is not asked what packed weights are; empty where it is.
     """
 
     model: str
     variations: tuple[Variation, ...]
     completions: tuple[Replayed, ...]
     layer_by_layer: tuple[Dtype, ...] = ()
+    no_second_opinion: str = ""
 
 
 @dataclass(frozen=True, slots=True)

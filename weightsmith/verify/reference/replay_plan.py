@@ -19,23 +19,19 @@ WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
 # Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
 # on a 0.4 M-parameter model: 0.55 GB resident).
 _OVERHEAD_BYTES = 1_000_000_000
-_UNREAD = (
-    "transformers does not undo {}; verify the copy that `weightsmith convert --converter dequant` makes"
-)
-# Leaves weights on disk for transformers, which then takes what a layer needs when it is its turn.
-LAYER_LOADER = "accelerate"
-_UNPACK = (
-    "packed weights run whole only; `weightsmith convert --converter dequant` makes a copy that need not"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """variations: in the order to run them. layer_by_layer, refused: dtype → why it is not run whole, or not at all."""
+    """variations: in the order to run them. layer_by_layer, refused: dtype → why it is not run whole, or not at all.
+
+    no_second_opinion: why transformers is not to unpack packed weights by itself; empty where it may.
+    """
 
     variations: tuple[Variation, ...]
     layer_by_layer: Mapping[str, str]
     refused: Mapping[str, str]
+    no_second_opinion: str = ""
 
 
 def plan(
@@ -44,23 +40,23 @@ def plan(
     size: Size | None = None,
     free_bytes: int | None = None,
     at_hand: Container[Dtype] = (),
-    layer_loader: bool = True,
+    lacking: str = "",
 ) -> ReplayPlan:
     """What fits the free memory: whole where that is possible, else layer by layer, else not at all.
 
     Controls take the dtype that the gates trust most: fp32, or bf16 where fp32 does not fit. Not knowing the size
     or the free memory refuses nothing.
     at_hand: dtypes whose results exist already and need not fit.
-    layer_loader: whether the package is installed that a run layer by layer needs.
+    lacking: what a run layer by layer lacks here, in words; empty for nothing.
     """
     layered: dict[str, str] = {}
     refused: dict[str, str] = {}
-    if size is not None and size.unread:
-        refused = dict.fromkeys(WIDTHS, _UNREAD.format(size.unread))
-    elif size is not None and free_bytes is not None:
+    no_opinion = None
+    if size is not None and free_bytes is not None:
+        no_opinion, _ = _obstacles(size, "bfloat16", free_bytes, lacking)
         for dtype in WIDTHS:
             if dtype not in at_hand:
-                whole_not, layered_not = _obstacles(size, dtype, free_bytes, layer_loader)
+                whole_not, layered_not = _obstacles(size, dtype, free_bytes, lacking)
                 if layered_not is not None:
                     refused[dtype] = layered_not
                 elif whole_not is not None:
@@ -72,12 +68,10 @@ def plan(
         # Those with weights of their own come last: they load anew.
         ordered = sorted(wrong, key=lambda control: control.weights is not None)
         variations += [kind.reference(dtype), *(replace(control, dtype=dtype) for control in ordered)]
-    return ReplayPlan(tuple(variations), layered, refused)
+    return ReplayPlan(tuple(variations), layered, refused, no_opinion or "")
 
 
-def _obstacles(
-    size: Size, dtype: Dtype, free_bytes: int, layer_loader: bool
-) -> tuple[str | None, str | None]:
+def _obstacles(size: Size, dtype: Dtype, free_bytes: int, lacking: str) -> tuple[str | None, str | None]:
     """Why a dtype cannot run whole, and why not layer by layer either; None where it can."""
     whole = size.parameters * WIDTHS[dtype] + _OVERHEAD_BYTES
     if whole <= free_bytes:
@@ -88,9 +82,6 @@ def _obstacles(
     why = f"whole it {needs} and {free}"
     if one_layer > free_bytes:
         return why, f"{needs}, layer by layer still {gigabytes(one_layer)}, and {free}"
-    if size.packed:
-        return why, f"{needs} and {free} ({_UNPACK})"
-    if not layer_loader:
-        install = f"layer by layer it needs {gigabytes(one_layer)}: pip install {LAYER_LOADER}"
-        return why, f"{needs} and {free} ({install})"
+    if lacking:
+        return why, f"{needs} and {free} (layer by layer it needs {gigabytes(one_layer)}: {lacking})"
     return why, None

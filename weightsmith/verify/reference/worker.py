@@ -7,19 +7,29 @@ position of the engine's trajectory, so that a first divergence does not spoil t
 from __future__ import annotations
 
 import inspect
+import json
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
-from weightsmith.verify.reference.controls import NoReference, altered
-from weightsmith.verify.reference.layers import on_disk, placement
-from weightsmith.verify.reference.replay_job import ReferenceAnswer, ReferenceJob, Replayed, ReplayFile
+from weightsmith.verify.reference.controls import altered
+from weightsmith.verify.reference.loading import Whole, load, need_native_class
+from weightsmith.verify.reference.replay_job import (
+    UNPACKING,
+    ReferenceAnswer,
+    ReferenceJob,
+    Replayed,
+    ReplayFile,
+)
+from weightsmith.verify.reference.rounding import rounded_inputs
+from weightsmith.verify.reference.unpacking import PackedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -52,7 +62,7 @@ def replay(job: ReferenceJob, folder: Path, stage: Stage) -> ReferenceAnswer:
     import torch
     import transformers
 
-    _need_native_class(job.model)
+    need_native_class(job.model)
     models = _Models(job, folder, stage)
     done: list[ReplayFile] = []
     impossible: dict[str, str] = {}
@@ -63,7 +73,7 @@ def replay(job: ReferenceJob, folder: Path, stage: Stage) -> ReferenceAnswer:
         try:
             models.load(variation, seconds)
             started = time.perf_counter()
-            _replay(models.loaded, variation, job.completions, folder / file, stage)
+            _replay(models, variation, job.completions, folder / file, stage)
         except (
             Exception
         ) as error:  # any model may break on a control in its own way, and says so in the report
@@ -78,12 +88,13 @@ def replay(job: ReferenceJob, folder: Path, stage: Stage) -> ReferenceAnswer:
 
 
 class _Models:
-    """The one model that is in memory, `loaded`."""
+    """The one model that is in memory, `loaded`. packed: what is known of it where its checkpoint is packed."""
 
     def __init__(self, job: ReferenceJob, folder: Path, stage: Stage) -> None:
         self._job, self._folder, self._stage = job, folder, stage
         self._source: tuple[str, Dtype] | None = None
-        self.loaded: _Whole | OnDisk | None = None
+        self.loaded: Whole | OnDisk | None = None
+        self.packed = PackedModel.of(job.model, job.no_second_opinion)
 
     def load(self, variation: Variation, seconds: dict[str, float]) -> None:
         """Loads a variation's model where another one is in memory, and notes how long it took."""
@@ -91,94 +102,43 @@ class _Models:
         if self._source == (weights, dtype):
             return
         self.loaded = self._source = None  # the old one goes before the new one comes: both need not fit
+        offload = self._folder / f"{name}-{dtype}" if dtype in self._job.layer_by_layer else None
+        first = self.packed is not None and name == "reference" and offload is None
+        if self.packed is not None and first:
+            self._stage("asking transformers what the packed weights are")
+            self.packed.ask()
         self._stage(f"loading the weights for {name} in {dtype}")
         started = time.perf_counter()
-        offload = self._folder / f"{name}-{dtype}" if dtype in self._job.layer_by_layer else None
-        self.loaded, self._source = _load(self._job.model, weights, dtype, offload), (weights, dtype)
+        self.loaded, self._source = load(self._job.model, weights, dtype, offload), (weights, dtype)
         seconds[f"load {name} {dtype}"] = time.perf_counter() - started
-
-
-def _need_native_class(model: str) -> None:
-    """Raises NoReference where transformers has no class of its own: code beside the weights is never run."""
-    from transformers import __version__
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    from weightsmith.checkpoint import read_json_object
-
-    model_type = read_json_object(Path(model) / "config.json").get("model_type")
-    if model_type not in CONFIG_MAPPING or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise NoReference(f"transformers {__version__} has no causal language model of type {model_type!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """A model in memory."""
-
-    model: PreTrainedModel
-
-    def outputs(
-        self, passes: Sequence[Callable[[], Tensor]], tell: Callable[[int, int], None]
-    ) -> list[Tensor]:
-        """What the forward passes return, in their order. tell: told how many are done, of how many."""
-        found: list[Tensor] = []
-        for one in passes:
-            tell(len(found), len(passes))
-            found.append(one())
-        return found
-
-
-def _load(model: str, weights: str, dtype: Dtype, offload: Path | None) -> _Whole | OnDisk:
-    """The model's config filled with the weights of a folder, on the CPU.
-
-    offload: a folder for weights that do not lie in the checkpoint as the model holds them (merged experts, a
-    `.bin`); with it only what lies above the layers is loaded, by accelerate. None loads the whole model.
-    Raises NoReference when the files do not fill it: random weights are no reference.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-    if weights != model and hasattr(config, "quantization_config"):
-        del config.quantization_config  # a packed model's source is not packed
-    places: dict[str, str | dict[str, str]] = {}
-    empty = None
-    if offload is not None:
-        with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config)
-        places = {"device_map": placement(empty), "offload_folder": str(offload)}
-    loaded, info = AutoModelForCausalLM.from_pretrained(
-        weights,
-        config=config,
-        dtype=getattr(torch, dtype),
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **places,
-    )
-    absent = sorted(map(str, info["missing_keys"]))
-    if absent:
-        raise NoReference(f"{len(absent)} tensors are not in the files, {absent[0]} first")
-    return _Whole(loaded.eval()) if empty is None else on_disk(loaded.eval(), empty)
+        if self.packed is not None and first:
+            self.packed.compare(self.loaded.model)
 
 
 def _replay(
-    loaded: _Whole | OnDisk | None,
-    variation: Variation,
-    completions: Sequence[Replayed],
-    path: Path,
-    stage: Stage,
+    models: _Models, variation: Variation, completions: Sequence[Replayed], path: Path, stage: Stage
 ) -> None:
-    """Writes `p<n>.logprobs` float32 [positions, vocabulary] for each completion's own positions."""
+    """Writes `p<n>.logprobs` float32 [positions, vocabulary] for each completion's own positions.
+
+    bf16's reference of a packed model rounds activations, too, where the engine does so by design.
+    """
     from safetensors.torch import save_file
 
+    loaded, packed = models.loaded, models.packed
     assert loaded is not None
-    how = "" if isinstance(loaded, _Whole) else ", layer by layer"
+    how = "" if isinstance(loaded, Whole) else ", layer by layer"
     tell = partial(stage, f"replaying the answers{how}: {variation.name} in {variation.dtype}")
     passes = [partial(_positions, loaded.model, variation.mask, one) for one in completions]
-    with altered(loaded.model, variation):
+    rounding: AbstractContextManager[None] = nullcontext()
+    metadata = None
+    if packed is not None and variation.name == "reference":
+        metadata = {UNPACKING: json.dumps(packed.unpacking(loaded.model).to_json())}
+        if variation.dtype == "bfloat16":
+            rounding = rounded_inputs(loaded.model, packed.rounded, packed.found.checkpoint)
+    with rounding, altered(loaded.model, variation):
         found = loaded.outputs(passes, tell)
-    save_file({f"p{c.prompt}.logprobs": rows for c, rows in zip(completions, found, strict=True)}, path)
+    rows = {f"p{c.prompt}.logprobs": one for c, one in zip(completions, found, strict=True)}
+    save_file(rows, path, metadata=metadata)
 
 
 def _positions(model: PreTrainedModel, mask: Mask, one: Replayed) -> Tensor:
