@@ -14,7 +14,13 @@ from weightsmith.checkpoint.small_file import names_in
 from weightsmith.convert.protocol import REMOVED, Companion, Output, RecipeStep, Rows, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes import packed_tensors, plain_view
-from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, lost_to_zero, plain_rows
+from weightsmith.schemes.arithmetic import (
+    NotFiniteError,
+    OutOfPlaceError,
+    WrongOrderError,
+    lost_to_zero,
+    plain_rows,
+)
 from weightsmith.schemes.formula import Fault, Formula, Numbers
 from weightsmith.schemes.packed_module import AS_IT_IS, DAMAGED
 from weightsmith.schemes.packing import is_spared, left_packed
@@ -49,6 +55,8 @@ class Undo:
             last = first_row + len(blocks[0]) - 1
             fact = error.what if error.tensor else f"{error.what} (stored rows {first_row} to {last})"
             raise ConversionRefused(error.tensor or self.weight, fact, DAMAGED) from error
+        except OutOfPlaceError as error:
+            raise ConversionRefused(error.tensor, error.what, AS_IT_IS) from error
         except WrongOrderError as error:
             raise ConversionRefused(error.tensor, str(error), DAMAGED) from error
 

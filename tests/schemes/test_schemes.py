@@ -11,6 +11,7 @@ import pytest
 
 from weightsmith.checkpoint import Storage, Tensor
 from weightsmith.checkpoint.layout import row_major
+from weightsmith.schemes.formula import Fault
 from weightsmith.schemes.packed_module import PER_ROW, PER_TENSOR, Method, Shape, StoredModule
 from weightsmith.schemes.registry import SCHEMES, packed_weight
 from weightsmith.schemes.stated import Stated
@@ -139,6 +140,29 @@ CASES: list[tuple[StoredModule, Expected]] = [
 @pytest.mark.parametrize(("module", "expected"), CASES, ids=[expected.method for _, expected in CASES])
 def test_every_layout_is_recognised(module: StoredModule, expected: Expected) -> None:
     assert expected_of(module) == expected
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        stored(qweight=("I32", (N, K // 8)), scales=("F16", (N, 8)), qzeros=("I32", (N, 1))),
+        stored(qweight=("I16", (N // 4, K)), scales=("F16", (8, N)), scaled_zeros=("F16", (8, N))),
+    ],
+    ids=["gemv", "gemv_fast"],
+)
+def test_awq_has_two_more_layouts(module: StoredModule) -> None:
+    assert expected_of(module) == Expected("awq", SHAPE, 4, 128)
+    assert [found.method for scheme in SCHEMES if (found := scheme(module)) is not None] == ["awq"]
+
+
+@pytest.mark.parametrize("part", ["weight_dual_scale", "pre_quant_scale", "svd_lowrank_l1", "weight_g_idx"])
+def test_a_tensor_of_the_weight_that_its_scheme_does_not_know_is_named(part: str) -> None:
+    """It would be lost: the formula has no place for it, and it goes with the codes."""
+    parts = {"weight": ("I8", SHAPE), "weight_scale": ROW_SCALES, part: ("F32", (N, 1))}
+    found = packed_weight(stored(**parts))
+    assert found is not None
+    assert isinstance(found.made, Fault)
+    assert found.made.subject == part
 
 
 def test_no_method_is_without_a_case() -> None:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.checkpoint.float_formats import F32, FORMATS, array_type, cast
-from weightsmith.schemes.formula import Fan, Fields, FieldsDown, Nested, Numbers, Operand, RowOf, flat_grid
+from weightsmith.schemes.formula import (
+    Fan,
+    Fields,
+    FieldsDown,
+    FourRows,
+    Nested,
+    Numbers,
+    Operand,
+    RowOf,
+    flat_grid,
+)
 from weightsmith.schemes.numbers import FP4, values_of
 from weightsmith.schemes.packed_words import fields_of
 
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.checkpoint.arrays import Array, Bits, Singles
-    from weightsmith.schemes.formula import Formula, Layout, Scale, Slices
+    from weightsmith.schemes.formula import Formula, KernelBias, Layout, Scale, Slices
 
 # Weights that are made at a time: 4 MB of float32, which a core's cache holds in part.
 _STRIP = 1 << 20
@@ -29,6 +39,14 @@ class NotFiniteError(ValueError):
     """A number of `tensor` is none, or a weight would be none. tensor: None for the weight itself."""
 
     def __init__(self, tensor: str | None, what: str) -> None:
+        self.tensor, self.what = tensor, what
+        super().__init__(what)
+
+
+class OutOfPlaceError(ValueError):
+    """Numbers of `tensor` belong to the weight, and its definition has no place for them."""
+
+    def __init__(self, tensor: str, what: str) -> None:
         self.tensor, self.what = tensor, what
         super().__init__(what)
 
@@ -48,7 +66,7 @@ def plain_rows(formula: Formula, blocks: Sequence[Bits], first_row: int, target:
     first_row: the row of the codes with which they begin, counted over all slices.
 
     Returns [rows, columns]; of a formula that is turned, [columns, rows] of each whole matrix, one after the other.
-    Raises NotFiniteError and WrongOrderError.
+    Raises NotFiniteError, OutOfPlaceError and WrongOrderError.
     """
     count = len(blocks[0])
     step = max(1, _STRIP * count // max(1, blocks[0].size))
@@ -111,6 +129,7 @@ def _rows(formula: Formula, blocks: Sequence[Bits], first_row: int) -> Singles:
     """Exact rows of the weight, as far as float32 is."""
     beside = dict(zip(formula.operands, blocks[1:], strict=True))
     codes = _read(formula.layout, blocks[0], first_row)
+    _need_no_others(formula, codes, beside)
     if formula.table is not None:
         codes = _numbers(formula.table, beside, first_row)[0][codes.astype(np.intp)]
     order = _order(formula, beside, first_row)
@@ -125,6 +144,31 @@ def _rows(formula: Formula, blocks: Sequence[Bits], first_row: int) -> Singles:
         if formula.shift is not None:
             _combine(codes, _numbers(formula.shift, beside, first_row), formula.shift.width, order, np.add)
     return codes
+
+
+def _need_no_others(formula: Formula, codes: Singles, beside: Mapping[Operand, Bits]) -> None:
+    """Raises OutOfPlaceError for a bias that stands in what a kernel adds alone, and for offsets that are not zero."""
+    for operand in formula.nil:
+        block = beside[operand]
+        # The sign of a zero is none.
+        unsigned = block << block.dtype.type(1) if operand.tensor.dtype[0] in "BF" else block
+        if unsigned.any():
+            raise OutOfPlaceError(
+                operand.tensor.name, "holds offsets that are not zero, which no loader uses"
+            )
+    if formula.kernel_bias is not None:
+        _need_no_bias(formula.kernel_bias, codes, beside)
+
+
+def _need_no_bias(kernel: KernelBias, codes: Singles, beside: Mapping[Operand, Bits]) -> None:
+    offset = 0.0
+    if kernel.offset is not None:
+        offset = float(values_of(beside[kernel.offset][0], kernel.offset.tensor.dtype)[0])
+    corrected = codes.sum(axis=1, dtype=np.float64) * offset
+    added = beside[kernel.added][:, 0].view(np.int32).astype(np.float64)
+    # It was rounded to an integer, and before that to a float32.
+    if (np.abs(added + corrected) > 0.5 + np.abs(corrected) * 2.0**-22).any():
+        raise OutOfPlaceError(kernel.added.tensor.name, "holds a bias that stands in no other tensor")
 
 
 def _scale(formula: Formula, beside: Mapping[Operand, Bits], first_row: int) -> tuple[Singles, int]:
@@ -208,6 +252,8 @@ def _read(layout: Layout, block: Bits, first_row: int) -> Singles:
             return _fields_down(block, bits, each, first_row) - np.float32(offset)
         case Fan():
             return _fan(layout, block)
+        case FourRows(order):
+            return _four_rows(block, order)
         case RowOf(dtype, each, width):
             place = (np.arange(first_row, first_row + len(block)) % each) // width
             rows = block.reshape(len(block), -(-each // width), -1)
@@ -250,6 +296,18 @@ def _fan(layout: Fan, block: Bits) -> Singles:
         half = np.float32(1 << layout.bits - 1)
         out -= np.where(out >= half, 2 * half, np.float32(0))
     return out.reshape(rows * len(layout.order), columns)
+
+
+def _four_rows(block: Bits, order: Sequence[int]) -> Singles:
+    """[rows, columns] of 16-bit words to [4 * rows, columns]."""
+    rows, columns = block.shape
+    codes = fields_of(block.view(np.uint8), 4, 4 * columns).reshape(rows, columns // 64, 4, 2, 32)
+    out = np.empty(codes.shape, np.float32)
+    out[..., list(order)] = codes
+    singles: Singles = (
+        out.reshape(rows, columns // 64, 4, 64).transpose(0, 2, 1, 3).reshape(4 * rows, columns)
+    )
+    return np.ascontiguousarray(singles)
 
 
 def _slices(layout: Slices, block: Bits, first_row: int) -> Singles:

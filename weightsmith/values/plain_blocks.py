@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weightsmith.errors import CorruptCheckpoint
-from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, plain_rows
+from weightsmith.schemes.arithmetic import NotFiniteError, OutOfPlaceError, WrongOrderError, plain_rows
 from weightsmith.values.blocks import BLOCK_BYTES, BlockReader, grid, rows_beside
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class PlainBlocks:
 
     def blocks(self, made: Formula) -> Iterator[Bits]:
         """Patterns of float32, one after the other in the weight's own order. Raises CorruptCheckpoint."""
+        made = replace(made, kernel_bias=None)  # a bias is another tensor's matter
         rows, columns = grid(made.codes)
         unit = made.turned or 1
         step = max(unit, BLOCK_BYTES // max(1, columns) // unit * unit)
@@ -40,7 +41,7 @@ class PlainBlocks:
         beside = [rows_beside(self.beside, one.tensor, one.each, one.rows, among) for one in made.operands]
         try:
             values = plain_rows(made, (block, *beside), among.start, "F32")
-        except (NotFiniteError, WrongOrderError) as error:
+        except (NotFiniteError, OutOfPlaceError, WrongOrderError) as error:
             way_out = "get undamaged weights"
             raise CorruptCheckpoint(error.tensor or made.codes.name, str(error), way_out) from error
         return values.view(np.uint32).reshape(-1)
