@@ -19,7 +19,7 @@ from weightsmith.convert.finish.journal import Journal, describe_work, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
 from weightsmith.convert.finish.sealing import Written, verify
-from weightsmith.convert.finish.side_copy import copy_side_file
+from weightsmith.convert.finish.side_copy import copy_side_file, in_sub_folder
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
 from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.plan.choose import built_in, gather
@@ -199,7 +199,8 @@ def seal(
         create_file(folder / name, data)
         others[name] = len(data), bytes_hash(data, hash_name)
     for name in plan.side_files.copied:
-        others[name] = copy_side_file(root / name, folder / name, hash_name)
+        with in_sub_folder(root, folder, name):
+            others[name] = copy_side_file(root / name, folder / name, hash_name)
     need_unchanged(root, source.stamps, request.source)
     document = manifest(plan, hash_name, written.source_hashes, {**facts, **others})
     create_file(folder / MANIFEST, document)
