@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.small_file import names_in
 from weightsmith.convert.protocol import REMOVED, Companion, Output, RecipeStep, Rows, whole
 from weightsmith.errors import ConversionRefused
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from weightsmith.convert.protocol import Arrays, Blocks, Recipe, SourceEvidence
     from weightsmith.schemes import PackedModule, PlainView
 
+_TOKENIZER = "the tokenizer stays in the GGUF file: copy tokenizer.json from the model that it was made of"
 _FOR_AN_ENGINE = "it serves quantized activations or a quantized key/value cache, which nobody quantizes now"
 
 
@@ -82,8 +84,9 @@ class Dequant:
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         """Plain weights of dtype `dtype`, or bf16; everything else as `plain` would write it."""
-        checkpoint, target = evidence.checkpoint, dtype or "BF16"
+        checkpoint = evidence.checkpoint
         view = plain_view(checkpoint)
+        target = dtype or _moved_only(view) or "BF16"
         if not view.modules:
             raise ConversionRefused(checkpoint.path, "has no packed weights", "use `plain` to copy it")
         if view.second_norms:
@@ -99,10 +102,22 @@ class Dequant:
             dropped |= dict(_used_up(module, made))
         dropped |= {name: _FOR_AN_ENGINE for name in checkpoint.tensors if _serves_an_engine(name)}
         _refuse_rest(checkpoint, {**steps, **dropped})
-        plain = plain_recipe(evidence, dtype, steps, dropped)
+        # All numbers of a GGUF file are cast: which of them are F32 there is llama.cpp's choice, and not the model's.
+        plain = plain_recipe(evidence, target if checkpoint.format == "gguf" else dtype, steps, dropped)
         config = {**plain.config, **_unquantized(evidence, target, view)}
+        notes = (*plain.notes, _TOKENIZER) if checkpoint.format == "gguf" else plain.notes
         left_out = dict.fromkeys(descriptions(names_in(checkpoint.root)), "it describes packed weights")
-        return replace(plain, config=config, left_out=left_out)
+        return replace(plain, config=config, left_out=left_out, notes=notes)
+
+
+def _moved_only(view: PlainView) -> str | None:
+    """The dtype that all weights have, where none of them is packed: their rows stand in another order."""
+    found = {
+        made.layout.dtype if isinstance(made.layout, Numbers) and not made.operands else None
+        for module in view.modules
+        if isinstance(made := module.made, Formula)
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _formula(module: PackedModule) -> Formula:
@@ -163,6 +178,8 @@ def _unquantized(evidence: SourceEvidence, dtype: str, view: PlainView) -> dict[
     gone: dict[str, object] = dict.fromkeys(sections, REMOVED)
     if any(module.method == "mxfp4-pairs" for module in view.modules):
         gone["expert_dtype"] = REMOVED  # DeepSeek-V4's word for how its experts are packed
+    if evidence.checkpoint.format == "gguf":
+        gone["dtype"] = TORCH_NAMES[dtype]  # what is packed there had none
     return {**config_dtype(evidence.config, dtype), **gone}
 
 

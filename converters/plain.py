@@ -82,6 +82,9 @@ class Plain:
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         recipe = plain_recipe(evidence, dtype)
         packed = packed_tensors(evidence.checkpoint)
+        if evidence.checkpoint.format == "gguf" and plain_view(evidence.checkpoint).modules:
+            fact = "holds weights as llama.cpp stores them, which no loader of safetensors reads"
+            raise ConversionRefused(evidence.checkpoint.path, fact, "use --converter dequant")
         if not packed:
             return recipe
         if dtype is not None and plain_view(evidence.checkpoint).modules:

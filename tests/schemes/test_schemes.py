@@ -129,6 +129,7 @@ CASES: list[tuple[StoredModule, Expected]] = [
         ),
         Expected("nvfp4", SHAPE, 4, 16),
     ),
+    (stored(gguf_q4_1=("U8", (N, K // 32 * 20))), Expected("gguf", SHAPE, 4, 32)),
     (stored(_data=("I8", SHAPE), _scale=("F32", (N, 1))), Expected("quanto", SHAPE, 8, PER_ROW)),
     (
         stored(_weight_qdata=("I8", SHAPE), _weight_scale=("F32", (N, 1))),

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.checkpoint.float_formats import F32, FORMATS, array_type, cast
+from weightsmith.errors import MissingPackage
 from weightsmith.schemes.formula import (
     Fan,
     Fields,
     FieldsDown,
     FourRows,
+    GgufBlocks,
     Nested,
     Numbers,
     Operand,
@@ -254,6 +256,8 @@ def _read(layout: Layout, block: Bits, first_row: int) -> Singles:
             return _fan(layout, block)
         case FourRows(order):
             return _four_rows(block, order)
+        case GgufBlocks(kind, count):
+            return _gguf_blocks(block, kind, count)
         case RowOf(dtype, each, width):
             place = (np.arange(first_row, first_row + len(block)) % each) // width
             rows = block.reshape(len(block), -(-each // width), -1)
@@ -308,6 +312,18 @@ def _four_rows(block: Bits, order: Sequence[int]) -> Singles:
         out.reshape(rows, columns // 64, 4, 64).transpose(0, 2, 1, 3).reshape(4 * rows, columns)
     )
     return np.ascontiguousarray(singles)
+
+
+def _gguf_blocks(block: Bits, kind: str, count: int) -> Singles:
+    """By gguf's own code. Raises MissingPackage where it is not installed."""
+    try:
+        from gguf import GGMLQuantizationType
+        from gguf.quants import dequantize
+    except ImportError as error:
+        fact = f"is not installed, and {kind} is packed as llama.cpp packs it"
+        raise MissingPackage("gguf", fact, "pip install 'weightsmith[gguf]'") from error
+    made: Singles = dequantize(np.ascontiguousarray(block), GGMLQuantizationType[kind.upper()])
+    return made.reshape(len(block), count)
 
 
 def _slices(layout: Slices, block: Bits, first_row: int) -> Singles:

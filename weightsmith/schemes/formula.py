@@ -87,6 +87,14 @@ class FourRows:
 
 
 @dataclass(frozen=True, slots=True)
+class GgufBlocks:
+    """Blocks of bytes as ggml packs them. kind: its name for the type. count: numbers of a row."""
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Slices:
     """The weight is stacked out of `rows` rows at a time: slice s is field s of the stored bytes."""
 
@@ -95,7 +103,7 @@ class Slices:
     offset: int = 0
 
 
-Layout: TypeAlias = Numbers | Fields | FieldsDown | Fan | FourRows | RowOf | Slices
+Layout: TypeAlias = Numbers | Fields | FieldsDown | Fan | FourRows | GgufBlocks | RowOf | Slices
 
 
 @dataclass(frozen=True, slots=True)

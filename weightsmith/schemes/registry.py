@@ -11,6 +11,7 @@ from weightsmith.schemes.awq import awq
 from weightsmith.schemes.awq_gemv import awq_gemv, awq_gemv_fast
 from weightsmith.schemes.bitnet import bitnet
 from weightsmith.schemes.fp8 import fp8
+from weightsmith.schemes.gguf import gguf
 from weightsmith.schemes.gptq import gptq
 from weightsmith.schemes.mlx import mlx
 from weightsmith.schemes.modelslim import modelslim
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # The first that answers is right. modelslim stands before those that store the same without its own tensors.
 SCHEMES: tuple[Scheme, ...] = (
+    gguf,
     gptq,
     awq,
     awq_gemv,
