@@ -11,7 +11,7 @@ import pytest
 
 from weightsmith.checkpoint import Storage, Tensor
 from weightsmith.checkpoint.layout import row_major
-from weightsmith.schemes.formula import Fault
+from weightsmith.schemes.formula import Fault, Formula
 from weightsmith.schemes.packed_module import PER_ROW, PER_TENSOR, Method, Shape, StoredModule
 from weightsmith.schemes.registry import SCHEMES, packed_weight
 from weightsmith.schemes.stated import Stated
@@ -164,6 +164,17 @@ def test_a_tensor_of_the_weight_that_its_scheme_does_not_know_is_named(part: str
     assert found is not None
     assert isinstance(found.made, Fault)
     assert found.made.subject == part
+
+
+@pytest.mark.parametrize("part", ["input_scale_ub", "input_scale", "k_scale", "weight_zero_point", "bias"])
+def test_what_engines_have_a_use_for_is_no_part_of_the_weight(part: str) -> None:
+    """input_scale_ub: transformers, integrations/fbgemm_fp8.py; a zero point of 8-bit floats must be zero."""
+    found = packed_weight(
+        stored(weight=("F8_E4M3", SHAPE), weight_scale=("F32", (N, 1)), **{part: ("F32", (N, 1))})
+    )
+    assert found is not None
+    assert isinstance(found.made, Formula)
+    assert [operand.tensor.name for operand in found.made.nil] == [part] * (part == "weight_zero_point")
 
 
 def test_no_method_is_without_a_case() -> None:

@@ -33,7 +33,7 @@ ENGINE_PARTS = frozenset(
     {
         "input_scale", "input_zero_point", "input_offset", "input_global_scale", "output_scale", "output_zero_point",
         "activation_scale", "act_scale", "k_scale", "v_scale", "q_scale", "kv_cache_scale", "kv_cache_offset",
-        "quant_bias", "scale_bias",
+        "quant_bias", "scale_bias", "input_scale_ub",
     }
 )  # fmt: skip
 # Scales of a quantized KV cache: they say nothing about the model's shapes.
