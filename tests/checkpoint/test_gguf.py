@@ -42,8 +42,8 @@ def test_a_llama_has_the_models_names_and_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"general.architecture": "gemma3"}, "its architecture is gemma3"),
-        ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type is yarn"),
+        ({"general.architecture": "gemma3"}, "its architecture is 'gemma3'"),
+        ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type is 'yarn'"),
         ({"llama.expert_count": 8}, "expert_count is 8"),
         ({"llama.rope.dimension_count": 8}, "rotated in part"),
         ({"llama.attention.head_count": 0}, "a size of it is missing"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.gguf_types import PREFIX
+from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.table import Problem, Tensor
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def model_of(metadata: Mapping[str, Json], stored: Sequence[Stored]) -> GgufMode
 def _config(metadata: Mapping[str, Json], stored: Sequence[Stored]) -> dict[str, Json]:
     family = metadata.get("general.architecture")
     if not isinstance(family, str) or family not in _CLASSES:
-        raise _NotKnownError(f"its architecture is {family if isinstance(family, str) else 'not told'}"[:80])
+        told = quoted(family, 40) if isinstance(family, str) else "not told"
+        raise _NotKnownError(f"its architecture is {told}")
     shapes = {one.tensor.name: one.tensor.shape for one in stored}
     if "token_embd.weight" not in shapes:
         raise _NotKnownError("it has no token_embd.weight")
@@ -87,7 +89,7 @@ def _config(metadata: Mapping[str, Json], stored: Sequence[Stored]) -> dict[str,
     head = metadata.get(f"{family}.attention.key_length", width // heads)
     for name in _MORE:
         if metadata.get(f"{family}.{name}") not in (None, "none", 0):
-            raise _NotKnownError(f"{family}.{name} is {str(metadata[f'{family}.{name}'])[:40]}")
+            raise _NotKnownError(f"{family}.{name} is {quoted(metadata[f'{family}.{name}'], 40)}")
     if metadata.get(f"{family}.rope.dimension_count", head) != head:
         raise _NotKnownError("its heads are rotated in part")
     base = metadata.get(f"{family}.rope.freq_base", 10000.0)
