@@ -79,6 +79,20 @@ def test_compressed_tensors(
 
 
 @EXAMPLES
+@given(SEEDS, STEPS, st.integers(1, 20), st.integers(1, 4))
+def test_compressed_tensors_in_8_bits_and_in_another_order(
+    seed: int, step: int, rows: int, count: int
+) -> None:
+    """compressed-tensors, lifecycle/forward.py, dequantize with g_idx: column k has the scale of its group."""
+    random = np.random.default_rng(seed)
+    index = random.permutation(np.arange(32 * count) // 32)
+    codes = random.integers(-128, 128, (rows, 32 * count)).astype(np.int8)
+    scale = random.random((rows, count)).astype(np.float16)
+    arrays = {"weight": codes, "weight_scale": scale, "weight_g_idx": index.astype(np.int32)}
+    assert np.array_equal(made(stored(arrays), arrays, step), codes * groups_of(scale, index))
+
+
+@EXAMPLES
 @given(SEEDS, STEPS, st.integers(2, 8), st.integers(1, 3), st.sampled_from((32, 64)), st.integers(1, 3), st.booleans(),
        st.booleans())  # fmt: skip
 def test_gptq(

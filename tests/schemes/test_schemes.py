@@ -156,7 +156,7 @@ def test_awq_has_two_more_layouts(module: StoredModule) -> None:
     assert [found.method for scheme in SCHEMES if (found := scheme(module)) is not None] == ["awq"]
 
 
-@pytest.mark.parametrize("part", ["weight_dual_scale", "pre_quant_scale", "svd_lowrank_l1", "weight_g_idx"])
+@pytest.mark.parametrize("part", ["weight_dual_scale", "pre_quant_scale", "svd_lowrank_l1", "lookup_table"])
 def test_a_tensor_of_the_weight_that_its_scheme_does_not_know_is_named(part: str) -> None:
     """It would be lost: the formula has no place for it, and it goes with the codes."""
     parts = {"weight": ("I8", SHAPE), "weight_scale": ROW_SCALES, part: ("F32", (N, 1))}
