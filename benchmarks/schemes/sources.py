@@ -46,6 +46,8 @@ def write_plain(folder: Path) -> None:
     found = importlib.util.find_spec(PACKAGE)
     if found is not None and found.origin is not None:
         source = str(Path(found.origin).parent)
+        (folder / "gguf").mkdir()
+        (folder / "gguf" / GGUF_FILE).hardlink_to(Path(source) / GGUF_FILE)
         model = LlamaForCausalLM.from_pretrained(source, gguf_file=GGUF_FILE, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF_FILE)
     else:
