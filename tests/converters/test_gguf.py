@@ -94,6 +94,7 @@ def test_an_architecture_that_is_not_known_is_refused(tmp_path: Path) -> None:
             convert(write(tmp_path, data), tmp_path / "out", converter=converter)
 
 
-def test_plain_does_not_copy_what_no_loader_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("converter", "options"), [("plain", {}), ("ternary", {"group_size": "32"})])
+def test_what_no_loader_reads_is_not_copied(tmp_path: Path, converter: str, options: dict[str, str]) -> None:
     with pytest.raises(ConversionRefused, match="use --converter dequant"):
-        convert(write(tmp_path, llama_file(llama())), tmp_path / "out", converter="plain")
+        convert(write(tmp_path, llama_file(llama())), tmp_path / "out", converter=converter, options=options)
