@@ -7,7 +7,7 @@ them would make them mean something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
@@ -19,6 +19,7 @@ from weightsmith.schemes.arithmetic import (
     NotFiniteError,
     OutOfPlaceError,
     WrongOrderError,
+    hides_a_bias,
     lost_to_zero,
     plain_rows,
 )
@@ -42,15 +43,36 @@ _TOKENIZER = "the tokenizer stays in the GGUF file: copy tokenizer.json from the
 _FOR_AN_ENGINE = "it serves quantized activations or a quantized key/value cache, which nobody quantizes now"
 
 
+@dataclass(slots=True)
+class HiddenBiases:
+    """Weights beside which a kernel adds a bias that stands in no tensor of its own, as their rows are made."""
+
+    _weights: set[str] = field(default_factory=set)
+
+    def add(self, weight: str) -> None:
+        self._weights.add(weight)
+
+    def told(self) -> tuple[str, ...]:
+        """What is lost, in words; nothing where nothing is."""
+        if not self._weights:
+            return ()
+        first = min(self._weights).removesuffix("weight") + "quant_bias"
+        more = f" and {len(self._weights) - 1} more hold" if len(self._weights) > 1 else " holds"
+        return (f"{first}{more} a bias that stands in no other tensor: it is not written",)
+
+
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """Rows of one weight from rows of its stored tensors. target: the dtype to make."""
+    """Rows of one weight from rows of its stored tensors. target: the dtype to make. hidden: biases to be told of."""
 
     weight: str
     formula: Formula
     target: str
+    hidden: HiddenBiases | None = None
 
     def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
+        if self.hidden is not None and hides_a_bias(self.formula, blocks, first_row):
+            self.hidden.add(self.weight)
         try:
             return (plain_rows(self.formula, blocks, first_row, self.target),)
         except NotFiniteError as error:
@@ -96,9 +118,10 @@ class Dequant:
             )
         steps = dict(_spared(checkpoint, target))
         dropped: dict[str, str] = {}
+        hidden = HiddenBiases()
         for module in view.modules:
             made = _formula(module)
-            steps[made.codes.name] = (_step(module, made, target),)
+            steps[made.codes.name] = (_step(module, made, target, hidden),)
             dropped |= dict(_used_up(module, made))
         dropped |= {name: _FOR_AN_ENGINE for name in checkpoint.tensors if _serves_an_engine(name)}
         _refuse_rest(checkpoint, {**steps, **dropped})
@@ -107,7 +130,7 @@ class Dequant:
         config = {**plain.config, **_unquantized(evidence, target, view)}
         notes = (*plain.notes, _TOKENIZER) if checkpoint.format == "gguf" else plain.notes
         left_out = dict.fromkeys(descriptions(names_in(checkpoint.root)), "it describes packed weights")
-        return replace(plain, config=config, left_out=left_out, notes=notes)
+        return replace(plain, config=config, left_out=left_out, notes=notes, told=hidden.told)
 
 
 def _moved_only(view: PlainView) -> str | None:
@@ -128,14 +151,14 @@ def _formula(module: PackedModule) -> Formula:
     return made
 
 
-def _step(module: PackedModule, made: Formula, target: str) -> RecipeStep:
+def _step(module: PackedModule, made: Formula, target: str, hidden: HiddenBiases) -> RecipeStep:
     """The step that writes the plain weight."""
     assert module.shape is not None  # that of a weight which can be made is known
     rows = grid(made.codes)[0]
     return RecipeStep(
         outputs=(Output(module.plain, target, module.shape),),
         inputs=(Rows(made.codes, 0, rows),) * made.slices,
-        kernel=Undo(module.plain, made, target),
+        kernel=Undo(module.plain, made, target, hidden if made.kernel_bias is not None else None),
         companions=tuple(Companion(one.tensor, one.each, one.rows) for one in made.operands),
         together=made.turned or 1,
     )

@@ -207,27 +207,3 @@ def test_offsets_of_two_levels_must_be_zero(name: str) -> None:
     with pytest.raises(OutOfPlaceError, match="offsets that are not zero") as raised:
         made(stored(arrays), arrays)
     assert raised.value.tensor == f"m.{name}"
-
-
-def biased(bias: Singles, offset: int) -> dict[str, Array]:
-    """As msmodelslim writes it: round(bias / deq_scale - input_offset * sum of the codes)."""
-    arrays, _, _ = static()
-    weight, deq = arrays["weight"], arrays["deq_scale"]
-    correction = weight.astype(np.float32).sum(1) * np.float32(offset)
-    arrays["quant_bias"] = np.round(bias / deq - correction).astype(np.int32)
-    arrays["input_offset"] = np.array([offset], np.int8)
-    return arrays
-
-
-@pytest.mark.parametrize("offset", [0, -128, 127])
-def test_what_a_kernel_adds_may_hold_no_bias_of_its_own(offset: int) -> None:
-    none = biased(np.zeros(N, np.float32), offset)
-    made(stored(none), none, 2)
-    one = np.zeros(N, np.float32)
-    one[4] = 0.5
-    hidden = biased(one, offset)
-    with pytest.raises(OutOfPlaceError, match="a bias that stands in no other tensor") as raised:
-        made(stored(hidden), hidden, 2)
-    assert raised.value.tensor == "m.quant_bias"
-    beside = {**hidden, "bias": one}
-    made(stored(beside), beside, 2)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.checkpoint.arrays import Array, Bits, Singles
-    from weightsmith.schemes.formula import Formula, KernelBias, Layout, Scale, Slices
+    from weightsmith.schemes.formula import Formula, Layout, Scale, Slices
 
 # Weights that are made at a time: 4 MB of float32, which a core's cache holds in part.
 _STRIP = 1 << 20
@@ -104,6 +104,21 @@ def lost_to_zero(formula: Formula, blocks: Sequence[Bits], first_row: int, made:
     return sum(int(np.count_nonzero(singles)) for singles in rows) - left
 
 
+def hides_a_bias(formula: Formula, blocks: Sequence[Bits], first_row: int) -> bool:
+    """Whether what a kernel adds to these rows is more than a bias of zero makes it; blocks as for `plain_rows`."""
+    kernel = formula.kernel_bias
+    if kernel is None:
+        return False
+    beside = dict(zip(formula.operands, blocks[1:], strict=True))
+    offset = 0.0
+    if kernel.offset is not None:
+        offset = float(values_of(beside[kernel.offset][0], kernel.offset.tensor.dtype)[0])
+    corrected = _read(formula.layout, blocks[0], first_row).sum(axis=1, dtype=np.float64) * offset
+    added = beside[kernel.added][:, 0].view(np.int32).astype(np.float64)
+    # It was rounded to an integer, and before that to a float32.
+    return bool((np.abs(added + corrected) > 0.5 + np.abs(corrected) * 2.0**-22).any())
+
+
 def _turned(formula: Formula, blocks: Sequence[Bits], first_row: int, target: str) -> Array:
     rows, count = formula.turned, len(blocks[0])
     strip = max(1, min(rows, _STRIP * count // max(1, blocks[0].size)))
@@ -131,7 +146,7 @@ def _rows(formula: Formula, blocks: Sequence[Bits], first_row: int) -> Singles:
     """Exact rows of the weight, as far as float32 is."""
     beside = dict(zip(formula.operands, blocks[1:], strict=True))
     codes = _read(formula.layout, blocks[0], first_row)
-    _need_no_others(formula, codes, beside)
+    _need_no_others(formula, beside)
     if formula.table is not None:
         codes = _numbers(formula.table, beside, first_row)[0][codes.astype(np.intp)]
     order = _order(formula, beside, first_row)
@@ -148,8 +163,8 @@ def _rows(formula: Formula, blocks: Sequence[Bits], first_row: int) -> Singles:
     return codes
 
 
-def _need_no_others(formula: Formula, codes: Singles, beside: Mapping[Operand, Bits]) -> None:
-    """Raises OutOfPlaceError for a bias that stands in what a kernel adds alone, and for offsets that are not zero."""
+def _need_no_others(formula: Formula, beside: Mapping[Operand, Bits]) -> None:
+    """Raises OutOfPlaceError for offsets that are not zero."""
     for operand in formula.nil:
         block = beside[operand]
         # The sign of a zero is none.
@@ -158,19 +173,6 @@ def _need_no_others(formula: Formula, codes: Singles, beside: Mapping[Operand, B
             raise OutOfPlaceError(
                 operand.tensor.name, "holds offsets that are not zero, which no loader uses"
             )
-    if formula.kernel_bias is not None:
-        _need_no_bias(formula.kernel_bias, codes, beside)
-
-
-def _need_no_bias(kernel: KernelBias, codes: Singles, beside: Mapping[Operand, Bits]) -> None:
-    offset = 0.0
-    if kernel.offset is not None:
-        offset = float(values_of(beside[kernel.offset][0], kernel.offset.tensor.dtype)[0])
-    corrected = codes.sum(axis=1, dtype=np.float64) * offset
-    added = beside[kernel.added][:, 0].view(np.int32).astype(np.float64)
-    # It was rounded to an integer, and before that to a float32.
-    if (np.abs(added + corrected) > 0.5 + np.abs(corrected) * 2.0**-22).any():
-        raise OutOfPlaceError(kernel.added.tensor.name, "holds a bias that stands in no other tensor")
 
 
 def _scale(formula: Formula, beside: Mapping[Operand, Bits], first_row: int) -> tuple[Singles, int]:

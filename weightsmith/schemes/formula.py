@@ -145,7 +145,7 @@ Scale: TypeAlias = Operand | Nested
 class KernelBias:
     """What an integer kernel adds to its sums: round(bias / scale - offset * the sum of the row's codes).
 
-    Where the bias itself stands nowhere else, this must be one of zero.
+    It is kept here where the bias itself stands nowhere else.
     added: one for each row. offset: that of the input, one number; None for zero.
     """
 

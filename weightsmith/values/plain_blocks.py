@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,6 @@ class PlainBlocks:
 
     def blocks(self, made: Formula) -> Iterator[Bits]:
         """Patterns of float32, one after the other in the weight's own order. Raises CorruptCheckpoint."""
-        made = replace(made, kernel_bias=None)  # a bias is another tensor's matter
         rows, columns = grid(made.codes)
         unit = made.turned or 1
         step = max(unit, BLOCK_BYTES // max(1, columns) // unit * unit)
