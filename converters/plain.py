@@ -9,6 +9,7 @@ import numpy as np
 
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
+from weightsmith.checkpoint.gguf_types import PREFIX
 from weightsmith.convert.plan.training_run import model_in_run
 from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
@@ -20,7 +21,7 @@ from weightsmith.values.underflow import cast_to_zero
 from .tied import tied_duplicate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.convert.protocol import Arrays, Blocks, SourceEvidence
@@ -103,11 +104,13 @@ def plain_recipe(
     folded: source tensor -> why nothing of it is written.
     Of a cast to 16 bits is left out what transformers keeps in F32 in a model of such a type.
 
-    Raises ConversionRefused where a cast would take the meaning from a packed tensor.
+    Raises ConversionRefused where a cast would take the meaning from a packed tensor, and for tensors of GGUF that are
+    stored as no loader of safetensors takes them.
     """
     own, run = made or {}, model_in_run(evidence.checkpoint)
     evidence = replace(evidence, checkpoint=run.checkpoint)
     dropped = {**tied_duplicate(evidence), **(folded or {})}
+    _refuse_blocks(evidence, own.keys() | dropped.keys())
     wide = wide_tensors().of(evidence.config, TORCH_NAMES[dtype]) if dtype in _NARROW else ()
     steps: list[RecipeStep] = []
     kept: list[str] = []
@@ -123,6 +126,13 @@ def plain_recipe(
     notes = (*run.notes, _kept_wide(kept)) if kept else run.notes
     changes = config_dtype(evidence.config, dtype)
     return Recipe(options, tuple(steps), {**dropped, **run.beside}, changes, notes=notes)
+
+
+def _refuse_blocks(evidence: SourceEvidence, done: Collection[str]) -> None:
+    for name in evidence.checkpoint.tensors if evidence.checkpoint.format == "gguf" else ():
+        if name not in done and name.rpartition(".")[2].startswith(PREFIX):
+            fact = "is stored as llama.cpp stores it, which no loader of safetensors reads"
+            raise ConversionRefused(name, fact, "use --converter dequant")
 
 
 def _kept_wide(names: list[str]) -> str:

@@ -95,3 +95,26 @@ def test_a_cast_of_packed_numbers_is_refused(tmp_path: Path) -> None:
     source = packed_words(tmp_path / "source")
     with pytest.raises(ConversionRefused, match="leave --dtype away"):
         convert(source, tmp_path / "out", converter="plain", dtype="bfloat16")
+
+
+@pytest.mark.parametrize("offset", [0, -128])
+@pytest.mark.parametrize("stands", ["nowhere", "in quant_bias alone", "beside it"])
+def test_a_bias_that_only_a_kernel_holds_is_told(tmp_path: Path, offset: int, stands: str) -> None:
+    """msmodelslim, on_w8a8_static: quant_bias = round(bias / deq_scale - input_offset * sum of codes)."""
+    codes = torch.randint(-128, 128, (64, 96), generator=torch.Generator().manual_seed(4), dtype=torch.int8)
+    step, scale = torch.tensor([0.02]), torch.full((64,), 0.003)
+    bias = torch.zeros(64)
+    if stands != "nowhere":
+        bias[5] = 0.5
+    added = torch.round(bias / (scale * step) - codes.float().sum(1) * offset).int()
+    parts = {
+        "weight": codes, "deq_scale": scale * step, "input_scale": step, "quant_bias": added,
+        "input_offset": torch.tensor([float(offset)]),
+    }  # fmt: skip
+    if stands == "beside it":
+        parts["bias"] = bias
+    source = quantized(tmp_path / "s", {f"{LAYER}{name}": tensor for name, tensor in parts.items()}, {})
+    notes = convert(source, tmp_path / "out", converter="dequant").notes
+    told = [note for note in notes if "a bias that stands in no other tensor: it is not written" in note]
+    assert len(told) == (stands == "in quant_bias alone")
+    assert all(note.startswith(f"{LAYER}quant_bias holds") for note in told)

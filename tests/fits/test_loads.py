@@ -111,6 +111,24 @@ def test_schemes_differ_by_version_and_chip(
     assert ("unknown-scheme" not in _codes(answer)) is fits
 
 
+@pytest.mark.parametrize(
+    ("scheme", "on", "chip", "has_it"),
+    [
+        ("W4A4_MXFP4", "vllm-ascend==0.13.0", "910B", "; vllm-ascend 0.23.0 has it"),
+        ("W8A16", "vllm-ascend==0.11.0", "910B", "; vllm-ascend 0.13.0 has it"),
+        ("W8A8S", "vllm-ascend==0.23.0", "910B", ")"),
+        ("W8A8S", "vllm-ascend==0.13.0", "310P", "; vllm-ascend 0.18.0 has it"),
+    ],
+)
+def test_a_scheme_that_a_version_lacks_is_told_with_the_version_that_has_it(
+    tmp_path: Path, scheme: str, on: str, chip: str, has_it: str
+) -> None:
+    folder = _modelslim(write(tmp_path / "m", llama_config(*_SHAPE), llama(*_SHAPE)), scheme)
+    answer = weightsmith.fits(folder, on=on, chip=chip, context=128, arguments=["--dtype", "float16"])
+    (message,) = (reason.message for reason in answer.reasons if reason.code == "unknown-scheme")
+    assert message.endswith(has_it)
+
+
 def test_gptq_is_nothing_for_an_npu(tmp_path: Path) -> None:
     answer = _answer(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
     assert "unknown-quantization" in _codes(answer)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.arrays import Array, Singles
 
 _DTYPES = {
-    "int8": "I8", "uint8": "U8", "int32": "I32", "uint32": "U32", "int64": "I64", "float16": "F16", "float32": "F32",
+    "int8": "I8", "uint8": "U8", "int16": "I16", "int32": "I32", "uint32": "U32", "int64": "I64",
+    "float16": "F16", "float32": "F32",
 }  # fmt: skip
 
 

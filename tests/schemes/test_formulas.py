@@ -79,6 +79,20 @@ def test_compressed_tensors(
 
 
 @EXAMPLES
+@given(SEEDS, STEPS, st.integers(1, 20), st.integers(1, 4))
+def test_compressed_tensors_in_8_bits_and_in_another_order(
+    seed: int, step: int, rows: int, count: int
+) -> None:
+    """compressed-tensors, lifecycle/forward.py, dequantize with g_idx: column k has the scale of its group."""
+    random = np.random.default_rng(seed)
+    index = random.permutation(np.arange(32 * count) // 32)
+    codes = random.integers(-128, 128, (rows, 32 * count)).astype(np.int8)
+    scale = random.random((rows, count)).astype(np.float16)
+    arrays = {"weight": codes, "weight_scale": scale, "weight_g_idx": index.astype(np.int32)}
+    assert np.array_equal(made(stored(arrays), arrays, step), codes * groups_of(scale, index))
+
+
+@EXAMPLES
 @given(SEEDS, STEPS, st.integers(2, 8), st.integers(1, 3), st.sampled_from((32, 64)), st.integers(1, 3), st.booleans(),
        st.booleans())  # fmt: skip
 def test_gptq(
@@ -115,6 +129,84 @@ def test_awq(seed: int, step: int, outputs: int, group: int, count: int) -> None
     index = np.arange(columns) // group
     exact = (codes - zero[:, index]).astype(np.float32) * groups_of(scale, index)
     assert np.array_equal(made(stored(arrays), arrays, step), exact)
+
+
+def widths(columns: int, group: int) -> int:
+    """AutoAWQ, calculate_zeros_width: words of zero points."""
+    multiplier = {128: 1, 64: 2, 32: 4}[group]
+    base = -(-(columns // group) // 8)
+    return -(-base // multiplier) * multiplier
+
+
+@EXAMPLES
+@given(SEEDS, STEPS, st.integers(1, 12), st.sampled_from((32, 64, 128)), st.integers(1, 20), st.booleans())
+def test_awq_gemv(seed: int, step: int, rows: int, group: int, count: int, told: bool) -> None:
+    """AutoAWQ, gemv.py, from_linear: codes and zero points along the row, lowest bits first."""
+    random = np.random.default_rng(seed)
+    columns, words = group * count, widths(group * count, group)
+    codes, zero = random.integers(0, 16, (rows, columns)), np.zeros((rows, 8 * words), int)
+    scale = np.zeros((rows, 8 * words), np.float16)
+    zero[:, :count], scale[:, :count] = random.integers(0, 16, (rows, count)), random.random((rows, count))
+    arrays = {"qweight": loose(codes, 4), "qzeros": loose(zero, 4), "scales": scale}
+    index = np.arange(columns) // group
+    exact = (codes - zero[:, index]).astype(np.float32) * groups_of(scale, index)
+    module = stored(arrays, {"quant_method": "awq", "group_size": group} if told else {})
+    found = weight_of(module).made
+    if told or not isinstance(found, Fault):
+        assert np.array_equal(made(module, arrays, step), exact)
+    else:
+        assert sum(widths(columns, g) == words for g in (32, 64, 128) if columns % g == 0) > 1
+        assert "no config says in which groups" in found.fact
+
+
+@EXAMPLES
+@given(SEEDS, STEPS, st.integers(1, 6), st.sampled_from((64, 128)), st.integers(1, 4))
+def test_awq_gemv_fast(seed: int, step: int, fours: int, group: int, count: int) -> None:
+    """AutoAWQ, gemv_fast.py, pack_intweight with interleave 4 and kstride 64, restated."""
+    random = np.random.default_rng(seed)
+    rows, columns, words = 4 * fours, group * count, widths(group * count, group)
+    codes = random.integers(0, 16, (rows, columns))
+    moved = codes.reshape(rows, -1, 4, 4, 2).transpose(0, 1, 3, 2, 4).reshape(rows, -1, 4, 4, 2)
+    moved = moved.transpose(0, 1, 2, 4, 3).reshape(fours, 4, columns // 64, 64).transpose(0, 2, 1, 3)
+    moved = moved.reshape(fours, columns // 64, 64, 4)
+    packed = sum(moved[..., place] << 4 * place for place in range(4)).reshape(fours, columns)
+    scale, zero = (np.zeros((8 * words, rows), np.float16) for _ in range(2))
+    scale[:count], zero[:count] = random.random((count, rows)), -random.random((count, rows))
+    arrays = {"qweight": packed.astype(np.uint16).view(np.int16), "scales": scale, "scaled_zeros": zero}
+    index = np.arange(columns) // group
+    exact = codes.astype(np.float32) * groups_of(scale.T, index) + groups_of(zero.T, index)
+    module = stored(arrays, {"quant_method": "awq", "group_size": group})
+    assert np.array_equal(made(module, arrays, step), exact)
+    assert weight_of(module).group == group
+
+
+@EXAMPLES
+@given(SEEDS, STEPS, st.integers(1, 9), st.integers(1, 4), st.sampled_from(("mxfp4", "mxfp8", "nvfp4")))
+def test_mlx_without_biases(seed: int, step: int, rows: int, count: int, mode: str) -> None:
+    """mlx.core.quantize's modes of floats; mlx 0.32.4 on a CPU makes the same of them in bfloat16."""
+    from weightsmith.schemes.numbers import values_of
+
+    random = np.random.default_rng(seed)
+    group, bits = (16 if mode == "nvfp4" else 32), (8 if mode == "mxfp8" else 4)
+    codes = random.integers(0, 0x7F if bits == 8 else 16, (rows, group * count)).astype(np.uint8)
+    scale = random.integers(100, 0x7F, (rows, count)).astype(np.uint8)
+    words = codes if bits == 8 else codes[:, ::2] | codes[:, 1::2] << 4
+    arrays = {"weight": np.ascontiguousarray(words).view(np.uint32), "scales": scale}
+    numbers = values_of(codes, "F8_E4M3") if bits == 8 else E2M1[codes]
+    factor = values_of(scale, "F8_E4M3" if mode == "nvfp4" else "F8_E8M0")
+    module = stored(arrays)
+    assert np.array_equal(made(module, arrays, step), numbers * factor.repeat(group, 1))
+    assert (weight_of(module).bits, weight_of(module).group) == (bits, group)
+
+
+def test_mlx_says_of_each_module_in_which_groups_it_is() -> None:
+    arrays = {
+        "weight": np.zeros((4, 16), np.uint32), "scales": np.ones((4, 1), np.float16),
+        "biases": np.zeros((4, 1), np.float16),
+    }  # fmt: skip
+    section = {"group_size": 32, "bits": 4, "mode": "mxfp4", "m": {"group_size": 64, "bits": 8}}
+    found = weight_of(stored(arrays, section))
+    assert (found.bits, found.group, found.shape) == (8, 64, (4, 64))
 
 
 @EXAMPLES

@@ -11,6 +11,7 @@ import pytest
 
 from weightsmith.checkpoint import Storage, Tensor
 from weightsmith.checkpoint.layout import row_major
+from weightsmith.schemes.formula import Fault, Formula
 from weightsmith.schemes.packed_module import PER_ROW, PER_TENSOR, Method, Shape, StoredModule
 from weightsmith.schemes.registry import SCHEMES, packed_weight
 from weightsmith.schemes.stated import Stated
@@ -128,6 +129,7 @@ CASES: list[tuple[StoredModule, Expected]] = [
         ),
         Expected("nvfp4", SHAPE, 4, 16),
     ),
+    (stored(gguf_q4_1=("U8", (N, K // 32 * 20))), Expected("gguf", SHAPE, 4, 32)),
     (stored(_data=("I8", SHAPE), _scale=("F32", (N, 1))), Expected("quanto", SHAPE, 8, PER_ROW)),
     (
         stored(_weight_qdata=("I8", SHAPE), _weight_scale=("F32", (N, 1))),
@@ -139,6 +141,40 @@ CASES: list[tuple[StoredModule, Expected]] = [
 @pytest.mark.parametrize(("module", "expected"), CASES, ids=[expected.method for _, expected in CASES])
 def test_every_layout_is_recognised(module: StoredModule, expected: Expected) -> None:
     assert expected_of(module) == expected
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        stored(qweight=("I32", (N, K // 8)), scales=("F16", (N, 8)), qzeros=("I32", (N, 1))),
+        stored(qweight=("I16", (N // 4, K)), scales=("F16", (8, N)), scaled_zeros=("F16", (8, N))),
+    ],
+    ids=["gemv", "gemv_fast"],
+)
+def test_awq_has_two_more_layouts(module: StoredModule) -> None:
+    assert expected_of(module) == Expected("awq", SHAPE, 4, 128)
+    assert [found.method for scheme in SCHEMES if (found := scheme(module)) is not None] == ["awq"]
+
+
+@pytest.mark.parametrize("part", ["weight_dual_scale", "pre_quant_scale", "svd_lowrank_l1", "lookup_table"])
+def test_a_tensor_of_the_weight_that_its_scheme_does_not_know_is_named(part: str) -> None:
+    """It would be lost: the formula has no place for it, and it goes with the codes."""
+    parts = {"weight": ("I8", SHAPE), "weight_scale": ROW_SCALES, part: ("F32", (N, 1))}
+    found = packed_weight(stored(**parts))
+    assert found is not None
+    assert isinstance(found.made, Fault)
+    assert found.made.subject == part
+
+
+@pytest.mark.parametrize("part", ["input_scale_ub", "input_scale", "k_scale", "weight_zero_point", "bias"])
+def test_what_engines_have_a_use_for_is_no_part_of_the_weight(part: str) -> None:
+    """input_scale_ub: transformers, integrations/fbgemm_fp8.py; a zero point of 8-bit floats must be zero."""
+    found = packed_weight(
+        stored(weight=("F8_E4M3", SHAPE), weight_scale=("F32", (N, 1)), **{part: ("F32", (N, 1))})
+    )
+    assert found is not None
+    assert isinstance(found.made, Formula)
+    assert [operand.tensor.name for operand in found.made.nil] == [part] * (part == "weight_zero_point")
 
 
 def test_no_method_is_without_a_case() -> None:

@@ -37,6 +37,8 @@ def config_above(checkpoint: Checkpoint) -> Path | None:
 
 def config_beside(checkpoint: Checkpoint) -> dict[str, Json] | None:
     """The checkpoint's config; None where it has none. Raises InvalidConfig for one that cannot be read."""
+    if checkpoint.config is not None:
+        return dict(checkpoint.config)
     path = config_path(checkpoint)
     return None if path is None else read_json_object(path, CONFIG_FILE)
 

@@ -70,7 +70,11 @@ def choose_weights(folder: Path) -> WeightFiles:
     if not candidates and usual is None:
         refuse_slices(folder, names)
         inner = _subfolder(folder, names)
-        way_out = f"name the folder {inner}" if inner else "name a folder with *.safetensors or *.bin files"
+        gguf = next((name for name in names if name.lower().endswith(".gguf")), None)
+        usually = (
+            f"name the file: {quoted(gguf)}" if gguf else "name a folder with *.safetensors or *.bin files"
+        )
+        way_out = f"name the folder {inner}" if inner else usually
         raise UnknownFormat(folder, _contents(names), way_out)
     index, files = _usual(folder, names, usual) if usual else _unusual(folder, names, candidates)
     weights = [name for name in names if not _TRAINING.fullmatch(name)]

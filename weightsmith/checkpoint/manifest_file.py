@@ -10,6 +10,7 @@ from typing import Literal
 
 from weightsmith.checkpoint.json_file import JsonLimits
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.sub_folders import is_sub_file
 
 # Written by `weightsmith convert`: names, sizes and hashes of what it read and wrote, and no paths.
 MANIFEST = "weightsmith.json"
@@ -57,7 +58,7 @@ def _escaped(found: re.Match[str]) -> str:
 def _recorded_name(text: str) -> str | None:
     """The name that was so recorded; None where no file of a folder can have it."""
     name = _ESCAPED.sub(lambda found: "\\" if found[1] == "\\" else chr(0xDC00 + int(found[1][1:], 16)), text)
-    if name in ("", ".", "..") or set(name) & set("/\0"):
+    if name in ("", ".", "..") or "\0" in name or ("/" in name and not is_sub_file(name)):
         return None
     try:
         return name if name_to_record(name) == text and len(os.fsencode(name)) <= _LONGEST_NAME else None

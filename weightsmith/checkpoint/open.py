@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.index import WeightIndex
     from weightsmith.checkpoint.recognise import FileFormat
     from weightsmith.checkpoint.table import FilePart, Format, Tensor
+    from weightsmith.json_value import Json
 
 
 # What is parsed of all files together; see also MOST_TENSORS.
@@ -118,12 +119,10 @@ def _read_files(
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     formats: set[Format] = set()
+    config: dict[str, Json] | None = None
     found = list(problems)
     empty: list[str] = []
-    if len(files) > MOST_SHARDS:
-        raise HostileCheckpoint(
-            path, f"holds {len(files):,} weights files, more than {MOST_SHARDS:,}", _TRUSTED
-        )
+    _refuse_too_many(path, files)
     for name in sorted(files):
         with ByteFile(root / name, name) as file:
             _refuse_same_file(root / name, file, seen)
@@ -139,15 +138,30 @@ def _read_files(
             metadata.setdefault(key, text)
         _refuse_too_much(path, max(len(tensors), len(metadata)), read)
         formats.add(part.format)
+        config = part.config or config
         found += part.problems
     if not tensors:
         raise CorruptCheckpoint(path, "holds no tensors", "download it again")
     if empty:
-        # What ZeRO-3 leaves when its shards were not gathered before saving (field-notes, 2).
-        text = f"{path}: {len(empty)} of {len(tensors)} tensors have no elements: {sample(empty)}"
-        found.append(Problem("empty-tensors", text))
+        found.append(_without_elements(path, empty, len(tensors)))
     kind: Format = formats.pop() if len(formats) == 1 else "mixed"
-    return _saying_expanded(Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found)))
+    return _saying_expanded(
+        Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found), config)
+    )
+
+
+def _refuse_too_many(path: Path, files: tuple[str, ...]) -> None:
+    if len(files) > MOST_SHARDS:
+        raise HostileCheckpoint(
+            path, f"holds {len(files):,} weights files, more than {MOST_SHARDS:,}", _TRUSTED
+        )
+
+
+def _without_elements(path: Path, empty: list[str], count: int) -> Problem:
+    """What ZeRO-3 leaves when its shards were not gathered before saving (field-notes, 2)."""
+    return Problem(
+        "empty-tensors", f"{path}: {len(empty)} of {count} tensors have no elements: {sample(empty)}"
+    )
 
 
 def _saying_expanded(checkpoint: Checkpoint) -> Checkpoint:
@@ -181,10 +195,17 @@ def _read_torch_legacy(file: ByteFile) -> FilePart:
     return read_torch_legacy(file)
 
 
+def _read_gguf(file: ByteFile) -> FilePart:
+    from weightsmith.checkpoint.gguf_file import read_gguf
+
+    return read_gguf(file)
+
+
 _READERS: dict[FileFormat, Callable[[ByteFile], FilePart]] = {
     "safetensors": read_safetensors,
     "torch-zip": _read_torch_zip,
     "torch-legacy": _read_torch_legacy,
+    "gguf": _read_gguf,
 }
 
 

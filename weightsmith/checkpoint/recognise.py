@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.file_bytes import ByteFile
 
 # The formats of single weights files.
-FileFormat = Literal["safetensors", "torch-zip", "torch-legacy"]
+FileFormat = Literal["safetensors", "torch-zip", "torch-legacy", "gguf"]
 # torch's magic number as the first pickle of a legacy file, in pickle protocol 0 and 1.
 _TEXT_MAGIC = b"L119547037146038801333356L\n."
 _PICKLES = {bytes([0x80, protocol]) for protocol in range(2, 6)}
 # A text pickle whose first act is to name a function: the pickle machine tells which.
 _TEXT_PICKLE = re.compile(rb"[(\]}l]*[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
-_GGML = (b"GGUF", b"ggjt", b"tjgg", b"lmgg", b"ggml", b"fmgg")
+_GGUF = b"GGUF"
+_GGML = (b"ggjt", b"tjgg", b"lmgg", b"ggml", b"fmgg")
 _TORCH = "get the torch or safetensors version of the model"
 # Other things that arrive under a weights file's name: first bytes, what it is, the way out.
 _OTHERS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
-    (_GGML, "is a GGUF/GGML file of llama.cpp", _TORCH),
+    ((_GGUF,), "is a GGUF file of llama.cpp under another name", "name it *.gguf; no other loader takes it"),
+    (_GGML, "is a GGML file of llama.cpp from before GGUF", _TORCH),
     ((b"\x89HDF",), "is an HDF5 file (Keras or TensorFlow weights)", _TORCH),
     ((b"\x1f\x8b",), "is a gzip archive", "unpack it first"),
     (
@@ -45,7 +47,8 @@ _OTHERS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 def recognise(file: ByteFile) -> FileFormat:
     """The format of a weights file, by its first bytes.
 
-    The loaders go by the name: transformers and vLLM give `*.safetensors` to safetensors and the rest to torch.load.
+    The loaders go by the name: transformers and vLLM give `*.safetensors` to safetensors, `*.gguf` to gguf and the rest
+    to torch.load.
     A file that could be both has two contents, unless its name says that nobody asks torch.
 
     Raises CorruptCheckpoint (empty, or two formats at once), MissingInput (a git-lfs pointer) or UnknownFormat (names
@@ -65,6 +68,8 @@ def recognise(file: ByteFile) -> FileFormat:
         )
     if torch is not None:
         return torch
+    if head.startswith(_GGUF) and file.name.lower().endswith(".gguf"):
+        return "gguf"
     _refuse_known(file, head)
     if file.name.endswith(".safetensors"):
         # Its parser says exactly what is wrong with the header.

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
 
 # What kind of files hold the weights; "mixed": several kinds.
-Format = Literal["safetensors", "torch-zip", "torch-legacy", "torch-distributed", "mixed"]
+Format = Literal["safetensors", "torch-zip", "torch-legacy", "torch-distributed", "gguf", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class FilePart:
     """What one weights file adds to a checkpoint: its tensors in file order and what is odd about them.
 
     read: the bytes that were parsed for it.
+    config: of the model, where the file brings it.
     """
 
     format: Format
@@ -103,6 +104,7 @@ class FilePart:
     metadata: dict[str, str]
     problems: tuple[Problem, ...]
     read: int
+    config: dict[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Checkpoint:
     tensors: by name, in file order.
     index: the file that says which tensor lies where, when there is one.
     metadata: the safetensors `__metadata__` entries.
+    config: of the model, where the weights file brings it (GGUF); no other is looked for then.
     """
 
     path: Path
@@ -125,6 +128,7 @@ class Checkpoint:
     index: str | None
     metadata: Mapping[str, str]
     problems: tuple[Problem, ...]
+    config: Mapping[str, Json] | None = None
 
     @property
     def parameters(self) -> int:

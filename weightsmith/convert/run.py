@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.expansion import refuse_expanded
 from weightsmith.checkpoint.folder import MERGE_SLICES, ONE_SLICE
+from weightsmith.checkpoint.gguf_model import NOT_KNOWN
 from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.small_file import is_there
@@ -19,7 +20,7 @@ from weightsmith.convert.finish.journal import Journal, describe_work, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
 from weightsmith.convert.finish.sealing import Written, verify
-from weightsmith.convert.finish.side_copy import copy_side_file
+from weightsmith.convert.finish.side_copy import copy_side_file, in_sub_folder
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
 from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.plan.choose import built_in, gather
@@ -106,6 +107,7 @@ def read_source(request: ConversionRequest) -> ConversionSource:
     """Opens the source and gathers what is known of it; of its data at most a sample is read, and not yet."""
     opened = _opened(request)
     refuse_expanded(opened)
+    _refuse_not_known(opened)
     if not request.allow_damage:
         _refuse_incomplete(opened)
     checkpoint, notes = under_model_names(opened)
@@ -123,6 +125,13 @@ def _opened(request: ConversionRequest) -> Checkpoint:
         return open_checkpoint(request.source)
     check_options(named, request.options)
     return named.source(request.source, request.options)
+
+
+def _refuse_not_known(checkpoint: Checkpoint) -> None:
+    problem = next((problem for problem in checkpoint.problems if problem.code == NOT_KNOWN), None)
+    if problem is not None:
+        way_out = "get the safetensors version of the model"
+        raise ConversionRefused(checkpoint.path, problem.message, way_out)
 
 
 def _refuse_incomplete(checkpoint: Checkpoint) -> None:
@@ -199,7 +208,8 @@ def seal(
         create_file(folder / name, data)
         others[name] = len(data), bytes_hash(data, hash_name)
     for name in plan.side_files.copied:
-        others[name] = copy_side_file(root / name, folder / name, hash_name)
+        with in_sub_folder(root, folder, name):
+            others[name] = copy_side_file(root / name, folder / name, hash_name)
     need_unchanged(root, source.stamps, request.source)
     document = manifest(plan, hash_name, written.source_hashes, {**facts, **others})
     create_file(folder / MANIFEST, document)

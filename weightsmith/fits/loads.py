@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from packaging.version import Version
+
+from weightsmith.machine.engines import engine as engine_named
+from weightsmith.machine.engines import engines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -135,9 +140,17 @@ def _schemes(asks: Asks, target: Target) -> Iterator[Reason]:
             kind, _, layer = scheme.partition(".")
             where = f"{engine} on 310P" if on_310p else str(engine)
             has = ", ".join(sorted(one for one in registered if one.endswith(f".{layer}"))) or "none"
-            yield Reason(
-                "unknown-scheme", f"{where} has no {kind} for {layer} layers (it has {has})", "refused"
-            )
+            message = f"{where} has no {kind} for {layer} layers (it has {has})"
+            yield Reason("unknown-scheme", message + _who_has(scheme, engine, on_310p=on_310p), "refused")
+
+
+def _who_has(scheme: str, lacking: Engine, *, on_310p: bool) -> str:
+    """The oldest newer version that registers the scheme, or the newest older one, in words; nothing if none does."""
+    others = (engine_named(f"{name}=={version}") for name, version in engines() if name == lacking.name)
+    having = [one for one in others if scheme in (one.schemes_310p if on_310p else one.schemes)]
+    newer = [one for one in having if Version(one.version) > Version(lacking.version)]
+    chosen = newer[-1] if newer else having[0] if having else None
+    return f"; {chosen} has it" if chosen is not None else ""
 
 
 def _dialect(asks: Asks, target: Target) -> Iterator[Reason]:

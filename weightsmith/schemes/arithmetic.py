@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.checkpoint.float_formats import F32, FORMATS, array_type, cast
-from weightsmith.schemes.formula import Fan, Fields, FieldsDown, Nested, Numbers, Operand, RowOf, flat_grid
+from weightsmith.errors import MissingPackage
+from weightsmith.schemes.formula import (
+    Fan,
+    Fields,
+    FieldsDown,
+    FourRows,
+    GgufBlocks,
+    Nested,
+    Numbers,
+    Operand,
+    RowOf,
+    flat_grid,
+)
 from weightsmith.schemes.numbers import FP4, values_of
 from weightsmith.schemes.packed_words import fields_of
 
@@ -33,6 +45,14 @@ class NotFiniteError(ValueError):
         super().__init__(what)
 
 
+class OutOfPlaceError(ValueError):
+    """Numbers of `tensor` belong to the weight, and its definition has no place for them."""
+
+    def __init__(self, tensor: str, what: str) -> None:
+        self.tensor, self.what = tensor, what
+        super().__init__(what)
+
+
 class WrongOrderError(ValueError):
     """The order of the channels names a group that there is not. tensor: the one that holds it."""
 
@@ -48,7 +68,7 @@ def plain_rows(formula: Formula, blocks: Sequence[Bits], first_row: int, target:
     first_row: the row of the codes with which they begin, counted over all slices.
 
     Returns [rows, columns]; of a formula that is turned, [columns, rows] of each whole matrix, one after the other.
-    Raises NotFiniteError and WrongOrderError.
+    Raises NotFiniteError, OutOfPlaceError and WrongOrderError.
     """
     count = len(blocks[0])
     step = max(1, _STRIP * count // max(1, blocks[0].size))
@@ -84,6 +104,21 @@ def lost_to_zero(formula: Formula, blocks: Sequence[Bits], first_row: int, made:
     return sum(int(np.count_nonzero(singles)) for singles in rows) - left
 
 
+def hides_a_bias(formula: Formula, blocks: Sequence[Bits], first_row: int) -> bool:
+    """Whether what a kernel adds to these rows is more than a bias of zero makes it; blocks as for `plain_rows`."""
+    kernel = formula.kernel_bias
+    if kernel is None:
+        return False
+    beside = dict(zip(formula.operands, blocks[1:], strict=True))
+    offset = 0.0
+    if kernel.offset is not None:
+        offset = float(values_of(beside[kernel.offset][0], kernel.offset.tensor.dtype)[0])
+    corrected = _read(formula.layout, blocks[0], first_row).sum(axis=1, dtype=np.float64) * offset
+    added = beside[kernel.added][:, 0].view(np.int32).astype(np.float64)
+    # It was rounded to an integer, and before that to a float32.
+    return bool((np.abs(added + corrected) > 0.5 + np.abs(corrected) * 2.0**-22).any())
+
+
 def _turned(formula: Formula, blocks: Sequence[Bits], first_row: int, target: str) -> Array:
     rows, count = formula.turned, len(blocks[0])
     strip = max(1, min(rows, _STRIP * count // max(1, blocks[0].size)))
@@ -111,6 +146,7 @@ def _rows(formula: Formula, blocks: Sequence[Bits], first_row: int) -> Singles:
     """Exact rows of the weight, as far as float32 is."""
     beside = dict(zip(formula.operands, blocks[1:], strict=True))
     codes = _read(formula.layout, blocks[0], first_row)
+    _need_no_others(formula, beside)
     if formula.table is not None:
         codes = _numbers(formula.table, beside, first_row)[0][codes.astype(np.intp)]
     order = _order(formula, beside, first_row)
@@ -125,6 +161,18 @@ def _rows(formula: Formula, blocks: Sequence[Bits], first_row: int) -> Singles:
         if formula.shift is not None:
             _combine(codes, _numbers(formula.shift, beside, first_row), formula.shift.width, order, np.add)
     return codes
+
+
+def _need_no_others(formula: Formula, beside: Mapping[Operand, Bits]) -> None:
+    """Raises OutOfPlaceError for offsets that are not zero."""
+    for operand in formula.nil:
+        block = beside[operand]
+        # The sign of a zero is none.
+        unsigned = block << block.dtype.type(1) if operand.tensor.dtype[0] in "BF" else block
+        if unsigned.any():
+            raise OutOfPlaceError(
+                operand.tensor.name, "holds offsets that are not zero, which no loader uses"
+            )
 
 
 def _scale(formula: Formula, beside: Mapping[Operand, Bits], first_row: int) -> tuple[Singles, int]:
@@ -208,6 +256,10 @@ def _read(layout: Layout, block: Bits, first_row: int) -> Singles:
             return _fields_down(block, bits, each, first_row) - np.float32(offset)
         case Fan():
             return _fan(layout, block)
+        case FourRows(order):
+            return _four_rows(block, order)
+        case GgufBlocks(kind, count):
+            return _gguf_blocks(block, kind, count)
         case RowOf(dtype, each, width):
             place = (np.arange(first_row, first_row + len(block)) % each) // width
             rows = block.reshape(len(block), -(-each // width), -1)
@@ -250,6 +302,30 @@ def _fan(layout: Fan, block: Bits) -> Singles:
         half = np.float32(1 << layout.bits - 1)
         out -= np.where(out >= half, 2 * half, np.float32(0))
     return out.reshape(rows * len(layout.order), columns)
+
+
+def _four_rows(block: Bits, order: Sequence[int]) -> Singles:
+    """[rows, columns] of 16-bit words to [4 * rows, columns]."""
+    rows, columns = block.shape
+    codes = fields_of(block.view(np.uint8), 4, 4 * columns).reshape(rows, columns // 64, 4, 2, 32)
+    out = np.empty(codes.shape, np.float32)
+    out[..., list(order)] = codes
+    singles: Singles = (
+        out.reshape(rows, columns // 64, 4, 64).transpose(0, 2, 1, 3).reshape(4 * rows, columns)
+    )
+    return np.ascontiguousarray(singles)
+
+
+def _gguf_blocks(block: Bits, kind: str, count: int) -> Singles:
+    """By gguf's own code. Raises MissingPackage where it is not installed."""
+    try:
+        from gguf import GGMLQuantizationType
+        from gguf.quants import dequantize
+    except ImportError as error:
+        fact = f"is not installed, and {kind} is packed as llama.cpp packs it"
+        raise MissingPackage("gguf", fact, "pip install 'weightsmith[gguf]'") from error
+    made: Singles = dequantize(np.ascontiguousarray(block), GGMLQuantizationType[kind.upper()])
+    return made.reshape(len(block), count)
 
 
 def _slices(layout: Slices, block: Bits, first_row: int) -> Singles:

@@ -111,9 +111,9 @@ def _bits(module: StoredModule, packed: Tensor, shape: Shape) -> tuple[int, bool
 def _formula(
     module: StoredModule, packed: Tensor, scale: Tensor, shape: Shape, bits: int, *, dense: bool
 ) -> Formula | Fault:
-    points, order = module.parts.get("weight_zero_point"), module.parts.get("weight_g_idx")
-    if order is not None and (order.elements != shape[-1] or order.dtype not in ("I32", "I64")):
-        return Fault(order.name, f"is {order.dtype} {list(order.shape)}: no group for each channel", DAMAGED)
+    points, order = module.parts.get("weight_zero_point"), _order(module, shape)
+    if isinstance(order, Fault):
+        return order
     spread_out = spread(packed.name, shape, scale, module.stated.block)
     if isinstance(spread_out, Fault):
         spread_out = spread(packed.name, shape, scale)
@@ -127,8 +127,18 @@ def _formula(
         layout=Fields(bits, shape[-1], 1 << bits - 1, dense=dense),
         scales=(spread_out.operand,),
         zeros=zeros,
-        order=one_row(order, Numbers(order.dtype), prod(shape[:-1])) if order is not None else None,
+        order=order,
     )
+
+
+def _order(module: StoredModule, shape: Shape) -> Operand | Fault | None:
+    """The group of each input channel, where it is stored."""
+    order = module.parts.get("weight_g_idx")
+    if order is None:
+        return None
+    if order.elements != shape[-1] or order.dtype not in ("I32", "I64"):
+        return Fault(order.name, f"is {order.dtype} {list(order.shape)}: no group for each channel", DAMAGED)
+    return one_row(order, Numbers(order.dtype), prod(shape[:-1]))
 
 
 def _zeros(points: Tensor, scale: Tensor, operand: Operand, bits: int, *, dense: bool) -> Operand | Fault:
@@ -161,7 +171,12 @@ def codes_of_eight_bits(module: StoredModule) -> PackedWeight | None:
     if isinstance(found, Fault):
         return PackedWeight("compressed-tensors-int8", weight.shape, 8, PER_ROW, found, points is None)
     zeros = _zeros(points, scale, found.operand, 8, dense=True) if points is not None else None
-    made = (
-        zeros if isinstance(zeros, Fault) else Formula(weight, Numbers("I8"), (found.operand,), zeros=zeros)
-    )
+    order = _order(module, weight.shape)
+    made: Formula | Fault
+    if isinstance(zeros, Fault):
+        made = zeros
+    elif isinstance(order, Fault):
+        made = order
+    else:
+        made = Formula(weight, Numbers("I8"), (found.operand,), zeros=zeros, order=order)
     return PackedWeight("compressed-tensors-int8", weight.shape, 8, found.group, made, points is None)

@@ -77,6 +77,24 @@ class RowOf:
 
 
 @dataclass(frozen=True, slots=True)
+class FourRows:
+    """A stored row of 16-bit words holds four rows of 4-bit codes: of 64 words the first 16 are of row 0, and so on.
+
+    order: the channels of 32 consecutive codes.
+    """
+
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GgufBlocks:
+    """Blocks of bytes as ggml packs them. kind: its name for the type. count: numbers of a row."""
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Slices:
     """The weight is stacked out of `rows` rows at a time: slice s is field s of the stored bytes."""
 
@@ -85,7 +103,7 @@ class Slices:
     offset: int = 0
 
 
-Layout: TypeAlias = Numbers | Fields | FieldsDown | Fan | RowOf | Slices
+Layout: TypeAlias = Numbers | Fields | FieldsDown | Fan | FourRows | GgufBlocks | RowOf | Slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +142,18 @@ Scale: TypeAlias = Operand | Nested
 
 
 @dataclass(frozen=True, slots=True)
+class KernelBias:
+    """What an integer kernel adds to its sums: round(bias / scale - offset * the sum of the row's codes).
+
+    It is kept here where the bias itself stands nowhere else.
+    added: one for each row. offset: that of the input, one number; None for zero.
+    """
+
+    added: Operand
+    offset: Operand | None
+
+
+@dataclass(frozen=True, slots=True)
 class Formula:
     """(code - zero) * scale + shift, in float32 and in this order.
 
@@ -135,6 +165,8 @@ class Formula:
     table: what each code stands for, one row.
     slices: how often the rows of the codes are gone through, for `Slices`.
     turned: rows of one matrix, which is written transposed; 0 for as it is.
+    kernel_bias: see KernelBias.
+    nil: offsets that the definition has no place for: they must be zero.
     """
 
     codes: Tensor
@@ -148,6 +180,8 @@ class Formula:
     table: Operand | None = None
     slices: int = 1
     turned: int = 0
+    kernel_bias: KernelBias | None = None
+    nil: tuple[Operand, ...] = ()
 
     @property
     def operands(self) -> tuple[Operand, ...]:
@@ -159,6 +193,10 @@ class Formula:
             yield from (scale.codes, scale.table, scale.factor) if isinstance(scale, Nested) else (scale,)
         yield from self.divisors
         yield from (found for found in (self.zeros, self.shift, self.order, self.table) if found is not None)
+        if self.kernel_bias is not None:
+            yield self.kernel_bias.added
+            yield from (self.kernel_bias.offset,) if self.kernel_bias.offset is not None else ()
+        yield from self.nil
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,5 +37,7 @@ def fp8(module: StoredModule) -> PackedWeight | None:
 
 
 def _by_channel(module: StoredModule) -> Method:
-    """compressed-tensors' name for it, unless the config names another library that stores it in this way, too."""
+    """compressed-tensors' name for it, unless the config or ModelSlim's description tells of another library."""
+    if module.stated.description:
+        return "fp8"
     return "compressed-tensors-fp8" if module.stated.method in (None, "compressed-tensors") else "fp8"

@@ -47,6 +47,8 @@ def words_with_zeros(module: StoredModule) -> WordsWithZeros | None:
         return None
     rows, columns = words.shape[-2:]
     groups, outputs = scales.shape[-2:]
+    if rows == groups and "g_idx" not in module.parts:
+        return None  # a row of scales for each row of words: AutoAWQ's gemv
     sizes = WordsWithZeros(rows, columns, groups, outputs, points.shape[-1])
     return sizes if sizes.bits in PACKED_BITS else None
 

@@ -1,13 +1,18 @@
 """ModelSlim, Ascend's quantizer (AscendV1): rows of int8 beside scales and offsets, and what the NPU's kernels ask for.
 
-W8A8, W8A8_MIX, W8A8_DYNAMIC, W8A16, W4A4_DYNAMIC: weight I8 [N, K], weight_scale and weight_offset [N, 1];
-W = (code - weight_offset) * weight_scale. In groups: [N, K/g]. W8A8 may come without weight_scale: deq_scale is
-input_scale * weight_scale, in F32, or its bits in I64. W4A8_DYNAMIC since version 1.0.0: weight I8 [N/2, K], of which
-the low half is row 2r and the high half row 2r + 1, both in two's complement; a second level, weight_scale_second
-[N, K/g], is multiplied. MXFP8 and MXFP4 modes are stored as others store them: see `fp8` and `fp4`.
-FlatQuant's weights (left_trans, right_trans) stand in another basis than the model's.
+W8A8, W8A8_MIX, W8A8_DYNAMIC, W8A16: weight I8 [N, K], weight_scale and weight_offset [N, 1];
+W = (code - weight_offset) * weight_scale. In groups: [N, K/g]. W4A4_DYNAMIC: the same, each code of 4 bits in an I8 of
+its own. W8A8FP8_DYNAMIC, which msmodelslim calls WFP8AFP8_DYNAMIC: the same in F8_E4M3.
+W8A8 and W8A8S may come without weight_scale: deq_scale is input_scale * weight_scale, in F32, or its bits in I64.
+quant_bias I32 [N] is what the kernel adds to its integers: round(bias / deq_scale - input_offset * sum of the codes);
+where the bias has a tensor of its own it is written there, too (msmodelslim, save/ascendv1.py, on_w8a8_static).
+W4A8_DYNAMIC: two levels, weight_scale_second [N, K/g] is multiplied, too; offsets are zero. Since version 1.0.0 weight
+is I8 [N/2, K], of which the low half is row 2r and the high half row 2r + 1, both in two's complement.
+MXFP8 and MXFP4 modes are stored as others store them: see `fp8` and `fp4`.
+FlatQuant's weights (left_trans, right_trans) stand in another basis than the model's; W8A8SC's are compressed.
 
-Sources: vllm-ascend 0.18, 0.23 and 0.26, vllm_ascend/quantization/methods.
+Sources: vllm-ascend 0.18, 0.23 and 0.26, vllm_ascend/quantization/methods and _310p/quantization/methods; msmodelslim
+26.1.0, core/quant_service/modelslim_v1/save/ascendv1.py and pytorch/llm_ptq/llm_ptq_tools/save/complex_quantifier.py.
 """
 
 from __future__ import annotations
@@ -16,7 +21,17 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from weightsmith.schemes.formula import Fan, Fault, Formula, Numbers, Operand, flat_grid, one_row, regrouped
+from weightsmith.schemes.formula import (
+    Fan,
+    Fault,
+    Formula,
+    KernelBias,
+    Numbers,
+    Operand,
+    flat_grid,
+    one_row,
+    regrouped,
+)
 from weightsmith.schemes.packed_module import AS_IT_IS, DAMAGED, PER_ROW, PackedWeight
 from weightsmith.schemes.scales import scale_dtype, spread
 from weightsmith.schemes.stated import DESCRIPTION_FILE
@@ -29,19 +44,24 @@ if TYPE_CHECKING:
 # What only ModelSlim writes beside a weight.
 _OWN = ("weight_offset", "deq_scale", "quant_bias", "weight_scale_second", "scale_bias", "left_trans")
 _CODES = ("I8", "F8_E4M3")
-# The modes that some vllm-ascend from 0.18 to 0.26 registers (registry.py, register_scheme). Which version has which is
-# for `weightsmith fits`.
+# The modes that some vllm-ascend from 0.18 to 0.26 registers (registry.py, register_scheme; the last two on a 310P).
+# Which version has which is for `weightsmith fits`.
 MODES = frozenset(
     {
         "W8A8", "W8A8_DYNAMIC", "W8A8_MIX", "W8A16", "W4A16", "W4A8_DYNAMIC", "W4A4_DYNAMIC", "W8A8_MXFP8",
         "W4A4_FLATQUANT_DYNAMIC", "FAKQuant", "INT8_DYNAMIC", "C8", "FLOAT", "W8A8FP8_DYNAMIC", "W4A8_MXFP",
-        "W4A4_MXFP4", "W4A16_MXFP4", "W4A4_MXFP4_FLATQUANT", "FP8",
+        "W4A4_MXFP4", "W4A16_MXFP4", "W4A4_MXFP4_FLATQUANT", "FP8", "W8A8S", "W8A8SC",
     }
 )  # fmt: skip
+# What msmodelslim writes under a name that no vllm-ascend registers.
+_OTHER_NAMES = frozenset({"WFP8AFP8_DYNAMIC"})
 _FLAT = ("left_trans", "right_trans")
 
 
 def modelslim(module: StoredModule) -> PackedWeight | None:
+    compressed = _compressed(module)
+    if compressed is not None:
+        return compressed
     weight = module.matrix("weight")
     if weight is None or weight.dtype not in (*_CODES, "U8"):
         return None
@@ -54,7 +74,7 @@ def modelslim(module: StoredModule) -> PackedWeight | None:
         return None
     twice = weight.dtype == "I8" and scale.shape[:1] == (2 * weight.shape[0],) and len(weight.shape) == 2
     shape = (2 * weight.shape[0], *weight.shape[1:]) if twice else weight.shape
-    bits = 4 if twice else 8
+    bits = 4 if twice or _of_four_bits(module) else 8
     found = _made(module, weight, shape, twice=twice)
     group = PER_ROW
     if isinstance(found, Formula):
@@ -64,13 +84,28 @@ def modelslim(module: StoredModule) -> PackedWeight | None:
     return PackedWeight("modelslim-w4" if twice else "modelslim", shape, bits, group, found, symmetric)
 
 
+def _compressed(module: StoredModule) -> PackedWeight | None:
+    """What a 310P's own kernel unpacks: a stream of bytes, beside `index` and `info`."""
+    weight = module.parts.get("weight")
+    if weight is None or weight.dtype != "I8" or not {"index", "info", "deq_scale"} <= module.parts.keys():
+        return None
+    fact = "is ModelSlim's W8A8SC, compressed for the kernel of a 310P"
+    fault = Fault(weight.name, fact, f"get the checkpoint that it was made of; {AS_IT_IS}")
+    return PackedWeight("modelslim", None, 8, PER_ROW, fault)
+
+
+def _of_four_bits(module: StoredModule) -> bool:
+    """Whether each code has four bits, though it has a byte of its own."""
+    return "weight_scale_second" in module.parts or str(_described(module)).startswith("W4")
+
+
 def _described(module: StoredModule) -> object:
     """The mode that the description gives the weight."""
     return module.stated.description.get(f"{module.name}.weight")
 
 
 def _made(module: StoredModule, weight: Tensor, shape: Shape, *, twice: bool) -> Formula | Fault:
-    fault = _fault(module, weight)
+    fault = _fault(module, weight, twice=twice)
     if fault is not None:
         return fault
     layout: Layout = Fan(4, (0, 1), signed=True) if twice else Numbers(weight.dtype)
@@ -86,10 +121,13 @@ def _made(module: StoredModule, weight: Tensor, shape: Shape, *, twice: bool) ->
     zeros = _zeros(module, first, fan)
     if isinstance(zeros, Fault):
         return zeros
-    return Formula(weight, layout, (first, *others), divisors, zeros=zeros)
+    bias = _kernel_bias(module, prod(shape[:-1]))
+    if isinstance(bias, Fault):
+        return bias
+    return Formula(weight, layout, (first, *others), divisors, zeros=zeros, kernel_bias=bias)
 
 
-def _fault(module: StoredModule, weight: Tensor) -> Fault | None:
+def _fault(module: StoredModule, weight: Tensor, *, twice: bool) -> Fault | None:
     mode = _described(module)
     flat = [part for part in _FLAT if part in module.parts]
     if flat or (isinstance(mode, str) and "FLATQUANT" in mode):
@@ -98,7 +136,10 @@ def _fault(module: StoredModule, weight: Tensor) -> Fault | None:
     if mode == "FLOAT":
         fact = f"says FLOAT of {weight.name}, which is {weight.dtype} with scales beside it"
         return Fault(DESCRIPTION_FILE, fact, f"correct the description; {AS_IT_IS}")
-    if isinstance(mode, str) and mode not in MODES:
+    if mode == "W4A16" and module.stated.description.get("version") == "1.0.0" and not twice:
+        fact = "is ModelSlim's W4A16 in rows, two codes of a row in a byte"
+        return Fault(weight.name, fact, f"vllm-ascend does not load it, either: {AS_IT_IS}")
+    if isinstance(mode, str) and mode not in MODES | _OTHER_NAMES:
         fact = f"says {mode} of {weight.name}, which is no ModelSlim mode that vllm-ascend 0.18 to 0.26 knows"
         return Fault(DESCRIPTION_FILE, fact, f"correct the description; {AS_IT_IS}")
     return None
@@ -150,12 +191,24 @@ def _as_floats(scale: Tensor) -> Tensor:
 
 
 def _zeros(module: StoredModule, scale: Operand, fan: int) -> Operand | Fault | None:
-    """The offsets, one beside each scale."""
+    """The offsets, one beside each scale. Of two levels they have no definition: see `nil` of a formula."""
     offset = module.parts.get("weight_offset")
-    if offset is None:
+    if offset is None or "weight_scale_second" in module.parts:
         return None
     rows, columns = flat_grid(scale.tensor)
     if offset.elements != rows * columns or offset.dtype not in ("F32", "F16", "BF16", "I8"):
         fact = f"is {offset.dtype} {list(offset.shape)}, which does not go with {scale.tensor.name}"
         return Fault(offset.name, fact, AS_IT_IS)
     return replace(scale, tensor=regrouped(offset, rows, columns), layout=Numbers(offset.dtype))
+
+
+def _kernel_bias(module: StoredModule, rows: int) -> KernelBias | Fault | None:
+    """What the kernel adds, where the bias has no tensor of its own."""
+    added, offset = module.parts.get("quant_bias"), module.parts.get("input_offset")
+    if added is None or "bias" in module.parts:
+        return None
+    if added.elements != rows or added.dtype != "I32" or (offset is not None and offset.elements != 1):
+        fact = f"is {added.dtype} {list(added.shape)}: not what a kernel adds to each row"
+        return Fault(added.name, fact, AS_IT_IS)
+    each = Operand(regrouped(added, rows, 1), Numbers("I32"))
+    return KernelBias(each, None if offset is None else one_row(offset, Numbers(offset.dtype), rows))

@@ -1,51 +1,16 @@
-"""MLX, quanto and torchao: what they store for linear layers, as far as it is one formula."""
+"""quanto and torchao: what they store for linear layers, as far as it is one formula."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.schemes.formula import Fault, Fields, Formula, Numbers, Operand, like
+from weightsmith.schemes.formula import Fault, Formula, Numbers, Operand, like
 from weightsmith.schemes.packed_module import AS_IT_IS, PER_ROW, PackedWeight
 from weightsmith.schemes.scales import spread
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint.table import Tensor
     from weightsmith.schemes.packed_module import Method, StoredModule
-
-_GROUPS = (64, 128, 32)
-
-
-def mlx(module: StoredModule) -> PackedWeight | None:
-    """weight U32 [N, K*bits/32], scales and biases [N, K/g]: W = code * scale + bias (mlx, ops.cpp, dequantize)."""
-    weight, scales, biases = (module.matrix(part) for part in ("weight", "scales", "biases"))
-    if weight is None or scales is None or weight.dtype not in ("U32", "I32"):
-        return None
-    stated, groups = module.stated, scales.shape[-1]
-    sizes = (
-        [stated.group] if stated.group else [size for size in _GROUPS if size * groups in module.known_widths]
-    )
-    group = next((size for size in (*sizes, *_GROUPS) if size is not None), 64)
-    inputs = group * groups
-    bits, left = divmod(32 * weight.shape[-1], inputs)
-    if left or not 1 <= bits <= 8:
-        return None
-    made: Formula | Fault
-    if biases is None or biases.shape != scales.shape or weight.shape[:-1] != scales.shape[:-1]:
-        made = Fault(
-            weight.name, "is MLX's, in a mode without biases or with others than its scales", AS_IT_IS
-        )
-    elif not stated.group and len(sizes) != 1:
-        made = Fault(
-            weight.name, "is MLX's, and no config says in which groups", f"set quantization; {AS_IT_IS}"
-        )
-    else:
-        made = Formula(
-            weight,
-            Fields(bits, inputs),
-            scales=(Operand(scales, Numbers(scales.dtype), group),),
-            shift=Operand(biases, Numbers(biases.dtype), group),
-        )
-    return PackedWeight("mlx", (*weight.shape[:-1], inputs), bits, group, made, symmetric=False)
 
 
 def quanto(module: StoredModule) -> PackedWeight | None:

@@ -27,6 +27,7 @@ Method: TypeAlias = Literal[
     "compressed-tensors-packed",
     "fp8",
     "fp8-block",
+    "gguf",
     "gptq",
     "mlx",
     "modelslim",

@@ -66,6 +66,12 @@ class Stated:
         found = self.section.get("group_size", self.section.get("q_group_size"))
         return found if type(found) is int and found > 0 else None
 
+    def group_of(self, module: str) -> int | None:
+        """group_size of one module: MLX names in its section those that differ from the others."""
+        own = self.section.get(module)
+        found = own.get("group_size") if isinstance(own, dict) else None
+        return found if type(found) is int and found > 0 else self.group
+
     @property
     def block(self) -> ScaleBlock | None:
         """How many rows and channels share a scale."""

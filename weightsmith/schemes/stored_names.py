@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from weightsmith.checkpoint.gguf_types import PREFIX
 from weightsmith.schemes.bitsandbytes import STATE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ ENGINE_PARTS = frozenset(
     {
         "input_scale", "input_zero_point", "input_offset", "input_global_scale", "output_scale", "output_zero_point",
         "activation_scale", "act_scale", "k_scale", "v_scale", "q_scale", "kv_cache_scale", "kv_cache_offset",
-        "quant_bias", "scale_bias",
+        "quant_bias", "scale_bias", "input_scale_ub",
     }
 )  # fmt: skip
 # Scales of a quantized KV cache: they say nothing about the model's shapes.
@@ -96,7 +97,9 @@ def packed_parts(tensors: Mapping[str, Tensor]) -> tuple[dict[str, NamedParts], 
 def holds_packed_numbers(name: str, tensor: Tensor) -> bool:
     """Whether the tensor holds numbers that must be unpacked before use, whatever their scheme."""
     last = name.rpartition(".")[2]
-    if tensor.dtype in _WHOLE_NUMBERS and (last in _NUMBERS or last.endswith("_blocks")):
+    if tensor.dtype in _WHOLE_NUMBERS and (
+        last in _NUMBERS or last.endswith("_blocks") or last.startswith(PREFIX)
+    ):
         return True
     small = tensor.dtype in SMALL_FLOATS or tensor.dtype in _WHOLE_NUMBERS
     return small and len(tensor.shape) >= 2 and (name.endswith("weight") or tensor.dtype in SMALL_FLOATS)
@@ -104,7 +107,7 @@ def holds_packed_numbers(name: str, tensor: Tensor) -> bool:
 
 def _is_marker(name: str, tensors: Mapping[str, Tensor]) -> bool:
     owner, _, last = name.rpartition(".")
-    if last in MARKERS or last.startswith(STATE):
+    if last in MARKERS or last.startswith((STATE, PREFIX)):
         return True
     if last == "scale":
         return _is_small(tensors.get(f"{owner}.weight"))

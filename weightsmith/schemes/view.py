@@ -158,7 +158,7 @@ def _recognised(
         for owner, named in packed.items():
             module = StoredModule(owner, named.plain, named.parts, known, small.read, stated)
             parts = frozenset((part, tensor.dtype, tensor.shape) for part, tensor in named.parts.items())
-            kind = (parts, stated.description.get(f"{owner}.weight"))
+            kind = (parts, stated.description.get(f"{owner}.weight"), stated.group_of(owner))
             alike = kind in kinds
             if alike:
                 found = kinds[kind]

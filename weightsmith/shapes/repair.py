@@ -42,6 +42,9 @@ def find_config(checkpoint: Checkpoint, named: Path | None = None) -> ConfigFile
 
     Raises InvalidConfig for one that is not a JSON object and MissingInput for a named one that is absent.
     """
+    if named is None and checkpoint.config is not None:
+        data = dict(checkpoint.config)
+        return ConfigFile(checkpoint.path, data, fresh_text(data))
     path = named or config_path(checkpoint)
     if path is None:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.errors import CorruptCheckpoint
-from weightsmith.schemes.arithmetic import NotFiniteError, WrongOrderError, plain_rows
+from weightsmith.schemes.arithmetic import NotFiniteError, OutOfPlaceError, WrongOrderError, plain_rows
 from weightsmith.values.blocks import BLOCK_BYTES, BlockReader, grid, rows_beside
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PlainBlocks:
         beside = [rows_beside(self.beside, one.tensor, one.each, one.rows, among) for one in made.operands]
         try:
             values = plain_rows(made, (block, *beside), among.start, "F32")
-        except (NotFiniteError, WrongOrderError) as error:
+        except (NotFiniteError, OutOfPlaceError, WrongOrderError) as error:
             way_out = "get undamaged weights"
             raise CorruptCheckpoint(error.tensor or made.codes.name, str(error), way_out) from error
         return values.view(np.uint32).reshape(-1)

@@ -9,7 +9,8 @@ from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.hashing import HASHES, opened_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
-from weightsmith.checkpoint.small_file import is_there, listed, open_named
+from weightsmith.checkpoint.small_file import is_there, open_named
+from weightsmith.checkpoint.sub_folders import with_sub_files
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
@@ -35,9 +36,17 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
         (file.name, _verdict(folder / file.name, file, name, threads)) for file in recorded
     ]
     known = {file.name for file in recorded} | {MANIFEST}
-    extra = [name for name in listed(folder) if name not in known and not name.startswith(".")]
+    extra = [name for name in _all_names(folder) if name not in known and not name.startswith(".")]
     unlisted: list[tuple[str, HashVerdict]] = [(file, "not listed") for file in extra]
     return verdicts + unlisted
+
+
+def _all_names(folder: Path) -> list[str]:
+    """The files of the folder, and of the known folders in it."""
+    try:
+        return list(with_sub_files(folder))
+    except OSError as error:
+        raise unreadable(folder, error) from error
 
 
 def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:

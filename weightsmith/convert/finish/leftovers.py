@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.manifest_file import MANIFEST
+from weightsmith.checkpoint.sub_folders import is_sub_file, is_sub_folder, names_below
 from weightsmith.convert.finish.journal import work_of
 from weightsmith.errors import TargetRefused
 from weightsmith.process.durable import through_descriptor
@@ -68,19 +69,33 @@ def adopt(target: Path, work: str) -> tuple[Path, int] | None:
 
 def clear(folder: Path, kept: Collection[str]) -> None:
     """Removes everything in `folder` but the files named in `kept`."""
-    for path in folder.iterdir():
-        if path.name not in kept:
-            path.unlink()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in os.listdir(descriptor):  # noqa: PTH208 - pathlib knows no descriptors
+            if name not in kept:
+                _remove_one(name, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(folder: Path, descriptor: int) -> None:
-    """Removes an opened folder with the files in it. Raises OSError where it holds a folder that is not empty."""
+    """Removes an opened folder with the files in it, and in the known folders in it.
+
+    Raises OSError where it holds another folder that is not empty.
+    """
     for name in os.listdir(descriptor):
-        try:
-            os.unlink(name, dir_fd=descriptor)
-        except IsADirectoryError:
-            os.rmdir(name, dir_fd=descriptor)
+        _remove_one(name, descriptor)
     folder.rmdir()
+
+
+def _remove_one(name: str, above: int) -> None:
+    """Removes a file, an empty folder, or a known folder with the files in it."""
+    try:
+        os.unlink(name, dir_fd=above)
+    except IsADirectoryError:
+        for file in names_below(above, name) if is_sub_folder(name) else ():
+            os.unlink(f"{name}/{file}", dir_fd=above)
+        os.rmdir(name, dir_fd=above)
 
 
 def _open(path: Path) -> int:
@@ -114,15 +129,12 @@ def _is_leftover(path: Path, descriptor: int) -> bool:
         return False
     with os.scandir(descriptor) as entries:
         is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-    # We make files, and for a moment an empty folder: anything else is somebody else's, whatever its name.
-    if any(_is_filled(name, descriptor) for name, found in is_folder.items() if found):
+    # We make files, known folders, and for a moment an empty folder: anything else is somebody else's.
+    if any(_is_strange(name, descriptor) for name, found in is_folder.items() if found):
         return False
     return not is_folder or MARKER in is_folder or MANIFEST in is_folder
 
 
-def _is_filled(name: str, above: int) -> bool:
-    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-    try:
-        return bool(os.listdir(descriptor))  # noqa: PTH208 - pathlib knows no descriptors
-    finally:
-        os.close(descriptor)
+def _is_strange(name: str, above: int) -> bool:
+    """Whether a folder holds anything that we do not put there."""
+    return not all(is_sub_file(f"{name}/{file}") for file in names_below(above, name))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.sub_folders import with_sub_files
 from weightsmith.errors import CorruptCheckpoint, TargetRefused, WeightsmithError
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def need_planned(folder: StagingFolder, target: Path, planned: Mapping[str, Writ
 
     planned: name -> what it must be. The bytes of what has a hash are read again; weights are read by `verify`.
     """
-    found = os.listdir(folder.descriptor)  # noqa: PTH208 - pathlib knows no descriptors
-    for name in sorted({*found, *planned}):
+    for name in sorted({*with_sub_files(folder.descriptor), *planned}):
         expected = planned.get(name)
         if expected is None or not _is_written(folder, name, expected, hash_name):
             what = "was put into" if expected is None else "was changed in"

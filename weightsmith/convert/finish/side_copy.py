@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.checkpoint.small_file import open_own
 from weightsmith.convert.stamps import changed
 from weightsmith.errors import MissingInput
-from weightsmith.process.durable import new_file
+from weightsmith.process.durable import new_file, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from weightsmith.checkpoint.file_bytes import ByteFile
@@ -33,6 +35,24 @@ def copy_side_file(source: Path, path: Path, hash_name: str) -> tuple[int, str]:
             hasher.update(memoryview(data))
             target.write(data)
         return file.size, hasher.hexdigest()
+
+
+@contextmanager
+def in_sub_folder(root: Path, folder: Path, name: str) -> Iterator[None]:
+    """For `folder/file`, makes the folder before the file is copied, and brings its names to the disk afterwards.
+
+    Raises CorruptCheckpoint where the folder of the source has become a link, which may lead anywhere.
+    """
+    above, _, _ = name.rpartition("/")
+    if not above:
+        yield
+        return
+    with suppress(FileExistsError):
+        (folder / above).mkdir()
+    yield
+    if (root / above).is_symlink():
+        raise changed(root, above)
+    sync_folder(folder / above)
 
 
 def _opened(source: Path) -> ByteFile:

@@ -12,6 +12,7 @@ from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.model_files import belongs_to_model, is_weights
 from weightsmith.checkpoint.small_file import is_own
+from weightsmith.checkpoint.sub_folders import is_sub_file, is_sub_folder
 from weightsmith.convert.plan.code_files import code_files
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
 class SideFiles:
     """The files beside the weights.
 
-    copied: names of regular files, to be opened as such when they are copied: see `copy_side_file`.
+    copied: names of regular files, or `folder/file`, to be opened as such when they are copied: see `copy_side_file`.
     left_out: name -> why it is not copied.
     strangers: how many files of other names lie beside a weights file that was named alone. They are nobody's business.
     """
@@ -51,7 +52,8 @@ class SideFiles:
 
 
 def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFiles:
-    """Every regular file at the top of the source folder but weights, config and hidden ones.
+    """Every regular file at the top of the source folder but weights, config and hidden ones; of known folders in it
+    the files that belong there.
 
     Where a weights file or an index was named, and not its folder, only what a model's folder holds goes along, told
     by its name: the folder may be anybody's, with letters and keys in it.
@@ -70,7 +72,10 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
         name = entry.name
         if name in source.files or name == source.index or name in _OWN or name.startswith("."):
             continue
-        if alone and not (belongs_to_model(name) or name in code):
+        if is_sub_folder(name) and entry.is_dir(follow_symlinks=False) and name not in left_out:
+            for file, why_not in _inside(source.root, name):
+                copied.append(file) if why_not is None else refused.update({file: why_not})
+        elif alone and not (belongs_to_model(name) or name in code):
             strangers += 1
         elif name in left_out:
             refused[name] = left_out[name]
@@ -95,6 +100,16 @@ def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
         raise unreadable(root, error) from error
 
 
+def _inside(root: Path, name: str) -> Iterator[tuple[str, str | None]]:
+    """(`folder/file`, why it is not copied) of everything in a known folder."""
+    for entry in _entries(root / name):
+        file = f"{name}/{entry.name}"
+        yield (
+            file,
+            _why_not(entry, root / name) if is_sub_file(file) else "no file that a model has in this folder",
+        )
+
+
 def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
     """Why a file is not copied; None where it is. Of what the listing calls a regular file nothing more is asked."""
     if entry.is_file(follow_symlinks=False):
@@ -104,7 +119,7 @@ def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
     except OSError as error:
         return "a link that leads nowhere" if entry.is_symlink() else str(unreadable(entry.path, error).fact)
     if stat.S_ISDIR(status.st_mode):
-        return "a folder: only files at the top are copied"
+        return "a folder of no kind that is known: only files at the top are copied"
     if not stat.S_ISREG(status.st_mode):
         return "no regular file"
     if entry.is_symlink() and not is_own(os.path.realpath(entry.path), root):

@@ -27,7 +27,7 @@ _FORMATS = {
 }
 # Of these no config is derived: the loader reads another file, or the tensors do not tell which library wrote them.
 _NOT_DERIVED = frozenset(
-    {"modelslim", "modelslim-w4", "fp8", "mlx", "mxfp4-pairs", "nvfp4", "quanto", "torchao"}
+    {"gguf", "modelslim", "modelslim-w4", "fp8", "mlx", "mxfp4-pairs", "nvfp4", "quanto", "torchao"}
 )
 # What the method leaves to data or to the run time: no name or shape shows it.
 _UNPROVEN = {
@@ -123,7 +123,7 @@ def quantization_problems(config: JsonObject | None, packing: PlainView) -> Iter
     packing = _regrouped(packing, stated)
     kind = _main(packing)
     several = Counter((m.method, m.bits, m.group) for m in packing.modules)
-    if len(several) > 1:
+    if len(several) > 1 and kind != "gguf":  # where it is usual
         mixed = "; ".join(f"{n} of {m}, {b} bits, group {g}" for (m, b, g), n in several.most_common(4))
         yield Problem("quantization-mixed", f"modules are packed in different ways: {mixed}")
     lost = [m.name for m in packing.modules if m.shape is None]

@@ -1,0 +1,122 @@
+"""GGUF headers: every number is bounded before it is used, names and config are the model's, and nothing is guessed."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.checkpoint.gguf_bytes import HEADS, HIDDEN, LLAMA, gguf, llama, llama_file
+from weightsmith.checkpoint import config_beside, open_checkpoint
+from weightsmith.checkpoint.gguf_model import NOT_KNOWN
+from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownFormat, WeightsmithError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "model.gguf"
+    path.write_bytes(data)
+    return path
+
+
+def test_a_llama_has_the_models_names_and_config(tmp_path: Path) -> None:
+    weights = llama()
+    found = open_checkpoint(write(tmp_path, llama_file(weights)))
+    queries = "model.layers.0.self_attn.q_proj.weight"
+    assert found.format == "gguf"
+    assert {name.removesuffix(".gguf_f16") for name in found.tensors} == weights.keys()
+    assert found.tensors[f"{queries}.gguf_f16"].shape == (HEADS, 2, HIDDEN // HEADS // 2, HIDDEN)
+    assert found.tensors["model.layers.0.mlp.up_proj.weight"].dtype == "F16"
+    config = config_beside(found)
+    assert config is not None
+    assert {key: config[key] for key in ("model_type", "rms_norm_eps", "rope_theta", "bos_token_id", "dtype")} == {
+        "model_type": "llama", "rms_norm_eps": 1e-5, "rope_theta": 1e6, "bos_token_id": 1, "dtype": "float16",
+    }  # fmt: skip
+    assert config["tie_word_embeddings"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"general.architecture": "gemma3"}, "its architecture is 'gemma3'"),
+        ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type is 'yarn'"),
+        ({"llama.expert_count": 8}, "expert_count is 8"),
+        ({"llama.rope.dimension_count": 8}, "rotated in part"),
+        ({"llama.attention.head_count": 0}, "a size of it is missing"),
+        ({"llama.attention.head_count": 24, "llama.rope.dimension_count": 2}, "is not in 24 heads"),
+        ({"llama.attention.sliding_window": 64}, "sliding_window is 64"),
+    ],
+)
+def test_what_is_not_known_keeps_its_names_and_has_no_config(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    path = write(tmp_path, llama_file(llama(), entries={**LLAMA, **changes}))
+    found = open_checkpoint(path)
+    (problem,) = (one for one in found.problems if one.code == NOT_KNOWN)
+    assert words in problem.message
+    assert problem.stops_loader
+    assert "blk.0.attn_q.weight" in found.tensors
+    assert found.config is None
+
+
+def test_a_tensor_that_the_model_has_no_place_for(tmp_path: Path) -> None:
+    """llama.cpp keeps the rope scaling of Llama 3.1 in one."""
+    tensors = {
+        "token_embd.weight": ("f32", (2, 64), bytes(512)),
+        "rope_freqs.weight": ("f32", (8,), bytes(32)),
+    }
+    found = open_checkpoint(write(tmp_path, gguf(tensors, LLAMA)))
+    assert "it holds rope_freqs.weight" in found.problems[0].message
+
+
+ONE = {"token_embd.weight": ("f32", (2, 2), bytes(16))}
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (gguf(ONE, LLAMA)[:-20], CorruptCheckpoint, "behind the file"),
+        (gguf(ONE, LLAMA)[:70], CorruptCheckpoint, "ends within its header"),
+        (gguf(ONE, LLAMA, version=9), UnknownFormat, "version 9"),
+        (
+            b"GGUF" + struct.pack("<IQQ", 3, 1 << 40, 0) + bytes(64),
+            HostileCheckpoint,
+            "1,099,511,627,776 tensors",
+        ),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 40) + bytes(64), HostileCheckpoint, "entries"),
+        (gguf(ONE, {"general.alignment": 0}), CorruptCheckpoint, "an alignment of 0"),
+    ],
+    ids=["data", "header", "version", "tensors", "entries", "alignment"],
+)
+def test_damage_is_told_in_one_line(
+    tmp_path: Path, data: bytes, error: type[WeightsmithError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        open_checkpoint(write(tmp_path, data))
+
+
+def test_two_tensors_in_the_same_bytes(tmp_path: Path) -> None:
+    data = gguf({"a": ("f32", (4,), bytes(16)), "b": ("f32", (4,), bytes(16))}, {})
+    data = data.replace(struct.pack("<Q", 32), struct.pack("<Q", 0), 1)
+    with pytest.raises(CorruptCheckpoint, match="overlaps"):
+        open_checkpoint(write(tmp_path, data))
+
+
+def test_any_bytes_are_an_answer_or_one_line(tmp_path: Path) -> None:
+    whole = llama_file(llama())
+    header = len(whole) - sum(weight.nbytes for weight in llama().values())
+    draw = random.Random(5)
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            data[draw.randrange(4, max(8, header))] = draw.choice(
+                (0, 1, 8, 9, 0x7F, 0xFF, draw.randrange(256))
+            )
+        try:
+            open_checkpoint(write(tmp_path, bytes(data)))
+        except WeightsmithError as error:
+            assert "\n" not in str(error)
