@@ -5,16 +5,18 @@ What a function needs is imported when it is called: this file itself needs neit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usage
+from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usage, WeightsmithError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from weightsmith.machine import Diagnosis
     from weightsmith.machine.dump import MachineComparison
     from weightsmith.process.child import Stage
+    from weightsmith.report import Language
     from weightsmith.shapes import ConfigFile, Inference
     from weightsmith.shapes.page.page import Page
     from weightsmith.values.diff import CheckpointDifference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
+    from weightsmith.verify.result import Needs
 
     AnyPath: TypeAlias = str | os.PathLike[str]
     # Told how many bytes are done, and of how many.
@@ -228,6 +232,7 @@ def verify(
     prompts: AnyPath | None = None,
     save_baseline: AnyPath | None = None,
     report: AnyPath | None = None,
+    language: Language = "en",
     gates: Mapping[str, float] | None = None,
     latent: AnyPath | None = None,
     arguments: Sequence[str] | None = None,
@@ -245,7 +250,7 @@ def verify(
     reference: "hf" (transformers on the CPU), "none", or a file that `save_baseline` wrote.
     prompts: a file of JSON lines that replaces the built-in prompts.
     save_baseline: keep tokens and log-probabilities in this file.
-    report: write a Markdown report to this file.
+    report: write a report to this file: HTML where it ends in .html, else Markdown. language: of the report.
     gates: other limits for checks, by name.
     latent: the folder of the latent weights that the model was fused from; a control that must fail.
     arguments: of the engine, as `vllm serve` takes them, and it is started with exactly these; None: chosen here.
@@ -260,14 +265,13 @@ def verify(
     """
     from weightsmith.checkpoint.model_files import weights_in
     from weightsmith.process.targets import need_other, need_writable
-    from weightsmith.report import verification
     from weightsmith.verify.options import Options
     from weightsmith.verify.selftest.selftest import self_test
     from weightsmith.verify.verification import verify
 
     if model is None:
         with _doctors_words(device):
-            return _with_doctors_words(self_test(device, progress))
+            return _placed(_with_doctors_words(self_test(device, progress)))
     report_file = _path(report)
     if report_file is not None:
         need_writable(report_file)
@@ -286,8 +290,12 @@ def verify(
         command=command,
     )
     with _doctors_words(device):
-        result = _with_doctors_words(verify(Path(model), options, progress))
-    return result if report_file is None else verification.write(result, report_file)
+        result = _placed(_with_doctors_words(verify(Path(model), options, progress)))
+    if report_file is None:
+        return result
+    named = replace(result, report=str(report_file))
+    _write_report(named.document(), report_file, language)
+    return named
 
 
 @contextmanager
@@ -323,6 +331,75 @@ def _with_doctors_words(result: VerifyResult) -> VerifyResult:
             for check in result.checks
         ),
     )
+
+
+def _placed(result: VerifyResult) -> VerifyResult:
+    """The result with when and where it was made, and what the model needs elsewhere."""
+    from weightsmith.machine.host import read_host
+
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    files = None if result.engine is None else result.model.checkpoint
+    return replace(result, made=made, host=read_host(), needs=None if files is None else _needs(files.path))
+
+
+def _needs(model: str) -> Needs | None:
+    """On the newest vllm-ascend and an Ascend 910B: what most people serve on. None where `fits` knows no answer."""
+    from weightsmith.verify.result import Needs
+
+    try:
+        found = fits(model)
+    except WeightsmithError:
+        return None
+    return Needs(
+        engine=str(found.target.engine),
+        chip=found.target.chip.name,
+        verdict=found.verdict,
+        weights_bytes=found.memory.weights,
+        kv_bytes_per_token=found.memory.kv_bytes_per_token,
+        context=found.memory.context,
+        min_cards=found.min_cards,
+    )
+
+
+def report(
+    result: AnyPath | JsonObject,
+    *,
+    output: AnyPath | None = None,
+    language: Language = "en",
+) -> str:
+    """A verification's result as a report: Markdown, or HTML where `output` ends in .html.
+
+    result: what `VerifyResult.document()` gave, or the file that `verify-on-npu --json` was kept in.
+    output: write the report to this file, too.
+
+    Raises MissingInput, InvalidConfig (no such document), and TargetRefused (`output` cannot be written).
+    """
+    from weightsmith.checkpoint.json_file import read_json_object
+    from weightsmith.process.targets import need_other, need_writable
+
+    target = _path(output)
+    if isinstance(result, Mapping):
+        document = result
+    else:
+        kept = Path(result)
+        if target is not None:
+            need_writable(target)
+            need_other(target, [kept], "is the result itself")
+        document = read_json_object(kept, named=True)
+    return _write_report(document, target, language, str(result) if document is not result else "the result")
+
+
+def _write_report(
+    document: JsonObject, target: Path | None, language: Language, called: str = "the result"
+) -> str:
+    from weightsmith.process.targets import write_output
+    from weightsmith.report import render
+
+    html = target is not None and target.suffix.lower() in {".html", ".htm"}
+    text = render(document, "html" if html else "markdown", language, called)
+    if target is not None:
+        write_output(target, text.encode())
+    return text
 
 
 def _path(named: AnyPath | None) -> Path | None:

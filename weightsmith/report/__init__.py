@@ -1,1 +1,28 @@
-"""Results as Markdown."""
+"""A kept result of a verification as Markdown or HTML, in English or Chinese: a function of its JSON document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from weightsmith.report import html, markdown
+from weightsmith.report.document import read
+from weightsmith.report.language import Language
+from weightsmith.report.sections import report
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import JsonObject
+
+__all__ = ["Form", "Language", "render"]
+
+Form = Literal["markdown", "html"]
+
+
+def render(
+    document: JsonObject, form: Form = "markdown", language: Language = "en", called: str = "it"
+) -> str:
+    """The document of `verify-on-npu --json` as a report.
+
+    called: the document's file, for errors. Raises InvalidConfig where it is no document of that command.
+    """
+    found = report(read(document, called))
+    return markdown.render(found, language) if form == "markdown" else html.render(found, language)
