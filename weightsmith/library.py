@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from weightsmith.machine import Diagnosis
     from weightsmith.machine.dump import MachineComparison
     from weightsmith.process.child import Stage
-    from weightsmith.report import Language
+    from weightsmith.report import Language, Rendered
+    from weightsmith.report.commands import Commands
     from weightsmith.shapes import ConfigFile, Inference
     from weightsmith.shapes.page.page import Page
     from weightsmith.values.diff import CheckpointDifference
@@ -294,7 +295,7 @@ def verify(
     if report_file is None:
         return result
     named = replace(result, report=str(report_file))
-    _write_report(named.document(), report_file, language)
+    _rendered(named.document(), report_file, language, "the result")
     return named
 
 
@@ -362,44 +363,56 @@ def _needs(model: str) -> Needs | None:
 
 
 def report(
-    result: AnyPath | JsonObject,
-    *,
-    output: AnyPath | None = None,
-    language: Language = "en",
-) -> str:
-    """A verification's result as a report: Markdown, or HTML where `output` ends in .html.
+    result: AnyPath | JsonObject, *, output: AnyPath | None = None, language: Language = "en"
+) -> Rendered:
+    """A verification's result as a report: HTML where `output` ends in .html, else Markdown.
 
-    result: what `VerifyResult.document()` gave, or the file that `verify-on-npu --json` was kept in.
-    output: write the report to this file, too.
+    result: what `VerifyResult.document()` gave, or the file in which `verify-on-npu --json` was kept.
+    output: write the report to this file.
 
     Raises MissingInput, InvalidConfig (no such document), and TargetRefused (`output` cannot be written).
     """
-    from weightsmith.checkpoint.json_file import read_json_object
+    from weightsmith.checkpoint.json_file import KEPT_RESULT, read_json_object
     from weightsmith.process.targets import need_other, need_writable
 
     target = _path(output)
+    if target is not None:
+        need_writable(target)
     if isinstance(result, Mapping):
-        document = result
-    else:
-        kept = Path(result)
-        if target is not None:
-            need_writable(target)
-            need_other(target, [kept], "is the result itself")
-        document = read_json_object(kept, named=True)
-    return _write_report(document, target, language, str(result) if document is not result else "the result")
+        return _rendered(result, target, language, "the result")
+    kept = Path(result)
+    if target is not None:
+        need_other(target, [kept], "is the result itself")
+    return _rendered(read_json_object(kept, KEPT_RESULT, named=True), target, language, str(kept))
 
 
-def _write_report(
-    document: JsonObject, target: Path | None, language: Language, called: str = "the result"
-) -> str:
+def _rendered(document: JsonObject, target: Path | None, language: Language, called: str) -> Rendered:
+    """The report, written where there is a target. called: the document, for errors."""
     from weightsmith.process.targets import write_output
     from weightsmith.report import render
 
     html = target is not None and target.suffix.lower() in {".html", ".htm"}
-    text = render(document, "html" if html else "markdown", language, called)
-    if target is not None:
-        write_output(target, text.encode())
-    return text
+    found = render(document, "html" if html else "markdown", language, called)
+    if target is None:
+        return found
+    write_output(target, found.text.encode())
+    return replace(found, written=str(target))
+
+
+def serving_commands(model: AnyPath, arguments: Sequence[str] | None = None) -> Commands:
+    """How the engine that `verify` would start is served, asked, and started in Python. Runs nothing.
+
+    arguments: as `vllm serve` takes them; None: those that say what `verify` chooses for such a model.
+    """
+    from weightsmith import shapes
+    from weightsmith.report.commands import chosen, commands
+    from weightsmith.verify.inputs.kinds import kind_of
+
+    if arguments is None:
+        config = shapes.find_config(open(model), None)
+        kind = kind_of({} if config is None else config.data)
+        arguments = chosen("bfloat16", kind.mask == "prefix", kind.prefix_caching, kind.chunked_prefill)
+    return commands(str(model), arguments)
 
 
 def _path(named: AnyPath | None) -> Path | None:

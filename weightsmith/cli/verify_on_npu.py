@@ -9,7 +9,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, need_stdout_once, pairs
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, need_stdout_once, pairs
 from weightsmith.cli.terminal import BAD, DONE, cell, line
 from weightsmith.process.targets import is_stdout
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from weightsmith.report import Language
+    from weightsmith.report.commands import Commands
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         engine_timeout: float
         latent: Path | None
         deterministic: bool
+        language: Language
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
@@ -49,7 +52,11 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 @click.option(
     "--save-baseline", type=A_PATH, help="Keep tokens and log-probabilities for later; - is stdout."
 )
-@click.option("--report", type=A_PATH, help="Write a Markdown report here; - is stdout.")
+@click.option("--report", type=A_PATH, help="Write a report here: FILE.html, else Markdown; - is stdout.")
+@LANGUAGE
+@click.option(
+    "--print-command", is_flag=True, help="Run nothing: print how the same engine is served and asked."
+)
 @click.option(
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
@@ -83,6 +90,7 @@ def command(
     gates: tuple[str, ...],
     no_cache: bool,
     self_test: bool,
+    print_command: bool,
     as_json: bool,
     **chosen: Unpack[_Chosen],
 ) -> int:
@@ -93,6 +101,9 @@ def command(
     """
     _need_model_or_self_test(model, self_test)
     need_stdout_once(as_json, report, save_baseline)
+    if print_command and model is not None:
+        _show_commands(library.serving_commands(model, arguments or None), as_json)
+        return DONE
     limits = _limits(gates)
     with terminal.stages() as tell:
         found = library.verify(
@@ -125,6 +136,23 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
         return {name: float(value) for name, value in pairs("--gate", gates).items()}
     except ValueError as error:
         raise click.UsageError(f"--gate: {error}") from error
+
+
+def _show_commands(found: Commands, as_json: bool) -> None:
+    """Three blocks, each with what it is for; a shell and Python take the words before them as comments."""
+    if as_json:
+        document = {
+            "serve": "\n".join(found.serve),
+            "ask": "\n".join(found.ask),
+            "python": "\n".join(found.python),
+        }
+        terminal.show_json({"command": "verify-on-npu", **document})
+        return
+    for words, lines in (("the server", found.serve), ("ask it", found.ask), ("in Python", found.python)):
+        line(f"# {words}")
+        for one in lines:
+            line(one)
+        line()
 
 
 def _show(found: VerifyResult) -> None:

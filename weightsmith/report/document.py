@@ -301,8 +301,8 @@ def read(document: JsonObject, called: str) -> Document:
     """A document that was kept. called: its file. Raises InvalidConfig where it is no document of this command."""
     command = document.get("command")
     if command != "verify-on-npu":
-        fact = f"is a result of {command}" if isinstance(command, str) else "is no result of a command"
-        raise InvalidConfig(called, f"{fact[:60]}, not of verify-on-npu", _WAY_OUT)
+        other = f"is a result of {command:.40}, not of" if isinstance(command, str) else "is no result of"
+        raise InvalidConfig(called, f"{other} verify-on-npu", _WAY_OUT)
     own = {name: value for name, value in document.items() if name not in {"settings", "config", "changes"}}
     try:
         found = Document.from_json(own)

@@ -134,9 +134,8 @@ def _prefix_cache(document: Document) -> Feature:
     hits = _number(engine.prefix_cache_hits)
     if not hits:
         return Feature(name, None, say("on, but no prompt ever hit it"))
-    return Feature(
-        name, document.verdict_of("determinism.warm"), say("{count} tokens hit", count=f"{hits:,.0f}")
-    )
+    verdict = document.verdict_of("determinism.warm") or document.verdict_of("engine")
+    return Feature(name, verdict, say("{count} tokens hit", count=f"{hits:,.0f}"))
 
 
 def _chunks(document: Document) -> Feature:
