@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -329,6 +330,29 @@ def test_a_run_that_never_came_far_is_a_report(tmp_path: Path) -> None:
 def test_the_document_and_its_reader_have_the_same_keys(document: dict[str, Any]) -> None:
     fields = set(Document.__dataclass_fields__) - {"settings", "config", "changes"}
     assert fields == set(document) - {"report"}
+
+
+def test_a_page_has_no_more_in_it_than_people_look_at(document: dict[str, Any]) -> None:
+    document["prompts"] *= 1000
+    document["parity"]["chosen"] |= {"of_reference": [-1.0] * 50_000, "of_device": [-1.0] * 50_000}
+    text = render(document, "html").text
+    assert "1,000 more rows are in the JSON." in text
+    assert text.count("<circle") < 3 * 2000 + 3
+
+
+def test_figures_that_cannot_be_are_drawn_at_the_edge(document: dict[str, Any]) -> None:
+    document["prompts"][0]["parity"]["B-D"]["kl_mean"] = 5e-324
+    document["prompts"][1]["parity"]["B-D"] |= {"kl_mean": 1e308, "top1": 1e308}
+    document["prompts"][2]["alone_s"] = -1e300
+    document["parity"]["pairs"]["R-B"]["kl_mean"] = math.inf
+    document["parity"]["chosen"] |= {"of_reference": [1e308, -1.0], "of_device": [-1e308, -1.0]}
+    places = [
+        float(value)
+        for _, name, value in Page(render(document, "html").text).attributes
+        if name in {"cx", "cy"}
+    ]
+    assert places
+    assert all(0 <= place <= 800 for place in places)
 
 
 def _without(document: dict[str, Any], *way: str) -> dict[str, Any]:

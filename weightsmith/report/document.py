@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.errors import InvalidConfig
+from weightsmith.json_value import finite
 from weightsmith.records import NotARecord, Record
 from weightsmith.verify.checks import Check, Verdict
 from weightsmith.verify.judge import gates
@@ -303,9 +304,10 @@ def read(document: JsonObject, called: str) -> Document:
     if command != "verify-on-npu":
         other = f"is a result of {command:.40}, not of" if isinstance(command, str) else "is no result of"
         raise InvalidConfig(called, f"{other} verify-on-npu", _WAY_OUT)
-    own = {name: value for name, value in document.items() if name not in {"settings", "config", "changes"}}
+    made_here = {"settings", "config", "changes"}
+    own = {name: value for name, value in document.items() if name not in made_here}
     try:
-        found = Document.from_json(own)
+        found = Document.from_json(finite(own))
     except NotARecord as error:
         way_out = "make it again with this version of weightsmith"
         raise InvalidConfig(called, f"is no whole result of verify-on-npu ({error})", way_out) from error

@@ -35,6 +35,7 @@ _FACTS = (
     "rms_norm_eps",
     "tie_word_embeddings",
 )
+_SMALL = (1 << 30) // 10
 # Settings of the engine that have a place of their own in the report.
 _ELSEWHERE = frozenset({"versions", "eager_and_graphs", "arguments", "added", "variables"})
 
@@ -56,8 +57,8 @@ def environment_sections(document: Document) -> Iterator[Section]:
     versions = document.engine.versions or document.device.seen.packages
     python = {} if document.host is None else {"python": document.host.python}
     named = {**versions, **python, "weightsmith": document.weightsmith}
-    rows = list(named.items())
-    rows += [(f"{name} ({document.parity.reference})", v) for name, v in document.parity.versions.items()]
+    rows: list[tuple[Cell, ...]] = list(named.items())
+    rows += [(say("reference: {name}", name=name), v) for name, v in document.parity.versions.items()]
     yield Section(
         say("Versions"), (Table((Column(say("component")), Column(say("version"))), tuple(rows)),), level=3
     )
@@ -174,14 +175,19 @@ def _needs(document: Document) -> Iterator[Block]:
         (say("engine"), needs.engine),
         (say("chip"), needs.chip),
         (say("verdict of fits"), needs.verdict),
-        (say("weights on one card"), gibibytes(needs.weights_bytes, 2)),
+        (say("weights on one card"), _memory(needs.weights_bytes)),
         (say("KV cache per token"), f"{needs.kv_bytes_per_token:,} B"),
     ]
     if needs.context is not None:
         rows.append((say("longest sequence"), f"{needs.context:,}"))
         cache = needs.context * needs.kv_bytes_per_token
-        rows.append((say("KV cache of the longest sequence"), gibibytes(cache, 2)))
+        rows.append((say("KV cache of the longest sequence"), _memory(cache)))
     if needs.min_cards is not None:
         rows.append((say("fewest cards"), str(needs.min_cards)))
     yield Paragraph(say("Worked out from the headers by weightsmith fits, not measured."))
     yield _facts(rows)
+
+
+def _memory(nbytes: int) -> str:
+    """GiB, and MiB below a tenth of one."""
+    return gibibytes(nbytes, 2) if nbytes > _SMALL else f"{nbytes / 2**20:.1f} MiB"

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from weightsmith.report.document import Document, PerformanceRead
 
 _SHARE = "overhead_share"
-# Bars of a plot that people still tell apart.
-_MOST_BARS = 40
-_NAME = 48
 
 
 def sections(document: Document) -> Iterator[Section]:
@@ -48,7 +45,7 @@ def _answers(document: Document) -> Table:
         Column(say("prompt"), "long"),
         Column(say("answer"), "long"),
         Column(say("expected")),
-        Column(say("fact")),
+        Column(say("as expected")),
         Column(say("tokens"), "number"),
         Column(say("s, alone"), "number"),
     )
@@ -101,18 +98,14 @@ def _performance(document: Document, found: PerformanceRead) -> Iterator[Block]:
     yield Table((Column(say("measure")), Column(say("value"), "number")), tuple(_measures(document, found)))
     alone = [(row.prompt, row.alone_s) for row in document.prompts if row.alone_s is not None]
     if alone:
-        bars = tuple(Bar(prompt[:_NAME], s, f"{s:.3f} s") for prompt, s in alone[:_MOST_BARS])
+        bars = tuple(Bar(prompt, s, f"{s:.3f} s") for prompt, s in alone)
         yield Bars(say("Latency of a request by itself"), bars)
 
 
 def _measures(document: Document, found: PerformanceRead) -> Iterator[tuple[Phrase, Cell]]:
-    for stage, words in (
-        ("engine import", say("load: importing the engine")),
-        ("engine load", say("load: weights, compilation, warm-up")),
-    ):
-        if stage in document.seconds:
-            yield words, f"{document.seconds[stage]:.2f} s"
-    yield say("engine start (model load)"), _seconds(found.load_s)
+    if "engine import" in document.seconds:
+        yield say("load: importing the engine"), _seconds(document.seconds["engine import"])
+    yield say("load: weights, compilation, warm-up"), _seconds(found.load_s)
     yield say("single request, throughput"), _rate(found.single_tokens_per_s)
     yield say("single request, TTFT"), _latency(found.single_ttft_s)
     yield say("single request, TPOT"), _latency(found.single_tpot_s)

@@ -20,7 +20,7 @@ from weightsmith.report.blocks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from weightsmith.report.blocks import Block, Cell, Phrase
     from weightsmith.report.document import Document, FiguresRead, FlipRead
@@ -122,7 +122,8 @@ def _overall(document: Document) -> Iterator[Block]:
     widest = [max((flip.margin or 0.0 for flip in pair.flips), default=0.0) for pair in pairs.values()]
     rows.append((say("widest margin at a flip"), *map(number, widest), None))
     names = (Column(_PAIRS[name], "number") for name in pairs)
-    yield Table((Column(say("measure")), *names, Column(say("verdict"))), tuple(rows))
+    filled = tuple(row for row in rows if any(row[1:]))
+    yield Table((Column(say("measure")), *names, Column(say("verdict"))), filled)
     yield from _shares(document)
 
 
@@ -200,7 +201,9 @@ _REST = (
 
 
 def _rest(one: FiguresRead) -> tuple[Cell, ...]:
-    agreed = "" if one.top1 is None else f"{round(one.top1 * one.positions)}/{one.positions}"
+    agreed = (
+        "" if one.top1 is None else f"{round(min(max(one.top1, 0.0), 1.0) * one.positions)}/{one.positions}"
+    )
     return (
         agreed,
         percent(one.top5, 0),
@@ -290,30 +293,24 @@ def _controls(document: Document) -> Iterator[Block]:
     rows: list[tuple[Cell, ...]] = []
     for name, one in document.parity.controls.items():
         verdict = document.verdict_of(f"control.{name}")
+        shares = (percent(one.top1, 1), percent(one.top5, 0))
         judged = None if verdict is None else Judged(verdict)
-        figures: Sequence[Cell] = (
-            number(one.kl_mean),
-            percent(one.top1, 1),
-            percent(one.top5, 0),
-            number(one.pearson),
+        rows.append((name, judged, number(one.kl_mean), *shares, number(one.pearson)))
+    if rows:
+        columns = (
+            Column(say("a wrong reference against the device")),
+            Column(say("verdict")),
+            Column(say("KL mean"), "number"),
+            Column(say("tokens agree"), "number"),
+            Column(say("top-5"), "number"),
+            Column(say("Pearson"), "number"),
         )
-        rows.append((name, judged, *figures, ""))
-    rows += [(name, None, "", "", "", "", why) for name, why in document.parity.refused.items()]
-    if not rows:
-        return
-    columns = (
-        Column(say("a wrong reference against the device")),
-        Column(say("verdict")),
-        Column(say("KL mean"), "number"),
-        Column(say("tokens agree"), "number"),
-        Column(say("top-5"), "number"),
-        Column(say("Pearson"), "number"),
-        Column(say("not run"), "long"),
-    )
-    yield Paragraph(
-        say("Each must fail the gates; a control that passes them shows that they prove nothing.")
-    )
-    yield Table(columns, tuple(rows))
+        yield Paragraph(
+            say("Each must fail the gates; a control that passes them shows that they prove nothing.")
+        )
+        yield Table(columns, tuple(rows))
+    for name, why in document.parity.refused.items():
+        yield Paragraph(say("Not run: {name}: {why}", name=name, why=why))
 
 
 def _differences(document: Document, pair: str) -> list[float]:

@@ -27,6 +27,9 @@ _BAR, _LABELS, _FIGURES = 24, 270, 90
 # Columns of a label; Chinese signs take two.
 _LONGEST_LABEL = 40
 _MOST_TICKS = 8
+_MOST_POINTS = 2000
+# Beyond these a figure is a fault, which its table shows, and would leave nothing to see of the others.
+_SMALLEST, _FURTHEST = 1e-12, 1e4
 
 
 def drawn(plot: Plot, language: Language) -> str:
@@ -68,14 +71,9 @@ def _keys(keys: Sequence[tuple[str, str]]) -> str:
 
 
 def _dots(plot: Dots, language: Language) -> str:
-    series = [
-        [(n, y) for n, y in enumerate(one.values) if y is not None and math.isfinite(y)]
-        for one in plot.series
-    ]
-    levels = [y for values in series for _, y in values if y > 0]
-    if plot.line is not None and plot.line[1] > 0:
-        levels.append(plot.line[1])
-    low, high = _decades(levels)
+    series = [[(n, y) for n, y in enumerate(one.values) if y is not None] for one in plot.series]
+    line = None if plot.line is None or plot.line[1] <= 0 else plot.line[1]
+    low, high = _decades([*(y for values in series for _, y in values if y > 0), *([line] if line else [])])
     count = max((len(one.values) for one in plot.series), default=1)
 
     def across(n: float) -> float:
@@ -94,15 +92,16 @@ def _dots(plot: Dots, language: Language) -> str:
     every = max(1, -(-count // 16))
     parts += [_words(across(n), _HEIGHT - _BOTTOM + 18, str(n), "middle") for n in range(0, count, every)]
     parts.append(_words((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, spoken(plot.axis, language), "middle"))
-    if plot.line is not None and plot.line[1] > 0:
-        parts.append(_line(_LEFT, up(plot.line[1]), _WIDTH - _RIGHT, up(plot.line[1]), "level"))
+    if line:
+        parts.append(_line(_LEFT, up(line), _WIDTH - _RIGHT, up(line), "level"))
     for n, values in reversed(list(enumerate(series))):
         parts += [_point(across(x), up(y), 4.0, f"s{n}") for x, y in values]
     return _svg(_WIDTH, _HEIGHT, spoken(plot.title, language), parts)
 
 
 def _scatter(plot: Scatter, language: Language) -> str:
-    points = [point for point in plot.points if all(map(math.isfinite, point))]
+    few = plot.points[:: max(1, -(-len(plot.points) // _MOST_POINTS))]
+    points = [point for point in few if max(map(abs, point)) < _FURTHEST]
     values = [value for point in points for value in point]
     low, high = (min(values), max(values)) if values else (-1.0, 0.0)
     room = (high - low) * 0.04 or 1.0
@@ -139,14 +138,13 @@ def _scatter(plot: Scatter, language: Language) -> str:
 
 
 def _bars(plot: Bars, language: Language) -> str:
-    lengths = [bar.length if math.isfinite(bar.length) else 0.0 for bar in plot.bars]
     limit = plot.limit[1] if plot.limit is not None else 0.0
-    whole = plot.whole or max([*lengths, limit * 1.1]) or 1.0
+    whole = plot.whole or max([0.0, limit * 1.1, *(bar.length for bar in plot.bars)]) or 1.0
     room = _WIDTH - _LABELS - _FIGURES
     parts = []
-    for n, (bar, length) in enumerate(zip(plot.bars, lengths, strict=True)):
+    for n, bar in enumerate(plot.bars):
         top = _TOP + n * _BAR
-        reach = min(max(length / whole, 0.0), 1.0) * room
+        reach = min(max(bar.length / whole, 0.0), 1.0) * room
         klass = "s0" if bar.good is None else "good" if bar.good else "bad"
         parts.append(_words(_LABELS - 10, top + 15, _cut(spoken(bar.label, language)), "end"))
         box = {"x": f"{_LABELS:g}", "y": f"{top + 3:g}", "height": f"{_BAR - 8:g}", "rx": "2"}
@@ -164,7 +162,8 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
     """Powers of ten around the values, at least two apart."""
     if not values:
         return -6, 0
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    lowest, highest = (min(max(value, _SMALLEST), 1 / _SMALLEST) for value in (min(values), max(values)))
+    low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
     return low, max(high, low + 2)
 
 
@@ -179,7 +178,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _cut(label: str) -> str:
     """A label with as many columns as it has room for."""
-    used, text = 0, visible(label)
+    used, text = 0, visible(label[: _LONGEST_LABEL + 1])
     for n, sign in enumerate(text):
         used += 2 if east_asian_width(sign) in "WF" else 1
         if used > _LONGEST_LABEL:
