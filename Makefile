@@ -36,8 +36,8 @@ $(TIMM)/.ready: $(READY)
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
 	@$(BIN)/python docs/demo.py
 
-# Two processes, for two cores: an engine takes 4 GB of memory while it runs, and JOBS=3 starts three at once.
-JOBS ?= 2
+# A process for each core, at most three, and one for each 6 GB of free memory: an engine takes 4 GB while it runs.
+JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 test: setup $(TIMM)/.ready ## the whole test suite, real vLLM included (JOBS=processes)

@@ -238,6 +238,7 @@ def verify(
     latent: AnyPath | None = None,
     arguments: Sequence[str] | None = None,
     deterministic: bool = False,
+    serve: bool = False,
     cache: bool = True,
     engine_timeout: float = 3600.0,
     command: str = "",
@@ -256,6 +257,7 @@ def verify(
     latent: the folder of the latent weights that the model was fused from; a control that must fail.
     arguments: of the engine, as `vllm serve` takes them, and it is started with exactly these; None: chosen here.
     deterministic: set the variables that make an NPU give the same answers twice.
+    serve: serve it over HTTP as well, and ask there what the engine was asked.
     cache: take references from the user's cache, and keep them there.
     engine_timeout: seconds; an engine that has not answered by then is ended and has failed.
     command: what the report names as the command.
@@ -287,6 +289,7 @@ def verify(
         latent=_path(latent),
         arguments=None if arguments is None else tuple(arguments),
         deterministic=deterministic,
+        serve=serve,
         cache=cache,
         command=command,
     )

@@ -118,6 +118,11 @@ def failing(document: dict[str, Any]) -> dict[str, Any]:
         "speculative": "mtp, 2",
         "preemptions": 3,
     }
+    found["not_run"] = {"preempted": "the KV cache cannot be made smaller"}
+    found["served"] = {"words": ["--port", "8000"], "loading": 21.5, "clean": True, "texts": {"0": "Paris"}}
+    found["checks"].append(
+        {"name": "served", "verdict": "pass", "value": 3, "threshold": 3, "detail": "healthy after 22 s"}
+    )
     found["prompts"][1] |= {"answer": None, "answered": False}
     found["prompts"][2]["answer"] = "\n".join(["a long answer"] * 40)
     return found
@@ -146,7 +151,10 @@ def test_what_was_tried_is_no_longer_called_untested(document: dict[str, Any]) -
     assert (
         "Chunked prefill**: on, but no prompt is longer than a chunk of 2,048 tokens" in found["Not tested"]
     )
-    for row in ("2 × 1 × 1", "mtp, 2", "256 tokens hit", "3 times", "ascend"):
+    assert "- **preempted**: the KV cache cannot be made smaller" in found["Not tested"]
+    assert "- **Server: tools**: not asked" in found["Not tested"]
+    assert "| load: the server, until it is healthy | 21.50 s |" in found["Performance"]
+    for row in ("healthy after 22 s", "2 × 1 × 1", "mtp, 2", "256 tokens hit", "3 times", "ascend"):
         assert row in found["What was tested"]
         assert row not in found["Not tested"]
 

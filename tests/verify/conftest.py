@@ -103,7 +103,11 @@ def verified(
     def run(model: Path, **options: Any) -> Verified:
         folder = tmp_path_factory.mktemp("verified")
         told: list[str] = []
-        chosen = {"save_baseline": folder / "baseline.safetensors"} | options
+        chosen = {
+            "save_baseline": folder / "baseline.safetensors",
+            "preemption": False,
+            "long_tokens": 100,
+        } | options
         settings = Options(device="cpu", command="weightsmith verify-on-npu M", **{"cache": False} | chosen)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "run", ask_once)

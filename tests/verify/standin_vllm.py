@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 VOCABULARY, END = 5, 4
+BLOCK = 16
 # Log-probability by rank: token n + 1 is the favourite after a sequence of n tokens.
 RANKED = [math.log(p) for p in (0.5, 0.25, 0.125, 0.0625, 0.0625)]
 
@@ -37,8 +38,13 @@ class LLM:
             enforce_eager=arguments["enforce_eager"],
         )
         # Room for two requests at once.
-        cache = SimpleNamespace(num_gpu_blocks=2, block_size=arguments["max_model_len"])
-        self.llm_engine = SimpleNamespace(vllm_config=SimpleNamespace(model_config=model, cache_config=cache))
+        blocks = -(-2 * arguments["max_model_len"] // BLOCK)
+        cache = SimpleNamespace(num_gpu_blocks=blocks, block_size=BLOCK)
+        scheduler = SimpleNamespace(
+            max_num_batched_tokens=arguments["max_num_batched_tokens"], enable_chunked_prefill=True
+        )
+        config = SimpleNamespace(model_config=model, cache_config=cache, scheduler_config=scheduler)
+        self.llm_engine = SimpleNamespace(vllm_config=config)
 
     def reset_prefix_cache(self) -> None:
         self.resets += 1
@@ -70,6 +76,7 @@ class Tokenizer:
     """One token a letter."""
 
     eos_token_id = END
+    chat_template = None
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [0] * len(text)}

@@ -78,7 +78,7 @@ def test_the_error_is_shared_out_between_bf16_and_the_device(fused: Verified) ->
 def test_repeats_are_equal_to_the_bit_and_company_changes_nothing(fused: Verified) -> None:
     found = {one.name: one for one in fused.result.determinism}
     assert set(found) == {"repeat", "warm", "shuffled", "alone"}
-    assert found["repeat"].same_bits == found["repeat"].prompts == 32
+    assert found["repeat"].same_bits == found["repeat"].prompts == 36
     assert all(one.same_tokens == one.prompts for one in found.values())
 
 
@@ -87,11 +87,14 @@ def test_where_there_are_graphs_a_second_engine_answers_eagerly(
 ) -> None:
     assert "no graphs on a CPU" in fused.report
     monkeypatch.setattr(engine, "graphs", lambda device, kind, found: None)
-    both = verified(fused_folder, reference="none", save_baseline=None)
+    both = verified(fused_folder, reference="none", save_baseline=None, preemption=True)
+    found = {one.name: one for one in both.result.determinism}
     assert both.check("determinism.eager").verdict == "pass"
-    (eager,) = [one for one in both.result.determinism if one.name == "eager"]
-    assert eager.same_bits == eager.prompts == 32
+    assert found["eager"].same_bits == found["eager"].prompts == 36
     assert any(text.startswith("engine, eager: loading") for text in both.told)
+    # A third one has so small a cache that requests push each other out.
+    assert both.check("determinism.preempted").verdict == "pass"
+    assert found["preempted"].prompts == 36
 
 
 def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
@@ -99,12 +102,12 @@ def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
 ) -> None:
     monkeypatch.setattr(engine, "graphs", lambda device, kind, found: None)
     crashed = child.Failure("killed by SIGKILL", "loading")
-    monkeypatch.setattr(engine, "run_eager", lambda *_: crashed)
+    monkeypatch.setattr(engine, "run_other", lambda *_: crashed)
     found = verified(fused_folder, reference="none", save_baseline=None)
     check = found.check("determinism.eager")
     assert (check.verdict, check.detail) == (
         "inconclusive",
-        "no answers in eager mode: killed by SIGKILL while loading",
+        "no answers: killed by SIGKILL while loading",
     )
 
 
@@ -123,8 +126,23 @@ def test_the_engine_is_started_as_the_user_serves_it_on_two_ranks(served: Verifi
     assert "the arguments leave it eager" in served.report
 
 
+def test_the_server_answers_over_http_as_the_engine_does(
+    fused_folder: Path, fused: Verified, verified: Callable[..., Verified]
+) -> None:
+    found = verified(fused_folder, reference="none", save_baseline=None, serve=True)
+    served = {name: verdict for name, verdict in found.verdicts.items() if name.startswith("served")}
+    assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}
+    assert "36 of 36 prompts answered over HTTP, ended when told to" in found.check("served").detail
+
+
+def test_a_long_answer_is_the_same_decoded_and_prefilled(fused: Verified, hrm_text: Verified) -> None:
+    assert fused.check("long").verdict == "pass"
+    assert "an answer of 100 tokens" in fused.check("long").detail
+    assert "cannot be prefilled" in hrm_text.result.not_run["long answer"]
+
+
 def test_the_long_prompts_hit_the_warm_prefix_cache(fused: Verified) -> None:
-    assert (fused.engine.settings.prefix_cache_hits or 0) >= 256
+    assert (fused.engine.settings.prefix_cache_hits or 0) >= 1024
     assert fused.engine.settings.prefix_caching is True
 
 
@@ -206,7 +224,7 @@ def test_packed_weights_fail_the_engine_where_vllm_has_no_kernel_for_them(packed
 
 def test_the_baseline_names_what_was_asked_and_by_which_weights(fused: Verified) -> None:
     kept = load(fused.baseline)
-    assert len(kept.identity.prompts) == len(kept.tokens) == 32
+    assert (len(kept.identity.prompts), len(kept.tokens)) == (32, 36)  # four are made to the engine's size
     assert set(kept.identity.weights) == {"model.safetensors"}
     assert set(kept.controls) == {"layer-skipped", "wrong-rope-base", "unfused-weights"}
     assert kept.device_logprobs().logprobs(0).shape == (len(kept.tokens[0]), 264)
@@ -233,6 +251,7 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "model",
         "performance",
         "needs",
+        "not_run",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {

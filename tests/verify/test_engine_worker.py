@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import Enum, IntEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -62,16 +62,22 @@ def test_dictionaries_read_like_flat_lists() -> None:
 def test_a_prefix_lm_is_asked_for_whole_prompts_and_no_cache() -> None:
     arguments = worker._arguments(_job(PREFIX_LM), longest=309)
     assert arguments["enable_chunked_prefill"] is arguments["enable_prefix_caching"] is False
-    assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"] == 384
+    assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"] == 512
     assert arguments["trust_remote_code"] is False
 
 
-def test_a_causal_model_keeps_the_engines_own_defaults() -> None:
+def test_a_causal_model_is_given_chunks_that_a_reference_can_follow() -> None:
     arguments = worker._arguments(_job(CAUSAL), longest=1020)
-    assert (
-        not {"enable_chunked_prefill", "enable_prefix_caching", "max_num_batched_tokens"} & arguments.keys()
-    )
+    assert "enable_prefix_caching" not in arguments
+    assert (arguments["enable_chunked_prefill"], arguments["max_num_batched_tokens"]) == (True, 512)
     assert arguments["max_model_len"] == 1024  # never beyond what the model takes
+    assert worker._arguments(replace(_job(CAUSAL), max_positions=None), 20)["max_model_len"] == 768
+
+
+def test_a_model_that_sees_keeps_the_engines_own_chunks() -> None:
+    sees = engine.ModelFolder(Path("model"), 1, 1024, text_only=False)
+    arguments = worker._arguments(engine.job(sees, "cpu", CAUSAL, ["a"], 32), longest=20)
+    assert not {"enable_chunked_prefill", "max_num_batched_tokens"} & arguments.keys()
 
 
 def test_an_npu_gets_blocks_that_its_attention_takes_and_a_prefix_lm_no_graphs() -> None:
@@ -156,7 +162,16 @@ def test_the_childs_answer_becomes_a_run_and_its_file_holds_every_distribution(
     run = engine.read_answer(job, answer, tmp_path, 9.0)
     assert run.left_out == (2,)  # longer than 40 positions leave room for
     assert set(run.passes) == {"batch", "repeat", "warm", "shuffled", "alone"}
-    assert list(run.passes["shuffled"].completions) == [3, 1, 0]
+    assert run.sized == {
+        4: "answered across the end of a KV block of 16",
+        5: "past one KV block of 16",
+        6: "past two KV blocks of 16",
+        7: "as long as the engine takes",
+    }
+    assert [len(ids) for ids in run.prompt_ids[4:]] == [14, 24, 35, 36]
+    assert "the engine takes 36 tokens" in run.not_run["past a chunk of 512"]
+    assert list(run.passes["shuffled"].completions) == [3, 1, 0, 4, 5, 6, 7]
+    assert list(run.passes["alone"].completions) == [0, 1, 3, 7]
     assert run.passes["batch"].completions[0].tokens == (1, 2, 3, 4)
     assert run.passes["batch"].completions[0].finish == "stop"
     assert run.passes["batch"].completions[0].lead[0] == pytest.approx(np.log(2))
@@ -177,6 +192,24 @@ def test_an_engine_that_refuses_the_whole_vocabulary_is_asked_for_its_top_tokens
     assert run.logprobs.partial
     assert run.logprobs.logprobs(0).shape == run.logprobs.ids(0).shape == (4, 3)
     assert run.logprobs.ids(0)[0].tolist() == [1, 2, 3]
+
+
+def test_a_crowd_is_asked_all_at_once_with_the_longest_prompts_first(
+    child: type[standin_vllm.LLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    generate = child.generate
+
+    def counted(self: standin_vllm.LLM, requests: Any, params: Any, use_tqdm: bool) -> list[Any]:
+        asked.append(len(requests))
+        return generate(self, requests, params, use_tqdm)
+
+    monkeypatch.setattr(child, "generate", counted)
+    job = _standin_job()
+    crowd = replace(job, entries=0, passes=(replace(job.passes[0], crowded=True),))
+    answer = worker.run_engine(crowd, tmp_path, lambda *_: None)
+    assert asked == [7]
+    assert list(answer.passes["batch"].completions)[:4] == [4, 5, 6, 7]
 
 
 def test_a_second_engine_in_eager_mode_measures_nothing(

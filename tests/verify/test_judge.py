@@ -123,6 +123,34 @@ def test_flat_logits_fail_unless_a_baseline_is_as_flat() -> None:
     assert "0.500, less flat" in sharper.detail
 
 
+def _against_a_baseline(folder: Path, noise: float) -> parity.Parity:
+    """A device whose logits err by `noise`, against a baseline and references that err as bf16 does (0.01)."""
+    folder.mkdir()
+
+    def erring(scale: float, seed: int) -> dict[int, Any]:
+        return {n: noisy(rows, scale, seed=seed + n) for n, rows in FULL.items()}
+
+    twin = references(logprob_file(folder / "r", FULL), logprob_file(folder / "b", erring(0.01, 0)))
+    baseline = logprob_file(folder / "f", erring(0.01, 30))
+    return parity.measure(greedy_run(folder / "d", erring(noise, 50)), twin, True, baseline)
+
+
+def test_what_stays_below_every_ceiling_is_still_not_the_baselines_model(tmp_path: Path) -> None:
+    sound = verdicts.all_parity_checks(_against_a_baseline(tmp_path / "sound", 0.01), LIMITS)
+    assert _verdicts(sound)["baseline.noise"] == "pass"
+    # Rounding to three bits of mantissa in place of seven errs sixteen times as much.
+    found = _verdicts(verdicts.all_parity_checks(_against_a_baseline(tmp_path / "fp8", 0.08), LIMITS))
+    assert found["baseline.kl_mean"] == found["baseline.kl_max"] == "pass"
+    assert found["baseline.noise"] == "fail"
+
+
+def test_a_baseline_that_is_met_to_the_bit_passes(tmp_path: Path) -> None:
+    measured = _against_a_baseline(tmp_path / "same", 0.01)
+    nothing = replace(measured.pairs["F-D"], overall=replace(measured.pairs["F-D"].overall, kl_mean=0.0))
+    assert measured.baseline_noise is not None
+    assert verdicts.baseline_noise_check(measured.baseline_noise, nothing, LIMITS).verdict == "pass"
+
+
 def test_noise_that_is_all_rounding_is_not_divided_by_itself(tmp_path: Path) -> None:
     device = greedy_run(tmp_path / "d", {n: noisy(rows, 0.005, seed=n + 50) for n, rows in FULL.items()})
     half = logprob_file(tmp_path / "b", {n: noisy(rows, 0.0005, seed=n) for n, rows in FULL.items()})

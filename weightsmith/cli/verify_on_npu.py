@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         latent: Path | None
         deterministic: bool
         language: Language
+        serve: bool
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
@@ -73,6 +74,9 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     metavar="DIR",
     type=A_PATH,
     help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option(
+    "--serve", is_flag=True, help="Serve it over HTTP as well, and ask there what the engine was asked."
 )
 @click.option(
     "--deterministic", is_flag=True, help="Set the variables that make an NPU give the same answers twice."
@@ -167,6 +171,7 @@ def _show(found: VerifyResult) -> None:
         )
         for check in found.checks
     ]
+    rows += [(name, "– not run", "", "", why) for name, why in found.not_run.items()]
     terminal.table(rows, ["check", "", "value", "limit", "what it means"])
     if found.report:
         line(f"report: {found.report}")

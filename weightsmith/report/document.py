@@ -240,6 +240,14 @@ class NeedsRead(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ServedRead(Record):
+    """A server that was asked as well; nothing of it where none was. words: behind `vllm serve`."""
+
+    words: tuple[str, ...] = ()
+    loading: Figure = None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A setting that the weights rule out; its values as JSON text."""
 
@@ -254,7 +262,8 @@ class Change:
 class Document(Record):
     """All that a report is made of.
 
-    settings: of the engine, and config: of the model, by name, each value as text. changes: of the config.
+    not_run: what could not be arranged, and why. changes: of the config.
+    settings: of the engine, and config: of the model, by name, each value as text.
     """
 
     command: Literal["verify-on-npu"]
@@ -274,6 +283,8 @@ class Document(Record):
     model: ModelRead
     performance: PerformanceRead | None
     needs: NeedsRead | None
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    served: ServedRead | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Feature:
     """verdict: None where it was not tested, and then `said` is why."""
 
-    name: Phrase
+    name: Text
     verdict: Verdict | None
     said: Text
 
@@ -42,14 +42,30 @@ def features(document: Document) -> tuple[Feature, ...]:
         _preemption(document),
         _speculative(document),
         _long_context(document),
+        _checked(document, "long", say("Long answers"), say("every answer is short")),
         Feature(say("Sampling"), None, say("every answer is greedy")),
-        Feature(
-            say("Server: OpenAI API, streaming, chat template, tools"),
-            None,
-            say("the engine was asked directly"),
+        _checked(
+            document,
+            "served",
+            say("Server: OpenAI API"),
+            say("the engine was asked directly, without --serve"),
         ),
+        _checked(document, "served.answers", say("Server: the engine's own answers"), _UNASKED),
+        _checked(document, "served.stream", say("Server: streaming"), _UNASKED),
+        _checked(document, "served.chat", say("Server: chat template"), _UNASKED),
+        Feature(say("Server: tools"), None, _UNASKED),
         Feature(say("Task accuracy"), None, say("no task was run")),
+        *(Feature(name, None, why) for name, why in document.not_run.items()),
     )
+
+
+_UNASKED = say("not asked")
+
+
+def _checked(document: Document, check: str, name: Phrase, otherwise: Phrase) -> Feature:
+    """What one check answers. otherwise: why nothing did."""
+    found = document.check(check)
+    return Feature(name, None, otherwise) if found is None else Feature(name, found.verdict, found.detail)
 
 
 def _of(document: Document, beginning: str) -> Verdict | None:

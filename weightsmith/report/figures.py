@@ -106,6 +106,8 @@ def _measures(document: Document, found: PerformanceRead) -> Iterator[tuple[Phra
     if "engine import" in document.seconds:
         yield say("load: importing the engine"), _seconds(document.seconds["engine import"])
     yield say("load: weights, compilation, warm-up"), _seconds(found.load_s)
+    if document.served is not None and document.served.loading is not None:
+        yield say("load: the server, until it is healthy"), _seconds(document.served.loading)
     yield say("single request, throughput"), _rate(found.single_tokens_per_s)
     yield say("single request, TTFT"), _latency(found.single_ttft_s)
     yield say("single request, TPOT"), _latency(found.single_tpot_s)

@@ -27,6 +27,9 @@ class Options:
     engine_timeout, reference_timeout: seconds.
     command: the command line, for the report.
     arguments: of the engine, as for `vllm serve`; None: weightsmith chooses.
+    long_tokens: of one long answer.
+    preemption: whether another engine gets so small a cache that requests are preempted.
+    serve: whether the model is served over HTTP as well, and asked there.
     deterministic: whether the variables are set that make an NPU repeat itself.
     """
 
@@ -44,3 +47,6 @@ class Options:
     command: str = ""
     arguments: tuple[str, ...] | None = None
     deterministic: bool = False
+    long_tokens: int = 1000
+    preemption: bool = True
+    serve: bool = False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import Started
     from weightsmith.verify.engine.engine_job import EngineSettings
+    from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import ConfigChange
     from weightsmith.verify.measure.chosen import ChosenTokens
     from weightsmith.verify.measure.parity import Figures, Pair, PairName, Parity
@@ -193,6 +194,8 @@ class VerifyResult:
     seconds: by stage; `overhead_share` among them is a share of the run.
     own_limits: by gate, the user's limit and the gate's own.
     made: when, ISO 8601. host: the machine, a record of the room that reads it. needs: None where no engine ran.
+    not_run: what could not be arranged, and why.
+    served: the server that was asked as well.
     """
 
     model: ModelFacts
@@ -210,6 +213,8 @@ class VerifyResult:
     made: str | None = None
     host: Record | None = None
     needs: Needs | None = None
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    served: Served | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -237,8 +242,19 @@ class VerifyResult:
             "model": {**object_of(replace(self.model, config={})), "config": self.model.config},
             "performance": json_of(self.performance),
             "needs": json_of(self.needs),
+            "not_run": json_of(self.not_run),
+            "served": {} if self.served is None else _served_document(self.served),
         }
         return cast("dict[str, Json]", finite(document))
+
+
+def _served_document(served: Served) -> JsonObject:
+    return {
+        "words": list(served.words),
+        "loading": served.loading,
+        "clean": served.clean,
+        "texts": json_of(served.answers.texts),
+    }
 
 
 def _parity_document(parity: ParityFacts) -> JsonObject:
@@ -252,6 +268,7 @@ def _parity_document(parity: ParityFacts) -> JsonObject:
             for name, control in measured.controls.items()
         },
         "noise_floor": json_of(measured.noise),
+        "baseline_noise": json_of(measured.baseline_noise),
         "versions": json_of(parity.versions),
         "refused": json_of(parity.refused),
         "layer_by_layer": json_of(parity.layer_by_layer),

@@ -11,7 +11,9 @@ from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
+from weightsmith.verify.engine import server
 from weightsmith.verify.inputs.kinds import controls
+from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
 from weightsmith.verify.measure import baseline, health, parity
 from weightsmith.verify.reference import cache, replay
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.engine.engine_job import EngineJob
+    from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.latent import Latent
-    from weightsmith.verify.inputs.prompts import Prompt
+    from weightsmith.verify.inputs.tokens import PassResult
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.options import Options
     from weightsmith.verify.reference.replay import References
@@ -69,7 +72,8 @@ class Steps:
             if isinstance(run, Failure | None):
                 return self.observed(run)
             references = self._references(run, kept, here, ahead, folder / "reference")
-            seen = self.compare(run, references, kept, here)
+            served = self._served(run, folder / "server") if self.options.serve else None
+            seen = replace(self.compare(run, references, kept, here), served=served)
         if self.options.save_baseline is not None and here is not None:
             usable = None if isinstance(references, Failure) else references
             baseline.save(self.options.save_baseline, here, self.device.name, run, usable)
@@ -88,7 +92,7 @@ class Steps:
         if kept is not None and here is not None:
             baseline.need_same_tokens(kept, run)
             spread = health.spread(kept.device_logprobs(), tuple(kept.tokens))
-            against = Against(kept, here, kept.comparable(run.measured), spread)
+            against = Against(kept, here, kept.comparable(run), spread)
         self.tell("comparing")
         measured = None
         if not isinstance(references, Failure | None):
@@ -109,28 +113,60 @@ class Steps:
         """None when the files are such that an engine would only crash on them or load garbage."""
         if not self.files.runnable:
             return None
-        model = engines.ModelFolder(self.model, self.files.nbytes, self.files.max_positions)
-        texts = [prompt.text for prompt in self.prompts]
-        options = self.options
-        asked = engines.Asked(options.arguments, options.deterministic, devices.free_share(self.device))
-        task = engines.job(
-            model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
-        )
-        found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
+        task = self._task()
+        found = engines.run(task, folder / "engine", self.options.engine_timeout, self._telling("engine"))
         if isinstance(found, Failure):
             return _engines_own(found)
-        why_not = engines.graphs(self.device.kind, self.kind, found)
-        if why_not is not None:
-            return replace(found, eager_and_graphs=why_not)
-        return self._with_eager_pass(found, task, folder / "eager")
+        return self._with_others(found, task, folder)
 
-    def _with_eager_pass(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
-        """The run with the pass of a second engine that uses no graphs."""
-        progress = self._telling("engine, eager")
-        eager = engines.run_eager(task, folder, self.options.engine_timeout, progress)
-        if isinstance(eager, Failure):
-            return replace(found, failed={"eager": f"in eager mode: {eager.sentence()}"})
-        return replace(found, passes={**found.passes, "eager": eager})
+    def _served(self, run: EngineRun, folder: Path) -> Served | Failure:
+        """The same model in the same way behind the OpenAI-compatible server, which is asked what the engine was."""
+        task, started = self._task(), run.started
+        words = server.words(self.model, started.arguments, started.added)
+        first = run.passes["batch"].completions
+        chat = None if run.chat is None else self.prompts[0].text
+        questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
+        variables = engines.variables_of(task, serving=True)
+        progress = self._telling("server")
+        return server.run(words, questions, folder, variables, self.options.engine_timeout, progress)
+
+    def _task(self) -> EngineJob:
+        options = self.options
+        asked = engines.Asked(
+            options.arguments,
+            options.deterministic,
+            devices.free_share(self.device),
+            options.long_tokens,
+        )
+        model = engines.ModelFolder(
+            self.model, self.files.nbytes, self.files.max_positions, self.files.text_only
+        )
+        texts = [prompt.text for prompt in self.prompts]
+        return engines.job(
+            model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
+        )
+
+    def _with_others(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
+        """The run with a pass of each engine that is like it but for one thing."""
+        chosen, left_out = engines.others(task, self.kind, found, squeeze=self.options.preemption)
+        passes, failed = dict(found.passes), dict(found.failed)
+        for other in chosen:
+            progress = self._telling(f"engine, {other.name}")
+            run = engines.run_other(task, other, folder / other.name, self.options.engine_timeout, progress)
+            if isinstance(run, Failure):
+                # A cache that is too small for an engine is no fault of the engine's.
+                (left_out if other.crowded else failed)[other.name] = run.sentence()
+            elif other.crowded and not run.settings.preemptions:
+                left_out[other.name] = f"no request was, with {run.settings.kv_blocks} blocks of KV cache"
+            else:
+                passes[other.name] = _of_the_same_prompts(run, found)
+        return replace(
+            found,
+            passes=passes,
+            failed=failed,
+            not_run={**found.not_run, **left_out},
+            eager_and_graphs=left_out.get("eager"),
+        )
 
     def _reference_ahead(self, folder: Path, here: Identity | None) -> AbstractContextManager[Waiting | None]:
         """The reference's process, importing while the engine loads; none where none will be needed."""
@@ -180,15 +216,27 @@ class Steps:
 
     def observed(self, run: EngineRun | Failure | None) -> Observed:
         """A run that nothing has been compared with yet; None where the files forbade one."""
+        made = {} if isinstance(run, Failure | None) else run.sized
+        sized = [Prompt(f"({made[n]})") for n in sorted(made)]
         return Observed(
             model=self.model,
             device=self.device,
             kind=self.kind,
             files=self.files,
-            prompts=self.prompts,
+            prompts=(*self.prompts, *sized),
+            questions=len(self.prompts),
             reference_asked=str(self.options.reference),
             engine=run,
         )
+
+
+def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
+    """The other engine's pass, without prompts that were made to another size than the first one's."""
+    one = other.passes["batch"]
+    both = min(len(first.prompt_ids), len(other.prompt_ids))
+    same = {n for n in range(both) if first.prompt_ids[n] == other.prompt_ids[n]}
+    kept = {n: completion for n, completion in one.completions.items() if n in same}
+    return replace(one, completions=kept, engine_seconds=other.seconds.whole)
 
 
 def _engines_own(found: Failure) -> Failure:

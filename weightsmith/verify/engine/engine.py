@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from weightsmith import determinism
 from weightsmith.process import child
-from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, EngineSettings, Pass
+from weightsmith.verify.engine.engine_job import (
+    EngineAnswer,
+    EngineJob,
+    EngineSeconds,
+    EngineSettings,
+    LongAnswer,
+    Pass,
+)
 from weightsmith.verify.engine.logprobs import LOGPROBS
 from weightsmith.verify.inputs.tokens import LogprobFile, PassResult
 
@@ -28,12 +35,19 @@ _ENTRIES = 64_000_000
 
 _LARGE_BYTES = 1_000_000_000
 
+# Small enough that a reference on the CPU can follow a prompt of two chunks, large enough for a batch of requests.
+_CHUNK = 512
+# Tokens of a question, at the most: beyond it some of them do not fit an engine that is made small on purpose.
+_SHORT = 64
+
 # Of every engine.
-_ALWAYS = {
+_OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+}
+_IN_PROCESS = {
     # The core in the worker's own process: one process less to import everything (15 s instead of 25 s on
     # two cores), its settings can be read, and its exceptions are ours to catch.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -51,11 +65,15 @@ _CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model as the engine needs to know it. nbytes: of its weights. max_positions: None where no config says it."""
+    """A model as the engine needs to know it.
+
+    nbytes: of its weights. max_positions: None where no config says it. text_only: whether it takes nothing but text.
+    """
 
     path: Path
     nbytes: int
     max_positions: int | None
+    text_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +83,20 @@ class Asked:
     arguments: what stands behind `--`, as for `vllm serve`; None: weightsmith chooses.
     deterministic: whether the variables are set that make an NPU repeat itself.
     memory_share: of an accelerator's memory that is free for the engine, None where nobody knows it.
+    long_tokens: of one long answer, 0 for none.
     """
 
     arguments: tuple[str, ...] | None = None
     deterministic: bool = False
     memory_share: float | None = None
+    long_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """How an engine was started.
 
-    arguments: the user's, None where weightsmith chose. added: settings beyond them.
+    arguments: the user's, None where weightsmith chose. added: settings beyond them, all of them where there are none.
     variables: of the environment, that were set for it. deterministic: whether the device was to repeat itself.
     """
 
@@ -99,6 +119,10 @@ class EngineRun:
     failed: passes that gave nothing, with the reason.
     eager_and_graphs: why eager mode was not compared with graphs; None where it was.
     started: with what.
+    sized: prompts that were made to the engine's size: number → what they make it do.
+    not_run: what could not be arranged → why.
+    long: one long answer, where there is one.
+    chat: the number of the prompt that went through the chat template, None where there is no template.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -114,6 +138,10 @@ class EngineRun:
     failed: Mapping[str, str] = field(default_factory=dict)
     eager_and_graphs: str | None = None
     started: Started = field(default_factory=Started)
+    sized: Mapping[int, str] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    long: LongAnswer | None = None
+    chat: int | None = None
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -171,6 +199,10 @@ def job(
         # Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
         kv_gib=1 if model.nbytes < _LARGE_BYTES else 4,
         arguments=how.arguments,
+        # An engine that takes pictures, too, wants each of them in one chunk.
+        chunk=_CHUNK if chooses and model.text_only and kind.chunked_prefill is not False else None,
+        sized=True,
+        long_tokens=how.long_tokens,
         deterministic=how.deterministic,
         memory_share=how.memory_share,
     )
@@ -192,28 +224,84 @@ def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
     return "not compared: the engine chose to run eager" if found.settings.eager else None
 
 
-def run_eager(
-    task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
-) -> PassResult | child.Failure:
-    """The first pass of `task` by a second engine in eager mode: are the first one's graphs to be trusted?"""
-    first = replace(task, eager=True, entries=0, passes=task.passes[:1])
-    found = run(first, folder, timeout_s, progress)
-    if isinstance(found, child.Failure):
-        return found
-    return replace(found.passes["batch"], engine_seconds=found.seconds.whole)
+@dataclass(frozen=True, slots=True)
+class Other:
+    """An engine beside the first one, which answers the first pass with one thing changed.
+
+    name: of that pass. changes: settings that it has instead. crowded: all at once, whatever its cache has room for.
+    """
+
+    name: str
+    changes: Mapping[str, Setting]
+    crowded: bool = False
 
 
-def environment(device: DeviceKind, *, chosen: bool = True, deterministic: bool = False) -> dict[str, str]:
+def others(
+    task: EngineJob, kind: Kind, found: EngineRun, *, squeeze: bool
+) -> tuple[tuple[Other, ...], dict[str, str]]:
+    """The engines to compare the first one with, and why others are not, by name.
+
+    task: what the first one was asked. squeeze: whether one shall have so small a cache that requests are preempted.
+    """
+    chosen: list[Other] = []
+    left_out: dict[str, str] = {}
+    why_not = graphs(task.device, kind, found)
+    if why_not is None:
+        chosen.append(Other("eager", {"enforce_eager": True}))
+    else:
+        left_out["eager"] = why_not
+    if found.settings.speculative is not None:
+        chosen.append(Other("plain", {"speculative_config": None}))
+    if kind.mask == "prefix":
+        left_out["preempted"] = "a prefix-LM must not be: a resumed request sees its own answer as prompt"
+    elif not found.settings.block_size:
+        left_out["preempted"] = "the engine does not say how large its blocks are"
+    elif squeeze:
+        chosen.append(Other("preempted", _squeezed(found.settings.block_size, task.max_tokens), crowded=True))
+    return tuple(chosen), left_out
+
+
+def _squeezed(block: int, max_tokens: int) -> dict[str, Setting]:
+    """Settings of an engine that has room for one long request, or for a few short ones until they grow.
+
+    vLLM asks for as many blocks as one request of full length fills, and keeps one for itself.
+    """
+    blocks = -(-(block + max_tokens + _SHORT) // block) + 1
+    return {"max_model_len": blocks * block, "num_gpu_blocks_override": blocks + 1}
+
+
+def run_other(
+    task: EngineJob, other: Other, folder: Path, timeout_s: float, progress: child.Stage | None = None
+) -> EngineRun | child.Failure:
+    """The first pass of `task` by another engine."""
+    first = replace(task.passes[0], crowded=other.crowded)
+    changed = replace(task, changes=other.changes, entries=0, long_tokens=0, passes=(first,))
+    return run(changed, folder, timeout_s, progress)
+
+
+def environment(
+    device: DeviceKind, *, chosen: bool = True, deterministic: bool = False, serving: bool = False
+) -> dict[str, str]:
     """Variables that a child gets which starts an engine on `device`.
 
     chosen: whether weightsmith chooses its arguments. deterministic: whether an NPU is to repeat itself.
+    serving: whether it is a server, whose core is a process of its own.
     """
-    variables = dict(_ALWAYS)
+    variables = _OFFLINE | ({} if serving else _IN_PROCESS)
     if device == "cpu":
         variables |= _CPU | (_CPU_CHOSEN if chosen else {})
     if device == "npu" and deterministic:
         variables |= determinism.ENVIRONMENT
     return variables
+
+
+def variables_of(task: EngineJob, *, serving: bool = False) -> dict[str, str]:
+    """Variables of the child that does this job, or serves the same model in the same way."""
+    chosen = task.arguments is None
+    found = environment(task.device, chosen=chosen, deterministic=task.deterministic, serving=serving)
+    if task.device == "cpu" and (chosen or _CPU_CACHE not in os.environ):
+        found[_CPU_CACHE] = str(task.kv_gib)
+    return found
 
 
 def repeats(device: DeviceKind, variables: Mapping[str, str]) -> bool:
@@ -225,10 +313,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    chosen = task.arguments is None
-    variables = environment(task.device, chosen=chosen, deterministic=task.deterministic)
-    if task.device == "cpu" and (chosen or _CPU_CACHE not in os.environ):
-        variables[_CPU_CACHE] = str(task.kv_gib)
+    variables = variables_of(task)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
@@ -275,4 +360,8 @@ def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: fl
         settings=answer.settings,
         seconds=replace(answer.seconds, whole=seconds),
         peak_bytes=answer.peak_bytes,
+        sized=answer.sized,
+        not_run=answer.not_run,
+        long=answer.long,
+        chat=answer.chat,
     )

@@ -16,17 +16,19 @@ Setting: TypeAlias = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class Pass(Record):
-    """One arrangement of the same greedy requests.
+    """One arrangement of the same greedy requests. Prompts made to the engine's size go along, see `Sized`.
 
     order: prompt numbers.
     together: in one batch, else one by one.
     cold: the prefix cache is emptied first.
+    crowded: all at once, whatever the cache has room for.
     """
 
     name: str
     order: tuple[int, ...]
     together: bool
     cold: bool
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class EngineJob(Record):
     entries: the most log-probabilities to write, 0 for none.
     arguments: what the user gives to `vllm serve`, and then no other setting is chosen here; None: weightsmith chooses.
     deterministic: whether an NPU is to repeat itself.
+    chunk: the most tokens to be prefilled at once, None leaves it to the engine.
+    sized: whether prompts are made to the engine's size.
+    long_tokens: of one long answer, 0 for none.
+    changes: settings that another engine beside the first one has instead.
     memory_share: of an accelerator's memory that is free for the engine, None where nobody knows it.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     kv_gib: GiB of KV cache on a CPU.
@@ -63,6 +69,10 @@ class EngineJob(Record):
     passes: tuple[Pass, ...]
     kv_gib: int
     arguments: tuple[str, ...] | None = None
+    chunk: int | None = None
+    sized: bool = False
+    long_tokens: int = 0
+    changes: Mapping[str, Setting] = field(default_factory=dict)
     deterministic: bool = False
     memory_share: float | None = None
 
@@ -143,6 +153,19 @@ class MeasuredLogprobs(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class LongAnswer(Record):
+    """One long answer, and the same tokens prefilled by the same engine: two ways to the same probabilities.
+
+    prompt: its number. decoded, prefilled: natural log of the probability of each token.
+    """
+
+    prompt: int
+    tokens: tuple[int, ...]
+    decoded: tuple[float, ...]
+    prefilled: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineAnswer(Record):
     """What the child leaves beside its file of log-probabilities.
 
@@ -152,7 +175,10 @@ class EngineAnswer(Record):
     texts: of the first pass, by prompt number.
     end_tokens: ids that may end a completion by themselves.
     passes: by name.
-    added: settings that the user did not ask for, where arguments were given.
+    added: settings that the user did not ask for: all of them where no arguments were given.
+    sized: prompts that were made to the engine's size: number → what they make it do.
+    not_run: what could not be arranged → why.
+    chat: the number of the prompt that went through the chat template, None where there is no template.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -166,3 +192,7 @@ class EngineAnswer(Record):
     seconds: EngineSeconds
     peak_bytes: int
     added: Mapping[str, Setting] = field(default_factory=dict)
+    sized: Mapping[int, str] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    long: LongAnswer | None = None
+    chat: int | None = None

@@ -71,13 +71,11 @@ def read(words: Sequence[str], model: str) -> EngineArgs:
 
 def _additions(job: EngineJob, asked: EngineArgs) -> dict[str, Setting]:
     """What a verification needs beyond what was asked for."""
-    added: dict[str, Setting] = {}
+    added: dict[str, Setting] = dict(job.changes)
     if asked.max_logprobs != -1:
         added["max_logprobs"] = job.max_logprobs
     if asked.disable_log_stats:
         added["disable_log_stats"] = False
-    if job.eager and not asked.enforce_eager:
-        added["enforce_eager"] = True
     if job.memory_share is not None and asked.gpu_memory_utilization > job.memory_share:
         added["gpu_memory_utilization"] = job.memory_share
     return added

@@ -6,15 +6,16 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
-from weightsmith.verify.engine import served
-from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, Pass
+from weightsmith.verify.engine import long_answer, served
+from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, LongAnswer, Pass
 from weightsmith.verify.engine.in_worker import peak_bytes
 from weightsmith.verify.engine.logprobs import concurrency, measure
 from weightsmith.verify.engine.read_back import read_back, workers_of
+from weightsmith.verify.inputs.sized import make, sizes
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
 if TYPE_CHECKING:
@@ -45,20 +46,20 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     """
     stage("reading the tokenizer")
     tokenizer = _tokenizer(job.model)
-    prompts, wrapped = _tokenize(tokenizer, job)
-    fitting = _fitting(prompts, job.max_positions, job.max_tokens)
-
-    engine = _load(job, max(len(prompts[n]) for n in fitting), stage)
+    questions, wrapped = _tokenize(tokenizer, job)
+    fitting = _fitting(questions, job.max_positions, job.max_tokens)
+    engine = _load(job, max(len(questions[n]) for n in fitting), stage)
     llm, loaded = engine.llm, time.perf_counter()
-    fitting = _fitting(prompts, llm.llm_engine.vllm_config.model_config.max_model_len, job.max_tokens)
-    passes = {one.name: _run_pass(llm, prompts, fitting, one, job.max_tokens, stage) for one in job.passes}
-    measured = measure(llm, prompts, fitting if job.entries else (), job, folder, stage)
+    asked = _with_chat(tokenizer, job, _with_sized(llm, job, questions, wrapped))
+    passes = {one.name: _run_pass(llm, asked, one, job.max_tokens, stage) for one in job.passes}
+    measured = measure(llm, asked.prompts, asked.fitting if job.entries else (), job, folder, stage)
+    long, why_not = _long(llm, job, asked, stage)
     ended = time.perf_counter()
     first = passes[job.passes[0].name].completions
     workers = workers_of(llm)
     return EngineAnswer(
-        prompt_ids=prompts,
-        left_out=tuple(n for n in range(len(prompts)) if n not in fitting),
+        prompt_ids=asked.prompts,
+        left_out=tuple(n for n in range(len(asked.prompts)) if n not in asked.fitting),
         wrapped=wrapped,
         texts={n: tokenizer.decode(list(c.tokens), skip_special_tokens=True) for n, c in first.items()},
         end_tokens=_end_tokens(llm, tokenizer),
@@ -68,7 +69,91 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         seconds=EngineSeconds(engine.importing, engine.loading, measured.seconds, ended - loaded),
         peak_bytes=max((one.peak_bytes for one in workers), default=0) or peak_bytes(job.device),
         added=engine.added,
+        sized=asked.sized,
+        not_run={**asked.not_run, **why_not},
+        long=long,
+        chat=asked.chat,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """All prompts, those that fit the engine, and what those that are no questions make it do.
+
+    chat: the number of the one that went through the chat template.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
+    fitting: tuple[int, ...]
+    sized: Mapping[int, str]
+    not_run: Mapping[str, str]
+    chat: int | None = None
+
+
+def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...], wrapped: bool) -> _Asked:
+    """The questions, and behind them the prompts that are made to the size of this engine."""
+    config = llm.llm_engine.vllm_config
+    positions = config.model_config.max_model_len
+    fitting = _fitting(questions, positions, job.max_tokens)
+    if not job.sized:
+        return _Asked(questions, fitting, {}, {})
+    before, after = (len(job.before), len(job.after)) if wrapped else (0, 0)
+    chunk = config.scheduler_config.max_num_batched_tokens
+    chunked = config.scheduler_config.enable_chunked_prefill
+    found, left_out = sizes(
+        config.cache_config.block_size,
+        chunk if chunked else None,
+        positions - job.max_tokens,
+        # Where weightsmith has chosen the length, it is no limit of anything.
+        at_the_limit=job.arguments is not None or positions == job.max_positions,
+    )
+    text = [token for ids in questions for token in ids[before : len(ids) - after]]
+    head, tail = (questions[0][:before], questions[0][len(questions[0]) - after :])
+    made = make(found, text, head, tail)
+    numbers = range(len(questions), len(questions) + len(made))
+    return _Asked(
+        prompts=(*questions, *made),
+        fitting=(*fitting, *numbers),
+        sized={n: size.why for n, size in zip(numbers, found, strict=True)},
+        not_run=left_out if chunked else left_out | {"past a chunk": "chunked prefill is off"},
+    )
+
+
+def _with_chat(tokenizer: PreTrainedTokenizerBase, job: EngineJob, asked: _Asked) -> _Asked:
+    """The same, with the first question once more as a person asks it: through the model's chat template."""
+    if not job.sized or job.before or not tokenizer.chat_template:
+        return asked
+    from jinja2 import TemplateError
+
+    said = [{"role": "user", "content": job.prompts[0]}]
+    try:
+        made = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)
+    except (TemplateError, TypeError, ValueError, KeyError) as error:
+        reason = f"its template fails: {type(error).__name__}: {error}"
+        return replace(asked, not_run={**asked.not_run, "chat": reason})
+    number = len(asked.prompts)
+    return replace(
+        asked,
+        prompts=(*asked.prompts, tuple(made["input_ids"])),
+        fitting=(*asked.fitting, number),
+        sized={number: "the first question through the chat template", **asked.sized},
+        chat=number,
+    )
+
+
+def _long(
+    llm: LLM, job: EngineJob, asked: _Asked, stage: Stage
+) -> tuple[LongAnswer | None, Mapping[str, str]]:
+    """A long answer to the first prompt that fits, and why there is none."""
+    if not job.long_tokens:
+        return None, {}
+    if job.chunked_prefill is False:
+        why = "a prefix-LM's prompt is not masked as its answer is, so an answer cannot be prefilled"
+        return None, {"long answer": why}
+    number = asked.fitting[0]
+    room = llm.llm_engine.vllm_config.model_config.max_model_len - len(asked.prompts[number]) - 1
+    stage("answering at length")
+    return long_answer.answer(llm, number, asked.prompts[number], min(job.long_tokens, room)), {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +176,12 @@ def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
 
     imported = time.perf_counter()
     stage("loading the model")
-    chosen, added = (_arguments(job, longest), {}) if job.arguments is None else served.arguments(job)
-    llm = vllm.LLM(**chosen)
+    if job.arguments is None:
+        added = _arguments(job, longest)
+        llm = vllm.LLM(model=job.model, **added)
+    else:
+        chosen, added = served.arguments(job)
+        llm = vllm.LLM(**chosen)
     return _Loaded(llm, added, imported - started, time.perf_counter() - imported)
 
 
@@ -139,11 +228,12 @@ def _arguments(job: EngineJob, longest: int) -> dict[str, Setting]:
 
     `max_model_len` is no longer than the prompts need, so that a KV cache always fits.
     """
-    length = -(-(longest + job.max_tokens) // _BLOCK) * _BLOCK
+    longest_sized = (job.chunk or 2 * _BLOCK) + _BLOCK if job.sized else 0
+    needed = max(max(longest, longest_sized) + job.max_tokens, longest + job.long_tokens)
+    length = -(-needed // _BLOCK) * _BLOCK
     if job.max_positions:
         length = min(length, job.max_positions)
     arguments: dict[str, Setting] = {
-        "model": job.model,
         "dtype": job.dtype,
         "max_model_len": length,
         "max_num_seqs": job.max_num_seqs,
@@ -159,12 +249,14 @@ def _arguments(job: EngineJob, longest: int) -> dict[str, Setting]:
         arguments["enable_chunked_prefill"] = job.chunked_prefill
     if job.chunked_prefill is False:
         arguments["max_num_batched_tokens"] = max(length, 2048)
+    elif job.chunk is not None:
+        arguments |= {"enable_chunked_prefill": True, "max_num_batched_tokens": job.chunk}
     if job.device != "cpu":
         arguments["gpu_memory_utilization"] = min(_MEMORY_SHARE, job.memory_share or _MEMORY_SHARE)
     if job.device == "npu":
         # Without chunked prefill and prefix caching Ascend leaves 16, which its attention refuses (field-notes 10).
         arguments["block_size"] = _BLOCK
-    return arguments
+    return {**arguments, **job.changes}
 
 
 def together(order: Sequence[int], at_once: int) -> list[list[int]]:
@@ -190,8 +282,7 @@ def _end_tokens(llm: LLM, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]
 
 def _run_pass(
     llm: LLM,
-    prompts: Sequence[Sequence[int]],
-    fitting: Sequence[int],
+    asked: _Asked,
     one: Pass,
     max_tokens: int,
     stage: Stage,
@@ -201,20 +292,32 @@ def _run_pass(
 
     # Two candidates beside the chosen token are its lead over the runner-up, whichever of them it is.
     params = SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=2, detokenize=False)
-    order = [n for n in one.order if n in fitting]
-    batches = together(order, concurrency(llm) if one.together else 1)
+    order = _order(one, asked)
+    at_once = len(order) if one.crowded else concurrency(llm) if one.together else 1
+    batches = together(order, at_once)
     if one.cold:
         llm.reset_prefix_cache()
     started = time.perf_counter()
     completions: dict[int, Completion] = {}
     for batch in batches:
         stage(f"answering: {one.name}", len(completions), len(order))
-        requests = [{"prompt_token_ids": list(prompts[n])} for n in batch]
+        requests = [{"prompt_token_ids": list(asked.prompts[n])} for n in batch]
         outputs = llm.generate(requests, params, use_tqdm=False)
         if len(outputs) != len(batch):
             raise ValueError(f"{len(outputs)} of {len(batch)} requests were answered")
         completions |= {n: _completion(output) for n, output in zip(batch, outputs, strict=True)}
     return PassResult(completions, time.perf_counter() - started)
+
+
+def _order(one: Pass, asked: _Asked) -> list[int]:
+    """The prompts of a pass. Those made to the engine's size come last, in a crowd first, so that others push them out.
+
+    One by one the last of them is enough, which is past a chunk where there is one.
+    """
+    questions, sized = [n for n in one.order if n in asked.fitting], list(asked.sized)
+    if one.crowded:
+        return sized + questions
+    return questions + (sized if one.together else sized[-1:])
 
 
 def _completion(output: RequestOutput) -> Completion:

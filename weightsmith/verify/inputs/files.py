@@ -33,6 +33,8 @@ _LAYER = re.compile(r".*?\.[0-9]+(?=\.)")
 _NAMED = 4
 
 
+# Configs inside that of a language model.
+_CONFIGS_OF_TEXT = frozenset({"text_config", "quantization_config", "compression_config"})
 # Schemes without a quantizer in transformers 5: it loads their codes into float weights, without a word.
 _NOT_OF_TRANSFORMERS = frozenset({"modelslim", "modelslim-w4", "mlx", "nvfp4"})
 
@@ -90,6 +92,14 @@ class Files:
     parameters: int
     dtypes: Mapping[str, int]
     changes: tuple[ConfigChange, ...] = ()
+
+    @property
+    def text_only(self) -> bool:
+        """Whether the model takes nothing but text: one that sees or hears has configs for that inside."""
+        return not any(
+            name.endswith("_config") and isinstance(inner, dict) and name not in _CONFIGS_OF_TEXT
+            for name, inner in self.config.items()
+        )
 
     @property
     def max_positions(self) -> int | None:

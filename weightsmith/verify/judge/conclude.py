@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
@@ -60,7 +61,9 @@ class Observed:
     """One run's observations.
 
     engine: None when the files forbade it.
+    questions: how many of the prompts ask something; the others were made to the engine's size.
     reference: None when there was none to run. reference_asked: what the user asked for.
+    served: the server's answers, None where none was asked for.
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
     chosen: a sample of the chosen tokens' log-probabilities. hashes: by file name.
     """
@@ -70,6 +73,7 @@ class Observed:
     kind: Kind
     files: Files
     prompts: Sequence[Prompt]
+    questions: int
     reference_asked: str
     engine: EngineRun | Failure | None = None
     reference: References | Failure | None = None
@@ -79,6 +83,7 @@ class Observed:
     comparing_seconds: float | None = None
     chosen: ChosenTokens | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
+    served: Served | Failure | None = None
 
 
 def sampled(seen: Observed) -> ChosenTokens | None:
@@ -130,6 +135,8 @@ def _conclude_run(
         command=command,
         performance=_performance(run),
         determinism=repeated,
+        not_run=_not_run(run),
+        served=None if isinstance(seen.served, Failure) else seen.served,
         own_limits=gates.own(limits),
         seconds={
             **seconds,
@@ -147,16 +154,20 @@ def _checks(
     repeated: Sequence[Repetition],
     limits: Mapping[str, float],
 ) -> tuple[Check, ...]:
-    tokens = {n: completion.tokens for n, completion in run.passes["batch"].completions.items()}
+    answers = run.passes["batch"].completions
+    tokens = {n: one.tokens for n, one in answers.items() if n < seen.questions}
+    texts = {n: text for n, text in run.texts.items() if n < seen.questions}
     return (
         *seen.files.checks,
         _engine_check(run),
         verdicts.settings_check(seen.kind, seen.device.kind, run),
-        *verdicts.text_checks(health.sanity(run.texts, tokens), limits),
+        *verdicts.text_checks(health.sanity(texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
         *_spread_checks(seen, limits),
         *(verdicts.repetition_check(found, limits, run.started.deterministic) for found in repeated),
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
+        *(() if run.long is None else (verdicts.long_check(run.long, limits),)),
+        *(() if seen.served is None else verdicts.served_checks(seen.served, run, limits)),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
     )
@@ -180,6 +191,18 @@ def _repetitions(run: EngineRun) -> tuple[Repetition, ...]:
     """Passes against the first. Where the prefix cache was never hit, "warm" was not warm and is left out."""
     passes = {n: one for n, one in run.passes.items() if n != "warm" or run.settings.prefix_cache_hits}
     return repetition.repetitions(passes, "batch")
+
+
+def _not_run(run: EngineRun) -> dict[str, str]:
+    """What could not be arranged, and why."""
+    cold = {} if run.settings.prefix_cache_hits else {"warm": _no_hits(run)}
+    return {**cold, **run.not_run}
+
+
+def _no_hits(run: EngineRun) -> str:
+    return (
+        "no prompt was found in the prefix cache" if run.settings.prefix_caching else "prefix caching is off"
+    )
 
 
 def _spread_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, ...]:

@@ -73,6 +73,12 @@ GATES: tuple[Gate, ...] = (
         "other batch shapes pick other kernels: two bf16 steps (2 × 2^-3) of a logit between 16 and 32",
     ),
     Gate(
+        "long_delta",
+        0.1,
+        "nats, mean over 64 tokens",
+        "decoding and prefilling are the same sums in another order; a wrong position or block moves it by nats",
+    ),
+    Gate(
         "near_tie",
         0.25,
         "nats",
@@ -102,6 +108,18 @@ GATES: tuple[Gate, ...] = (
         2.0,
         "KL(R‖D) / KL(R‖B), upper 95 % bound",
         "the device may err as bf16 does, and its other order of summation as much again",
+    ),
+    Gate(
+        "baseline_ratio",
+        4.0,
+        "KL(F‖D) / KL(R‖B), upper 95 % bound",
+        "two devices that each err as bf16 does are twice as far apart, and twice that for the order of summation",
+    ),
+    Gate(
+        "baseline_ignored",
+        1e-7,
+        "nats, KL(F‖D)",
+        "below it log-probabilities in float32 are compared with their own rounding",
     ),
     Gate(
         "noise_ignored",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from weightsmith.formats import percent, significant
+from weightsmith.process.child import Failure
 from weightsmith.verify.checks import Check
+from weightsmith.verify.measure import repetition
 from weightsmith.verify.measure.metrics import is_near_tie
 
 if TYPE_CHECKING:
@@ -15,13 +18,19 @@ if TYPE_CHECKING:
     from weightsmith.verify.checks import Verdict
     from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.engine.engine_job import LongAnswer
+    from weightsmith.verify.engine.server_job import Answers, Served
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
+    from weightsmith.verify.inputs.tokens import Completion
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.measure.health import Facts, Sanity, Spread
     from weightsmith.verify.measure.noise import NoiseFloor
     from weightsmith.verify.measure.parity import Control, Pair, Parity
     from weightsmith.verify.measure.repetition import Repetition
+
+# Tokens of a long answer that are averaged: fewer than a KV block of an NPU holds, so that one block can stand out.
+_STRETCH = 64
 
 
 def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
@@ -112,7 +121,7 @@ def spread_checks(
 
 def no_repetition(name: str, why: str) -> Check:
     """A pass that gave nothing proves nothing, and what it was to prove is open."""
-    return Check(f"determinism.{name}", "inconclusive", None, None, f"no answers {why}")
+    return Check(f"determinism.{name}", "inconclusive", None, None, f"no answers: {why}")
 
 
 def repetition_check(found: Repetition, limits: Mapping[str, float], deterministic: bool = True) -> Check:
@@ -139,6 +148,67 @@ def repetition_check(found: Repetition, limits: Mapping[str, float], determinist
         words += "; nothing asked this device to repeat itself (--deterministic)"
     verdict: Verdict = "pass" if close and tied else "fail"
     return Check(f"determinism.{found.name}", verdict, found.delta_max, limit, words)
+
+
+def long_check(long: LongAnswer, limits: Mapping[str, float]) -> Check:
+    """One long answer decoded, and the same tokens prefilled: the worst stretch of it counts."""
+    limit = limits["long_delta"]
+    apart = [abs(one - other) for one, other in zip(long.decoded, long.prefilled, strict=True)]
+    if not all(map(math.isfinite, apart)):
+        return Check("long", "fail", None, limit, "its log-probabilities are not finite")
+    starts = range(0, max(1, len(apart) - _STRETCH + 1), _STRETCH)
+    means = {
+        start: sum(stretch) / len(stretch) for start in starts if (stretch := apart[start : start + _STRETCH])
+    }
+    if not means:
+        return Check("long", "inconclusive", None, limit, "the engine has no room for a long answer")
+    worst = max(means, key=lambda start: means[start])
+    words = f"an answer of {len(apart)} tokens, decoded and prefilled: mean |Δ log p| {significant(means[worst], 2)}"
+    words += f" nats over tokens {worst} to {min(worst + _STRETCH, len(apart)) - 1}, the worst stretch"
+    return Check("long", "pass" if means[worst] <= limit else "fail", round(means[worst], 6), limit, words)
+
+
+def served_checks(served: Served | Failure, run: EngineRun, limits: Mapping[str, float]) -> tuple[Check, ...]:
+    """The server against the engine: it must start, take the tokens, give the same answers, and end when told to."""
+    if isinstance(served, Failure):
+        return (Check("served", "fail", "no result", "result", served.sentence()),)
+    answers, first = served.answers, run.passes["batch"].completions
+    count = len(answers.completions)
+    words = f"healthy after {served.loading:.0f} s, {count} of {len(first)} prompts answered over HTTP, "
+    words += "ended when told to" if served.clean else "had to be killed"
+    whole = served.clean and count == len(first)
+    same = repetition_check(repetition.compare("served", first, answers.completions), limits)
+    checks = [
+        Check("served", "pass" if whole else "fail", count, len(first), words),
+        replace(same, name="served.answers"),
+        _stream_check(answers),
+    ]
+    if answers.chat is not None and run.chat is not None:
+        checks.append(_chat_check(answers, run, limits))
+    return tuple(checks)
+
+
+def _stream_check(answers: Answers) -> Check:
+    whole = next(iter(answers.texts.values()), "")
+    same = answers.streamed == whole
+    words = (
+        "the pieces of a streamed answer are the answer"
+        if same
+        else f"streamed {answers.streamed!r}, else {whole!r}"
+    )
+    return Check("served.stream", "pass" if same else "fail", len(answers.streamed), len(whole), words)
+
+
+def _chat_check(answers: Answers, run: EngineRun, limits: Mapping[str, float]) -> Check:
+    """The server's tokens of a chat are the tokenizer's, and its answer is the engine's."""
+    number = cast("int", run.chat)
+    if answers.chat_ids != run.prompt_ids[number]:
+        words = f"the server makes {len(answers.chat_ids or ())} tokens of the chat, and the tokenizer other "
+        words += f"{len(run.prompt_ids[number])}: another chat template"
+        return Check("served.chat", "fail", None, None, words)
+    first = run.passes["batch"].completions
+    found = repetition.compare("chat", {number: first[number]}, {number: cast("Completion", answers.chat)})
+    return replace(repetition_check(found, limits), name="served.chat")
 
 
 def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity") -> tuple[Check, ...]:
@@ -185,6 +255,26 @@ def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) ->
     return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
 
 
+def baseline_noise_check(noise: NoiseFloor, pair: Pair, limits: Mapping[str, float]) -> Check:
+    """Whether two devices are further apart than bf16's own noise makes them: then it is not the same model.
+
+    The ceilings let a KL of 0.05 pass, which weights that went through fp8 do not reach.
+    """
+    value, limit = noise.kl_ratio_upper, limits["baseline_ratio"]
+    apart = pair.overall.kl_mean
+    words = f"KL(F‖D) {significant(apart, 2)} is {significant(noise.kl_ratio)} × KL(R‖B), "
+    words += f"upper 95 % bound {significant(value)}"
+    if apart <= limits["baseline_ignored"]:
+        return Check(
+            "baseline.noise", "pass", round(value, 4) if math.isfinite(value) else None, limit, words
+        )
+    if not math.isfinite(value):
+        return Check("baseline.noise", "fail", None, limit, words)
+    if value > limit:
+        words += "; the weights, or what is done with them, are not the baseline's"
+    return Check("baseline.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
+
+
 def control_check(name: str, control: Control, limits: Mapping[str, float]) -> Check:
     """A deliberately wrong reference must fail the gates that the right one passes, else they prove nothing here."""
     pair = control.pair
@@ -215,6 +305,8 @@ def all_parity_checks(
         checks.extend(parity_checks(parity.pairs["F-D"], limits, "baseline"))
     if not checks:
         return (no_parity("no position could be compared with a reference"),)
+    if parity.baseline_noise is not None:
+        checks.append(baseline_noise_check(parity.baseline_noise, parity.pairs["F-D"], limits))
     if parity.noise is not None:
         checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
     else:

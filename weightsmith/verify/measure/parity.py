@@ -107,6 +107,7 @@ class Control:
 class Parity:
     """All pairs that could be formed, the controls by name, and D against bf16's own noise where R and B are there.
 
+    baseline_noise: F against D, by the same noise.
     partial: only the engine's top k are known.
     """
 
@@ -114,6 +115,7 @@ class Parity:
     controls: Mapping[str, Control]
     noise: NoiseFloor | None
     partial: bool
+    baseline_noise: NoiseFloor | None = None
 
 
 def measure(
@@ -148,6 +150,7 @@ def measure(
         controls={name: Control(pairs[key], _noise(found, key)) for name, key in wrong.items()},
         noise=_noise(found, "R-D"),
         partial=partial,
+        baseline_noise=_noise(found, "F-D"),
     )
 
 

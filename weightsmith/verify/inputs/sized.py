@@ -1,0 +1,68 @@
+"""Prompts made to the size of an engine, so that its blocks, its chunks and its cache really come into play."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A reference replays every prompt on the CPU: beyond this a model of a billion parameters takes minutes for each.
+LONGEST = 2048
+# So few before a block's end that any answer passes it.
+_BEFORE_END = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A prompt that is to be made. tokens: how many, special ones included. why: what it makes the engine do."""
+
+    tokens: int
+    why: str
+
+
+def sizes(
+    block: int, chunk: int | None, room: int, *, at_the_limit: bool = True
+) -> tuple[tuple[Size, ...], dict[str, str]]:
+    """The prompts to make, and why others cannot be, by what they would have made the engine do.
+
+    block: tokens of a KV block. chunk: the most that are prefilled at once, None where prompts go in whole.
+    room: for a prompt, in tokens, beside its answer. at_the_limit: whether a prompt that fills it says something.
+    """
+    wanted = [
+        Size(max(1, block - _BEFORE_END), f"answered across the end of a KV block of {block}"),
+        Size(block + block // 2, f"past one KV block of {block}"),
+        Size(2 * block + 3, f"past two KV blocks of {block}"),
+    ]
+    if chunk is not None:
+        wanted.append(Size(chunk + block // 2, f"past a chunk of {chunk}"))
+    if at_the_limit:
+        wanted.append(Size(room, "as long as the engine takes"))
+    made: list[Size] = []
+    left_out: dict[str, str] = {}
+    for size in wanted:
+        if size.tokens > LONGEST:
+            left_out[size.why] = f"{size.tokens:,} tokens are more than a reference replays ({LONGEST:,})"
+        elif size.tokens > room:
+            left_out[size.why] = f"the engine takes {room:,} tokens and an answer"
+        elif size.tokens not in {one.tokens for one in made}:
+            made.append(size)
+    return tuple(made), left_out
+
+
+def make(
+    made: Sequence[Size], text: Sequence[int], before: Sequence[int] = (), after: Sequence[int] = ()
+) -> tuple[tuple[int, ...], ...]:
+    """Token ids of each prompt, cut from one text that begins somewhere else for each, so that none is another's start.
+
+    text: token ids without special ones, repeated where it is too short. before, after: special tokens around it.
+    """
+    prompts = []
+    for n, size in enumerate(made):
+        length = max(1, size.tokens - len(before) - len(after))
+        start = (n * len(text)) // max(1, len(made))
+        whole = [*text[start:], *text[:start]]
+        body = (whole * -(-length // len(whole)))[:length]
+        prompts.append((*before, *body, *after))
+    return tuple(prompts)
