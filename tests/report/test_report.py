@@ -138,7 +138,7 @@ def test_the_verdict_comes_first_and_what_was_not_tested_right_under_it(document
     text = render(document).text
     title, verdict, counts, *_ = text.split("\n\n")
     assert (title, verdict) == ("# hrm-text: verification report", "**Verdict: ✅ pass**")
-    assert counts == "21 checks passed, 0 failed, 0 are inconclusive."
+    assert counts == "21 checks passed, 0 failed, 0 inconclusive."
     assert list(sections(text))[:3] == ["Not tested", "Known problems", "Checks"]
     untested = sections(text)["Not tested"]
     for feature in ("Prefix cache", "Chunked prefill", "Speculative decoding", "Task accuracy", "Sampling"):

@@ -39,7 +39,7 @@ CHINESE = {
     "fail": "未通过",
     "inconclusive": "无法判定",
     "{model}: verification report": "{model}：验证报告",
-    "{passed} checks passed, {failed} failed, {open} are inconclusive.": "{passed} 项检查通过，{failed} 项未通过，{open} 项无法判定。",
+    "{passed} checks passed, {failed} failed, {open} inconclusive.": "{passed} 项检查通过，{failed} 项未通过，{open} 项无法判定。",
     "Not tested": "未测试的内容",
     "Known problems": "已知问题",
     "None: every check passed, and the device gave no warning.": "无：所有检查均通过，设备没有警告。",

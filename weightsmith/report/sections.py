@@ -67,7 +67,7 @@ def _summary(document: Document) -> Iterator[Text]:
         for verdict in ("pass", "fail", "inconclusive")
     }
     yield say(
-        "{passed} checks passed, {failed} failed, {open} are inconclusive.",
+        "{passed} checks passed, {failed} failed, {open} inconclusive.",
         passed=counts["pass"],
         failed=counts["fail"],
         open=counts["inconclusive"],
