@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
+    from weightsmith.verify.options import Conditions
     from weightsmith.verify.result import Needs
 
     AnyPath: TypeAlias = str | os.PathLike[str]
@@ -239,6 +240,8 @@ def verify(
     arguments: Sequence[str] | None = None,
     deterministic: bool = False,
     serve: bool = False,
+    tokens: int = 1000,
+    conditions: Conditions = "auto",
     cache: bool = True,
     engine_timeout: float = 3600.0,
     command: str = "",
@@ -258,6 +261,8 @@ def verify(
     arguments: of the engine, as `vllm serve` takes them, and it is started with exactly these; None: chosen here.
     deterministic: set the variables that make an NPU give the same answers twice.
     serve: serve it over HTTP as well, and ask there what the engine was asked.
+    tokens: of one long answer, which is decoded and prefilled; 0 for none.
+    conditions: "none" leaves away the special tokens that HRM-Text wants around its prompt.
     cache: take references from the user's cache, and keep them there.
     engine_timeout: seconds; an engine that has not answered by then is ended and has failed.
     command: what the report names as the command.
@@ -290,6 +295,8 @@ def verify(
         arguments=None if arguments is None else tuple(arguments),
         deterministic=deterministic,
         serve=serve,
+        long_tokens=tokens,
+        conditions=conditions,
         cache=cache,
         command=command,
     )

@@ -143,6 +143,17 @@ def test_a_question_that_is_told_to_end_leaves_neither_process_nor_folder(tmp_pa
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize(("do", "clean"), [("wait", True), ("wait on", False)])
+def test_a_child_that_is_told_to_end_does_so_or_is_ended(tmp_path: Path, do: str, clean: bool) -> None:
+    with child.started(MODULE, tmp_path / "child", {}) as waiting:
+        waiting.give({"do": do})
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        assert waiting.stop(1.0) is clean
+        pid = waiting.process.pid
+    assert not _alive(pid)
+
+
 @pytest.mark.parametrize("call", [RUN, ASK])
 def test_a_killed_parent_takes_its_child_along(tmp_path: Path, call: str) -> None:
     parent, pids = _start_hanging_parent(tmp_path, call)

@@ -63,11 +63,15 @@ class Verified:
 
 
 @pytest.fixture(scope="session")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where this session's verifications keep their temporary files, and nobody else's."""
-    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("scratch"))
-    yield Path(tempfile.tempdir)
-    tempfile.tempdir = before
+def scratch() -> Iterator[Path]:
+    """Where this session's verifications keep their temporary files, and nobody else's.
+
+    As short a path as people have: the names of sockets end after 107 characters, and pytest's own folders lie deep.
+    """
+    with tempfile.TemporaryDirectory(prefix="v") as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        yield Path(folder)
+        tempfile.tempdir = before
 
 
 @pytest.fixture(scope="session")

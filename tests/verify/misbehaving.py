@@ -37,6 +37,10 @@ def work(job: dict[str, Any], folder: Path, stage: child.Stage) -> dict[str, Any
             (folder.parent / "pids").write_text(f"{os.getpid()} {grandchild.pid}")
             stage("hanging")
             time.sleep(600)
+        case "wait" | "wait on":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if job["do"] == "wait" else signal.SIG_IGN)
+            (folder.parent / "ready").touch()
+            time.sleep(600)
     return {}
 
 

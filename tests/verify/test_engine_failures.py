@@ -116,7 +116,7 @@ def test_an_engine_that_gives_only_its_top_tokens_is_compared_in_part_and_says_s
 ) -> None:
     found = verified(HRM_TEXT, prompts=own_prompts, **PARTIAL)
     assert found.parity.partial
-    assert found.parity.pairs["B-D"].overall.kl_mean < 1e-4
+    assert found.parity.pairs["B-D"].overall.kl_mean < 1e-3
     assert found.verdicts["parity.kl_mean"] == "pass"
     assert "normalised" not in found.verdicts
     assert "**Partial**" in found.report

@@ -94,7 +94,7 @@ def test_where_there_are_graphs_a_second_engine_answers_eagerly(
     assert any(text.startswith("engine, eager: loading") for text in both.told)
     # A third one has so small a cache that requests push each other out.
     assert both.check("determinism.preempted").verdict == "pass"
-    assert found["preempted"].prompts == 36
+    assert found["preempted"].prompts == 35  # the prompt of two chunks is too long for it
 
 
 def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
@@ -112,7 +112,7 @@ def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
 
 
 def test_the_engine_is_started_as_the_user_serves_it_on_two_ranks(served: Verified) -> None:
-    assert served.result.verdict == "pass", served.verdicts
+    assert served.result.verdict == "pass", served.check("engine").detail
     settings = served.engine.settings
     assert (settings.tensor_parallel, settings.max_model_len, settings.max_num_seqs) == (2, 384, 8)
     assert settings.attention_backends == ("CPU_ATTN",)  # told by workers that are processes of their own
@@ -131,7 +131,9 @@ def test_the_server_answers_over_http_as_the_engine_does(
 ) -> None:
     found = verified(fused_folder, reference="none", save_baseline=None, serve=True)
     served = {name: verdict for name, verdict in found.verdicts.items() if name.startswith("served")}
-    assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}
+    assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}, found.check(
+        "served"
+    )
     assert "36 of 36 prompts answered over HTTP, ended when told to" in found.check("served").detail
 
 
@@ -252,6 +254,7 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "performance",
         "needs",
         "not_run",
+        "served",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {

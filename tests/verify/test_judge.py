@@ -18,7 +18,7 @@ from tests.verify.handmade import (
 )
 from weightsmith.errors import WeightsmithError
 from weightsmith.verify.checks import Check, combine
-from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM, Template
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge import gates, verdicts
 from weightsmith.verify.measure import parity
@@ -193,6 +193,13 @@ def test_a_prefix_lm_without_its_condition_tokens_proves_nothing(tmp_path: Path)
     assert found.verdict == "inconclusive"
     assert "<|quad_end|>" in found.detail
     assert verdicts.settings_check(CAUSAL, "cpu", bare).verdict == "pass"
+
+
+def test_a_prefix_lm_that_never_had_condition_tokens_is_asked_without_them(tmp_path: Path) -> None:
+    never = replace(PREFIX_LM, template=Template())
+    found = verdicts.settings_check(never, "cpu", replace(_run(tmp_path), wrapped=False))
+    assert found.verdict == "pass"
+    assert "without condition tokens, as asked" in found.detail
 
 
 def test_an_engine_on_another_device_or_in_another_dtype_fails(tmp_path: Path) -> None:

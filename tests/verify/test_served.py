@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,12 @@ def test_an_npu_is_told_to_repeat_itself_only_when_asked(asked: bool) -> None:
         "npu", {**variables, **determinism.ENVIRONMENT}
     )  # the user's own environment counts
     assert engine.repeats("cpu", variables)
+
+
+def test_sockets_are_put_where_their_paths_are_short_enough() -> None:
+    assert engine.room_for_sockets(Path("/tmp/weightsmith-verify-12345678/engine")) == {}
+    deep = Path("/scratch/users/somebody/jobs/1234567/tmp/weightsmith-verify-12345678/engine")
+    assert engine.room_for_sockets(deep) == {"VLLM_RPC_BASE_PATH": tempfile.gettempdir()}
 
 
 def test_a_device_that_was_not_asked_to_repeat_itself_may_err_as_in_another_batch() -> None:

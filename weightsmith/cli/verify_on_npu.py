@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from weightsmith.report.commands import Commands
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
+    from weightsmith.verify.options import Conditions
 
     class _Chosen(TypedDict):
         """Options that go to the library as they are."""
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
         deterministic: bool
         language: Language
         serve: bool
+        tokens: int
+        conditions: Conditions
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
@@ -74,6 +77,20 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     metavar="DIR",
     type=A_PATH,
     help="The latent weights that MODEL was fused from: a control that must fail. Found by itself beside MODEL.",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Of one long answer, which is decoded and prefilled; 0 for none.",
+)
+@click.option(
+    "--conditions",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="none: HRM-Text without the condition tokens that its tokenizer never had.",
 )
 @click.option(
     "--serve", is_flag=True, help="Serve it over HTTP as well, and ask there what the engine was asked."

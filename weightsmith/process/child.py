@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -125,6 +126,15 @@ class Waiting:
     def give(self, job: JsonObject) -> None:
         """Hands over the job, and waits for nothing."""
         write_json(self.folder / JOB, job)
+
+    def stop(self, patience_s: float) -> bool:
+        """Tells the child to end, as a terminal or a container does, and waits; whether it has ended by itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and not group.has_ended(self.process):
+            time.sleep(POLL_SECONDS)
+        return group.has_ended(self.process)
 
     def outcome(self, began: float, impatient: str = "") -> Outcome:
         """Ends the child, if it has not ended, and reads what it left. impatient: why nobody waited for its end."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from weightsmith.verify.engine.device import Asked
+
+Conditions = Literal["auto", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Options:
     arguments: of the engine, as for `vllm serve`; None: weightsmith chooses.
     long_tokens: of one long answer.
     preemption: whether another engine gets so small a cache that requests are preempted.
+    conditions: "none" leaves away the special tokens that a kind of model wants around its prompt.
     serve: whether the model is served over HTTP as well, and asked there.
     deterministic: whether the variables are set that make an NPU repeat itself.
     """
@@ -49,4 +52,5 @@ class Options:
     deterministic: bool = False
     long_tokens: int = 1000
     preemption: bool = True
+    conditions: Conditions = "auto"
     serve: bool = False

@@ -126,7 +126,7 @@ class Steps:
         first = run.passes["batch"].completions
         chat = None if run.chat is None else self.prompts[0].text
         questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
-        variables = engines.variables_of(task, serving=True)
+        variables = engines.variables_of(task, serving=True) | engines.room_for_sockets(folder)
         progress = self._telling("server")
         return server.run(words, questions, folder, variables, self.options.engine_timeout, progress)
 

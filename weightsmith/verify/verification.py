@@ -14,7 +14,7 @@ from weightsmith.process.signals import unwound_by_signals
 from weightsmith.process.targets import need_other, need_writable
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.inputs.files import inspect_files
-from weightsmith.verify.inputs.kinds import kind_of
+from weightsmith.verify.inputs.kinds import Template, kind_of
 from weightsmith.verify.inputs.latent import find_latent
 from weightsmith.verify.inputs.prompts import BUILT_IN, load_prompts
 from weightsmith.verify.judge import gates
@@ -51,7 +51,10 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
     latent = find_latent(model, options.latent)
-    steps = Steps(model, kind_of(files.config), files, device, prompts, options, latent, tell)
+    kind = kind_of(files.config)
+    if options.conditions == "none":
+        kind = replace(kind, template=Template())
+    steps = Steps(model, kind, files, device, prompts, options, latent, tell)
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:

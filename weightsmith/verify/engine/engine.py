@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ _CPU_CHOSEN = {
     # On AMX machines vLLM otherwise rounds the activations of int4 models to int8: 18 times bf16's own noise, measured.
     "VLLM_CPU_INT4_W4A8": "0",
 }
+_SOCKET, _LONGEST_SOCKET = len("/00000000-0000-0000-0000-000000000000"), 107
 _CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -74,6 +76,11 @@ class ModelFolder:
     nbytes: int
     max_positions: int | None
     text_only: bool = True
+
+    @property
+    def kv_gib(self) -> int:
+        """GiB of KV cache on a CPU. Tiny models need none to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B."""
+        return 1 if self.nbytes < _LARGE_BYTES else 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,9 @@ class Asked:
     deterministic: bool = False
     memory_share: float | None = None
     long_tokens: int = 0
+
+
+AS_CHOSEN_HERE = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +179,15 @@ def job(
     texts: Sequence[str],
     max_tokens: int,
     max_logprobs: int = -1,
-    asked: Asked | None = None,
+    asked: Asked = AS_CHOSEN_HERE,
 ) -> EngineJob:
     """The job of the engine's child.
 
-    texts: the prompts.
-    max_tokens: of each completion.
+    texts: the prompts. max_tokens: of each completion.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     Where weightsmith chooses, prefix-LMs run eager: on an NPU full-graph decode masks them wrongly (field-notes 7).
     """
-    how = asked or Asked()
-    chooses = how.arguments is None
+    chooses = asked.arguments is None
     return EngineJob(
         model=str(model.path.resolve()),
         device=device,
@@ -196,15 +204,13 @@ def job(
         entries=_ENTRIES,
         max_logprobs=max_logprobs,
         passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
-        # Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
-        kv_gib=1 if model.nbytes < _LARGE_BYTES else 4,
-        arguments=how.arguments,
-        # An engine that takes pictures, too, wants each of them in one chunk.
-        chunk=_CHUNK if chooses and model.text_only and kind.chunked_prefill is not False else None,
+        kv_gib=model.kv_gib,
+        arguments=asked.arguments,
+        chunk=_chunk(model, kind) if chooses else None,
         sized=True,
-        long_tokens=how.long_tokens,
-        deterministic=how.deterministic,
-        memory_share=how.memory_share,
+        long_tokens=asked.long_tokens,
+        deterministic=asked.deterministic,
+        memory_share=asked.memory_share,
     )
 
 
@@ -222,6 +228,11 @@ def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
             "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly on an NPU"
         )
     return "not compared: the engine chose to run eager" if found.settings.eager else None
+
+
+def _chunk(model: ModelFolder, kind: Kind) -> int | None:
+    """The most tokens to prefill at once. An engine that takes pictures, too, wants each of them in one chunk."""
+    return _CHUNK if model.text_only and kind.chunked_prefill is not False else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +315,16 @@ def variables_of(task: EngineJob, *, serving: bool = False) -> dict[str, str]:
     return found
 
 
+def room_for_sockets(folder: Path) -> dict[str, str]:
+    """Where vLLM's processes meet, in a variable of theirs, when the folder of a child lies too deep for that.
+
+    The path of a socket has 107 characters (unix(7)), and vLLM names it by a UUID in TMPDIR, which is that folder.
+    """
+    return (
+        {} if len(str(folder)) + _SOCKET <= _LONGEST_SOCKET else {"VLLM_RPC_BASE_PATH": tempfile.gettempdir()}
+    )
+
+
 def repeats(device: DeviceKind, variables: Mapping[str, str]) -> bool:
     """Whether the same batch must give the same bits; on an NPU only with the variables that ask for it."""
     return device != "npu" or determinism.ENVIRONMENT.items() <= variables.items()
@@ -313,7 +334,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    variables = variables_of(task)
+    variables = variables_of(task) | room_for_sockets(folder)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import time
 import urllib.error
@@ -96,8 +94,7 @@ def run(
             what = f"{type(error).__name__.strip('_')}: {error}"
             return _failure(waiting.outcome(began, what))
         tell("stopping the server")
-        os.kill(waiting.process.pid, signal.SIGTERM)
-        clean = _ends(waiting, time.monotonic() + _STOPPING_SECONDS)
+        clean = waiting.stop(_STOPPING_SECONDS)
     return Served(job.words, loading, found, clean)
 
 
@@ -118,14 +115,6 @@ def _healthy(waiting: child.Waiting, port: int, deadline: float) -> bool:
                 return True
         except OSError:
             time.sleep(_POLL_SECONDS)
-    return False
-
-
-def _ends(waiting: child.Waiting, deadline: float) -> bool:
-    while time.monotonic() < deadline:
-        if group.has_ended(waiting.process):
-            return True
-        time.sleep(child.POLL_SECONDS)
     return False
 
 

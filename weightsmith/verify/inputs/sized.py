@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # A reference replays every prompt on the CPU: beyond this a model of a billion parameters takes minutes for each.
 LONGEST = 2048
+# More than there are sizes: the same prompt is made for every engine that it fits.
+_STARTS = 8
 # So few before a block's end that any answer passes it.
 _BEFORE_END = 2
 
@@ -61,7 +63,7 @@ def make(
     prompts = []
     for n, size in enumerate(made):
         length = max(1, size.tokens - len(before) - len(after))
-        start = (n * len(text)) // max(1, len(made))
+        start = (n * len(text) // _STARTS) % len(text)
         whole = [*text[start:], *text[:start]]
         body = (whole * -(-length // len(whole)))[:length]
         prompts.append((*before, *body, *after))

@@ -56,7 +56,9 @@ def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
         tokens = " ".join(kind.template.before + kind.template.after)
         words = f"the tokenizer lacks one of {tokens}, so the prompts went in without their condition tokens"
         return Check("settings", "inconclusive", 1, 0, words)
-    return Check("settings", "pass", 0, 0, _settings_words(run))
+    bare = kind.mask == "prefix" and not kind.template.before
+    words = _settings_words(run) + ("; without condition tokens, as asked" if bare else "")
+    return Check("settings", "pass", 0, 0, words)
 
 
 def facts_check(facts: Facts, prompts: Sequence[Prompt], limits: Mapping[str, float]) -> Check:
