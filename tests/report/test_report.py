@@ -438,6 +438,7 @@ def test_the_commands_are_printed_without_running_anything() -> None:
     assert "--tensor-parallel-size 2 \\" in document["serve"] and "'{\"mode\": 0}'" in document["serve"]
     assert document["ask"].startswith("curl http://127.0.0.1:8001/v1/completions")
     ast.parse(document["python"])
+    assert _run("verify-on-npu", "--self-test", "--print-command").returncode == 2
     assert "tensor_parallel_size=2,\n    compilation_config={'mode': 0},\n)" in document["python"]
 
 

@@ -120,7 +120,7 @@ def command(
     What stands behind `--` is what `vllm serve` would be given, and the engine is started with exactly that. Without
     it weightsmith chooses: bfloat16, one device, as many positions as the prompts need.
     """
-    _need_model_or_self_test(model, self_test)
+    _need_model_or_self_test(model, self_test and not print_command)
     need_stdout_once(as_json, report, save_baseline)
     if print_command and model is not None:
         _show_commands(library.serving_commands(model, arguments or None), as_json)
