@@ -311,7 +311,7 @@ def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert f"-{__version__}-" in wheel.name
-    assert "weightsmith/py.typed" in names
+    assert {"weightsmith/py.typed", "weightsmith/report/report.css"} <= set(names)
     assert "weightsmith/converters/ternary.py" in names
     catalog = ROOT / "weightsmith" / "shapes" / "catalog"
     pages = {

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from weightsmith.convert import Conversion
     from weightsmith.errors import WeightsmithError
     from weightsmith.fits.answer import Answer
-    from weightsmith.library import convert, diff, doctor, fits, infer, inspect, open, verify
+    from weightsmith.library import convert, diff, doctor, fits, infer, inspect, open, report, verify
     from weightsmith.machine import Diagnosis
+    from weightsmith.report import Rendered
     from weightsmith.shapes import Inference
     from weightsmith.values.diff import CheckpointDifference
     from weightsmith.values.inspection import Inspection
@@ -33,6 +34,7 @@ __all__ = [
     "Diagnosis",
     "Inference",
     "Inspection",
+    "Rendered",
     "VerifyResult",
     "WeightsmithError",
     "__version__",
@@ -43,6 +45,7 @@ __all__ = [
     "infer",
     "inspect",
     "open",
+    "report",
     "verify",
 ]
 
@@ -54,6 +57,7 @@ _DEFINED_IN = {
     "CheckpointDifference": "weightsmith.values.diff",
     "Inference": "weightsmith.shapes",
     "Inspection": "weightsmith.values.inspection",
+    "Rendered": "weightsmith.report",
     "VerifyResult": "weightsmith.verify",
     "WeightsmithError": "weightsmith.errors",
     "convert": "weightsmith.library",
@@ -63,6 +67,7 @@ _DEFINED_IN = {
     "infer": "weightsmith.library",
     "inspect": "weightsmith.library",
     "open": "weightsmith.library",
+    "report": "weightsmith.library",
     "verify": "weightsmith.library",
 }
 
@@ -83,7 +88,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """The type of this package: `weightsmith.convert` and `weightsmith.verify` are always the public functions.
+    """The type of this package: `weightsmith.convert`, `report` and `verify` are always the public functions.
 
     There are subpackages of the same names, and Python sets each as an attribute here once it is imported. That would
     replace the function. `from weightsmith.convert import …` does not need the attribute.

@@ -5,16 +5,18 @@ What a function needs is imported when it is called: this file itself needs neit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usage
+from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usage, WeightsmithError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from weightsmith.machine import Diagnosis
     from weightsmith.machine.dump import MachineComparison
     from weightsmith.process.child import Stage
+    from weightsmith.report import Language, Rendered
+    from weightsmith.report.commands import Commands
     from weightsmith.shapes import ConfigFile, Inference
     from weightsmith.shapes.page.page import Page
     from weightsmith.values.diff import CheckpointDifference
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
     from weightsmith.verify.options import Conditions
+    from weightsmith.verify.result import Needs
 
     AnyPath: TypeAlias = str | os.PathLike[str]
     # Told how many bytes are done, and of how many.
@@ -229,6 +234,7 @@ def verify(
     prompts: AnyPath | None = None,
     save_baseline: AnyPath | None = None,
     report: AnyPath | None = None,
+    language: Language = "en",
     gates: Mapping[str, float] | None = None,
     latent: AnyPath | None = None,
     arguments: Sequence[str] | None = None,
@@ -249,7 +255,7 @@ def verify(
     reference: "hf" (transformers on the CPU), "none", or a file that `save_baseline` wrote.
     prompts: a file of JSON lines that replaces the built-in prompts.
     save_baseline: keep tokens and log-probabilities in this file.
-    report: write a Markdown report to this file.
+    report: write a report to this file: HTML where it ends in .html, else Markdown. language: of the report.
     gates: other limits for checks, by name.
     latent: the folder of the latent weights that the model was fused from; a control that must fail.
     arguments: of the engine, as `vllm serve` takes them, and it is started with exactly these; None: chosen here.
@@ -267,14 +273,13 @@ def verify(
     """
     from weightsmith.checkpoint.model_files import weights_in
     from weightsmith.process.targets import need_other, need_writable
-    from weightsmith.report import verification
     from weightsmith.verify.options import Options
     from weightsmith.verify.selftest.selftest import self_test
     from weightsmith.verify.verification import verify
 
     if model is None:
         with _doctors_words(device):
-            return _with_doctors_words(self_test(device, progress))
+            return _placed(_with_doctors_words(self_test(device, progress)))
     report_file = _path(report)
     if report_file is not None:
         need_writable(report_file)
@@ -296,8 +301,12 @@ def verify(
         command=command,
     )
     with _doctors_words(device):
-        result = _with_doctors_words(verify(Path(model), options, progress))
-    return result if report_file is None else verification.write(result, report_file, _foretold(result))
+        result = _placed(_with_doctors_words(verify(Path(model), options, progress)))
+    if report_file is None:
+        return result
+    named = replace(result, report=str(report_file))
+    _rendered(named.document(), report_file, language, "the result")
+    return named
 
 
 @contextmanager
@@ -380,6 +389,88 @@ def _fits_as_verified(result: VerifyResult, on: str) -> Answer:
             *batched,
         ],
     )
+
+
+def _placed(result: VerifyResult) -> VerifyResult:
+    """The result with when and where it was made, and what the model needs elsewhere."""
+    from weightsmith.machine.host import read_host
+
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    files = None if result.engine is None else result.model.checkpoint
+    needs = None if files is None else _needs(files.path)
+    return replace(result, made=made, host=read_host(), needs=needs, foretold=_foretold(result))
+
+
+def _needs(model: str) -> Needs | None:
+    """On the newest vllm-ascend and an Ascend 910B: what most people serve on. None where `fits` knows no answer."""
+    from weightsmith.verify.result import Needs
+
+    try:
+        found = fits(model)
+    except WeightsmithError:
+        return None
+    return Needs(
+        engine=str(found.target.engine),
+        chip=found.target.chip.name,
+        verdict=found.verdict,
+        weights_bytes=found.memory.weights,
+        kv_bytes_per_token=found.memory.kv_bytes_per_token,
+        context=found.memory.context,
+        min_cards=found.min_cards,
+    )
+
+
+def report(
+    result: AnyPath | JsonObject, *, output: AnyPath | None = None, language: Language = "en"
+) -> Rendered:
+    """A verification's result as a report: HTML where `output` ends in .html, else Markdown.
+
+    result: what `VerifyResult.document()` gave, or the file in which `verify-on-npu --json` was kept.
+    output: write the report to this file.
+
+    Raises MissingInput, InvalidConfig (no such document), and TargetRefused (`output` cannot be written).
+    """
+    from weightsmith.checkpoint.json_file import KEPT_RESULT, read_json_object
+    from weightsmith.process.targets import need_other, need_writable
+
+    target = _path(output)
+    if target is not None:
+        need_writable(target)
+    if isinstance(result, Mapping):
+        return _rendered(result, target, language, "the result")
+    kept = Path(result)
+    if target is not None:
+        need_other(target, [kept], "is the result itself")
+    return _rendered(read_json_object(kept, KEPT_RESULT, named=True), target, language, str(kept))
+
+
+def _rendered(document: JsonObject, target: Path | None, language: Language, called: str) -> Rendered:
+    """The report, written where there is a target. called: the document, for errors."""
+    from weightsmith.process.targets import write_output
+    from weightsmith.report import render
+
+    html = target is not None and target.suffix.lower() in {".html", ".htm"}
+    found = render(document, "html" if html else "markdown", language, called)
+    if target is None:
+        return found
+    write_output(target, found.text.encode())
+    return replace(found, written=str(target))
+
+
+def serving_commands(model: AnyPath, arguments: Sequence[str] | None = None) -> Commands:
+    """How the engine that `verify` would start is served, asked, and started in Python. Runs nothing.
+
+    arguments: as `vllm serve` takes them; None: those that say what `verify` chooses for such a model.
+    """
+    from weightsmith import shapes
+    from weightsmith.report.commands import chosen, commands
+    from weightsmith.verify.inputs.kinds import kind_of
+
+    if arguments is None:
+        config = shapes.find_config(open(model), None)
+        kind = kind_of({} if config is None else config.data)
+        arguments = chosen("bfloat16", kind.mask == "prefix", kind.prefix_caching, kind.chunked_prefill)
+    return commands(str(model), arguments)
 
 
 def _path(named: AnyPath | None) -> Path | None:

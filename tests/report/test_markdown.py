@@ -8,12 +8,12 @@ import re
 import pytest
 
 from weightsmith.foreign_text import visible
-from weightsmith.report.markdown import code, table, text
+from weightsmith.report.markdown import cell, code, table, text
 
 
 def test_line_ends_and_bars_stay_in_their_cell() -> None:
-    drawn = table(["a", "b"], [["one\r\ntwo", "x | y"], [None, 3]])
-    assert drawn.splitlines() == ["| a | b |", "| --- | --- |", "| one⏎two | x \\| y |", "|  | 3 |"]
+    drawn = table(["a", "b"], [[text("one\r\ntwo"), text("x | y")], [cell(None, "en"), "3"]], {1})
+    assert drawn.splitlines() == ["| a | b |", "| --- | ---: |", "| one⏎two | x \\| y |", "|  | 3 |"]
     assert "\r" not in drawn
 
 
@@ -34,7 +34,7 @@ HOSTILE = [
 @pytest.mark.parametrize("foreign", HOSTILE)
 def test_foreign_text_is_read_as_it_is(foreign: str) -> None:
     renderer = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    drawn = table(["a", "b"], [[foreign, "end"]])
+    drawn = table(["a", "b"], [[text(foreign), "end"]])
     tags = re.findall(r"<[^>]*>", renderer.render(drawn))
     assert set(tags) <= {
         f"<{end}{tag}>" for tag in ("table", "thead", "tbody", "tr", "th", "td") for end in ("", "/")
@@ -45,7 +45,7 @@ def test_foreign_text_is_read_as_it_is(foreign: str) -> None:
 
 
 def test_code_cannot_leave_its_fence() -> None:
-    assert code("a\n```\n# b", "sh") == "````sh\na\\n```\\n# b\n````"
+    assert code(["a\n```\n# b"], "sh") == "````sh\na\\n```\\n# b\n````"
 
 
 def test_ordinary_text_stays_as_it_is() -> None:

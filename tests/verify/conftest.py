@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from weightsmith.convert import convert
-from weightsmith.report.verification import write
+from weightsmith.report import render
 from weightsmith.verify import Check, Options, VerifyResult, verify
 from weightsmith.verify.engine import engine
 from weightsmith.verify.engine.engine import EngineRun
@@ -116,9 +116,8 @@ def verified(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "run", ask_once)
             result = verify(model, settings, lambda text, done=0, total=0, /: told.append(text))
-        written = write(result, folder / "report.md")
-        report = (folder / "report.md").read_text(encoding="utf-8")
-        return Verified(written, report, chosen["save_baseline"], told)
+        report = render(result.document()).text
+        return Verified(result, report, chosen["save_baseline"], told)
 
     return run
 

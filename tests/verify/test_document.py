@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.verify.conftest import HRM_TEXT
+from weightsmith.machine.host import read_host
 from weightsmith.process.child import Failure
-from weightsmith.report import verification
+from weightsmith.report import render
 from weightsmith.verify.engine import engine
 from weightsmith.verify.engine.device import Device, DeviceFacts
 from weightsmith.verify.engine.engine import read_answer
@@ -25,10 +26,11 @@ from weightsmith.verify.inputs.kinds import PREFIX_LM
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.judge import gates
-from weightsmith.verify.judge.conclude import conclude
+from weightsmith.verify.judge.conclude import conclude, sampled
 from weightsmith.verify.options import Options
 from weightsmith.verify.reference.replay import References
 from weightsmith.verify.reference.replay_job import ReferenceAnswer
+from weightsmith.verify.result import Needs
 from weightsmith.verify.steps import Steps
 
 if TYPE_CHECKING:
@@ -71,7 +73,10 @@ def result() -> VerifyResult:
     run = read_answer(job, EngineAnswer.from_json(_json("engine/result.json")), RECORDED / "engine", 20.0)
     run = replace(run, eager_and_graphs=engine.graphs("cpu", PREFIX_LM, run))
     seen = _steps().compare(run, _references())
-    return _concluded(seen, {"device": 0.1, "files": 0.2, "comparing": 0.3, "whole": 30.0})
+    seen = replace(seen, chosen=sampled(seen), hashes={"model.safetensors": "0"})
+    found = _concluded(seen, {"device": 0.1, "files": 0.2, "comparing": 0.3, "whole": 30.0})
+    needs = Needs("vllm-ascend 0.23.0", "910B", "fits", 1_605_888, 8192, 1024, 1)
+    return replace(found, made="2026-11-27T05:00:00+00:00", host=read_host(Path("/nowhere"), {}), needs=needs)
 
 
 def structure(value: Any) -> Any:
@@ -105,8 +110,17 @@ def test_without_an_engine_the_same_keys_hold_nothing() -> None:
 
 
 def test_the_report_of_a_whole_run_has_every_section(result: VerifyResult) -> None:
-    text = verification.markdown(result)
-    for heading in ("Checks", "Model", "Environment", "Answers (greedy)", "Determinism", "Performance"):
+    text = render(result.document()).text
+    for heading in (
+        "Not tested",
+        "Known problems",
+        "Checks",
+        "Model",
+        "Environment",
+        "Answers (greedy)",
+        "Determinism",
+        "Performance",
+    ):
         assert f"\n## {heading}\n" in text
     for heading in ("## Numeric parity", "### Flips", "### Negative controls", "## Where the time went"):
         assert f"\n{heading}\n" in text

@@ -10,7 +10,7 @@ import pytest
 
 from tests.verify.conftest import HRM_TEXT, TERNARY
 from weightsmith.errors import InvalidConfig, MissingInput, UnknownFormat
-from weightsmith.report.verification import markdown
+from weightsmith.report import render
 from weightsmith.verify import Options, verify
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_a_tokenizer_that_cannot_be_read_fails_the_engine_with_its_reason(tmp_pa
     (engine,) = [check for check in result.checks if check.name == "engine"]
     assert engine.verdict == "fail"
     assert "while reading the tokenizer" in engine.detail
-    assert "❌ fail" in markdown(result)
+    assert "❌ fail" in render(result.document()).text
 
 
 @pytest.mark.engine

@@ -40,6 +40,8 @@ class JsonLimits:
 SIDE_FILE = JsonLimits(64 << 20, 4_000_000)
 # The largest real configs name the labels of 81,000 landmarks, in both directions; they nest up to 6 deep.
 CONFIG_FILE = JsonLimits(8 << 20, 200_000, depth=64, settings=10_000)
+# A result that the user kept: of 10,000 prompts it has 60 MB.
+KEPT_RESULT = JsonLimits(128 << 20, 4_000_000, depth=64)
 # A character beyond the first 65,536 makes Python hold the whole text four bytes wide: so much it may then be.
 LARGEST_WIDE_TEXT = 40 << 20
 # Real integers have up to 31 digits: `model_max_length` is 10^30, as the nearest double has it.

@@ -36,6 +36,7 @@ _SUMMARIES = {
     "fits": "Say whether CKPT loads there, and how much context fits.",
     "infer-config": "Derive the true config from the weights and compare it with config.json.",
     "inspect": "Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.",
+    "report": "Render a kept result of verify-on-npu again: Markdown or HTML, English or Chinese.",
     "verify-on-npu": "Load MODEL in vLLM, smoke-test it and measure it against a reference.",
 }
 

@@ -18,6 +18,15 @@ A_PATH = click.Path(path_type=Path)
 CHECKPOINT = click.argument("checkpoint", metavar="CKPT", type=A_PATH)
 
 
+LANGUAGE = click.option(
+    "--language",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="What the report is written in.",
+)
+
+
 def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:
     """What a repeatable option of the form NAME=VALUE says. Raises click.UsageError for another form."""
     found = {}

@@ -9,7 +9,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, need_stdout_once, pairs
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, need_stdout_once, pairs
 from weightsmith.cli.terminal import BAD, DONE, cell, line
 from weightsmith.process.targets import is_stdout
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from weightsmith.report import Language
+    from weightsmith.report.commands import Commands
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
     from weightsmith.verify.options import Conditions
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         engine_timeout: float
         latent: Path | None
         deterministic: bool
+        language: Language
         serve: bool
         tokens: int
         conditions: Conditions
@@ -53,7 +56,11 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 @click.option(
     "--save-baseline", type=A_PATH, help="Keep tokens and log-probabilities for later; - is stdout."
 )
-@click.option("--report", type=A_PATH, help="Write a Markdown report here; - is stdout.")
+@click.option("--report", type=A_PATH, help="Write a report here: FILE.html, else Markdown; - is stdout.")
+@LANGUAGE
+@click.option(
+    "--print-command", is_flag=True, help="Run nothing: print how the same engine is served and asked."
+)
 @click.option(
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
 )
@@ -104,6 +111,7 @@ def command(
     gates: tuple[str, ...],
     no_cache: bool,
     self_test: bool,
+    print_command: bool,
     as_json: bool,
     **chosen: Unpack[_Chosen],
 ) -> int:
@@ -112,8 +120,11 @@ def command(
     What stands behind `--` is what `vllm serve` would be given, and the engine is started with exactly that. Without
     it weightsmith chooses: bfloat16, one device, as many positions as the prompts need.
     """
-    _need_model_or_self_test(model, self_test)
+    _need_model_or_self_test(model, self_test and not print_command)
     need_stdout_once(as_json, report, save_baseline)
+    if print_command and model is not None:
+        _show_commands(library.serving_commands(model, arguments or None), as_json)
+        return DONE
     limits = _limits(gates)
     with terminal.stages() as tell:
         found = library.verify(
@@ -146,6 +157,23 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
         return {name: float(value) for name, value in pairs("--gate", gates).items()}
     except ValueError as error:
         raise click.UsageError(f"--gate: {error}") from error
+
+
+def _show_commands(found: Commands, as_json: bool) -> None:
+    """Three blocks, each with what it is for; a shell and Python take the words before them as comments."""
+    if as_json:
+        document = {
+            "serve": "\n".join(found.serve),
+            "ask": "\n".join(found.ask),
+            "python": "\n".join(found.python),
+        }
+        terminal.show_json({"command": "verify-on-npu", **document})
+        return
+    for words, lines in (("the server", found.serve), ("ask it", found.ask), ("in Python", found.python)):
+        line(f"# {words}")
+        for one in lines:
+            line(one)
+        line()
 
 
 def _show(found: VerifyResult) -> None:

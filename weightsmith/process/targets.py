@@ -53,8 +53,8 @@ def need_writable(target: Path) -> None:
         raise _refused(target, error) from error
 
 
-def need_other(target: Path, files: Iterable[Path]) -> None:
-    """Raises TargetRefused where an output is one of these files of the model: it would take the weights' place."""
+def need_other(target: Path, files: Iterable[Path], fact: str = "is a weights file of the model") -> None:
+    """Raises TargetRefused where an output is one of these files: it would take their place. fact: what they are."""
     try:
         there = target.stat()
     except (OSError, ValueError):
@@ -62,7 +62,7 @@ def need_other(target: Path, files: Iterable[Path]) -> None:
     for file in files:
         with suppress(OSError):
             if os.path.samestat(there, file.stat()):
-                raise TargetRefused(target, "is a weights file of the model", "name another file")
+                raise TargetRefused(target, fact, "name another file")
 
 
 def write_output(target: Path, data: bytes) -> None:

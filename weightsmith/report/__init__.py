@@ -1,1 +1,49 @@
-"""Results as Markdown."""
+"""A kept result of a verification as Markdown or HTML, in English or Chinese: a function of its JSON document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from weightsmith.report import html, markdown
+from weightsmith.report.document import read
+from weightsmith.report.language import Language
+from weightsmith.report.sections import report
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import JsonObject
+
+__all__ = ["Form", "Language", "Rendered", "render"]
+
+Form = Literal["markdown", "html"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A report. text: the whole of it. written: to which file; None: to none."""
+
+    text: str
+    form: Form
+    language: Language
+    written: str | None = None
+
+    def document(self) -> JsonObject:
+        """The JSON of the command line's contract: all but the text."""
+        return {
+            "command": "report",
+            "report": self.written,
+            "form": self.form,
+            "language": self.language,
+        }
+
+
+def render(
+    document: JsonObject, form: Form = "markdown", language: Language = "en", called: str = "it"
+) -> Rendered:
+    """The document of `verify-on-npu --json` as a report.
+
+    called: the document's file, for errors. Raises InvalidConfig where it is no document of that command.
+    """
+    found = report(read(document, called))
+    text = markdown.render(found, language) if form == "markdown" else html.render(found, language)
+    return Rendered(text, form, language)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from weightsmith.json_value import finite
-from weightsmith.records import json_of, object_of
+from weightsmith.records import Record, json_of, object_of
 from weightsmith.verify.checks import Check, Verdict, combine
+from weightsmith.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.engine import Started
     from weightsmith.verify.engine.engine_job import EngineSettings
     from weightsmith.verify.engine.server_job import Served
+    from weightsmith.verify.inputs.files import ConfigChange
+    from weightsmith.verify.measure.chosen import ChosenTokens
     from weightsmith.verify.measure.parity import Figures, Pair, PairName, Parity
     from weightsmith.verify.measure.repetition import Repetition
 
@@ -25,6 +28,7 @@ __all__ = [
     "CheckpointFacts",
     "EngineFacts",
     "ModelFacts",
+    "Needs",
     "ParityFacts",
     "Performance",
     "PromptOutcome",
@@ -48,12 +52,18 @@ class CheckpointFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The model. kind: "causal" or "prefix-lm". checkpoint: None for the self-test's model, which has no files."""
+    """The model.
+
+    kind: "causal" or "prefix-lm". checkpoint: None for the self-test's model, which has no files.
+    changes: of its config.json. hashes: BLAKE3 of weights and tokenizer by file name, none where nobody needed them.
+    """
 
     name: str
     kind: str
     checkpoint: CheckpointFacts | None = None
     config: JsonObject = field(default_factory=dict)
+    changes: tuple[ConfigChange, ...] = ()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,7 @@ class ParityFacts:
     refused: why a dtype or a control could not be run, by name.
     layer_by_layer: dtype → why its weights were not in memory all at once.
     cached: the variations that were not computed now. cache_fault: why others could not be kept.
+    chosen: a sample of the chosen tokens' log-probabilities, for a plot.
     """
 
     reference: str
@@ -104,6 +115,7 @@ class ParityFacts:
     layer_by_layer: Mapping[str, str]
     cached: tuple[str, ...]
     cache_fault: str | None
+    chosen: ChosenTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,7 @@ class PromptOutcome:
     answer: its completion as text, None where the prompt was left out.
     answered: whether the answer has the fact that the prompt expects; None where it expects none or was left out.
     prompt_tokens: how many. token_ids: of the completion. finish: why it ended.
+    alone_s: seconds of the request by itself; None where it was not asked alone, or the engine keeps no times.
     """
 
     answer: str | None
@@ -120,6 +133,7 @@ class PromptOutcome:
     prompt_tokens: int
     token_ids: tuple[int, ...]
     finish: str | None
+    alone_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +168,23 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What the model asks of an engine and a chip that people serve it on, as `fits` says it.
+
+    verdict: of `fits`. weights_bytes: on one card. context: tokens of one sequence. min_cards: None where none of the
+    tried numbers is enough, or it is not known.
+    """
+
+    engine: str
+    chip: str
+    verdict: str
+    weights_bytes: int
+    kv_bytes_per_token: int
+    context: int | None
+    min_cards: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyResult:
     """All that one run found.
 
@@ -162,6 +193,8 @@ class VerifyResult:
     command: the command line.
     seconds: by stage; `overhead_share` among them is a share of the run.
     own_limits: by gate, the user's limit and the gate's own.
+    made: when, ISO 8601. host: the machine, a record of the room that reads it. needs: None where no engine ran.
+    foretold: what `fits` says of this engine's KV cache; empty where it knows no answer.
     not_run: what could not be arranged, and why.
     served: the server that was asked as well.
     """
@@ -178,6 +211,10 @@ class VerifyResult:
     command: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     own_limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    made: str | None = None
+    host: Record | None = None
+    needs: Needs | None = None
+    foretold: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
     served: Served | None = None
 
@@ -200,6 +237,14 @@ class VerifyResult:
             "determinism": json_of(self.determinism),
             "seconds": json_of(self.seconds),
             "own_limits": json_of(self.own_limits),
+            "weightsmith": __version__,
+            "made": self.made,
+            "command_line": self.command,
+            "host": json_of(self.host),
+            "model": {**object_of(replace(self.model, config={})), "config": self.model.config},
+            "performance": json_of(self.performance),
+            "needs": json_of(self.needs),
+            "foretold": self.foretold,
             "not_run": json_of(self.not_run),
             "served": {} if self.served is None else _served_document(self.served),
         }
@@ -232,6 +277,7 @@ def _parity_document(parity: ParityFacts) -> JsonObject:
         "layer_by_layer": json_of(parity.layer_by_layer),
         "cached": json_of(parity.cached),
         "cache_fault": parity.cache_fault,
+        "chosen": json_of(parity.chosen),
     }
 
 

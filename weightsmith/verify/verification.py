@@ -18,7 +18,7 @@ from weightsmith.verify.inputs.kinds import Template, kind_of
 from weightsmith.verify.inputs.latent import find_latent
 from weightsmith.verify.inputs.prompts import BUILT_IN, load_prompts
 from weightsmith.verify.judge import gates
-from weightsmith.verify.judge.conclude import conclude
+from weightsmith.verify.judge.conclude import conclude, sampled
 from weightsmith.verify.measure import baseline
 from weightsmith.verify.steps import Steps
 
@@ -59,6 +59,9 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     seconds["files"] = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
         seen = steps.observe(folder, kept, here)
+        seen = replace(
+            seen, chosen=sampled(seen), hashes={} if here is None else {**here.weights, **here.tokenizer}
+        )
     if seen.comparing_seconds is not None:
         seconds["comparing"] = seen.comparing_seconds
     seconds["whole"] = time.monotonic() - started

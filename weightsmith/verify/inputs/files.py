@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS
 from weightsmith.checkpoint.model_files import is_loaded, is_weights
-from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, listed, open_named, open_small
+from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, listed, open_named, open_small
+from weightsmith.errors import InvalidConfig
 from weightsmith.schemes import plain_view
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.value_survey import survey_values
 from weightsmith.verify.checks import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
-    from weightsmith.json_value import JsonObject
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.values.value_survey import ValueSurvey
 
@@ -48,6 +51,20 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigChange:
+    """A setting of config.json that the weights rule out, as JSON has the values.
+
+    evidence: what proves it, in words. mended: whether `convert` has written the new value already.
+    """
+
+    name: str
+    old: Json
+    new: Json
+    evidence: str
+    mended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
     """What is known of the files of a model folder.
 
@@ -57,6 +74,7 @@ class Files:
     weights: file names.
     fusion: what the values say of ternary fusion ("fused", "latent", …).
     format: of the checkpoint. dtypes: parameters by dtype.
+    changes: of config.json: those that `convert` made, and those that are still to make.
     """
 
     config: JsonObject
@@ -69,6 +87,7 @@ class Files:
     format: str
     parameters: int
     dtypes: Mapping[str, int]
+    changes: tuple[ConfigChange, ...] = ()
 
     @property
     def text_only(self) -> bool:
@@ -117,6 +136,7 @@ def inspect_files(model: Path) -> Files:
         format=checkpoint.format,
         parameters=checkpoint.parameters,
         dtypes=checkpoint.dtypes(),
+        changes=(*_mended(model), *map(_wrong, inference.changes)),
     )
 
 
@@ -153,11 +173,31 @@ def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
 
 def _contradiction(field: FieldReport) -> str:
     """One wrong field with the tensor that proves it."""
-    fact = f"{field.name} is {field.derived}, not {field.configured}"
-    if not field.evidence:
-        return fact
-    proof = field.evidence[0]
-    return f"{fact} ({proof.tensor} axis {proof.axis} has {proof.size})"
+    fact, proof = f"{field.name} is {field.derived}, not {field.configured}", _proof(field)
+    return f"{fact} ({proof})" if proof else fact
+
+
+def _proof(field: FieldReport) -> str:
+    """The first tensor that bears on a field; empty for none."""
+    seen = next(iter(field.evidence), None)
+    return "" if seen is None else f"{seen.tensor} axis {seen.axis} has {seen.size}"
+
+
+def _wrong(field: FieldReport) -> ConfigChange:
+    return ConfigChange(field.name, field.configured, field.derived, _proof(field), mended=False)
+
+
+def _mended(model: Path) -> Iterator[ConfigChange]:
+    """What `convert` says in weightsmith.json that it changed: words of a file, which only the report repeats."""
+    if not is_there(model / MANIFEST):
+        return
+    try:
+        rows = read_json_object(model / MANIFEST, MANIFEST_LIMITS).get("config_changes")
+    except InvalidConfig:
+        return
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and isinstance(row.get("name"), str):
+            yield ConfigChange(row["name"], row.get("from"), row.get("to"), "", mended=True)
 
 
 def _weights_check(model: Path, checkpoint: Checkpoint, found: ValueSurvey) -> Check:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.process.child import Failure
 from weightsmith.verify.checks import Check
+from weightsmith.verify.engine.engine import EngineRun
 from weightsmith.verify.judge import gates, verdicts
-from weightsmith.verify.measure import health, repetition
+from weightsmith.verify.measure import chosen, health, repetition
 from weightsmith.verify.measure.cost import overhead
 from weightsmith.verify.result import (
     CheckpointFacts,
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.verify.engine.device import Device
-    from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
+    from weightsmith.verify.inputs.tokens import Completion
     from weightsmith.verify.measure.baseline import Baseline, Identity
+    from weightsmith.verify.measure.chosen import ChosenTokens
     from weightsmith.verify.measure.health import Facts, Spread
     from weightsmith.verify.measure.parity import Parity
     from weightsmith.verify.measure.repetition import Repetition
@@ -63,6 +65,7 @@ class Observed:
     reference: None when there was none to run. reference_asked: what the user asked for.
     served: the server's answers, None where none was asked for.
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
+    chosen: a sample of the chosen tokens' log-probabilities. hashes: by file name.
     """
 
     model: Path
@@ -78,7 +81,17 @@ class Observed:
     spread: Spread | None = None
     against: Against | None = None
     comparing_seconds: float | None = None
+    chosen: ChosenTokens | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
     served: Served | Failure | None = None
+
+
+def sampled(seen: Observed) -> ChosenTokens | None:
+    """Of the chosen tokens, what the reference and the device say; while the files of both are still there."""
+    references = _references(seen)
+    if references is None or not isinstance(seen.engine, EngineRun):
+        return None
+    return chosen.sample(seen.engine, references, None if seen.against is None else seen.against.positions)
 
 
 def conclude(
@@ -228,6 +241,7 @@ def _parity(seen: Observed) -> ParityFacts | None:
         layer_by_layer=references.layer_by_layer,
         cached=references.cached,
         cache_fault=references.cache_fault,
+        chosen=seen.chosen,
     )
 
 
@@ -241,11 +255,19 @@ def _prompt_row(seen: Observed, run: EngineRun, facts: Facts, n: int) -> PromptR
         prompt_tokens=len(run.prompt_ids[n]),
         token_ids=() if completion is None else completion.tokens,
         finish=None if completion is None else completion.finish,
+        alone_s=_alone(run.passes["alone"].completions.get(n)),
     )
     if seen.parity is None:
         return PromptRow(prompt.text, prompt.expect, outcome)
     figures = {name: pair.prompts[n] for name, pair in seen.parity.pairs.items() if n in pair.prompts}
     return PromptRow(prompt.text, prompt.expect, outcome, figures)
+
+
+def _alone(completion: Completion | None) -> float | None:
+    """Seconds of one request, as the engine's own clock has them."""
+    if completion is None or completion.ttft is None:
+        return None
+    return completion.ttft + (completion.tpot or 0.0) * (len(completion.tokens) - 1)
 
 
 def _performance(run: EngineRun) -> Performance:
@@ -279,6 +301,8 @@ def _model(seen: Observed) -> ModelFacts:
             str(seen.model), files.format, files.parameters, files.nbytes, files.dtypes
         ),
         config=files.config,
+        changes=files.changes,
+        hashes=seen.hashes,
     )
 
 

@@ -1,0 +1,48 @@
+"""`weightsmith report`: its arguments, its output, its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from weightsmith import library
+from weightsmith.cli import terminal
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE
+from weightsmith.cli.terminal import DONE, line
+from weightsmith.process.targets import is_stdout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.report import Language
+
+# Where the report goes unless told otherwise: there it is Markdown.
+_STDOUT = "-"
+
+
+@click.command("report")
+@click.argument("result", metavar="RESULT.json", type=A_PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=A_PATH,
+    default=_STDOUT,
+    metavar="FILE",
+    help="FILE.md or FILE.html; else Markdown on stdout.",
+)
+@LANGUAGE
+@AS_JSON
+def command(result: Path, output: Path, language: Language, as_json: bool) -> int:
+    """Render a kept result of verify-on-npu again: Markdown or HTML, English or Chinese.
+
+    RESULT.json is what `weightsmith verify-on-npu --json` printed. Exit code 0: the report was made, whatever it says.
+    """
+    if as_json and is_stdout(output):
+        raise click.UsageError("stdout takes one thing: with --json, name a file with --output")
+    found = library.report(result, output=output, language=language)
+    if as_json:
+        terminal.show_json(found.document())
+    elif not is_stdout(output):
+        line(f"report: {output}")
+    return DONE

@@ -1,0 +1,361 @@
+"""The document of a verification, read again: every type checked, whoever kept it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from weightsmith.errors import InvalidConfig
+from weightsmith.json_value import finite
+from weightsmith.records import NotARecord, Record
+from weightsmith.verify.checks import Check, Verdict
+from weightsmith.verify.judge import gates
+
+if TYPE_CHECKING:
+    from weightsmith.json_value import Json, JsonObject
+
+# JSON has no NaN: where a figure is none, the document has null.
+Figure = float | None
+# What vLLM calls a setting changes its type with its versions.
+Setting = bool | int | float | str | None
+PairName = Literal["R-B", "R-D", "B-D", "F-D"]
+_WAY_OUT = "name a file that `weightsmith verify-on-npu --json` printed"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Record):
+    """Of the device, what torch said of it. memory: bytes of each."""
+
+    packages: Mapping[str, str] = field(default_factory=dict)
+    count: int | None = None
+    names: tuple[str, ...] = ()
+    memory: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRead(Record):
+    """Where the engine ran."""
+
+    kind: str
+    name: str
+    seen: Seen
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRead(Record):
+    """What the report tells by name of an engine; nothing of it where none ran."""
+
+    dtype: Setting = None
+    max_model_len: Setting = None
+    quantization: Setting = None
+    eager: Setting = None
+    prefix_caching: Setting = None
+    chunked_prefill: Setting = None
+    max_num_batched_tokens: Setting = None
+    max_num_seqs: Setting = None
+    graph_mode: Setting = None
+    tensor_parallel: Setting = None
+    pipeline_parallel: Setting = None
+    data_parallel: Setting = None
+    expert_parallel: Setting = None
+    speculative: Setting = None
+    preemptions: Setting = None
+    prefix_cache_hits: Setting = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    eager_and_graphs: str | None = None
+    arguments: tuple[str, ...] | None = None
+    added: Mapping[str, Setting] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresRead(Record):
+    """A pair over some positions, as `verify.measure.parity.Figures`."""
+
+    positions: int
+    kl_mean: Figure
+    kl_p99: Figure
+    kl_max: Figure
+    delta_rms: Figure
+    delta_max: Figure
+    delta_p_rms: Figure
+    top1: Figure
+    top5: Figure
+    top10: Figure
+    pearson: Figure
+    pearson_min: Figure
+    cosine: Figure
+    perplexity: Figure
+    perplexity_other: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class FlipRead(Record):
+    """A position where two sides prefer different tokens."""
+
+    prompt: int
+    position: int
+    margin: Figure
+    wanted: int
+    got: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairRead(FiguresRead):
+    """A pair over all positions."""
+
+    nonfinite: int
+    flips: tuple[FlipRead, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseRead(Record):
+    """The device against bf16's own noise."""
+
+    kl_ratio: Figure
+    kl_ratio_upper: Figure
+    rms_ratio: Figure
+    bf16_share: Figure
+    device_share: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRead(Record):
+    """Log-probabilities of chosen tokens, position by position."""
+
+    reference: Literal["R", "B"]
+    positions: int
+    of_reference: tuple[float, ...]
+    of_device: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParityRead(Record):
+    """The device and its references; nothing of it where nothing was compared."""
+
+    reference: str = ""
+    partial: bool = False
+    pairs: Mapping[str, PairRead] = field(default_factory=dict)
+    controls: Mapping[str, PairRead] = field(default_factory=dict)
+    noise_floor: NoiseRead | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    layer_by_layer: Mapping[str, str] = field(default_factory=dict)
+    cached: tuple[str, ...] = ()
+    cache_fault: str | None = None
+    chosen: ChosenRead | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRead(Record):
+    """One prompt, and what became of it. parity: by pair."""
+
+    prompt: str
+    expect: str | None
+    answer: str | None
+    answered: bool | None = None
+    prompt_tokens: int | None = None
+    token_ids: tuple[int, ...] = ()
+    finish: str | None = None
+    alone_s: Figure = None
+    parity: Mapping[str, FiguresRead] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionRead(Record):
+    """The same requests in another arrangement."""
+
+    name: str
+    prompts: int
+    same_tokens: int
+    same_bits: int
+    delta_max: Figure
+    parted: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceRead(Record):
+    """Times, as `verify.result.Performance`."""
+
+    load_s: Figure
+    single_tokens_per_s: Figure
+    single_latency_s: Figure
+    single_ttft_s: Figure
+    single_tpot_s: Figure
+    batch_requests: int
+    batch_tokens: int
+    batch_tokens_per_s: Figure
+    kv_cache_tokens: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostRead(Record):
+    """The machine."""
+
+    python: str
+    system: str
+    architecture: str
+    memory: int | None
+    driver: str | None
+    cann: str | None
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRead(Record):
+    """The files."""
+
+    path: str
+    format: str
+    parameters: int
+    nbytes: int
+    dtypes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRead(Record):
+    """The model; its config and what was wrong in it are in `Document`, as text."""
+
+    name: str
+    kind: str
+    checkpoint: CheckpointRead | None
+    hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsRead(Record):
+    """What `fits` says."""
+
+    engine: str
+    chip: str
+    verdict: str
+    weights_bytes: int
+    kv_bytes_per_token: int
+    context: int | None
+    min_cards: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRead(Record):
+    """A server that was asked as well; nothing of it where none was. words: behind `vllm serve`."""
+
+    words: tuple[str, ...] = ()
+    loading: Figure = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting that the weights rule out; its values as JSON text."""
+
+    name: str
+    old: str
+    new: str
+    evidence: str
+    mended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Document(Record):
+    """All that a report is made of.
+
+    not_run: what could not be arranged, and why. changes: of the config.
+    settings: of the engine, and config: of the model, by name, each value as text.
+    """
+
+    command: Literal["verify-on-npu"]
+    verdict: Verdict
+    device: DeviceRead
+    engine: EngineRead
+    checks: tuple[Check, ...]
+    parity: ParityRead
+    prompts: tuple[PromptRead, ...]
+    determinism: tuple[RepetitionRead, ...]
+    seconds: Mapping[str, float]
+    own_limits: Mapping[str, tuple[float, ...]]
+    weightsmith: str
+    made: str | None
+    command_line: str
+    host: HostRead | None
+    model: ModelRead
+    performance: PerformanceRead | None
+    needs: NeedsRead | None
+    foretold: str = ""
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    served: ServedRead | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def ran(self) -> bool:
+        """Whether an engine ran."""
+        return bool(self.settings)
+
+    def check(self, name: str) -> Check | None:
+        """The check of this name."""
+        return next((one for one in self.checks if one.name == name), None)
+
+    def verdict_of(self, name: str) -> Verdict | None:
+        """Of the check of this name, None where there is none."""
+        found = self.check(name)
+        return None if found is None else found.verdict
+
+    def limit(self, gate: str) -> float:
+        """The limit that a gate had."""
+        own = self.own_limits.get(gate, ())
+        return own[0] if own else gates.limits()[gate]
+
+
+def read(document: JsonObject, called: str) -> Document:
+    """A document that was kept. called: its file. Raises InvalidConfig where it is no document of this command."""
+    command = document.get("command")
+    if command != "verify-on-npu":
+        other = f"is a result of {command:.40}, not of" if isinstance(command, str) else "is no result of"
+        raise InvalidConfig(called, f"{other} verify-on-npu", _WAY_OUT)
+    made_here = {"settings", "config", "changes"}
+    own = {name: value for name, value in document.items() if name not in made_here}
+    try:
+        found = Document.from_json(finite(own))
+    except NotARecord as error:
+        way_out = "make it again with this version of weightsmith"
+        raise InvalidConfig(called, f"is no whole result of verify-on-npu ({error})", way_out) from error
+    model = _object(document, "model")
+    rows = model.get("changes")
+    return replace(
+        found,
+        settings=_texts(_object(document, "engine")),
+        config=_texts(_object(model, "config")),
+        changes=tuple(_change(row) for row in rows if isinstance(row, Mapping))
+        if isinstance(rows, list)
+        else (),
+    )
+
+
+def _object(parent: JsonObject, name: str) -> JsonObject:
+    found = parent.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _texts(values: JsonObject) -> dict[str, str]:
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value: Json) -> str:
+    """A value as JSON has it, but a text without quotes and nothing for null."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _change(row: JsonObject) -> Change:
+    return Change(
+        name=_text(row.get("name")),
+        old=_text(row.get("old")),
+        new=_text(row.get("new")),
+        evidence=_text(row.get("evidence")),
+        mended=row.get("mended") is True,
+    )

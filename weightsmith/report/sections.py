@@ -1,0 +1,140 @@
+"""The report of a verification: its verdict, what was not tested, what is wrong, and then everything in its order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from weightsmith.formats import number
+from weightsmith.report import facts, figures, parity
+from weightsmith.report.blocks import (
+    Bars,
+    Cell,
+    Column,
+    Dots,
+    Items,
+    Judged,
+    Paragraph,
+    Report,
+    Section,
+    Table,
+    Text,
+    say,
+)
+from weightsmith.report.features import Feature, features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from weightsmith.report.blocks import Block
+    from weightsmith.report.document import Document
+
+# Beyond these nobody looks; a page of 10,000 prompts has 20 MB.
+MOST_ROWS = 2000
+_MOST_BARS = 40
+
+
+def report(document: Document) -> Report:
+    """The whole report. Sections whose figures were never taken are left out, and the checks say why."""
+    return Report(
+        title=say("{model}: verification report", model=document.model.name),
+        verdict=document.verdict,
+        summary=tuple(_summary(document)),
+        sections=tuple(_bounded(section) for section in _sections(document) if section.blocks),
+    )
+
+
+def _bounded(section: Section) -> Section:
+    """A section whose tables and plots have no more in them than people look at; the JSON has the rest."""
+    blocks: list[Block] = []
+    for block in section.blocks:
+        if isinstance(block, Table) and len(block.rows) > MOST_ROWS:
+            words = say("{count} more rows are in the JSON.", count=f"{len(block.rows) - MOST_ROWS:,}")
+            blocks += [replace(block, rows=block.rows[:MOST_ROWS]), Paragraph(words)]
+        elif isinstance(block, Dots):
+            series = tuple(replace(one, values=one.values[:MOST_ROWS]) for one in block.series)
+            blocks.append(replace(block, series=series))
+        elif isinstance(block, Bars):
+            blocks.append(replace(block, bars=block.bars[:_MOST_BARS]))
+        else:
+            blocks.append(block)
+    return replace(section, blocks=tuple(blocks))
+
+
+def _summary(document: Document) -> Iterator[Text]:
+    counts = {
+        verdict: sum(check.verdict == verdict for check in document.checks)
+        for verdict in ("pass", "fail", "inconclusive")
+    }
+    yield say(
+        "{passed} checks passed, {failed} failed, {open} inconclusive.",
+        passed=counts["pass"],
+        failed=counts["fail"],
+        open=counts["inconclusive"],
+    )
+    versions = document.engine.versions or document.device.seen.packages
+    engines = ", ".join(f"{name} {versions[name]}" for name in versions if name.startswith("vllm"))
+    where = f"{document.device.kind}: {document.device.name}"
+    yield " · ".join(filter(None, (document.made, where, engines, f"weightsmith {document.weightsmith}")))
+
+
+def _sections(document: Document) -> Iterator[Section]:
+    tested = features(document)
+    yield Section(say("Not tested"), _not_tested(tested))
+    yield Section(say("Known problems"), tuple(_problems(document)))
+    yield Section(say("Checks"), tuple(_checks(document)))
+    yield Section(say("What was tested"), (_features(tested),))
+    yield from facts.model_sections(document)
+    yield from facts.environment_sections(document)
+    if document.ran:
+        yield from figures.sections(document)
+    if document.parity.pairs:
+        yield from parity.sections(document)
+    yield from facts.use_sections(document)
+    yield figures.seconds(document.seconds)
+
+
+def _not_tested(found: Sequence[Feature]) -> tuple[Block, ...]:
+    return (Items(tuple((one.name, one.said) for one in found if one.verdict is None)),)
+
+
+def _features(found: Sequence[Feature]) -> Table:
+    rows = tuple((one.name, Judged(one.verdict), one.said) for one in found if one.verdict is not None)
+    return Table((Column(say("feature")), Column(say("verdict")), Column(say("what was seen"), "long")), rows)
+
+
+def _problems(document: Document) -> Iterator[Block]:
+    rows: list[tuple[Cell, ...]] = [
+        (check.name, Judged(check.verdict), check.detail)
+        for check in sorted(document.checks, key=lambda check: check.verdict != "fail")
+        if check.verdict != "pass"
+    ]
+    rows += [(say("warning"), None, warning) for warning in document.device.warnings]
+    if rows:
+        yield Table(
+            (Column(say("check")), Column(say("verdict")), Column(say("what it means"), "long")), tuple(rows)
+        )
+    else:
+        yield Paragraph(say("None: every check passed, and the device gave no warning."))
+
+
+def _checks(document: Document) -> Iterator[Block]:
+    columns = (
+        Column(say("check")),
+        Column(say("verdict")),
+        Column(say("value"), "number"),
+        Column(say("limit"), "number"),
+        Column(say("what it means"), "long"),
+    )
+    yield Table(
+        columns,
+        tuple(
+            (check.name, Judged(check.verdict), number(check.value), number(check.threshold), check.detail)
+            for check in document.checks
+        ),
+    )
+    changed = [
+        f"{name} {pair[0]:g} / {pair[-1]:g}" for name, pair in document.own_limits.items() if len(pair) > 1
+    ]
+    if changed:
+        yield Paragraph(say("Own limits (own / usual): {limits}", limits=", ".join(changed)), strong=True)
