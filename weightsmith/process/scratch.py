@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,12 +50,16 @@ def scratch_folder(prefix: str = PREFIX) -> Iterator[Path]:
 
 @contextmanager
 def _owned(folder: Path) -> Iterator[None]:
-    """Marks a new folder as ours for as long as the block runs. The mark appears when it is locked, not before."""
+    """Marks a new folder as ours for as long as the block runs. The mark appears when it is locked, not before.
+
+    Where it cannot be made or locked, the folder goes without: nobody will remove it for us.
+    """
     unlocked = folder / f"{_OWNED}.new"
-    with unlocked.open("x", encoding="ascii") as mark:
-        mark.write(_kernel())
-        mark.flush()
-        with suppress(OSError):  # without locks nothing here is ever removed
+    with ExitStack() as held:
+        with suppress(OSError):
+            mark = os.open(unlocked, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, mark)
+            os.write(mark, _kernel())
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unlocked.rename(folder / _OWNED)
         yield
@@ -79,18 +83,18 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     mark = os.open(Path(entry.path, _OWNED), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        here = _kernel().encode()
+        here = _kernel()
         return bool(here) and os.read(mark, len(here) + 1) == here
     finally:
         os.close(mark)
 
 
-def _kernel() -> str:
-    """A word that no other running kernel has; empty where there is none."""
+def _kernel() -> bytes:
+    """What no other running kernel calls itself; empty where it has no name."""
     try:
-        return _KERNEL.read_text(encoding="ascii")
+        return _KERNEL.read_bytes()
     except OSError:
-        return ""
+        return b""
 
 
 def _refused(place: str, error: OSError) -> TargetRefused:
