@@ -65,6 +65,7 @@ def test_an_object_is_read_as_written(path):
         (b'{"a": 1,}', "no JSON"),
         (b'{"a": 1} x', "no JSON (extra data"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
+        (b"\n<!DOCTYPE html>\n<html>gated</html>", "a web page, not the file itself"),
     ],
 )
 def test_what_is_no_clean_object_is_one_line(path, raw, words):

@@ -109,6 +109,9 @@ FOLDERS = {
     "a free name in torch": {"weights.bin": 1},
     "a free name and a variant": {"weights.bin": 1, "weights.pt": 2},
     "safetensors of a free name beside free torch": {"weights.safetensors": 1, "weights.bin": 2},
+    "what macOS adds to a file": {"weights.safetensors": 1, "._weights.safetensors": 2},
+    "what macOS adds to shards": {**SHARDS, f"._{S1}": 2, f"._{S2}": 2, f"._{INDEX}": [S1]},
+    "what macOS adds to a torch file": {"weights.bin": 1, "._weights.bin": 2},
     "a trainer's state": {S: 1, "training_args.bin": 2, "optimizer.pt": 2},
 }
 
@@ -153,6 +156,11 @@ def test_a_broken_index_beside_a_single_file_is_refused(tmp_path, state):
     write(tmp_path, state, {S: 1})
     (tmp_path / INDEX).write_text("{}")
     refused(tmp_path, InvalidConfig, "no weight_map")
+
+
+def test_of_hidden_weights_nothing_is_said(tmp_path, state):
+    write(tmp_path, state, {**SHARDS, f"._{S1}": 2, f".{S}": 2})
+    assert open_checkpoint(tmp_path).problems == ()
 
 
 def test_torch_weights_come_before_a_distributed_checkpoint_in_the_same_folder(tmp_path, state):

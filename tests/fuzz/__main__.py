@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -84,8 +85,8 @@ def fuzz(name: str, seconds: int, keep: Path) -> Ran:
         ]
         found = "nothing" if not started.returncode else f"exit {started.returncode}: {_last_line(told)}"
         for file in broken if started.returncode else ():
-            keep.mkdir(exist_ok=True)
-            file.rename(keep / f"{name}-{file.name}")
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, keep / f"{name}-{file.name}")  # from memory to a disk
             found += f" ({keep / f'{name}-{file.name}'})"
     edges = re.findall(r"\bcov: (\d+)", told)
     return Ran(

@@ -13,21 +13,37 @@ from tabulate import tabulate
 from tests.hostile.attempt import Case, Outcome, attempt
 from tests.hostile.registry import all_cases
 
+# How often a case that took too long is tried again.
+_AGAIN = 2
+
 
 def main(parts: list[str]) -> int:
     cases = [case for case in all_cases() if not parts or any(part in case.name for part in parts)]
     lacks = {case.name: lack for case in cases if (lack := case.lacks())}
     for name, lack in lacks.items():
         print(f"{name}: not tried, {lack}")
-    outcomes = [(case, _tried(case)) for case in cases if case.name not in lacks]
-    for case, outcome in outcomes:
-        if outcome.broken:
-            print(f"{case.name}: {'; '.join(outcome.broken)} [{outcome.stderr.strip()[-200:]}]")
+    outcomes: list[tuple[Case, Outcome]] = []
+    for case in cases:
+        if case.name not in lacks:
+            outcome = _tried(case)
+            outcomes.append((case, outcome))
+            if outcome.broken:
+                told = outcome.stderr.strip()[-200:]
+                print(f"{case.name}: {'; '.join(outcome.broken)} [{told}]", flush=True)
     print(tabulate(_rows(outcomes), headers=("kind", "inputs", "broken", "largest CPU s", "largest MB")))
     return 1 if any(outcome.broken for _, outcome in outcomes) else 0
 
 
 def _tried(case: Case) -> Outcome:
+    """What came out. Of a slow one the fastest of a few tries: what else runs on a core makes it slower only."""
+    outcome = _once(case)
+    for _ in range(_AGAIN):
+        if outcome.cpu > case.cpu:
+            outcome = min(outcome, _once(case), key=lambda tried: tried.cpu)
+    return outcome
+
+
+def _once(case: Case) -> Outcome:
     scratch = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         return attempt(case, scratch)

@@ -204,7 +204,7 @@ def _streams() -> Iterator[Case]:
 
 
 def _little() -> Iterator[Case]:
-    """Little memory, and a current folder that is gone."""
+    """Little memory, a current folder that is gone, and no home."""
     for command in ("infer-config model", "inspect --values model", "convert model out", "diff model model"):
         for megabytes in (150, 240, 400):
             line = f"ulimit -v {megabytes}000; weightsmith {command}"
@@ -219,6 +219,13 @@ def _little() -> Iterator[Case]:
     ):
         line = f"mkdir gone; cd gone; rmdir ../gone; weightsmith {command}"
         yield Case(f"machine.gone.{command}", _met(_wrong, [line]), shell=True, writes=("out",))
+    verify = "verify-on-npu model --device cpu"
+    for name, line in (
+        *((f"unset {command}", f"unset HOME; weightsmith {command}") for command in ("fits model", verify)),
+        ("empty", f"HOME= weightsmith {verify}"),
+        ("no folder", f"HOME=/proc/x XDG_CACHE_HOME=/proc/x weightsmith {verify}"),
+    ):
+        yield Case(f"machine.home {name}", _met(_wrong, [line]), exits=frozenset({1}), shell=True)
 
 
 _CODE = """

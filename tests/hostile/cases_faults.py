@@ -40,6 +40,8 @@ _COMMANDS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "diff": (("diff", "model", "other"), (INDEX,)),
     "convert": (("convert", "model", "out"), ("config.json", INDEX, *SIDE_FILES)),
     "output": (("infer-config", "model", "--output", "made.json"), ("config.json",)),
+    "fits": (("fits", "model"), ("config.json", INDEX)),
+    # No engine is started: the config is wrong.
     "verify": (("verify-on-npu", "model", "--device", "cpu"), ("config.json", INDEX)),
 }
 _WRITES = ("out", "made.json", "model/config.json", "model/config.json.bak", "model", "model.gone")
@@ -111,7 +113,7 @@ def _reading() -> Iterator[Case]:
 
 
 # Exit codes where nothing fails.
-_SOUND = {"infer": 1, "write": 0, "inspect": 0, "diff": 0, "convert": 0}
+_SOUND = {"infer": 1, "write": 0, "inspect": 0, "diff": 0, "convert": 0, "fits": 1, "verify": 1}
 
 
 def _harmless() -> Iterator[Case]:
@@ -130,10 +132,10 @@ def _harmless() -> Iterator[Case]:
 
 def _changing() -> Iterator[Case]:
     """Files that are cut or written to, and a folder that goes, at one of the first reads."""
-    for command in ("infer", "inspect", "hashes", "diff", "convert"):
+    for command in ("infer", "inspect", "hashes", "diff", "convert", "fits", "verify"):
         for file in (SHARDS[1], "config.json"):
             for do in ("shrink", "grow", "remove"):
-                for skip in (0, 2):
+                for skip in (0, 2) if command not in ("fits", "verify") else (0,):
                     env = environment("read", file, do, skip)
                     yield _fault(f"{do} at {skip} {file} {command}", _COMMANDS[command][0], env)
 
@@ -179,6 +181,8 @@ _LINES = {
     "inspect": "weightsmith inspect --values model",
     "diff": "weightsmith diff model other",
     "convert": "weightsmith convert model out",
+    "fits": "weightsmith fits model",
+    "verify": "weightsmith verify-on-npu model --device cpu",
 }
 _WAYS = {
     "full": ("size=1m", "cp -r model disk/ && " + _FULL),
@@ -193,6 +197,7 @@ _ONTO = {
     "convert": "weightsmith convert model disk/out",
     "output": "weightsmith infer-config model --output disk/made.json",
     "write": "weightsmith infer-config disk/model --write",
+    "report": "weightsmith verify-on-npu model --device cpu --report disk/made.md",
 }
 
 

@@ -16,7 +16,7 @@ from weightsmith.shapes.given.roles import MOST_INDICES
 from weightsmith.shapes.page.condition import evaluate_default, parse_condition
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze
-from weightsmith.shapes.solve import check
+from weightsmith.shapes.solve import check, layer_lists
 from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
 from weightsmith.shapes.solve.propagation import _integer_root
 
@@ -66,6 +66,14 @@ def test_layers_of_which_nothing_is_there_are_not_searched_for_long(
     claimed: str | None, shapes: dict[str, tuple[int, ...]]
 ) -> None:
     inferred(shapes, None if claimed is None else {"model_type": claimed})
+
+
+def test_lists_say_nothing_of_layers_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    read = layer_lists.places_read
+    monkeypatch.setattr(layer_lists, "places_read", lambda *told: (asked.append(told), read(*told))[1])
+    inferred({"model.embeddings.weight": (96, 32)}, {"model_type": "nemotron_h"})
+    assert len(asked) < 100  # 20,064 before
 
 
 def _without(model_type: str, name: str) -> tuple[dict[str, object], dict[str, tuple[int, ...]]]:

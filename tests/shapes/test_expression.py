@@ -49,6 +49,12 @@ def test_a_polynomial_computes_what_python_computes(text: str, numbers: list[int
     )
 
 
+def test_what_cancels_need_not_be_known() -> None:
+    twice = parse_polynomial("a * b - 2 * b + 3")
+    for values, value in (({"a": 2}, 3), ({"a": 3}, None), ({"b": 0}, 3), ({}, None), ({"a": 3, "b": 4}, 7)):
+        assert twice.at(values) == twice.substitute(values).known() == value
+
+
 def test_products_are_written_as_products() -> None:
     assert str(parse_polynomial("num_heads * head_dim")) == "head_dim * num_heads"
     assert parse_polynomial("(heads + 2 * kv) * dim") == parse_polynomial("dim * heads + 2 * dim * kv")

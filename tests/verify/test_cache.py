@@ -164,23 +164,57 @@ def _poisoned(folder: Path, kind: str) -> Path:
     (entry,) = folder.iterdir()
     data = entry.read_bytes()
     entry.unlink()
-    if kind == "a pipe":
-        os.mkfifo(entry)
-    elif kind == "a link":
-        (folder.parent / "elsewhere").write_bytes(data)
-        entry.symlink_to(folder.parent / "elsewhere")
-    elif kind == "a link to nowhere":
-        entry.symlink_to("nowhere")
-    elif kind == "a folder":
-        entry.mkdir()
-    else:
-        entry.write_bytes(data)
-        entry.chmod(0o666)
+    match kind:
+        case "a pipe":
+            os.mkfifo(entry)
+        case "a link":
+            (folder.parent / "elsewhere").write_bytes(data)
+            entry.symlink_to(folder.parent / "elsewhere")
+        case "a link to nowhere":
+            entry.symlink_to("nowhere")
+        case "a folder":
+            entry.mkdir()
+        case "cut short":
+            entry.write_bytes(data[:-1])
+        case "longer":
+            entry.write_bytes(data + b"\0")
+        case "empty":
+            entry.touch()
+        case "another's":
+            entry.write_bytes(data)
+            os.chown(entry, 12345, 12345)
+        case "a hole of a terabyte":
+            entry.touch()
+            os.truncate(entry, 1 << 40)
+        case "under a foreign hash":
+            entry = folder / f"key-{'0' * 64}.safetensors"
+            entry.write_bytes(data)
+        case _:
+            entry.write_bytes(data)
+            entry.chmod({"open to a group": 0o664, "open to others": 0o602}[kind])
     return entry
 
 
-@pytest.mark.parametrize("kind", ["a pipe", "a link", "a link to nowhere", "a folder", "open to others"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a pipe",
+        "a link",
+        "a link to nowhere",
+        "a folder",
+        "cut short",
+        "longer",
+        "empty",
+        "another's",
+        "a hole of a terabyte",
+        "under a foreign hash",
+        "open to a group",
+        "open to others",
+    ],
+)
 def test_what_is_no_file_of_this_user_alone_is_not_believed(tmp_path: Path, kind: str) -> None:
+    if kind == "another's" and os.geteuid():
+        pytest.skip("only root gives files away")
     store = Cache(tmp_path / "cache")
     store.keep("key", _entry(tmp_path))
     entry = _poisoned(store.folder, kind)
@@ -191,6 +225,15 @@ def test_what_is_no_file_of_this_user_alone_is_not_believed(tmp_path: Path, kind
     assert store.fetch("other", tmp_path / "out")
 
 
+def test_another_key_s_entry_is_not_taken(tmp_path: Path) -> None:
+    """Neither by a key that begins alike, nor by one that holds what a pattern would."""
+    store = Cache(tmp_path / "cache")
+    store.keep("key2", _entry(tmp_path))
+    for key in ("key", "ke", "k*", "", "../cache/key2"):
+        assert not store.fetch(key or "-", tmp_path / "out")
+    assert store.fetch("key2", tmp_path / "out")
+
+
 def test_bytes_that_have_the_right_hash_and_are_no_reference_are_thrown_away(tmp_path: Path) -> None:
     store = Cache(tmp_path / "cache")
     store.keep("key", _entry(tmp_path))
@@ -198,12 +241,12 @@ def test_bytes_that_have_the_right_hash_and_are_no_reference_are_thrown_away(tmp
     assert not (tmp_path / "out").exists() and not list(store.folder.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["open to others", "a link", "another's"])
+@pytest.mark.parametrize("kind", ["open to others", "open to a group", "a link", "another's"])
 def test_a_folder_that_others_may_write_to_is_not_used_and_it_is_said(tmp_path: Path, kind: str) -> None:
     store = Cache(tmp_path / "cache")
     store.keep("key", _entry(tmp_path))
-    if kind == "open to others":
-        store.folder.chmod(0o777)
+    if kind.startswith("open"):
+        store.folder.chmod({"open to others": 0o777, "open to a group": 0o770}[kind])
     elif kind == "a link":
         store.folder.rename(tmp_path / "moved")
         store.folder.symlink_to(tmp_path / "moved")

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 # How the text begins that git leaves where a large file was not downloaded.
 LFS_POINTER = b"version https://git-lfs"
+_PAGE_STARTS_WITHIN = 256
+# The way out where a web page was saved under a file's name.
+DOWNLOAD_ITSELF = (
+    "download the file itself (on a hub: the `resolve` link, with a token where the model is gated)"
+)
 
 # A file of more bytes must have written one of so many: weights that a file system packs well keep a third.
 _MAY_BE_HOLES = 1 << 30
@@ -30,6 +35,12 @@ _OF_THE_FILE = frozenset(
         errno.ENAMETOOLONG,
     }
 )  # fmt: skip
+
+
+def is_web_page(head: bytes) -> bool:
+    """Whether a file that begins so is HTML or XML."""
+    begins = head[:_PAGE_STARTS_WITHIN].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return begins.startswith((b"<!doctype", b"<html", b"<?xml"))
 
 
 def system_failed(error: WeightsmithError) -> bool:

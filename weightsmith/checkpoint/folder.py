@@ -64,7 +64,7 @@ def choose_weights(folder: Path) -> WeightFiles:
     Raises MissingInput (unreadable, incomplete set), UnknownFormat (no weights; says what is there), or what
     `read_index` raises.
     """
-    names = listed(folder)
+    names = _in_sight(folder)
     candidates = _candidates(names)
     usual = of_transformers(folder, names)
     if not candidates and usual is None:
@@ -81,6 +81,11 @@ def choose_weights(folder: Path) -> WeightFiles:
     differs = difference(folder, weights, files, index)
     problems = (differs,) if differs else tuple(_left_aside(folder, names, index, files))
     return WeightFiles(index, files, problems)
+
+
+def _in_sight(folder: Path) -> list[str]:
+    """The names that a loader's patterns find: none that begins with a dot, as what macOS adds to each file does."""
+    return [name for name in listed(folder) if not name.startswith(".")]
 
 
 def _candidates(names: list[str]) -> list[str]:
@@ -177,7 +182,7 @@ def unlisted(folder: Path, index: str, files: tuple[str, ...]) -> list[Problem]:
     named = set(files)
     found = [
         name
-        for name in listed(folder)
+        for name in _in_sight(folder)
         if name.endswith(suffixes) and name not in named and not _TRAINING.fullmatch(name)
     ]
     aside = [name for name in found if _aside(name)]

@@ -145,12 +145,18 @@ def _total_size(index: WeightIndex, tensors: Mapping[str, Tensor]) -> Problem | 
     if index.total_size is None:
         return None
     every = sum(tensor.nbytes for tensor in tensors.values())
-    once: dict[tuple[Storage, int, tuple[int, ...]], int] = {}
-    for tensor in tensors.values():
-        once[tensor.storage, tensor.offset * BITS[tensor.dtype], tensor.shape] = tensor.nbytes
-    if index.total_size in (every, sum(once.values())) and type(index.total_size) is not bool:
+    counted = type(index.total_size) is not bool
+    if counted and (index.total_size == every or index.total_size == _without_shared(tensors)):
         return None
     found = index.total_size if isinstance(index.total_size, (int, float)) else quoted(index.total_size)
     return Problem(
         "index-total-size", f"{index.name}: total_size says {quoted(found)}, the tensors have {every} bytes"
     )
+
+
+def _without_shared(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of the tensors, those that lie in the same bytes once."""
+    once: dict[tuple[Storage, int, tuple[int, ...]], int] = {}
+    for tensor in tensors.values():
+        once[tensor.storage, tensor.offset * BITS[tensor.dtype], tensor.shape] = tensor.nbytes
+    return sum(once.values())

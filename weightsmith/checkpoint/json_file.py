@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from weightsmith.checkpoint.file_bytes import LFS_POINTER
+from weightsmith.checkpoint.file_bytes import DOWNLOAD_ITSELF, LFS_POINTER, is_web_page
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import InvalidConfig
@@ -122,6 +122,8 @@ def _read(path: Path, limits: JsonLimits, named: bool) -> bytes:
         raise InvalidConfig(path, "is empty", "download it again")
     if raw.startswith(LFS_POINTER):
         raise InvalidConfig(path, "is a git-lfs pointer, not the file itself", "run `git lfs pull`")
+    if is_web_page(raw):
+        raise InvalidConfig(path, "is a web page, not the file itself", DOWNLOAD_ITSELF)
     if raw.startswith(b"\xef\xbb\xbf"):
         raise InvalidConfig(path, "starts with a byte order mark", "save it as UTF-8 without one")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):

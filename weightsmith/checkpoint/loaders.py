@@ -73,9 +73,9 @@ def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
 
 
 def _of_vllm(folder: Path, names: Sequence[str], known: WeightIndex | None) -> tuple[str, ...]:
-    """The files that vLLM loads. known: an index that has been read."""
+    """The files that vLLM loads. names: without those that begin with a dot. known: an index that has been read."""
     for pattern, index in _VLLM:
-        found = [name for name in names if fnmatchcase(name, pattern) and not name.startswith(".")]
+        found = [name for name in names if fnmatchcase(name, pattern)]
         if not found:
             continue
         if index is not None and index in names:
@@ -91,7 +91,7 @@ def difference(
 ) -> Problem | None:
     """`loaders-differ` where vLLM loads other files than were read, which are those of transformers if it finds any.
 
-    index: the one that names what was read.
+    names: without those that begin with a dot. index: the one that names what was read.
     """
     loaded, mine = _of_vllm(folder, names, index), set(read)
     if not loaded or mine == set(loaded):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from weightsmith.checkpoint.file_bytes import LFS_POINTER
+from weightsmith.checkpoint.file_bytes import DOWNLOAD_ITSELF, LFS_POINTER, is_web_page
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.safetensors_file import LARGEST_HEADER
 from weightsmith.errors import CorruptCheckpoint, MissingInput, UnknownFormat
@@ -106,14 +106,9 @@ def _refuse_known(file: ByteFile, head: bytes) -> None:
             f"is a git-lfs pointer of {file.size} bytes, not the weights",
             "run `git lfs pull` in its folder, or download the file itself",
         )
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise UnknownFormat(
-            file.subject,
-            "is a web page saved under a weights file's name",
-            "download the file itself (on a hub: the `resolve` link, with a token where the model is gated)",
-        )
-    if text.startswith((b"{", b"[")):
+    if is_web_page(head):
+        raise UnknownFormat(file.subject, "is a web page saved under a weights file's name", DOWNLOAD_ITSELF)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         raise UnknownFormat(
             file.subject, "is JSON text, not weights", "name the checkpoint's folder, index or weights"
         )

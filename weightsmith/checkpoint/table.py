@@ -52,7 +52,7 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor's own elements, packed; its storage may hold more."""
-        return (self.elements * BITS[self.dtype] + 7) // 8
+        return (prod(self.shape) * BITS[self.dtype] + 7) // 8
 
     @property
     def contiguous(self) -> bool:

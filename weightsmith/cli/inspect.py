@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
     from weightsmith.values.inspection import Inspection, Quantization
     from weightsmith.values.value_survey import ValueSurvey
+
+# A part of a tensor's name that is a number, such as the layer.
+_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
 class _ValuesAlone(click.Command):
@@ -96,10 +100,11 @@ def _show_survey(survey: ValueSurvey) -> None:
 
 def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
     """One row for all tensors that differ in their indices alone."""
-    rows: dict[tuple[str, str, str], list[int]] = {}
+    rows: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
     for tensor in tensors:
-        name = ".".join("*" if part.isdigit() else part for part in tensor.name.split("."))
-        rows.setdefault((name, tensor.dtype, " x ".join(map(str, tensor.shape))), []).append(tensor.nbytes)
+        name = _INDEX.sub("*", tensor.name)
+        rows.setdefault((name, tensor.dtype, tensor.shape), []).append(tensor.nbytes)
     return [
-        (name, len(sizes), dtype, shape, size(sum(sizes))) for (name, dtype, shape), sizes in rows.items()
+        (name, len(sizes), dtype, " x ".join(map(str, shape)), size(sum(sizes)))
+        for (name, dtype, shape), sizes in rows.items()
     ]

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def results_unordered(
     context = multiprocessing.get_context("spawn")
     with (
         unwound_by_signals(),
-        tempfile.TemporaryDirectory(prefix="weightsmith-") as scratch,
-        context.Pool(processes, _begin, (scratch,), tasks_each) as pool,
+        scratch_folder() as scratch,
+        context.Pool(processes, _begin, (str(scratch),), tasks_each) as pool,
     ):
         yield pool.imap_unordered(work, tasks)
 

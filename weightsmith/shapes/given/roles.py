@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +20,9 @@ Indices: TypeAlias = tuple[int, ...]
 # A whole checkpoint has more tensors than any index in it says. Of one that lacks most of its tensors, an index may be
 # larger than their number, though no model has so many layers or experts as this.
 MOST_INDICES = 1_024
+# No checkpoint has as many tensors as a number of more digits says.
+_MOST_DIGITS = 9
+_RUNS = re.compile(f"({DIGITS.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,8 @@ class NameTable:
         keys: dict[str, dict[tuple[str, ...], Tensor]] = {}
         count = 0
         for name, tensor in named:
-            numbers = tuple(DIGITS.findall(name))
-            key = DIGITS.sub("#", name) if numbers else name
-            keys.setdefault(key, {})[numbers] = tensor
+            pieces = _RUNS.split(name)
+            keys.setdefault("#".join(pieces[::2]), {})[tuple(pieces[1::2])] = tensor
             count += 1
         return NameTable(keys, count)
 
@@ -142,12 +145,16 @@ def _indices(
     numbers: tuple[str, ...], literal: tuple[tuple[int, str], ...], places: tuple[int, ...], bound: int
 ) -> Indices | None:
     """The slots' values below `bound`; None when the pattern's own digits differ or an index has a leading zero."""
-    longest = len(str(bound))
     for place, run in literal:
         if numbers[place] != run:
             return None
+    indices = []
     for place in places:
-        if (numbers[place][0] == "0" and numbers[place] != "0") or len(numbers[place]) > longest:
+        run = numbers[place]
+        if (run[0] == "0" and run != "0") or len(run) > _MOST_DIGITS:
             return None
-    indices = tuple(int(numbers[place]) for place in places)
-    return indices if all(index < bound for index in indices) else None
+        index = int(run)
+        if index >= bound:
+            return None
+        indices.append(index)
+    return tuple(indices)

@@ -136,6 +136,10 @@ class Polynomial:
 
         values: by names; what is no number there (a list, a word, null) stays a name.
         """
+        return Polynomial.of(self._with(values))
+
+    def _with(self, values: Mapping[str, object]) -> dict[Monomial, int]:
+        """The terms that are left; some may have the coefficient 0."""
         total: dict[Monomial, int] = {}
         for monomial, c in self.terms:
             rest: list[Atom] = []
@@ -147,7 +151,7 @@ class Polynomial:
                     rest.append(known)
             key = tuple(sorted(rest, key=_rank)) if len(rest) > 1 else tuple(rest)
             total[key] = total.get(key, 0) + c
-        return Polynomial.of(total)
+        return total
 
     def known(self) -> int | None:
         """The value when no field is left in it."""
@@ -159,7 +163,9 @@ class Polynomial:
 
     def at(self, values: Mapping[str, object]) -> int | None:
         """The value with the given values put in; None where they do not determine it."""
-        return self.substitute(values).known()
+        left = self._with(values)
+        constant = left.pop((), 0)
+        return None if any(left.values()) else constant
 
     def __str__(self) -> str:
         pieces = []

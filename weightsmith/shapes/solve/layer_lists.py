@@ -99,7 +99,8 @@ def explain_lists(
     # What is read here of all values: they are copied for every way to fill a place.
     read = frozenset().union(*(seen.fields() for seen in observations))
     clusters = _Clusters({name: values[name] for name in read if name in values}, lengths, options, effort)
-    for _, constraints in groupby(_layer_by_layer(observations), key=lambda c: c[1][:1]):
+    somewhere = [seen for seen in observations if not seen.is_nowhere(values)]
+    for _, constraints in groupby(_layer_by_layer(somewhere), key=lambda c: c[1][:1]):
         if not clusters.take(constraints):
             return None
         if clusters.too_many or effort.spent:
@@ -170,11 +171,15 @@ class _Clusters:
         touched: set[Place] = set()
         for seen, combination in constraints:
             places = places_read(seen, combination, self.values, self.lengths, self.options)
+            if places == set():  # no list says anything about it
+                if not self._explains((), (), [(seen, combination)]):
+                    return False
+                continue
             if places is None or not self._merge(places, (seen, combination)):
                 self.too_many = True
                 return True
             touched |= places
-        concerned = [group for group in self._groups if not group.isdisjoint(touched) or not group]
+        concerned = [group for group in self._groups if not group.isdisjoint(touched)]
         for group in concerned:
             self._ways[group] = list(self._fitting(group))
             if not self._ways[group]:

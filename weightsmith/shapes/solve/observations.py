@@ -64,12 +64,16 @@ class Observation:
         every = prod(map(len, self.indices)) <= max(_FEW_COMBINATIONS, 2 * len(self.present))
         return tuple(product(*self.indices)) if self.required and every else self.present
 
+    def is_nowhere(self, values: Mapping[str, object]) -> bool:
+        """Whether a config of these values has no such tensor at all, whatever the conditions: it has none to count."""
+        return any((count.at(values) or 0) < 1 for count in self.counts)
+
     def expected(self, combination: Combination, values: Mapping[str, object]) -> bool:
         """Whether a config of these values has such tensors there; a condition that they do not decide does not hold.
 
         values: may hold stand-ins for lists, which a condition reads like lists.
         """
-        if self.counts and any((count.at(values) or 0) < 1 for count in self.counts):
+        if self.is_nowhere(values):
             return False
         if not self.conditions:
             return True
@@ -104,9 +108,9 @@ class Observation:
 
     def refuted(self, values: Mapping[str, Value], lists: Iterable[str]) -> bool:
         """Whether `values` alone rule out what was seen, whatever the lists hold."""
-        if any((count.at(values) or 0) < 1 for count in self.counts):
+        if self.is_nowhere(values):
             return bool(self.present)
-        unread = {**values, **dict.fromkeys(lists, _UNREAD)}
+        unread = {**self._own(values), **dict.fromkeys(lists, _UNREAD)}
         for combination in self.looked_at:
             environment = {**unread, **dict(zip(self.names, combination, strict=True))}
             outcomes = {_outcome(condition, environment) for condition in self.conditions}

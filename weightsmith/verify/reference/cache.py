@@ -84,7 +84,7 @@ class Cache:
                 return False
             for name in _named(folder, key):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if _take(folder / name, target) and usable(target):
+                if self._take(folder / name, target) and usable(target):
                     os.utime(folder / name, follow_symlinks=False)
                     return True
                 target.unlink(missing_ok=True)
@@ -106,6 +106,21 @@ class Cache:
         except OSError as error:
             return f"{self.folder}: {error.strerror}"
         return None
+
+    def _take(self, entry: Path, target: Path) -> bool:
+        """Puts an entry at `target` where it is a file of this user alone with the hash that its name says."""
+        try:
+            with open_own(entry) as file:
+                status = os.fstat(file.fd)
+                ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+                # What is larger was never kept, and may be a hole of terabytes.
+                kept = ours and file.size <= self.limit
+                if not kept or opened_hash(file) != entry.stem.rpartition("-")[2]:
+                    return False
+                place_file(file.fd, target)
+                return True
+        except WeightsmithError:
+            return False
 
     def _evict(self, folder: Path) -> None:
         """Oldest first until the rest fits; parts that a killed process left go too, and whatever is no file."""
@@ -150,20 +165,6 @@ def _named(folder: Path, key: str = "") -> list[str]:
     start = f"{key}-" if key else ""
     names = os.listdir(folder)  # noqa: PTH208 - names are all that is needed
     return sorted(name for name in names if name.startswith(start) and name.endswith(_SUFFIX))
-
-
-def _take(entry: Path, target: Path) -> bool:
-    """Puts an entry at `target` where it is a file of this user alone with the hash that its name says."""
-    try:
-        with open_own(entry) as file:
-            status = os.fstat(file.fd)
-            ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
-            if not ours or opened_hash(file) != entry.stem.rpartition("-")[2]:
-                return False
-            place_file(file.fd, target)
-            return True
-    except WeightsmithError:
-        return False
 
 
 def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
