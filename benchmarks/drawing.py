@@ -11,7 +11,7 @@ from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.given.draft_layers import COUNTS
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.predict import predict
-from weightsmith.shapes.page.value import freeze, thaw
+from weightsmith.shapes.page.value import freeze, is_number, thaw
 from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, build, config_class, make_config
 from weightsmith.shapes.reference.starting_values import STARTS
@@ -59,6 +59,7 @@ def draw(page: Page, rng: random.Random) -> Case | None:
     """A config in which as many fields as possible have a value of their own; None when nothing builds."""
     start = {**STARTS.get(page.model_type, {}), **page.base}
     defaults = flatten(make_config(page.model_type, start))
+    defaults |= _undeclared(page, defaults)
     # transformers writes no draft layers: a config that is true of what it writes counts none.
     start |= {name: 0 for name in defaults if name.rpartition(".")[2] in COUNTS}
     builds = [0]
@@ -88,6 +89,17 @@ def draw(page: Page, rng: random.Random) -> Case | None:
         return attempt(settings) if _obeys(page, {**defaults, **settings}) else None
 
     return _accepted(runnable, settings, builds) or attempt({})
+
+
+def _undeclared(page: Page, defaults: Mapping[str, Value]) -> dict[str, Value]:
+    """Sizes that a class takes without declaring them, as the width of a head, at what the model takes for them.
+
+    Left to follow from what is drawn, 120 heads of a width of 120 would be one channel wide, which no model is.
+    """
+    sections = {name.rpartition(".")[0] for name in defaults}
+    missing = [n for n in page.fields if n not in defaults and n.rpartition(".")[0] in sections]
+    taken = {name: page.fields[name].default(defaults) for name in missing}
+    return {name: value for name, value in taken.items() if is_number(value) and value > 0}
 
 
 def _accepted(attempt: Any, settings: dict[str, Value], builds: list[int]) -> Case | None:

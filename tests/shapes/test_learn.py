@@ -517,6 +517,16 @@ def test_what_moves_a_default_only_beside_another_change_is_found() -> None:
     assert rule == f"= ['full' if {test} else 'shared' for layer in range(num_hidden_layers)]"
 
 
+def test_a_fraction_that_moves_a_default_is_in_its_rule() -> None:
+    """Of a vision tower: its width between two layers is a ratio of its own, where a config does not say it."""
+    usual = {"hidden_size": 64, "mlp_dim": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    lab = Lab("sam_vision_model", (), base=dict(usual))
+    values = {**usual, "mlp_ratio": 4.0, "qkv_bias": True}
+    found = FieldSurvey(lab, BuildObservation({}, values, {}, {}, None, ()), {})
+    found.accepted = {"hidden_size": [64, 128, 192, 96], "mlp_dim": [256, 512]}
+    assert default_rule(found, "mlp_dim", None) == "= int(hidden_size * mlp_ratio)"
+
+
 @pytest.mark.parametrize(("hidden", "tried"), [({"width": None}, False), ({}, True)])
 def test_null_is_not_tried_where_it_is_the_same_as_leaving_a_setting_out(
     hidden: dict[str, Any], tried: bool

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from benchmarks.drawing import reference
+from benchmarks.drawing import draw, reference
 from benchmarks.shapes import in_memory, measure_type
 from weightsmith.shapes import infer
 from weightsmith.shapes.page.page import load_page
@@ -30,6 +32,13 @@ def test_a_config_drawn_at_random_agrees_is_derived_and_is_repaired(
     prepare()
     row = measure_type(load_page(model_type), seed, configs=1)
     assert row.passes and not row.unsound, (what, row.faults)
+
+
+def test_a_width_of_heads_is_drawn_though_no_class_declares_it() -> None:
+    """Left to follow from a drawn width and number of heads it would be 1 or 3 channels, which no model has."""
+    prepare()
+    case = draw(load_page("qwen2"), random.Random(0))
+    assert case is not None and case.config["head_dim"] % 2 == 0
 
 
 def test_what_only_a_rule_leaves_is_no_claim_of_the_weights() -> None:

@@ -18,11 +18,14 @@ from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.conditions import Row
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.value import Value
+
+    # All values of a config that does not state a field, and what the field then is.
+    DefaultRow = tuple[Mapping[str, Value], Value]
 
 # Few draws show whether a default moves at all; only then it is worth many.
 _FEW, _DRAWS = 10, 60
@@ -33,6 +36,8 @@ _MAX_FIELDS = 6
 _FEW_VALUES = 4
 # Null stands for a number below this.
 _STANDS_FOR = 9
+# A share of a usual ratio that makes no whole number: only then a product that is rounded shows.
+_NO_WHOLE = 0.7
 # How often a random config has each change that the reference takes of several fields together only.
 _MOVED = 0.3
 
@@ -55,6 +60,9 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
         # An inner config that the outer class leaves out has defaults of its own.
         return rows[0][1] if rows and (class_default is None or "." in name) else class_default
     moved = _movers(found, name, rows)
+    fractions = _moving_fractions(found, name)
+    rows += _rows(found, name, ({n: v} for n, values in fractions.items() for v in values))
+    moved = [*fractions, *moved]
     numbers = [(values, value) for values, value in rows if is_number(value)]
     if len(numbers) == len(rows):
         fitted = fit_value(numbers, moved[:_MAX_FIELDS]) or fit_value(numbers, _beside(found, name, rows))
@@ -83,11 +91,16 @@ def _inside(found: FieldSurvey, name: str) -> Value:
     return None
 
 
-def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[str, Value], Value]]:
-    """(all values, value of the field) for configs that do not state the field; no model is built for these."""
-    rows: list[tuple[Mapping[str, Value], Value]] = []
+def _left_out(found: FieldSurvey, name: str, draws: int) -> list[DefaultRow]:
+    """Configs that do not state the field, with what it then is."""
+    return _rows(found, name, _trials(found, name, {**_siblings(found, name), **found.accepted}, draws))
+
+
+def _rows(found: FieldSurvey, name: str, trials: Iterable[Mapping[str, Value]]) -> list[DefaultRow]:
+    """The same for these settings of other fields; no model is built for them."""
+    rows: list[DefaultRow] = []
     hidden = found.lab.hidden
-    for changes in _trials(found, name, {**_siblings(found, name), **found.accepted}, draws):
+    for changes in trials:
         settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
         try:
             resolved = flatten(make_config(found.lab.model_type, settings))
@@ -99,7 +112,21 @@ def _left_out(found: FieldSurvey, name: str, draws: int) -> list[tuple[Mapping[s
     return rows
 
 
-def _taken_by_model(found: FieldSurvey, name: str) -> list[tuple[Mapping[str, Value], Value]]:
+def _moving_fractions(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
+    """Fractions of the same sub-config that move the default → values of each.
+
+    No shape moves with them while the field is stated: the ratio of a width that a class takes without it.
+    """
+    prefix = name.rpartition(".")[0]
+    own = {n: v for n, v in found.base.values.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    choices: dict[str, list[Value]] = {
+        n: [2 * v, _NO_WHOLE * v] for n, v in own.items() if isinstance(v, float) and v > 0
+    }
+    usual = _default_there(found, name, {})
+    return {n: v for n, v in choices.items() if _default_there(found, name, {n: v[0]}) not in (None, usual)}
+
+
+def _taken_by_model(found: FieldSurvey, name: str) -> list[DefaultRow]:
     """The same for a size that no class declares: models without it tell which size they take."""
     sizes = [v for v in found.accepted.get(name, ()) if is_number(v) and v > 0][:2]
     if len(sizes) < 2:
@@ -108,7 +135,7 @@ def _taken_by_model(found: FieldSurvey, name: str) -> list[tuple[Mapping[str, Va
     near = {n: v for n, v in found.accepted.items() if n.rpartition(".")[0] == prefix}
     choices = {n: v[:_BUILT_VALUES] for n, v in {**_siblings(found, name), **near}.items()}
     around = _where_it_tells(found, name)
-    rows: list[tuple[Mapping[str, Value], Value]] = []
+    rows: list[DefaultRow] = []
     for changes in _trials(found, name, choices, _BUILT_DRAWS):
         taken = size_taken(found.lab, name, {**around, **changes}, sizes)
         if taken is not None:
@@ -155,7 +182,7 @@ def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
     }
 
 
-def _movers(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
+def _movers(found: FieldSurvey, name: str, rows: Sequence[DefaultRow]) -> list[str]:
     """The fields that moved the default when they alone were changed."""
     base, choices = rows[0], {**_siblings(found, name), **found.accepted}
     moved: dict[str, None] = {}
@@ -211,7 +238,7 @@ def _default_there(found: FieldSurvey, name: str, changes: Mapping[str, Value]) 
         return None
 
 
-def _beside(found: FieldSurvey, name: str, rows: Sequence[tuple[Mapping[str, Value], Value]]) -> list[str]:
+def _beside(found: FieldSurvey, name: str, rows: Sequence[DefaultRow]) -> list[str]:
     """Numbers of the same sub-config that differ among the rows; what moves a default may never have moved alone."""
     names = [n for n in found.base.values if n.rpartition(".")[0] == name.rpartition(".")[0] and n != name]
     varied = [n for n in names if is_field(n) and len({repr(values.get(n)) for values, _ in rows}) > 1]
