@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -137,3 +138,18 @@ def test_nan_from_the_device_is_counted_and_not_hidden(tmp_path: Path) -> None:
     run = engine_run(logprob_file(tmp_path / "d", device), {0: [0] * 12})
     found = parity.measure(run, references(logprob_file(tmp_path / "r", FULL)), with_perplexity=True)
     assert found.pairs["R-D"].nonfinite == 1
+
+
+def test_prompts_that_are_no_text_are_compared_and_set_no_bound_on_noise(tmp_path: Path) -> None:
+    last = max(FULL)
+    device = {n: noisy(rows, 1.0 if n == last else 0.01, seed=n + 50) for n, rows in FULL.items()}
+    half = {n: noisy(rows, 0.01, seed=n) for n, rows in FULL.items()}
+    twin = references(logprob_file(tmp_path / "r", FULL), logprob_file(tmp_path / "b", half))
+    run = greedy_run(tmp_path / "d", device)
+    sized = parity.measure(replace(run, sized={last: "past a chunk of 512"}), twin, with_perplexity=False)
+    assert sized.noise is not None
+    assert sized.noise.kl_ratio < 2
+    assert sized.pairs["R-D"].worst_prompt[0] == last  # the ceilings judge it
+    plain = parity.measure(run, twin, with_perplexity=False)
+    assert plain.noise is not None
+    assert plain.noise.kl_ratio > 100

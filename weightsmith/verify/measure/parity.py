@@ -144,14 +144,24 @@ def measure(
             found.setdefault(name, {})[prompt] = compare(views[one], views[other], chosen)
     partial = run.logprobs.partial
     pairs = {name: _pair(name, parts, with_perplexity, partial) for name, parts in found.items()}
+    asked = {name: _questions(parts, run.sized) for name, parts in found.items()}
     wrong = {name: _CONTROL + name for name in controls}
     return Parity(
         pairs={name: pairs[name] for name in PAIRS if name in pairs},
-        controls={name: Control(pairs[key], _noise(found, key)) for name, key in wrong.items()},
-        noise=_noise(found, "R-D"),
+        controls={name: Control(pairs[key], _noise(asked, key)) for name, key in wrong.items()},
+        noise=_noise(asked, "R-D"),
         partial=partial,
-        baseline_noise=_noise(found, "F-D"),
+        baseline_noise=_noise(asked, "F-D"),
     )
+
+
+def _questions(parts: Mapping[int, Comparison], sized: Mapping[int, str]) -> Mapping[int, Comparison]:
+    """The prompts that ask something, where there are any.
+
+    Those made to the engine's size are few, long, and no text: on a small model nearly all of the distance lies in
+    them, and a bound over prompts is then a bound over two or three. The ceilings judge each of them.
+    """
+    return {n: one for n, one in parts.items() if n not in sized} or parts
 
 
 def _noise(found: Mapping[str, Mapping[int, Comparison]], name: str) -> NoiseFloor | None:
