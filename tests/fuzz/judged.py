@@ -71,8 +71,8 @@ def of_packed(data: bytes) -> None:
 def of_text(data: bytes) -> None:
     """Any text, as the terminal, a Markdown table and JSON have it: read as it is, and nothing else."""
     texts = structures.text_pieces(data)
-    rows = [texts[:2], texts[2:4]]
-    shown = markdown.table(["a|b", "`c`"], rows)
+    header, *rows = [list(map(markdown.text, cells)) for cells in (["a|b", "`c`"], texts[:2], texts[2:4])]
+    shown = markdown.table(header, rows)
     assert len(shown.split("\n")) == 4, "a cell broke its row"
     for line in shown.split("\n"):
         assert _bars(line) == 3, "a cell broke out of its column"

@@ -253,6 +253,7 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "model",
         "performance",
         "needs",
+        "foretold",
         "not_run",
         "served",
     }

@@ -56,13 +56,15 @@ _IN_PROCESS = {
 # Of every engine on a CPU.
 _CPU = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", **child.CALM_THREADS}
 # Of one whose arguments are chosen here. Eager mode compiles nothing, and dynamo costs seconds to find that out.
+_CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 _CPU_CHOSEN = {
+    # Without it vLLM wants nine tenths of the machine's memory to be free.
+    _CPU_CACHE: "1",
     "TORCHDYNAMO_DISABLE": "1",
     # On AMX machines vLLM otherwise rounds the activations of int4 models to int8: 18 times bf16's own noise, measured.
     "VLLM_CPU_INT4_W4A8": "0",
 }
 _SOCKET, _LONGEST_SOCKET = len("/00000000-0000-0000-0000-000000000000"), 107
-_CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
 
 @dataclass(frozen=True, slots=True)
