@@ -82,7 +82,7 @@ def of_text(data: bytes) -> None:
         assert json.loads(visible_json(json.dumps(text, ensure_ascii=False))) == text
         assert len(shortened(text, 20)) <= max(20, len(" ... "))
         assert "\n" not in terminal.cell(text) and "\n" not in markdown.text(text)
-        assert markdown.code(text).count("\n") == 2
+        assert markdown.code([text]).count("\n") == 2
     assert sum(map(len, fitted(texts, 60))) <= 60 + len(texts) * len(" ... ")
     with contextlib.redirect_stdout(io.StringIO()) as out:
         terminal.table(rows, ["a", "b"])
