@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 from tests.verify.conftest import SERVED
 
-# One process for all of them: each fixture is an engine, and two processes would start each twice.
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine-runs")]
+pytestmark = pytest.mark.engine
 
 # vLLM's library for processors without AVX-512 lacks the operator that multiplies with int4 weights.
 _PROCESSOR = Path("/proc/cpuinfo")
