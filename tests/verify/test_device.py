@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from weightsmith.errors import MissingDevice, MissingPackage
 from weightsmith.process.side_by_side import Patience
-from weightsmith.verify.engine import device
+from weightsmith.verify.engine import device, device_probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,3 +103,19 @@ def test_a_driver_that_does_not_answer_is_waited_for_as_long_as_the_doctor_waits
     monkeypatch.setattr(device, "WITH_DRIVERS", Patience(idle=1.0, in_all=device.WITH_DRIVERS.in_all))
     with pytest.raises(MissingDevice, match="it waits and does nothing"):
         device.find("npu", root=tmp_path, environment={}, packages=ASCEND)
+
+
+def test_a_device_that_does_not_say_what_is_free_is_a_device_still() -> None:
+    def full(number: int) -> tuple[int, int]:
+        raise RuntimeError("out of memory")
+
+    properties = SimpleNamespace(total_memory=64)
+    module = SimpleNamespace(
+        device_count=lambda: 1,
+        is_available=lambda: True,
+        get_device_name=lambda n: "Ascend910B",
+        get_device_properties=lambda n: properties,
+        mem_get_info=full,
+    )
+    found = device_probe._devices(SimpleNamespace(cuda=module), "cuda")  # type: ignore[arg-type]
+    assert (found.count, found.memory, found.free, found.error) == (1, (64,), (), None)

@@ -22,7 +22,7 @@ from weightsmith.verify import steps
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine
 from weightsmith.verify.engine.device import Device, DeviceFacts
-from weightsmith.verify.engine.engine import Asked, ModelFolder, Started
+from weightsmith.verify.engine.engine import ModelFolder, Started, UserChoice
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 from weightsmith.verify.judge import gates, verdicts
 from weightsmith.verify.measure.repetition import Repetition
@@ -72,7 +72,7 @@ def test_vllms_own_parser_reads_the_words_and_says_what_it_does_not_take() -> No
 
 def test_with_own_arguments_nothing_else_is_chosen() -> None:
     words = ("--dtype", "float16")
-    chosen = engine.job(FOLDER, "cpu", PREFIX_LM, ["a"], 32, asked=Asked(words))
+    chosen = engine.job(FOLDER, "cpu", PREFIX_LM, ["a"], 32, asked=UserChoice(words))
     assert (chosen.arguments, chosen.eager) == (words, False)
     assert "TORCHDYNAMO_DISABLE" not in engine.environment("cpu", chosen=False)
     assert "TORCHDYNAMO_DISABLE" in engine.environment("cpu")

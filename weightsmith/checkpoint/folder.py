@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,7 +71,7 @@ def choose_weights(folder: Path) -> WeightFiles:
     usual = of_transformers(folder, names)
     if not candidates and usual is None:
         refuse_slices(folder, names)
-        inner = _subfolder(folder, names)
+        inner = _subfolder(folder)
         gguf = next((name for name in names if name.lower().endswith(".gguf")), None)
         usually = (
             f"name the file: {quoted(gguf)}" if gguf else "name a folder with *.safetensors or *.bin files"
@@ -245,15 +247,22 @@ def _refuse_incomplete(folder: Path, key: tuple[str, int, str], files: list[str]
         )
 
 
-def _subfolder(folder: Path, names: list[str]) -> str | None:
+def _subfolder(folder: Path) -> str | None:
     """A folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot, a training
     run's last epoch."""
-    inside = [*names, *(f"snapshots/{name}" for name in sorted(names_in(folder / "snapshots")))]
-    for name in inside:
+    folders = _folders_in(folder)
+    for name in [*folders, *(f"snapshots/{name}" for name in _folders_in(folder / "snapshots"))]:
         if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in names_in(folder / name)):
             return quoted(name)
-    epochs = [n for n in names if any(file.endswith(_DISTRIBUTED) for file in names_in(folder / n))]
+    epochs = [n for n in folders if any(file.endswith(_DISTRIBUTED) for file in names_in(folder / n))]
     return quoted(max(epochs, key=_by_number)) if epochs else None
+
+
+def _folders_in(folder: Path) -> list[str]:
+    """Names of the folders in a folder, in order; none where it cannot be read. Files cost nothing."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+    return []
 
 
 def _by_number(name: str) -> tuple[int, str]:

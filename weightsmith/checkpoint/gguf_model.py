@@ -37,6 +37,7 @@ _SIZES = {
     "num_attention_heads": "attention.head_count", "num_key_value_heads": "attention.head_count_kv",
     "max_position_embeddings": "context_length",
 }  # fmt: skip
+_LARGEST_F32 = (2 - 2**-23) * 2.0**127
 _TOKENS = ("bos", "eos", "padding")
 # What the config would have to say, too, and does not.
 _MORE = ("rope.scaling.type", "attention.sliding_window", "expert_count", "rope.scaling.factor")
@@ -162,9 +163,11 @@ def _whole(value: Json) -> int:
 
 def _short(value: Json) -> float:
     """A float32 as the shortest number that it stands for."""
-    if not isinstance(value, float):
-        raise _NotKnownError("a number of it is missing")
+    if not isinstance(value, float) or not abs(value) <= _LARGEST_F32:  # NaN is not below it, either
+        raise _NotKnownError("a number of it is missing or beyond float32")
     packed = struct.pack("<f", value)
+    shorter = (float(f"{value:.{digits}g}") for digits in range(1, 10))
     return next(
-        short for digits in range(1, 10) if struct.pack("<f", short := float(f"{value:.{digits}g}")) == packed
+        (short for short in shorter if abs(short) <= _LARGEST_F32 and struct.pack("<f", short) == packed),
+        value,
     )

@@ -85,13 +85,9 @@ def of_engine(engine: EngineRead) -> tuple[str, ...]:
     return chosen(str(engine.dtype or "auto"), engine.eager, engine.prefix_caching, engine.chunked_prefill)
 
 
-def chosen(
-    dtype: str, eager: object, prefix_caching: object, chunked_prefill: object, length: int | None = None
-) -> tuple[str, ...]:
-    """Arguments that say these settings. length: of a sequence; None leaves it to the model."""
+def chosen(dtype: str, eager: object, prefix_caching: object, chunked_prefill: object) -> tuple[str, ...]:
+    """Arguments that say these settings; sizes that suit a test's prompts are left to the model and the engine."""
     words = ["--dtype", dtype]
-    if length is not None:
-        words += ["--max-model-len", str(length)]
     if eager:
         words.append("--enforce-eager")
     if prefix_caching is False:

@@ -11,15 +11,15 @@ from weightsmith.errors import InvalidConfig
 from weightsmith.json_value import finite
 from weightsmith.records import NotARecord, Record
 from weightsmith.verify.checks import Check, Verdict
+from weightsmith.verify.engine.engine_job import Setting
 from weightsmith.verify.judge import gates
+from weightsmith.verify.result import CheckpointFacts, Needs
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
 
 # JSON has no NaN: where a figure is none, the document has null.
 Figure = float | None
-# What vLLM calls a setting changes its type with its versions.
-Setting = bool | int | float | str | None
 PairName = Literal["R-B", "R-D", "B-D", "F-D"]
 _WAY_OUT = "name a file that `weightsmith verify-on-npu --json` printed"
 
@@ -64,6 +64,8 @@ class EngineRead(Record):
     speculative: Setting = None
     preemptions: Setting = None
     prefix_cache_hits: Setting = None
+    drafted: Setting = None
+    accepted: Setting = None
     versions: Mapping[str, str] = field(default_factory=dict)
     eager_and_graphs: str | None = None
     arguments: tuple[str, ...] | None = None
@@ -206,37 +208,13 @@ class HostRead(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointRead(Record):
-    """The files."""
-
-    path: str
-    format: str
-    parameters: int
-    nbytes: int
-    dtypes: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class ModelRead(Record):
     """The model; its config and what was wrong in it are in `Document`, as text."""
 
     name: str
     kind: str
-    checkpoint: CheckpointRead | None
+    checkpoint: CheckpointFacts | None
     hashes: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class NeedsRead(Record):
-    """What `fits` says."""
-
-    engine: str
-    chip: str
-    verdict: str
-    weights_bytes: int
-    kv_bytes_per_token: int
-    context: int | None
-    min_cards: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +260,7 @@ class Document(Record):
     host: HostRead | None
     model: ModelRead
     performance: PerformanceRead | None
-    needs: NeedsRead | None
+    needs: Needs | None
     foretold: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
     served: ServedRead | None = None

@@ -42,7 +42,12 @@ def features(document: Document) -> tuple[Feature, ...]:
         _preemption(document),
         _speculative(document),
         _long_context(document),
-        _checked(document, "long", say("Long answers"), say("every answer is short")),
+        _checked(
+            document,
+            "long",
+            say("Long answers"),
+            _why_not(document, "long answer", say("every answer is short")),
+        ),
         Feature(say("Sampling"), None, say("every answer is greedy")),
         _checked(
             document,
@@ -55,14 +60,21 @@ def features(document: Document) -> tuple[Feature, ...]:
         _checked(document, "served.chat", say("Server: chat template"), _UNASKED),
         Feature(say("Server: tools"), None, _UNASKED),
         Feature(say("Task accuracy"), None, say("no task was run")),
-        *(Feature(name, None, why) for name, why in document.not_run.items()),
+        *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
     )
 
 
 _UNASKED = say("not asked")
+# What could not be arranged and has a row of its own.
+_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
 
 
-def _checked(document: Document, check: str, name: Phrase, otherwise: Phrase) -> Feature:
+def _why_not(document: Document, arrangement: str, otherwise: Phrase) -> Text:
+    """Why something could not be arranged, in the words of the run where it has any."""
+    return document.not_run.get(arrangement) or otherwise
+
+
+def _checked(document: Document, check: str, name: Phrase, otherwise: Text) -> Feature:
     """What one check answers. otherwise: why nothing did."""
     found = document.check(check)
     return Feature(name, None, otherwise) if found is None else Feature(name, found.verdict, found.detail)
@@ -171,19 +183,31 @@ def _chunks(document: Document) -> Feature:
 
 
 def _preemption(document: Document) -> Feature:
+    name, arranged = say("Preemption"), document.check("determinism.preempted")
+    if arranged is not None:
+        return Feature(name, arranged.verdict, arranged.detail)
     count = _number(document.engine.preemptions)
     if not count:
-        return Feature(say("Preemption"), None, say("the KV cache had room for every request"))
-    return Feature(
-        say("Preemption"), document.verdict_of("settings"), say("{count} times", count=f"{count:.0f}")
-    )
+        return Feature(
+            name, None, _why_not(document, "preempted", say("the KV cache had room for every request"))
+        )
+    return Feature(name, document.verdict_of("settings"), say("{count} times", count=f"{count:.0f}"))
 
 
 def _speculative(document: Document) -> Feature:
     name, method = say("Speculative decoding"), document.engine.speculative
     if not method:
         return Feature(name, None, say("off in this run"))
-    return Feature(name, document.verdict_of("engine"), str(method))
+    plain = document.check("determinism.plain")
+    if plain is None:
+        return Feature(name, None, say("{method}, compared with nothing", method=method))
+    drafted = _number(document.engine.drafted)
+    share = f"{_number(document.engine.accepted) / drafted:.0%}" if drafted else "?"
+    return Feature(
+        name,
+        plain.verdict,
+        say("{method}; {share} of the drafted tokens accepted", method=method, share=share),
+    )
 
 
 def _long_context(document: Document) -> Feature:

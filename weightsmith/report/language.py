@@ -83,6 +83,8 @@ CHINESE = {
     "the KV cache had room for every request": "KV 缓存足以容纳所有请求",
     "{count} times": "{count} 次",
     "Speculative decoding": "投机解码",
+    "{method}, compared with nothing": "{method}，未与其他结果比较",
+    "{method}; {share} of the drafted tokens accepted": "{method}；草稿 token 接受率 {share}",
     "Long context": "长上下文",
     "longest prompt: {count} tokens; the model reaches {most}": "最长提示词：{count} 个 token；模型上限：{most}",
     "Sampling": "随机采样",

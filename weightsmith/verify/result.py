@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
@@ -11,8 +12,6 @@ from weightsmith.verify.checks import Check, Verdict, combine
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import Started
@@ -40,7 +39,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointFacts:
+class CheckpointFacts(Record):
     """The files. nbytes: of the weights. dtypes: parameters by dtype."""
 
     path: str
@@ -168,7 +167,7 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(Record):
     """What the model asks of an engine and a chip that people serve it on, as `fits` says it.
 
     verdict: of `fits`. weights_bytes: on one card. context: tokens of one sequence. min_cards: None where none of the

@@ -113,26 +113,8 @@ class Steps:
         """None when the files are such that an engine would only crash on them or load garbage."""
         if not self.files.runnable:
             return None
-        task = self._task()
-        found = engines.run(task, folder / "engine", self.options.engine_timeout, self._telling("engine"))
-        if isinstance(found, Failure):
-            return _engines_own(found)
-        return self._with_others(found, task, folder)
-
-    def _served(self, run: EngineRun, folder: Path) -> Served | Failure:
-        """The same model in the same way behind the OpenAI-compatible server, which is asked what the engine was."""
-        task, started = self._task(), run.started
-        words = server.words(self.model, started.arguments, started.added)
-        first = run.passes["batch"].completions
-        chat = None if run.chat is None else self.prompts[0].text
-        questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
-        variables = engines.variables_of(task, serving=True) | engines.room_for_sockets(folder)
-        progress = self._telling("server")
-        return server.run(words, questions, folder, variables, self.options.engine_timeout, progress)
-
-    def _task(self) -> EngineJob:
         options = self.options
-        asked = engines.Asked(
+        asked = engines.UserChoice(
             options.arguments,
             options.deterministic,
             devices.free_share(self.device),
@@ -142,9 +124,24 @@ class Steps:
             self.model, self.files.nbytes, self.files.max_positions, self.files.text_only
         )
         texts = [prompt.text for prompt in self.prompts]
-        return engines.job(
+        task = engines.job(
             model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
         )
+        found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
+        if isinstance(found, Failure):
+            return _engines_own(found)
+        return self._with_others(found, task, folder)
+
+    def _served(self, run: EngineRun, folder: Path) -> Served | Failure:
+        """The same model in the same way behind the OpenAI-compatible server, which is asked what the engine was."""
+        started = run.started
+        words = server.words(self.model, started.arguments, started.added)
+        first = run.passes["batch"].completions
+        chat = None if run.chat is None else self.prompts[0].text
+        questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
+        variables = engines.of_a_server(started.variables, folder)
+        progress = self._telling("server")
+        return server.run(words, questions, folder, variables, self.options.engine_timeout, progress)
 
     def _with_others(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
         """The run with a pass of each engine that is like it but for one thing."""

@@ -47,10 +47,18 @@ def _devices(torch: ModuleType, backend: str) -> TorchDevices:
             count=count,
             names=tuple(str(module.get_device_name(n)) for n in range(count)),
             memory=tuple(int(module.get_device_properties(n).total_memory) for n in range(count)),
-            free=tuple(int(module.mem_get_info(n)[0]) for n in range(count)),
+            free=_free(module, count),
         )
     except Exception as error:  # likewise: drivers raise more kinds than torch documents
         return TorchDevices(error=f"{type(error).__name__}: {error}")
+
+
+def _free(module: ModuleType, count: int) -> tuple[int, ...]:
+    """Free bytes of each device; nothing where the driver does not say, as on one that has no room to ask in."""
+    try:
+        return tuple(int(module.mem_get_info(n)[0]) for n in range(count))
+    except Exception:  # likewise, and a device without this figure is a device
+        return ()
 
 
 if __name__ == "__main__":

@@ -81,8 +81,8 @@ class ModelFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How the user wants the engine.
+class UserChoice:
+    """What the user has chosen of the engine.
 
     arguments: what stands behind `--`, as for `vllm serve`; None: weightsmith chooses.
     deterministic: whether the variables are set that make an NPU repeat itself.
@@ -96,7 +96,7 @@ class Asked:
     long_tokens: int = 0
 
 
-AS_CHOSEN_HERE = Asked()
+AS_CHOSEN_HERE = UserChoice()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def job(
     texts: Sequence[str],
     max_tokens: int,
     max_logprobs: int = -1,
-    asked: Asked = AS_CHOSEN_HERE,
+    asked: UserChoice = AS_CHOSEN_HERE,
 ) -> EngineJob:
     """The job of the engine's child.
 
@@ -201,7 +201,7 @@ def job(
         entries=_ENTRIES,
         max_logprobs=max_logprobs,
         passes=tuple(p for p in passes(len(texts)) if p.cold or kind.prefix_caching is not False),
-        kv_gib=cpu_cache_gib(model.nbytes),
+        kv_gib=_cpu_cache_gib(model.nbytes),
         arguments=asked.arguments,
         chunk=_chunk(model, kind) if chooses else None,
         sized=True,
@@ -211,7 +211,7 @@ def job(
     )
 
 
-def cpu_cache_gib(nbytes: int) -> int:
+def _cpu_cache_gib(nbytes: int) -> int:
     """GiB of KV cache on a CPU, for a model of so many bytes.
 
     Tiny models need no cache to speak of; 4 GiB hold 5,000 tokens of HRM-Text-1B.
@@ -295,15 +295,12 @@ def run_other(
     return run(changed, folder, timeout_s, progress)
 
 
-def environment(
-    device: DeviceKind, *, chosen: bool = True, deterministic: bool = False, serving: bool = False
-) -> dict[str, str]:
+def environment(device: DeviceKind, *, chosen: bool = True, deterministic: bool = False) -> dict[str, str]:
     """Variables that a child gets which starts an engine on `device`.
 
     chosen: whether weightsmith chooses its arguments. deterministic: whether an NPU is to repeat itself.
-    serving: whether it is a server, whose core is a process of its own.
     """
-    variables = _OFFLINE | ({} if serving else _IN_PROCESS)
+    variables = _OFFLINE | _IN_PROCESS
     if device == "cpu":
         variables |= _CPU | (_CPU_CHOSEN if chosen else {})
     if device == "npu" and deterministic:
@@ -311,10 +308,17 @@ def environment(
     return variables
 
 
-def variables_of(task: EngineJob, *, serving: bool = False) -> dict[str, str]:
-    """Variables of the child that does this job, or serves the same model in the same way."""
+def of_a_server(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The variables of an engine as a server in `folder` gets them, whose core is a process of its own."""
+    return {name: value for name, value in variables.items() if name not in _IN_PROCESS} | room_for_sockets(
+        folder
+    )
+
+
+def _variables_of(task: EngineJob) -> dict[str, str]:
+    """Variables of the child that does this job."""
     chosen = task.arguments is None
-    found = environment(task.device, chosen=chosen, deterministic=task.deterministic, serving=serving)
+    found = environment(task.device, chosen=chosen, deterministic=task.deterministic)
     if task.device == "cpu" and (chosen or _CPU_CACHE not in os.environ):
         found[_CPU_CACHE] = str(task.kv_gib)
     return found
@@ -339,7 +343,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    variables = variables_of(task) | room_for_sockets(folder)
+    variables = _variables_of(task) | room_for_sockets(folder)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")

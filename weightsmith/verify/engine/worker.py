@@ -77,7 +77,7 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Prompts:
     """All prompts, those that fit the engine, and what those that are no questions make it do.
 
     chat: the number of the one that went through the chat template.
@@ -90,13 +90,13 @@ class _Asked:
     chat: int | None = None
 
 
-def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...], wrapped: bool) -> _Asked:
+def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...], wrapped: bool) -> _Prompts:
     """The questions, and behind them the prompts that are made to the size of this engine."""
     config = llm.llm_engine.vllm_config
     positions = config.model_config.max_model_len
     fitting = _fitting(questions, positions, job.max_tokens)
     if not job.sized:
-        return _Asked(questions, fitting, {}, {})
+        return _Prompts(questions, fitting, {}, {})
     before, after = (len(job.before), len(job.after)) if wrapped else (0, 0)
     chunk = config.scheduler_config.max_num_batched_tokens
     chunked = config.scheduler_config.enable_chunked_prefill
@@ -111,7 +111,7 @@ def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...]
     head, tail = (questions[0][:before], questions[0][len(questions[0]) - after :])
     made = make(found, text, head, tail)
     numbers = range(len(questions), len(questions) + len(made))
-    return _Asked(
+    return _Prompts(
         prompts=(*questions, *made),
         fitting=(*fitting, *numbers),
         sized={n: size.why for n, size in zip(numbers, found, strict=True)},
@@ -119,7 +119,7 @@ def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...]
     )
 
 
-def _with_chat(tokenizer: PreTrainedTokenizerBase, job: EngineJob, asked: _Asked) -> _Asked:
+def _with_chat(tokenizer: PreTrainedTokenizerBase, job: EngineJob, asked: _Prompts) -> _Prompts:
     """The same, with the first question once more as a person asks it: through the model's chat template."""
     if not job.sized or job.before or not tokenizer.chat_template:
         return asked
@@ -142,7 +142,7 @@ def _with_chat(tokenizer: PreTrainedTokenizerBase, job: EngineJob, asked: _Asked
 
 
 def _long(
-    llm: LLM, job: EngineJob, asked: _Asked, stage: Stage
+    llm: LLM, job: EngineJob, asked: _Prompts, stage: Stage
 ) -> tuple[LongAnswer | None, Mapping[str, str]]:
     """A long answer to the first prompt that fits, and why there is none."""
     if not job.long_tokens:
@@ -282,7 +282,7 @@ def _end_tokens(llm: LLM, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]
 
 def _run_pass(
     llm: LLM,
-    asked: _Asked,
+    asked: _Prompts,
     one: Pass,
     max_tokens: int,
     stage: Stage,
@@ -309,7 +309,7 @@ def _run_pass(
     return PassResult(completions, time.perf_counter() - started)
 
 
-def _order(one: Pass, asked: _Asked) -> list[int]:
+def _order(one: Pass, asked: _Prompts) -> list[int]:
     """The prompts of a pass. Those made to the engine's size come last, in a crowd first, so that others push them out.
 
     One by one the last of them is enough, which is past a chunk where there is one.
