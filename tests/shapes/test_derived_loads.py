@@ -10,6 +10,7 @@ from tests.shapes.predicted import predicted, table
 from weightsmith import library
 from weightsmith.shapes import infer
 from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.reference.meta_models import make_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,25 @@ def test_a_derived_config_has_no_list_of_the_class_s_own_length(model_type: str)
     assert found.verdict == "guessed" and found.config["num_hidden_layers"] == 5
     assert own not in lists(found.config).values()
     assert infer(found.checkpoint, found.config).verdict == "agrees"
+
+
+@pytest.mark.parametrize(
+    "model_type, sizes, computed",
+    [
+        ("deepseek_v3", {"qk_rope_head_dim": 16, "qk_nope_head_dim": 32, "v_head_dim": 32, "kv_lora_rank": 24,
+                         "q_lora_rank": 40, "n_routed_experts": 4, "moe_intermediate_size": 16},
+         {"head_dim": 16, "qk_head_dim": 48}),
+        ("deberta-v2", {}, {"pooler_hidden_size": 64}),
+    ],
+)  # fmt: skip
+def test_what_the_class_computes_is_left_to_it(
+    model_type: str, sizes: dict[str, int], computed: dict[str, int]
+) -> None:
+    """The class default of such a setting is that of its own model, and no shape would contradict it."""
+    stored = {**SMALL, **sizes, "model_type": model_type}
+    found = infer(table(predicted(stored)), None)
+    assert {n: found.config.get(n, n) for n in computed} == {n: n for n in computed}, "none is written"
+    assert {n: getattr(make_config(model_type, stored), n) for n in computed} == computed
 
 
 def test_a_default_that_the_catalog_knows_in_part_is_not_held_against_the_file() -> None:

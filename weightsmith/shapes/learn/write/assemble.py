@@ -9,6 +9,7 @@ from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.optional_parts import optional_parts
 from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import list_kinds
+from weightsmith.shapes.learn.write.computed_defaults import computed_by_class
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
 from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
@@ -66,13 +67,14 @@ def assemble(
     copies, optional = _copies(found, learned)
     spelled, numbering, lists = _list_spellings(found, fields)
     unverifiable, kept = _unverifiable(found.lab.required, class_defaults, fields.keys(), numbering, rules)
+    computed = computed_by_class(found.lab.model_type, class_defaults, unverifiable.keys())
     aliases = _aliases(found, fields, kept)
     return LearnedPage(
         model_type=found.lab.model_type,
         architectures=[part.architecture for part in learned],
         source=version(),
         fields=fields,
-        unverifiable=unverifiable,
+        unverifiable={name: None if name in computed else value for name, value in unverifiable.items()},
         rules=kept,
         choices=_choices(found, fields),
         base=_base(found, fields, class_defaults, kept),
