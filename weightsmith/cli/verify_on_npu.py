@@ -38,8 +38,12 @@ if TYPE_CHECKING:
         serve: bool
         tokens: int
         conditions: Conditions
+        tasks: tuple[str, ...]
+        baselines: tuple[str, ...]
 
 
+# Tokens of a request and of its answer, as the field reports measure.
+_REPORTED = "12:128"
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 
 
@@ -96,6 +100,28 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     "--serve", is_flag=True, help="Serve it over HTTP as well, and ask there what the engine was asked."
 )
 @click.option(
+    "--task",
+    "tasks",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="Ask the server a task of lm-evaluation-harness: a name of its own, or a task file; repeatable.",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    metavar="[TASK=]ACCURACY|FILE",
+    multiple=True,
+    help="What to expect of it: 0.703, 70.3%, or the JSON of another run; repeatable.",
+)
+@click.option("--tolerance", metavar="SHARE", help="A drop of accuracy that nobody minds: 2pp, 0.02.")
+@click.option("--bench", is_flag=True, help="Measure the server under load, one and ten requests at a time.")
+@click.option(
+    "--bench-lengths",
+    metavar="INPUT:OUTPUT",
+    multiple=True,
+    help="Tokens of these requests; repeatable.  [default: 12:128]",
+)
+@click.option(
     "--deterministic", is_flag=True, help="Set the variables that make an NPU give the same answers twice."
 )
 @click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
@@ -112,6 +138,9 @@ def command(
     no_cache: bool,
     self_test: bool,
     print_command: bool,
+    tolerance: str | None,
+    bench: bool,
+    bench_lengths: tuple[str, ...],
     as_json: bool,
     **chosen: Unpack[_Chosen],
 ) -> int:
@@ -126,6 +155,7 @@ def command(
         _show_commands(library.serving_commands(model, arguments or None), as_json)
         return DONE
     limits = _limits(gates)
+    borne, loads = _share(tolerance), _loads(bench, bench_lengths)
     with terminal.stages() as tell:
         found = library.verify(
             model,
@@ -134,6 +164,8 @@ def command(
             report=report,
             gates=limits,
             cache=not no_cache,
+            tolerance=borne,
+            bench=loads,
             command=" ".join(["weightsmith", *sys.argv[1:]]),
             progress=tell,
             **chosen,
@@ -157,6 +189,26 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
         return {name: float(value) for name, value in pairs("--gate", gates).items()}
     except ValueError as error:
         raise click.UsageError(f"--gate: {error}") from error
+
+
+def _share(tolerance: str | None) -> float | None:
+    from weightsmith.verify.tasks.expected import share
+
+    found = None if tolerance is None else share(tolerance)
+    if found is None and tolerance is not None:
+        raise click.UsageError(f"--tolerance {tolerance} is no share: write 2pp or 0.02")
+    return found
+
+
+def _loads(bench: bool, lengths: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Lengths (input, output) in tokens, none where no load is asked for."""
+    found = []
+    for text in lengths or (_REPORTED,):
+        before, _, after = text.partition(":")
+        if not (before.isdecimal() and after.isdecimal() and int(before) and int(after)):
+            raise click.UsageError(f"--bench-lengths {text} is not INPUT:OUTPUT, two numbers of tokens")
+        found.append((int(before), int(after)))
+    return tuple(found) if bench or lengths else ()
 
 
 def _show_commands(found: Commands, as_json: bool) -> None:

@@ -59,7 +59,10 @@ def features(document: Document) -> tuple[Feature, ...]:
         _checked(document, "served.stream", say("Server: streaming"), _UNASKED),
         _checked(document, "served.chat", say("Server: chat template"), _UNASKED),
         Feature(say("Server: tools"), None, _UNASKED),
-        Feature(say("Task accuracy"), None, say("no task was run")),
+        _checked(
+            document, "load.answers", say("Server: answers under load"), say("no load was run (--bench)")
+        ),
+        _tasks(document),
         *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
     )
 
@@ -67,6 +70,14 @@ def features(document: Document) -> tuple[Feature, ...]:
 _UNASKED = say("not asked")
 # What could not be arranged and has a row of its own.
 _TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
+
+
+def _tasks(document: Document) -> Feature:
+    found = [check for check in document.checks if check.name == "task" or check.name.startswith("task.")]
+    if not found:
+        return Feature(say("Task accuracy"), None, say("no task was run"))
+    names = ", ".join(check.name.removeprefix("task.") for check in found)
+    return Feature(say("Task accuracy"), combine(found), names)
 
 
 def _why_not(document: Document, arrangement: str, otherwise: Phrase) -> Text:

@@ -1,0 +1,152 @@
+"""Whether a task was answered worse than before, or only otherwise: pure functions of the items' scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, pvariance
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.verify.checks import Verdict
+
+# How often a sound model may fail by chance, and how often a drop of the size that is told must be seen.
+FALSE_ALARMS = 0.025
+_POWER = 0.8
+_Z = NormalDist().inv_cdf(1 - FALSE_ALARMS)
+_Z_POWER = NormalDist().inv_cdf(_POWER)
+# Accuracies are quotients of integers: what is below this is rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A task's accuracy against a baseline's. Accuracies and differences are shares, 0.02 for 2 pp.
+
+    items: how many. noise: the largest drop that chance explains. tolerance: the largest drop that nobody minds, None
+    where the user names none.
+    detectable: the true drop that four runs in five would see.
+    lost, gained: items that only the baseline, and only this run, has right; None where the items are not known.
+    enough: items at which chance explains no more than the tolerance; None without one.
+    """
+
+    items: int
+    accuracy: float
+    baseline: float
+    noise: float
+    detectable: float
+    tolerance: float | None = None
+    lost: int | None = None
+    gained: int | None = None
+    enough: int | None = None
+
+    @property
+    def drop(self) -> float:
+        """How much lower than the baseline; negative where it is higher."""
+        return self.baseline - self.accuracy
+
+    @property
+    def decided_by(self) -> Literal["chance", "tolerance"]:
+        """The larger of the two: a drop must pass both to be one that is real and that matters."""
+        return "tolerance" if (self.tolerance or 0.0) > self.noise else "chance"
+
+    @property
+    def threshold(self) -> float:
+        """The accuracy below which the task fails."""
+        return self.baseline - max(self.noise, self.tolerance or 0.0)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fail: a drop that neither chance nor the tolerance explains.
+
+        Inconclusive: a drop that is too large for the tolerance and too small for this number of items; or items so
+        few that even a score of 0 would pass.
+        """
+        if self.drop > max(self.noise, self.tolerance or 0.0) + _ROUNDING:
+            return "fail"
+        if self.threshold <= 0:
+            return "inconclusive"
+        unsure = self.tolerance is not None and self.drop > self.tolerance + _ROUNDING
+        return "inconclusive" if unsure else "pass"
+
+
+def unpaired(scores: Sequence[float], baseline: float, tolerance: float | None = None) -> Accuracy:
+    """Against a number alone, which is taken to be measured on as many items.
+
+    scores: of each item, in [0, 1]. baseline: in [0, 1].
+    The variance of right or wrong is that of the baseline with one right and one wrong item added, as Agresti and
+    Caffo do (2000), so that a perfect baseline is not taken to be free of chance. Of other scores it is their own.
+    """
+    count = len(scores)
+    smooth = (baseline * count + 1) / (count + 2)
+    variance = smooth * (1 - smooth) if _binary(scores) else pvariance(scores)
+    error = math.sqrt(2 * variance / count)
+    noise = _Z * error
+    enough = None if not tolerance else math.ceil(2 * variance * (_Z / tolerance) ** 2)
+    seen = max(noise, tolerance or 0.0) + _Z_POWER * error
+    return Accuracy(count, fmean(scores), baseline, noise, seen, tolerance, enough=enough)
+
+
+def paired(scores: Sequence[float], before: Sequence[float], tolerance: float | None = None) -> Accuracy:
+    """Against the baseline's scores of the same items, in the same order.
+
+    Of right or wrong: McNemar's exact test on the items that only one of both has right. Of other scores: the mean of
+    the differences against its standard error.
+    """
+    count = len(scores)
+    lost = sum(then > now for now, then in zip(scores, before, strict=True))
+    gained = sum(now > then for now, then in zip(scores, before, strict=True))
+    if _binary(scores) and _binary(before):
+        noise = (lost_by_chance(gained, count) - gained) / count
+        error = math.sqrt(max(lost + gained, 1)) / count
+    else:
+        apart = [then - now for now, then in zip(scores, before, strict=True)]
+        error = math.sqrt(pvariance(apart) / count)
+        noise = _Z * error
+    seen = max(noise, tolerance or 0.0) + _Z_POWER * error
+    return Accuracy(count, fmean(scores), fmean(before), noise, seen, tolerance, lost, gained)
+
+
+def lost_by_chance(gained: int, most: int) -> int:
+    """How many items may be lost while others are gained, at the most, before chance alone does not explain it.
+
+    most: items there are. One-sided: P(X >= lost) > FALSE_ALARMS for X ~ Binomial(lost + gained, 1/2).
+    """
+    low, high = (
+        gained,
+        max(most, gained) + 1,
+    )  # `gained` is explained, `high` is not or is more than there are
+    while high - low > 1:
+        middle = (low + high) // 2
+        if tail(middle, middle + gained) > FALSE_ALARMS:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def tail(successes: int, trials: int) -> float:
+    """P(X >= successes) for X ~ Binomial(trials, 1/2)."""
+    whole = math.lgamma(trials + 1) - trials * math.log(2)
+    return min(
+        1.0,
+        math.fsum(
+            math.exp(whole - math.lgamma(k + 1) - math.lgamma(trials - k + 1))
+            for k in range(max(successes, 0), trials + 1)
+        ),
+    )
+
+
+def same_items(
+    now: Mapping[str, float], before: Mapping[str, float]
+) -> tuple[list[float], list[float]] | None:
+    """The scores of both by item, in one order; None where they are not of the same items."""
+    if now.keys() != before.keys():
+        return None
+    return list(now.values()), [before[item] for item in now]
+
+
+def _binary(scores: Sequence[float]) -> bool:
+    return all(score in {0.0, 1.0} for score in scores)
