@@ -101,7 +101,7 @@ def _decided(against: Accuracy) -> str:
     if against.verdict == "inconclusive":
         words.append(
             "so few items tell nothing"
-            if against.threshold <= 0
+            if against.blind
             else "more than is tolerated, and too few items to tell it from chance"
         )
         if against.enough is not None:

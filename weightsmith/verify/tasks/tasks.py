@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _MODULE = "weightsmith.verify.tasks.worker"
 # Data sets may have to be downloaded first, and a task of 14,000 questions takes hours: only its answers have a limit.
 _PATIENCE = float("inf")
-_ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", **child.CALM_THREADS}
+# Of the child that has the harness in it.
+ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", **child.CALM_THREADS}
 
 
 def found(tasks: Sequence[str], model: Path) -> tuple[str, ...]:
@@ -53,7 +54,7 @@ def found(tasks: Sequence[str], model: Path) -> tuple[str, ...]:
 def look(tasks: Sequence[str], folder: Path, *, prefix_lm: bool, tell: child.Stage) -> None:
     """Loads the tasks and their data sets. Raises Usage for what cannot be run, MissingPackage without lm-eval."""
     outcome = child.run(
-        _MODULE, folder, TaskJob(tuple(tasks), prefix_lm).to_json(), _ENVIRONMENT, _PATIENCE, tell
+        _MODULE, folder, TaskJob(tuple(tasks), prefix_lm).to_json(), ENVIRONMENT, _PATIENCE, tell
     )
     failure = outcome.failure
     if failure is None:
@@ -70,7 +71,7 @@ def run(
 ) -> tuple[TaskRun, ...] | child.Failure:
     """Asks the server. A failure comes back as a value."""
     job = TaskJob(tuple(tasks), asked=asked)
-    outcome = child.run(_MODULE, folder, job.to_json(), _ENVIRONMENT, _PATIENCE, tell)
+    outcome = child.run(_MODULE, folder, job.to_json(), ENVIRONMENT, _PATIENCE, tell)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "answering the tasks")
     return TaskAnswer.from_json(outcome.result).runs
