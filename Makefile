@@ -39,7 +39,7 @@ $(HARNESS)/.ready: $(READY)
 	@rm -rf $(HARNESS)
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(HARNESS) lm-eval==0.4.13 \
 		datasets==5.2.0 pandas==3.1.1 pyarrow==26.0.1 sacrebleu==2.6.0 xxhash==4.1.0 multiprocess==0.70.19 \
-		python-dateutil==2.9.0.post0 six==1.17.0 portalocker==4.4.2
+		python-dateutil==2.9.0.post0 six==1.17.0 portalocker==4.4.2 colorama==0.4.6 lxml==6.1.3
 	@touch $@
 
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven

@@ -182,7 +182,7 @@ def test_weights_with_a_dead_layer_fail_the_same_task(
     start = server.Start(words, scratch / "b", engine.of_a_server(started.variables, scratch), 600.0)
     with server.started(start) as running:
         assert isinstance(running, server.Running), running
-        asked = Asked(running.client.port, running.client.model())
+        asked = Asked(running.client.port, running.client.served_as)
         runs = tasks.run((str(FACTS),), asked, tmp_path / "tasks", lambda *_: None)
         assert isinstance(runs, tuple), runs
         served = Served(running.words, running.loading, Answers({}, {}, ""), running.stop(), tasks=runs)

@@ -68,7 +68,7 @@ def _tasks(steps: Steps, running: Running, run: EngineRun, folder: Path) -> tupl
     template = steps.kind.template
     asked = Asked(
         running.client.port,
-        running.client.model(),
+        running.client.served_as,
         "".join(template.before) if run.wrapped else "",
         "".join(template.after) if run.wrapped else "",
         steps.options.engine_timeout,
@@ -92,6 +92,8 @@ def _loads(steps: Steps, running: Running, questions: Questions, folder: Path) -
     if not steps.options.bench:
         return None
     loads = bench.loads(steps.options.bench)
-    job = BenchJob(str(steps.model.resolve()), running.client.port, running.client.model(), loads, loads[-1])
+    job = BenchJob(
+        str(steps.model.resolve()), running.client.port, running.client.served_as, loads, loads[-1]
+    )
     variables = engines.environment(steps.device.kind)
     return bench.run(job, running.client, questions, folder, variables, steps.telling("load"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process import child
 from weightsmith.verify.engine.bench_job import UNDER_LOAD, BenchAnswer, Load
-from weightsmith.verify.engine.client import AnswerError
+from weightsmith.verify.engine.client import BROKEN
 from weightsmith.verify.engine.server import completed
 from weightsmith.verify.engine.server_job import Bench
 
@@ -65,7 +65,7 @@ def run(
         return outcome.failure or child.Failure("no result", "measuring")
     try:
         answered = asked[0].result()
-    except (AnswerError, OSError, ValueError, KeyError) as error:
+    except BROKEN as error:
         return child.Failure(f"{type(error).__name__}: {error}", UNDER_LOAD)
     return Bench(BenchAnswer.from_json(outcome.result).runs, answered)
 

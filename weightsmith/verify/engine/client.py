@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class AnswerError(Exception):
     """The server answered something that is no answer. The message says what."""
+
+
+# All that a server which breaks or answers nonsense makes of a question.
+BROKEN = (AnswerError, OSError, HTTPException, ValueError, KeyError)
 
 
 @dataclass(frozen=True, slots=True)

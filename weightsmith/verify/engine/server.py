@@ -6,12 +6,12 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from weightsmith.process import child, group
 from weightsmith.verify.engine import startup
-from weightsmith.verify.engine.client import HOST, AnswerError, Client, choice
+from weightsmith.verify.engine.client import BROKEN, HOST, AnswerError, Client, choice
 from weightsmith.verify.engine.server_job import Answers, ServerJob
 from weightsmith.verify.inputs.tokens import Completion
 
@@ -115,6 +115,11 @@ def started(start: Start) -> Iterator[Running | child.Failure]:
             return
         loading = time.monotonic() - began
         told = startup.read((start.folder / group.LOG).read_text("utf-8", "replace"))
+        try:
+            client = replace(client, served_as=client.model())
+        except BROKEN as error:
+            yield _failure(waiting.outcome(began, f"{type(error).__name__}: {error}"))
+            return
         yield Running(client, waiting, began, job.words, loading, told)
 
 
@@ -122,7 +127,7 @@ def answers(running: Running, questions: Questions, tell: child.Stage) -> Answer
     """What the server answers; its failure comes back as a value."""
     try:
         return ask(running.client, questions, tell)
-    except (AnswerError, OSError, ValueError, KeyError) as error:
+    except BROKEN as error:
         return running.failed(f"{type(error).__name__}: {error}")
 
 

@@ -63,7 +63,7 @@ def look(tasks: Sequence[str], folder: Path, *, prefix_lm: bool, tell: child.Sta
         raise Usage("--task", failure.what, "`lm-eval ls tasks` lists what it has")
     if failure.unusable:
         raise MissingPackage("lm-eval", failure.what, "pip install 'weightsmith[tasks]'")
-    raise EngineFailed("lm-eval", failure.sentence(), "mend its installation")
+    raise EngineFailed("--task", failure.sentence(), "mend the task, or the way to the hub of its data")
 
 
 def run(

@@ -43,6 +43,11 @@ def work(job: JsonObject, folder: Path, stage: Stage) -> JsonObject:
     stage("loading the tasks")
     loaded = _load_all(asked)
     if asked.asked is None:
+        for one in loaded:
+            for task in one.parts.values():
+                # A template that fails is told now and not after the engine's start.
+                _settle(task)
+                task.build_all_requests(limit=1, rank=0, world_size=1)
         return TaskAnswer(()).to_json()
     return TaskAnswer(tuple(_run(one, asked.asked, stage) for one in loaded)).to_json()
 
@@ -81,11 +86,13 @@ def _load(manager: TaskManager, name: str) -> dict[str, Task]:
 
 def _loaded(manager: TaskManager, name: str) -> dict[str, Task]:
     """Raises RefusedJobError in lm-eval's words: it and the libraries under it raise what they like."""
+    from yaml import YAMLError
+
     try:
         return dict(manager.load(name)["tasks"])
     except KeyError as error:
         raise RefusedJobError(f"lm-eval has no task {name} ({error.args[0]})") from error
-    except (ValueError, TypeError, OSError, RuntimeError, AttributeError, ImportError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, AttributeError, ImportError, YAMLError) as error:
         reason = " ".join(str(error).split())
         raise RefusedJobError(f"{name} cannot be loaded: {type(error).__name__}: {reason:.300}") from error
 
