@@ -12,6 +12,7 @@ import pytest
 from tests.verify.handmade import completion, greedy_run, random_logprobs
 from weightsmith.errors import InvalidConfig, MissingInput, Usage
 from weightsmith.process.child import Failure
+from weightsmith.verify.at_server import roomier
 from weightsmith.verify.engine import bench, bench_worker
 from weightsmith.verify.engine.bench_job import BenchJob, Latency, Load, LoadRun
 from weightsmith.verify.engine.server_job import Answers, Bench, Served
@@ -84,14 +85,23 @@ def test_a_baseline_is_a_number_for_a_task_or_a_former_result(tmp_path: Path) ->
     assert found.engine == "vllm 0.18.0, vllm-ascend 0.18.0rc1"
 
 
-def test_a_number_that_belongs_to_no_task_is_refused(tmp_path: Path) -> None:
+def test_a_number_that_belongs_to_no_task_is_refused() -> None:
     for words, named in ((["0.7"], []), (["0.7"], ["a", "b"]), (["c=0.7"], ["a", "b"])):
         with pytest.raises(Usage, match="--baseline"):
             read(words, named, None)
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingInput):
         read([str(tmp_path / "none.json")], ["a"], None)
-    for changed in ({"command": "diff"}, {"tasks": [{"name": "facts"}]}, {"bench": {"loads": 7}}):
-        with pytest.raises(InvalidConfig, match="result of verify-on-npu"):
+    unfit = [task_run(1, 1, items=(Item("facts/0", score),)).to_json() for score in (float("nan"), 7.0)]
+    for changed, words in (
+        ({"command": "diff"}, "is no result of"),
+        ({"tasks": [{"name": "facts"}]}, "is no whole result of"),
+        ({"bench": {"loads": 7}}, "is no whole result of"),
+        *(({"tasks": [one]}, "no share") for one in unfit),
+    ):
+        with pytest.raises(InvalidConfig, match=words):
             read([str(kept(tmp_path, **changed))], ["a"], None)
 
 
@@ -147,6 +157,9 @@ def test_a_task_that_broke_off_fails() -> None:
     served = served_with(tasks=Failure("AnswerError: /v1/completions answers 400", "answering the tasks"))
     (found,) = task_checks.task_checks(served, task_checks.results(served, Expected()))
     assert (found.name, found.verdict) == ("task", "fail")
+    odd = served_with(tasks=Failure("t gives an item 37 by bleu", "answering the tasks", refused=True))
+    (found,) = task_checks.task_checks(odd, task_checks.results(odd, Expected()))
+    assert found.verdict == "inconclusive"
 
 
 @pytest.fixture
@@ -173,6 +186,17 @@ def test_ratios_are_of_the_same_load() -> None:
     assert ratios([load_run()], [slower]) == (Ratio(0.5, 1.0, 2.0, 1.0),)
     assert ratios([load_run()], [load_run(load=Load(1, 12, 128, 10))]) == (Ratio(),)
     assert ratios([load_run()], [load_run(output_per_s=0.0)])[0].output_per_s is None
+
+
+def test_a_server_for_tasks_has_more_room_and_is_else_the_same() -> None:
+    chosen = {"dtype": "bfloat16", "max_model_len": 768, "max_num_batched_tokens": 512}
+    assert roomier(chosen, None, {}) == {**chosen, "max_model_len": 4096}
+    assert roomier(chosen, 1024, {})["max_model_len"] == 1024
+    stretched = {"rope_scaling": {"original_max_position_embeddings": 2048}}
+    assert roomier(chosen, 131072, stretched)["max_model_len"] == 2048
+    assert roomier(chosen, 512, {})["max_model_len"] == 768, "never less than was chosen"
+    whole = {**chosen, "max_num_batched_tokens": 2048, "enable_chunked_prefill": False}
+    assert roomier(whole, 8192, {})["max_num_batched_tokens"] == 4096
 
 
 def test_every_length_is_measured_at_every_concurrency() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.engine.engine_job import Setting
     from weightsmith.verify.engine.server import Questions, Running
@@ -54,12 +55,34 @@ def serve(steps: Steps, run: EngineRun, folder: Path) -> Served | Failure:
         )
 
 
-def _settings(steps: Steps, chosen: Mapping[str, Setting]) -> dict[str, Setting]:
-    """The chosen settings of the engine with room for more than the prompts, where more will come."""
-    most = steps.files.max_positions or _POSITIONS
+def _settings(steps: Steps, chosen: Mapping[str, Setting]) -> Mapping[str, Setting]:
+    """The chosen settings of the engine, with room for more than the prompts where more will come."""
     if not (steps.options.tasks or steps.options.bench):
-        return dict(chosen)
-    return {**chosen, "max_model_len": min(most, _POSITIONS)}
+        return chosen
+    return roomier(chosen, steps.files.max_positions, steps.files.config)
+
+
+def roomier(
+    chosen: Mapping[str, Setting], max_positions: int | None, config: JsonObject
+) -> dict[str, Setting]:
+    """Settings with up to 4,096 positions, and no more than change nothing else.
+
+    vLLM chooses the factors of a LongRoPE by the length that it serves; and without chunks a whole prompt is one batch.
+    """
+    known = (max_positions, *(_original(config.get(name)) for name in ("rope_parameters", "rope_scaling")))
+    served = chosen.get("max_model_len")
+    length = max(min(_POSITIONS, *filter(None, known)), served if isinstance(served, int) else 0)
+    found = {**chosen, "max_model_len": length}
+    batch = chosen.get("max_num_batched_tokens")
+    if chosen.get("enable_chunked_prefill") is False and isinstance(batch, int):
+        found["max_num_batched_tokens"] = max(batch, length)
+    return found
+
+
+def _original(rope: Json) -> int | None:
+    """The length that a model was trained at before its positions were stretched."""
+    found = rope.get("original_max_position_embeddings") if isinstance(rope, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _tasks(steps: Steps, running: Running, run: EngineRun, folder: Path) -> tuple[TaskRun, ...] | Failure:

@@ -287,9 +287,8 @@ def _served_document(served: Served) -> JsonObject:
 def _task_document(found: TaskResult) -> JsonObject:
     run, against = found.run, found.against
     judged = None if against is None else _accuracy_document(against)
-    mean = sum(run.scores.values()) / len(run.items)
     told = {"source": found.source, "unpaired": found.unpaired}
-    return {**run.to_json(), "accuracy": mean, "against": judged, **told}
+    return {**run.to_json(), "accuracy": run.mean, "against": judged, **told}
 
 
 def _accuracy_document(against: Accuracy) -> JsonObject:

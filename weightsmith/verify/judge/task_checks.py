@@ -14,6 +14,7 @@ from weightsmith.verify.measure import accuracy, repetition
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.verify.checks import Verdict
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.engine.server_job import Bench, Served
     from weightsmith.verify.measure.accuracy import Accuracy
@@ -56,24 +57,27 @@ def _result(run: TaskRun, expected: Expected) -> TaskResult:
     both = accuracy.same_items(scores, before.scores)
     if both is not None:
         return TaskResult(run, accuracy.paired(*both, tolerance), expected.source)
-    mean = sum(before.scores.values()) / len(before.items)
-    against = accuracy.unpaired(list(scores.values()), mean, tolerance)
+    against = accuracy.unpaired(list(scores.values()), before.mean, tolerance)
     return TaskResult(run, against, expected.source, "the baseline's questions are others")
 
 
 def task_checks(served: Served | Failure | None, found: Sequence[TaskResult]) -> tuple[Check, ...]:
-    """One check a task. A run that broke off fails: what is served could not answer its questions."""
+    """One check a task. A run that broke off fails: what is served could not answer its questions.
+
+    One that was refused says nothing of what is served.
+    """
     if isinstance(served, Failure) or served is None:
         return ()
     if isinstance(served.tasks, Failure):
-        return (Check("task", "fail", "no result", "result", served.tasks.sentence()),)
+        verdict: Verdict = "inconclusive" if served.tasks.refused else "fail"
+        return (Check("task", verdict, "no result", "result", served.tasks.sentence()),)
     return tuple(_task_check(one) for one in found)
 
 
 def _task_check(found: TaskResult) -> Check:
     run, against = found.run, found.against
     name = f"task.{run.name}"
-    mean = sum(run.scores.values()) / len(run.items)
+    mean = run.mean
     words = [f"{run.metric} {percent(mean, 1)} of {len(run.items)} items"]
     if run.clipped:
         words.append(f"{run.clipped} answers had less room than the task gives them (--max-model-len)")

@@ -105,6 +105,8 @@ def _of_a_run(file: Path, tolerance: float | None) -> Expected:
     except NotARecord as error:
         way_out = "make it again with this version of weightsmith"
         raise InvalidConfig(file, f"is no whole result of verify-on-npu ({error})", way_out) from error
+    if not all(0 <= score <= 1 for run in tasks.runs for score in run.scores.values()):
+        raise InvalidConfig(file, "has a score of an item that is no share of 0 to 1", _WAY_OUT)
     versions = _object(_object(document, "engine"), "versions")
     return Expected(
         runs={run.name: run for run in tasks.runs},

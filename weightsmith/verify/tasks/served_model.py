@@ -24,6 +24,10 @@ T = TypeVar("T")
 _AT_ONCE = 32
 # What lm-eval's own models give an answer where the task says nothing.
 _ANSWER_TOKENS = 256
+# The names that tasks give this length.
+_LENGTHS = ("max_gen_toks", "max_tokens", "max_new_tokens")
+# How often the progress is told.
+_TOLD = 200
 
 
 class ServedModel(LM):  # type: ignore[misc]
@@ -40,7 +44,9 @@ class ServedModel(LM):  # type: ignore[misc]
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         """The text of each answer."""
-        return self._all(self._generated, requests)
+        found = self._all(self._generated, requests)
+        self.clipped += sum(clipped for _, clipped in found)
+        return [text for text, _ in found]
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Log-probability of each continuation, and whether it is the greedy one."""
@@ -51,21 +57,22 @@ class ServedModel(LM):  # type: ignore[misc]
         raise NotImplementedError("whole texts have no accuracy")
 
     def _all(self, ask: Callable[[Instance], T], requests: Sequence[Instance]) -> list[T]:
-        found = []
+        found, step = [], max(1, len(requests) // _TOLD)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for done, answer in enumerate(pool.map(ask, requests)):
-                self._stage("answering the tasks", done, len(requests))
+                if done % step == 0:
+                    self._stage("answering the tasks", done, len(requests))
                 found.append(answer)
         return found
 
-    def _generated(self, request: Instance) -> str:
+    def _generated(self, request: Instance) -> tuple[str, bool]:
+        """The text, and whether it had less room than its task gives it."""
         text, settings = request.args
         prompt, positions = self._client.tokenize(f"{self._asked.before}{text}{self._asked.after}")
-        wanted = int(settings.get("max_gen_toks", _ANSWER_TOKENS))
+        wanted = next((int(settings[name]) for name in _LENGTHS if name in settings), _ANSWER_TOKENS)
         room = positions - len(prompt)
         if room < 1:
             raise AnswerError(f"a prompt of {len(prompt)} tokens does not fit {positions} positions")
-        self.clipped += room < wanted
         until = settings.get("until") or []
         asked: dict[str, Json] = {
             **greedy(min(wanted, room)),
@@ -73,7 +80,7 @@ class ServedModel(LM):  # type: ignore[misc]
             "prompt": list(prompt),
             "stop": [until] if isinstance(until, str) else list(until),
         }
-        return str(choice(self._client.answer("/v1/completions", asked))["text"])
+        return str(choice(self._client.answer("/v1/completions", asked))["text"]), room < wanted
 
     def _likelihood(self, request: Instance) -> tuple[float, bool]:
         """As lm-eval splits them: spaces at the context's end belong to the continuation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -68,6 +69,12 @@ class TaskRun(Record):
     def scores(self) -> dict[str, float]:
         """Score by item."""
         return {item.id: item.score for item in self.items}
+
+    @property
+    def mean(self) -> float:
+        """Of the scores. Raises ZeroDivisionError without items."""
+        scores = self.scores
+        return math.fsum(scores.values()) / len(scores)
 
 
 @dataclass(frozen=True, slots=True)

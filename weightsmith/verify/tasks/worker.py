@@ -180,8 +180,10 @@ def _items(name: str, samples: Sequence[Mapping[str, Json]], metric: str, chosen
     """Of one part, what its judged metric gives each item. The hash is of the prompt with its examples."""
     for sample in samples:
         if sample["filter"] == chosen:
-            known = f"{name}/{sample['doc_id']}/{str(sample['prompt_hash'])[:12]}"
-            yield Item(known, float(cast("float", sample[metric])))
+            score = float(cast("float", sample[metric]))
+            if not 0 <= score <= 1:
+                raise RefusedJobError(f"{name} gives an item {score:g} by {metric}, which is no share")
+            yield Item(f"{name}/{sample['doc_id']}/{str(sample['prompt_hash'])[:12]}", score)
 
 
 def _measures(results: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
