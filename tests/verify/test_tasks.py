@@ -7,10 +7,13 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from tests.verify.handmade import completion, greedy_run, random_logprobs
-from weightsmith.errors import InvalidConfig, MissingInput, Usage
+from weightsmith.cli import commands
+from weightsmith.errors import InvalidConfig, MissingInput, Usage, WeightsmithError
 from weightsmith.process.child import Failure
 from weightsmith.verify.at_server import roomier
 from weightsmith.verify.engine import bench, bench_worker
@@ -115,8 +118,10 @@ def test_a_task_file_is_found_by_its_path_and_never_in_the_model(tmp_path: Path)
     for inside in (model / "theirs.yaml", tmp_path / "linked.yaml", model):
         with pytest.raises(Usage, match="a task file is a program"):
             tasks.found([str(inside)], model)
-    with pytest.raises(MissingInput):
-        tasks.found([str(tmp_path / "none.yaml")], model)
+    (tmp_path / "circle.yaml").symlink_to(tmp_path / "circle.yaml")
+    for absent in ("none.yaml", "circle.yaml", "long" * 2000 + ".yaml"):
+        with pytest.raises(MissingInput, match="is no task file"):
+            tasks.found([str(tmp_path / absent)], model)
     with pytest.raises(Usage, match="twice"):
         tasks.found(["gsm8k", "gsm8k"], model)
 
@@ -209,3 +214,26 @@ def test_the_client_is_vllms_own_and_takes_these_words() -> None:
     assert (given["--max-concurrency"], given["--num-prompts"]) == ("10", "100")
     assert (given["--random-input-len"], given["--random-output-len"]) == ("12", "128")
     assert "--ignore-eos" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--tolerance", "2"), "--tolerance 2 is no share"),
+        (("--bench", "12"), "--bench 12 is not INPUT:OUTPUT"),
+        (("--bench", "0:8"), "is not INPUT:OUTPUT"),
+        (("--bench", "9" * 5000 + ":8"), "is not INPUT:OUTPUT"),
+        (("--baseline", "0.7"), "0.7 belongs to no task"),
+        (("--task", "none.yaml"), "is no task file and no folder of them"),
+        (("--task", "m/t.yaml"), "lies in the model's folder, and a task file is a program"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_starts_nothing(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "t.yaml").write_text("task: t\n", encoding="utf-8")
+    done = CliRunner().invoke(commands, ["verify-on-npu", "m", *words], standalone_mode=False)
+    assert isinstance(done.exception, click.ClickException | WeightsmithError)
+    assert said in str(done.exception)

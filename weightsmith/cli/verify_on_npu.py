@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,33 @@ if TYPE_CHECKING:
         conditions: Conditions
         tasks: tuple[str, ...]
         baselines: tuple[str, ...]
+        tolerance: float | None
+        bench: tuple[tuple[int, int], ...]
 
 
-# Tokens of a request and of its answer, as the field reports measure.
-_REPORTED = "12:128"
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+
+
+def _share(context: click.Context, option: click.Parameter, tolerance: str | None) -> float | None:
+    from weightsmith.verify.tasks.expected import share
+
+    found = None if tolerance is None else share(tolerance)
+    if found is None and tolerance is not None:
+        raise click.UsageError(f"--tolerance {tolerance} is no share: write 2pp or 0.02")
+    return found
+
+
+def _lengths(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Lengths (input, output) in tokens."""
+    found = []
+    for text in given:
+        numbers = re.fullmatch(r"([1-9][0-9]{0,6}):([1-9][0-9]{0,6})", text)
+        if numbers is None:
+            raise click.UsageError(f"--bench {text} is not INPUT:OUTPUT, two numbers of tokens")
+        found.append((int(numbers[1]), int(numbers[2])))
+    return tuple(found)
 
 
 @click.command("verify-on-npu")
@@ -113,13 +136,18 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
     multiple=True,
     help="What to expect of it: 0.703, 70.3%, or the JSON of another run; repeatable.",
 )
-@click.option("--tolerance", metavar="SHARE", help="A drop of accuracy that nobody minds: 2pp, 0.02.")
-@click.option("--bench", is_flag=True, help="Measure the server under load, one and ten requests at a time.")
 @click.option(
-    "--bench-lengths",
+    "--tolerance",
+    metavar="SHARE",
+    callback=_share,
+    help="A drop of accuracy that nobody minds: 2pp, 0.02.",
+)
+@click.option(
+    "--bench",
     metavar="INPUT:OUTPUT",
     multiple=True,
-    help="Tokens of these requests; repeatable.  [default: 12:128]",
+    callback=_lengths,
+    help="Measure the server under loads of so many tokens, 1 and 10 requests at a time, such as 12:128; repeatable.",
 )
 @click.option(
     "--deterministic", is_flag=True, help="Set the variables that make an NPU give the same answers twice."
@@ -138,9 +166,6 @@ def command(
     no_cache: bool,
     self_test: bool,
     print_command: bool,
-    tolerance: str | None,
-    bench: bool,
-    bench_lengths: tuple[str, ...],
     as_json: bool,
     **chosen: Unpack[_Chosen],
 ) -> int:
@@ -155,7 +180,6 @@ def command(
         _show_commands(library.serving_commands(model, arguments or None), as_json)
         return DONE
     limits = _limits(gates)
-    borne, loads = _share(tolerance), _loads(bench, bench_lengths)
     with terminal.stages() as tell:
         found = library.verify(
             model,
@@ -164,8 +188,6 @@ def command(
             report=report,
             gates=limits,
             cache=not no_cache,
-            tolerance=borne,
-            bench=loads,
             command=" ".join(["weightsmith", *sys.argv[1:]]),
             progress=tell,
             **chosen,
@@ -189,26 +211,6 @@ def _limits(gates: tuple[str, ...]) -> dict[str, float]:
         return {name: float(value) for name, value in pairs("--gate", gates).items()}
     except ValueError as error:
         raise click.UsageError(f"--gate: {error}") from error
-
-
-def _share(tolerance: str | None) -> float | None:
-    from weightsmith.verify.tasks.expected import share
-
-    found = None if tolerance is None else share(tolerance)
-    if found is None and tolerance is not None:
-        raise click.UsageError(f"--tolerance {tolerance} is no share: write 2pp or 0.02")
-    return found
-
-
-def _loads(bench: bool, lengths: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Lengths (input, output) in tokens, none where no load is asked for."""
-    found = []
-    for text in lengths or (_REPORTED,):
-        before, _, after = text.partition(":")
-        if not (before.isdecimal() and after.isdecimal() and int(before) and int(after)):
-            raise click.UsageError(f"--bench-lengths {text} is not INPUT:OUTPUT, two numbers of tokens")
-        found.append((int(before), int(after)))
-    return tuple(found) if bench or lengths else ()
 
 
 def _show_commands(found: Commands, as_json: bool) -> None:

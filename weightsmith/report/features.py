@@ -49,6 +49,20 @@ def features(document: Document) -> tuple[Feature, ...]:
             _why_not(document, "long answer", say("every answer is short")),
         ),
         Feature(say("Sampling"), None, say("every answer is greedy")),
+        *_server(document),
+        _tasks(document),
+        *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
+    )
+
+
+_UNASKED = say("not asked")
+# What could not be arranged and has a row of its own.
+_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
+
+
+def _server(document: Document) -> tuple[Feature, ...]:
+    """What people reach over HTTP."""
+    return (
         _checked(
             document,
             "served",
@@ -62,14 +76,7 @@ def features(document: Document) -> tuple[Feature, ...]:
         _checked(
             document, "load.answers", say("Server: answers under load"), say("no load was run (--bench)")
         ),
-        _tasks(document),
-        *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
     )
-
-
-_UNASKED = say("not asked")
-# What could not be arranged and has a row of its own.
-_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
 
 
 def _tasks(document: Document) -> Feature:

@@ -71,7 +71,7 @@ def roomier(
     """
     known = (max_positions, *(_original(config.get(name)) for name in ("rope_parameters", "rope_scaling")))
     served = chosen.get("max_model_len")
-    length = max(min(_POSITIONS, *filter(None, known)), served if isinstance(served, int) else 0)
+    length = max(min((_POSITIONS, *filter(None, known))), served if isinstance(served, int) else 0)
     found = {**chosen, "max_model_len": length}
     batch = chosen.get("max_num_batched_tokens")
     if chosen.get("enable_chunked_prefill") is False and isinstance(batch, int):

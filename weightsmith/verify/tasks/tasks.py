@@ -34,11 +34,11 @@ def found(tasks: Sequence[str], model: Path) -> tuple[str, ...]:
         if not is_path(task):
             made.append(task)
             continue
-        path = Path(task).resolve()
-        if not path.exists():
-            raise MissingInput(
-                task, "is no task file and no folder of them", "name a .yaml of lm-eval's form"
-            )
+        try:
+            path = Path(task).resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
+            fact = f"is no task file and no folder of them ({error})"
+            raise MissingInput(task, fact, "name a .yaml of lm-eval's form") from error
         if path.is_relative_to(model.resolve()):
             raise Usage(
                 task,
