@@ -35,7 +35,12 @@ def _served(expected: Expected) -> dict[str, Any]:
         served=served,
         tasks=found,
         bench=BenchFacts(
-            loads, ratios(loads, expected.loads), expected.source, expected.device, expected.engine
+            loads,
+            ratios(loads, expected.loads),
+            expected.source,
+            expected.device,
+            expected.engine,
+            expected.settings,
         ),
     ).document()
     kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8"))
@@ -49,6 +54,7 @@ FORMER = Expected(
     source="former.json",
     device="Ascend910B3",
     engine="vllm 0.18.0",
+    settings="--dtype bfloat16",
     tolerance=0.02,
 )
 
@@ -60,7 +66,7 @@ def test_a_task_and_a_load_have_all_their_figures_in_the_report(language: Langua
         assert figure in text
     for figure in ("100/100", "2560.0", "2800.0", "29.0 / 40.0 / 50.0", "0.029 / 0.040 / 0.050", "0.50 ×"):
         assert figure in text
-    for figure in ("Ascend910B3", "vllm 0.18.0", "1.15 s", "48.62 GiB"):
+    for figure in ("Ascend910B3", "vllm 0.18.0; --dtype bfloat16", "1.15 s", "48.62 GiB"):
         assert figure in text
 
 

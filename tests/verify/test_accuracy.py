@@ -128,6 +128,13 @@ def test_so_few_items_that_nothing_could_fail_prove_nothing() -> None:
     assert paired(_of(3, 3), _of(3, 3)).verdict == "inconclusive"
 
 
+def test_a_baseline_of_more_items_leaves_less_to_chance() -> None:
+    few, many = unpaired(_of(70, 100), 0.7, items=100), unpaired(_of(70, 100), 0.7, items=10_000)
+    assert many.noise == pytest.approx(few.noise / math.sqrt(2), rel=0.02)
+    assert unpaired(_of(70, 100), 0.7).noise == few.noise
+    assert unpaired(_of(60, 100), 0.7, 1e-300).enough is None
+
+
 def test_a_perfect_baseline_is_not_free_of_chance() -> None:
     assert unpaired(_of(96, 97), 1.0).verdict == "pass"
     assert unpaired(_of(80, 97), 1.0).verdict == "fail"

@@ -56,6 +56,7 @@ def kept(tmp_path: Path, **changed: Any) -> Path:
         "tasks": [{**task_run(95, 100).to_json(), "accuracy": 0.95}],
         "bench": {"loads": [load_run().to_json()]},
         "device": {"name": "Ascend910B3"},
+        "served": {"words": ["/m", "--dtype", "bfloat16", "--host", "127.0.0.1", "--port", "8000"]},
         "engine": {"versions": {"vllm": "0.18.0", "torch": "2.9.0", "vllm-ascend": "0.18.0rc1"}},
     }
     file.write_text(json.dumps(document | changed), encoding="utf-8")
@@ -85,6 +86,7 @@ def test_a_baseline_is_a_number_for_a_task_or_a_former_result(tmp_path: Path) ->
     assert found.accuracies == {"gsm8k": 0.7}
     assert found.runs["facts"] == task_run(95, 100)
     assert (found.loads, found.device) == ((load_run(),), "Ascend910B3")
+    assert found.settings == "--dtype bfloat16"
     assert found.engine == "vllm 0.18.0, vllm-ascend 0.18.0rc1"
 
 

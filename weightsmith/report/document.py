@@ -261,6 +261,7 @@ class BenchRead(Record):
     source: str = ""
     device: str = ""
     engine: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,7 @@ CHINESE = {
     "TPOT, ms": "TPOT（ms）",
     "latency, s": "延迟（s）",
     "Measured by vLLM's own client (vllm bench serve) on {device}, with the settings of this run; random tokens, greedy, answers as long as asked. Latencies: median / 90 % / 99 %.": "由 vLLM 自带的客户端（vllm bench serve）在 {device} 上以本次运行的配置测得；输入为随机 token，贪婪解码，输出长度固定。延迟各列为：中位数 / 90 分位 / 99 分位。",
-    "Against {source} ({device}; {engine}), this run over that one; of latencies the medians:": "与 {source}（{device}；{engine}）对比，本次 / 该次；延迟取中位数：",
+    "Against {source} ({where}), this run over that one; of latencies the medians:": "与 {source}（{where}）对比，本次 / 该次；延迟取中位数：",
     "throughput": "吞吐",
     "latency": "延迟",
     "{count} at a time: {percentile}": "{count} 并发：{percentile}",

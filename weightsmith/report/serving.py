@@ -126,10 +126,9 @@ def _spread(latency: Latency, unit: float = 1, decimals: int = 1) -> str:
 def _ratios(bench: BenchRead) -> Iterator[Block]:
     yield Paragraph(
         say(
-            "Against {source} ({device}; {engine}), this run over that one; of latencies the medians:",
+            "Against {source} ({where}), this run over that one; of latencies the medians:",
             source=bench.source,
-            device=bench.device,
-            engine=bench.engine,
+            where="; ".join(filter(None, (bench.device, bench.engine, bench.settings))),
         )
     )
     columns = (

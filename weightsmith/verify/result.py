@@ -176,7 +176,7 @@ class BenchFacts:
     """The server under load.
 
     ratios: of each load to the same load of a former run. source: the file of that run, empty without one.
-    device, engine: that it ran on.
+    device, engine: that it ran on. settings: of its server.
     """
 
     loads: tuple[LoadRun, ...]
@@ -184,6 +184,7 @@ class BenchFacts:
     source: str
     device: str
     engine: str
+    settings: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,14 @@ def _bench(seen: Observed) -> BenchFacts | None:
     if served is None or isinstance(served, Failure) or isinstance(served.bench, Failure | None):
         return None
     loads = served.bench.loads
-    return BenchFacts(loads, ratios(loads, expected.loads), expected.source, expected.device, expected.engine)
+    return BenchFacts(
+        loads=loads,
+        ratios=ratios(loads, expected.loads),
+        source=expected.source,
+        device=expected.device,
+        engine=expected.engine,
+        settings=expected.settings,
+    )
 
 
 def _engine_check(run: EngineRun | Failure | None) -> Check:

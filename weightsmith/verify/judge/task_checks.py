@@ -57,7 +57,7 @@ def _result(run: TaskRun, expected: Expected) -> TaskResult:
     both = accuracy.same_items(scores, before.scores)
     if both is not None:
         return TaskResult(run, accuracy.paired(*both, tolerance), expected.source)
-    against = accuracy.unpaired(list(scores.values()), before.mean, tolerance)
+    against = accuracy.unpaired(list(scores.values()), before.mean, tolerance, len(before.items))
     return TaskResult(run, against, expected.source, "the baseline's questions are others")
 
 

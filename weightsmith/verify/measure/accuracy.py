@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, pvariance
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,23 +74,26 @@ class Accuracy:
         return "inconclusive" if unsure else "pass"
 
 
-def unpaired(scores: Sequence[float], baseline: float, tolerance: float | None = None) -> Accuracy:
-    """Against a number alone, which is taken to be measured on as many items.
+def unpaired(
+    scores: Sequence[float], baseline: float, tolerance: float | None = None, items: int | None = None
+) -> Accuracy:
+    """Against a number alone, of so many other items; None takes it to be measured on as many as here.
 
     scores: of each item, in [0, 1]. baseline: in [0, 1].
     The variance of right or wrong is that of both runs together, with one right and one wrong item added, so that a
     perfect baseline is not taken to be free of chance. From the baseline alone it is too small just where the baseline
     came out too high by chance: 3.8 % of sound runs failed so in place of 2.5 %. Of other scores it is their own.
     """
-    count = len(scores)
+    count, others = len(scores), items or len(scores)
     own = None if _binary(scores) else pvariance(scores)
 
     def error(accuracy: float) -> float:
-        share = (accuracy * count + baseline * count + 1) / (2 * count + 2)
-        return math.sqrt(2 * (share * (1 - share) if own is None else own) / count)
+        share = (accuracy * count + baseline * others + 1) / (count + others + 2)
+        return math.sqrt((share * (1 - share) if own is None else own) * (1 / count + 1 / others))
 
     accuracy = fmean(scores)
     noise = _Z * error(accuracy)
+    known = items is None and tolerance is not None and tolerance > _ROUNDING
     return Accuracy(
         items=count,
         accuracy=accuracy,
@@ -98,7 +101,7 @@ def unpaired(scores: Sequence[float], baseline: float, tolerance: float | None =
         noise=noise,
         detectable=max(noise, tolerance or 0.0) + _Z_POWER * error(accuracy),
         tolerance=tolerance,
-        enough=math.ceil(count * (noise / tolerance) ** 2) if tolerance else None,
+        enough=math.ceil(count * (noise / cast("float", tolerance)) ** 2) if known else None,
         blind=baseline <= max(_Z * error(0.0), tolerance or 0.0),
     )
 
@@ -138,10 +141,8 @@ def lost_by_chance(gained: int, most: int) -> int:
 
     most: items there are. One-sided: P(X >= lost) > FALSE_ALARMS for X ~ Binomial(lost + gained, 1/2).
     """
-    low, high = (
-        gained,
-        max(most, gained) + 1,
-    )  # `gained` is explained, `high` is not or is more than there are
+    # `low` is explained; `high` is not, or is more than there are.
+    low, high = gained, max(most, gained) + 1
     while high - low > 1:
         middle = (low + high) // 2
         if tail(middle, middle + gained) > FALSE_ALARMS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ _WAY_OUT = "name a file that `weightsmith verify-on-npu --json` printed"
 class Expected:
     """accuracies: by task, in [0, 1]. runs: of a former run, by task. loads: of a former run.
 
-    source: the file of that run, empty without one. device, engine: that it ran on.
+    source: the file of that run, empty without one. device, engine: that it ran on. settings: of its server.
     tolerance: the largest drop that nobody minds, None where none is named.
     """
 
@@ -36,6 +36,7 @@ class Expected:
     source: str = ""
     device: str = ""
     engine: str = ""
+    settings: str = ""
     tolerance: float | None = None
 
 
@@ -56,9 +57,7 @@ def read(baselines: Sequence[str], tasks: Sequence[str], tolerance: float | None
             accuracies[_named(name, tasks)] = accuracy
         else:
             accuracies[_only(tasks, text)] = accuracy
-    return Expected(
-        accuracies, found.runs, found.loads, found.source, found.device, found.engine, found.tolerance
-    )
+    return replace(found, accuracies=accuracies)
 
 
 def share(text: str) -> float | None:
@@ -108,12 +107,15 @@ def _of_a_run(file: Path, tolerance: float | None) -> Expected:
     if not all(0 <= score <= 1 for run in tasks.runs for score in run.scores.values()):
         raise InvalidConfig(file, "has a score of an item that is no share of 0 to 1", _WAY_OUT)
     versions = _object(_object(document, "engine"), "versions")
+    words = _object(document, "served").get("words")
     return Expected(
         runs={run.name: run for run in tasks.runs},
         loads=loads.runs,
         source=str(file),
         device=str(_object(document, "device").get("name", "")),
         engine=", ".join(f"{name} {versions[name]}" for name in versions if name.startswith("vllm")),
+        # Behind the model, and before host and port.
+        settings=" ".join(map(str, words[1:-4])) if isinstance(words, list) else "",
         tolerance=tolerance,
     )
 
