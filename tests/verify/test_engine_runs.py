@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.torch import load_file, save_file
+from torch import cat
 
 from weightsmith.errors import Usage
 from weightsmith.process import child
@@ -166,15 +167,15 @@ def test_the_server_is_measured_under_load_and_answers_as_before(at_server: Veri
     assert "## Under load" in at_server.report
 
 
-def test_weights_with_a_dead_layer_fail_the_same_task(
+def test_weights_with_two_heads_swapped_fail_the_same_task(
     at_server: Verified, fused_folder: Path, tmp_path: Path, scratch: Path
 ) -> None:
-    """Item by item against the sound run: what the harness is for."""
+    """Item by item against the sound run. A layer that does nothing would not do: this model needs two of its four."""
     broken = tmp_path / "broken"
     shutil.copytree(fused_folder, broken)
     weights = load_file(broken / "model.safetensors")
-    for name in ("self_attn.o_proj", "mlp.down_proj"):
-        weights[f"model.layers.2.{name}.weight"].zero_()
+    queries = weights["model.layers.0.self_attn.q_proj.weight"]
+    weights["model.layers.0.self_attn.q_proj.weight"] = cat([queries[32:64], queries[:32], queries[64:]])
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
     started = at_server.engine.started
     assert started is not None
