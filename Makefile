@@ -33,6 +33,15 @@ $(TIMM)/.ready: $(READY)
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(TIMM) timm==1.0.31 torchvision==0.29.2
 	@touch $@
 
+# lm-evaluation-harness lies beside them, too, for the child that runs tasks: with what it imports for tasks of local files.
+HARNESS := $(VENV)/harness
+$(HARNESS)/.ready: $(READY)
+	@rm -rf $(HARNESS)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(HARNESS) lm-eval==0.4.13 \
+		datasets==5.2.0 pandas==3.1.1 pyarrow==26.0.1 sacrebleu==2.6.0 xxhash==4.1.0 multiprocess==0.70.19 \
+		python-dateutil==2.9.0.post0 six==1.17.0 portalocker==4.4.2 colorama==0.4.6 lxml==6.1.3
+	@touch $@
+
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
 	@$(BIN)/python docs/demo.py
 
@@ -40,7 +49,7 @@ demo: setup ## the whole story on a small trained ternary model: what it claims,
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
-test: setup $(TIMM)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+test: setup $(TIMM)/.ready $(HARNESS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine or ask the package index

@@ -299,6 +299,14 @@ def test_installing_weightsmith_asks_for_nothing_that_an_ascend_image_pins() -> 
     assert names == {"click", "tabulate", "safetensors", "numpy", "packaging", "ml_dtypes", "tqdm", "blake3"}
 
 
+def test_the_extra_for_tasks_leaves_what_an_ascend_image_pins() -> None:
+    """datasets 5 wants huggingface_hub 1.31, which transformers 4 does not work with, and pandas 3.1 wants numpy 2."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extra = re.search(r"^tasks = \[(.*?)\]", text, re.M)
+    assert extra is not None
+    assert set(re.findall(r'"(.*?)"', extra[1])) == {"lm-eval>=0.4.13,<0.5", "datasets<5", "pandas<3.1"}
+
+
 def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:
     source = tmp_path / "source"  # a copy: setuptools would pack what an older build left in build/
     source.mkdir()

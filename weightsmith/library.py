@@ -242,6 +242,10 @@ def verify(
     serve: bool = False,
     tokens: int = 1000,
     conditions: Conditions = "auto",
+    tasks: Sequence[str] = (),
+    baselines: Sequence[str] = (),
+    tolerance: float | None = None,
+    bench: Sequence[tuple[int, int]] = (),
     cache: bool = True,
     engine_timeout: float = 3600.0,
     command: str = "",
@@ -263,6 +267,10 @@ def verify(
     serve: serve it over HTTP as well, and ask there what the engine was asked.
     tokens: of one long answer, which is decoded and prefilled; 0 for none.
     conditions: "none" leaves away the special tokens that HRM-Text wants around its prompt.
+    tasks: of lm-evaluation-harness, by name or as files, that the server is asked. A file is a program, and is run.
+    baselines: of their accuracies: "0.703", "70.3%", "TASK=0.703", or the file of a former result, as JSON.
+    tolerance: the drop of an accuracy that nobody minds, as a share; None: what chance does not explain is judged.
+    bench: lengths (input, output) in tokens of loads that the server is measured under.
     cache: take references from the user's cache, and keep them there.
     engine_timeout: seconds; an engine that has not answered by then is ended and has failed.
     command: what the report names as the command.
@@ -297,6 +305,10 @@ def verify(
         serve=serve,
         long_tokens=tokens,
         conditions=conditions,
+        tasks=tuple(tasks),
+        baselines=tuple(baselines),
+        tolerance=tolerance,
+        bench=tuple(bench),
         cache=cache,
         command=command,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from weightsmith.convert import convert
 from weightsmith.report import render
 from weightsmith.verify import Check, Options, VerifyResult, verify
-from weightsmith.verify.engine import engine
+from weightsmith.verify.engine import bench, engine
 from weightsmith.verify.engine.engine import EngineRun
+from weightsmith.verify.tasks import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +33,10 @@ SERVED = (
     *("--tensor-parallel-size", "2", "--dtype", "bfloat16", "--enforce-eager"),
     *("--max-model-len", "384", "--max-num-seqs", "8"),
 )
+# lm-evaluation-harness beside the environment, and two tasks of what the trained models were taught.
+HARNESS = Path(sys.prefix) / "harness"
+TASKS = Path(__file__).parent / "tasks"
+FACTS, CHOICES = TASKS / "facts.yaml", TASKS / "choices.yaml"
 TRUE_CONFIG = MODELS / "ternary-llama.true-config.json"
 
 
@@ -162,6 +168,34 @@ def served(fused_folder: Path, fused: Verified, verified: Callable[..., Verified
         # vLLM binds each rank to a NUMA node of its own, and most machines have one.
         patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         return verified(fused_folder, reference=fused.baseline, save_baseline=None, arguments=SERVED)
+
+
+@pytest.fixture(scope="session")
+def harness() -> Iterator[None]:
+    """What `make test` installs for the child that runs tasks, and for no other."""
+    if not HARNESS.is_dir():
+        pytest.skip("`make test` installs lm-eval beside the environment")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tasks.ENVIRONMENT, "PYTHONPATH", str(HARNESS))
+        yield
+
+
+@pytest.fixture(scope="session")
+def at_server(
+    fused_folder: Path, fused: Verified, harness: None, verified: Callable[..., Verified]
+) -> Verified:
+    """The converted model behind its server, which is asked two tasks and measured under small loads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "ROUNDS", 2)
+        return verified(
+            fused_folder,
+            reference="none",
+            save_baseline=None,
+            serve=True,
+            tasks=(str(FACTS), str(CHOICES)),
+            baselines=("facts=1.0", "choices=1.0"),
+            bench=((8, 8),),
+        )
 
 
 @pytest.fixture(scope="session")

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from safetensors.torch import load_file, save_file
+from torch import cat
 
+from weightsmith.errors import Usage
 from weightsmith.process import child
-from weightsmith.verify.engine import engine
+from weightsmith.verify.engine import engine, server
+from weightsmith.verify.engine.server_job import Answers, Served
+from weightsmith.verify.judge import task_checks
 from weightsmith.verify.measure.baseline import load
+from weightsmith.verify.tasks import tasks
+from weightsmith.verify.tasks.expected import Expected
+from weightsmith.verify.tasks.task_job import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.verify.conftest import Verified
 
-from tests.verify.conftest import SERVED
+from tests.verify.conftest import CHOICES, FACTS, SERVED
 
 pytestmark = pytest.mark.engine
 
@@ -126,15 +135,69 @@ def test_the_engine_is_started_as_the_user_serves_it_on_two_ranks(served: Verifi
     assert "the arguments leave it eager" in served.report
 
 
-def test_the_server_answers_over_http_as_the_engine_does(
-    fused_folder: Path, fused: Verified, verified: Callable[..., Verified]
-) -> None:
-    found = verified(fused_folder, reference="none", save_baseline=None, serve=True)
-    served = {name: verdict for name, verdict in found.verdicts.items() if name.startswith("served")}
-    assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}, found.check(
+def test_the_server_answers_over_http_as_the_engine_does(at_server: Verified) -> None:
+    served = {name: verdict for name, verdict in at_server.verdicts.items() if name.startswith("served")}
+    assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}, at_server.check(
         "served"
     )
-    assert "36 of 36 prompts answered over HTTP, ended when told to" in found.check("served").detail
+    assert "36 of 36 prompts answered over HTTP, ended when told to" in at_server.check("served").detail
+
+
+def test_the_server_knows_the_facts_by_answer_and_by_likelihood(at_server: Verified) -> None:
+    found = {one.run.name: one for one in at_server.result.tasks}
+    assert (found["facts"].run.metric, len(found["facts"].run.items)) == ("exact_match,none", 97)
+    assert (found["choices"].run.metric, len(found["choices"].run.items)) == ("acc,none", 25)
+    for name in found:
+        assert at_server.check(f"task.{name}").verdict == "pass", at_server.check(f"task.{name}").detail
+    assert "## Task accuracy" in at_server.report
+
+
+def test_the_server_is_measured_under_load_and_answers_as_before(at_server: Verified) -> None:
+    assert (at_server.check("load").verdict, at_server.check("load.answers").verdict) == ("pass", "pass")
+    measured = at_server.result.bench
+    assert measured is not None
+    one, ten = measured.loads
+    assert (one.load.concurrency, ten.load.concurrency) == (1, 10)
+    assert (one.completed, one.output_tokens, ten.completed, ten.output_tokens) == (2, 16, 20, 160)
+    assert 0 < one.ttft.p50 <= one.ttft.p99 <= one.latency.p99
+    served = at_server.result.served
+    assert served is not None
+    assert served.startup.kv_gib == 1.0
+    assert served.startup.warm_up_s is not None
+    assert "## Under load" in at_server.report
+
+
+def test_weights_with_two_heads_swapped_fail_the_same_task(
+    at_server: Verified, fused_folder: Path, tmp_path: Path, scratch: Path
+) -> None:
+    """Item by item against the sound run. A layer that does nothing would not do: this model needs two of its four."""
+    broken = tmp_path / "broken"
+    shutil.copytree(fused_folder, broken)
+    weights = load_file(broken / "model.safetensors")
+    queries = weights["model.layers.0.self_attn.q_proj.weight"]
+    weights["model.layers.0.self_attn.q_proj.weight"] = cat([queries[32:64], queries[:32], queries[64:]])
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    started = at_server.engine.started
+    assert started is not None
+    words = server.words(broken, None, started.added)
+    start = server.Start(words, scratch / "b", engine.of_a_server(started.variables, scratch), 600.0)
+    with server.started(start) as running:
+        assert isinstance(running, server.Running), running
+        asked = Asked(running.client.port, running.client.served_as)
+        runs = tasks.run((str(FACTS),), asked, tmp_path / "tasks", lambda *_: None)
+        assert isinstance(runs, tuple), runs
+        served = Served(running.words, running.loading, Answers({}, {}, ""), running.stop(), tasks=runs)
+    before = {one.run.name: one.run for one in at_server.result.tasks}
+    expected = Expected(runs=before, source="the sound run")
+    (check,) = task_checks.task_checks(served, task_checks.results(served, expected))
+    assert check.verdict == "fail", check.detail
+    assert "item by item" in check.detail
+    shutil.rmtree(start.folder)
+
+
+def test_likelihoods_are_not_asked_of_a_prefix_lm(harness: None, tmp_path: Path) -> None:
+    with pytest.raises(Usage, match="each token sees the ones that it is to foretell"):
+        tasks.look((str(CHOICES),), tmp_path / "look", prefix_lm=True, tell=lambda *_: None)
 
 
 def test_a_long_answer_is_the_same_decoded_and_prefilled(fused: Verified, hrm_text: Verified) -> None:
@@ -256,6 +319,8 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "foretold",
         "not_run",
         "served",
+        "tasks",
+        "bench",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {

@@ -15,6 +15,7 @@ import pytest
 from tests.verify.handmade import completion, greedy_run, random_logprobs
 from weightsmith.process.child import Failure
 from weightsmith.verify.engine import server
+from weightsmith.verify.engine.client import AnswerError, Client
 from weightsmith.verify.engine.server_job import Answers, Served
 from weightsmith.verify.judge import gates, verdicts
 
@@ -72,7 +73,7 @@ def _sound(path: str, asked: dict[str, Any]) -> tuple[int, bytes]:
 
 def _ask(port: int, chat: str | None = None) -> Answers:
     questions = server.Questions({3: (1, 2), 5: (4,)}, 8, chat)
-    return server._ask(server._Client(port, 5.0), questions, lambda *_: None)
+    return server.ask(Client(port, 5.0), questions, lambda *_: None)
 
 
 def test_answers_are_read_with_their_tokens_and_how_sure_they_are() -> None:
@@ -102,7 +103,7 @@ def test_answers_are_read_with_their_tokens_and_how_sure_they_are() -> None:
 def test_what_is_no_answer_says_what_it_is(status: int, body: bytes, words: str) -> None:
     with (
         answering(lambda path, asked: (status, body)) as port,
-        pytest.raises(server._AnswerError, match=words),
+        pytest.raises(AnswerError, match=words),
     ):
         _ask(port)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,35 @@ if TYPE_CHECKING:
         serve: bool
         tokens: int
         conditions: Conditions
+        tasks: tuple[str, ...]
+        baselines: tuple[str, ...]
+        tolerance: float | None
+        bench: tuple[tuple[int, int], ...]
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+
+
+def _share(context: click.Context, option: click.Parameter, tolerance: str | None) -> float | None:
+    from weightsmith.verify.tasks.expected import share
+
+    found = None if tolerance is None else share(tolerance)
+    if found is None and tolerance is not None:
+        raise click.UsageError(f"--tolerance {tolerance} is no share: write 2pp or 0.02")
+    return found
+
+
+def _lengths(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Lengths (input, output) in tokens."""
+    found = []
+    for text in given:
+        numbers = re.fullmatch(r"([1-9][0-9]{0,6}):([1-9][0-9]{0,6})", text)
+        if numbers is None:
+            raise click.UsageError(f"--bench {text} is not INPUT:OUTPUT, two numbers of tokens")
+        found.append((int(numbers[1]), int(numbers[2])))
+    return tuple(found)
 
 
 @click.command("verify-on-npu")
@@ -94,6 +121,33 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 )
 @click.option(
     "--serve", is_flag=True, help="Serve it over HTTP as well, and ask there what the engine was asked."
+)
+@click.option(
+    "--task",
+    "tasks",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="Ask the server a task of lm-evaluation-harness: a name of its own, or a task file; repeatable.",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    metavar="[TASK=]ACCURACY|FILE",
+    multiple=True,
+    help="What to expect of it: 0.703, 70.3%, or the JSON of another run; repeatable.",
+)
+@click.option(
+    "--tolerance",
+    metavar="SHARE",
+    callback=_share,
+    help="A drop of accuracy that nobody minds: 2pp, 0.02.",
+)
+@click.option(
+    "--bench",
+    metavar="INPUT:OUTPUT",
+    multiple=True,
+    callback=_lengths,
+    help="Measure the server under loads of so many tokens, 1 and 10 requests at a time, such as 12:128; repeatable.",
 )
 @click.option(
     "--deterministic", is_flag=True, help="Set the variables that make an NPU give the same answers twice."

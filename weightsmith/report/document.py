@@ -11,9 +11,13 @@ from weightsmith.errors import InvalidConfig
 from weightsmith.json_value import finite
 from weightsmith.records import NotARecord, Record
 from weightsmith.verify.checks import Check, Verdict
+from weightsmith.verify.engine.bench_job import LoadRun
 from weightsmith.verify.engine.engine_job import Setting
+from weightsmith.verify.engine.startup import Startup
 from weightsmith.verify.judge import gates
+from weightsmith.verify.measure.speed import Ratio
 from weightsmith.verify.result import CheckpointFacts, Needs
+from weightsmith.verify.tasks.task_job import TaskRun
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
@@ -223,6 +227,41 @@ class ServedRead(Record):
 
     words: tuple[str, ...] = ()
     loading: Figure = None
+    startup: Startup = field(default_factory=Startup)
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstRead(Record):
+    """A task against its baseline, as `verify.measure.accuracy.Accuracy`."""
+
+    baseline: float
+    drop: float
+    noise: float
+    detectable: float
+    tolerance: float | None
+    lost: int | None
+    gained: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRead(TaskRun):
+    """A task that was run. against: None without a baseline; source: where that is from."""
+
+    accuracy: float = 0.0
+    against: AgainstRead | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRead(Record):
+    """Loads that the server was measured under; none where it was not."""
+
+    loads: tuple[LoadRun, ...] = ()
+    ratios: tuple[Ratio, ...] = ()
+    source: str = ""
+    device: str = ""
+    engine: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +303,8 @@ class Document(Record):
     foretold: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
     served: ServedRead | None = None
+    tasks: tuple[TaskRead, ...] = ()
+    bench: BenchRead = field(default_factory=BenchRead)
     settings: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()

@@ -49,6 +49,20 @@ def features(document: Document) -> tuple[Feature, ...]:
             _why_not(document, "long answer", say("every answer is short")),
         ),
         Feature(say("Sampling"), None, say("every answer is greedy")),
+        *_server(document),
+        _tasks(document),
+        *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
+    )
+
+
+_UNASKED = say("not asked")
+# What could not be arranged and has a row of its own.
+_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
+
+
+def _server(document: Document) -> tuple[Feature, ...]:
+    """What people reach over HTTP."""
+    return (
         _checked(
             document,
             "served",
@@ -59,14 +73,18 @@ def features(document: Document) -> tuple[Feature, ...]:
         _checked(document, "served.stream", say("Server: streaming"), _UNASKED),
         _checked(document, "served.chat", say("Server: chat template"), _UNASKED),
         Feature(say("Server: tools"), None, _UNASKED),
-        Feature(say("Task accuracy"), None, say("no task was run")),
-        *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
+        _checked(
+            document, "load.answers", say("Server: answers under load"), say("no load was run (--bench)")
+        ),
     )
 
 
-_UNASKED = say("not asked")
-# What could not be arranged and has a row of its own.
-_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
+def _tasks(document: Document) -> Feature:
+    found = [check for check in document.checks if check.name == "task" or check.name.startswith("task.")]
+    if not found:
+        return Feature(say("Task accuracy"), None, say("no task was run"))
+    names = ", ".join(check.name.removeprefix("task.") for check in found)
+    return Feature(say("Task accuracy"), combine(found), names)
 
 
 def _why_not(document: Document, arrangement: str, otherwise: Phrase) -> Text:

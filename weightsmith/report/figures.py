@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from weightsmith.report.blocks import Block, Cell, Phrase
     from weightsmith.report.document import Document, PerformanceRead
+    from weightsmith.verify.engine.startup import Startup
 
 _SHARE = "overhead_share"
 
@@ -108,6 +109,7 @@ def _measures(document: Document, found: PerformanceRead) -> Iterator[tuple[Phra
     yield say("load: weights, compilation, warm-up"), _seconds(found.load_s)
     if document.served is not None and document.served.loading is not None:
         yield say("load: the server, until it is healthy"), _seconds(document.served.loading)
+        yield from _startup(document.served.startup)
     yield say("single request, throughput"), _rate(found.single_tokens_per_s)
     yield say("single request, TTFT"), _latency(found.single_ttft_s)
     yield say("single request, TPOT"), _latency(found.single_tpot_s)
@@ -120,6 +122,21 @@ def _measures(document: Document, found: PerformanceRead) -> Iterator[tuple[Phra
     if document.foretold:
         yield say("KV cache, foretold by weightsmith fits"), document.foretold
     yield say("peak memory"), gibibytes(found.peak_memory_bytes, 2)
+
+
+def _startup(found: Startup) -> Iterator[tuple[Phrase, Cell]]:
+    """What the server's log says of its loading, as far as it does."""
+    told = (
+        (say("load: the server's weights"), found.weights_s, "s"),
+        (say("load: the server's compilation"), found.compile_s, "s"),
+        (say("load: the server's graphs"), found.graphs_s, "s"),
+        (say("load: the server's warm-up, compilation and graphs included"), found.warm_up_s, "s"),
+        (say("weights on each device"), found.weights_gib, "GiB"),
+        (say("KV cache of each device"), found.kv_gib, "GiB"),
+    )
+    for name, value, unit in told:
+        if value is not None:
+            yield name, f"{value:.2f} {unit}"
 
 
 def _rate(value: float | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
-from weightsmith.report import facts, figures, parity
+from weightsmith.report import facts, figures, parity, serving
 from weightsmith.report.blocks import (
     Bars,
     Cell,
@@ -88,6 +88,7 @@ def _sections(document: Document) -> Iterator[Section]:
     yield from facts.environment_sections(document)
     if document.ran:
         yield from figures.sections(document)
+        yield from serving.sections(document)
     if document.parity.pairs:
         yield from parity.sections(document)
     yield from facts.use_sections(document)

@@ -34,6 +34,9 @@ class Options:
     conditions: "none" leaves away the special tokens that a kind of model wants around its prompt.
     serve: whether the model is served over HTTP as well, and asked there.
     deterministic: whether the variables are set that make an NPU repeat itself.
+    tasks: of lm-eval: names, or absolute paths of task files. baselines: what `tasks.expected.read` takes.
+    tolerance: the largest drop of an accuracy that nobody minds, as a share; None: chance alone decides.
+    bench: lengths (input, output) of the loads that the server is measured under, none for no measurement.
     """
 
     device: Asked = "auto"
@@ -54,3 +57,12 @@ class Options:
     preemption: bool = True
     conditions: Conditions = "auto"
     serve: bool = False
+    tasks: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
+    tolerance: float | None = None
+    bench: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def at_server(self) -> bool:
+        """Whether a server is needed."""
+        return self.serve or bool(self.tasks or self.bench)

@@ -13,16 +13,21 @@ from weightsmith.version import __version__
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.verify.engine.bench_job import LoadRun
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import Started
     from weightsmith.verify.engine.engine_job import EngineSettings
     from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import ConfigChange
+    from weightsmith.verify.judge.task_checks import TaskResult
+    from weightsmith.verify.measure.accuracy import Accuracy
     from weightsmith.verify.measure.chosen import ChosenTokens
     from weightsmith.verify.measure.parity import Figures, Pair, PairName, Parity
     from weightsmith.verify.measure.repetition import Repetition
+    from weightsmith.verify.measure.speed import Ratio
 
 __all__ = [
+    "BenchFacts",
     "Check",
     "CheckpointFacts",
     "EngineFacts",
@@ -167,6 +172,22 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchFacts:
+    """The server under load.
+
+    ratios: of each load to the same load of a former run. source: the file of that run, empty without one.
+    device, engine: that it ran on. settings: of its server.
+    """
+
+    loads: tuple[LoadRun, ...]
+    ratios: tuple[Ratio, ...]
+    source: str
+    device: str
+    engine: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
 class Needs(Record):
     """What the model asks of an engine and a chip that people serve it on, as `fits` says it.
 
@@ -195,7 +216,7 @@ class VerifyResult:
     made: when, ISO 8601. host: the machine, a record of the room that reads it. needs: None where no engine ran.
     foretold: what `fits` says of this engine's KV cache; empty where it knows no answer.
     not_run: what could not be arranged, and why.
-    served: the server that was asked as well.
+    served: the server that was asked as well. tasks, bench: that were run there.
     """
 
     model: ModelFacts
@@ -216,6 +237,8 @@ class VerifyResult:
     foretold: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
     served: Served | None = None
+    tasks: tuple[TaskResult, ...] = ()
+    bench: BenchFacts | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -246,6 +269,8 @@ class VerifyResult:
             "foretold": self.foretold,
             "not_run": json_of(self.not_run),
             "served": {} if self.served is None else _served_document(self.served),
+            "tasks": [_task_document(one) for one in self.tasks],
+            "bench": {} if self.bench is None else json_of(self.bench),
         }
         return cast("dict[str, Json]", finite(document))
 
@@ -256,7 +281,20 @@ def _served_document(served: Served) -> JsonObject:
         "loading": served.loading,
         "clean": served.clean,
         "texts": json_of(served.answers.texts),
+        "startup": json_of(served.startup),
     }
+
+
+def _task_document(found: TaskResult) -> JsonObject:
+    run, against = found.run, found.against
+    judged = None if against is None else _accuracy_document(against)
+    told = {"source": found.source, "unpaired": found.unpaired}
+    return {**run.to_json(), "accuracy": run.mean, "against": judged, **told}
+
+
+def _accuracy_document(against: Accuracy) -> JsonObject:
+    own = {"drop": against.drop, "threshold": against.threshold, "decided_by": against.decided_by}
+    return {**object_of(against), **own, "verdict": against.verdict}
 
 
 def _parity_document(parity: ParityFacts) -> JsonObject:

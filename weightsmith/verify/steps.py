@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process.child import Failure
+from weightsmith.verify import at_server
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
-from weightsmith.verify.engine import server
 from weightsmith.verify.inputs.kinds import controls
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
 from weightsmith.verify.measure import baseline, health, parity
 from weightsmith.verify.reference import cache, replay
 from weightsmith.verify.reference.replay import ReplayRequest, Store
+from weightsmith.verify.tasks import tasks
+from weightsmith.verify.tasks.expected import Expected
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.engine.engine_job import EngineJob
-    from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.latent import Latent
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What the steps of one verification share. tell: called with what begins, and how far it is."""
+    """What the steps of one verification share.
+
+    tell: called with what begins, and how far it is. expected: of tasks and loads.
+    """
 
     model: Path
     kind: Kind
@@ -49,6 +53,7 @@ class Steps:
     options: Options
     latent: Latent | None
     tell: Stage
+    expected: Expected = field(default_factory=Expected)
 
     def identity(self, kept: Baseline | None) -> Identity | None:
         """Hashes, where a baseline or the cache asks for them; refuses a baseline of other questions at once."""
@@ -67,12 +72,15 @@ class Steps:
         folder: where children and their files live; nothing in it is needed afterwards.
         kept: the baseline to compare with. here: what identifies this run.
         """
+        if self.options.tasks:
+            prefix = self.kind.mask == "prefix"
+            tasks.look(self.options.tasks, folder / "look", prefix_lm=prefix, tell=self.telling("tasks"))
         with self._reference_ahead(folder / "reference", here) as ahead:
             run = self._engine(folder)
             if isinstance(run, Failure | None):
                 return self.observed(run)
             references = self._references(run, kept, here, ahead, folder / "reference")
-            served = self._served(run, folder / "server") if self.options.serve else None
+            served = at_server.serve(self, run, folder / "server") if self.options.at_server else None
             seen = replace(self.compare(run, references, kept, here), served=served)
         if self.options.save_baseline is not None and here is not None:
             usable = None if isinstance(references, Failure) else references
@@ -127,28 +135,17 @@ class Steps:
         task = engines.job(
             model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
         )
-        found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
+        found = engines.run(task, folder / "engine", options.engine_timeout, self.telling("engine"))
         if isinstance(found, Failure):
             return _engines_own(found)
         return self._with_others(found, task, folder)
-
-    def _served(self, run: EngineRun, folder: Path) -> Served | Failure:
-        """The same model in the same way behind the OpenAI-compatible server, which is asked what the engine was."""
-        started = run.started
-        words = server.words(self.model, started.arguments, started.added)
-        first = run.passes["batch"].completions
-        chat = None if run.chat is None else self.prompts[0].text
-        questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
-        variables = engines.of_a_server(started.variables, folder)
-        progress = self._telling("server")
-        return server.run(words, questions, folder, variables, self.options.engine_timeout, progress)
 
     def _with_others(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
         """The run with a pass of each engine that is like it but for one thing."""
         chosen, left_out = engines.others(task, self.kind, found, squeeze=self.options.preemption)
         passes, failed = dict(found.passes), dict(found.failed)
         for other in chosen:
-            progress = self._telling(f"engine, {other.name}")
+            progress = self.telling(f"engine, {other.name}")
             run = engines.run_other(task, other, folder / other.name, self.options.engine_timeout, progress)
             if isinstance(run, Failure):
                 # A cache that is too small for an engine is no fault of the engine's.
@@ -193,7 +190,7 @@ class Steps:
             ReplayRequest(self.model, self.kind, wrong, self.files.size, run),
             folder,
             self.options.reference_timeout,
-            self._telling("reference"),
+            self.telling("reference"),
             self._store(here),
             ahead,
         )
@@ -208,7 +205,8 @@ class Steps:
         latent = {} if self.latent is None else self.latent.hashes
         return Store(found, cache.subject(self.model, here.weights, latent, devices.cpu_name()))
 
-    def _telling(self, who: str) -> Stage:
+    def telling(self, who: str) -> Stage:
+        """What a part of the work tells, with its name before it."""
         return lambda text, done=0, total=0, /: self.tell(f"{who}: {text}", done, total)
 
     def observed(self, run: EngineRun | Failure | None) -> Observed:
@@ -224,6 +222,7 @@ class Steps:
             questions=len(self.prompts),
             reference_asked=str(self.options.reference),
             engine=run,
+            expected=self.expected,
         )
 
 

@@ -21,6 +21,8 @@ from weightsmith.verify.judge import gates
 from weightsmith.verify.judge.conclude import conclude, sampled
 from weightsmith.verify.measure import baseline
 from weightsmith.verify.steps import Steps
+from weightsmith.verify.tasks import tasks
+from weightsmith.verify.tasks.expected import read as read_expected
 
 if TYPE_CHECKING:
     from weightsmith.process.child import Stage
@@ -44,6 +46,8 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     if options.save_baseline is not None:
         need_writable(options.save_baseline)
         need_other(options.save_baseline, weights_in(model))
+    options = replace(options, tasks=tasks.found(options.tasks, model))
+    expected = read_expected(options.baselines, options.tasks, options.tolerance)
     kept = baseline.load(Path(options.reference)) if options.reference not in {"hf", "none"} else None
     tell("device: looking for it")
     device = devices.find(options.device)
@@ -54,7 +58,7 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     kind = kind_of(files.config)
     if options.conditions == "none":
         kind = replace(kind, template=Template())
-    steps = Steps(model, kind, files, device, prompts, options, latent, tell)
+    steps = Steps(model, kind, files, device, prompts, options, latent, tell, expected)
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from weightsmith.process.child import Failure
 from weightsmith.verify.checks import Check
 from weightsmith.verify.engine.engine import EngineRun
-from weightsmith.verify.judge import gates, verdicts
+from weightsmith.verify.judge import gates, task_checks, verdicts
 from weightsmith.verify.measure import chosen, health, repetition
 from weightsmith.verify.measure.cost import overhead
+from weightsmith.verify.measure.speed import ratios
 from weightsmith.verify.result import (
+    BenchFacts,
     CheckpointFacts,
     EngineFacts,
     ModelFacts,
@@ -22,6 +24,7 @@ from weightsmith.verify.result import (
     PromptRow,
     VerifyResult,
 )
+from weightsmith.verify.tasks.expected import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +69,7 @@ class Observed:
     served: the server's answers, None where none was asked for.
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
     chosen: a sample of the chosen tokens' log-probabilities. hashes: by file name.
+    expected: of tasks and loads.
     """
 
     model: Path
@@ -84,6 +88,7 @@ class Observed:
     chosen: ChosenTokens | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     served: Served | Failure | None = None
+    expected: Expected = field(default_factory=Expected)
 
 
 def sampled(seen: Observed) -> ChosenTokens | None:
@@ -137,6 +142,8 @@ def _conclude_run(
         determinism=repeated,
         not_run=_not_run(run),
         served=None if isinstance(seen.served, Failure) else seen.served,
+        tasks=task_checks.results(seen.served, seen.expected),
+        bench=_bench(seen),
         own_limits=gates.own(limits),
         seconds={
             **seconds,
@@ -168,8 +175,25 @@ def _checks(
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
         *(() if run.long is None else (verdicts.long_check(run.long, limits),)),
         *(() if seen.served is None else verdicts.served_checks(seen.served, run, limits)),
+        *task_checks.task_checks(seen.served, task_checks.results(seen.served, seen.expected)),
+        *task_checks.bench_checks(seen.served, run, limits),
         *_baseline_checks(seen, run),
         *_parity_checks(seen, limits),
+    )
+
+
+def _bench(seen: Observed) -> BenchFacts | None:
+    served, expected = seen.served, seen.expected
+    if served is None or isinstance(served, Failure) or isinstance(served.bench, Failure | None):
+        return None
+    loads = served.bench.loads
+    return BenchFacts(
+        loads=loads,
+        ratios=ratios(loads, expected.loads),
+        source=expected.source,
+        device=expected.device,
+        engine=expected.engine,
+        settings=expected.settings,
     )
 
 
