@@ -58,7 +58,8 @@ def environment_sections(document: Document) -> Iterator[Section]:
     python = {} if document.host is None else {"python": document.host.python}
     named = {**versions, **python, "weightsmith": document.weightsmith}
     rows: list[tuple[Cell, ...]] = list(named.items())
-    rows += [(say("reference: {name}", name=name), v) for name, v in document.parity.versions.items()]
+    references = document.parity.versions if document.vectors is None else document.vectors.versions
+    rows += [(say("reference: {name}", name=name), v) for name, v in references.items()]
     yield Section(
         say("Versions"), (Table((Column(say("component")), Column(say("version"))), tuple(rows)),), level=3
     )

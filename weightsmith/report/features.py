@@ -9,8 +9,10 @@ from weightsmith.report.blocks import Text, say
 from weightsmith.verify.checks import combine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from weightsmith.report.blocks import Phrase
-    from weightsmith.report.document import Document
+    from weightsmith.report.document import Document, VectorsRead
     from weightsmith.verify.checks import Verdict
 
 
@@ -28,6 +30,8 @@ def features(document: Document) -> tuple[Feature, ...]:
     if not document.ran:
         found = document.check("engine")
         return (Feature(say("Inference"), None, "" if found is None else found.detail),)
+    if document.vectors is not None:
+        return tuple(_of_vectors(document, document.vectors))
     return (
         _inference(document),
         _parity(document),
@@ -62,6 +66,28 @@ def features(document: Document) -> tuple[Feature, ...]:
         Feature(say("Task accuracy"), None, say("no task was run")),
         *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
     )
+
+
+def _of_vectors(document: Document, vectors: VectorsRead) -> Iterator[Feature]:
+    """The same of a model that generates no text."""
+    name, said = say("Inference"), say("{count} vectors", count=len(vectors.rows))
+    yield Feature(name, document.verdict_of("engine"), said)
+    name = say("Numeric parity with a reference")
+    if vectors.pairs:
+        yield Feature(name, _of(document, "parity."), say("{count} texts compared", count=len(vectors.rows)))
+    else:
+        yield _checked(document, "parity", name, say("no reference"))
+    names = ", ".join(vectors.controls)
+    controls: Text = names or say("no wrong reference could be run")
+    yield Feature(say("Negative controls"), _of(document, "control.") if names else None, controls)
+    name = say("Determinism: the same texts in other batches")
+    yield Feature(name, _of(document, "determinism."), ", ".join(vectors.repeated))
+    yield _checked(
+        document, "activation", say("Scores as they are served"), say("a vector is served as it is")
+    )
+    yield from (_devices(document), _quantization(document))
+    yield Feature(say("Server: OpenAI API"), None, say("the engine was asked directly, without --serve"))
+    yield Feature(say("Task accuracy"), None, say("no task was run"))
 
 
 _UNASKED = say("not asked")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
-from weightsmith.report import facts, figures, parity
+from weightsmith.report import facts, figures, parity, vectors
 from weightsmith.report.blocks import (
     Bars,
     Cell,
@@ -90,6 +90,8 @@ def _sections(document: Document) -> Iterator[Section]:
         yield from figures.sections(document)
     if document.parity.pairs:
         yield from parity.sections(document)
+    if document.vectors is not None:
+        yield from vectors.sections(document, document.vectors)
     yield from facts.use_sections(document)
     yield figures.seconds(document.seconds)
 

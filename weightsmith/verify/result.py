@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from weightsmith.json_value import finite
 from weightsmith.records import Record, json_of, object_of
 from weightsmith.verify.checks import Check, Verdict, combine
+from weightsmith.verify.measure.vectors import Apart, VectorNoise, VectorPair
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
@@ -184,6 +185,39 @@ class Needs(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class VectorRow(Record):
+    """One text, or a query and a document. tokens: how many. parity: by pair, without those that were not compared."""
+
+    text: tuple[str, ...]
+    tokens: int
+    parity: Mapping[str, Apart]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFacts(Record):
+    """The vectors of a model that generates no text.
+
+    task, pooling, normalised: as `verify.inputs.pooling.Pooling`, the engine's own where the model says nothing.
+    width: numbers of a vector. half: the dtype of B.
+    noise: D against B's own noise. refused: why a dtype or a control could not be run.
+    repeated: other arrangements against the first one.
+    """
+
+    task: str
+    pooling: str | None
+    normalised: bool | None
+    width: int
+    half: str
+    rows: tuple[VectorRow, ...]
+    pairs: Mapping[str, VectorPair]
+    controls: Mapping[str, VectorPair]
+    noise: VectorNoise | None
+    repeated: Mapping[str, VectorPair]
+    refused: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyResult:
     """All that one run found.
 
@@ -196,6 +230,7 @@ class VerifyResult:
     foretold: what `fits` says of this engine's KV cache; empty where it knows no answer.
     not_run: what could not be arranged, and why.
     served: the server that was asked as well.
+    vectors: of a model that generates no text.
     """
 
     model: ModelFacts
@@ -216,6 +251,7 @@ class VerifyResult:
     foretold: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
     served: Served | None = None
+    vectors: VectorFacts | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -246,6 +282,7 @@ class VerifyResult:
             "foretold": self.foretold,
             "not_run": json_of(self.not_run),
             "served": {} if self.served is None else _served_document(self.served),
+            "vectors": None if self.vectors is None else _vectors_document(self.vectors),
         }
         return cast("dict[str, Json]", finite(document))
 
@@ -257,6 +294,17 @@ def _served_document(served: Served) -> JsonObject:
         "clean": served.clean,
         "texts": json_of(served.answers.texts),
     }
+
+
+def _vectors_document(vectors: VectorFacts) -> JsonObject:
+    """The rows have the figures of each text; of a pair those over all texts are enough."""
+
+    def overall(pair: VectorPair) -> Json:
+        return {**object_of(replace(pair, texts={})), "worst": pair.worst}
+
+    groups = {"pairs": vectors.pairs, "controls": vectors.controls, "repeated": vectors.repeated}
+    told = {name: {n: overall(pair) for n, pair in pairs.items()} for name, pairs in groups.items()}
+    return {**object_of(replace(vectors, pairs={}, controls={}, repeated={})), **told}
 
 
 def _parity_document(parity: ParityFacts) -> JsonObject:

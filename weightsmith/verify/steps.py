@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
@@ -127,9 +126,9 @@ class Steps:
         task = engines.job(
             model, self.device.kind, self.kind, texts, options.max_tokens, options.max_logprobs, asked
         )
-        found = engines.run(task, folder / "engine", options.engine_timeout, self._telling("engine"))
+        found = engines.run(task, folder / "engine", options.engine_timeout, self.telling("engine"))
         if isinstance(found, Failure):
-            return _engines_own(found)
+            return engines.engines_own(found)
         return self._with_others(found, task, folder)
 
     def _served(self, run: EngineRun, folder: Path) -> Served | Failure:
@@ -140,7 +139,7 @@ class Steps:
         chat = None if run.chat is None else self.prompts[0].text
         questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
         variables = engines.of_a_server(started.variables, folder)
-        progress = self._telling("server")
+        progress = self.telling("server")
         return server.run(words, questions, folder, variables, self.options.engine_timeout, progress)
 
     def _with_others(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
@@ -148,7 +147,7 @@ class Steps:
         chosen, left_out = engines.others(task, self.kind, found, squeeze=self.options.preemption)
         passes, failed = dict(found.passes), dict(found.failed)
         for other in chosen:
-            progress = self._telling(f"engine, {other.name}")
+            progress = self.telling(f"engine, {other.name}")
             run = engines.run_other(task, other, folder / other.name, self.options.engine_timeout, progress)
             if isinstance(run, Failure):
                 # A cache that is too small for an engine is no fault of the engine's.
@@ -193,7 +192,7 @@ class Steps:
             ReplayRequest(self.model, self.kind, wrong, self.files.size, run),
             folder,
             self.options.reference_timeout,
-            self._telling("reference"),
+            self.telling("reference"),
             self._store(here),
             ahead,
         )
@@ -208,7 +207,8 @@ class Steps:
         latent = {} if self.latent is None else self.latent.hashes
         return Store(found, cache.subject(self.model, here.weights, latent, devices.cpu_name()))
 
-    def _telling(self, who: str) -> Stage:
+    def telling(self, who: str) -> Stage:
+        """What a child says, with its name before it."""
         return lambda text, done=0, total=0, /: self.tell(f"{who}: {text}", done, total)
 
     def observed(self, run: EngineRun | Failure | None) -> Observed:
@@ -234,12 +234,3 @@ def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
     same = {n for n in range(both) if first.prompt_ids[n] == other.prompt_ids[n]}
     kept = {n: completion for n, completion in one.completions.items() if n in same}
     return replace(one, completions=kept, engine_seconds=other.seconds.whole)
-
-
-def _engines_own(found: Failure) -> Failure:
-    """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
-    if found.unusable:
-        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
-    if found.refused:
-        raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
-    return found

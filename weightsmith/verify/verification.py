@@ -12,10 +12,12 @@ from weightsmith.checkpoint.model_files import weights_in
 from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
 from weightsmith.process.targets import need_other, need_writable
+from weightsmith.verify import pooled
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.inputs.files import inspect_files
 from weightsmith.verify.inputs.kinds import Template, kind_of
 from weightsmith.verify.inputs.latent import find_latent
+from weightsmith.verify.inputs.pooling import pooling_of
 from weightsmith.verify.inputs.prompts import BUILT_IN, load_prompts
 from weightsmith.verify.judge import gates
 from weightsmith.verify.judge.conclude import conclude, sampled
@@ -50,11 +52,19 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     seconds = {"device": time.monotonic() - started}
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
+    how = pooling_of(model, files.config, options.arguments)
+    if how is not None:
+        pooled.need_possible(options.reference, options.save_baseline)
     latent = find_latent(model, options.latent)
     kind = kind_of(files.config)
     if options.conditions == "none":
         kind = replace(kind, template=Template())
     steps = Steps(model, kind, files, device, prompts, options, latent, tell)
+    if how is not None:
+        seconds["files"] = time.monotonic() - started - seconds["device"]
+        with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
+            found = pooled.verify(steps, how, folder, limits)
+        return replace(found, seconds={**seconds, **found.seconds, "whole": time.monotonic() - started})
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:

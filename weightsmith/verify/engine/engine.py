@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith import determinism
+from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process import child
 from weightsmith.verify.engine.engine_job import (
     EngineAnswer,
@@ -315,7 +316,7 @@ def of_a_server(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
     )
 
 
-def _variables_of(task: EngineJob) -> dict[str, str]:
+def variables_of(task: EngineJob) -> dict[str, str]:
     """Variables of the child that does this job."""
     chosen = task.arguments is None
     found = environment(task.device, chosen=chosen, deterministic=task.deterministic)
@@ -343,7 +344,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    variables = _variables_of(task) | room_for_sockets(folder)
+    variables = variables_of(task) | room_for_sockets(folder)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
@@ -355,6 +356,15 @@ def run(
         return replace(found, started=Started(task.arguments, answer.added, variables, exact))
     except (KeyError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
+
+
+def engines_own(found: child.Failure) -> child.Failure:
+    """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
+    if found.unusable:
+        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
+    if found.refused:
+        raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
+    return found
 
 
 def need_whole_completions(answer: EngineAnswer, max_tokens: int) -> None:

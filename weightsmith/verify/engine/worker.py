@@ -45,10 +45,10 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     Raises ValueError when no prompt fits the model, and whatever the engine raises.
     """
     stage("reading the tokenizer")
-    tokenizer = _tokenizer(job.model)
+    tokenizer = tokenizer_of(job.model)
     questions, wrapped = _tokenize(tokenizer, job)
     fitting = _fitting(questions, job.max_positions, job.max_tokens)
-    engine = _load(job, max(len(questions[n]) for n in fitting), stage)
+    engine = load(job, max(len(questions[n]) for n in fitting), stage)
     llm, loaded = engine.llm, time.perf_counter()
     asked = _with_chat(tokenizer, job, _with_sized(llm, job, questions, wrapped))
     passes = {one.name: _run_pass(llm, asked, one, job.max_tokens, stage) for one in job.passes}
@@ -157,7 +157,7 @@ def _long(
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
     """An engine that is ready. added: settings that the user did not ask for. importing, loading: seconds."""
 
     llm: LLM
@@ -166,7 +166,7 @@ class _Loaded:
     loading: float
 
 
-def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
+def load(job: EngineJob, longest: int, stage: Stage) -> Loaded:
     """Imports vLLM and starts it. longest: tokens of the longest prompt."""
     stage("importing vLLM")
     started = time.perf_counter()
@@ -182,7 +182,7 @@ def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
     else:
         chosen, added = served.arguments(job)
         llm = vllm.LLM(**chosen)
-    return _Loaded(llm, added, imported - started, time.perf_counter() - imported)
+    return Loaded(llm, added, imported - started, time.perf_counter() - imported)
 
 
 def _fitting(prompts: Sequence[Sequence[int]], positions: int | None, max_tokens: int) -> tuple[int, ...]:
@@ -206,7 +206,7 @@ def _permit_amx() -> None:
         ask()
 
 
-def _tokenizer(model: str) -> PreTrainedTokenizerBase:
+def tokenizer_of(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Mask = Literal["causal", "prefix"]
 # Of a reference on the CPU.
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, slots=True)

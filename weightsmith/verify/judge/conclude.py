@@ -106,7 +106,7 @@ def conclude(
         return VerifyResult(
             model=_model(seen),
             device=seen.device,
-            checks=(*seen.files.checks, _engine_check(seen.engine)),
+            checks=(*seen.files.checks, engine_check(seen.engine)),
             prompts=tuple(PromptRow(prompt.text, prompt.expect) for prompt in seen.prompts),
             command=command,
             seconds=seconds,
@@ -159,7 +159,7 @@ def _checks(
     texts = {n: text for n, text in run.texts.items() if n < seen.questions}
     return (
         *seen.files.checks,
-        _engine_check(run),
+        engine_check(run),
         verdicts.settings_check(seen.kind, seen.device.kind, run),
         *verdicts.text_checks(health.sanity(texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
@@ -173,7 +173,8 @@ def _checks(
     )
 
 
-def _engine_check(run: EngineRun | Failure | None) -> Check:
+def engine_check(run: EngineRun | Failure | None) -> Check:
+    """Whether the engine answered at all. run: None where the files forbade one."""
     if run is None:
         words = "not started: with these files it would crash or load garbage; mend the files first"
         return Check("engine", "inconclusive", None, None, words)
@@ -293,16 +294,18 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _model(seen: Observed) -> ModelFacts:
-    files = seen.files
+    return model_facts(seen.model, seen.kind.name, seen.files, seen.hashes)
+
+
+def model_facts(model: Path, kind: str, files: Files, hashes: Mapping[str, str]) -> ModelFacts:
+    """What the result says of a model. hashes: by file name."""
     return ModelFacts(
-        name=seen.model.resolve().name,
-        kind=seen.kind.name,
-        checkpoint=CheckpointFacts(
-            str(seen.model), files.format, files.parameters, files.nbytes, files.dtypes
-        ),
+        name=model.resolve().name,
+        kind=kind,
+        checkpoint=CheckpointFacts(str(model), files.format, files.parameters, files.nbytes, files.dtypes),
         config=files.config,
         changes=files.changes,
-        hashes=seen.hashes,
+        hashes=hashes,
     )
 
 

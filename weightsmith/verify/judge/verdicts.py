@@ -392,6 +392,12 @@ def no_parity(why: str) -> Check:
     return Check("parity", "inconclusive", None, None, words)
 
 
+def no_vectors(why: str) -> Check:
+    """No reference of a model that makes vectors, and no baseline of one is kept either."""
+    words = f"no reference: {why}; without one nobody knows that the numbers are right"
+    return Check("parity", "inconclusive", None, None, words)
+
+
 def _at_most(name: str, share: float, limit: float, words: str, answers: int) -> Check:
     verdict: Verdict = "pass" if share <= limit else "fail"
     return Check(name, verdict, round(share, 4), limit, f"{round(share * answers)} of {answers} {words}")

@@ -43,7 +43,8 @@ _MODULE = "weightsmith.verify.reference.worker"
 _LAYER_LOADER = "accelerate"
 _A_PLAIN_COPY = "`weightsmith convert --converter dequant` makes a copy that does not"
 
-_ENV = {
+# Variables of a child that computes references.
+CPU_ONLY = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -106,7 +107,7 @@ class ReplayRequest:
 
 def start(folder: Path) -> AbstractContextManager[child.Waiting]:
     """A child that imports torch and transformers, which gets its job later."""
-    return child.started(_MODULE, folder, _ENV)
+    return child.started(_MODULE, folder, CPU_ONLY)
 
 
 def run(

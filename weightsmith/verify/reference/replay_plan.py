@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.kinds import Dtype, Kind, Variation
 
 # Bytes of a parameter, by dtype.
-WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2}
+WIDTHS: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 # Beside the weights: torch and transformers themselves 0.6 GB, and room for the activations (measured
 # on a 0.4 M-parameter model: 0.55 GB resident).
@@ -71,9 +71,14 @@ def plan(
     return ReplayPlan(tuple(variations), layered, refused, no_opinion or "")
 
 
+def bytes_needed(size: Size, dtype: Dtype) -> int:
+    """Memory that a reference takes with all weights in it."""
+    return size.parameters * WIDTHS[dtype] + _OVERHEAD_BYTES
+
+
 def _obstacles(size: Size, dtype: Dtype, free_bytes: int, lacking: str) -> tuple[str | None, str | None]:
     """Why a dtype cannot run whole, and why not layer by layer either; None where it can."""
-    whole = size.parameters * WIDTHS[dtype] + _OVERHEAD_BYTES
+    whole = bytes_needed(size, dtype)
     if whole <= free_bytes:
         return None, None
     # The layer itself, and once more what the loader holds of it.
