@@ -149,6 +149,7 @@ class ParityRead(Record):
     cached: tuple[str, ...] = ()
     cache_fault: str | None = None
     chosen: ChosenRead | None = None
+    half: str = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ class ParityFacts:
     layer_by_layer: dtype → why its weights were not in memory all at once.
     cached: the variations that were not computed now. cache_fault: why others could not be kept.
     chosen: a sample of the chosen tokens' log-probabilities, for a plot.
+    half: the dtype of B, and of the noise that it is the measure of.
     """
 
     reference: str
@@ -116,6 +117,7 @@ class ParityFacts:
     cached: tuple[str, ...]
     cache_fault: str | None
     chosen: ChosenTokens | None = None
+    half: str = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +327,7 @@ def _parity_document(parity: ParityFacts) -> JsonObject:
         "cached": json_of(parity.cached),
         "cache_fault": parity.cache_fault,
         "chosen": json_of(parity.chosen),
+        "half": parity.half,
     }
 
 

@@ -11,7 +11,8 @@ from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
 from weightsmith.verify.engine import server
-from weightsmith.verify.inputs.kinds import controls
+from weightsmith.verify.inputs.kinds import OTHER_PICTURE, controls
+from weightsmith.verify.inputs.pictures import QUESTION, sees
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
 from weightsmith.verify.measure import baseline, health, parity
@@ -120,7 +121,11 @@ class Steps:
             options.long_tokens,
         )
         model = engines.ModelFolder(
-            self.model, self.files.nbytes, self.files.max_positions, self.files.text_only
+            self.model,
+            self.files.nbytes,
+            self.files.max_positions,
+            self.files.text_only,
+            sees(self.files.config),
         )
         texts = [prompt.text for prompt in self.prompts]
         task = engines.job(
@@ -135,7 +140,7 @@ class Steps:
         """The same model in the same way behind the OpenAI-compatible server, which is asked what the engine was."""
         started = run.started
         words = server.words(self.model, started.arguments, started.added)
-        first = run.passes["batch"].completions
+        first = [n for n in run.passes["batch"].completions if n not in run.pictures]
         chat = None if run.chat is None else self.prompts[0].text
         questions = server.Questions({n: run.prompt_ids[n] for n in first}, self.options.max_tokens, chat)
         variables = engines.of_a_server(started.variables, folder)
@@ -188,6 +193,7 @@ class Steps:
         wrong, left_out = controls(
             self.kind, self.files.config, None if latent is None else latent.folder, ternary
         )
+        wrong += (OTHER_PICTURE,) if run.pictures else ()
         found = replay.run(
             ReplayRequest(self.model, self.kind, wrong, self.files.size, run),
             folder,
@@ -213,7 +219,9 @@ class Steps:
 
     def observed(self, run: EngineRun | Failure | None) -> Observed:
         """A run that nothing has been compared with yet; None where the files forbade one."""
-        made = {} if isinstance(run, Failure | None) else run.sized
+        made: dict[int, str] = {}
+        if not isinstance(run, Failure | None):
+            made = {**run.sized, **{n: f"{one.name}: {QUESTION}" for n, one in run.pictures.items()}}
         sized = [Prompt(f"({made[n]})") for n in sorted(made)]
         return Observed(
             model=self.model,

@@ -15,7 +15,7 @@ from weightsmith.process.targets import need_other, need_writable
 from weightsmith.verify import pooled
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.inputs.files import inspect_files
-from weightsmith.verify.inputs.kinds import Template, kind_of
+from weightsmith.verify.inputs.kinds import Template, kind_of, need_verifiable
 from weightsmith.verify.inputs.latent import find_latent
 from weightsmith.verify.inputs.pooling import pooling_of
 from weightsmith.verify.inputs.prompts import BUILT_IN, load_prompts
@@ -53,7 +53,9 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
     how = pooling_of(model, files.config, options.arguments)
-    if how is not None:
+    if how is None:
+        need_verifiable(model, files.config)
+    else:
         pooled.need_possible(options.reference, options.save_baseline)
     latent = find_latent(model, options.latent)
     kind = kind_of(files.config)

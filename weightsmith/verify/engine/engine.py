@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.engine.engine_job import Setting
     from weightsmith.verify.inputs.kinds import Kind
+    from weightsmith.verify.inputs.pictures import Pictured
 
 _MODULE = "weightsmith.verify.engine.worker"
 
@@ -73,12 +74,14 @@ class ModelFolder:
     """A model as the engine needs to know it.
 
     nbytes: of its weights. max_positions: None where no config says it. text_only: whether it takes nothing but text.
+    sees: whether it takes pictures.
     """
 
     path: Path
     nbytes: int
     max_positions: int | None
     text_only: bool = True
+    sees: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ class EngineRun:
     not_run: what could not be arranged → why.
     long: one long answer, where there is one.
     chat: the number of the prompt that went through the chat template, None where there is no template.
+    pictures: prompts with a picture, by number. picture_ids: the tokens that the engine made of them.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -150,6 +154,8 @@ class EngineRun:
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
     chat: int | None = None
+    pictures: Mapping[int, Pictured] = field(default_factory=dict)
+    picture_ids: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -209,6 +215,7 @@ def job(
         long_tokens=asked.long_tokens,
         deterministic=asked.deterministic,
         memory_share=asked.memory_share,
+        pictures=model.sees,
     )
 
 
@@ -404,4 +411,6 @@ def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: fl
         not_run=answer.not_run,
         long=answer.long,
         chat=answer.chat,
+        pictures=answer.pictures,
+        picture_ids=answer.picture_ids,
     )

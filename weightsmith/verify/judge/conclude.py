@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.process.child import Failure
 from weightsmith.verify.checks import Check
 from weightsmith.verify.engine.engine import EngineRun
+from weightsmith.verify.inputs.kinds import unused_layers
 from weightsmith.verify.judge import gates, verdicts
 from weightsmith.verify.measure import chosen, health, repetition
 from weightsmith.verify.measure.cost import overhead
@@ -135,7 +136,7 @@ def _conclude_run(
         command=command,
         performance=_performance(run),
         determinism=repeated,
-        not_run=_not_run(run),
+        not_run={**_not_run(run), **unused_layers(seen.files.config, run.settings.speculative)},
         served=None if isinstance(seen.served, Failure) else seen.served,
         own_limits=gates.own(limits),
         seconds={
@@ -169,6 +170,7 @@ def _checks(
         *(() if run.long is None else (verdicts.long_check(run.long, limits),)),
         *(() if seen.served is None else verdicts.served_checks(seen.served, run, limits)),
         *_baseline_checks(seen, run),
+        *verdicts.picture_checks(run, seen.parity, limits),
         *_parity_checks(seen, limits),
     )
 
@@ -223,6 +225,8 @@ def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, 
         references = _references(seen)
         refused = {} if references is None else references.refused
         found = verdicts.all_parity_checks(seen.parity, limits, refused)
+        if references is not None and references.half_dtype == "float16":
+            found = (*verdicts.overflow_checks(seen.parity), *found)
         unpacking = None if references is None else references.unpacking
         return found if unpacking is None else (verdicts.weights_check(unpacking, found), *found)
     if isinstance(seen.reference, Failure):
@@ -243,6 +247,7 @@ def _parity(seen: Observed) -> ParityFacts | None:
         cached=references.cached,
         cache_fault=references.cache_fault,
         chosen=seen.chosen,
+        half=references.half_dtype,
     )
 
 

@@ -128,6 +128,12 @@ GATES: tuple[Gate, ...] = (
         "below it the ratio compares rounding with rounding: the KL of Q8_0 against fp16 is ten times that",
     ),
     Gate(
+        "follow",
+        0.25,
+        "|KL between pictures by the device / by the reference − 1|",
+        "an engine that loses the picture has 0, one that mixes pictures up another number; bf16 moves it by percents",
+    ),
+    Gate(
         "vector_distance",
         0.1,
         "‖B − D‖ / ‖B‖, worst text",

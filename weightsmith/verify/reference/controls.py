@@ -6,7 +6,7 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.inputs.kinds import ROPE_BASES
+from weightsmith.verify.inputs.kinds import EXPERTS, ROPE_BASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Where models keep their layers: decoders and ModernBERT, BERT and its like, GPT-2.
 _STACKS = ("layers", "layer", "h")
+# What models call the part that chooses experts.
+_ROUTERS = frozenset({"gate", "router"})
 # What a loader falls back to that does not find the config's own, and Qwen's for models that have the former.
 _USUAL_BASE, _OTHER_BASE = 10_000.0, 1_000_000.0
 
@@ -37,6 +39,12 @@ def altered(model: PreTrainedModel, variation: Variation) -> Iterator[None]:
             yield
     elif variation.rope_base:
         with _other_rope_base(model):
+            yield
+    elif variation.experts == "mixed-up":
+        with _mixed_experts(model):
+            yield
+    elif variation.experts == "fewer":
+        with _fewer_experts(model):
             yield
     else:
         yield
@@ -83,6 +91,44 @@ def _is_stack(holder: Module, name: str) -> bool:
 
     found = getattr(holder, name, None)
     return isinstance(found, ModuleList) and len(found) > 1
+
+
+@contextmanager
+def _mixed_experts(model: PreTrainedModel) -> Iterator[None]:
+    """Every router's rows moved by one: the control that a wrong order of merged experts would look like."""
+    config = model.config.get_text_config()
+    counts = {getattr(config, name, None) for name in EXPERTS} - {None}
+    routers = [
+        module
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in _ROUTERS and getattr(module, "weight", None) is not None
+    ]
+    found = [one for one in routers if one.weight.dim() == 2 and one.weight.shape[0] in counts]
+    if not found or any(one.weight.is_meta for one in found):
+        raise NoReference("no router of the model has its weights at hand")
+    kept = [one.weight.data for one in found]
+    for one in found:
+        one.weight.data = one.weight.data.roll(1, 0)
+    try:
+        yield
+    finally:
+        for one, weight in zip(found, kept, strict=True):
+            one.weight.data = weight
+
+
+@contextmanager
+def _fewer_experts(model: PreTrainedModel) -> Iterator[None]:
+    """Every token goes to one expert less than it should."""
+    found = [one for one in model.modules() if isinstance(getattr(one, "top_k", None), int) and one.top_k > 1]
+    if not found:
+        raise NoReference("no router of the model says how many experts it chooses")
+    for one in found:
+        one.top_k -= 1
+    try:
+        yield
+    finally:
+        for one in found:
+            one.top_k += 1
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.schemes.stated import SECTIONS
+from weightsmith.verify.inputs.pictures import sees
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.layers import on_disk, placement
 from weightsmith.verify.reference.plain_weights import need_plain, unpacked
@@ -66,6 +67,13 @@ def need_native_class(model: str, head: Head = "text") -> None:
     model_type = read_json_object(Path(model) / "config.json").get("model_type")
     if model_type not in CONFIG_MAPPING or model_type not in getattr(modeling_auto, table):
         raise NoReference(f"transformers {__version__} has no {words} of type {model_type!r}")
+
+
+def head_of(model: str) -> Head:
+    """Whether the model of a folder takes pictures beside its text."""
+    from weightsmith.checkpoint import read_json_object
+
+    return "pictures" if sees(read_json_object(Path(model) / "config.json")) else "text"
 
 
 def _constant(name: str) -> str:
