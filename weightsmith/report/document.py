@@ -236,8 +236,9 @@ class ApartRead(Record):
 
 @dataclass(frozen=True, slots=True)
 class VectorRowRead(Record):
-    """One text, or a query and a document. parity: by pair."""
+    """One text, or a query and a document. number: as the checks name it. parity: by pair."""
 
+    number: int
     text: tuple[str, ...]
     tokens: int
     parity: Mapping[str, ApartRead]

@@ -36,6 +36,7 @@ def features(document: Document) -> tuple[Feature, ...]:
         _inference(document),
         _parity(document),
         _controls(document),
+        *_pictures(document),
         _arrangements(document),
         _graphs(document),
         _devices(document),
@@ -92,7 +93,7 @@ def _of_vectors(document: Document, vectors: VectorsRead) -> Iterator[Feature]:
 
 _UNASKED = say("not asked")
 # What could not be arranged and has a row of its own.
-_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
+_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer", "pictures"})
 
 
 def _why_not(document: Document, arrangement: str, otherwise: Phrase) -> Text:
@@ -141,6 +142,16 @@ def _controls(document: Document) -> Feature:
     verdict = _of(document, "control.") if names else None
     said: Text = names or say("no wrong reference could be run")
     return Feature(say("Negative controls"), verdict, said)
+
+
+def _pictures(document: Document) -> Iterator[Feature]:
+    """Of a model that takes pictures; the others have no such row."""
+    name, verdict = say("Pictures"), _of(document, "pictures.")
+    if verdict is not None:
+        found = document.check("pictures.follow") or document.check("pictures.tokens")
+        yield Feature(name, verdict, "" if found is None else found.detail)
+    elif "vision_config" in document.config:
+        yield Feature(name, None, _why_not(document, "pictures", say("none was shown")))
 
 
 def _arrangements(document: Document) -> Feature:

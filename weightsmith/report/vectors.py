@@ -103,14 +103,14 @@ def _texts(document: Document, vectors: VectorsRead) -> Table:
     )
     rows = tuple(
         (
-            str(n),
+            str(row.number),
             " → ".join(row.text),
             str(row.tokens),
             *(_cosine(_of(row.parity, name, "cosine")) for name in cosines),
             *(number(_of(row.parity, name, "distance")) for name in names),
             _within(_of(row.parity, last, "distance"), limit),
         )
-        for n, row in enumerate(vectors.rows)
+        for row in vectors.rows
     )
     return Table(columns, rows)
 

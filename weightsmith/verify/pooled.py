@@ -187,7 +187,7 @@ class _Compared:
         tokens = len(self.run.answer.asked[n].ids)
         text = (f"({tokens} tokens)",) if n == self.run.answer.long else self.run.texts[n]
         parity = {name: pair.texts[n] for name, pair in self.pairs.items() if n in pair.texts}
-        return VectorRow(text, tokens, parity)
+        return VectorRow(n, text, tokens, parity)
 
 
 def _checks(steps: Steps, seen: _Compared, limits: Mapping[str, float], why: str) -> Iterator[Check]:

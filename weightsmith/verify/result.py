@@ -188,8 +188,12 @@ class Needs(Record):
 
 @dataclass(frozen=True, slots=True)
 class VectorRow(Record):
-    """One text, or a query and a document. tokens: how many. parity: by pair, without those that were not compared."""
+    """One text, or a query and a document. number: of it, as the checks name it. tokens: how many.
 
+    parity: by pair, without those that were not compared.
+    """
+
+    number: int
     text: tuple[str, ...]
     tokens: int
     parity: Mapping[str, Apart]

@@ -52,6 +52,7 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     seconds = {"device": time.monotonic() - started}
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
+    devices.need_served(device, files.config.get("model_type"))
     how = pooling_of(model, files.config, options.arguments)
     if how is None:
         need_verifiable(model, files.config)

@@ -189,7 +189,7 @@ def job(
 
     texts: the prompts. max_tokens: of each completion.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
-    Where weightsmith chooses, prefix-LMs run eager: on an NPU full-graph decode masks them wrongly (field-notes 7).
+    Where weightsmith chooses, prefix-LMs run eager on an NPU: its full-graph decode masks them wrongly (field-notes 7).
     """
     chooses = asked.arguments is None
     return EngineJob(
@@ -202,7 +202,7 @@ def job(
         max_tokens=max_tokens,
         max_positions=model.max_positions,
         max_num_seqs=32,
-        eager=chooses and (device == "cpu" or kind.mask == "prefix"),
+        eager=chooses and (device == "cpu" or (device == "npu" and kind.mask == "prefix")),
         prefix_caching=kind.prefix_caching,
         chunked_prefill=kind.chunked_prefill,
         entries=_ENTRIES,
@@ -236,10 +236,8 @@ def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
         return "not compared: the arguments leave it eager" if found.settings.eager else None
     if device == "cpu":
         return "not compared: vLLM has no graphs on a CPU and runs eager here"
-    if kind.mask == "prefix":
-        return (
-            "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly on an NPU"
-        )
+    if device == "npu" and kind.mask == "prefix":
+        return "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly"
     return "not compared: the engine chose to run eager" if found.settings.eager else None
 
 
