@@ -127,7 +127,7 @@ class Parity:
 class Follow:
     """How far the first words of an answer depend on which picture is shown: mean KL between pictures, in nats.
 
-    noise: mean KL of the reference from the device over the same positions.
+    noise: mean KL of bf16's reference from fp32's over the same positions, 0 where they are not both there.
     """
 
     device: float
@@ -186,10 +186,11 @@ def _follow(run: EngineRun, references: References) -> Follow | None:
         return None
     ours = [run.logprobs.logprobs(n)[:1] for n in shown]
     theirs = [reference.logprobs(n)[:1] for n in shown]
+    rounded = [references.half.logprobs(n)[:1] for n in shown] if references.half is not None else theirs
     return Follow(
         device=float(np.mean([metrics.kl(a, b) for a, b in pairwise(ours)])),
         reference=float(np.mean([metrics.kl(a, b) for a, b in pairwise(theirs)])),
-        noise=float(np.mean([metrics.kl(a, b) for a, b in zip(theirs, ours, strict=True)])),
+        noise=float(np.mean([metrics.kl(a, b) for a, b in zip(theirs, rounded, strict=True)])),
     )
 
 

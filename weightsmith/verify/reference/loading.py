@@ -78,7 +78,7 @@ def head_of(model: str) -> Head:
 
 def _constant(name: str) -> str:
     """The words of a class's name as a constant has them: ImageTextToText → IMAGE_TEXT_TO_TEXT."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).replace("LM", "_LM").upper()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
 
 
 def _builder(head: Head) -> type[_BaseAutoModelClass]:
