@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,9 @@ def _vector(model: PreTrainedModel, variation: PooledVariation, one: Tokens) -> 
     import torch
 
     ids = torch.tensor([one.ids])
-    arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    arguments: dict[str, Tensor | bool] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        arguments["use_cache"] = False  # the place of a layer that is left out would be empty in it
     if one.types and variation.types:
         arguments["token_type_ids"] = torch.tensor([one.types])
     found = model(**arguments)
