@@ -57,7 +57,7 @@ def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Compar
     by_both = np.concatenate([device[n].delta for n in prompts])
     own, whole = float(by_bf16 @ by_bf16), float(by_both @ by_both)
     # Not the part of D's error that runs along B's: rounding in another order is bf16's doing as well.
-    share = 1.0 if whole <= own else own / whole
+    share = own / whole if own < whole else 1.0
     return NoiseFloor(
         kl_ratio=float(moved.sum() / max(floor.sum(), _TINY)),
         kl_ratio_upper=upper_bound(floor, moved),
