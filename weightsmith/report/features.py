@@ -54,16 +54,7 @@ def features(document: Document) -> tuple[Feature, ...]:
             _why_not(document, "long answer", say("every answer is short")),
         ),
         Feature(say("Sampling"), None, say("every answer is greedy")),
-        _checked(
-            document,
-            "served",
-            say("Server: OpenAI API"),
-            say("the engine was asked directly, without --serve"),
-        ),
-        _checked(document, "served.answers", say("Server: the engine's own answers"), _UNASKED),
-        _checked(document, "served.stream", say("Server: streaming"), _UNASKED),
-        _checked(document, "served.chat", say("Server: chat template"), _UNASKED),
-        Feature(say("Server: tools"), None, _UNASKED),
+        *_server(document),
         Feature(say("Task accuracy"), None, say("no task was run")),
         *(Feature(name, None, why) for name, why in document.not_run.items() if name not in _TOLD_ABOVE),
     )
@@ -142,6 +133,15 @@ def _controls(document: Document) -> Feature:
     verdict = _of(document, "control.") if names else None
     said: Text = names or say("no wrong reference could be run")
     return Feature(say("Negative controls"), verdict, said)
+
+
+def _server(document: Document) -> Iterator[Feature]:
+    otherwise = say("the engine was asked directly, without --serve")
+    yield _checked(document, "served", say("Server: OpenAI API"), otherwise)
+    yield _checked(document, "served.answers", say("Server: the engine's own answers"), _UNASKED)
+    yield _checked(document, "served.stream", say("Server: streaming"), _UNASKED)
+    yield _checked(document, "served.chat", say("Server: chat template"), _UNASKED)
+    yield Feature(say("Server: tools"), None, _UNASKED)
 
 
 def _pictures(document: Document) -> Iterator[Feature]:

@@ -25,17 +25,7 @@ def sections(document: Document, vectors: VectorsRead) -> Iterator[Section]:
 
 
 def _overall(document: Document, vectors: VectorsRead) -> Iterator[Block]:
-    answers = {True: say("yes"), False: say("no"), None: None}
-    facts: list[tuple[Cell, ...]] = [
-        (say("task"), _TASKS.get(vectors.task, vectors.task)),
-        (say("numbers of a vector"), str(vectors.width)),
-    ]
-    if vectors.task == "embed":
-        facts += [
-            (say("pooling"), vectors.pooling),
-            (say("normalised to length 1"), answers[vectors.normalised]),
-        ]
-    yield Table((Column(say("what a vector is made of")), Column(say("value"))), tuple(facts))
+    yield _made_of(vectors)
     if not vectors.pairs:
         return
     words = (
@@ -52,30 +42,41 @@ def _overall(document: Document, vectors: VectorsRead) -> Iterator[Block]:
         )
     )
     yield Paragraph(words)
+    yield _pairs(document, vectors)
+    if vectors.noise is not None:
+        verdict = _judged(document, "parity.noise")
+        rows: tuple[tuple[Cell, ...], ...] = (
+            (say("squared distance of D from R over that of B"), number(vectors.noise.ratio), None),
+            (say("its upper 95 % bound over texts"), number(vectors.noise.upper), verdict),
+        )
+        columns = Column(say("source of the error")), Column(say("value"), "number"), Column(say("verdict"))
+        yield Table(columns, rows)
+
+
+def _made_of(vectors: VectorsRead) -> Table:
+    answers = {True: say("yes"), False: say("no"), None: None}
+    rows: list[tuple[Cell, ...]] = [
+        (say("task"), _TASKS.get(vectors.task, vectors.task)),
+        (say("numbers of a vector"), str(vectors.width)),
+    ]
+    if vectors.task == "embed":
+        rows.append((say("pooling"), vectors.pooling))
+        rows.append((say("normalised to length 1"), answers[vectors.normalised]))
+    return Table((Column(say("what a vector is made of")), Column(say("value"))), tuple(rows))
+
+
+def _pairs(document: Document, vectors: VectorsRead) -> Table:
     pairs = vectors.pairs.values()
     judged = _judged(document, "parity.distance")
-    rows: list[tuple[Cell, ...]] = [
+    rows: tuple[tuple[Cell, ...], ...] = (
         (say("cosine, least"), *(_cosine(pair.cosine_min) for pair in pairs), None),
         (say("cosine, mean"), *(_cosine(pair.cosine_mean) for pair in pairs), None),
         (say("distance, largest"), *(number(pair.distance_max) for pair in pairs), judged),
         (say("distance, RMS"), *(number(pair.distance_rms) for pair in pairs), None),
-    ]
+    )
     names = (Column(name.replace("-", "–"), "number") for name in vectors.pairs)
     filled = tuple(row for row in rows if any(row[1:]))
-    yield Table((Column(say("measure")), *names, Column(say("verdict"))), filled)
-    if vectors.noise is not None:
-        floor: tuple[tuple[Cell, ...], ...] = (
-            (say("squared distance of D from R over that of B"), number(vectors.noise.ratio), None),
-            (
-                say("its upper 95 % bound over texts"),
-                number(vectors.noise.upper),
-                _judged(document, "parity.noise"),
-            ),
-        )
-        yield Table(
-            (Column(say("source of the error")), Column(say("value"), "number"), Column(say("verdict"))),
-            floor,
-        )
+    return Table((Column(say("measure")), *names, Column(say("verdict"))), filled)
 
 
 def _judged(document: Document, check: str) -> Judged | None:

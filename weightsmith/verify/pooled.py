@@ -11,7 +11,7 @@ from weightsmith.verify.checks import Check
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
 from weightsmith.verify.engine import pooled as engine
-from weightsmith.verify.engine.pooled_worker import ACTIVATED
+from weightsmith.verify.engine.pooled_job import ACTIVATED
 from weightsmith.verify.inputs.kinds import names_rope_base
 from weightsmith.verify.inputs.pooling import POOLINGS
 from weightsmith.verify.judge import gates, pooled, verdicts

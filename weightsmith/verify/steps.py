@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from weightsmith.installed import versions
 from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
@@ -133,7 +134,7 @@ class Steps:
         )
         found = engines.run(task, folder / "engine", options.engine_timeout, self.telling("engine"))
         if isinstance(found, Failure):
-            return engines.engines_own(found)
+            return engines.engines_own(_with_missing(found) if model.sees else found)
         return self._with_others(found, task, folder)
 
     def _served(self, run: EngineRun, folder: Path) -> Served | Failure:
@@ -233,6 +234,14 @@ class Steps:
             reference_asked=str(self.options.reference),
             engine=run,
         )
+
+
+def _with_missing(found: Failure) -> Failure:
+    """A failure with what is not installed, since vLLM says of such a model only that it could not be inspected."""
+    if versions(("torchvision",)):
+        return found
+    words = "torchvision is not installed, which vLLM needs for most models that take pictures"
+    return replace(found, what=f"{found.what} ({words})")
 
 
 def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:

@@ -25,7 +25,12 @@ from weightsmith.verify.measure import baseline
 from weightsmith.verify.steps import Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from weightsmith.process.child import Stage
+    from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.inputs.files import Files
+    from weightsmith.verify.inputs.pooling import Pooling
     from weightsmith.verify.options import Options
     from weightsmith.verify.result import VerifyResult
 
@@ -52,12 +57,7 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     seconds = {"device": time.monotonic() - started}
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
-    devices.need_served(device, files.config.get("model_type"))
-    how = pooling_of(model, files.config, options.arguments)
-    if how is None:
-        need_verifiable(model, files.config)
-    else:
-        pooled.need_possible(options.reference, options.save_baseline)
+    how = _way_to_vectors(model, files, device, options)
     latent = find_latent(model, options.latent)
     kind = kind_of(files.config)
     if options.conditions == "none":
@@ -65,17 +65,36 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     steps = Steps(model, kind, files, device, prompts, options, latent, tell)
     if how is not None:
         seconds["files"] = time.monotonic() - started - seconds["device"]
-        with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
-            found = pooled.verify(steps, how, folder, limits)
-        return replace(found, seconds={**seconds, **found.seconds, "whole": time.monotonic() - started})
+        return _of_vectors(steps, how, limits, seconds, started)
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
         seen = steps.observe(folder, kept, here)
-        seen = replace(
-            seen, chosen=sampled(seen), hashes={} if here is None else {**here.weights, **here.tokenizer}
-        )
+        hashes = {} if here is None else {**here.weights, **here.tokenizer}
+        seen = replace(seen, chosen=sampled(seen), hashes=hashes)
     if seen.comparing_seconds is not None:
         seconds["comparing"] = seen.comparing_seconds
     seconds["whole"] = time.monotonic() - started
     return conclude(seen, limits, options.command, seconds)
+
+
+def _of_vectors(
+    steps: Steps, how: Pooling, limits: Mapping[str, float], seconds: Mapping[str, float], started: float
+) -> VerifyResult:
+    with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
+        found = pooled.verify(steps, how, folder, limits)
+    return replace(found, seconds={**seconds, **found.seconds, "whole": time.monotonic() - started})
+
+
+def _way_to_vectors(model: Path, files: Files, device: Device, options: Options) -> Pooling | None:
+    """How a model makes vectors, None for one that answers with text.
+
+    Raises MissingPackage and Usage for what cannot be verified here, before anything is loaded.
+    """
+    devices.need_served(device, files.config.get("model_type"))
+    how = pooling_of(model, files.config, options.arguments)
+    if how is None:
+        need_verifiable(model, files.config)
+    else:
+        pooled.need_possible(options.reference, options.save_baseline)
+    return how

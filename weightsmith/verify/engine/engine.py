@@ -185,9 +185,8 @@ def job(
     max_logprobs: int = -1,
     asked: UserChoice = AS_CHOSEN_HERE,
 ) -> EngineJob:
-    """The job of the engine's child.
+    """The job of the engine's child. texts: the prompts. max_tokens: of each completion.
 
-    texts: the prompts. max_tokens: of each completion.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     Where weightsmith chooses, prefix-LMs run eager on an NPU: its full-graph decode masks them wrongly (field-notes 7).
     """

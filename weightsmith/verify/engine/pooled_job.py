@@ -10,6 +10,8 @@ from weightsmith.verify.engine.engine_job import EngineJob, EngineSeconds, Engin
 from weightsmith.verify.inputs.pooling import Pooling
 
 VECTORS = "engine.safetensors"
+# The pass in which logits become what people are served; in the others they are asked for as they are.
+ACTIVATED = "activated"
 
 
 @dataclass(frozen=True, slots=True)

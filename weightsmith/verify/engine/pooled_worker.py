@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
 from weightsmith.verify.engine.engine_job import EngineSeconds
 from weightsmith.verify.engine.in_worker import peak_bytes
-from weightsmith.verify.engine.pooled_job import VECTORS, PooledAnswer, PooledJob, Tokens
+from weightsmith.verify.engine.pooled_job import ACTIVATED, VECTORS, PooledAnswer, PooledJob, Tokens
 from weightsmith.verify.engine.read_back import read_back, workers_of
 from weightsmith.verify.engine.worker import load, tokenizer_of
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
 
-# What serves without activation, so that logits are compared as they are; and what people are served.
-ACTIVATED = "activated"
 # Of the text that is made to the engine's size: enough for positions to matter, and little for a CPU.
 _LONG = 512
 
@@ -44,34 +43,21 @@ def run_engine(job: PooledJob, folder: Path, stage: Stage) -> PooledAnswer:
 
     stage("reading the tokenizer")
     tokenizer = tokenizer_of(job.engine.model)
-    asked = [_tokens(tokenizer, job, text) for text in job.texts]
+    asked = tuple(_tokens(tokenizer, job, text) for text in job.texts)
     engine = load(job.engine, max(len(one.ids) for one in asked), stage)
     llm, loaded = engine.llm, time.perf_counter()
     room = llm.llm_engine.vllm_config.model_config.max_model_len
     left_out = tuple(n for n, one in enumerate(asked) if len(one.ids) > room)
-    requests: list[tuple[str, ...] | Tokens] = [_cased(job, text) for text in job.texts]
     long = _long(tokenizer, job, min(_LONG, room))
-    if long is not None:
-        asked.append(long)
-        requests.append(long)
-    fitting = [n for n in range(len(requests)) if n not in left_out]
-    if not fitting:
-        raise ValueError(f"no text fits {room} positions")
-    found = _Passes(llm, job, requests, fitting)
-    for one in job.engine.passes:
-        stage(f"answering: {one.name}")
-        order = [n for n in one.order if n in fitting] + ([len(job.texts)] if long and one.together else [])
-        found.run(one.name, order, together=one.together)
-    if job.how.task != "embed":
-        found.run(ACTIVATED, fitting, together=True)
+    found = _passes(llm, job, _Texts(asked, left_out, long), stage)
     save_file(found.vectors, folder / VECTORS)
     workers = workers_of(llm)
     pooler = llm.llm_engine.vllm_config.model_config.pooler_config
     return PooledAnswer(
-        asked=tuple(asked),
-        seen={n: ids for n, ids in found.seen.items() if n < len(job.texts)},
+        asked=asked if long is None else (*asked, long),
+        seen={n: ids for n, ids in found.seen.items() if n < len(asked)},
         left_out=left_out,
-        long=None if long is None else len(job.texts),
+        long=None if long is None else len(asked),
         pooling=getattr(pooler, "seq_pooling_type", None) or getattr(pooler, "pooling_type", None),
         normalised=getattr(pooler, "use_activation", None),
         settings=read_back(llm, workers),
@@ -83,6 +69,35 @@ def run_engine(job: PooledJob, folder: Path, stage: Stage) -> PooledAnswer:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """asked: the texts as tokens. left_out: numbers of those that are too long. long: one made to the engine's size."""
+
+    asked: tuple[Tokens, ...]
+    left_out: tuple[int, ...]
+    long: Tokens | None
+
+
+def _passes(llm: LLM, job: PooledJob, texts: _Texts, stage: Stage) -> _Passes:
+    """The vectors of every arrangement; of logits also what people are served."""
+    requests: list[tuple[str, ...] | Tokens] = [_cased(job, text) for text in job.texts]
+    fitting = [n for n in range(len(requests)) if n not in texts.left_out]
+    if not fitting:
+        raise ValueError("no text fits the model")
+    if texts.long is not None:
+        requests.append(texts.long)
+        fitting.append(len(job.texts))
+    found = _Passes(llm, job, requests)
+    for one in job.engine.passes:
+        stage(f"answering: {one.name}")
+        order = [n for n in one.order if n in fitting]
+        order += [len(job.texts)] if texts.long is not None and one.together else []
+        found.run(one.name, order, together=one.together)
+    if job.how.task != "embed":
+        found.run(ACTIVATED, fitting, together=True)
+    return found
+
+
 class _Passes:
     """The vectors of every pass so far, and how they came about."""
 
@@ -91,9 +106,8 @@ class _Passes:
         llm: LLM,
         job: PooledJob,
         requests: Sequence[tuple[str, ...] | Tokens],
-        fitting: Sequence[int],
     ) -> None:
-        self._llm, self._job, self._requests, self._fitting = llm, job, requests, fitting
+        self._llm, self._job, self._requests = llm, job, requests
         self.vectors: dict[str, NDArray[np.float32]] = {}
         self.seen: dict[int, tuple[int, ...]] = {}
         self.seconds: dict[str, float] = {}

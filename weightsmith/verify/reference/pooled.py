@@ -11,8 +11,7 @@ from weightsmith.process import child
 from weightsmith.records import NotARecord
 from weightsmith.verify.measure.vectors import read_vectors
 from weightsmith.verify.reference.free_memory import free_memory
-from weightsmith.verify.reference.pooled_job import PooledReferenceAnswer, PooledReferenceJob
-from weightsmith.verify.reference.pooled_worker import VECTORS
+from weightsmith.verify.reference.pooled_job import VECTORS, PooledReferenceAnswer, PooledReferenceJob
 from weightsmith.verify.reference.replay import CPU_ONLY
 from weightsmith.verify.reference.replay_plan import bytes_needed
 

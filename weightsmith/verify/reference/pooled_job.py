@@ -10,6 +10,8 @@ from weightsmith.verify.engine.pooled_job import Tokens
 from weightsmith.verify.inputs.kinds import Dtype, Variation
 from weightsmith.verify.inputs.pooling import Pooling, PoolingType
 
+VECTORS = "reference.safetensors"
+
 
 @dataclass(frozen=True, slots=True)
 class PooledVariation(Record):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.process.serving import serve
 from weightsmith.verify.reference.controls import altered
 from weightsmith.verify.reference.loading import Whole, load, need_native_class
-from weightsmith.verify.reference.pooled_job import PooledReferenceAnswer, PooledReferenceJob
+from weightsmith.verify.reference.pooled_job import VECTORS, PooledReferenceAnswer, PooledReferenceJob
 from weightsmith.verify.reference.worker import prepare
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.pooling import Pooling
     from weightsmith.verify.reference.loading import Head
     from weightsmith.verify.reference.pooled_job import PooledVariation
-
-VECTORS = "reference.safetensors"
 
 
 def work(job: JsonObject, folder: Path, stage: Stage) -> dict[str, Json]:
