@@ -270,7 +270,7 @@ CHINESE = {
     "a wrong reference against the device": "错误参考与设备对比",
     "Not run: {name}: {why}": "未运行：{name}：{why}",
     "Each must fail the gates; a control that passes them shows that they prove nothing.": "每个错误参考都必须不能通过阈值；若能通过，说明阈值不能证明任何事情。",
-    "The engine computes in {half}, and so does B: read it for bf16.": "引擎以 {half} 计算，B 也是如此：文中的 bf16 均应读作 {half}。",
+    "The engine computes in {half}, and so does B: read it for bf16.": "引擎以 {half} 计算，B 也是如此：文中的 bf16 均应读作该类型。",
     "Pictures": "图片",
     "none was shown": "未展示图片",
     # vectors

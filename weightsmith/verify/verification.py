@@ -64,7 +64,6 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
         kind = replace(kind, template=Template())
     steps = Steps(model, kind, files, device, prompts, options, latent, tell)
     if how is not None:
-        seconds["files"] = time.monotonic() - started - seconds["device"]
         return _of_vectors(steps, how, limits, seconds, started)
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
@@ -81,9 +80,12 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
 def _of_vectors(
     steps: Steps, how: Pooling, limits: Mapping[str, float], seconds: Mapping[str, float], started: float
 ) -> VerifyResult:
+    files = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
         found = pooled.verify(steps, how, folder, limits)
-    return replace(found, seconds={**seconds, **found.seconds, "whole": time.monotonic() - started})
+    return replace(
+        found, seconds={**seconds, "files": files, **found.seconds, "whole": time.monotonic() - started}
+    )
 
 
 def _way_to_vectors(model: Path, files: Files, device: Device, options: Options) -> Pooling | None:
