@@ -119,7 +119,15 @@ def test_the_task_follows_from_the_config_and_the_arguments(
 
 
 def test_a_model_that_writes_text_is_none(tmp_path: Path) -> None:
-    assert pooling_of(tmp_path, {"architectures": ["LlamaForCausalLM"]}, None) is None
+    for name in (
+        "LlamaForCausalLM",
+        "GPT2LMHeadModel",
+        "ChatGLMModel",
+        "InternVLChatModel",
+        "QWenLMHeadModel",
+    ):
+        assert pooling_of(tmp_path, {"architectures": [name]}, None) is None
+    assert pooling_of(tmp_path, {"architectures": ["UltravoxModel"], "audio_config": {}}, None) is None
     assert pooling_of(tmp_path, {}, None) is None
     sentences(tmp_path, "mean")
     assert pooling_of(tmp_path, {}, ("--runner", "generate")) is None

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 _SERVER = "the server of a model that makes vectors is not asked yet"
 
 
-def need_possible(options_reference: str | Path, save_baseline: Path | None) -> None:
+def need_possible(asked: str | Path, save_baseline: Path | None) -> None:
     """Raises Usage for what is asked of generated text only."""
-    if save_baseline is not None or options_reference not in {"hf", "none"}:
+    if save_baseline is not None or asked not in {"hf", "none"}:
         fact = "keeps log-probabilities of tokens, and this model makes vectors"
         raise Usage("a baseline", fact, "leave out --save-baseline, and let --reference be hf or none")
 

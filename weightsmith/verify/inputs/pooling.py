@@ -35,6 +35,8 @@ _POOLINGS: dict[str, PoolingType] = {
 _MODULES, _SENTENCES, _POOLING_CONFIG = "modules.json", "sentence_bert_config.json", "config.json"
 _COMPUTED = frozenset({"Transformer", "Pooling", "Normalize"})
 _SCORES = "ForSequenceClassification"
+# Models that write text although their names end like those without a head (GPT2LMHeadModel, ChatGLMModel).
+_WITH_HEADS = ("LMHeadModel", "ChatModel", "LMModel", "GLMModel", "OmniModel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,16 @@ def pooling_of(model: Path, config: JsonObject, arguments: Sequence[str] | None)
     architecture = str(names[0]) if isinstance(names, list) and names else ""
     if architecture.endswith(_SCORES) or said[1] == "classify":
         return _with_sentences(model, _classifier(config))
-    embeds = is_there(model / _MODULES) or architecture.endswith("Model") or "pooling" in said
+    embeds = is_there(model / _MODULES) or _is_bare(architecture, config) or "pooling" in said
     if not embeds and said[1] != "embed":
         return None
     return _with_sentences(model, _embedder(model))
+
+
+def _is_bare(architecture: str, config: JsonObject) -> bool:
+    """Whether an architecture is a text model without a head, as vLLM tells it by its name, too."""
+    heard_or_seen = "vision_config" in config or "audio_config" in config
+    return architecture.endswith("Model") and not architecture.endswith(_WITH_HEADS) and not heard_or_seen
 
 
 def _said(arguments: Sequence[str], option: str) -> str:
