@@ -11,7 +11,7 @@ import pytest
 
 from tests.verify.handmade import SETTINGS
 from tests.verify.tiny_models import sentences
-from weightsmith.errors import InvalidConfig, Usage
+from weightsmith.errors import HostileCheckpoint, InvalidConfig, Usage
 from weightsmith.report import render
 from weightsmith.verify.engine.device import Device, DeviceFacts
 from weightsmith.verify.engine.engine import Started
@@ -76,6 +76,17 @@ def test_a_list_of_modules_that_is_none_is_refused(tmp_path: Path, text: str) ->
     (tmp_path / "modules.json").write_text(text)
     with pytest.raises(InvalidConfig):
         pooling_of(tmp_path, {}, None)
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc", "link"])
+def test_a_module_outside_of_the_checkpoint_is_not_read(tmp_path: Path, path: str) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "config.json").write_text('{"pooling_mode": "cls"}')
+    (model := tmp_path / "model").mkdir()
+    (model / "link").symlink_to(tmp_path / "outside")
+    (model / "modules.json").write_text(json.dumps([{"type": "x.Pooling", "path": path}]))
+    with pytest.raises(HostileCheckpoint, match="does not lie in the checkpoint"):
+        pooling_of(model, {}, None)
 
 
 @pytest.mark.parametrize(

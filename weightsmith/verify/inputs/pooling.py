@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from weightsmith.checkpoint.json_file import CONFIG_FILE, JsonFaultError, parse_object, read_json_object
-from weightsmith.checkpoint.small_file import is_there, read_small
-from weightsmith.errors import InvalidConfig
+from weightsmith.checkpoint.small_file import is_own, is_there, read_small
+from weightsmith.errors import HostileCheckpoint, InvalidConfig
+from weightsmith.foreign_text import visible
 from weightsmith.records import Record
 
 if TYPE_CHECKING:
@@ -141,6 +143,9 @@ def _rows(path: Path) -> list[Mapping[str, object]]:
 
 def _pooling(model: Path, folder: str) -> PoolingType | None:
     """The one way of pooling that a module's config names; None where that is another or more than one."""
+    if folder and not is_own(os.path.realpath(model / folder), model):
+        fact = f"names a module {visible(folder)!r}, which does not lie in the checkpoint"
+        raise HostileCheckpoint(model / _MODULES, fact, "download it again")
     config = read_json_object(model / folder / _POOLING_CONFIG, CONFIG_FILE)
     named = [name for name, value in config.items() if value is True and name.startswith("pooling_mode_")]
     new = config.get("pooling_mode")
