@@ -175,7 +175,9 @@ EXCEPTIONS = {
     "weightsmith/convert/stream/disk.py": {"os.pwrite"},
     # Children leave arrays in the folder that is theirs alone; the parent reads them and removes it.
     "weightsmith/verify/engine/logprobs.py": {"save_file"},
+    "weightsmith/verify/engine/pooled_worker.py": {"save_file"},
     "weightsmith/verify/reference/worker.py": {"save_file"},
+    "weightsmith/verify/reference/pooled_worker.py": {"save_file"},
     "weightsmith/verify/selftest/worker.py": {"save_file"},
     # The library writes to a path by itself: to one in a temporary folder, which process.durable then copies.
     "weightsmith/verify/measure/baseline.py": {"save_file"},

@@ -480,12 +480,16 @@ def serving_commands(model: AnyPath, arguments: Sequence[str] | None = None) -> 
     from weightsmith import shapes
     from weightsmith.report.commands import chosen, commands
     from weightsmith.verify.inputs.kinds import kind_of
+    from weightsmith.verify.inputs.pooling import pooling_of
 
+    file = shapes.find_config(open(model), None) if arguments is None else None
+    config = {} if file is None else file.data
+    pooling = pooling_of(Path(model), config, arguments) if Path(model).is_dir() else None
     if arguments is None:
-        config = shapes.find_config(open(model), None)
-        kind = kind_of({} if config is None else config.data)
+        kind = kind_of(config)
         arguments = chosen("bfloat16", kind.mask == "prefix", kind.prefix_caching, kind.chunked_prefill)
-    return commands(str(model), arguments)
+        arguments = (*arguments, *(() if pooling is None else ("--runner", "pooling")))
+    return commands(str(model), arguments, task="generate" if pooling is None else pooling.task)
 
 
 def _path(named: AnyPath | None) -> Path | None:

@@ -77,6 +77,14 @@ def test_hrm_text_needs_weightsmith_beside_an_engine_that_lacks_it() -> None:
     )
 
 
+@pytest.mark.parametrize(("on", "verdict"), [("vllm==0.23.0", "does-not-fit"), ("vllm==0.32.0", "fits")])
+def test_weightsmith_brings_no_hrm_text_to_cuda(on: str, verdict: str) -> None:
+    model = Path(__file__).parents[1] / "models" / "hrm-text"
+    answer = weightsmith.fits(model, on=on, chip="cuda", context=128)
+    assert answer.verdict == verdict
+    assert all("vLLM has it since 0.24" in reason.message for reason in answer.reasons)
+
+
 def test_a_310p_has_no_bfloat16(tmp_path: Path) -> None:
     answer = _answer(tmp_path / "a", chip="310P")
     assert _codes(answer) == ["dtype"]

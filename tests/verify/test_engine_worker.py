@@ -141,7 +141,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> type[standin_vllm.LLM]:
     monkeypatch.setitem(sys.modules, "vllm", standin_vllm)
     monkeypatch.setattr(worker, "_permit_amx", lambda: None)
     monkeypatch.setattr(worker, "peak_bytes", lambda device: 7)
-    monkeypatch.setattr(worker, "_tokenizer", lambda model: standin_vllm.Tokenizer())
+    monkeypatch.setattr(worker, "tokenizer_of", lambda model: standin_vllm.Tokenizer())
     monkeypatch.setattr(read_back_module, "_versions", dict)
     monkeypatch.setattr(standin_vllm.LLM, "most", None)
     return standin_vllm.LLM

@@ -178,6 +178,19 @@ def _run(tmp_path: Path, **settings: Any) -> EngineRun:
     return engine_run(logprob_file(tmp_path / "d", FULL), {0: [1]}, **settings)
 
 
+def test_a_model_that_overflows_in_fp16_is_told_so(tmp_path: Path) -> None:
+    half = {n: noisy(rows, 0.01, seed=n) for n, rows in FULL.items()}
+    half[1] = half[1].copy()
+    half[1][3] = np.nan
+    twin = references(logprob_file(tmp_path / "r", FULL), logprob_file(tmp_path / "b", half))
+    found = parity.measure(greedy_run(tmp_path / "d", FULL), twin, with_perplexity=False)
+    (check,) = verdicts.overflow_checks(found)
+    assert (check.verdict, check.value) == ("fail", 1)
+    assert "serve it in bfloat16" in check.detail
+    (sound := tmp_path / "sound").mkdir()
+    assert verdicts.overflow_checks(_measured(sound, 0.01)) == ()
+
+
 def test_settings_that_a_prefix_lm_cannot_bear_fail_and_are_named(tmp_path: Path) -> None:
     assert verdicts.settings_check(PREFIX_LM, "cpu", _run(tmp_path)).verdict == "pass"
     for row in ("chunked_prefill", "prefix_caching"):

@@ -34,6 +34,22 @@ def test_each_control_follows_the_right_run_of_its_dtype() -> None:
     assert found.refused == found.layer_by_layer == {}
 
 
+def test_an_engine_in_fp16_is_measured_by_the_noise_of_fp16(tmp_path: Path) -> None:
+    found = replay_plan.plan(CAUSAL, (), Size(1_000, 100), 1 << 40, half="float16")
+    assert [(v.name, v.dtype) for v in found.variations] == [
+        ("reference", "float32"),
+        ("reference", "float16"),
+    ]
+    run = greedy_run(tmp_path / "d", {0: random_logprobs(0)})
+    halves = {
+        dtype: ReplayRequest(
+            HRM_TEXT, CAUSAL, (), EIGHT_BILLION, replace(run, settings=replace(run.settings, dtype=dtype))
+        ).half
+        for dtype in ("float16", "bfloat16", "float32")
+    }
+    assert halves == {"float16": "float16", "bfloat16": "bfloat16", "float32": "bfloat16"}
+
+
 EIGHT_BILLION = Size(8_000_000_000, 600_000_000)
 
 

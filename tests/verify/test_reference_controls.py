@@ -100,15 +100,49 @@ def test_without_a_base_in_the_config_there_is_no_such_control(name: str) -> Non
         pass
 
 
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+
+
+@pytest.mark.parametrize("how", ["mixed-up", "fewer"])
+@pytest.mark.parametrize("name", ["qwen3_moe", "mixtral", "deepseek_v3"])
+def test_wrong_experts_are_another_model_for_as_long_as_it_lasts(name: str, how: str) -> None:
+    own = {**LATENT_ATTENTION, "first_k_dense_replace": 1} if name == "deepseek_v3" else EXPERTS
+    model = _model(name, initializer_range=0.5, **own)
+    right = _logits(model)
+    with altered(model, _variation(experts=how)):
+        wrong = _logits(model)
+    assert (wrong - right).abs().max() > 1e-4
+    assert _logits(model).equal(right)
+
+
+@pytest.mark.parametrize("how", ["mixed-up", "fewer"])
+def test_without_a_router_there_is_no_such_control(how: str) -> None:
+    with pytest.raises(NoReference, match="no router"), altered(_model("llama"), _variation(experts=how)):
+        pass
+
+
+def test_an_encoder_loses_a_layer_as_a_decoder_does() -> None:
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**{**SIZES, "num_key_value_heads": None})).eval()
+
+    def states() -> Any:
+        with torch.no_grad():
+            return model(input_ids=torch.arange(24)[None]).last_hidden_state
+
+    right = states()
+    with altered(model, _variation(skip_layer=0.5)):
+        assert (states() - right).abs().max() > 1e-4
+    assert states().equal(right)
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "hrm_text", "gpt2"])
 def test_a_skipped_layer_comes_back(name: str) -> None:
     sizes = {"n_embd": 32, "n_layer": 4, "n_head": 4} if name == "gpt2" else ROTARY[name]
     model = _model(name, **sizes)
     right, layers = _logits(model), model.config.num_hidden_layers
-    if name == "gpt2":  # its list is called h
-        with pytest.raises(NoReference, match="no list"), altered(model, _variation(skip_layer=0.5)):
-            pass
-        return
     with altered(model, _variation(skip_layer=0.5)):
         wrong = _logits(model)
     assert (wrong - right).abs().max() > 1e-4

@@ -11,7 +11,7 @@ import pytest
 
 from tests.hostile.small import CONFIG, write_llama
 from weightsmith.convert import convert
-from weightsmith.verify.engine.worker import _tokenizer
+from weightsmith.verify.engine.worker import tokenizer_of
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import load, need_native_class
 from weightsmith.verify.reference.second_opinion import opinion_of_transformers
@@ -68,5 +68,5 @@ def test_there_is_no_reference_of_an_unknown_type(tmp_path: Path, canary: Path) 
 @pytest.mark.parametrize("model_type", ["llama", "stranger"])
 def test_the_tokenizer_is_none_of_the_models_own(tmp_path: Path, canary: Path, model_type: str) -> None:
     with contextlib.suppress(Exception):  # a tokenizer without files: whatever transformers makes of that
-        _tokenizer(_model(tmp_path, canary, model_type))
+        tokenizer_of(_model(tmp_path, canary, model_type))
     assert not canary.exists()

@@ -18,7 +18,6 @@ from weightsmith import determinism
 from weightsmith.cli.verify_on_npu import command
 from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process.child import Failure
-from weightsmith.verify import steps
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine
 from weightsmith.verify.engine.device import Device, DeviceFacts
@@ -144,11 +143,11 @@ def test_an_engine_gets_no_more_memory_than_is_free() -> None:
 def test_arguments_that_vllm_does_not_take_are_the_users_to_mend() -> None:
     refused = Failure("vLLM does not take them: unrecognized arguments: --x", "loading", refused=True)
     with pytest.raises(Usage, match="unrecognized arguments: --x"):
-        steps._engines_own(refused)
+        engine.engines_own(refused)
     with pytest.raises(EngineFailed):
-        steps._engines_own(Failure("ImportError: libhccl.so", "importing vLLM", unusable=True))
+        engine.engines_own(Failure("ImportError: libhccl.so", "importing vLLM", unusable=True))
     crashed = Failure("killed by SIGSEGV", "loading")
-    assert steps._engines_own(crashed) is crashed
+    assert engine.engines_own(crashed) is crashed
 
 
 def test_a_model_that_is_forgotten_is_asked_for() -> None:

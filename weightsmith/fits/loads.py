@@ -45,9 +45,17 @@ def by_plugin(asks: Asks, target: Target) -> bool:
 
 def loading(asks: Asks, target: Target) -> tuple[Reason, ...]:
     """Everything that stands between this checkpoint and that engine; empty: it loads."""
-    of_the_model = () if by_plugin(asks, target) else (_config_class, _architecture, _dialect)
+    of_the_model = (_plugin,) if by_plugin(asks, target) else (_config_class, _architecture, _dialect)
     checks = (*of_the_model, _quantization, _schemes, _parallel, _chip)
     return tuple(reason for check in checks for reason in check(asks, target))
+
+
+def _plugin(_asks: Asks, target: Target) -> Iterator[Reason]:
+    """Weightsmith's class has attention for NPUs and CPUs."""
+    if target.chip.name == "cuda":
+        message = f"{target.engine} has no {_PLUGIN_CLASS}, and weightsmith's own serves NPUs and CPUs; vLLM has it "
+        message += "since 0.24"
+        yield Reason("unknown-architecture", message, "refused")
 
 
 def _config_class(asks: Asks, target: Target) -> Iterator[Reason]:

@@ -35,6 +35,33 @@ _SERVER_ONLY = frozenset({
 # Variables that decide what is computed; the others only keep the test itself quiet and offline.
 _COMPUTING = ("VLLM_CPU_", "HCCL_", "LCCL_", "ATB_")
 _QUESTION = "The capital of France is"
+_DOCUMENT = "Paris is the capital of France."
+# By task: the server's path, the body of a question to it, and the same in Python.
+_ASKING: dict[str, tuple[str, dict[str, Json], tuple[str, ...]]] = {
+    "generate": (
+        "/v1/completions",
+        {"prompt": _QUESTION, "temperature": 0, "max_tokens": 32},
+        (
+            "greedy = SamplingParams(temperature=0, max_tokens=32)",
+            f"print(llm.generate([{_QUESTION!r}], greedy)[0].outputs[0].text)",
+        ),
+    ),
+    "embed": (
+        "/v1/embeddings",
+        {"input": _QUESTION},
+        (f"print(llm.embed([{_QUESTION!r}])[0].outputs.embedding)",),
+    ),
+    "classify": (
+        "/classify",
+        {"input": _QUESTION},
+        (f"print(llm.classify([{_QUESTION!r}])[0].outputs.probs)",),
+    ),
+    "score": (
+        "/score",
+        {"text_1": _QUESTION, "text_2": _DOCUMENT},
+        (f"print(llm.score({_QUESTION!r}, {_DOCUMENT!r})[0].outputs.score)",),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +73,13 @@ class Commands:
     python: tuple[str, ...]
 
 
-def commands(model: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> Commands:
-    """model: its folder. arguments: as `vllm serve` takes them. variables: of the environment, that the engine had."""
+def commands(
+    model: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None, task: str = "generate"
+) -> Commands:
+    """model: its folder. arguments: as `vllm serve` takes them. variables: of the environment, that the engine had.
+
+    task: "generate", or what a model does that generates no text: "embed", "classify" or "score".
+    """
     exports = [
         f"export {name}={shlex.quote(value)}"
         for name, value in (variables or {}).items()
@@ -57,23 +89,23 @@ def commands(model: str, arguments: Sequence[str], variables: Mapping[str, str] 
     served = [f"vllm serve {shlex.quote(model)}", *(_words(flag, value) for flag, value in pairs)]
     names = dict(pairs)
     called = names.get("--served-model-name") or model
-    body = {"model": called, "prompt": _QUESTION, "temperature": 0, "max_tokens": 32}
+    way, question, python = _ASKING.get(task, _ASKING["generate"])
+    body = {"model": called, **question}
     return Commands(
         serve=(*exports, *(line + " \\" for line in served[:-1]), served[-1]),
         ask=(
-            f"curl http://127.0.0.1:{names.get('--port') or 8000}/v1/completions \\",
+            f"curl http://127.0.0.1:{names.get('--port') or 8000}{way} \\",
             "  -H 'Content-Type: application/json' \\",
             f"  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
         ),
         python=(
-            "from vllm import LLM, SamplingParams",
+            f"from vllm import {'LLM, SamplingParams' if task not in _ASKING or task == 'generate' else 'LLM'}",
             "",
             "llm = LLM(",
             f"    model={model!r},",
             *(f"    {name}={value!r}," for name, value in _keywords(pairs)),
             ")",
-            "greedy = SamplingParams(temperature=0, max_tokens=32)",
-            f"print(llm.generate([{_QUESTION!r}], greedy)[0].outputs[0].text)",
+            *python,
         ),
     )
 

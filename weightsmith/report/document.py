@@ -153,6 +153,7 @@ class ParityRead(Record):
     cached: tuple[str, ...] = ()
     cache_fault: str | None = None
     chosen: ChosenRead | None = None
+    half: str = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +266,62 @@ class BenchRead(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ApartRead(Record):
+    """One text's vector on two sides, as `verify.measure.vectors.Apart`."""
+
+    cosine: Figure
+    distance: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRowRead(Record):
+    """One text, or a query and a document. number: as the checks name it. parity: by pair."""
+
+    number: int
+    text: tuple[str, ...]
+    tokens: int
+    parity: Mapping[str, ApartRead]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorPairRead(Record):
+    """Two sides over all texts, as `verify.measure.vectors.VectorPair`."""
+
+    cosine_min: Figure
+    cosine_mean: Figure
+    distance_max: Figure
+    distance_rms: Figure
+    nonfinite: int
+    worst: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorNoiseRead(Record):
+    """The device against the noise of its dtype."""
+
+    ratio: Figure
+    upper: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsRead(Record):
+    """The vectors of a model that generates no text, as `verify.result.VectorFacts`."""
+
+    task: str
+    pooling: str | None
+    normalised: bool | None
+    width: int
+    half: str
+    rows: tuple[VectorRowRead, ...]
+    pairs: Mapping[str, VectorPairRead]
+    controls: Mapping[str, VectorPairRead]
+    noise: VectorNoiseRead | None
+    repeated: Mapping[str, VectorPairRead]
+    refused: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A setting that the weights rule out; its values as JSON text."""
 
@@ -305,6 +362,7 @@ class Document(Record):
     served: ServedRead | None = None
     tasks: tuple[TaskRead, ...] = ()
     bench: BenchRead = field(default_factory=BenchRead)
+    vectors: VectorsRead | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()

@@ -58,7 +58,8 @@ def environment_sections(document: Document) -> Iterator[Section]:
     python = {} if document.host is None else {"python": document.host.python}
     named = {**versions, **python, "weightsmith": document.weightsmith}
     rows: list[tuple[Cell, ...]] = list(named.items())
-    rows += [(say("reference: {name}", name=name), v) for name, v in document.parity.versions.items()]
+    references = document.parity.versions if document.vectors is None else document.vectors.versions
+    rows += [(say("reference: {name}", name=name), v) for name, v in references.items()]
     yield Section(
         say("Versions"), (Table((Column(say("component")), Column(say("version"))), tuple(rows)),), level=3
     )
@@ -73,7 +74,11 @@ def use_sections(document: Document) -> Iterator[Section]:
     """How others serve it, what they need for it, and how they make this report again."""
     path = document.model.checkpoint.path if document.model.checkpoint else ""
     if document.ran and path:
-        made = commands(path, of_engine(document.engine), document.engine.variables)
+        task = "generate" if document.vectors is None else document.vectors.task
+        asked = of_engine(document.engine)
+        if task != "generate" and "--runner" not in asked:
+            asked += ("--runner", "pooling")
+        made = commands(path, asked, document.engine.variables, task)
         blocks = (
             Paragraph(say("As a server, with the settings of this run:")),
             Code(made.serve, "sh"),

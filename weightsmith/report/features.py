@@ -9,8 +9,10 @@ from weightsmith.report.blocks import Text, say
 from weightsmith.verify.checks import combine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from weightsmith.report.blocks import Phrase
-    from weightsmith.report.document import Document
+    from weightsmith.report.document import Document, VectorsRead
     from weightsmith.verify.checks import Verdict
 
 
@@ -28,10 +30,13 @@ def features(document: Document) -> tuple[Feature, ...]:
     if not document.ran:
         found = document.check("engine")
         return (Feature(say("Inference"), None, "" if found is None else found.detail),)
+    if document.vectors is not None:
+        return tuple(_of_vectors(document, document.vectors))
     return (
         _inference(document),
         _parity(document),
         _controls(document),
+        *_pictures(document),
         _arrangements(document),
         _graphs(document),
         _devices(document),
@@ -57,26 +62,29 @@ def features(document: Document) -> tuple[Feature, ...]:
 
 _UNASKED = say("not asked")
 # What could not be arranged and has a row of its own.
-_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer"})
+_TOLD_ABOVE = frozenset({"eager", "preempted", "warm", "long answer", "pictures"})
 
 
-def _server(document: Document) -> tuple[Feature, ...]:
-    """What people reach over HTTP."""
-    return (
-        _checked(
-            document,
-            "served",
-            say("Server: OpenAI API"),
-            say("the engine was asked directly, without --serve"),
-        ),
-        _checked(document, "served.answers", say("Server: the engine's own answers"), _UNASKED),
-        _checked(document, "served.stream", say("Server: streaming"), _UNASKED),
-        _checked(document, "served.chat", say("Server: chat template"), _UNASKED),
-        Feature(say("Server: tools"), None, _UNASKED),
-        _checked(
-            document, "load.answers", say("Server: answers under load"), say("no load was run (--bench)")
-        ),
+def _of_vectors(document: Document, vectors: VectorsRead) -> Iterator[Feature]:
+    """The same of a model that generates no text."""
+    name, said = say("Inference"), say("{count} vectors", count=len(vectors.rows))
+    yield Feature(name, document.verdict_of("engine"), said)
+    name = say("Numeric parity with a reference")
+    if vectors.pairs:
+        yield Feature(name, _of(document, "parity."), say("{count} texts compared", count=len(vectors.rows)))
+    else:
+        yield _checked(document, "parity", name, say("no reference"))
+    names = ", ".join(vectors.controls)
+    controls: Text = names or say("no wrong reference could be run")
+    yield Feature(say("Negative controls"), _of(document, "control.") if names else None, controls)
+    name = say("Determinism: the same texts in other batches")
+    yield Feature(name, _of(document, "determinism."), ", ".join(vectors.repeated))
+    yield _checked(
+        document, "activation", say("Scores as they are served"), say("a vector is served as it is")
     )
+    yield from (_devices(document), _quantization(document))
+    yield Feature(say("Server: OpenAI API"), None, say("the engine was asked directly, without --serve"))
+    yield _tasks(document)
 
 
 def _tasks(document: Document) -> Feature:
@@ -133,6 +141,27 @@ def _controls(document: Document) -> Feature:
     verdict = _of(document, "control.") if names else None
     said: Text = names or say("no wrong reference could be run")
     return Feature(say("Negative controls"), verdict, said)
+
+
+def _server(document: Document) -> Iterator[Feature]:
+    otherwise = say("the engine was asked directly, without --serve")
+    yield _checked(document, "served", say("Server: OpenAI API"), otherwise)
+    yield _checked(document, "served.answers", say("Server: the engine's own answers"), _UNASKED)
+    yield _checked(document, "served.stream", say("Server: streaming"), _UNASKED)
+    yield _checked(document, "served.chat", say("Server: chat template"), _UNASKED)
+    yield Feature(say("Server: tools"), None, _UNASKED)
+    name = say("Server: answers under load")
+    yield _checked(document, "load.answers", name, say("no load was run (--bench)"))
+
+
+def _pictures(document: Document) -> Iterator[Feature]:
+    """Of a model that takes pictures; the others have no such row."""
+    name, verdict = say("Pictures"), _of(document, "pictures.")
+    if verdict is not None:
+        found = document.check("pictures.follow") or document.check("pictures.tokens")
+        yield Feature(name, verdict, "" if found is None else found.detail)
+    elif "vision_config" in document.config:
+        yield Feature(name, None, _why_not(document, "pictures", say("none was shown")))
 
 
 def _arrangements(document: Document) -> Feature:

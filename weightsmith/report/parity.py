@@ -63,6 +63,11 @@ def _words(document: Document) -> Iterator[Paragraph]:
             "Δ log p are in nats. Pearson of log-probabilities equals that of logits; cosine does not."
         )
     )
+    if parity.half != "bfloat16":
+        yield Paragraph(
+            say("The engine computes in {half}, and so does B: read it for bf16.", half=parity.half),
+            strong=True,
+        )
     if parity.partial:
         yield Paragraph(
             say(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
-from weightsmith.report import facts, figures, parity, serving
+from weightsmith.report import facts, figures, parity, serving, vectors
 from weightsmith.report.blocks import (
     Bars,
     Cell,
@@ -91,6 +91,8 @@ def _sections(document: Document) -> Iterator[Section]:
         yield from serving.sections(document)
     if document.parity.pairs:
         yield from parity.sections(document)
+    if document.vectors is not None:
+        yield from vectors.sections(document, document.vectors)
     yield from facts.use_sections(document)
     yield figures.seconds(document.seconds)
 

@@ -36,7 +36,7 @@ def serve(steps: Steps, run: EngineRun, folder: Path) -> Served | Failure:
     options, started = steps.options, run.started
     tell = steps.telling("server")
     words = server.words(steps.model, started.arguments, _settings(steps, started.added))
-    first = run.passes["batch"].completions
+    first = [n for n in run.passes["batch"].completions if n not in run.pictures]
     chat = None if run.chat is None else steps.prompts[0].text
     questions = server.Questions({n: run.prompt_ids[n] for n in first}, options.max_tokens, chat)
     variables = engines.of_a_server(started.variables, folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from weightsmith.json_value import finite
 from weightsmith.records import Record, json_of, object_of
 from weightsmith.verify.checks import Check, Verdict, combine
+from weightsmith.verify.measure.vectors import Apart, VectorNoise, VectorPair
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class ParityFacts:
     layer_by_layer: dtype → why its weights were not in memory all at once.
     cached: the variations that were not computed now. cache_fault: why others could not be kept.
     chosen: a sample of the chosen tokens' log-probabilities, for a plot.
+    half: the dtype of B, and of the noise that it is the measure of.
     """
 
     reference: str
@@ -120,6 +122,7 @@ class ParityFacts:
     cached: tuple[str, ...]
     cache_fault: str | None
     chosen: ChosenTokens | None = None
+    half: str = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,43 @@ class Needs(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class VectorRow(Record):
+    """One text, or a query and a document. number: of it, as the checks name it. tokens: how many.
+
+    parity: by pair, without those that were not compared.
+    """
+
+    number: int
+    text: tuple[str, ...]
+    tokens: int
+    parity: Mapping[str, Apart]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFacts(Record):
+    """The vectors of a model that generates no text.
+
+    task, pooling, normalised: as `verify.inputs.pooling.Pooling`, the engine's own where the model says nothing.
+    width: numbers of a vector. half: the dtype of B.
+    noise: D against B's own noise. refused: why a dtype or a control could not be run.
+    repeated: other arrangements against the first one.
+    """
+
+    task: str
+    pooling: str | None
+    normalised: bool | None
+    width: int
+    half: str
+    rows: tuple[VectorRow, ...]
+    pairs: Mapping[str, VectorPair]
+    controls: Mapping[str, VectorPair]
+    noise: VectorNoise | None
+    repeated: Mapping[str, VectorPair]
+    refused: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyResult:
     """All that one run found.
 
@@ -217,6 +257,7 @@ class VerifyResult:
     foretold: what `fits` says of this engine's KV cache; empty where it knows no answer.
     not_run: what could not be arranged, and why.
     served: the server that was asked as well. tasks, bench: that were run there.
+    vectors: of a model that generates no text.
     """
 
     model: ModelFacts
@@ -239,6 +280,7 @@ class VerifyResult:
     served: Served | None = None
     tasks: tuple[TaskResult, ...] = ()
     bench: BenchFacts | None = None
+    vectors: VectorFacts | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -271,6 +313,7 @@ class VerifyResult:
             "served": {} if self.served is None else _served_document(self.served),
             "tasks": [_task_document(one) for one in self.tasks],
             "bench": {} if self.bench is None else json_of(self.bench),
+            "vectors": None if self.vectors is None else _vectors_document(self.vectors),
         }
         return cast("dict[str, Json]", finite(document))
 
@@ -297,6 +340,17 @@ def _accuracy_document(against: Accuracy) -> JsonObject:
     return {**object_of(against), **own, "verdict": against.verdict}
 
 
+def _vectors_document(vectors: VectorFacts) -> JsonObject:
+    """The rows have the figures of each text; of a pair those over all texts are enough."""
+
+    def overall(pair: VectorPair) -> Json:
+        return {**object_of(replace(pair, texts={})), "worst": pair.worst}
+
+    groups = {"pairs": vectors.pairs, "controls": vectors.controls, "repeated": vectors.repeated}
+    told = {name: {n: overall(pair) for n, pair in pairs.items()} for name, pairs in groups.items()}
+    return {**object_of(replace(vectors, pairs={}, controls={}, repeated={})), **told}
+
+
 def _parity_document(parity: ParityFacts) -> JsonObject:
     measured = parity.measured
     return {
@@ -315,6 +369,7 @@ def _parity_document(parity: ParityFacts) -> JsonObject:
         "cached": json_of(parity.cached),
         "cache_fault": parity.cache_fault,
         "chosen": json_of(parity.chosen),
+        "half": parity.half,
     }
 
 

@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.errors import EngineFailed, Usage
+from weightsmith.installed import versions
 from weightsmith.process.child import Failure
 from weightsmith.verify import at_server
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
-from weightsmith.verify.inputs.kinds import controls
+from weightsmith.verify.inputs.kinds import OTHER_PICTURE, controls
+from weightsmith.verify.inputs.pictures import QUESTION, sees
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
 from weightsmith.verify.measure import baseline, health, parity
@@ -129,7 +130,11 @@ class Steps:
             options.long_tokens,
         )
         model = engines.ModelFolder(
-            self.model, self.files.nbytes, self.files.max_positions, self.files.text_only
+            self.model,
+            self.files.nbytes,
+            self.files.max_positions,
+            self.files.text_only,
+            sees(self.files.config),
         )
         texts = [prompt.text for prompt in self.prompts]
         task = engines.job(
@@ -137,7 +142,7 @@ class Steps:
         )
         found = engines.run(task, folder / "engine", options.engine_timeout, self.telling("engine"))
         if isinstance(found, Failure):
-            return _engines_own(found)
+            return engines.engines_own(_with_missing(found) if model.sees else found)
         return self._with_others(found, task, folder)
 
     def _with_others(self, found: EngineRun, task: EngineJob, folder: Path) -> EngineRun:
@@ -186,6 +191,7 @@ class Steps:
         wrong, left_out = controls(
             self.kind, self.files.config, None if latent is None else latent.folder, ternary
         )
+        wrong += (OTHER_PICTURE,) if run.pictures else ()
         found = replay.run(
             ReplayRequest(self.model, self.kind, wrong, self.files.size, run),
             folder,
@@ -211,7 +217,9 @@ class Steps:
 
     def observed(self, run: EngineRun | Failure | None) -> Observed:
         """A run that nothing has been compared with yet; None where the files forbade one."""
-        made = {} if isinstance(run, Failure | None) else run.sized
+        made: dict[int, str] = {}
+        if not isinstance(run, Failure | None):
+            made = {**run.sized, **{n: f"{one.name}: {QUESTION}" for n, one in run.pictures.items()}}
         sized = [Prompt(f"({made[n]})") for n in sorted(made)]
         return Observed(
             model=self.model,
@@ -226,6 +234,14 @@ class Steps:
         )
 
 
+def _with_missing(found: Failure) -> Failure:
+    """A failure with what is not installed, since vLLM says of such a model only that it could not be inspected."""
+    if versions(("torchvision",)):
+        return found
+    words = "torchvision is not installed, which vLLM needs for most models that take pictures"
+    return replace(found, what=f"{found.what} ({words})")
+
+
 def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
     """The other engine's pass, without prompts that were made to another size than the first one's."""
     one = other.passes["batch"]
@@ -233,12 +249,3 @@ def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
     same = {n for n in range(both) if first.prompt_ids[n] == other.prompt_ids[n]}
     kept = {n: completion for n, completion in one.completions.items() if n in same}
     return replace(one, completions=kept, engine_seconds=other.seconds.whole)
-
-
-def _engines_own(found: Failure) -> Failure:
-    """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
-    if found.unusable:
-        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
-    if found.refused:
-        raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
-    return found

@@ -12,10 +12,12 @@ from weightsmith.checkpoint.model_files import weights_in
 from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
 from weightsmith.process.targets import need_other, need_writable
+from weightsmith.verify import pooled
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.inputs.files import inspect_files
-from weightsmith.verify.inputs.kinds import Template, kind_of
+from weightsmith.verify.inputs.kinds import Template, kind_of, need_verifiable
 from weightsmith.verify.inputs.latent import find_latent
+from weightsmith.verify.inputs.pooling import pooling_of
 from weightsmith.verify.inputs.prompts import BUILT_IN, load_prompts
 from weightsmith.verify.judge import gates
 from weightsmith.verify.judge.conclude import conclude, sampled
@@ -25,7 +27,12 @@ from weightsmith.verify.tasks import tasks
 from weightsmith.verify.tasks.expected import read as read_expected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from weightsmith.process.child import Stage
+    from weightsmith.verify.engine.device import Device
+    from weightsmith.verify.inputs.files import Files
+    from weightsmith.verify.inputs.pooling import Pooling
     from weightsmith.verify.options import Options
     from weightsmith.verify.result import VerifyResult
 
@@ -54,19 +61,46 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     seconds = {"device": time.monotonic() - started}
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
+    how = _way_to_vectors(model, files, device, options)
     latent = find_latent(model, options.latent)
     kind = kind_of(files.config)
     if options.conditions == "none":
         kind = replace(kind, template=Template())
     steps = Steps(model, kind, files, device, prompts, options, latent, tell, expected)
+    if how is not None:
+        return _of_vectors(steps, how, limits, seconds, started)
     here = steps.identity(kept)
     seconds["files"] = time.monotonic() - started - seconds["device"]
     with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
         seen = steps.observe(folder, kept, here)
-        seen = replace(
-            seen, chosen=sampled(seen), hashes={} if here is None else {**here.weights, **here.tokenizer}
-        )
+        hashes = {} if here is None else {**here.weights, **here.tokenizer}
+        seen = replace(seen, chosen=sampled(seen), hashes=hashes)
     if seen.comparing_seconds is not None:
         seconds["comparing"] = seen.comparing_seconds
     seconds["whole"] = time.monotonic() - started
     return conclude(seen, limits, options.command, seconds)
+
+
+def _of_vectors(
+    steps: Steps, how: Pooling, limits: Mapping[str, float], seconds: Mapping[str, float], started: float
+) -> VerifyResult:
+    files = time.monotonic() - started - seconds["device"]
+    with unwound_by_signals(), scratch_folder("weightsmith-verify-") as folder:
+        found = pooled.verify(steps, how, folder, limits)
+    return replace(
+        found, seconds={**seconds, "files": files, **found.seconds, "whole": time.monotonic() - started}
+    )
+
+
+def _way_to_vectors(model: Path, files: Files, device: Device, options: Options) -> Pooling | None:
+    """How a model makes vectors, None for one that answers with text.
+
+    Raises MissingPackage and Usage for what cannot be verified here, before anything is loaded.
+    """
+    devices.need_served(device, files.config.get("model_type"))
+    how = pooling_of(model, files.config, options.arguments)
+    if how is None:
+        need_verifiable(model, files.config)
+    else:
+        pooled.need_possible(options.reference, options.save_baseline)
+    return how

@@ -116,6 +116,27 @@ def find(
     return Device(kind, seen.names[0], seen, _oddities(kind, seen))
 
 
+# vLLM's own class of HRM-Text came with this version; weightsmith's, for older ones, has attention for NPUs and CPUs.
+_OWN_HRM_TEXT = (0, 24)
+_ADAPTER_CHOICE = "WEIGHTSMITH_HRM_TEXT"
+
+
+def need_served(device: Device, model_type: object, environment: Mapping[str, str] = os.environ) -> None:
+    """Raises MissingPackage where this device's vLLM has no class for a type of model, before anything is loaded."""
+    if device.kind != "cuda" or model_type != "hrm_text":
+        return
+    adapter = "weightsmith's adapter serves HRM-Text on NPUs and CPUs, not on CUDA"
+    if environment.get(_ADAPTER_CHOICE, "").lower() == "adapter":
+        raise MissingPackage(
+            "vllm", f"{adapter}, and {_ADAPTER_CHOICE} asks for it", f"unset {_ADAPTER_CHOICE}"
+        )
+    version = device.seen.packages.get("vllm", "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if len(numbers) == 2 and numbers < _OWN_HRM_TEXT:
+        fact = f"{version} has no HRM-Text of its own, and {adapter}"
+        raise MissingPackage("vllm", fact, "take vLLM 0.24 or later for this CUDA, or --device npu or cpu")
+
+
 def _facts(
     kind: DeviceKind,
     root: Path,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith import determinism
+from weightsmith.errors import EngineFailed, Usage
 from weightsmith.process import child
 from weightsmith.verify.engine.engine_job import (
     EngineAnswer,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.engine.device import DeviceKind
     from weightsmith.verify.engine.engine_job import Setting
     from weightsmith.verify.inputs.kinds import Kind
+    from weightsmith.verify.inputs.pictures import Pictured
 
 _MODULE = "weightsmith.verify.engine.worker"
 
@@ -72,12 +74,14 @@ class ModelFolder:
     """A model as the engine needs to know it.
 
     nbytes: of its weights. max_positions: None where no config says it. text_only: whether it takes nothing but text.
+    sees: whether it takes pictures.
     """
 
     path: Path
     nbytes: int
     max_positions: int | None
     text_only: bool = True
+    sees: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class EngineRun:
     not_run: what could not be arranged → why.
     long: one long answer, where there is one.
     chat: the number of the prompt that went through the chat template, None where there is no template.
+    pictures: prompts with a picture, by number. picture_ids: the tokens that the engine made of them.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -149,6 +154,8 @@ class EngineRun:
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
     chat: int | None = None
+    pictures: Mapping[int, Pictured] = field(default_factory=dict)
+    picture_ids: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -178,11 +185,10 @@ def job(
     max_logprobs: int = -1,
     asked: UserChoice = AS_CHOSEN_HERE,
 ) -> EngineJob:
-    """The job of the engine's child.
+    """The job of the engine's child. texts: the prompts. max_tokens: of each completion.
 
-    texts: the prompts. max_tokens: of each completion.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
-    Where weightsmith chooses, prefix-LMs run eager: on an NPU full-graph decode masks them wrongly (field-notes 7).
+    Where weightsmith chooses, prefix-LMs run eager on an NPU: its full-graph decode masks them wrongly (field-notes 7).
     """
     chooses = asked.arguments is None
     return EngineJob(
@@ -195,7 +201,7 @@ def job(
         max_tokens=max_tokens,
         max_positions=model.max_positions,
         max_num_seqs=32,
-        eager=chooses and (device == "cpu" or kind.mask == "prefix"),
+        eager=chooses and (device == "cpu" or (device == "npu" and kind.mask == "prefix")),
         prefix_caching=kind.prefix_caching,
         chunked_prefill=kind.chunked_prefill,
         entries=_ENTRIES,
@@ -208,6 +214,7 @@ def job(
         long_tokens=asked.long_tokens,
         deterministic=asked.deterministic,
         memory_share=asked.memory_share,
+        pictures=model.sees,
     )
 
 
@@ -228,10 +235,8 @@ def graphs(device: DeviceKind, kind: Kind, found: EngineRun) -> str | None:
         return "not compared: the arguments leave it eager" if found.settings.eager else None
     if device == "cpu":
         return "not compared: vLLM has no graphs on a CPU and runs eager here"
-    if kind.mask == "prefix":
-        return (
-            "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly on an NPU"
-        )
+    if device == "npu" and kind.mask == "prefix":
+        return "not compared: a prefix-LM runs eager here, since full graphs mask its decode wrongly"
     return "not compared: the engine chose to run eager" if found.settings.eager else None
 
 
@@ -315,7 +320,7 @@ def of_a_server(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
     )
 
 
-def _variables_of(task: EngineJob) -> dict[str, str]:
+def variables_of(task: EngineJob) -> dict[str, str]:
     """Variables of the child that does this job."""
     chosen = task.arguments is None
     found = environment(task.device, chosen=chosen, deterministic=task.deterministic)
@@ -343,7 +348,7 @@ def run(
     task: EngineJob, folder: Path, timeout_s: float, progress: child.Stage | None = None
 ) -> EngineRun | child.Failure:
     """Starts the engine on `task` in a child of its own under `folder`; its failure comes back as a value."""
-    variables = _variables_of(task) | room_for_sockets(folder)
+    variables = variables_of(task) | room_for_sockets(folder)
     outcome = child.run(_MODULE, folder, task.to_json(), variables, timeout_s, progress)
     if outcome.result is None:
         return outcome.failure or child.Failure("no result", "unknown")
@@ -355,6 +360,15 @@ def run(
         return replace(found, started=Started(task.arguments, answer.added, variables, exact))
     except (KeyError, ValueError) as error:
         return child.Failure(f"partial output ({type(error).__name__}: {error})", "reading its answers")
+
+
+def engines_own(found: child.Failure) -> child.Failure:
+    """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
+    if found.unusable:
+        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
+    if found.refused:
+        raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
+    return found
 
 
 def need_whole_completions(answer: EngineAnswer, max_tokens: int) -> None:
@@ -394,4 +408,6 @@ def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: fl
         not_run=answer.not_run,
         long=answer.long,
         chat=answer.chat,
+        pictures=answer.pictures,
+        picture_ids=answer.picture_ids,
     )

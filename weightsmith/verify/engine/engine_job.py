@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from weightsmith.records import Record
 from weightsmith.verify.engine.device import DeviceKind
+from weightsmith.verify.inputs.pictures import Pictured
 from weightsmith.verify.inputs.tokens import PassResult
 
 # A setting whose type differs between vLLM's versions.
@@ -50,6 +51,7 @@ class EngineJob(Record):
     memory_share: of an accelerator's memory that is free for the engine, None where nobody knows it.
     max_logprobs: the most the engine may be asked for at a position, -1 for the whole vocabulary.
     kv_gib: GiB of KV cache on a CPU.
+    pictures: whether it is asked about pictures, too.
     """
 
     model: str
@@ -75,6 +77,7 @@ class EngineJob(Record):
     changes: Mapping[str, Setting] = field(default_factory=dict)
     deterministic: bool = False
     memory_share: float | None = None
+    pictures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,8 @@ class EngineAnswer(Record):
     sized: prompts that were made to the engine's size: number → what they make it do.
     not_run: what could not be arranged → why.
     chat: the number of the prompt that went through the chat template, None where there is no template.
+    pictures: prompts with a picture, by number; their ids in `prompt_ids` are the model's own processor's.
+    picture_ids: what the engine made of them.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -196,3 +201,5 @@ class EngineAnswer(Record):
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
     chat: int | None = None
+    pictures: Mapping[int, Pictured] = field(default_factory=dict)
+    picture_ids: Mapping[int, tuple[int, ...]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weightsmith.verify.engine.engine_job import MeasuredLogprobs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -36,7 +36,7 @@ _WHOLE = -1
 
 def measure(
     llm: LLM,
-    prompts: Sequence[Sequence[int]],
+    request: Callable[[int], Mapping[str, object]],
     order: Sequence[int],
     job: EngineJob,
     folder: Path,
@@ -47,7 +47,7 @@ def measure(
     Writes `p<n>.logprobs` float32 [positions, vocabulary]; where the engine gives only its top k,
     `p<n>.logprobs` [positions, k] and `p<n>.ids` int32 [positions, k]. A large vocabulary gets fewer
     positions, not fewer entries.
-    prompts: token ids. order: the numbers of those to complete.
+    request: a prompt by its number, as vLLM takes it. order: the numbers of those to complete.
     """
     from safetensors.numpy import save_file
 
@@ -64,7 +64,7 @@ def measure(
         group = order[start : start + at_once]
         llm.reset_prefix_cache()
         began = time.perf_counter()
-        asked = [prompts[n] for n in group]
+        asked = [request(n) for n in group]
         outputs, k = _generate(llm, asked, positions, k, fewer if not start else None)
         seconds += time.perf_counter() - began
         for n, output in zip(group, outputs, strict=True):
@@ -76,13 +76,12 @@ def measure(
 
 
 def _generate(
-    llm: LLM, prompts: Sequence[Sequence[int]], positions: int, k: int, fewer: int | None
+    llm: LLM, requests: Sequence[Mapping[str, object]], positions: int, k: int, fewer: int | None
 ) -> tuple[list[RequestOutput], int]:
     """Completions with k log-probabilities a position, and k.
 
     fewer: what to ask for where the engine refuses k; None raises its refusal.
     """
-    requests = [{"prompt_token_ids": list(ids)} for ids in prompts]
     try:
         return llm.generate(requests, _sampling(positions, k), use_tqdm=False), k
     except Exception:  # vLLM 0.32 refuses with VLLMValidationError, earlier ones with ValueError

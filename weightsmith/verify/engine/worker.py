@@ -6,7 +6,7 @@ Logits never leave the engine; its log-probabilities of the whole vocabulary do 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
@@ -14,7 +14,9 @@ from weightsmith.verify.engine import long_answer, served
 from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, LongAnswer, Pass
 from weightsmith.verify.engine.in_worker import peak_bytes
 from weightsmith.verify.engine.logprobs import concurrency, measure
+from weightsmith.verify.engine.pictured import picture_prompts
 from weightsmith.verify.engine.read_back import read_back, workers_of
+from weightsmith.verify.inputs.pictures import draw
 from weightsmith.verify.inputs.sized import make, sizes
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
     from weightsmith.verify.engine.engine_job import Setting
+    from weightsmith.verify.engine.pictured import Album
+    from weightsmith.verify.inputs.pictures import Pictured
 
 _BLOCK = 128
 # Of an accelerator's memory, where no less is free: what the field reports serve with.
@@ -45,14 +49,17 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     Raises ValueError when no prompt fits the model, and whatever the engine raises.
     """
     stage("reading the tokenizer")
-    tokenizer = _tokenizer(job.model)
+    tokenizer = tokenizer_of(job.model)
     questions, wrapped = _tokenize(tokenizer, job)
     fitting = _fitting(questions, job.max_positions, job.max_tokens)
-    engine = _load(job, max(len(questions[n]) for n in fitting), stage)
+    album = picture_prompts(job.model) if job.pictures else None
+    shown = 0 if album is None else max(map(len, album.ids), default=0)
+    engine = load(job, max(shown, *(len(questions[n]) for n in fitting)), stage)
     llm, loaded = engine.llm, time.perf_counter()
     asked = _with_chat(tokenizer, job, _with_sized(llm, job, questions, wrapped))
+    asked = asked if album is None else _with_pictures(llm, job, asked, album)
     passes = {one.name: _run_pass(llm, asked, one, job.max_tokens, stage) for one in job.passes}
-    measured = measure(llm, asked.prompts, asked.fitting if job.entries else (), job, folder, stage)
+    measured = measure(llm, asked.request, asked.fitting if job.entries else (), job, folder, stage)
     long, why_not = _long(llm, job, asked, stage)
     ended = time.perf_counter()
     first = passes[job.passes[0].name].completions
@@ -73,6 +80,8 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         not_run={**asked.not_run, **why_not},
         long=long,
         chat=asked.chat,
+        pictures=asked.pictures,
+        picture_ids=_picture_ids(llm, asked),
     )
 
 
@@ -81,6 +90,7 @@ class _Prompts:
     """All prompts, those that fit the engine, and what those that are no questions make it do.
 
     chat: the number of the one that went through the chat template.
+    pictures: those with a picture.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -88,6 +98,14 @@ class _Prompts:
     sized: Mapping[int, str]
     not_run: Mapping[str, str]
     chat: int | None = None
+    pictures: Mapping[int, Pictured] = field(default_factory=dict)
+
+    def request(self, n: int) -> dict[str, object]:
+        """A prompt as vLLM takes it: as tokens, but with a picture as text, whose tokens vLLM makes itself."""
+        picture = self.pictures.get(n)
+        if picture is None:
+            return {"prompt_token_ids": list(self.prompts[n])}
+        return {"prompt": picture.text, "multi_modal_data": {"image": draw(picture.name)}}
 
 
 def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...], wrapped: bool) -> _Prompts:
@@ -141,6 +159,36 @@ def _with_chat(tokenizer: PreTrainedTokenizerBase, job: EngineJob, asked: _Promp
     )
 
 
+def _with_pictures(llm: LLM, job: EngineJob, asked: _Prompts, album: Album) -> _Prompts:
+    """The same, with a question about each picture that the engine has room for."""
+    room = llm.llm_engine.vllm_config.model_config.max_model_len - job.max_tokens
+    fitting = [n for n, ids in enumerate(album.ids) if len(ids) <= room]
+    why = album.why_not
+    if album.ids and not fitting:
+        why = f"the shortest prompt with a picture has {min(map(len, album.ids))} tokens, and there is room for {room}"
+    numbers = range(len(asked.prompts), len(asked.prompts) + len(fitting))
+    return replace(
+        asked,
+        prompts=(*asked.prompts, *(album.ids[n] for n in fitting)),
+        fitting=(*asked.fitting, *numbers),
+        pictures={number: album.asked[n] for number, n in zip(numbers, fitting, strict=True)},
+        not_run={**asked.not_run, **({"pictures": why} if why else {})},
+    )
+
+
+def _picture_ids(llm: LLM, asked: _Prompts) -> dict[int, tuple[int, ...]]:
+    """What the engine makes of the prompts with a picture, told with their first token."""
+    from vllm import SamplingParams
+
+    if not asked.pictures:
+        return {}
+    requests = [asked.request(n) for n in asked.pictures]
+    outputs = llm.generate(requests, SamplingParams(temperature=0.0, max_tokens=1), use_tqdm=False)
+    return {
+        n: tuple(output.prompt_token_ids or ()) for n, output in zip(asked.pictures, outputs, strict=True)
+    }
+
+
 def _long(
     llm: LLM, job: EngineJob, asked: _Prompts, stage: Stage
 ) -> tuple[LongAnswer | None, Mapping[str, str]]:
@@ -157,7 +205,7 @@ def _long(
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
     """An engine that is ready. added: settings that the user did not ask for. importing, loading: seconds."""
 
     llm: LLM
@@ -166,7 +214,7 @@ class _Loaded:
     loading: float
 
 
-def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
+def load(job: EngineJob, longest: int, stage: Stage) -> Loaded:
     """Imports vLLM and starts it. longest: tokens of the longest prompt."""
     stage("importing vLLM")
     started = time.perf_counter()
@@ -182,7 +230,7 @@ def _load(job: EngineJob, longest: int, stage: Stage) -> _Loaded:
     else:
         chosen, added = served.arguments(job)
         llm = vllm.LLM(**chosen)
-    return _Loaded(llm, added, imported - started, time.perf_counter() - imported)
+    return Loaded(llm, added, imported - started, time.perf_counter() - imported)
 
 
 def _fitting(prompts: Sequence[Sequence[int]], positions: int | None, max_tokens: int) -> tuple[int, ...]:
@@ -206,7 +254,7 @@ def _permit_amx() -> None:
         ask()
 
 
-def _tokenizer(model: str) -> PreTrainedTokenizerBase:
+def tokenizer_of(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
@@ -301,8 +349,7 @@ def _run_pass(
     completions: dict[int, Completion] = {}
     for batch in batches:
         stage(f"answering: {one.name}", len(completions), len(order))
-        requests = [{"prompt_token_ids": list(asked.prompts[n])} for n in batch]
-        outputs = llm.generate(requests, params, use_tqdm=False)
+        outputs = llm.generate([asked.request(n) for n in batch], params, use_tqdm=False)
         if len(outputs) != len(batch):
             raise ValueError(f"{len(outputs)} of {len(batch)} requests were answered")
         completions |= {n: _completion(output) for n, output in zip(batch, outputs, strict=True)}
@@ -312,9 +359,10 @@ def _run_pass(
 def _order(one: Pass, asked: _Prompts) -> list[int]:
     """The prompts of a pass. Those made to the engine's size come last, in a crowd first, so that others push them out.
 
-    One by one the last of them is enough, which is past a chunk where there is one.
+    One by one the last of them is enough, which is past a chunk where there is one, and one picture.
     """
     questions, sized = [n for n in one.order if n in asked.fitting], list(asked.sized)
+    questions += list(asked.pictures) if one.together else list(asked.pictures)[:1]
     if one.crowded:
         return sized + questions
     return questions + (sized if one.together else sized[-1:])

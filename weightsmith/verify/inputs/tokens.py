@@ -82,6 +82,13 @@ class LogprobFile:
                 return f"{name} is not there as float32 [{count}, {self.vocabulary}]"
         return None
 
+    def holds(self, prompt: int) -> bool:
+        """Whether a prompt is in it."""
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="numpy") as file:
+            return f"{self.side}p{prompt}.logprobs" in set(file.keys())
+
     def logprobs(self, prompt: int) -> NDArray[np.float32]:
         """Log-probabilities of one prompt, natural logs."""
         return self._tensor(f"{self.side}p{prompt}.logprobs")  # type: ignore[return-value]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weightsmith.process.child import Failure
 from weightsmith.verify.checks import Check
 from weightsmith.verify.engine.engine import EngineRun
+from weightsmith.verify.inputs.kinds import unused_layers
 from weightsmith.verify.judge import gates, task_checks, verdicts
 from weightsmith.verify.measure import chosen, health, repetition
 from weightsmith.verify.measure.cost import overhead
@@ -111,7 +112,7 @@ def conclude(
         return VerifyResult(
             model=_model(seen),
             device=seen.device,
-            checks=(*seen.files.checks, _engine_check(seen.engine)),
+            checks=(*seen.files.checks, engine_check(seen.engine)),
             prompts=tuple(PromptRow(prompt.text, prompt.expect) for prompt in seen.prompts),
             command=command,
             seconds=seconds,
@@ -140,7 +141,7 @@ def _conclude_run(
         command=command,
         performance=_performance(run),
         determinism=repeated,
-        not_run=_not_run(run),
+        not_run={**_not_run(run), **unused_layers(seen.files.config, run.settings.speculative)},
         served=None if isinstance(seen.served, Failure) else seen.served,
         tasks=task_checks.results(seen.served, seen.expected),
         bench=_bench(seen),
@@ -166,7 +167,7 @@ def _checks(
     texts = {n: text for n, text in run.texts.items() if n < seen.questions}
     return (
         *seen.files.checks,
-        _engine_check(run),
+        engine_check(run),
         verdicts.settings_check(seen.kind, seen.device.kind, run),
         *verdicts.text_checks(health.sanity(texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
@@ -178,6 +179,7 @@ def _checks(
         *task_checks.task_checks(seen.served, task_checks.results(seen.served, seen.expected)),
         *task_checks.bench_checks(seen.served, run, limits),
         *_baseline_checks(seen, run),
+        *verdicts.picture_checks(run, seen.parity, limits),
         *_parity_checks(seen, limits),
     )
 
@@ -197,7 +199,8 @@ def _bench(seen: Observed) -> BenchFacts | None:
     )
 
 
-def _engine_check(run: EngineRun | Failure | None) -> Check:
+def engine_check(run: EngineRun | Failure | None) -> Check:
+    """Whether the engine answered at all. run: None where the files forbade one."""
     if run is None:
         words = "not started: with these files it would crash or load garbage; mend the files first"
         return Check("engine", "inconclusive", None, None, words)
@@ -246,6 +249,8 @@ def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, 
         references = _references(seen)
         refused = {} if references is None else references.refused
         found = verdicts.all_parity_checks(seen.parity, limits, refused)
+        if references is not None and references.half_dtype == "float16":
+            found = (*verdicts.overflow_checks(seen.parity), *found)
         unpacking = None if references is None else references.unpacking
         return found if unpacking is None else (verdicts.weights_check(unpacking, found), *found)
     if isinstance(seen.reference, Failure):
@@ -266,6 +271,7 @@ def _parity(seen: Observed) -> ParityFacts | None:
         cached=references.cached,
         cache_fault=references.cache_fault,
         chosen=seen.chosen,
+        half=references.half_dtype,
     )
 
 
@@ -317,16 +323,18 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _model(seen: Observed) -> ModelFacts:
-    files = seen.files
+    return model_facts(seen.model, seen.kind.name, seen.files, seen.hashes)
+
+
+def model_facts(model: Path, kind: str, files: Files, hashes: Mapping[str, str]) -> ModelFacts:
+    """What the result says of a model. hashes: by file name."""
     return ModelFacts(
-        name=seen.model.resolve().name,
-        kind=seen.kind.name,
-        checkpoint=CheckpointFacts(
-            str(seen.model), files.format, files.parameters, files.nbytes, files.dtypes
-        ),
+        name=model.resolve().name,
+        kind=kind,
+        checkpoint=CheckpointFacts(str(model), files.format, files.parameters, files.nbytes, files.dtypes),
         config=files.config,
         changes=files.changes,
-        hashes=seen.hashes,
+        hashes=hashes,
     )
 
 

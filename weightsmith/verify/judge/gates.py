@@ -127,6 +127,30 @@ GATES: tuple[Gate, ...] = (
         "nats, KL(R‖D)",
         "below it the ratio compares rounding with rounding: the KL of Q8_0 against fp16 is ten times that",
     ),
+    Gate(
+        "follow",
+        0.25,
+        "|KL between pictures by the device / by the reference − 1|",
+        "an engine that loses the picture has 0, one that mixes pictures up another number; bf16 moves it by percents",
+    ),
+    Gate(
+        "vector_distance",
+        0.1,
+        "‖B − D‖ / ‖B‖, worst text",
+        "bf16 moves a vector by 0.01 to 0.05 of its length; 0.1 is a cosine of 0.995",
+    ),
+    Gate(
+        "score_delta",
+        0.25,
+        "nats, largest |Δ logit| of any text",
+        "two bf16 steps of a logit between 16 and 32, as for tokens",
+    ),
+    Gate(
+        "activation_delta",
+        5e-3,
+        "|Δ score|",
+        "a sigmoid of the very logits differs by the rounding of its argument, which bf16 makes 2^-8",
+    ),
 )
 
 _BY_NAME = MappingProxyType({gate.name: gate for gate in GATES})

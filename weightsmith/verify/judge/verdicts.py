@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.measure.health import Facts, Sanity, Spread
     from weightsmith.verify.measure.noise import NoiseFloor
-    from weightsmith.verify.measure.parity import Control, Pair, Parity
+    from weightsmith.verify.measure.parity import Control, Follow, Pair, Parity
     from weightsmith.verify.measure.repetition import Repetition
     from weightsmith.verify.reference.replay_job import Unpacking
 
@@ -175,7 +175,8 @@ def served_checks(served: Served | Failure, run: EngineRun, limits: Mapping[str,
     """The server against the engine: it must start, take the tokens, give the same answers, and end when told to."""
     if isinstance(served, Failure):
         return (Check("served", "fail", "no result", "result", served.sentence()),)
-    answers, first = served.answers, run.passes["batch"].completions
+    answers = served.answers
+    first = {n: one for n, one in run.passes["batch"].completions.items() if n not in run.pictures}
     count = len(answers.completions)
     words = f"healthy after {served.loading:.0f} s, {count} of {len(first)} prompts answered over HTTP, "
     words += "ended when told to" if served.clean else "had to be killed"
@@ -239,6 +240,59 @@ def parity_checks(pair: Pair, limits: Mapping[str, float], name: str = "parity")
             agreement,
         ),
     )
+
+
+def picture_checks(run: EngineRun, parity: Parity | None, limits: Mapping[str, float]) -> tuple[Check, ...]:
+    """Of a model that takes pictures: whether the engine reads the processor's tokens, and whether its words follow
+    what is shown. None for others.
+    """
+    if not run.pictures:
+        return ()
+    other = [n for n, ids in run.picture_ids.items() if ids != run.prompt_ids[n]]
+    same, count = len(run.pictures) - len(other), len(run.pictures)
+    words = f"{same} of {count} prompts with a picture have the processor's own tokens in the engine"
+    if other:
+        n = other[0]
+        words += f"; prompt {n} has {len(run.picture_ids[n])}, by the processor {len(run.prompt_ids[n])}"
+    checks = [Check("pictures.tokens", "fail" if other else "pass", same, count, words)]
+    if parity is not None and parity.pictures is not None:
+        checks.append(_picture_noise(parity.pictures, limits))
+    if parity is not None and parity.follow is not None:
+        checks.append(_follow_check(parity.follow, limits))
+    return tuple(checks)
+
+
+def _picture_noise(noise: NoiseFloor, limits: Mapping[str, float]) -> Check:
+    value, limit = noise.kl_ratio_upper, limits["noise_ratio"]
+    words = f"over the prompts with a picture, KL(R‖D) is {significant(noise.kl_ratio)} × KL(R‖B), upper 95 % bound "
+    words += significant(value)
+    verdict: Verdict = "pass" if value <= limit else "fail"
+    return Check("pictures.noise", verdict, round(value, 4) if math.isfinite(value) else None, limit, words)
+
+
+def _follow_check(follow: Follow, limits: Mapping[str, float]) -> Check:
+    """Two pictures and one question: the answers' first words differ in the engine as they do in the reference."""
+    limit = limits["follow"]
+    words = f"KL between the first words about different pictures: {significant(follow.device)} nats, and "
+    words += f"{significant(follow.reference)} in the reference"
+    if follow.reference <= max(4 * follow.noise, limits["noise_ignored"]):
+        words += "; the model itself hardly looks at them, so nothing is shown"
+        return Check("pictures.follow", "inconclusive", None, limit, words)
+    share = follow.device / follow.reference
+    verdict: Verdict = "pass" if 1 - limit <= share <= 1 + limit else "fail"
+    if verdict == "fail":
+        words += "; the text does not follow the picture as it should"
+    return Check("pictures.follow", verdict, round(abs(share - 1), 4), limit, words)
+
+
+def overflow_checks(parity: Parity) -> tuple[Check, ...]:
+    """Of an engine in fp16, whose largest number is 65,504: whether the model's have room in it. None where they do."""
+    floor = parity.pairs.get("R-B")
+    if floor is None or not floor.nonfinite:
+        return ()
+    words = f"the model overflows in float16: its own reference on the CPU has no finite numbers at {floor.nonfinite} "
+    words += "positions where fp32 has; serve it in bfloat16"
+    return (Check("overflow", "fail", floor.nonfinite, 0, words),)
 
 
 def weights_check(found: Unpacking, parity: Sequence[Check]) -> Check:
@@ -389,6 +443,12 @@ def baseline_check(baseline: Baseline, here: Identity, compared: Mapping[int, in
 def no_parity(why: str) -> Check:
     words = f"{why}; without one nobody knows that the numbers are right. A baseline of a machine that has one serves: "
     words += "--save-baseline FILE there, --reference FILE here"
+    return Check("parity", "inconclusive", None, None, words)
+
+
+def no_vectors(why: str) -> Check:
+    """No reference of a model that makes vectors, and no baseline of one is kept either."""
+    words = f"no reference: {why}; without one nobody knows that the numbers are right"
     return Check("parity", "inconclusive", None, None, words)
 
 

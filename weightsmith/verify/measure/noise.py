@@ -12,6 +12,8 @@ from weightsmith.verify.measure import metrics
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from weightsmith.verify.measure.metrics import Comparison
 
 # Resamples of the prompts for a 95 % bound: its own error is then about 2 % of the spread, and 2,000 means
@@ -35,6 +37,13 @@ class NoiseFloor:
     device_share: float
 
 
+def upper_bound(floor: NDArray[np.float64], moved: NDArray[np.float64]) -> float:
+    """95 % bound of a bootstrap on Σ moved / Σ floor, both [prompts]."""
+    draws = np.random.default_rng(0).integers(len(floor), size=(_RESAMPLES, len(floor)))
+    ratios = moved[draws].sum(axis=1) / np.maximum(floor[draws].sum(axis=1), _TINY)
+    return float(np.quantile(ratios, 0.95))
+
+
 def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Comparison]) -> NoiseFloor:
     """KL(R‖D)/KL(R‖B) with a bootstrap over prompts, and the RMS ratio of Δ log p. By prompt: R–B, R–D.
 
@@ -44,16 +53,14 @@ def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Compar
     prompts = sorted(reference)
     floor = np.array([reference[n].kl.sum() for n in prompts])
     moved = np.array([device[n].kl.sum() for n in prompts])
-    draws = np.random.default_rng(0).integers(len(prompts), size=(_RESAMPLES, len(prompts)))
-    ratios = moved[draws].sum(axis=1) / np.maximum(floor[draws].sum(axis=1), _TINY)
     by_bf16 = np.concatenate([reference[n].delta for n in prompts])
     by_both = np.concatenate([device[n].delta for n in prompts])
     own, whole = float(by_bf16 @ by_bf16), float(by_both @ by_both)
     # Not the part of D's error that runs along B's: rounding in another order is bf16's doing as well.
-    share = 1.0 if whole <= own else own / whole
+    share = own / whole if own < whole else 1.0
     return NoiseFloor(
         kl_ratio=float(moved.sum() / max(floor.sum(), _TINY)),
-        kl_ratio_upper=float(np.quantile(ratios, 0.95)),
+        kl_ratio_upper=upper_bound(floor, moved),
         rms_ratio=float(metrics.rms(by_both) / max(metrics.rms(by_bf16), _TINY)),
         bf16_share=share,
         device_share=1 - share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from weightsmith.verify.measure.metrics import Comparison, compare
 from weightsmith.verify.measure.noise import NoiseFloor, noise_floor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from numpy.typing import NDArray
 
@@ -109,6 +110,8 @@ class Parity:
 
     baseline_noise: F against D, by the same noise.
     partial: only the engine's top k are known.
+    pictures: D against bf16's own noise over the prompts with a picture alone; text would drown what goes wrong there.
+    follow: None without pictures.
     """
 
     pairs: Mapping[PairName, Pair]
@@ -116,6 +119,20 @@ class Parity:
     noise: NoiseFloor | None
     partial: bool
     baseline_noise: NoiseFloor | None = None
+    pictures: NoiseFloor | None = None
+    follow: Follow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """How far the first words of an answer depend on which picture is shown: mean KL between pictures, in nats.
+
+    noise: mean KL of bf16's reference from fp32's over the same positions, 0 where they are not both there.
+    """
+
+    device: float
+    reference: float
+    noise: float
 
 
 def measure(
@@ -152,6 +169,28 @@ def measure(
         noise=_noise(asked, "R-D"),
         partial=partial,
         baseline_noise=_noise(asked, "F-D"),
+        pictures=_noise({name: _of(parts, run.pictures) for name, parts in found.items()}, "R-D"),
+        follow=None if partial or len(run.pictures) < 2 else _follow(run, references),
+    )
+
+
+def _of(parts: Mapping[int, Comparison], prompts: Container[int]) -> Mapping[int, Comparison]:
+    return {n: one for n, one in parts.items() if n in prompts}
+
+
+def _follow(run: EngineRun, references: References) -> Follow | None:
+    """Between each picture and the next, at the first token of the answers to one question."""
+    reference = references.full or references.half
+    shown = [n for n in run.pictures if n in run.measured]
+    if reference is None or len(shown) < 2:
+        return None
+    ours = [run.logprobs.logprobs(n)[:1] for n in shown]
+    theirs = [reference.logprobs(n)[:1] for n in shown]
+    rounded = [references.half.logprobs(n)[:1] for n in shown] if references.half is not None else theirs
+    return Follow(
+        device=float(np.mean([metrics.kl(a, b) for a, b in pairwise(ours)])),
+        reference=float(np.mean([metrics.kl(a, b) for a, b in pairwise(theirs)])),
+        noise=float(np.mean([metrics.kl(a, b) for a, b in zip(theirs, rounded, strict=True)])),
     )
 
 
@@ -166,8 +205,11 @@ def _questions(parts: Mapping[int, Comparison], sized: Mapping[int, str]) -> Map
 
 def _noise(found: Mapping[str, Mapping[int, Comparison]], name: str) -> NoiseFloor | None:
     """A pair against bf16's own noise, where both are there."""
-    floor = found.get("R-B")
-    return None if floor is None or name not in found else noise_floor(floor, found[name])
+    moved = found.get(name)
+    if not moved or "R-B" not in found:
+        return None
+    floor = _of(found["R-B"], moved)
+    return noise_floor(floor, moved) if floor else None
 
 
 def figures(c: Comparison, with_perplexity: bool) -> Figures:
@@ -215,7 +257,12 @@ def _pair(name: str, parts: Mapping[int, Comparison], with_perplexity: bool, par
 def _views(run: EngineRun, sides: Mapping[str, LogprobFile | None], prompt: int) -> dict[str, Logprobs]:
     """Arrays of one prompt over the same entries: the vocabulary, or the engine's top k and the rest."""
     device = run.logprobs.logprobs(prompt)
-    files = {name: file.logprobs(prompt) for name, file in sides.items() if file is not None}
+    files = {
+        name: file.logprobs(prompt)
+        for name, file in sides.items()
+        # A control of pictures has nothing of text.
+        if file is not None and (not name.startswith(_CONTROL) or not run.pictures or file.holds(prompt))
+    }
     if not run.logprobs.partial:
         return {"D": device, **files}
     ids = run.logprobs.ids(prompt)

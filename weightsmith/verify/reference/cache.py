@@ -20,7 +20,7 @@ from weightsmith.installed import versions
 from weightsmith.process.durable import PARTIAL, place_file, through_descriptor
 from weightsmith.schemes.stated import descriptions
 from weightsmith.values import plain_blocks
-from weightsmith.verify.inputs import activations
+from weightsmith.verify.inputs import activations, pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,11 +35,14 @@ _STALE_SECONDS = 86_400.0
 _UNTRUSTED = "not used: it must be a folder of this user, no link, that nobody else may write to"
 # What computes a reference.
 LIBRARIES = ("torch", "transformers")
+# What draws pictures and makes pixels of them.
+_OF_PICTURES = ("pillow", "torchvision")
 # Our own part in the numbers: another text of it is another reference. The last are what makes packed weights plain.
 _ROOMS = (Path(__file__).parent, Path(schemes.__file__).parent)
 _CODE = (
     *(file for room in _ROOMS for file in sorted(room.glob("*.py"))),
     Path(activations.__file__),
+    Path(pictures.__file__),
     Path(plain_blocks.__file__),
 )
 
@@ -185,6 +188,9 @@ def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], 
     beside = [
         model / "config.json",
         model / "adapter_config.json",
+        # What becomes of a picture before the model sees it.
+        model / "processor_config.json",
+        model / "preprocessor_config.json",
         *sorted(model.glob("*.index.json")),
         *stated,
     ]
@@ -199,7 +205,7 @@ def key(whose: Subject, variation: Variation, completions: Iterable[Replayed]) -
         "variation": replace(variation, weights=None).to_json(),
         "latent": dict(whose.latent) if variation.weights else None,
         "completions": [one.to_json() for one in completions],
-        "libraries": versions(LIBRARIES),
+        "libraries": versions((*LIBRARIES, *_OF_PICTURES)),
         "machine": platform.machine(),
         "code": [file_hash(file) for file in _CODE],
     }

@@ -6,7 +6,7 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.inputs.kinds import ROPE_BASES
+from weightsmith.verify.inputs.kinds import EXPERTS, ROPE_BASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from weightsmith.verify.inputs.kinds import Variation
 
+# Where models keep their layers: decoders and ModernBERT, BERT and its like, GPT-2.
+_STACKS = ("layers", "layer", "h")
+# What models call the part that chooses experts.
+_ROUTERS = frozenset({"gate", "router"})
 # What a loader falls back to that does not find the config's own, and Qwen's for models that have the former.
 _USUAL_BASE, _OTHER_BASE = 10_000.0, 1_000_000.0
 
@@ -36,32 +40,95 @@ def altered(model: PreTrainedModel, variation: Variation) -> Iterator[None]:
     elif variation.rope_base:
         with _other_rope_base(model):
             yield
+    elif variation.experts == "mixed-up":
+        with _mixed_experts(model):
+            yield
+    elif variation.experts == "fewer":
+        with _fewer_experts(model):
+            yield
     else:
         yield
 
 
 @contextmanager
 def _without_layer(model: PreTrainedModel, depth: float) -> Iterator[None]:
-    """One decoder layer out: the control that a broken weight loader would look like.
+    """One layer of the text model out: the control that a broken weight loader would look like.
 
     Of several stacks (HRM-Text has two) the first gives one.
     """
     from torch.nn import ModuleList
 
-    holders = [m for m in model.get_decoder().modules() if isinstance(getattr(m, "layers", None), ModuleList)]
-    holder = next((m for m in holders if len(m.layers) > 1), None)
-    if holder is None:
+    stacks = [
+        (holder, name)
+        for holder in _text_model(model).modules()
+        for name in _STACKS
+        if _is_stack(holder, name)
+    ]
+    if not stacks:
         raise NoReference("the model has no list of decoder layers to drop one from")
-    layers, counted = holder.layers, model.config.num_hidden_layers
+    holder, name = stacks[0]
+    config = model.config.get_text_config()
+    layers, counted = getattr(holder, name), config.num_hidden_layers
     dropped = int(depth * len(layers))
-    holder.layers = ModuleList(layer for n, layer in enumerate(layers) if n != dropped)
+    setattr(holder, name, ModuleList(layer for n, layer in enumerate(layers) if n != dropped))
     if counted == len(layers):
-        model.config.num_hidden_layers = counted - 1
+        config.num_hidden_layers = counted - 1
     try:
         yield
     finally:
-        holder.layers = layers
-        model.config.num_hidden_layers = counted
+        setattr(holder, name, layers)
+        config.num_hidden_layers = counted
+
+
+def _text_model(model: PreTrainedModel) -> Module:
+    """The decoder, so that no tower of pictures loses a layer instead; an encoder has none and is all text."""
+    decoder = getattr(model, "get_decoder", lambda: None)()
+    return model if decoder is None else decoder
+
+
+def _is_stack(holder: Module, name: str) -> bool:
+    from torch.nn import ModuleList
+
+    found = getattr(holder, name, None)
+    return isinstance(found, ModuleList) and len(found) > 1
+
+
+@contextmanager
+def _mixed_experts(model: PreTrainedModel) -> Iterator[None]:
+    """Every router's rows moved by one: the control that a wrong order of merged experts would look like."""
+    config = model.config.get_text_config()
+    counts = {getattr(config, name, None) for name in EXPERTS} - {None}
+    routers = [
+        module
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in _ROUTERS and getattr(module, "weight", None) is not None
+    ]
+    found = [one for one in routers if one.weight.dim() == 2 and one.weight.shape[0] in counts]
+    if not found or any(one.weight.is_meta for one in found):
+        raise NoReference("no router of the model has its weights at hand")
+    kept = [one.weight.data for one in found]
+    for one in found:
+        one.weight.data = one.weight.data.roll(1, 0)
+    try:
+        yield
+    finally:
+        for one, weight in zip(found, kept, strict=True):
+            one.weight.data = weight
+
+
+@contextmanager
+def _fewer_experts(model: PreTrainedModel) -> Iterator[None]:
+    """Every token goes to one expert less than it should."""
+    found = [one for one in model.modules() if isinstance(getattr(one, "top_k", None), int) and one.top_k > 1]
+    if not found:
+        raise NoReference("no router of the model says how many experts it chooses")
+    for one in found:
+        one.top_k -= 1
+    try:
+        yield
+    finally:
+        for one in found:
+            one.top_k += 1
 
 
 @contextmanager

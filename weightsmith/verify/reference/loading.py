@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from weightsmith.schemes.stated import SECTIONS
+from weightsmith.verify.inputs.pictures import sees
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.layers import on_disk, placement
 from weightsmith.verify.reference.plain_weights import need_plain, unpacked
@@ -16,9 +18,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
     from weightsmith.verify.inputs.kinds import Dtype
     from weightsmith.verify.reference.layers import OnDisk
+
+# What a reference gives: of a text the next token's logits, of a text with pictures the same, the states of the last
+# layer, or the logits of a classifier.
+Head = Literal["text", "pictures", "vectors", "logits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +45,48 @@ class Whole:
         return found
 
 
-def need_native_class(model: str) -> None:
+# What a reference is asked for, in words, and the table of transformers' classes for it.
+_HEADS: dict[Head, tuple[str, str]] = {
+    "text": ("causal language model", "CausalLM"),
+    "pictures": ("model of pictures and text", "ImageTextToText"),
+    "vectors": ("model without a head", ""),
+    "logits": ("classifier of texts", "SequenceClassification"),
+}
+
+
+def need_native_class(model: str, head: Head = "text") -> None:
     """Raises NoReference where transformers has no class of its own: code beside the weights is never run."""
     from transformers import __version__
+    from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     from weightsmith.checkpoint import read_json_object
 
+    words, name = _HEADS[head]
+    table = f"MODEL_FOR_{_constant(name)}_MAPPING_NAMES" if name else "MODEL_MAPPING_NAMES"
     model_type = read_json_object(Path(model) / "config.json").get("model_type")
-    if model_type not in CONFIG_MAPPING or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise NoReference(f"transformers {__version__} has no causal language model of type {model_type!r}")
+    if model_type not in CONFIG_MAPPING or model_type not in getattr(modeling_auto, table):
+        raise NoReference(f"transformers {__version__} has no {words} of type {model_type!r}")
+
+
+def head_of(model: str) -> Head:
+    """Whether the model of a folder takes pictures beside its text."""
+    from weightsmith.checkpoint import read_json_object
+
+    return "pictures" if sees(read_json_object(Path(model) / "config.json")) else "text"
+
+
+def _constant(name: str) -> str:
+    """The words of a class's name as a constant has them: ImageTextToText → IMAGE_TEXT_TO_TEXT."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def _builder(head: Head) -> type[_BaseAutoModelClass]:
+    """transformers' class that finds a model's own by its config."""
+    import transformers
+
+    name = _HEADS[head][1]
+    return getattr(transformers, f"AutoModelFor{name}" if name else "AutoModel")  # type: ignore[no-any-return]
 
 
 def config_of(model: str) -> PretrainedConfig:
@@ -58,7 +96,7 @@ def config_of(model: str) -> PretrainedConfig:
     return AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
 
 
-def load(model: str, weights: str, dtype: Dtype, offload: Path | None) -> Whole | OnDisk:
+def load(model: str, weights: str, dtype: Dtype, offload: Path | None, head: Head = "text") -> Whole | OnDisk:
     """The model's config filled with the weights of a folder, on the CPU; of packed ones with what they stand for.
 
     offload: a folder for weights that do not lie in the checkpoint as the model holds them (packed ones, merged
@@ -66,7 +104,6 @@ def load(model: str, weights: str, dtype: Dtype, offload: Path | None) -> Whole 
     Raises NoReference when the files do not fill it: random weights are no reference.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     config = config_of(model)
     found = unpacked(Path(weights))
@@ -75,10 +112,10 @@ def load(model: str, weights: str, dtype: Dtype, offload: Path | None) -> Whole 
     if plain is not None or weights != model:
         _without_quantization(config)
     source: dict[str, object] = {"pretrained_model_name_or_path": weights}
-    builder, empty = AutoModelForCausalLM, None
+    builder, empty = _builder(head), None
     if plain is not None or offload is not None:
         with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config)
+            empty = builder.from_config(config)
     if plain is not None:
         builder = type(empty)
         source = {"pretrained_model_name_or_path": None, "state_dict": plain}
@@ -93,6 +130,9 @@ def load(model: str, weights: str, dtype: Dtype, offload: Path | None) -> Whole 
         **source,
     )
     absent = sorted(map(str, info["missing_keys"]))
+    if head == "vectors":
+        # Of what BERT's class has beside the layers: nothing that a vector is made of.
+        absent = [name for name in absent if not name.startswith("pooler.")]
     if absent:
         raise NoReference(f"{len(absent)} tensors are not in the files, {absent[0]} first")
     return Whole(loaded.eval()) if offload is None else on_disk(loaded.eval(), empty)

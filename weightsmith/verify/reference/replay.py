@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from weightsmith import visible_devices
@@ -24,6 +25,7 @@ from weightsmith.verify.reference.replay_job import (
     ReferenceJob,
     Replayed,
     Unpacking,
+    of_variation,
 )
 from weightsmith.verify.reference.replay_plan import WIDTHS, ReplayPlan, plan
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from weightsmith.verify.engine.engine import EngineRun
     from weightsmith.verify.inputs.files import Size
-    from weightsmith.verify.inputs.kinds import Kind, Variation
+    from weightsmith.verify.inputs.kinds import Dtype, Kind, Variation
     from weightsmith.verify.reference.cache import Cache, Subject
 
 _MODULE = "weightsmith.verify.reference.worker"
@@ -43,7 +45,8 @@ _MODULE = "weightsmith.verify.reference.worker"
 _LAYER_LOADER = "accelerate"
 _A_PLAIN_COPY = "`weightsmith convert --converter dequant` makes a copy that does not"
 
-_ENV = {
+# Variables of a child that computes references.
+CPU_ONLY = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -58,7 +61,7 @@ _ENV = {
 class References:
     """Log-probabilities of the replayed completions.
 
-    full: fp32 (R), half: bf16 (B), None where it could not be run.
+    full: fp32 (R), half: bf16 (B), None where it could not be run. half_dtype: fp16 where the engine computes so.
     controls: by name, without those that could not be run.
     refused: why a dtype or a control could not be run.
     seconds: by stage, the child's whole life among them.
@@ -79,6 +82,7 @@ class References:
     cache_fault: str | None = None
     layer_by_layer: Mapping[str, str] = field(default_factory=dict)
     unpacking: Unpacking | None = None
+    half_dtype: Dtype = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +103,23 @@ class ReplayRequest:
     size: Size
     run: EngineRun
 
+    @property
+    def half(self) -> Dtype:
+        """What the engine rounds to, as far as there is a noise floor of it; bf16 for everything else."""
+        return "float16" if self.run.settings.dtype == "float16" else "bfloat16"
+
     def completions(self) -> tuple[Replayed, ...]:
         """Prompt and tokens of every completion that was measured."""
-        return tuple(Replayed(n, self.run.prompt_ids[n], tokens) for n, tokens in self.run.measured.items())
+        pictures = self.run.pictures
+        return tuple(
+            Replayed(n, self.run.prompt_ids[n], tokens, pictures.get(n))
+            for n, tokens in self.run.measured.items()
+        )
 
 
 def start(folder: Path) -> AbstractContextManager[child.Waiting]:
     """A child that imports torch and transformers, which gets its job later."""
-    return child.started(_MODULE, folder, _ENV)
+    return child.started(_MODULE, folder, CPU_ONLY)
 
 
 def run(
@@ -183,16 +196,18 @@ def _references(
     paths = {**ready, **fresh}
     files = {v: LogprobFile(paths[v], vocabulary) for v in planned.variations if v in paths}
     right = {v.dtype: file for v, file in files.items() if v.name == "reference"}
+    half: Dtype = "float16" if any(v.dtype == "float16" for v in planned.variations) else "bfloat16"
     computed = {v.dtype for v in planned.variations if v not in ready}
     return References(
         full=right.get("float32"),
-        half=right.get("bfloat16"),
+        half=right.get(half),
         controls={v.name: file for v, file in files.items() if v.name != "reference"},
         refused={**planned.refused, **answer.impossible},
         seconds=answer.seconds,
         versions=answer.versions,
         cached=tuple(f"{v.name} {v.dtype}" for v in planned.variations if v in ready),
         layer_by_layer={d: why for d, why in planned.layer_by_layer.items() if d in computed},
+        half_dtype=half,
         unpacking=_unpacking([file.path for file in right.values()]),
     )
 
@@ -225,12 +240,12 @@ class _Shelf:
         return {
             v: path
             for v, path in targets.items()
-            if self.store.cache.fetch(self._key(v), path, self._is_whole)
+            if self.store.cache.fetch(self._key(v), path, partial(self._is_whole, v))
         }
 
-    def _is_whole(self, path: Path) -> bool:
-        """Whether a file has the rows of every completion."""
-        positions = {one.prompt: len(one.tokens) for one in self.completions}
+    def _is_whole(self, variation: Variation, path: Path) -> bool:
+        """Whether a file has the rows of every completion that is replayed in this variation."""
+        positions = {one.prompt: len(one.tokens) for one in of_variation(variation, self.completions)}
         try:
             return LogprobFile(path, self.vocabulary).fault(positions) is None
         except WeightsmithError:
@@ -251,11 +266,12 @@ class _Shelf:
 
 def _plan(request: ReplayRequest, shelf: _Shelf) -> tuple[ReplayPlan, dict[Variation, Path]]:
     """The plan, and the files of what need not be computed: what the cache holds need not fit the memory."""
-    everything = plan(request.kind, request.controls).variations
+    half = request.half
+    everything = plan(request.kind, request.controls, half=half).variations
     ready = shelf.fetch(everything)
     at_hand = {dtype for dtype in WIDTHS if all(v in ready for v in everything if v.dtype == dtype)}
     lacking = _lacking_for_layers(request.size.packed)
-    planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, lacking)
+    planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, lacking, half)
     return planned, ready | shelf.fetch([v for v in planned.variations if v not in everything])
 
 

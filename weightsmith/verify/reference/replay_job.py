@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weightsmith.records import Record
 from weightsmith.verify.inputs.kinds import Dtype, Variation
+from weightsmith.verify.inputs.pictures import Pictured
 
 # Under this name a reference's file has the JSON of an `Unpacking` in its metadata.
 UNPACKING = "unpacking"
@@ -14,11 +15,20 @@ UNPACKING = "unpacking"
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Record):
-    """One of the engine's completions, to be replayed. ids: of the prompt's tokens. tokens: what was generated."""
+    """One of the engine's completions, to be replayed. ids: of the prompt's tokens. tokens: what was generated.
+
+    picture: what it was about, None for a prompt of text.
+    """
 
     prompt: int
     ids: tuple[int, ...]
     tokens: tuple[int, ...]
+    picture: Pictured | None = None
+
+
+def of_variation(variation: Variation, completions: Sequence[Replayed]) -> list[Replayed]:
+    """Those that a variation makes a difference to."""
+    return [one for one in completions if one.picture is not None or not variation.other_picture]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,21 @@ import inspect
 import json
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
-from weightsmith.verify.reference.controls import altered
-from weightsmith.verify.reference.loading import Whole, load, need_native_class
+from weightsmith.verify.inputs.pictures import other, processed, processor_of
+from weightsmith.verify.reference.controls import NoReference, altered
+from weightsmith.verify.reference.loading import Whole, head_of, load, need_native_class
 from weightsmith.verify.reference.replay_job import (
     UNPACKING,
     ReferenceAnswer,
     ReferenceJob,
     Replayed,
     ReplayFile,
+    of_variation,
 )
 from weightsmith.verify.reference.rounding import rounded_inputs
 from weightsmith.verify.reference.unpacking import PackedModel
@@ -31,12 +34,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import torch
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, ProcessorMixin
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
-    from weightsmith.verify.inputs.kinds import Dtype, Mask, Variation
+    from weightsmith.verify.inputs.kinds import Dtype, Variation
     from weightsmith.verify.reference.layers import OnDisk
 
 
@@ -62,7 +66,7 @@ def replay(job: ReferenceJob, folder: Path, stage: Stage) -> ReferenceAnswer:
     import torch
     import transformers
 
-    need_native_class(job.model)
+    need_native_class(job.model, head_of(job.model))
     models = _Models(job, folder, stage)
     done: list[ReplayFile] = []
     impossible: dict[str, str] = {}
@@ -95,6 +99,8 @@ class _Models:
         self._source: tuple[str, Dtype] | None = None
         self.loaded: Whole | OnDisk | None = None
         self.packed = PackedModel.of(job.model, job.no_second_opinion)
+        self._head = head_of(job.model)
+        self.processor = processor_of(job.model) if any(one.picture for one in job.completions) else None
 
     def load(self, variation: Variation, seconds: dict[str, float]) -> None:
         """Loads a variation's model where another one is in memory, and notes how long it took."""
@@ -109,7 +115,10 @@ class _Models:
             self.packed.ask()
         self._stage(f"loading the weights for {name} in {dtype}")
         started = time.perf_counter()
-        self.loaded, self._source = load(self._job.model, weights, dtype, offload), (weights, dtype)
+        self.loaded, self._source = (
+            load(self._job.model, weights, dtype, offload, self._head),
+            (weights, dtype),
+        )
         seconds[f"load {name} {dtype}"] = time.perf_counter() - started
         if self.packed is not None and first:
             self.packed.compare(self.loaded.model)
@@ -128,32 +137,60 @@ def _replay(
     assert loaded is not None
     how = "" if isinstance(loaded, Whole) else ", layer by layer"
     tell = partial(stage, f"replaying the answers{how}: {variation.name} in {variation.dtype}")
-    passes = [partial(_positions, loaded.model, variation.mask, one) for one in completions]
+    replayed = of_variation(variation, completions)
+    passes = [partial(_positions, loaded.model, models.processor, variation, one) for one in replayed]
     rounding: AbstractContextManager[None] = nullcontext()
     metadata = None
     if packed is not None and variation.name == "reference":
         metadata = {UNPACKING: json.dumps(packed.unpacking(loaded.model).to_json())}
-        if variation.dtype == "bfloat16":
+        if variation.dtype != "float32":
             rounding = rounded_inputs(loaded.model, packed.rounded, packed.found.checkpoint)
     with rounding, altered(loaded.model, variation):
         found = loaded.outputs(passes, tell)
-    rows = {f"p{c.prompt}.logprobs": one for c, one in zip(completions, found, strict=True)}
+    rows = {f"p{c.prompt}.logprobs": one for c, one in zip(replayed, found, strict=True)}
     save_file(rows, path, metadata=metadata)
 
 
-def _positions(model: PreTrainedModel, mask: Mask, one: Replayed) -> Tensor:
+def _positions(
+    model: PreTrainedModel, processor: ProcessorMixin | None, variation: Variation, one: Replayed
+) -> Tensor:
     """Log-probabilities [len(tokens), vocabulary] of what follows ids + tokens[:t], for t = 0, 1, …"""
     import torch
 
     ids = torch.tensor([[*one.ids, *one.tokens[:-1]]])
     arguments: dict[str, bool | int | Tensor] = {"use_cache": False}
-    if mask == "prefix":
+    if variation.mask == "prefix":
         # 1 over the prompt is what makes HRM-Text's reference bidirectional there; without it, it is silently causal.
         arguments["token_type_ids"] = (torch.arange(ids.shape[1]) < len(one.ids)).long()[None]
+    if one.picture is not None and processor is not None:
+        arguments |= _picture(processor, variation, one, model.dtype)
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         arguments["logits_to_keep"] = len(one.tokens)
     logits = model(input_ids=ids, **arguments).logits[0, -len(one.tokens) :]
     return torch.log_softmax(logits.float(), dim=-1).contiguous()
+
+
+def _picture(
+    processor: ProcessorMixin, variation: Variation, one: Replayed, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The picture as the model takes it, and what the processor says of each token; the answer's are text."""
+    from torch.nn.functional import pad
+
+    assert one.picture is not None
+    shown = replace(one.picture, name=other(one.picture.name)) if variation.other_picture else one.picture
+    made = processed(processor, shown)
+    ids = made.pop("input_ids")
+    if tuple(ids[0].tolist()) != one.ids:
+        raise NoReference("the processor makes other tokens of the same picture here")
+    more = len(one.tokens) - 1
+    return {
+        name: pad(value, (0, more), value=int(name == "attention_mask"))
+        if value.shape == ids.shape
+        else value.to(dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in made.items()
+    }
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def self_test(asked: Asked = "auto", progress: child.Stage | None = None) -> Ver
     from safetensors.numpy import load_file
 
     device = devices.find(asked)
+    devices.need_served(device, "hrm_text")
     with unwound_by_signals(), scratch_folder("weightsmith-selftest-") as folder:
         model = tiny.make()
         tiny.save(model, folder / "model")
