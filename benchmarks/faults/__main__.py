@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.config_lies import LIES
 from benchmarks.faults.engine_faults import ENGINE_FAULTS
 from benchmarks.faults.run import Bench
+from benchmarks.faults.salad import SALAD_FAULTS
+from benchmarks.faults.serving import SERVING_FAULTS
+from benchmarks.faults.warm import Warm
 from benchmarks.faults.weight_faults import WEIGHTS_WRONG
 
 if TYPE_CHECKING:
@@ -24,7 +28,22 @@ if TYPE_CHECKING:
 
     from benchmarks.faults.case import Clean, CleanResult, Fault, Result
 
-FAULTS: tuple[Fault, ...] = (*LIES, *WEIGHTS_WRONG, *MISBEHAVIOUR, *ENGINE_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *LIES,
+    *WEIGHTS_WRONG,
+    *MISBEHAVIOUR,
+    *ENGINE_FAULTS,
+    *SERVING_FAULTS,
+    *SALAD_FAULTS,
+)
+_TITLES = {
+    "config": "What the files say",
+    "weights": "What the weights are",
+    "behaviour": "What the engine computes, while the files are right",
+    "engine": "What the engine does instead of answering",
+    "serving": "What only serving shows: chunks, the prefix cache, preemption, drafts, ranks, packed scales, templates",
+    "salad": "Word salad, and no reference to say so",
+}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 
@@ -38,8 +57,10 @@ def main() -> int:
         print("\n".join(f"{'clean':18} {c.name}" for c in clean))
         return 0
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="weightsmith-faults-") as name:
-        found = run(Bench(Path(name), engine=not asked.no_engine), faults, clean, asked.jobs)
+    with tempfile.TemporaryDirectory(prefix="weightsmith-faults-") as name, ExitStack() as stack:
+        root = Path(name)
+        warm = None if asked.no_engine else stack.enter_context(Warm(root))
+        found = run(Bench(root, engine=not asked.no_engine, warm=warm), faults, clean, asked.jobs)
     seconds = time.monotonic() - started
     kept = [earlier.read(path, FAULTS, CLEAN) for path in asked.earlier]
     results, sound = earlier.merged(FAULTS, CLEAN, *kept, found)
@@ -57,7 +78,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-faults", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose name holds one of these")
-    parser.add_argument("--family", choices=["config", "weights", "behaviour", "engine", "clean"])
+    parser.add_argument("--family", nargs="+", choices=[*_TITLES, "clean"])
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default: 2)")
     parser.add_argument(
         "--no-engine", action="store_true", help="leave verify-on-npu out: seconds, not minutes"
@@ -76,14 +97,16 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(only: Sequence[str] | None, family: str | None) -> tuple[tuple[Fault, ...], tuple[Clean, ...]]:
-    """The cases whose name holds one of `only` and whose family is asked for; all of them by default."""
+def chosen(
+    only: Sequence[str] | None, families: Sequence[str] | None
+) -> tuple[tuple[Fault, ...], tuple[Clean, ...]]:
+    """The cases whose name holds one of `only` and whose family is one of `families`; all of them by default."""
 
     def named(name: str) -> bool:
         return only is None or any(part in name for part in only)
 
-    faults = tuple(f for f in FAULTS if named(f.name) and family in {None, f.family})
-    clean = tuple(c for c in CLEAN if named(c.name) and family in {None, "clean"})
+    faults = tuple(f for f in FAULTS if named(f.name) and (families is None or f.family in families))
+    clean = tuple(c for c in CLEAN if named(c.name) and (families is None or "clean" in families))
     return faults, clean
 
 
@@ -127,12 +150,6 @@ def page(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
     return "\n\n".join(parts)
 
 
-_TITLES = {
-    "config": "What the files say",
-    "weights": "What the weights are",
-    "behaviour": "What the engine computes, while the files are right",
-    "engine": "What the engine does instead of answering",
-}
 _PREFACE = """# Faults, and who catches them
 
 Written by `make bench-faults ARGS="--write-docs"`; parts may come of earlier runs (`--earlier FILE`). Each row

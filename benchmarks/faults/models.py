@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from benchmarks.faults.case import Model
 
 TRAINED = Path(__file__).resolve().parents[2] / "tests" / "models"
+# Says what the model was trained on: the bare question.
+TEMPLATE = "{{ messages[0]['content'] }}"
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 
 
@@ -33,6 +35,14 @@ def make(model: Model, models: Path) -> Path:
                 raise RuntimeError(f"the sound model cannot be converted: {done.errors}")
         case "hrm":
             shutil.copytree(TRAINED / "hrm-text", folder)
+        case "packed":
+            source = str(make("latent", models))
+            done = weightsmith(["convert", source, str(folder), "--set", "pack=int4"], models)
+            if done.code:
+                raise RuntimeError(f"the sound model cannot be packed: {done.errors}")
+        case "chat":
+            shutil.copytree(make("fused", models), folder)
+            (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
         case "tied":
             tied_model.train(make("latent", models), PROMPTS, folder)
     return folder

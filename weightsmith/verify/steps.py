@@ -15,7 +15,7 @@ from weightsmith.verify.engine import server
 from weightsmith.verify.inputs.kinds import controls
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
-from weightsmith.verify.measure import baseline, health, parity
+from weightsmith.verify.measure import answers, baseline, health, parity
 from weightsmith.verify.reference import cache, replay
 from weightsmith.verify.reference.replay import ReplayRequest, Store
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from weightsmith.process.child import Stage, Waiting
     from weightsmith.verify.engine.device import Device
-    from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.engine.engine import EngineRun, Other
     from weightsmith.verify.engine.engine_job import EngineJob
     from weightsmith.verify.engine.server_job import Served
     from weightsmith.verify.inputs.files import Files
@@ -100,11 +100,13 @@ class Steps:
             positions = None if against is None else against.positions
             measured = parity.measure(run, references, self.kind.perplexity, other, positions)
         spread = health.spread(run.logprobs, tuple(run.measured))
+        bond = answers.bond(run.logprobs, run.measured, range(len(self.prompts)))
         return replace(
             self.observed(run),
             reference=references,
             parity=measured,
             spread=spread,
+            bond=bond,
             against=against,
             comparing_seconds=time.monotonic() - started,
         )
@@ -151,8 +153,7 @@ class Steps:
             progress = self._telling(f"engine, {other.name}")
             run = engines.run_other(task, other, folder / other.name, self.options.engine_timeout, progress)
             if isinstance(run, Failure):
-                # A cache that is too small for an engine is no fault of the engine's.
-                (left_out if other.crowded else failed)[other.name] = run.sentence()
+                (left_out if _is_too_small(other, run) else failed)[other.name] = run.sentence()
             elif other.crowded and not run.settings.preemptions:
                 left_out[other.name] = f"no request was, with {run.settings.kv_blocks} blocks of KV cache"
             else:
@@ -225,6 +226,14 @@ class Steps:
             reference_asked=str(self.options.reference),
             engine=run,
         )
+
+
+def _is_too_small(other: Other, failure: Failure) -> bool:
+    """Whether a cache was too small for an engine to start, which is no fault of the engine's.
+
+    One that has started and then fails, while requests push each other out, would fail the users as well.
+    """
+    return other.crowded and not failure.stage.startswith(("answering", "reading its answers"))
 
 
 def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.verify.engine.device import DeviceKind
-    from weightsmith.verify.engine.engine_job import Setting
+    from weightsmith.verify.engine.engine_job import Reading, Setting
     from weightsmith.verify.inputs.kinds import Kind
 
 _MODULE = "weightsmith.verify.engine.worker"
@@ -130,6 +130,7 @@ class EngineRun:
     not_run: what could not be arranged → why.
     long: one long answer, where there is one.
     chat: the number of the prompt that went through the chat template, None where there is no template.
+    reading: how likely the engine finds the questions, None of a prefix-LM.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -149,6 +150,7 @@ class EngineRun:
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
     chat: int | None = None
+    reading: Reading | None = None
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -394,4 +396,5 @@ def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: fl
         not_run=answer.not_run,
         long=answer.long,
         chat=answer.chat,
+        reading=answer.reading,
     )

@@ -166,6 +166,23 @@ class LongAnswer(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading(Record):
+    """How likely an engine finds the questions, which people wrote.
+
+    tokens: how many were scored. natural: their mean log-probability, nats; shuffled: in another order.
+    """
+
+    tokens: int
+    natural: float
+    shuffled: float
+
+    @property
+    def gain(self) -> float:
+        """By how much a token is likelier in the order that people wrote, nats."""
+        return self.natural - self.shuffled
+
+
+@dataclass(frozen=True, slots=True)
 class EngineAnswer(Record):
     """What the child leaves beside its file of log-probabilities.
 
@@ -179,6 +196,7 @@ class EngineAnswer(Record):
     sized: prompts that were made to the engine's size: number → what they make it do.
     not_run: what could not be arranged → why.
     chat: the number of the prompt that went through the chat template, None where there is no template.
+    reading: of the questions, None of a prefix-LM.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -196,3 +214,4 @@ class EngineAnswer(Record):
     not_run: Mapping[str, str] = field(default_factory=dict)
     long: LongAnswer | None = None
     chat: int | None = None
+    reading: Reading | None = None

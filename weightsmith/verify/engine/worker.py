@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
-from weightsmith.verify.engine import long_answer, served
+from weightsmith.verify.engine import long_answer, reading, served
 from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, LongAnswer, Pass
 from weightsmith.verify.engine.in_worker import peak_bytes
 from weightsmith.verify.engine.logprobs import concurrency, measure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
-    from weightsmith.verify.engine.engine_job import Setting
+    from weightsmith.verify.engine.engine_job import Reading, Setting
 
 _BLOCK = 128
 # Of an accelerator's memory, where no less is free: what the field reports serve with.
@@ -73,6 +73,7 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         not_run={**asked.not_run, **why_not},
         long=long,
         chat=asked.chat,
+        reading=_reading(llm, job, asked, stage),
     )
 
 
@@ -154,6 +155,14 @@ def _long(
     room = llm.llm_engine.vllm_config.model_config.max_model_len - len(asked.prompts[number]) - 1
     stage("answering at length")
     return long_answer.answer(llm, number, asked.prompts[number], min(job.long_tokens, room)), {}
+
+
+def _reading(llm: LLM, job: EngineJob, asked: _Prompts, stage: Stage) -> Reading | None:
+    """Of the questions. The tokens of a prefix-LM's prompt have all seen each other: no probabilities of text."""
+    if job.chunked_prefill is False or not job.entries:
+        return None
+    stage("reading the questions")
+    return reading.read(llm, [asked.prompts[n] for n in asked.fitting if n < len(job.prompts)])
 
 
 @dataclass(frozen=True, slots=True)
