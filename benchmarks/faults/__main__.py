@@ -7,13 +7,14 @@ import json
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.faults import earlier, table
 from benchmarks.faults.behaviour import MISBEHAVIOUR
+from benchmarks.faults.case import CleanResult
 from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.config_lies import LIES
 from benchmarks.faults.engine_faults import ENGINE_FAULTS
@@ -26,7 +27,7 @@ from benchmarks.faults.weight_faults import WEIGHTS_WRONG
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.faults.case import Clean, CleanResult, Fault, Result
+    from benchmarks.faults.case import Clean, Fault, Result
 
 FAULTS: tuple[Fault, ...] = (
     *LIES,
@@ -60,7 +61,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="weightsmith-faults-") as name, ExitStack() as stack:
         root = Path(name)
         warm = None if asked.no_engine else stack.enter_context(Warm(root))
-        found = run(Bench(root, engine=not asked.no_engine, warm=warm), faults, clean, asked.jobs)
+        found = run(Bench(root, engine=not asked.no_engine, warm=warm), faults, clean, asked.jobs, asked.keep)
     seconds = time.monotonic() - started
     kept = [earlier.read(path, FAULTS, CLEAN) for path in asked.earlier]
     results, sound = earlier.merged(FAULTS, CLEAN, *kept, found)
@@ -93,6 +94,9 @@ def _arguments() -> argparse.Namespace:
         metavar="FILE",
         help="--json of earlier runs, for the rest",
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="as --json, after every case: a run may be cut short"
+    )
     parser.add_argument("--write-docs", action="store_true", help=f"write {DOCS.parent.name}/{DOCS.name}")
     return parser.parse_args()
 
@@ -111,22 +115,28 @@ def chosen(
 
 
 def run(
-    bench: Bench, faults: Sequence[Fault], clean: Sequence[Clean], jobs: int
+    bench: Bench, faults: Sequence[Fault], clean: Sequence[Clean], jobs: int, keep: Path | None = None
 ) -> tuple[list[Result], list[CleanResult]]:
-    """All cases, `jobs` at a time, in their own order; progress on stderr."""
+    """All cases, `jobs` at a time; progress on stderr. keep: gets what is known after each, for `--earlier`."""
     _tell("making the sound models")
     bench.prepare(f.model for f in faults)
+    results: list[Result] = []
+    cleans: list[CleanResult] = []
     with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(bench.fault, fault) for fault in faults]
-        sound = [pool.submit(bench.clean, case) for case in clean]
-        results, cleans = [], []
-        for wait in running:
-            results.append(wait.result())
-            _tell(_progress(results[-1]))
-        for last in sound:
-            cleans.append(last.result())
-            _tell(f"{cleans[-1].case.name}: {len(cleans[-1].alarms)} alarms, {cleans[-1].seconds:.0f} s")
-    return results, cleans
+        running: list[Future[Result | CleanResult]] = [pool.submit(bench.fault, fault) for fault in faults]
+        running += [pool.submit(bench.clean, case) for case in clean]
+        for one in as_completed(running):
+            found = one.result()
+            if isinstance(found, CleanResult):
+                cleans.append(found)
+                _tell(f"{found.case.name}: {len(found.alarms)} alarms, {found.seconds:.0f} s")
+            else:
+                results.append(found)
+                _tell(_progress(found))
+            if keep is not None:
+                document = table.document(results, cleans, 0.0)
+                keep.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    return earlier.merged(faults, clean, (results, cleans))
 
 
 def _progress(result: Result) -> str:

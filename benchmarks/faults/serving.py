@@ -24,21 +24,29 @@ if TYPE_CHECKING:
 _BLOCK, _CHUNK = 128, 512
 
 
+def _goes_on(length: int, before: int, *, chunk: bool) -> bool:
+    """Whether a request of a step goes on with its prompt: behind a chunk, or else behind what the prefix cache had.
+
+    Hits are whole blocks, and here fewer than a chunk has; a chunk ends wherever the batch was full.
+    """
+    hit = before % _BLOCK == 0 and before < _CHUNK
+    return length > 1 and before > 0 and hit != chunk
+
+
 def _later(common: Any, chunk: bool) -> list[int]:
-    """Requests of a batch that go on with a prompt: behind a chunk, or behind what the prefix cache had."""
-    lengths = common.query_start_loc.diff()
-    before = common.seq_lens[: len(lengths)] - lengths
-    going_on = (lengths > 1) & (before > 0) & ((before % _CHUNK == 0) == chunk)
-    return going_on.nonzero().flatten().tolist()
+    """The requests of a batch that go on."""
+    lengths = common.query_start_loc.diff().tolist()
+    before = [whole - length for whole, length in zip(common.seq_lens.tolist(), lengths, strict=False)]
+    return [n for n, length in enumerate(lengths) if _goes_on(length, before[n], chunk=chunk)]
 
 
 def _chunk_alone(common: Any) -> None:
-    """A later chunk does not see the ones before it."""
+    """A later chunk does not see the whole blocks before it."""
     lengths = common.query_start_loc.diff()
     for n in _later(common, chunk=True):
-        before = int(common.seq_lens[n] - lengths[n])
-        common.seq_lens[n] = lengths[n]
-        common.block_table_tensor[n] = common.block_table_tensor[n].roll(-before // _BLOCK)
+        blocks = int(common.seq_lens[n] - lengths[n]) // _BLOCK
+        common.seq_lens[n] -= blocks * _BLOCK
+        common.block_table_tensor[n] = common.block_table_tensor[n].roll(-blocks)
 
 
 def _first_block_lost(chunk: bool) -> Callable[[Any], None]:
@@ -85,7 +93,7 @@ def _restart(chunk: bool) -> Callable[[Tensor], Tensor]:
         changed = found.clone()
         for first, last, length in segments():
             before = length - (last - first)
-            if last - first > 1 and before > 0 and (before % _CHUNK == 0) == chunk:
+            if _goes_on(last - first, before, chunk=chunk):
                 changed[first:last] -= before
         return changed
 
@@ -109,12 +117,13 @@ def _slots(which: Callable[[int, int, int], slice | None], shift: int | None) ->
 
 
 def _end_of_chunk(first: int, last: int, length: int) -> slice | None:
-    return slice(last - 1, last) if last - first > 1 and length % _CHUNK == 0 else None
+    """Of what is too long to be a whole question: the last token of a first chunk, or of a prompt without a second."""
+    return slice(last - 1, last) if last - first == length > _BLOCK else None
 
 
 def _later_chunk(first: int, last: int, length: int) -> slice | None:
     before = length - (last - first)
-    return slice(first, last - 1) if last - first > 1 and before > 0 and before % _CHUNK == 0 else None
+    return slice(first, last - 1) if _goes_on(last - first, before, chunk=True) else None
 
 
 def _block_begun_by_decode(first: int, last: int, length: int) -> slice | None:
@@ -448,12 +457,12 @@ def _template(name: str, template: str, names: str, *, baseline: bool = False) -
     )
 
 
+_CHUNKS = r"^(parity\.|determinism\.(alone|shuffled)|long)"
 _WARM, _OUT = r"^(determinism\.warm|parity\.)", r"^(determinism\.preempted|parity\.)"
 _PLAIN = r"^(determinism\.plain|parity\.)"
 
 SERVING_FAULTS: tuple[Fault, ...] = (
-    *(_serving(name) for name in list(ARRANGED)[:4]),
-    *(_serving(name, r"^(parity\.|long)") for name in list(ARRANGED)[4:8]),
+    *(_serving(name, _CHUNKS) for name in list(ARRANGED)[:8]),
     *(_serving(name, _WARM) for name in list(ARRANGED)[8:15]),
     *(_serving(name, _OUT) for name in list(ARRANGED)[15:21]),
     *(_serving(name, _PLAIN, options=SPECULATIVE, environment=CALM) for name in list(ARRANGED)[21:25]),

@@ -130,7 +130,7 @@ class EngineRun:
     not_run: what could not be arranged → why.
     long: one long answer, where there is one.
     chat: the number of the prompt that went through the chat template, None where there is no template.
-    reading: how likely the engine finds the questions, None of a prefix-LM.
+    reading: how likely the engine finds text that people wrote, None of a prefix-LM.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]

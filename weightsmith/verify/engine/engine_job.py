@@ -167,7 +167,7 @@ class LongAnswer(Record):
 
 @dataclass(frozen=True, slots=True)
 class Reading(Record):
-    """How likely an engine finds the questions, which people wrote.
+    """How likely an engine finds text that people wrote.
 
     tokens: how many were scored. natural: their mean log-probability, nats; shuffled: in another order.
     """
@@ -196,7 +196,7 @@ class EngineAnswer(Record):
     sized: prompts that were made to the engine's size: number → what they make it do.
     not_run: what could not be arranged → why.
     chat: the number of the prompt that went through the chat template, None where there is no template.
-    reading: of the questions, None of a prefix-LM.
+    reading: of the built-in questions, None of a prefix-LM.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]

@@ -15,6 +15,7 @@ from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, Engine
 from weightsmith.verify.engine.in_worker import peak_bytes
 from weightsmith.verify.engine.logprobs import concurrency, measure
 from weightsmith.verify.engine.read_back import read_back, workers_of
+from weightsmith.verify.inputs.prompts import BUILT_IN
 from weightsmith.verify.inputs.sized import make, sizes
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
@@ -73,7 +74,7 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         not_run={**asked.not_run, **why_not},
         long=long,
         chat=asked.chat,
-        reading=_reading(llm, job, asked, stage),
+        reading=_reading(llm, tokenizer, job, stage),
     )
 
 
@@ -157,12 +158,17 @@ def _long(
     return long_answer.answer(llm, number, asked.prompts[number], min(job.long_tokens, room)), {}
 
 
-def _reading(llm: LLM, job: EngineJob, asked: _Prompts, stage: Stage) -> Reading | None:
-    """Of the questions. The tokens of a prefix-LM's prompt have all seen each other: no probabilities of text."""
+def _reading(llm: LLM, tokenizer: PreTrainedTokenizerBase, job: EngineJob, stage: Stage) -> Reading | None:
+    """Of the built-in questions, whatever was asked: the limit was measured with them, and they are human text.
+
+    The tokens of a prefix-LM's prompt have all seen each other, so there are no probabilities of text.
+    """
     if job.chunked_prefill is False or not job.entries:
         return None
-    stage("reading the questions")
-    return reading.read(llm, [asked.prompts[n] for n in asked.fitting if n < len(job.prompts)])
+    stage("reading the built-in questions")
+    room = llm.llm_engine.vllm_config.model_config.max_model_len - 1
+    texts = [tokenizer(prompt.text)["input_ids"] for prompt in BUILT_IN]
+    return reading.read(llm, [ids for ids in texts if len(ids) <= room])
 
 
 @dataclass(frozen=True, slots=True)

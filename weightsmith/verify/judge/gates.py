@@ -50,20 +50,20 @@ GATES: tuple[Gate, ...] = (
     ),
     Gate(
         "order",
-        2.0,
+        1.5,
         "nats a token",
-        "sound models lie above 5, also those that were trained for a minute (make bench-signs)",
+        "sound models lie above 3, also those that were trained for a minute (make bench-signs)",
     ),
     Gate(
         "prompted",
-        1.0,
-        "nats a token",
-        "sound models lie above 3; at 0 every prompt gets the same distributions (make bench-signs)",
+        2.0,
+        "nats a token, against the prompt that differs most",
+        "sound models lie above 4; at 0 every prompt gets the same distributions (make bench-signs)",
     ),
     Gate(
         "reading",
         0.5,
-        "nats a token, in the order of the questions against another order",
+        "nats a token of human text, against another order",
         "sound models lie above 1, word salad around 0 (make bench-signs)",
     ),
     Gate(

@@ -23,7 +23,7 @@ def bond_checks(bond: Bond | None, limits: Mapping[str, float]) -> Iterator[Chec
         words = f"a token is {bond.order:.1f} nats likelier at its place than the answer's other tokens there"
         yield _at_least("order", bond.order, limits["order"], words)
     if bond.prompt is not None:
-        words = f"a token is {bond.prompt:.1f} nats likelier behind its own prompt than behind the others"
+        words = f"a token is {bond.prompt:.1f} nats likelier behind its own prompt than behind another one"
         yield _at_least("prompted", bond.prompt, limits["prompted"], words)
 
 
@@ -35,8 +35,8 @@ def reading_check(reading: Reading, facts: Facts, limits: Mapping[str, float]) -
     """
     limit = limits["reading"]
     words = (
-        f"the questions' {reading.tokens} tokens have {reading.natural:.2f} nats on average, in another order "
-        f"{reading.shuffled:.2f}"
+        f"a token of text that people wrote has log p {reading.natural:.2f} on average, in another order "
+        f"{reading.shuffled:.2f} ({reading.tokens} tokens)"
     )
     enough = reading.gain >= limit
     knows = facts.expected > 0 and facts.answered >= limits["facts"] * facts.expected

@@ -30,7 +30,7 @@ class Bond:
     """How much answers hang on their own order and on their prompts, nats; medians over the prompts.
 
     order: by how much a token is likelier at its place than the answer's other tokens there, None where no answer has
-    three different tokens. prompt: by how much it is likelier behind its own prompt than behind the others.
+    three different tokens. prompt: by how much it is likelier behind its own prompt than behind the most different one.
     """
 
     answers: int
@@ -51,11 +51,8 @@ def bond(logprobs: LogprobFile, tokens: Mapping[int, Sequence[int]], prompts: It
     at = {n: [place[token] for token in answer] for n, answer in chosen.items()}
     orders = [_order(kept[n][:, at[n]], chosen[n]) for n in chosen if len(set(chosen[n])) >= _LEAST_DIFFERENT]
     own = [_own_prompt(n, kept, at[n]) for n in chosen] if len(chosen) > 1 else []
-    known = [one for one in own if one is not None]
     return Bond(
-        len(chosen),
-        float(np.median(orders)) if orders else None,
-        float(np.median(known)) if known else None,
+        len(chosen), float(np.median(orders)) if orders else None, float(np.median(own)) if own else None
     )
 
 
@@ -69,14 +66,16 @@ def _order(rows: NDArray[np.float32], tokens: Sequence[int]) -> float:
     return float((np.diagonal(rows) - elsewhere).mean())
 
 
-def _own_prompt(number: int, kept: Mapping[int, NDArray[np.float32]], at: Sequence[int]) -> float | None:
-    """Mean over the places that another answer has as well."""
+def _own_prompt(number: int, kept: Mapping[int, NDArray[np.float32]], at: Sequence[int]) -> float:
+    """Against the prompt that makes the most of a difference: some prompts of a list may ask nearly the same."""
+    steps = range(len(at))
+    own = kept[number][steps, at]
     gains = []
-    for step, column in enumerate(at):
-        others = [rows[step, column] for n, rows in kept.items() if n != number and len(rows) > step]
-        if others:
-            gains.append(float(kept[number][step, column]) - sum(map(float, others)) / len(others))
-    return sum(gains) / len(gains) if gains else None
+    for other, rows in kept.items():
+        if other != number:
+            shared = min(len(own), len(rows))
+            gains.append(float((own[:shared] - rows[steps[:shared], at[:shared]]).mean()))
+    return max(gains)
 
 
 def foreign(text: str, prompts: Iterable[str]) -> bool:
