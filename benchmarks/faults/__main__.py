@@ -172,8 +172,9 @@ counts where the document says it: damage and fusion state of `inspect`, problem
 Config and weight faults lie in the files, so that the reference has them too. Those that no witness can tell from a
 sound model are run a second time against the sound model's own baseline (`--save-baseline`, `--reference FILE`; for
 changes too small to be heard, `diff`): **needs a baseline**. Behaviour and engine faults are made in vLLM's process
-by a plugin, while the files stay right. Sound models go through every command and a conversion that must keep
-their values.
+by a plugin, while the files stay right, and so are those of serving and of word salad; the latter are run without any
+reference (`--reference none`). A process that has imported vLLM once is forked for each engine
+(`benchmarks/faults/warm.py`). Sound models go through every command and a conversion that must keep their values.
 
 """
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Family = Literal["config", "weights", "behaviour", "engine", "serving", "salad"]
 # latent: the ternary Llama with its true config, unfused. fused: the same converted. hrm: HRM-Text.
 # tied: a Llama whose head is its embedding. handed: the ternary Llama as its publisher hands it out.
-# packed: the ternary Llama as int4, its scales in the file. chat: the fused one with a chat template.
+# packed: the fused one as int8, its scales in the file. chat: the fused one with a chat template.
 Model = Literal["handed", "latent", "fused", "hrm", "tied", "packed", "chat"]
 Witness = Literal["reader", "shapes", "values", "behaviour"]
 Command = Literal["infer-config", "inspect", "diff", "convert", "verify-on-npu"]

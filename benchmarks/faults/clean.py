@@ -10,7 +10,7 @@ from benchmarks.faults import models as sound
 from benchmarks.faults.case import Clean
 from benchmarks.faults.command_line import weightsmith
 from benchmarks.faults.folder import ABSENT, WEIGHTS, both, config, save, sharded, text
-from benchmarks.faults.serving import CALM, INT4, RANKS, SHORT, SPECULATIVE, TWO_RANKS
+from benchmarks.faults.serving import CALM, RANKS, SHORT, SPECULATIVE, TWO_RANKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +134,7 @@ CLEAN: tuple[Clean, ...] = (
     ),
     _served("drafts from n-grams", "fused", (*SHORT, *SPECULATIVE), CALM),
     _served("two ranks", "fused", (*SHORT, *TWO_RANKS), RANKS),
-    _served("packed int4, its scales in the file", "packed", SHORT, INT4),
+    _served("packed int8, its scales in the file", "packed", SHORT, {}),
     _served("a chat template, served over HTTP", "chat", (*SHORT, "--serve"), {}),
     _served("no reference (ternary Llama)", "fused", (*SHORT, "--reference", "none"), {}),
     _served("no reference (HRM-Text)", "hrm", (*SHORT, "--reference", "none"), {}),

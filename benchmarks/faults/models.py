@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.faults import tied_model
 from benchmarks.faults.command_line import weightsmith
+from benchmarks.faults.folder import WEIGHTS, config, save
 
 if TYPE_CHECKING:
     from benchmarks.faults.case import Model
@@ -36,13 +37,41 @@ def make(model: Model, models: Path) -> Path:
         case "hrm":
             shutil.copytree(TRAINED / "hrm-text", folder)
         case "packed":
-            source = str(make("latent", models))
-            done = weightsmith(["convert", source, str(folder), "--set", "pack=int4"], models)
-            if done.code:
-                raise RuntimeError(f"the sound model cannot be packed: {done.errors}")
+            _pack(make("fused", models), folder)
         case "chat":
             shutil.copytree(make("fused", models), folder)
             (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
         case "tied":
             tied_model.train(make("latent", models), PROMPTS, folder)
     return folder
+
+
+def _pack(source: Path, folder: Path) -> None:
+    """Linear layers as int8 with a scale for each channel, activations rounded token by token (compressed-tensors)."""
+    import torch
+    from safetensors.torch import load_file
+
+    shutil.copytree(source, folder)
+    packed = {}
+    for name, tensor in load_file(folder / WEIGHTS).items():
+        if name.endswith("_proj.weight"):
+            scale = tensor.float().abs().amax(1, keepdim=True) / 127
+            packed[name] = (tensor.float() / scale).round().to(torch.int8)
+            packed[f"{name}_scale"] = scale.to(tensor.dtype)
+        else:
+            packed[name] = tensor
+    save(packed, folder / WEIGHTS)
+    ints = {"num_bits": 8, "type": "int", "symmetric": True}
+    group = {
+        "targets": ["Linear"],
+        "weights": {**ints, "strategy": "channel"},
+        "input_activations": {**ints, "strategy": "token", "dynamic": True},
+    }
+    section = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": group},
+        "ignore": ["lm_head"],
+    }
+    config(quantization_config=section)(folder)
