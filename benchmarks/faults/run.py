@@ -142,6 +142,8 @@ class Bench:
         twin = sound_twin(fault.model)
         if fault.command == "diff":
             return [("diff", _MODEL, f"../models/{twin}")]
+        if not self.engine:
+            return []
         return self._verify("--reference", f"../{self.baseline(twin).name}", *fault.options)
 
 
