@@ -431,13 +431,16 @@ RANKS = {**CALM, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_WORKER_MULTIPROC_M
 _PARITY = r"^parity\."
 
 
+_UNSEEN = {
+    "a hit's blocks in reverse": "without effect: keys carry their positions, and attention sums them in any order"
+}
+
+
 def _serving(
     patch: str, names: str = _PARITY, model: Model = "fused", options: tuple[str, ...] = (), **more: Any
 ) -> Fault:
-    words = (*SHORT, *options)
-    return Fault(
-        patch, "serving", model, names, "verify-on-npu", "behaviour", patch=patch, options=words, **more
-    )
+    more |= {"patch": patch, "options": (*SHORT, *options), "unseen": _UNSEEN.get(patch, "")}
+    return Fault(patch, "serving", model, names, "verify-on-npu", "behaviour", **more)
 
 
 def _template(name: str, template: str, names: str, *, baseline: bool = False) -> Fault:
