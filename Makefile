@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-reference clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -133,6 +133,9 @@ bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 2
 
 bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+bench-signs: setup $(PEERS)/.ready ## sound and broken models through the signs of life: figures and verdicts (ARGS="--part smol --only noise")
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.signs $(PEERS) $(ARGS)
 
 bench-reference: setup ## the reference layer by layer, beside the whole model in memory (12 GB; ARGS="--layers 4" for less)
 	@$(BIN)/python -m benchmarks.reference $(ARGS)

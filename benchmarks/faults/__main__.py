@@ -7,24 +7,44 @@ import json
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.faults import earlier, table
 from benchmarks.faults.behaviour import MISBEHAVIOUR
+from benchmarks.faults.case import CleanResult
 from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.config_lies import LIES
 from benchmarks.faults.engine_faults import ENGINE_FAULTS
 from benchmarks.faults.run import Bench
+from benchmarks.faults.salad import SALAD_FAULTS
+from benchmarks.faults.serving import SERVING_FAULTS
+from benchmarks.faults.warm import Warm
 from benchmarks.faults.weight_faults import WEIGHTS_WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.faults.case import Clean, CleanResult, Fault, Result
+    from benchmarks.faults.case import Clean, Fault, Result
 
-FAULTS: tuple[Fault, ...] = (*LIES, *WEIGHTS_WRONG, *MISBEHAVIOUR, *ENGINE_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *LIES,
+    *WEIGHTS_WRONG,
+    *MISBEHAVIOUR,
+    *ENGINE_FAULTS,
+    *SERVING_FAULTS,
+    *SALAD_FAULTS,
+)
+_TITLES = {
+    "config": "What the files say",
+    "weights": "What the weights are",
+    "behaviour": "What the engine computes, while the files are right",
+    "engine": "What the engine does instead of answering",
+    "serving": "What only serving shows: chunks, the prefix cache, preemption, drafts, ranks, packed scales, templates",
+    "salad": "Word salad, and no reference to say so",
+}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 
@@ -38,8 +58,10 @@ def main() -> int:
         print("\n".join(f"{'clean':18} {c.name}" for c in clean))
         return 0
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="weightsmith-faults-") as name:
-        found = run(Bench(Path(name), engine=not asked.no_engine), faults, clean, asked.jobs)
+    with tempfile.TemporaryDirectory(prefix="weightsmith-faults-") as name, ExitStack() as stack:
+        root = Path(name)
+        warm = None if asked.no_engine else stack.enter_context(Warm(root))
+        found = run(Bench(root, engine=not asked.no_engine, warm=warm), faults, clean, asked.jobs, asked.keep)
     seconds = time.monotonic() - started
     kept = [earlier.read(path, FAULTS, CLEAN) for path in asked.earlier]
     results, sound = earlier.merged(FAULTS, CLEAN, *kept, found)
@@ -57,7 +79,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench-faults", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose name holds one of these")
-    parser.add_argument("--family", choices=["config", "weights", "behaviour", "engine", "clean"])
+    parser.add_argument("--family", nargs="+", choices=[*_TITLES, "clean"])
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time (default: 2)")
     parser.add_argument(
         "--no-engine", action="store_true", help="leave verify-on-npu out: seconds, not minutes"
@@ -72,38 +94,49 @@ def _arguments() -> argparse.Namespace:
         metavar="FILE",
         help="--json of earlier runs, for the rest",
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="as --json, after every case: a run may be cut short"
+    )
     parser.add_argument("--write-docs", action="store_true", help=f"write {DOCS.parent.name}/{DOCS.name}")
     return parser.parse_args()
 
 
-def chosen(only: Sequence[str] | None, family: str | None) -> tuple[tuple[Fault, ...], tuple[Clean, ...]]:
-    """The cases whose name holds one of `only` and whose family is asked for; all of them by default."""
+def chosen(
+    only: Sequence[str] | None, families: Sequence[str] | None
+) -> tuple[tuple[Fault, ...], tuple[Clean, ...]]:
+    """The cases whose name holds one of `only` and whose family is one of `families`; all of them by default."""
 
     def named(name: str) -> bool:
         return only is None or any(part in name for part in only)
 
-    faults = tuple(f for f in FAULTS if named(f.name) and family in {None, f.family})
-    clean = tuple(c for c in CLEAN if named(c.name) and family in {None, "clean"})
+    faults = tuple(f for f in FAULTS if named(f.name) and (families is None or f.family in families))
+    clean = tuple(c for c in CLEAN if named(c.name) and (families is None or "clean" in families))
     return faults, clean
 
 
 def run(
-    bench: Bench, faults: Sequence[Fault], clean: Sequence[Clean], jobs: int
+    bench: Bench, faults: Sequence[Fault], clean: Sequence[Clean], jobs: int, keep: Path | None = None
 ) -> tuple[list[Result], list[CleanResult]]:
-    """All cases, `jobs` at a time, in their own order; progress on stderr."""
+    """All cases, `jobs` at a time; progress on stderr. keep: gets what is known after each, for `--earlier`."""
     _tell("making the sound models")
     bench.prepare(f.model for f in faults)
+    results: list[Result] = []
+    cleans: list[CleanResult] = []
     with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(bench.fault, fault) for fault in faults]
-        sound = [pool.submit(bench.clean, case) for case in clean]
-        results, cleans = [], []
-        for wait in running:
-            results.append(wait.result())
-            _tell(_progress(results[-1]))
-        for last in sound:
-            cleans.append(last.result())
-            _tell(f"{cleans[-1].case.name}: {len(cleans[-1].alarms)} alarms, {cleans[-1].seconds:.0f} s")
-    return results, cleans
+        running: list[Future[Result | CleanResult]] = [pool.submit(bench.fault, fault) for fault in faults]
+        running += [pool.submit(bench.clean, case) for case in clean]
+        for one in as_completed(running):
+            found = one.result()
+            if isinstance(found, CleanResult):
+                cleans.append(found)
+                _tell(f"{found.case.name}: {len(found.alarms)} alarms, {found.seconds:.0f} s")
+            else:
+                results.append(found)
+                _tell(_progress(found))
+            if keep is not None:
+                document = table.document(results, cleans, 0.0)
+                keep.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    return earlier.merged(faults, clean, (results, cleans))
 
 
 def _progress(result: Result) -> str:
@@ -127,12 +160,6 @@ def page(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
     return "\n\n".join(parts)
 
 
-_TITLES = {
-    "config": "What the files say",
-    "weights": "What the weights are",
-    "behaviour": "What the engine computes, while the files are right",
-    "engine": "What the engine does instead of answering",
-}
 _PREFACE = """# Faults, and who catches them
 
 Written by `make bench-faults ARGS="--write-docs"`; parts may come of earlier runs (`--earlier FILE`). Each row
@@ -145,8 +172,9 @@ counts where the document says it: damage and fusion state of `inspect`, problem
 Config and weight faults lie in the files, so that the reference has them too. Those that no witness can tell from a
 sound model are run a second time against the sound model's own baseline (`--save-baseline`, `--reference FILE`; for
 changes too small to be heard, `diff`): **needs a baseline**. Behaviour and engine faults are made in vLLM's process
-by a plugin, while the files stay right. Sound models go through every command and a conversion that must keep
-their values.
+by a plugin, while the files stay right, and so are those of serving and of word salad; the latter are run without any
+reference (`--reference none`). A process that has imported vLLM once is forked for each engine
+(`benchmarks/faults/warm.py`). Sound models go through every command and a conversion that must keep their values.
 
 """
 

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-Family = Literal["config", "weights", "behaviour", "engine"]
+Family = Literal["config", "weights", "behaviour", "engine", "serving", "salad"]
 # latent: the ternary Llama with its true config, unfused. fused: the same converted. hrm: HRM-Text.
 # tied: a Llama whose head is its embedding. handed: the ternary Llama as its publisher hands it out.
-Model = Literal["handed", "latent", "fused", "hrm", "tied"]
+# packed: the fused one as int8, its scales in the file. chat: the fused one with a chat template.
+Model = Literal["handed", "latent", "fused", "hrm", "tied", "packed", "chat"]
 Witness = Literal["reader", "shapes", "values", "behaviour"]
 Command = Literal["infer-config", "inspect", "diff", "convert", "verify-on-npu"]
 
@@ -25,7 +26,8 @@ class Fault:
     files stay right. command, witness: who is expected to catch it first. names: a pattern that the message has to
     match, else nobody was told what is wrong. baseline: only a baseline of the sound model is expected to tell.
     convert: options of a conversion that is itself the mistake. unseen: why nobody can see it, where nobody can.
-    engine_timeout: seconds, for an engine that never ends by itself.
+    engine_timeout: seconds, for an engine that never ends by itself. options: more words of verify-on-npu, the
+    engine's own arguments behind `--`. environment: variables of every command.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Fault:
     convert: tuple[str, ...] = ()
     unseen: str = ""
     engine_timeout: float | None = None
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,14 @@ class Clean:
     """A sound model that no command may object to. make: into a folder that is not there yet, from the models.
 
     environment: variables of every command, where the engine has to be told something. left_out: tensors that a
-    conversion leaves out on purpose.
+    conversion leaves out on purpose. options: more words of verify-on-npu.
     """
 
     name: str
     make: Callable[[Path, Path], None]
     environment: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from benchmarks.faults import models as sound
 from benchmarks.faults.case import Clean
 from benchmarks.faults.command_line import weightsmith
 from benchmarks.faults.folder import ABSENT, WEIGHTS, both, config, save, sharded, text
+from benchmarks.faults.serving import CALM, RANKS, SHORT, SPECULATIVE, TWO_RANKS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from benchmarks.faults.case import Model
@@ -27,6 +29,15 @@ def _copy(name: str, model: Model, change: Change | None = None, *left_out: str)
             change(target)
 
     return Clean(name, make, left_out=left_out)
+
+
+def _served(name: str, model: Model, options: tuple[str, ...], environment: Mapping[str, str]) -> Clean:
+    """The model as it is, in an engine that is asked for more."""
+
+    def make(models: Path, target: Path) -> None:
+        shutil.copytree(sound.make(model, models), target)
+
+    return Clean(name, make, environment, options=options)
 
 
 def _converted(name: str, model: Model, *options: str, **environment: str) -> Clean:
@@ -121,4 +132,10 @@ CLEAN: tuple[Clean, ...] = (
         "hrm",
         text("generation_config.json", '{"eos_token_id": [263, 256], "pad_token_id": 256}'),
     ),
+    _served("drafts from n-grams", "fused", (*SHORT, *SPECULATIVE), CALM),
+    _served("two ranks", "fused", (*SHORT, *TWO_RANKS), RANKS),
+    _served("packed int8, its scales in the file", "packed", SHORT, {}),
+    _served("a chat template, served over HTTP", "chat", (*SHORT, "--serve"), {}),
+    _served("no reference (ternary Llama)", "fused", (*SHORT, "--reference", "none"), {}),
+    _served("no reference (HRM-Text)", "hrm", (*SHORT, "--reference", "none"), {}),
 )

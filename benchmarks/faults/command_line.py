@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = Path(sys.executable).with_name("weightsmith")
 # The engine computes on cores that others want as well (weightsmith.process.child has the measurement).
-_CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
+CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,20 @@ class Done:
 def weightsmith(arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Done:
     """Runs one command with `--json` in `folder`."""
     done = subprocess.run(
-        [str(_PROGRAM), *arguments, "--json"],
+        [str(_PROGRAM), arguments[0], "--json", *arguments[1:]],
         cwd=folder,
-        env={**os.environ, **_CALM, **(environment or {})},
+        env={**os.environ, **CALM, **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
     )
+    return read(done.returncode, done.stdout, done.stderr)
+
+
+def read(code: int, output: str, errors: str) -> Done:
+    """What a command that was run with `--json` has left."""
     try:
-        document = json.loads(done.stdout)
+        document = json.loads(output)
     except ValueError:
         document = {}
-    return Done(done.returncode, document, tuple(done.stderr.strip().splitlines()))
+    return Done(code, document, tuple(errors.strip().splitlines()))

@@ -7,10 +7,11 @@ without graphs, as `verify-on-npu --device cpu` runs it.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Patch = Callable[[], None]
 
@@ -104,5 +105,84 @@ def answers(change: Callable[[list[Any]], list[Any]]) -> Patch:
 
         generate = vllm.LLM.generate
         vllm.LLM.generate = lambda self, *arguments, **options: change(generate(self, *arguments, **options))
+
+    return patch
+
+
+def attention(change: Callable[[Any], None]) -> Patch:
+    """Changes, in place, a copy of what the attention of one step is told: lengths and block tables of its requests."""
+
+    def patch() -> None:
+        from vllm.v1.attention.backends.cpu_attn import CPUAttentionMetadataBuilder
+
+        build = CPUAttentionMetadataBuilder.build
+
+        def wrong(self: Any, common_prefix_len: int, common: Any, *arguments: Any, **options: Any) -> Any:
+            other = copy.copy(common)
+            other.seq_lens, other.block_table_tensor = (
+                common.seq_lens.clone(),
+                common.block_table_tensor.clone(),
+            )
+            change(other)
+            return build(self, common_prefix_len, other, *arguments, **options)
+
+        CPUAttentionMetadataBuilder.build = wrong
+
+    return patch
+
+
+def segments() -> Iterator[tuple[int, int, int]]:
+    """Of each request of the running step: its first token and its last + 1 in the batch, and its whole length."""
+    from vllm.forward_context import get_forward_context
+
+    told = get_forward_context().attn_metadata
+    if not told:  # a dry run
+        return
+    one = next(iter(told.values()))
+    starts = one.query_start_loc.tolist()
+    yield from zip(starts, starts[1:], one.seq_lens.tolist(), strict=False)
+
+
+def positions(change: Callable[[Any], Any]) -> Patch:
+    """Changes the positions [tokens] that the model is given."""
+
+    def wrap(model: Any) -> None:
+        def shift(module: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+            return inputs, {**options, "positions": change(options["positions"])}
+
+        model.register_forward_pre_hook(shift, with_kwargs=True)
+
+    return once_loaded(wrap)
+
+
+def cache_slots(change: Callable[[Any], Any]) -> Patch:
+    """Changes where keys and values are written: slots [tokens], -1 for nowhere."""
+
+    def wrap(model: Any) -> None:
+        for module in model.modules():
+            store = getattr(getattr(module, "impl", None), "do_kv_cache_update", None)
+            if store is not None:
+                module.impl.do_kv_cache_update = lambda layer, key, value, cache, slots, _store=store: _store(
+                    layer, key, value, cache, change(slots)
+                )
+
+    return once_loaded(wrap)
+
+
+def resumed(change: Callable[[Any, int], None]) -> Patch:
+    """Changes a request that was preempted, when it comes back: the runner's batch, and the request's row in it."""
+
+    def patch() -> None:
+        from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+        update = GPUModelRunner._update_states
+
+        def wrong(self: Any, scheduled: Any, *arguments: Any, **options: Any) -> Any:
+            found = update(self, scheduled, *arguments, **options)
+            for request in scheduled.scheduled_cached_reqs.resumed_req_ids:
+                change(self.input_batch, self.input_batch.req_id_to_index[request])
+            return found
+
+        GPUModelRunner._update_states = wrong
 
     return patch

@@ -32,7 +32,12 @@ def environment(folder: Path, patch: str) -> dict[str, str]:
 
 def register() -> None:
     """Called by vLLM. A patch that does not fit this vLLM is printed by it and shows as a fault that nobody saw."""
+    name = os.environ.get(VARIABLE)
+    if name is None:  # a sound model, in a process that others of these are forked from, too
+        return
     from benchmarks.faults.behaviour import PATCHES
     from benchmarks.faults.engine_faults import BREAKDOWNS
+    from benchmarks.faults.salad import SALAD
+    from benchmarks.faults.serving import ARRANGED
 
-    (PATCHES | BREAKDOWNS)[os.environ[VARIABLE]]()
+    (PATCHES | BREAKDOWNS | ARRANGED | SALAD)[name]()

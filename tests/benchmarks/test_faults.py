@@ -7,19 +7,21 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from benchmarks.faults import earlier, table
-from benchmarks.faults.__main__ import FAULTS, main, run
+from benchmarks.faults.__main__ import _TITLES, FAULTS, main, run
 from benchmarks.faults.behaviour import PATCHES
-from benchmarks.faults.case import Clean, Fault, Finding, Outcome
+from benchmarks.faults.case import Clean, Fault, Finding, Model, Outcome
 from benchmarks.faults.clean import CLEAN
 from benchmarks.faults.engine_faults import BREAKDOWNS
 from benchmarks.faults.folder import WEIGHTS, config, weights
 from benchmarks.faults.models import TRAINED
 from benchmarks.faults.run import Bench, until_named
+from benchmarks.faults.salad import SALAD
+from benchmarks.faults.serving import ARRANGED, TWO_RANKS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +106,28 @@ def test_a_sound_model_that_fails_is_a_false_alarm(tmp_path: Path) -> None:
     assert table.document([], [found], 1.0)["false_alarms"] == 1
 
 
+def test_what_is_known_is_kept_after_every_case(tmp_path: Path) -> None:
+    fault = _fault(config(hidden_size=96), r"hidden_size")
+    kept = tmp_path / "kept.json"
+    (found,), _ = run(Bench(tmp_path, engine=False), [fault], [], jobs=1, keep=kept)
+    results, _ = earlier.read(kept, [fault], [])
+    assert [r.alone for r in results] == [found.alone]
+
+
+def test_the_files_of_a_patched_engine_are_not_asked_again(tmp_path: Path) -> None:
+    """Only the engine is wrong, so that without it nothing is run at all."""
+    (fault,) = (f for f in FAULTS if f.name == "GELU for SiLU" and f.model == "fused")
+    (found,), _ = run(Bench(tmp_path, engine=False), [fault], [], jobs=1)
+    assert found.alone == Outcome(None, ())
+
+
+def test_the_engines_own_arguments_come_last(tmp_path: Path) -> None:
+    (fault,) = (f for f in FAULTS if f.name == "ranks do not add up")
+    (step,) = Bench(tmp_path)._steps(fault)
+    assert step[step.index("--") + 1 :] == TWO_RANKS[1:]
+    assert step.index("--prompts") < step.index("--")
+
+
 def test_a_sound_model_raises_none(tmp_path: Path) -> None:
     found = _sound(tmp_path, next(case for case in CLEAN if "as trained" in case.name))
     assert not found.alarms
@@ -136,9 +160,11 @@ def test_an_earlier_run_fills_in_the_cases_that_were_not_run_again(tmp_path: Pat
 def test_every_fault_of_a_folder_changes_it_and_every_patch_exists(tmp_path: Path) -> None:
     assert len(FAULTS) >= 40 <= len({(f.name, f.model) for f in FAULTS}) == len(FAULTS)
     assert len(CLEAN) >= 10
-    assert {f.patch for f in FAULTS if f.patch} == PATCHES.keys() | BREAKDOWNS.keys()
-    assert {f.family for f in FAULTS} == {"config", "weights", "behaviour", "engine"}
-    assert set(Counter(f.model for f in FAULTS)) == {"handed", "latent", "fused", "hrm", "tied"}
+    assert {f.patch for f in FAULTS if f.patch} == (
+        PATCHES.keys() | BREAKDOWNS.keys() | ARRANGED.keys() | SALAD.keys()
+    )
+    assert {f.family for f in FAULTS} == set(_TITLES)
+    assert set(Counter(f.model for f in FAULTS)) == set(get_args(Model))
     for fault in FAULTS:
         re.compile(fault.names)
         if fault.make is None or fault.model != "hrm":

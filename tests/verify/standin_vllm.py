@@ -17,8 +17,9 @@ RANKED = [math.log(p) for p in (0.5, 0.25, 0.125, 0.0625, 0.0625)]
 class SamplingParams:
     temperature: float
     max_tokens: int
-    logprobs: int
     detokenize: bool
+    logprobs: int = 0
+    prompt_logprobs: int | None = None
 
 
 class LLM:
@@ -69,7 +70,8 @@ def _output(prompt: list[int], params: SamplingParams) -> Any:
         tokens.append(order[0])
     finish = "stop" if tokens[-1] == END else "length"
     completion = SimpleNamespace(token_ids=tokens, logprobs=rows, finish_reason=finish)
-    return SimpleNamespace(outputs=[completion], metrics=None)
+    scored = [None, *({token: SimpleNamespace(logprob=-1.0 - token)} for token in prompt[1:])]
+    return SimpleNamespace(outputs=[completion], metrics=None, prompt_logprobs=scored)
 
 
 class Tokenizer:

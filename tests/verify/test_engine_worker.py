@@ -20,6 +20,7 @@ from weightsmith.verify.engine import read_back as read_back_module
 from weightsmith.verify.engine.engine_job import EngineAnswer
 from weightsmith.verify.engine.read_back import read_back
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.inputs.prompts import BUILT_IN
 
 if TYPE_CHECKING:
     from weightsmith.verify.engine.device import DeviceKind
@@ -177,6 +178,10 @@ def test_the_childs_answer_becomes_a_run_and_its_file_holds_every_distribution(
     assert run.passes["batch"].completions[0].lead[0] == pytest.approx(np.log(2))
     assert run.texts[1] == "2 3 4"
     assert (run.seconds.whole, run.peak_bytes, run.settings.dtype) == (9.0, 7, "bfloat16")
+    # Of the built-in questions, those that the engine has room for; the stand-in's tokenizer knows one letter alone.
+    assert run.reading is not None
+    assert (run.reading.natural, run.reading.gain) == (-1.0, 0.0)
+    assert run.reading.tokens == sum(len(p.text) - 1 for p in BUILT_IN if 4 <= len(p.text) < 40)
     rows = run.logprobs.logprobs(0)
     assert rows.shape == (4, standin_vllm.VOCABULARY)
     assert np.exp(rows).sum(axis=1) == pytest.approx(1)

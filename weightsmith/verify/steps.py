@@ -16,7 +16,7 @@ from weightsmith.verify.inputs.kinds import OTHER_PICTURE, controls
 from weightsmith.verify.inputs.pictures import QUESTION, sees
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.judge.conclude import Against, Observed
-from weightsmith.verify.measure import baseline, health, parity
+from weightsmith.verify.measure import answers, baseline, health, parity
 from weightsmith.verify.reference import cache, replay
 from weightsmith.verify.reference.replay import ReplayRequest, Store
 from weightsmith.verify.tasks import tasks
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from weightsmith.process.child import Stage, Waiting
     from weightsmith.verify.engine.device import Device
-    from weightsmith.verify.engine.engine import EngineRun
+    from weightsmith.verify.engine.engine import EngineRun, Other
     from weightsmith.verify.engine.engine_job import EngineJob
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
@@ -109,11 +109,13 @@ class Steps:
             positions = None if against is None else against.positions
             measured = parity.measure(run, references, self.kind.perplexity, other, positions)
         spread = health.spread(run.logprobs, tuple(run.measured))
+        bond = answers.bond(run.logprobs, run.measured, range(len(self.prompts)))
         return replace(
             self.observed(run),
             reference=references,
             parity=measured,
             spread=spread,
+            bond=bond,
             against=against,
             comparing_seconds=time.monotonic() - started,
         )
@@ -153,8 +155,7 @@ class Steps:
             progress = self.telling(f"engine, {other.name}")
             run = engines.run_other(task, other, folder / other.name, self.options.engine_timeout, progress)
             if isinstance(run, Failure):
-                # A cache that is too small for an engine is no fault of the engine's.
-                (left_out if other.crowded else failed)[other.name] = run.sentence()
+                (left_out if _is_too_small(other, run) else failed)[other.name] = run.sentence()
             elif other.crowded and not run.settings.preemptions:
                 left_out[other.name] = f"no request was, with {run.settings.kv_blocks} blocks of KV cache"
             else:
@@ -240,6 +241,14 @@ def _with_missing(found: Failure) -> Failure:
         return found
     words = "torchvision is not installed, which vLLM needs for most models that take pictures"
     return replace(found, what=f"{found.what} ({words})")
+
+
+def _is_too_small(other: Other, failure: Failure) -> bool:
+    """Whether a cache was too small for an engine to start, which is no fault of the engine's.
+
+    One that has started and then fails, while requests push each other out, would fail the users as well.
+    """
+    return other.crowded and not failure.stage.startswith(("answering", "reading its answers"))
 
 
 def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:

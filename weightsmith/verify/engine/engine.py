@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.verify.engine.device import DeviceKind
-    from weightsmith.verify.engine.engine_job import Setting
+    from weightsmith.verify.engine.engine_job import Reading, Setting
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.pictures import Pictured
 
@@ -135,6 +135,7 @@ class EngineRun:
     long: one long answer, where there is one.
     chat: the number of the prompt that went through the chat template, None where there is no template.
     pictures: prompts with a picture, by number. picture_ids: the tokens that the engine made of them.
+    reading: how likely the engine finds text that people wrote, None of a prefix-LM.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -156,6 +157,7 @@ class EngineRun:
     chat: int | None = None
     pictures: Mapping[int, Pictured] = field(default_factory=dict)
     picture_ids: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    reading: Reading | None = None
 
 
 def passes(prompts: int) -> tuple[Pass, ...]:
@@ -410,4 +412,5 @@ def read_answer(task: EngineJob, answer: EngineAnswer, folder: Path, seconds: fl
         chat=answer.chat,
         pictures=answer.pictures,
         picture_ids=answer.picture_ids,
+        reading=answer.reading,
     )

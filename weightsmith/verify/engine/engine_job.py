@@ -169,6 +169,23 @@ class LongAnswer(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading(Record):
+    """How likely an engine finds text that people wrote.
+
+    tokens: how many were scored. natural: their mean log-probability, nats; shuffled: in another order.
+    """
+
+    tokens: int
+    natural: float
+    shuffled: float
+
+    @property
+    def gain(self) -> float:
+        """By how much a token is likelier in the order that people wrote, nats."""
+        return self.natural - self.shuffled
+
+
+@dataclass(frozen=True, slots=True)
 class EngineAnswer(Record):
     """What the child leaves beside its file of log-probabilities.
 
@@ -184,6 +201,7 @@ class EngineAnswer(Record):
     chat: the number of the prompt that went through the chat template, None where there is no template.
     pictures: prompts with a picture, by number; their ids in `prompt_ids` are the model's own processor's.
     picture_ids: what the engine made of them.
+    reading: of the built-in questions, None of a prefix-LM.
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -203,3 +221,4 @@ class EngineAnswer(Record):
     chat: int | None = None
     pictures: Mapping[int, Pictured] = field(default_factory=dict)
     picture_ids: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    reading: Reading | None = None

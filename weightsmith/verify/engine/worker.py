@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.process.serving import serve
-from weightsmith.verify.engine import long_answer, served
+from weightsmith.verify.engine import long_answer, reading, served
 from weightsmith.verify.engine.engine_job import EngineAnswer, EngineJob, EngineSeconds, LongAnswer, Pass
 from weightsmith.verify.engine.in_worker import peak_bytes
 from weightsmith.verify.engine.logprobs import concurrency, measure
 from weightsmith.verify.engine.pictured import picture_prompts
 from weightsmith.verify.engine.read_back import read_back, workers_of
 from weightsmith.verify.inputs.pictures import draw
+from weightsmith.verify.inputs.prompts import BUILT_IN
 from weightsmith.verify.inputs.sized import make, sizes
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.process.child import Stage
-    from weightsmith.verify.engine.engine_job import Setting
+    from weightsmith.verify.engine.engine_job import Reading, Setting
     from weightsmith.verify.engine.pictured import Album
     from weightsmith.verify.inputs.pictures import Pictured
 
@@ -82,6 +83,7 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
         chat=asked.chat,
         pictures=asked.pictures,
         picture_ids=_picture_ids(llm, asked),
+        reading=_reading(llm, tokenizer, job, stage),
     )
 
 
@@ -202,6 +204,19 @@ def _long(
     room = llm.llm_engine.vllm_config.model_config.max_model_len - len(asked.prompts[number]) - 1
     stage("answering at length")
     return long_answer.answer(llm, number, asked.prompts[number], min(job.long_tokens, room)), {}
+
+
+def _reading(llm: LLM, tokenizer: PreTrainedTokenizerBase, job: EngineJob, stage: Stage) -> Reading | None:
+    """Of the built-in questions, whatever was asked: the limit was measured with them, and they are human text.
+
+    The tokens of a prefix-LM's prompt have all seen each other, so there are no probabilities of text.
+    """
+    if job.chunked_prefill is False or not job.entries:
+        return None
+    stage("reading the built-in questions")
+    room = llm.llm_engine.vllm_config.model_config.max_model_len - 1
+    texts = [tokenizer(prompt.text)["input_ids"] for prompt in BUILT_IN]
+    return reading.read(llm, [ids for ids in texts if len(ids) <= room])
 
 
 @dataclass(frozen=True, slots=True)

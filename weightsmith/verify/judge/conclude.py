@@ -10,8 +10,8 @@ from weightsmith.process.child import Failure
 from weightsmith.verify.checks import Check
 from weightsmith.verify.engine.engine import EngineRun
 from weightsmith.verify.inputs.kinds import unused_layers
-from weightsmith.verify.judge import gates, task_checks, verdicts
-from weightsmith.verify.measure import chosen, health, repetition
+from weightsmith.verify.judge import gates, signs, task_checks, verdicts
+from weightsmith.verify.measure import answers, chosen, health, repetition
 from weightsmith.verify.measure.cost import overhead
 from weightsmith.verify.measure.speed import ratios
 from weightsmith.verify.result import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.inputs.tokens import Completion
+    from weightsmith.verify.measure.answers import Bond
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.measure.chosen import ChosenTokens
     from weightsmith.verify.measure.health import Facts, Spread
@@ -69,6 +70,7 @@ class Observed:
     reference: None when there was none to run. reference_asked: what the user asked for.
     served: the server's answers, None where none was asked for.
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
+    bond: how much answers hang on their order and prompts, None where the whole distributions are not known.
     chosen: a sample of the chosen tokens' log-probabilities. hashes: by file name.
     expected: of tasks and loads.
     """
@@ -84,6 +86,7 @@ class Observed:
     reference: References | Failure | None = None
     parity: Parity | None = None
     spread: Spread | None = None
+    bond: Bond | None = None
     against: Against | None = None
     comparing_seconds: float | None = None
     chosen: ChosenTokens | None = None
@@ -162,8 +165,8 @@ def _checks(
     repeated: Sequence[Repetition],
     limits: Mapping[str, float],
 ) -> tuple[Check, ...]:
-    answers = run.passes["batch"].completions
-    tokens = {n: one.tokens for n, one in answers.items() if n < seen.questions}
+    first = run.passes["batch"].completions
+    tokens = {n: one.tokens for n, one in first.items() if n < seen.questions}
     texts = {n: text for n, text in run.texts.items() if n < seen.questions}
     return (
         *seen.files.checks,
@@ -171,6 +174,7 @@ def _checks(
         verdicts.settings_check(seen.kind, seen.device.kind, run),
         *verdicts.text_checks(health.sanity(texts, tokens), limits),
         verdicts.facts_check(facts, seen.prompts, limits),
+        *_signs(seen, run, texts, facts, limits),
         *_spread_checks(seen, limits),
         *(verdicts.repetition_check(found, limits, run.started.deterministic) for found in repeated),
         *(verdicts.no_repetition(name, why) for name, why in run.failed.items()),
@@ -196,6 +200,20 @@ def _bench(seen: Observed) -> BenchFacts | None:
         device=expected.device,
         engine=expected.engine,
         settings=expected.settings,
+    )
+
+
+def _signs(
+    seen: Observed, run: EngineRun, texts: Mapping[int, str], facts: Facts, limits: Mapping[str, float]
+) -> tuple[Check, ...]:
+    """Of the answers to the questions, without any reference."""
+    asked = [prompt.text for prompt in seen.prompts[: seen.questions]]
+    strange = [answers.foreign(text, asked) for text in texts.values()]
+    return (
+        signs.script_check(strange, limits),
+        *signs.bond_checks(seen.bond, limits),
+        *(() if run.reading is None else (signs.reading_check(run.reading, facts, limits),)),
+        *(signs.template_check(why) for name, why in run.not_run.items() if name == "chat"),
     )
 
 

@@ -43,6 +43,30 @@ GATES: tuple[Gate, ...] = (
         "different questions with one answer: the prompt does not reach the model",
     ),
     Gate(
+        "foreign",
+        0.5,
+        "share of answers",
+        "no sound model writes half its answers in a script that it was not asked in; Latin counts as known",
+    ),
+    Gate(
+        "order",
+        1.5,
+        "nats a token",
+        "sound models lie above 3, also those that were trained for a minute (make bench-signs)",
+    ),
+    Gate(
+        "prompted",
+        2.0,
+        "nats a token, against the prompt that differs most",
+        "sound models lie above 4; at 0 every prompt gets the same distributions (make bench-signs)",
+    ),
+    Gate(
+        "reading",
+        0.8,
+        "nats a token of human text, against another order",
+        "sound models lie above 1.2, also those trained for a minute, word salad below 0.7 (make bench-signs)",
+    ),
+    Gate(
         "flatness",
         0.75,
         "mean entropy / log(vocabulary)",
