@@ -9,7 +9,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import A_PATH, AS_JSON, pairs
-from weightsmith.cli.terminal import BAD, DONE, cell, line, say, size
+from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.terminal import BAD, DONE, line, say
+from weightsmith.cli.wording import cell, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,21 +58,22 @@ def command(
 
     Exit code 1: it is written, and a loader does not get through with it.
     """
-    done = library.convert(
-        source,
-        target,
-        converter=converter,
-        options=pairs("--set", options),
-        dtype=dtype,
-        max_shard_size=max_shard_size,
-        workers=workers,
-        hash_name=hash_name,
-        dry_run=dry_run,
-        resume=resume,
-        accept_guesses=accept_guesses,
-        allow_damage=allow_damage,
-        progress=terminal.progress_bar("converting"),
-    )
+    with progress_bar("converting") as bar:
+        done = library.convert(
+            source,
+            target,
+            converter=converter,
+            options=pairs("--set", options),
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+            workers=workers,
+            hash_name=hash_name,
+            dry_run=dry_run,
+            resume=resume,
+            accept_guesses=accept_guesses,
+            allow_damage=allow_damage,
+            progress=bar,
+        )
     _say_reasons(done)
     if as_json:
         terminal.show_json(done.document())
@@ -100,5 +103,5 @@ def _show(done: Conversion) -> None:
         line("options: " + ", ".join(f"{key}={value}" for key, value in done.options.items()))
     if done.config_changes:
         rows = [(change.name, cell(change.before), cell(change.after)) for change in done.config_changes]
-        terminal.table(rows, ["config field", "from", "to"])
+        terminal.table(rows, ["config field", "from", "to"], right=("from", "to"))
     line("files: " + ", ".join(done.files))

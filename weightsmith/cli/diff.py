@@ -9,7 +9,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import A_PATH, AS_JSON
+from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.terminal import BAD, DONE, line
+from weightsmith.cli.wording import counted, figure, folded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 # How many tensors and names are listed.
 _LISTED = 20
+_MARKS = {"differs": "✗", "equal": "·", "identical": "✓"}
 
 
 @click.command("diff")
@@ -27,7 +30,8 @@ _LISTED = 20
 @AS_JSON
 def command(a: Path, b: Path, as_json: bool) -> int:
     """Compare two checkpoints tensor by tensor. Exit code 0: identical or equal, 1: they differ."""
-    found = library.diff(a, b, progress=terminal.progress_bar("comparing"))
+    with progress_bar("comparing") as bar:
+        found = library.diff(a, b, progress=bar)
     if as_json:
         terminal.show_json(found.document())
     else:
@@ -43,36 +47,37 @@ def _show(found: CheckpointDifference) -> None:
         _show_tensors(different)
     for side, names in (("A", found.only_in_a), ("B", found.only_in_b)):
         if names:
-            line(f"only in {side}: {', '.join(names[:_LISTED])}" + (" …" if len(names) > _LISTED else ""))
+            _show_alone(side, names)
     for side, packed in zip("AB", found.packed, strict=True):
         if packed:
-            how = (
-                "what they stand for is compared"
-                if found.undone
-                else "codes are compared, as they are stored"
-            )
+            stood_for = "what they stand for is compared"
+            how = stood_for if found.undone else "codes are compared, as they are stored"
             line(f"{side} holds codes: {packed}; {how}")
     same = len(found.tensors) - len(different)
-    line(f"verdict: {found.verdict} ({same} of {len(found.tensors)} common tensors identical)")
+    line(f"verdict: {found.verdict} ({same:,} of {counted(len(found.tensors), 'common tensor')} identical)")
+
+
+def _show_alone(side: str, names: Sequence[str]) -> None:
+    """Names that differ in their indices alone are one."""
+    patterns = [f"{name} ({count})" if count > 1 else name for name, count in folded(names).items()]
+    more = f" and {len(patterns) - _LISTED} more" if len(patterns) > _LISTED else ""
+    line(f"only in {side}: {', '.join(patterns[:_LISTED])}{more}")
 
 
 def _show_tensors(different: Sequence[TensorDifference]) -> None:
     rows = [
         (
             t.name,
-            t.status,
-            _figure(t.max_abs),
+            f"{_MARKS[t.status]} {t.status}",
+            figure(t.max_abs),
             t.max_ulp,
             f"{t.mismatched} of {t.elements}",
-            _figure(t.cosine),
+            f"{t.cosine:.7g}" if t.cosine is not None else "",
         )
         for t in different[:_LISTED]
     ]
-    terminal.table(rows, ["tensor", "", "max |a-b|", "max ulp", "mismatched", "cosine"])
+    headers = ["tensor", "", "max |a-b|", "max ulp", "mismatched", "cosine"]
+    terminal.table(rows, headers, right=headers[2:])
     if len(different) > _LISTED:
         line(f"and {len(different) - _LISTED} more")
     line()
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

@@ -10,6 +10,7 @@ from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
+from weightsmith.cli.wording import checkpoint_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,21 +76,20 @@ def command(
 
 def _show(found: Answer) -> None:
     target = found.target
-    line(terminal.checkpoint_line(found.checkpoint, found.parameters))
+    line(checkpoint_line(found.checkpoint, found.parameters))
     count = f"{target.cards} x " if target.cards > 1 else ""
     line(f"on {target.engine} (transformers {target.engine.transformers.version}), {count}{target.chip.name}")
     for reason in found.reasons:
         line(f"  {'?' if reason.weight == 'open' else '✗'} {reason.message} [{reason.code}]")
     line()
-    terminal.table(_rows(found.memory), ["on each card", ""])
+    terminal.table(_rows(found.memory), ["on each card", ""], right=("",))
     if len(found.by_cards) > 1 and found.memory.kv_tokens is not None:
         line()
-        terminal.table(
-            _by_cards(found), ["cards", "weights on each", "cache holds", "longest sequence", "sequences"]
-        )
+        headers = ["cards", "weights on each", "cache holds", "longest sequence", "sequences"]
+        terminal.table(_by_cards(found), headers, right=headers)
     for note in found.notes:
         line(f"note: {note}")
-    line(_conclusion(found))
+    line(f"verdict: {_conclusion(found)}")
 
 
 def _rows(memory: Memory) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -10,7 +9,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
-from weightsmith.cli.terminal import BAD, DONE, line, size
+from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.terminal import BAD, DONE, line
+from weightsmith.cli.wording import checkpoint_line, size, without_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
     from weightsmith.values.inspection import Inspection, Quantization
     from weightsmith.values.value_survey import ValueSurvey
-
-# A part of a tensor's name that is a number, such as the layer.
-_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
 class _ValuesAlone(click.Command):
@@ -49,8 +47,8 @@ def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: 
     Exit code 1: with --hashes, a file is no longer what was written; with --values, there is damage, an index
     disagrees with the tensors, or a card calls weights fused that are not.
     """
-    bar = terminal.progress_bar("reading")
-    found = library.inspect(checkpoint, values=values, hashes=hashes, progress=bar)
+    with progress_bar("reading") as bar:
+        found = library.inspect(checkpoint, values=values, hashes=hashes, progress=bar)
     terminal.warn(found.checkpoint.problems)
     if as_json:
         terminal.show_json(found.document())
@@ -61,7 +59,7 @@ def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: 
 
 def _show(found: Inspection) -> None:
     """The verdicts first, then the tensors with layers and experts folded."""
-    line(terminal.checkpoint_line(found.checkpoint, found.parameters))
+    line(checkpoint_line(found.checkpoint, found.parameters))
     if found.hashes is not None:
         wrong = [f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same"]
         line(f"hashes: {'; '.join(wrong) or f'all {len(found.hashes)} files are those that were written'}")
@@ -72,7 +70,9 @@ def _show(found: Inspection) -> None:
         _show_survey(found.survey)
     line()
     terminal.table(
-        _folded(found.checkpoint.tensors.values()), ["tensors", "count", "dtype", "shape", "bytes"]
+        _folded(found.checkpoint.tensors.values()),
+        ["tensors", "count", "dtype", "shape", "bytes"],
+        right=("count", "bytes"),
     )
 
 
@@ -102,7 +102,7 @@ def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
     """One row for all tensors that differ in their indices alone."""
     rows: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
     for tensor in tensors:
-        name = _INDEX.sub("*", tensor.name)
+        name = without_indices(tensor.name)
         rows.setdefault((name, tensor.dtype, tensor.shape), []).append(tensor.nbytes)
     return [
         (name, len(sizes), dtype, " x ".join(map(str, shape)), size(sum(sizes)))

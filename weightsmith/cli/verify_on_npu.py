@@ -9,8 +9,10 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, need_stdout_once, pairs
-from weightsmith.cli.terminal import BAD, DONE, cell, line
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
+from weightsmith.cli.progress import stages
+from weightsmith.cli.terminal import BAD, DONE, line
+from weightsmith.cli.wording import counted, figure
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+_ORDER = ("fail", "inconclusive", "pass")
 
 
 @click.command("verify-on-npu")
@@ -102,6 +105,7 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 @click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
 )
+@VERBOSE
 @AS_JSON
 def command(
     model: Path | None,
@@ -112,6 +116,7 @@ def command(
     no_cache: bool,
     self_test: bool,
     print_command: bool,
+    verbose: bool,
     as_json: bool,
     **chosen: Unpack[_Chosen],
 ) -> int:
@@ -126,7 +131,7 @@ def command(
         _show_commands(library.serving_commands(model, arguments or None), as_json)
         return DONE
     limits = _limits(gates)
-    with terminal.stages() as tell:
+    with stages() as tell:
         found = library.verify(
             model,
             arguments=arguments or None,
@@ -141,7 +146,7 @@ def command(
     if as_json:
         terminal.show_json(found.document())
     elif not (is_stdout(report) or is_stdout(save_baseline)):
-        _show(found)
+        _show(found, verbose=verbose)
     return DONE if found.verdict == "pass" else BAD
 
 
@@ -176,20 +181,25 @@ def _show_commands(found: Commands, as_json: bool) -> None:
         line()
 
 
-def _show(found: VerifyResult) -> None:
-    """One row per check, each with its own verdict."""
+def _show(found: VerifyResult, *, verbose: bool) -> None:
+    """What failed or is open first, each with what it means; what passed with its figures alone."""
+    checks = sorted(found.checks, key=lambda check: _ORDER.index(check.verdict))
     rows = [
         (
             check.name,
             f"{_MARKS[check.verdict]} {check.verdict}",
-            cell(check.value),
-            cell(check.threshold),
-            check.detail,
+            figure(check.value),
+            figure(check.threshold),
+            check.detail if verbose or check.verdict != "pass" else "",
         )
-        for check in found.checks
+        for check in checks
     ]
     rows += [(name, "– not run", "", "", why) for name, why in found.not_run.items()]
-    terminal.table(rows, ["check", "", "value", "limit", "what it means"])
+    terminal.table(
+        rows, ["check", "", "value", "limit", "what it means"], right=("value", "limit"), note=True
+    )
+    line()
     if found.report:
         line(f"report: {found.report}")
-    line(f"verdict: {found.verdict}")
+    passed = sum(check.verdict == "pass" for check in found.checks)
+    line(f"verdict: {found.verdict} ({passed} of {counted(len(found.checks), 'check')})")
