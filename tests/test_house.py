@@ -296,7 +296,7 @@ def test_installing_weightsmith_asks_for_nothing_that_an_ascend_image_pins() -> 
     core = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
     assert core is not None
     names = set(re.findall(r'"([A-Za-z0-9_-]+)', core[1]))
-    assert names == {"click", "tabulate", "safetensors", "numpy", "packaging", "ml_dtypes", "tqdm", "blake3"}
+    assert names == {"click", "tabulate", "safetensors", "numpy", "packaging", "ml_dtypes", "rich", "blake3"}
 
 
 def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from weightsmith import __version__
 from weightsmith.cli import commands
 
 LATENT = Path(__file__).parent.parent / "models" / "ternary-llama"
-HEAVY = {"numpy", "torch", "transformers", "vllm", "ml_dtypes", "safetensors", "blake3", "tabulate", "tqdm"}
+HEAVY = {"numpy", "torch", "transformers", "vllm", "ml_dtypes", "safetensors", "blake3", "tabulate", "rich"}
 
 
 def loaded_by(*arguments: str | Path) -> set[str]:
@@ -47,6 +47,7 @@ def test_help_loads_no_command_no_room_and_nothing_heavy(question: str) -> None:
     assert {name for name in loaded if name.startswith("weightsmith.cli.")} == {
         "weightsmith.cli.group",
         "weightsmith.cli.main",
+        "weightsmith.cli.streams",
         "weightsmith.cli.terminal",
     }
 

@@ -8,6 +8,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -24,12 +25,23 @@ _LISTED = 20
 _MARKS = {"differs": "✗", "equal": "·", "identical": "✓"}
 
 
-@click.command("diff")
+@click.command(
+    "diff",
+    epilog=epilog(
+        [
+            ("weightsmith diff before/ after/", "what a conversion or a training changed"),
+            ("weightsmith diff model-int4/ model-bf16/", "a packed checkpoint against what it stands for"),
+            ("weightsmith diff a/ b/ --json", "every figure of every tensor"),
+        ],
+        ["the same numbers", "they differ", "one of them cannot be read"],
+        "contract.md",
+    ),
+)
 @click.argument("a", type=A_PATH)
 @click.argument("b", type=A_PATH)
 @AS_JSON
 def command(a: Path, b: Path, as_json: bool) -> int:
-    """Compare two checkpoints tensor by tensor. Exit code 0: identical or equal, 1: they differ."""
+    """Compare two checkpoints tensor by tensor."""
     with progress_bar("comparing") as bar:
         found = library.diff(a, b, progress=bar)
     if as_json:

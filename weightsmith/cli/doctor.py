@@ -8,6 +8,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, VERBOSE, need_stdout_once
 from weightsmith.cli.progress import stages
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -24,7 +25,18 @@ _ORDER = ("fail", "warn", "absent", "ok")
 _MAX_FOUND = 60
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    epilog=epilog(
+        [
+            ("weightsmith doctor", "what is wrong here, and the command that mends it"),
+            ("weightsmith doctor --dump facts.json", "all facts, to be pasted into a report"),
+            ("weightsmith doctor --compare mine.json theirs.json", "how two machines differ"),
+        ],
+        ["nothing is wrong", "something is, or the two machines differ", "a file cannot be read"],
+        "doctor.md",
+    ),
+)
 @VERBOSE
 @AS_JSON
 @click.option(
@@ -38,7 +50,7 @@ _MAX_FOUND = 60
     help="Say how two such files differ, and read nothing else.",
 )
 def command(verbose: bool, as_json: bool, dump: Path | None, compare: tuple[Path, Path] | None) -> int:
-    """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
+    """What is wrong with this machine's NPU stack, and the command that mends it."""
     if compare is not None:
         if dump is not None:
             raise click.UsageError("--compare reads two files, --dump writes one: take one of them")

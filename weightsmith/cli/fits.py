@@ -8,6 +8,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
 from weightsmith.cli.wording import checkpoint_line
@@ -21,7 +22,18 @@ _GIB = 1 << 30
 _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
 
 
-@click.command("fits")
+@click.command(
+    "fits",
+    epilog=epilog(
+        [
+            ("weightsmith fits model/ --chip 910B --cards 2", "does it load, and how much context fits?"),
+            ("weightsmith fits model/ --on vllm-ascend==0.18.0", "on that version"),
+            ("weightsmith fits model/ --context 32768 -- --quantization ascend", "as you serve it"),
+        ],
+        ["it loads and fits", "it does not", "what decides is not known"],
+        "fits.md",
+    ),
+)
 @CHECKPOINT
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
@@ -52,8 +64,7 @@ def command(
 ) -> int:
     """Say whether CKPT loads there, and how much context fits.
 
-    Reads the headers of the weights, their config.json, and tables of what each engine's version can load. Exit code 1:
-    it does not fit; 2: what decides is not known.
+    Reads the headers of the weights, their config.json, and tables of what each engine's version can load.
     """
     from weightsmith.fits.target import size_in
 

@@ -9,6 +9,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, VERBOSE, need_stdout_once, settings
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
 from weightsmith.cli.wording import cell, checkpoint_line, counted
@@ -32,7 +33,28 @@ _ORDERS = {
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
 
 
-@click.command("infer-config")
+@click.command(
+    "infer-config",
+    epilog=epilog(
+        [
+            ("weightsmith infer-config model/", "what the weights say, beside config.json"),
+            (
+                "weightsmith infer-config model/ --write",
+                "repair config.json; the old one becomes config.json.bak",
+            ),
+            (
+                "weightsmith infer-config model.safetensors --set head_dim=128 --output -",
+                "a config for bare weights",
+            ),
+        ],
+        [
+            "the config agrees, was written, or was derived without a guess",
+            "it differs, some of it is a guess, or --check refutes it",
+            "no family fits, or CKPT cannot be read",
+        ],
+        "contract.md",
+    ),
+)
 @CHECKPOINT
 @click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
 @click.option("--model-type", help="The family to read the tensors as; found by itself when not given.")
@@ -69,11 +91,7 @@ def command(
     verbose: bool,
     as_json: bool,
 ) -> int:
-    """Derive the true config from the weights and compare it with config.json.
-
-    Exit code 0: it agrees, was written, or was derived without a guess; 1: it differs, some of it is a guess, or
-    --check refutes it; 2: no family fits.
-    """
+    """Derive the true config from the weights and compare it with config.json."""
     _need_one_place(write, output, as_json)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)

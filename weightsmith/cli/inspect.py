@@ -8,6 +8,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -29,7 +30,23 @@ class _ValuesAlone(click.Command):
         return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
 
 
-@click.command("inspect", cls=_ValuesAlone)
+@click.command(
+    "inspect",
+    cls=_ValuesAlone,
+    epilog=epilog(
+        [
+            ("weightsmith inspect model/", "tensors, dtypes and sizes, from the headers alone"),
+            ("weightsmith inspect model/ --values", "read every number: damage, ternary fusion"),
+            ("weightsmith inspect converted/ --hashes", "is it still what `convert` wrote?"),
+        ],
+        [
+            "nothing that was asked for is bad",
+            "damage, an index that disagrees, weights that are not what a card claims, a changed file",
+            "CKPT cannot be read",
+        ],
+        "contract.md",
+    ),
+)
 @CHECKPOINT
 @click.option(
     "--values",
@@ -42,11 +59,7 @@ class _ValuesAlone(click.Command):
 )
 @AS_JSON
 def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
-    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
-
-    Exit code 1: with --hashes, a file is no longer what was written; with --values, there is damage, an index
-    disagrees with the tensors, or a card calls weights fused that are not.
-    """
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
     with progress_bar("reading") as bar:
         found = library.inspect(checkpoint, values=values, hashes=hashes, progress=bar)
     terminal.warn(found.checkpoint.problems)

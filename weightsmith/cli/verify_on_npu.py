@@ -9,6 +9,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
 from weightsmith.cli.progress import stages
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -46,7 +47,35 @@ _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _ORDER = ("fail", "inconclusive", "pass")
 
 
-@click.command("verify-on-npu")
+def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """What `--gate` takes."""
+    if not asked or context.resilient_parsing:
+        return
+    from weightsmith.verify.judge.gates import GATES
+
+    rows = [(gate.name, figure(gate.limit), f"{gate.unit}: {gate.reason}") for gate in GATES]
+    terminal.table(rows, ["gate", "limit", "of what, and why there"], right=("limit",), note=True)
+    context.exit()
+
+
+@click.command(
+    "verify-on-npu",
+    epilog=epilog(
+        [
+            ("weightsmith verify-on-npu model/ --report report.html", "one chip, weightsmith's own settings"),
+            (
+                "weightsmith verify-on-npu model/ --serve -- --tensor-parallel-size 2",
+                "exactly what you serve",
+            ),
+            (
+                "weightsmith verify-on-npu model/ --device cpu --reference none",
+                "is it alive? Without a reference",
+            ),
+        ],
+        ["pass", "fail, or inconclusive", "it could not be run: device, package, model or usage"],
+        "verify.md",
+    ),
+)
 @click.argument("model", required=False, type=A_PATH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
@@ -63,6 +92,14 @@ _ORDER = ("fail", "inconclusive", "pass")
 @LANGUAGE
 @click.option(
     "--print-command", is_flag=True, help="Run nothing: print how the same engine is served and asked."
+)
+@click.option(
+    "--list-gates",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_gates,
+    help="List the limits, each with its reason, and exit.",
 )
 @click.option(
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
