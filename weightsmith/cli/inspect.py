@@ -13,7 +13,7 @@ from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.terminal import BAD, DONE, line
-from weightsmith.cli.wording import checkpoint_line, size, without_indices
+from weightsmith.cli.wording import checkpoint_line, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -209,6 +209,8 @@ def _show_survey(survey: ValueSurvey) -> None:
 
 def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
     """One row for all tensors that differ in their indices alone."""
+    from weightsmith.checkpoint.names import without_indices
+
     rows: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
     for tensor in tensors:
         name = without_indices(tensor.name)

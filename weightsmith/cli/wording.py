@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,9 +11,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
 
 _MAX_CELL = 28
-
-# A part of a tensor's name that is a number, such as the layer.
-_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
 def cell(value: object) -> str:
@@ -50,16 +46,13 @@ def counted(count: int, one: str, several: str = "") -> str:
 
 def folded(names: Iterable[str]) -> dict[str, int]:
     """Names that differ in their indices alone as one, with `*` for these, and how many there are."""
+    from weightsmith.checkpoint.names import without_indices
+
     found: dict[str, int] = {}
     for name in names:
         pattern = without_indices(name)
         found[pattern] = found.get(pattern, 0) + 1
     return found
-
-
-def without_indices(name: str) -> str:
-    """`model.layers.3.mlp.up_proj.weight` as `model.layers.*.mlp.up_proj.weight`."""
-    return _INDEX.sub("*", name)
 
 
 def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.names import without_indices
 from weightsmith.schemes import plain_view
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ OTHER = "other"
 
 # A tensor's name up to its first index, the index, and what follows.
 _LAYER = re.compile(r"(?P<stack>(?:[^.]+\.)*?)(?P<index>[0-9]+)\.(?P<rest>.+)")
-_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 # So many differences of an odd layer are named.
 _MOST_ODD = 6
 
@@ -94,7 +94,7 @@ def anatomy(checkpoint: Checkpoint) -> Anatomy:
 
 def part_of(name: str) -> str:
     """The part that a tensor of this name belongs to; OTHER where the name tells none."""
-    return _part_of(_INDEX.sub("0", name))
+    return _part_of(without_indices(name).replace("*", "0"))
 
 
 @lru_cache(maxsize=10_000)
@@ -149,7 +149,7 @@ def _by_layer(tensors: Iterable[Tensor]) -> dict[str, dict[int, list[tuple[str, 
 
 
 def _look(tensors: Iterable[tuple[str, Tensor]]) -> frozenset[_Seen]:
-    counted = Counter((_INDEX.sub("*", name), tensor.dtype, tensor.shape) for name, tensor in tensors)
+    counted = Counter((without_indices(name), tensor.dtype, tensor.shape) for name, tensor in tensors)
     return frozenset((*seen, count) for seen, count in counted.items())
 
 
