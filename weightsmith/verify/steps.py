@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed, Usage
+from weightsmith.guide import guide
 from weightsmith.process.child import Failure
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
@@ -239,7 +240,7 @@ def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
 def _engines_own(found: Failure) -> Failure:
     """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
     if found.unusable:
-        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
+        raise EngineFailed("vllm", found.sentence(), f"mend its installation ({guide('engines.md')})")
     if found.refused:
         raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
     return found
