@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
 
     from weightsmith.shapes.learn.fit.equation import LearnedClass
+    from weightsmith.shapes.learn.probe.builder import Lab
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.learn.write.learned_page import TensorTexts
     from weightsmith.shapes.page.expression import Polynomial
@@ -66,15 +67,14 @@ def assemble(
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
     spelled, numbering, lists = _list_spellings(found, fields)
-    unverifiable, kept = _unverifiable(found.lab.required, class_defaults, fields.keys(), numbering, rules)
-    computed = computed_by_class(found.lab.model_type, class_defaults, unverifiable.keys())
+    unverifiable, kept = _unverifiable(found.lab, class_defaults, fields.keys(), numbering, rules)
     aliases = _aliases(found, fields, kept)
     return LearnedPage(
         model_type=found.lab.model_type,
         architectures=[part.architecture for part in learned],
         source=version(),
         fields=fields,
-        unverifiable={name: None if name in computed else value for name, value in unverifiable.items()},
+        unverifiable=unverifiable,
         rules=kept,
         choices=_choices(found, fields),
         base=_base(found, fields, class_defaults, kept),
@@ -162,7 +162,7 @@ def _fields(
 
 
 def _unverifiable(
-    required: Mapping[str, object],
+    lab: Lab,
     class_defaults: Mapping[str, Value],
     fields: Set[str],
     numbering: Set[str],
@@ -170,15 +170,16 @@ def _unverifiable(
 ) -> tuple[dict[str, Value], list[str]]:
     """(settings that no shape depends on, with their defaults; the rules that read none but these and the fields).
 
-    required: settings that have no default and must be stated. numbering: those that say a list of the page in another
-    way.
+    Those that must be stated have no default, and are not among them. A default that the class computes from other
+    settings is null. numbering: settings that say a list of the page in another way.
     """
-    kept, apart = {}, numbering | required.keys()
+    kept, apart = {}, numbering | lab.required.keys()
     for name, value in class_defaults.items():
         last = name.rsplit(".", 1)[-1]
         aside = not is_field(name) and not last.endswith(("_eps", "epsilon", "initializer_range"))
         if name not in fields | apart and not aside and not name.startswith("_"):
             kept[name] = value
+    kept |= dict.fromkeys(computed_by_class(lab.model_type, class_defaults, kept.keys()))
     return kept, [rule for rule in rules if parse_condition(rule).names <= fields | kept.keys()]
 
 
