@@ -68,6 +68,7 @@ OPEN = {
     "json_value",
     "records",
     "formats",
+    "guide",
     "determinism",
     "visible_devices",
     "version",

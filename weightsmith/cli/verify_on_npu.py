@@ -167,14 +167,13 @@ def command(
     if print_command and model is not None:
         _show_commands(library.serving_commands(model, arguments or None), as_json)
         return DONE
-    limits = _limits(gates)
     with stages() as tell:
         found = library.verify(
             model,
             arguments=arguments or None,
             save_baseline=save_baseline,
             report=report,
-            gates=limits,
+            gates=_limits(gates),
             cache=not no_cache,
             command=" ".join(["weightsmith", *sys.argv[1:]]),
             progress=tell,

@@ -1,5 +1,4 @@
-"""What a model consists of: parameters and bytes by part (attention, experts, head …) and by layer, and which layers
-are unlike the others."""
+"""What a model consists of: parameters and bytes by part and by layer, and which layers are unlike the others."""
 
 from __future__ import annotations
 

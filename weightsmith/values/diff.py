@@ -22,7 +22,7 @@ from weightsmith.values.plain_blocks import PlainBlocks
 from weightsmith.values.settings_diff import settings_diff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
@@ -154,15 +154,20 @@ def diff(
         )
     only_in_a = tuple(name for name in sides.a if name not in sides.b)
     only_in_b = tuple(name for name in sides.b if name not in sides.a)
-    statuses = {t.status for t in tensors}
-    if only_in_a or only_in_b or "differs" in statuses:
-        verdict: Sameness = "differs"
-    else:
-        verdict = "identical" if statuses <= {"identical"} and a.format == b.format else "equal"
-    settings = settings_diff(a, b)
-    return CheckpointDifference(
-        verdict, tensors, only_in_a, only_in_b, sides.packed, bool(sides.made), settings, ranks
+    verdict = _verdict(
+        {t.status for t in tensors}, alone=bool(only_in_a or only_in_b), moved=a.format != b.format
     )
+    packed, undone = sides.packed, bool(sides.made)
+    return CheckpointDifference(
+        verdict, tensors, only_in_a, only_in_b, packed, undone, settings_diff(a, b), ranks
+    )
+
+
+def _verdict(statuses: Set[Sameness], *, alone: bool, moved: bool) -> Sameness:
+    """alone: one side has tensors that the other lacks. moved: they lie in files of different formats."""
+    if alone or "differs" in statuses:
+        return "differs"
+    return "identical" if statuses <= {"identical"} and not moved else "equal"
 
 
 @dataclass(frozen=True, slots=True)
