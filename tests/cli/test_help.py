@@ -76,7 +76,7 @@ def test_what_convert_and_verify_can_be_told_is_listed() -> None:
 )
 def test_a_command_that_does_not_exist_names_the_one_that_is_meant(typed: str, meant: str) -> None:
     done = CliRunner().invoke(commands, [typed])
-    assert done.exit_code == 2 and f"did you mean {meant}?" in done.output
+    assert done.exit_code == 2 and f"Did you mean {meant}?" in done.output
 
 
 def test_the_version_stands_alone_on_the_first_line_and_the_stack_on_the_second() -> None:

@@ -78,8 +78,8 @@ class _LazyGroup(click.Group):
 
         near = get_close_matches(name, [*self.commands, *_MEANT], n=2)
         meant = dict.fromkeys(_MEANT.get(word, word) for word in near)
-        hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
-        raise click.UsageError(f"no such command: {name}{hint}", ctx)
+        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+        raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
 
 
 def _show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:

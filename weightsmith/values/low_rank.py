@@ -54,7 +54,9 @@ def rank_of_difference(blocks: Callable[[], Iterator[Doubles]], shape: tuple[int
 
 def _end_of(values: Doubles) -> int | None:
     """How many of the singular values, which fall, stand before their largest drop; None where none is large."""
-    floor = values[0] * 1e-12
-    drops = np.maximum(values[:-1], floor) / np.maximum(values[1:], floor)
+    if not values[0] > 0:
+        return None
+    above = np.maximum(values, values[0] * 1e-12)
+    drops = above[:-1] / above[1:]
     rank = int(np.argmax(drops)) + 1
-    return rank if values[0] > 0 and drops[rank - 1] >= _DROP else None
+    return rank if drops[rank - 1] >= _DROP else None
