@@ -43,7 +43,7 @@ $(HARNESS)/.ready: $(READY)
 	@touch $@
 
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
-	@$(BIN)/python docs/demo.py
+	@$(BIN)/python -m benchmarks.demo
 
 # A process for each core, at most three, and one for each 6 GB of free memory: an engine takes 4 GB while it runs.
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)

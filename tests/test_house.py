@@ -68,6 +68,7 @@ OPEN = {
     "json_value",
     "records",
     "formats",
+    "guide",
     "determinism",
     "visible_devices",
     "version",
@@ -298,7 +299,7 @@ def test_installing_weightsmith_asks_for_nothing_that_an_ascend_image_pins() -> 
     core = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
     assert core is not None
     names = set(re.findall(r'"([A-Za-z0-9_-]+)', core[1]))
-    assert names == {"click", "tabulate", "safetensors", "numpy", "packaging", "ml_dtypes", "tqdm", "blake3"}
+    assert names == {"click", "tabulate", "safetensors", "numpy", "packaging", "ml_dtypes", "rich", "blake3"}
 
 
 def test_the_extra_for_tasks_leaves_what_an_ascend_image_pins() -> None:
@@ -314,7 +315,7 @@ def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:
     source.mkdir()
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("weightsmith", "converters"):
+    for name in ("weightsmith", "converters", "docs"):
         shutil.copytree(ROOT / name, source / name)
     build = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
     subprocess.run([sys.executable, "-m", *build], check=True, capture_output=True)
@@ -323,6 +324,7 @@ def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:
     assert f"-{__version__}-" in wheel.name
     assert {"weightsmith/py.typed", "weightsmith/report/report.css"} <= set(names)
     assert "weightsmith/converters/ternary.py" in names
+    assert {f"weightsmith/docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(names)
     catalog = ROOT / "weightsmith" / "shapes" / "catalog"
     pages = {
         str(path.relative_to(ROOT)) for room in (catalog, catalog / "by_hand") for path in room.glob("*.json")

@@ -64,12 +64,16 @@ def inspect(
     *,
     values: Literal["full", "sample"] | None = None,
     hashes: bool = False,
+    tensors: str | None = None,
+    by_size: bool = False,
     progress: Progress | None = None,
 ) -> Inspection:
     """What is in a checkpoint.
 
     values: read every number once ("full") or a sample of each tensor ("sample"): fusion state, group size, damage.
     hashes: hash the files that `convert` wrote again, and compare with weightsmith.json.
+    tensors: list only those whose names fit this pattern (`layers.3.*`, as of files), with values also their
+    statistics. by_size: the largest first.
 
     Raises what `open` raises; MissingInput or InvalidConfig when hashes are asked for and there is no usable
     weightsmith.json.
@@ -81,7 +85,7 @@ def inspect(
     verdicts = _check_hashes(checkpoint) if hashes else None
     opened = _opened(checkpoint)
     told = replace(opened, problems=(*opened.problems, *wrapping_of(opened).problems))
-    found = inspection.inspect(told, values=values, progress=progress)
+    found = inspection.inspect(told, values=values, tensors=tensors, by_size=by_size, progress=progress)
     return replace(found, hashes=verdicts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.fuzz import structures
 from weightsmith.checkpoint.json_file import CONFIG_FILE, JsonFaultError, parse_object
-from weightsmith.cli import terminal
+from weightsmith.cli import terminal, wording
 from weightsmith.errors import WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
 from weightsmith.json_value import countable, encode
@@ -81,7 +81,7 @@ def of_text(data: bytes) -> None:
     for text in texts:
         assert json.loads(visible_json(json.dumps(text, ensure_ascii=False))) == text
         assert len(shortened(text, 20)) <= max(20, len(" ... "))
-        assert "\n" not in terminal.cell(text) and "\n" not in markdown.text(text)
+        assert "\n" not in wording.cell(text) and "\n" not in markdown.text(text)
         assert markdown.code([text]).count("\n") == 2
     assert sum(map(len, fitted(texts, 60))) <= 60 + len(texts) * len(" ... ")
     with contextlib.redirect_stdout(io.StringIO()) as out:

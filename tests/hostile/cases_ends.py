@@ -263,6 +263,7 @@ def _shadowing(folder: Path) -> None:
         "codecs",
         "numpy",
         "tabulate",
+        "rich",
         "errno",
         "difflib",
         "yaml",

@@ -42,6 +42,7 @@ def test_a_checkpoint_is_identical_to_itself(tmp_path: Path) -> None:
         "mismatched": 0,
         "elements": 16384,
         "cosine": 1.0,
+        "relative": 0.0,
     }
 
 

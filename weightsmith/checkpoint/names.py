@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint
+
+# A part of a tensor's name that is a number, such as the layer.
+_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 # The longest names in the wild (diffusion adapters) stay under 300 bytes; 4096 leaves room and bounds a line.
 LONGEST_NAME = 4096
@@ -22,6 +27,11 @@ def quoted(text: object, limit: int = 120) -> str:
         text = text[: 2 * limit]
     shown = ascii(text)
     return shown if len(shown) <= limit else f"{shown[: limit // 2]}...{shown[-limit // 4 :]}"
+
+
+def without_indices(name: str) -> str:
+    """`model.layers.3.mlp.up_proj.weight` as `model.layers.*.mlp.up_proj.weight`."""
+    return _INDEX.sub("*", name)
 
 
 def sample(names: list[str], limit: int = 3) -> str:

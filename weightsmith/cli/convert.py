@@ -8,8 +8,11 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, pairs
-from weightsmith.cli.terminal import BAD, DONE, cell, line, say, size
+from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.terminal import BAD, DONE, line, say
+from weightsmith.cli.wording import cell, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +20,53 @@ if TYPE_CHECKING:
     from weightsmith.convert import Conversion
 
 
-@click.command("convert")
+def _list_converters(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """What `--converter` and `--set` take. The first line of a converter's own description stands for it."""
+    if not asked or context.resilient_parsing:
+        return
+    from weightsmith.convert.plan.choose import built_in, third_party
+
+    rows = []
+    for converter in (*built_in(), *third_party()):
+        summary = (type(converter).__doc__ or "").strip().partition("\n")[0]
+        rows.append((converter.name, "", summary))
+        rows += [("", f"--set {name}=…", meaning) for name, meaning in converter.options.items()]
+    terminal.table(rows, ["converter", "option", "what it does"], note=True)
+    context.exit()
+
+
+@click.command(
+    "convert",
+    epilog=epilog(
+        [
+            (
+                "weightsmith convert model/ model-bf16/",
+                "to safetensors; packed and latent weights become plain ones",
+            ),
+            (
+                "weightsmith convert model/ model-w8a16/ --set pack=w8a16",
+                "ternary weights, packed for vLLM Ascend",
+            ),
+            ("weightsmith convert model/ out/ --dry-run", "say what would be written"),
+        ],
+        [
+            "DST is written and checked",
+            "it is written, and a loader does not get through with it",
+            "nothing is written: the line that begins with error: says why",
+        ],
+        "schemes.md",
+    ),
+)
 @click.argument("source", metavar="SRC", type=A_PATH)
 @click.argument("target", metavar="DST", type=A_PATH)
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_converters,
+    help="List the converters and their options, and exit.",
+)
 @click.option("--converter", metavar="NAME", help="Found from the evidence when not named.")
 @click.option(
     "--set", "options", metavar="KEY=VALUE", multiple=True, help="An option of the converter; repeatable."
@@ -52,25 +99,23 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Write DST, checked safetensors with a corrected config, from the checkpoint SRC.
-
-    Exit code 1: it is written, and a loader does not get through with it.
-    """
-    done = library.convert(
-        source,
-        target,
-        converter=converter,
-        options=pairs("--set", options),
-        dtype=dtype,
-        max_shard_size=max_shard_size,
-        workers=workers,
-        hash_name=hash_name,
-        dry_run=dry_run,
-        resume=resume,
-        accept_guesses=accept_guesses,
-        allow_damage=allow_damage,
-        progress=terminal.progress_bar("converting"),
-    )
+    """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
+    with progress_bar("converting") as bar:
+        done = library.convert(
+            source,
+            target,
+            converter=converter,
+            options=pairs("--set", options),
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+            workers=workers,
+            hash_name=hash_name,
+            dry_run=dry_run,
+            resume=resume,
+            accept_guesses=accept_guesses,
+            allow_damage=allow_damage,
+            progress=bar,
+        )
     _say_reasons(done)
     if as_json:
         terminal.show_json(done.document())
@@ -100,5 +145,5 @@ def _show(done: Conversion) -> None:
         line("options: " + ", ".join(f"{key}={value}" for key, value in done.options.items()))
     if done.config_changes:
         rows = [(change.name, cell(change.before), cell(change.after)) for change in done.config_changes]
-        terminal.table(rows, ["config field", "from", "to"])
+        terminal.table(rows, ["config field", "from", "to"], right=("from", "to"))
     line("files: " + ", ".join(done.files))

@@ -8,8 +8,11 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, need_stdout_once
-from weightsmith.cli.terminal import BAD, DONE, cut, line
+from weightsmith.cli.help import epilog
+from weightsmith.cli.options import A_PATH, AS_JSON, VERBOSE, need_stdout_once
+from weightsmith.cli.progress import stages
+from weightsmith.cli.terminal import BAD, DONE, line
+from weightsmith.cli.wording import counted, cut
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
@@ -18,10 +21,23 @@ if TYPE_CHECKING:
     from weightsmith.machine import Diagnosis
 
 _MARKS = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
+_ORDER = ("fail", "warn", "absent", "ok")
 _MAX_FOUND = 60
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    epilog=epilog(
+        [
+            ("weightsmith doctor", "what is wrong here, and the command that mends it"),
+            ("weightsmith doctor --dump facts.json", "all facts, to be pasted into a report"),
+            ("weightsmith doctor --compare mine.json theirs.json", "how two machines differ"),
+        ],
+        ["nothing is wrong", "something is, or the two machines differ", "a file cannot be read"],
+        "doctor.md",
+    ),
+)
+@VERBOSE
 @AS_JSON
 @click.option(
     "--dump", metavar="FILE", type=A_PATH, help="Write all facts to this file, fit to be pasted; - is stdout."
@@ -33,19 +49,19 @@ _MAX_FOUND = 60
     type=A_PATH,
     help="Say how two such files differ, and read nothing else.",
 )
-def command(as_json: bool, dump: Path | None, compare: tuple[Path, Path] | None) -> int:
-    """What is wrong with this machine's NPU stack, and the command that mends it. Exit code 1: something is."""
+def command(verbose: bool, as_json: bool, dump: Path | None, compare: tuple[Path, Path] | None) -> int:
+    """What is wrong with this machine's NPU stack, and the command that mends it."""
     if compare is not None:
         if dump is not None:
             raise click.UsageError("--compare reads two files, --dump writes one: take one of them")
         return _compared(*compare, as_json)
     need_stdout_once(as_json, dump)
-    with terminal.stages() as tell:
+    with stages() as tell:
         diagnosis = library.doctor(dump=dump, progress=tell)
     if as_json:
         terminal.show_json(diagnosis.document())
     elif not is_stdout(dump):
-        _show(diagnosis)
+        _show(diagnosis, verbose=verbose)
     return DONE if diagnosis.healthy else BAD
 
 
@@ -63,15 +79,19 @@ def _compared(first: Path, second: Path, as_json: bool) -> int:
     return BAD if found.differences else DONE
 
 
-def _show(diagnosis: Diagnosis) -> None:
-    """Every answer, the conclusion, then each root cause with what follows from it and what mends it."""
-    rows = [
-        (c.name, _MARKS[c.verdict], cut(c.found, _MAX_FOUND), cut(c.expected, _MAX_FOUND))
-        for c in diagnosis.checks
-    ]
-    terminal.table(rows, ["check", "", "found", "expected"])
-    line()
-    line(diagnosis.conclusion)
+def _show(diagnosis: Diagnosis, *, verbose: bool) -> None:
+    """What is not as it should be, each root cause with what follows from it and what mends it; the conclusion last."""
+    checks = sorted(diagnosis.checks, key=lambda check: _ORDER.index(check.verdict))
+    shown = [check for check in checks if verbose or check.verdict in ("fail", "warn")]
+    if shown:
+        rows = [
+            (c.name, _MARKS[c.verdict], cut(c.found, _MAX_FOUND), cut(c.expected, _MAX_FOUND)) for c in shown
+        ]
+        terminal.table(rows, ["check", "", "found", "expected"])
+        line()
+    if not verbose:
+        _show_folded("✓", "ok", [c.name for c in checks if c.verdict == "ok"])
+        _show_folded("·", "about what is not here", [c.name for c in checks if c.verdict == "absent"])
     following = {check.name: check.follows_from for check in diagnosis.checks if check.follows_from}
     for root in diagnosis.roots:
         line()
@@ -81,6 +101,13 @@ def _show(diagnosis: Diagnosis) -> None:
             line(f"  from it follow: {', '.join(behind)}")
         if root.fix:
             line(f"  {root.fix}")
+    line()
+    line(f"verdict: {diagnosis.conclusion}")
+
+
+def _show_folded(mark: str, what: str, names: list[str]) -> None:
+    if names:
+        line(f"{mark} {counted(len(names), 'check is', 'checks are')} {what}: {', '.join(names)}")
 
 
 def _origin(name: str, following: dict[str, str]) -> str:

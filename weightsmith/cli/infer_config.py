@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import textwrap
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, need_stdout_once, settings
-from weightsmith.cli.terminal import BAD, DONE, FAILED, cell, line, say
+from weightsmith.cli.help import epilog
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, VERBOSE, need_stdout_once, settings
+from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
+from weightsmith.cli.wording import cell, checkpoint_line, counted
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsmith.json_value import Json
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.inference import Guess
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
 
 _MAX_DIFFERENCES = 10
-_WIDTH = 80
-# A long value stays one word of the shell.
-_LINES = textwrap.TextWrapper(
-    _WIDTH,
-    initial_indent="  ",
-    subsequent_indent="    ",
-    break_long_words=False,
-    break_on_hyphens=False,
-)
 _ORDERS = {
     "published": "what most published models have",
     "class-default": "what is nearest to the class default",
@@ -39,7 +33,28 @@ _ORDERS = {
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
 
 
-@click.command("infer-config")
+@click.command(
+    "infer-config",
+    epilog=epilog(
+        [
+            ("weightsmith infer-config model/", "what the weights say, beside config.json"),
+            (
+                "weightsmith infer-config model/ --write",
+                "repair config.json; the old one becomes config.json.bak",
+            ),
+            (
+                "weightsmith infer-config model.safetensors --set head_dim=128 --output -",
+                "a config for bare weights",
+            ),
+        ],
+        [
+            "the config agrees, was written, or was derived without a guess",
+            "it differs, some of it is a guess, or --check refutes it",
+            "no family fits, or CKPT cannot be read",
+        ],
+        "contract.md",
+    ),
+)
 @CHECKPOINT
 @click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
 @click.option("--model-type", help="The family to read the tensors as; found by itself when not given.")
@@ -60,6 +75,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
     "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
 )
 @click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
+@VERBOSE
 @AS_JSON
 def command(
     checkpoint: Path,
@@ -72,13 +88,10 @@ def command(
     learn: bool,
     check: bool,
     trust_remote_code: bool,
+    verbose: bool,
     as_json: bool,
 ) -> int:
-    """Derive the true config from the weights and compare it with config.json.
-
-    Exit code 0: it agrees, was written, or was derived without a guess; 1: it differs, some of it is a guess, or
-    --check refutes it; 2: no family fits.
-    """
+    """Derive the true config from the weights and compare it with config.json."""
     _need_one_place(write, output, as_json)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
@@ -94,17 +107,12 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
-    _show_result(found, as_json, output)
-    _say_outcome(found, asked_to_write=write or output is not None)
-    return _exit_code(found)
-
-
-def _show_result(found: Inference, as_json: bool, output: Path | None) -> None:
-    """A config that was written to stdout is all that stands there."""
     if as_json:
         terminal.show_json(found.document(), of_config=("config", "fields"))
-    elif not is_stdout(output):
-        _show(found)
+    elif not is_stdout(output):  # a config that was written there is all that stands there
+        _show(found, verbose=verbose)
+    _say_outcome(found, asked_to_write=write or output is not None)
+    return _exit_code(found)
 
 
 def _need_one_place(write: bool, output: Path | None, as_json: bool) -> None:
@@ -145,9 +153,9 @@ def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
         say(found.written)
 
 
-def _show(found: Inference) -> None:
+def _show(found: Inference, *, verbose: bool) -> None:
     """The table that the field reports drew by hand: what the weights say, what the config says, and why."""
-    line(terminal.checkpoint_line(found.checkpoint))
+    line(checkpoint_line(found.checkpoint))
     if found.learned is not None:
         _show_learned(found.learned)
     if found.architecture.model_type is None:
@@ -155,21 +163,29 @@ def _show(found: Inference) -> None:
         for nearest in found.nearest:
             line(f"  {nearest}")
         return
-    architecture = found.architecture
-    others = ", ".join(architecture.alternatives)
-    same = f"; the tensors fit {others} as well" if others else ""
-    line(f"family: {architecture.model_type} (from the {architecture.source}{same})")
+    _show_family(found, verbose=verbose)
     line()
-    _show_fields(found)
+    _show_fields(found, verbose=verbose)
     if found.guesses:
         _show_guesses(found.guesses)
     for problem in found.problems:
         line(f"problem: {problem.message} [{problem.code}]")
     for sentence in found.misread:
         line(f"written for {found.dialect}: {sentence}")
-    line(f"verdict: {_verdict_sentence(found)}")
     if found.proof is not None:
         _show_proof(found.proof)
+    line(f"verdict: {_verdict_sentence(found)}")
+    if step := _next_step(found):
+        terminal.next_step(step)
+
+
+def _show_family(found: Inference, *, verbose: bool) -> None:
+    others = found.architecture.alternatives
+    if others and (verbose or len(others) == 1):
+        same = f"; the tensors fit {', '.join(others)} as well"
+    else:
+        same = f"; {len(others)} other families have the same tensors" if others else ""
+    line(f"family: {found.architecture.model_type} (from the {found.architecture.source}{same})")
 
 
 def _show_learned(page: Page) -> None:
@@ -178,15 +194,31 @@ def _show_learned(page: Page) -> None:
         line(f"  not expressed: {name}: {why}")
 
 
-def _show_fields(found: Inference) -> None:
-    rows = [_field_row(field) for field in found.fields if field.status != "unverifiable"]
-    terminal.table(rows, ["field", "weights", "config", "", "evidence"])
-    line()
-    kept = [f"{f.name}={cell(f.derived)}" for f in found.fields if f.status == "unverifiable"]
+def _show_fields(found: Inference, *, verbose: bool) -> None:
+    """What is wrong or open first, each with its evidence; what agrees in one line."""
+    agreeing = [field for field in found.fields if field.status == "agrees"]
+    open_ones = [field for field in found.fields if field.status not in ("agrees", "unverifiable")]
+    shown = [*open_ones, *(agreeing if verbose or not open_ones else ())]
+    if shown:
+        rows = [_field_row(field, with_evidence=verbose or field in open_ones) for field in shown]
+        terminal.table(
+            rows, ["field", "weights", "config", "", "evidence"], right=("weights", "config"), note=True
+        )
+        line()
+    if agreeing and len(shown) == len(open_ones):
+        names = ", ".join(field.name for field in agreeing)
+        line(f"✓ {counted(len(agreeing), 'field agrees', 'fields agree')}: {names}")
+    kept = [field for field in found.fields if field.status == "unverifiable"]
     if kept:
-        filed = any(field.configured is not None for field in found.fields)
-        whose = "kept as they are" if filed else "the class defaults"
-        line(f"no shape can tell ({whose}): {', '.join(kept)}")
+        _show_kept(kept, verbose=verbose)
+
+
+def _show_kept(kept: Sequence[FieldReport], *, verbose: bool) -> None:
+    whose = "kept as they are" if any(f.configured is not None for f in kept) else "the class defaults"
+    if verbose:
+        line(f"· no shape can tell ({whose}): {', '.join(f'{f.name}={cell(f.derived)}' for f in kept)}")
+    else:
+        line(f"· {counted(len(kept), 'setting')} that no shape can tell ({whose}; -v lists them)")
 
 
 def _show_guesses(guesses: Sequence[Guess]) -> None:
@@ -198,21 +230,30 @@ def _show_guesses(guesses: Sequence[Guess]) -> None:
         for guess in guesses:
             if guess.order == order:
                 others = ", ".join(as_text(value) for value in guess.candidates[1:]) or "others"
-                line(terminal.cut(f"  {guess.name} = {as_text(guess.value)}, or {others}", _WIDTH))
+                line(f"  {guess.name} = {as_text(guess.value)}, or {others}")
     line("settled by:")
     for guess in settling(guesses):
         too = f" ({', '.join(guess.together)} go with it)" if guess.together else ""
-        for part in _LINES.wrap(f"{guess.settle}{too}"):
-            line(part)
+        line(f"  {guess.settle}{too}")
 
 
-def _field_row(field: FieldReport) -> tuple[str, str, str, str, str]:
-    configured = cell(field.configured) if field.default is None else f"({cell(field.default)} by default)"
-    derived = cell(field.derived)
+def _field_row(field: FieldReport, *, with_evidence: bool) -> tuple[str, str, str, str, str]:
+    configured = (
+        f"({cell(field.default)} by default)"
+        if field.default is not None
+        else _value(field, field.configured)
+    )
+    derived = _value(field, field.derived)
     if field.status == "ambiguous":
         derived += f" of {cell(list(field.candidates))}"
     guessed = ", guessed" if field.basis == "guess" else ""
-    return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}{guessed}", _why(field)
+    why = _why(field) if with_evidence else ""
+    return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}{guessed}", why
+
+
+def _value(field: FieldReport, value: Json) -> str:
+    """Null is a value where the config has to be changed; elsewhere it is what is not there."""
+    return "" if value is None and field.status != "differs" else cell(value)
 
 
 def _why(field: FieldReport) -> str:
@@ -236,12 +277,25 @@ def _verdict_sentence(found: Inference) -> str:
         return f"differs: no loader gets through it ({', '.join(p.code for p in found.stopping)})"
     if found.verdict == "differs":
         why = "the weights and what was set" if found.user_set else "the weights"
-        return f"differs: {why} rule out the config's {', '.join(changed)}; --write repairs config.json"
+        return f"differs: {why} rule out the config's {', '.join(changed)}"
     if found.verdict == "guessed":
-        return "guessed: settle it with --set, or take it with --write --accept-guesses"
+        return "guessed: settle it with --set, or accept the guesses"
     if found.verdict == "derived":
-        return "derived: there is no config; --write makes one from the weights"
+        return "derived: there is no config, and every shape is explained"
     return "agrees: the config is what the weights say"
+
+
+def _next_step(found: Inference) -> str:
+    """Empty where nothing is to be done with this checkpoint as it is, or the config was written."""
+    path = shlex.quote(str(found.checkpoint.path))
+    if found.refuted or found.written is not None:
+        return ""
+    if found.verdict == "agrees":
+        return f"weightsmith verify-on-npu {path}"
+    if found.guesses:
+        return f"weightsmith infer-config {path} --write --accept-guesses"
+    writable = found.verdict in ("differs", "derived") and not found.stopping and not found.ruled_out
+    return f"weightsmith infer-config {path} --write" if writable else ""
 
 
 def _show_proof(proof: ReferenceProof) -> None:

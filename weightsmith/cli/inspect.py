@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
-from weightsmith.cli.terminal import BAD, DONE, line, size
+from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.terminal import BAD, DONE, line
+from weightsmith.cli.wording import checkpoint_line, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.values.anatomy import Layer, Part
     from weightsmith.values.inspection import Inspection, Quantization
+    from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
 
-# A part of a tensor's name that is a number, such as the layer.
-_INDEX = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+
+# Rows of a table of layers.
+_MOST_ROWS = 24
+# Eighths of a line's height; nothing where no number falls.
+_BARS = " ▁▂▃▄▅▆▇█"
 
 
 class _ValuesAlone(click.Command):
@@ -31,7 +39,23 @@ class _ValuesAlone(click.Command):
         return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
 
 
-@click.command("inspect", cls=_ValuesAlone)
+@click.command(
+    "inspect",
+    cls=_ValuesAlone,
+    epilog=epilog(
+        [
+            ("weightsmith inspect model/", "tensors, dtypes and sizes, from the headers alone"),
+            ("weightsmith inspect model/ --values", "read every number: damage, ternary fusion"),
+            ("weightsmith inspect converted/ --hashes", "is it still what `convert` wrote?"),
+        ],
+        [
+            "nothing that was asked for is bad",
+            "damage, an index that disagrees, weights that are not what a card claims, a changed file",
+            "CKPT cannot be read",
+        ],
+        "contract.md",
+    ),
+)
 @CHECKPOINT
 @click.option(
     "--values",
@@ -42,26 +66,46 @@ class _ValuesAlone(click.Command):
 @click.option(
     "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
 )
+@click.option(
+    "--tensors",
+    metavar="PATTERN",
+    help="List these one by one, as 'model.layers.3.*'; with --values their statistics.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["file", "size"]),
+    default="file",
+    show_default=True,
+    help="The order of the tensors.",
+)
 @AS_JSON
-def command(checkpoint: Path, values: Literal["full", "sample"] | None, hashes: bool, as_json: bool) -> int:
-    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
-
-    Exit code 1: with --hashes, a file is no longer what was written; with --values, there is damage, an index
-    disagrees with the tensors, or a card calls weights fused that are not.
-    """
-    bar = terminal.progress_bar("reading")
-    found = library.inspect(checkpoint, values=values, hashes=hashes, progress=bar)
+def command(
+    checkpoint: Path,
+    values: Literal["full", "sample"] | None,
+    hashes: bool,
+    tensors: str | None,
+    sort: str,
+    as_json: bool,
+) -> int:
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
+    with progress_bar("reading") as bar:
+        found = library.inspect(
+            checkpoint, values=values, hashes=hashes, tensors=tensors, by_size=sort == "size", progress=bar
+        )
     terminal.warn(found.checkpoint.problems)
     if as_json:
         terminal.show_json(found.document())
     else:
-        _show(found)
+        _show(found, alone=tensors is not None)
     return DONE if found.sound else BAD
 
 
-def _show(found: Inspection) -> None:
-    """The verdicts first, then the tensors with layers and experts folded."""
-    line(terminal.checkpoint_line(found.checkpoint, found.parameters))
+def _show(found: Inspection, *, alone: bool = False) -> None:
+    """The verdicts first, then parts and layers, then the tensors with layers and experts folded.
+
+    alone: only the tensors that were asked for, one by one.
+    """
+    line(checkpoint_line(found.checkpoint, found.parameters))
     if found.hashes is not None:
         wrong = [f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same"]
         line(f"hashes: {'; '.join(wrong) or f'all {len(found.hashes)} files are those that were written'}")
@@ -71,9 +115,74 @@ def _show(found: Inspection) -> None:
     if found.survey is not None:
         _show_survey(found.survey)
     line()
-    terminal.table(
-        _folded(found.checkpoint.tensors.values()), ["tensors", "count", "dtype", "shape", "bytes"]
-    )
+    if alone:
+        _show_chosen(found)
+        return
+    _show_parts(found.anatomy.parts)
+    _show_layers(found.anatomy.layers)
+    rows = _folded(found.chosen)
+    terminal.table(rows, ["tensors", "count", "dtype", "shape", "bytes"], right=("count", "bytes"))
+
+
+def _show_parts(parts: Sequence[Part]) -> None:
+    total = sum(part.parameters for part in parts) or 1
+    rows = [
+        (p.name, f"{p.tensors:,}", f"{p.parameters:,}", f"{100 * p.parameters / total:.1f} %", size(p.bytes))
+        for p in parts
+    ]
+    headers = ["part", "tensors", "parameters", "share", "bytes"]
+    terminal.table(rows, headers, right=headers[1:])
+    line()
+
+
+def _show_layers(layers: Sequence[Layer]) -> None:
+    """One row for layers of the same tensors that follow each other."""
+    rows = []
+    for (stack, _), run in groupby(layers, key=lambda layer: (layer.stack, layer.kind)):
+        members = list(run)
+        first, last = members[0], members[-1]
+        which = f"{first.index}" if first is last else f"{first.index} to {last.index}"
+        rows.append(
+            (
+                f"{stack}.{which}",
+                f"{first.tensors:,}",
+                f"{first.parameters:,}",
+                size(first.bytes),
+                "; ".join(first.odd),
+            )
+        )
+    if rows:
+        headers = ["layers", "tensors each", "parameters each", "bytes each", "unlike the others"]
+        terminal.table(_fewer(rows), headers, right=headers[1:4], note=True)
+        line()
+
+
+def _fewer(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Of a stack whose kinds take turns, the first rows and how many follow."""
+    if len(rows) <= _MOST_ROWS:
+        return list(rows)
+    return [*rows[:_MOST_ROWS], (f"and {len(rows) - _MOST_ROWS} more rows", "", "", "", "")]
+
+
+def _show_chosen(found: Inspection) -> None:
+    headers = ["tensor", "dtype", "shape", "bytes"]
+    rows: list[tuple[str, ...]] = [
+        (t.name, t.dtype, " x ".join(map(str, t.shape)), size(t.nbytes)) for t in found.chosen
+    ]
+    if found.statistics:
+        headers += ["mean", "std", "absmax", "zeros", "spread"]
+        rows = [(*row, *_figures(found.statistics.get(row[0]))) for row in rows]
+    terminal.table(rows, headers, right=headers[3:8])
+
+
+def _figures(of: Statistics | None) -> tuple[str, ...]:
+    """The last is a histogram from four standard deviations below the mean to four above."""
+    if of is None:
+        return ("", "", "", "", "")
+    highest = max(of.histogram)
+    bars = "".join(_BARS[-(-count * (len(_BARS) - 1) // highest)] for count in of.histogram)
+    total = sum(of.histogram) + of.others
+    return (f"{of.mean:.3g}", f"{of.std:.3g}", f"{of.absmax:.3g}", f"{100 * of.zeros / total:.3g} %", bars)
 
 
 def _told(packed: Quantization) -> str:
@@ -100,9 +209,11 @@ def _show_survey(survey: ValueSurvey) -> None:
 
 def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:
     """One row for all tensors that differ in their indices alone."""
+    from weightsmith.checkpoint.names import without_indices
+
     rows: dict[tuple[str, str, tuple[int, ...]], list[int]] = {}
     for tensor in tensors:
-        name = _INDEX.sub("*", tensor.name)
+        name = without_indices(tensor.name)
         rows.setdefault((name, tensor.dtype, tensor.shape), []).append(tensor.nbytes)
     return [
         (name, len(sizes), dtype, " x ".join(map(str, shape)), size(sum(sizes)))

@@ -18,11 +18,11 @@ def main() -> NoReturn:
     end_at_once()  # as long as there is nothing to clean up: modules are still imported
     import sys
 
-    from weightsmith.cli import terminal
+    from weightsmith.cli import streams, terminal
     from weightsmith.cli.group import run
     from weightsmith.process import signals
 
-    terminal.open_streams()
+    streams.open_streams()
     try:
         # The other signals end it at once, but where a block has something to clean up.
         with signals.unwound_by_signals(signals.CTRL_C):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Show also what agrees, with its evidence.")
 A_PATH = click.Path(path_type=Path)
 CHECKPOINT = click.argument("checkpoint", metavar="CKPT", type=A_PATH)
 

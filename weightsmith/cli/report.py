@@ -8,6 +8,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
+from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE
 from weightsmith.cli.terminal import DONE, line
 from weightsmith.process.targets import is_stdout
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 _STDOUT = "-"
 
 
-@click.command("report")
+@click.command(
+    "report",
+    epilog=epilog(
+        [
+            ("weightsmith report result.json -o report.html", "one page with plots"),
+            ("weightsmith report result.json --language zh", "Markdown in Chinese, on stdout"),
+            ("weightsmith verify-on-npu model/ --json > result.json", "how RESULT.json is made"),
+        ],
+        ["the report was made, whatever it says", "never", "RESULT.json cannot be read"],
+        "verify.md",
+    ),
+)
 @click.argument("result", metavar="RESULT.json", type=A_PATH)
 @click.option(
     "-o",
@@ -36,7 +48,7 @@ _STDOUT = "-"
 def command(result: Path, output: Path, language: Language, as_json: bool) -> int:
     """Render a kept result of verify-on-npu again: Markdown or HTML, English or Chinese.
 
-    RESULT.json is what `weightsmith verify-on-npu --json` printed. Exit code 0: the report was made, whatever it says.
+    RESULT.json is what `weightsmith verify-on-npu --json` printed.
     """
     if as_json and is_stdout(output):
         raise click.UsageError("stdout takes one thing: with --json, name a file with --output")

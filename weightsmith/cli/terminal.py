@@ -1,115 +1,48 @@
-"""The only place that prints: tables for people, one JSON document for scripts, progress on a terminal, exit codes.
+"""The only place that prints: results for people or one JSON document on stdout, everything else on stderr.
 
-All text goes through `one_line`, so that nothing in it acts on the terminal; JSON says the same in escapes. A stream
-that cannot encode a sign gets its ASCII spelling. click itself prints help and complaints about usage, to the same
-streams.
+All text goes through `visible`, so that nothing in it acts on the terminal; JSON says the same in escapes. On a
+terminal lines and tables are fitted to its width and coloured; elsewhere every line is whole and plain. click itself
+prints help and complaints about usage, to the same streams.
 """
 
 from __future__ import annotations
 
-import codecs
-import io
-import json
-import os
-import select
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from weightsmith.cli import streams
 from weightsmith.errors import TargetRefused, WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
 from weightsmith.json_value import countable, encode, finite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TextIO
 
-    from _typeshed import ReadableBuffer
-    from tqdm import tqdm
-
-    from weightsmith.checkpoint import Checkpoint, Problem
-    from weightsmith.process.child import Stage
+    from weightsmith.checkpoint import Problem
 
 # Exit codes: the verdict is good; the verdict is bad; it could not be done.
 DONE, BAD, FAILED = 0, 1, 2
 
-# Characters of a line about an error or a problem, and of a cell: more is cut out of the middle.
+# Characters of a line about an error or a problem: more is cut out of the middle.
 LONGEST_LINE = 500
-_MAX_CELL = 28
+# Narrower than this no table can be read, wider than this no sentence.
+_NARROWEST, _WIDEST = 40, 160
 
-# Our own signs where a stream's encoding lacks them (GBK, Latin-1, ASCII).
-_SIGNS = {
-    "✓": "+", "✗": "x", "·": "-", "…": "...", "→": "->", "−": "-", "–": "-", "‖": "||",
-    "×": "x", "≤": "<=", "≥": ">=", "≠": "!=", "Δ": "delta", "Σ": "sum", "∞": "inf", "’": "'", "“": '"', "”": '"',
+# The colour of a cell, or of a line, that begins with a sign or a word.
+_STYLES = {
+    "✓": "green", "✗": "bold red", "?": "yellow", "!": "yellow", "·": "dim", "–": "dim",
+    "error:": "bold red", "warning:": "yellow", "problem:": "yellow", "verdict:": "bold",
 }  # fmt: skip
-_SPELLED = "weightsmith.spelled"
-
-
-def _spelled(error: UnicodeError) -> tuple[str, int]:
-    """How codecs asks for what cannot be encoded: a sign's spelling, else an escape."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    escaped = (_SIGNS.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking)
-    return "".join(escaped), error.end
-
-
-codecs.register_error(_SPELLED, _spelled)
-
-
-class _Outlet(io.FileIO):
-    """A standard stream's descriptor, to which a write never fails: what cannot be written any more is dropped.
-
-    fault: why the stream is incomplete; None also where the reader went away, who has read what they wanted.
-    """
-
-    fault: OSError | None = None
-    _shut = False
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        while not self._shut:
-            try:
-                written = super().write(data)
-            except OSError as error:
-                self._shut = True
-                self.fault = None if isinstance(error, BrokenPipeError) else error
-            else:
-                if written is not None:
-                    return written
-                select.select([], [self], [])  # whoever started us made it non-blocking
-        return len(memoryview(data))
-
-
-def open_streams() -> None:
-    """Makes stdout and stderr streams that cannot fail, see `delivered`. A closed one, and a closed stdin, is nowhere.
-
-    A descriptor that stays closed would be given to the next file that is opened, and what is printed would go there.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
-    sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
-
-
-def _stream(descriptor: int, before: TextIO | None) -> TextIO:
-    encoding, at_once = "utf-8", descriptor == 2
-    if isinstance(before, io.TextIOWrapper):
-        encoding, at_once = before.encoding, at_once or before.line_buffering or before.write_through
-    outlet = io.BufferedWriter(_Outlet(descriptor, "wb", closefd=False))
-    return io.TextIOWrapper(outlet, encoding, errors=_SPELLED, line_buffering=at_once)
 
 
 def delivered(code: int) -> int:
     """The exit code of a command that would end with `code`: FAILED where its result could not be written."""
     flush()
-    if code == FAILED:  # why, has been said
+    lost = streams.fault(sys.stdout)
+    if code == FAILED or lost is None:  # why it failed, has been said
         return code
-    outlet = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if not isinstance(outlet, _Outlet) or outlet.fault is None:
-        return code
-    why = (outlet.fault.strerror or "it failed").lower()
+    why = (lost.strerror or "it failed").lower()
     fail(
         TargetRefused("stdout", f"could not be written ({why})", "the result was not delivered: run it again")
     )
@@ -138,14 +71,22 @@ def show_json(document: Mapping[str, object], of_config: Collection[str] = ()) -
     sys.stdout.write(text + "\n")
 
 
-def line(text: str = "") -> None:
-    """A line of the result: stdout."""
-    sys.stdout.write(visible(text) + "\n")
+def line(text: str = "", indent: int = 2) -> None:
+    """A line of the result: stdout. indent: of its further lines, where it is longer than the terminal is wide."""
+    _write(visible(text), sys.stdout, indent)
+
+
+def next_step(command: str) -> None:
+    """The last line of a result: what to run now. It is never folded, so that it can be copied."""
+    if _columns(sys.stdout) is None:
+        sys.stdout.write(f"next: {visible(command)}\n")
+    else:
+        _styled([("next:", "bold"), (visible(command), "cyan")], sys.stdout, gap=1)
 
 
 def say(text: str) -> None:
     """A line beside the result: stderr, so that stdout stays the result alone."""
-    sys.stderr.write(one_line(text) + "\n")
+    _write(one_line(text), sys.stderr, 2)
 
 
 def one_line(text: str) -> str:
@@ -166,95 +107,70 @@ def warn(problems: Iterable[Problem]) -> None:
         say(f"warning: {problem.message} [{problem.code}]")
 
 
-def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
-    """Rows of text in columns that are as wide as their widest cell."""
-    from tabulate import tabulate
+def table(
+    rows: Iterable[Sequence[object]],
+    headers: Sequence[str],
+    right: Collection[str] = (),
+    *,
+    note: bool = False,
+) -> None:
+    """Rows of text. right: headers of columns of numbers. note: the last column explains the rows.
 
-    shown = [[None if value is None else _encodable(one_line(str(value))) for value in row] for row in rows]
-    text = str(tabulate(shown, headers=list(headers), tablefmt="simple", disable_numparse=True))
-    sys.stdout.write(text + "\n")
-
-
-def _encodable(text: str) -> str:
-    """The text as stdout will have it: as wide as it will be there."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text if text.isascii() else text.encode(encoding, _SPELLED).decode(encoding)
-
-
-def cell(value: object) -> str:
-    """A JSON value as a table has it: numbers to four digits, long text cut off, nothing for None."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = "" if value is None else json.dumps(value, ensure_ascii=False, default=str).strip('"')
-    return cut(text, _MAX_CELL)
-
-
-def cut(text: str, longest: int) -> str:
-    """The text, or its beginning and an ellipsis when it has more than `longest` characters."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def size(count: float) -> str:
-    """Bytes as people read them, in powers of 1000 as hubs and disks count."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
-
-
-def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> str:
-    """Path, files, format, number of tensors and parameters, size and dtypes in one line.
-
-    parameters: of the model, where its tensors do not show them because they are packed.
+    On a terminal columns give way until they fit, and notes stand under their rows where it is too narrow for them.
     """
-    files = list(checkpoint.files)
-    named = files[0] if len(files) == 1 else f"{len(files)} files"
-    count = parameters or checkpoint.parameters
-    return (
-        f"{checkpoint.path}: {named} ({checkpoint.format}), {len(checkpoint.tensors)} tensors, "
-        f"{count:,} parameters, {size(checkpoint.nbytes)}, {', '.join(checkpoint.dtypes())}"
-    )
+    from weightsmith.cli.layout import Table
+
+    shown = [
+        tuple("" if v is None else streams.encodable(one_line(str(v)), sys.stdout) for v in r) for r in rows
+    ]
+    if note and not any(row[-1] for row in shown):  # nothing has to be explained
+        headers, shown, note = headers[:-1], [row[:-1] for row in shown], False
+    made = Table(tuple(headers), tuple(shown), frozenset(right), note)
+    columns = _columns(sys.stdout)
+    if columns is None:
+        from tabulate import tabulate
+
+        align = ["right" if header in made.right else "left" for header in headers]
+        text = tabulate(shown, list(headers), tablefmt="simple", disable_numparse=True, colalign=align)
+        sys.stdout.write(text + "\n")
+        return
+    for number, cells in enumerate(made.fitted(columns)):
+        styles = ["bold" if number == 0 else "dim" if number == 1 else _style(cell) for cell in cells]
+        _styled(list(zip(cells, styles, strict=True)), sys.stdout)
 
 
-@contextmanager
-def stages() -> Iterator[Stage]:
-    """A callback for (what is happening, done, total): a line with its time each, with a bar where there is a total.
+def _columns(stream: TextIO) -> int | None:
+    """How wide a terminal is; None where the stream is none, and lines are as long as they are."""
+    if not stream.isatty():
+        return None
+    from shutil import get_terminal_size
 
-    On a terminal only; elsewhere it says nothing.
-    """
-    from tqdm import tqdm
-
-    bar: tqdm[None] | None = None
-
-    def tell(text: str, done: int = 0, total: int = 0, /) -> None:
-        nonlocal bar
-        text = one_line(text)
-        if bar is None or bar.desc != text:
-            if bar is not None:
-                bar.close()
-            layout = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}" if total else "{desc} {elapsed}"
-            bar = tqdm(total=total or None, bar_format=layout, disable=None, file=sys.stderr, mininterval=0)
-            bar.set_description_str(text)
-        bar.update(done - bar.n)
-
-    try:
-        yield tell
-    finally:
-        if bar is not None:
-            bar.close()
+    return max(get_terminal_size().columns, _NARROWEST)
 
 
-def progress_bar(label: str) -> Callable[[int, int], None]:
-    """A callback for (bytes done, bytes in all): a bar on a terminal, nothing elsewhere."""
-    from tqdm import tqdm
+def _write(text: str, stream: TextIO, indent: int) -> None:
+    columns = _columns(stream)
+    if columns is None:
+        stream.write(text + "\n")
+        return
+    from weightsmith.cli.layout import fold
 
-    bar = tqdm(desc=label, unit="B", unit_scale=True, disable=None, leave=False, file=sys.stderr)
+    style = _style(text)
+    for part in fold(streams.encodable(text, stream), min(columns, _WIDEST), indent):
+        _styled([(part, style)], stream)
 
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
 
-    return update
+def _style(text: str) -> str:
+    word = text.lstrip(" ").partition(" ")[0]
+    return _STYLES.get(word, "")
+
+
+def _styled(parts: Sequence[tuple[str, str]], stream: TextIO, gap: int = 2) -> None:
+    """One line of a terminal: pieces of text, each in its style, `gap` spaces between them."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, width=10_000, legacy_windows=False)
+    text = Text(" " * gap).join(Text(part, style) for part, style in parts)
+    text.rstrip()
+    console.print(text, soft_wrap=True)

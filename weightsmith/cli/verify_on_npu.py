@@ -10,8 +10,11 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import terminal
-from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, need_stdout_once, pairs
-from weightsmith.cli.terminal import BAD, DONE, cell, line
+from weightsmith.cli.help import epilog
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
+from weightsmith.cli.progress import stages
+from weightsmith.cli.terminal import BAD, DONE, line
+from weightsmith.cli.wording import counted, figure
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+_ORDER = ("fail", "inconclusive", "pass")
 
 
 def _share(context: click.Context, option: click.Parameter, tolerance: str | None) -> float | None:
@@ -70,7 +74,35 @@ def _lengths(
     return tuple(found)
 
 
-@click.command("verify-on-npu")
+def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """What `--gate` takes."""
+    if not asked or context.resilient_parsing:
+        return
+    from weightsmith.verify.judge.gates import GATES
+
+    rows = [(gate.name, figure(gate.limit), f"{gate.unit}: {gate.reason}") for gate in GATES]
+    terminal.table(rows, ["gate", "limit", "of what, and why there"], right=("limit",), note=True)
+    context.exit()
+
+
+@click.command(
+    "verify-on-npu",
+    epilog=epilog(
+        [
+            ("weightsmith verify-on-npu model/ --report report.html", "one chip, weightsmith's own settings"),
+            (
+                "weightsmith verify-on-npu model/ --serve -- --tensor-parallel-size 2",
+                "exactly what you serve",
+            ),
+            (
+                "weightsmith verify-on-npu model/ --device cpu --reference none",
+                "is it alive? Without a reference",
+            ),
+        ],
+        ["pass", "fail, or inconclusive", "it could not be run: device, package, model or usage"],
+        "verify.md",
+    ),
+)
 @click.argument("model", required=False, type=A_PATH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
@@ -87,6 +119,14 @@ def _lengths(
 @LANGUAGE
 @click.option(
     "--print-command", is_flag=True, help="Run nothing: print how the same engine is served and asked."
+)
+@click.option(
+    "--list-gates",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_gates,
+    help="List the limits, each with its reason, and exit.",
 )
 @click.option(
     "--gate", "gates", metavar="NAME=VALUE", multiple=True, help="Another limit for a check; repeatable."
@@ -156,6 +196,7 @@ def _lengths(
 @click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
 )
+@VERBOSE
 @AS_JSON
 def command(
     model: Path | None,
@@ -166,6 +207,7 @@ def command(
     no_cache: bool,
     self_test: bool,
     print_command: bool,
+    verbose: bool,
     as_json: bool,
     **chosen: Unpack[_Chosen],
 ) -> int:
@@ -179,14 +221,13 @@ def command(
     if print_command and model is not None:
         _show_commands(library.serving_commands(model, arguments or None), as_json)
         return DONE
-    limits = _limits(gates)
-    with terminal.stages() as tell:
+    with stages() as tell:
         found = library.verify(
             model,
             arguments=arguments or None,
             save_baseline=save_baseline,
             report=report,
-            gates=limits,
+            gates=_limits(gates),
             cache=not no_cache,
             command=" ".join(["weightsmith", *sys.argv[1:]]),
             progress=tell,
@@ -195,7 +236,7 @@ def command(
     if as_json:
         terminal.show_json(found.document())
     elif not (is_stdout(report) or is_stdout(save_baseline)):
-        _show(found)
+        _show(found, verbose=verbose)
     return DONE if found.verdict == "pass" else BAD
 
 
@@ -230,20 +271,25 @@ def _show_commands(found: Commands, as_json: bool) -> None:
         line()
 
 
-def _show(found: VerifyResult) -> None:
-    """One row per check, each with its own verdict."""
+def _show(found: VerifyResult, *, verbose: bool) -> None:
+    """What failed or is open first, each with what it means; what passed with its figures alone."""
+    checks = sorted(found.checks, key=lambda check: _ORDER.index(check.verdict))
     rows = [
         (
             check.name,
             f"{_MARKS[check.verdict]} {check.verdict}",
-            cell(check.value),
-            cell(check.threshold),
-            check.detail,
+            figure(check.value),
+            figure(check.threshold),
+            check.detail if verbose or check.verdict != "pass" else "",
         )
-        for check in found.checks
+        for check in checks
     ]
     rows += [(name, "– not run", "", "", why) for name, why in found.not_run.items()]
-    terminal.table(rows, ["check", "", "value", "limit", "what it means"])
+    terminal.table(
+        rows, ["check", "", "value", "limit", "what it means"], right=("value", "limit"), note=True
+    )
+    line()
     if found.report:
         line(f"report: {found.report}")
-    line(f"verdict: {found.verdict}")
+    passed = sum(check.verdict == "pass" for check in found.checks)
+    line(f"verdict: {found.verdict} ({passed} of {counted(len(found.checks), 'check')})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,18 +12,26 @@ from weightsmith.checkpoint.data import TensorReader, numpy_dtype
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.expansion import refuse_expanded, refuse_holes
 from weightsmith.checkpoint.float_formats import FORMATS, cast, widen
+from weightsmith.checkpoint.names import without_indices
 from weightsmith.schemes import PlainView, plain_view
 from weightsmith.schemes.formula import Formula
 from weightsmith.values.blocks import BlockReader, as_bytes, grid, rows_per_block
+from weightsmith.values.low_rank import rank_of_difference
 from weightsmith.values.parallel import Tally, default_workers, for_each
 from weightsmith.values.plain_blocks import PlainBlocks
+from weightsmith.values.settings_diff import settings_diff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
     from weightsmith.json_value import JsonObject
+    from weightsmith.values.settings_diff import SettingDifference
+
+# Elements of the largest matrix whose difference is searched for a low rank, and how many matrices of each kind are.
+_LARGEST_MATRIX = 1 << 26
+_PROBED = 3
 
 # Of two tensors: the same bytes, the same values in other bytes, or neither. Of two checkpoints likewise.
 Sameness = Literal["identical", "equal", "differs"]
@@ -38,8 +46,9 @@ class TensorDifference:
     mismatched: elements whose values differ, out of `elements`. max_abs: largest |a - b|. max_ulp: largest
     distance in representable numbers, counted in the coarser format when the dtypes differ (a number and its
     correct rounding are 0 apart). cosine: of the two flattened tensors. None stands for what is not defined:
-    other shapes, a mismatch of NaN or infinity, integers (max_ulp), zero vectors (cosine).
-    detail: what else differs, for people.
+    other shapes, a mismatch of NaN or infinity, integers (max_ulp), zero vectors (cosine, relative).
+    relative: the norm of a - b over the norm of a. shapes: of both,
+    where they differ. detail: what else differs, for people.
     """
 
     name: str
@@ -50,6 +59,8 @@ class TensorDifference:
     elements: int
     cosine: float | None
     detail: str = ""
+    relative: float | None = None
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def document(self) -> JsonObject:
         """One entry of `tensors` in the JSON contract."""
@@ -61,7 +72,23 @@ class TensorDifference:
             "mismatched": self.mismatched,
             "elements": self.elements,
             "cosine": self.cosine,
+            "relative": self.relative,
+            **({"shapes": [list(shape) for shape in self.shapes]} if self.shapes else {}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """Weights that differ by matrices of low rank, as a merged LoRA leaves them.
+
+    weights: their name, with `*` for indices. rank: the same for all that were probed. tensors: how many of this name
+    differ; probed: how many of these were looked at.
+    """
+
+    weights: str
+    rank: int
+    tensors: int
+    probed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +97,7 @@ class CheckpointDifference:
 
     packed: how the weights of a and of b are packed; empty for a side where none is.
     undone: one side alone is packed, and what its codes stand for was compared, as float32; else what is stored was.
+    settings: of the files beside them; they do not bear on the verdict. low_rank: of weights that differ.
     """
 
     verdict: Sameness
@@ -78,6 +106,8 @@ class CheckpointDifference:
     only_in_b: tuple[str, ...]
     packed: tuple[str, str] = ("", "")
     undone: bool = False
+    settings: tuple[SettingDifference, ...] = ()
+    low_rank: tuple[LowRank, ...] = ()
 
     def document(self) -> JsonObject:
         """The JSON contract of `diff`."""
@@ -86,6 +116,8 @@ class CheckpointDifference:
             "tensors": [t.document() for t in self.tensors],
             "only_in_a": list(self.only_in_a),
             "only_in_b": list(self.only_in_b),
+            "settings": [setting.document() for setting in self.settings],
+            "low_rank": [asdict(found) for found in self.low_rank],
             **({"packed": {"a": self.packed[0] or None, "b": self.packed[1] or None}} if self.undone else {}),
         }
 
@@ -115,14 +147,27 @@ def diff(
             return _comparer(sides, reader_a, reader_b, tally)
 
         tensors = tuple(for_each(shared, new_worker, workers or default_workers()))
+        ranks = (
+            ()
+            if sides.made
+            else _low_ranks(tensors, a, b, _PairReader(BlockReader(reader_a), BlockReader(reader_b)))
+        )
     only_in_a = tuple(name for name in sides.a if name not in sides.b)
     only_in_b = tuple(name for name in sides.b if name not in sides.a)
-    statuses = {t.status for t in tensors}
-    if only_in_a or only_in_b or "differs" in statuses:
-        verdict: Sameness = "differs"
-    else:
-        verdict = "identical" if statuses <= {"identical"} and a.format == b.format else "equal"
-    return CheckpointDifference(verdict, tensors, only_in_a, only_in_b, sides.packed, bool(sides.made))
+    verdict = _verdict(
+        {t.status for t in tensors}, alone=bool(only_in_a or only_in_b), moved=a.format != b.format
+    )
+    packed, undone = sides.packed, bool(sides.made)
+    return CheckpointDifference(
+        verdict, tensors, only_in_a, only_in_b, packed, undone, settings_diff(a, b), ranks
+    )
+
+
+def _verdict(statuses: Set[Sameness], *, alone: bool, moved: bool) -> Sameness:
+    """alone: one side has tensors that the other lacks. moved: they lie in files of different formats."""
+    if alone or "differs" in statuses:
+        return "differs"
+    return "identical" if statuses <= {"identical"} and not moved else "equal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +190,35 @@ def _sides(a: Checkpoint, b: Checkpoint) -> _Sides:
     made = {} if left.modules and right.modules else {**_formulas(left), **_formulas(right)}
     tables = (left.tensors, right.tensors) if made else (a.tensors, b.tensors)
     return _Sides(*tables, made, bool(left.modules), (left.packed_as, right.packed_as))
+
+
+def _low_ranks(
+    tensors: Sequence[TensorDifference], a: Checkpoint, b: Checkpoint, pair: _PairReader
+) -> tuple[LowRank, ...]:
+    """Of each kind of matrices that differ, where all that were probed are of one low rank."""
+    kinds: dict[str, list[str]] = {}
+    for found in tensors:
+        tensor = a.tensors[found.name]
+        matrix = len(tensor.shape) == 2 and 0 < tensor.elements <= _LARGEST_MATRIX
+        if found.status == "differs" and found.relative is not None and matrix and _is_float(tensor.dtype):
+            kinds.setdefault(without_indices(found.name), []).append(found.name)
+    result = []
+    for kind, names in kinds.items():
+        some = names[:: -(-len(names) // _PROBED)]
+        ranks = {_rank(a.tensors[name], b.tensors[name], pair) for name in some}
+        if len(ranks) == 1 and (rank := ranks.pop()) is not None:
+            result.append(LowRank(kind, rank, len(names), len(some)))
+    return tuple(result)
+
+
+def _rank(a: Tensor, b: Tensor, pair: _PairReader) -> int | None:
+    columns = a.shape[1]
+
+    def blocks() -> Iterator[Doubles]:
+        for left, right in pair.blocks(a, b):
+            yield (_values(right, b.dtype) - _values(left, a.dtype)).reshape(-1, columns)
+
+    return rank_of_difference(blocks, (a.shape[0], columns))
 
 
 def _formulas(view: PlainView) -> dict[str, Formula]:
@@ -217,13 +291,15 @@ def _of_other_shapes(a: Tensor, b: Tensor) -> TensorDifference:
 
 def _compare(a: Tensor, b: Tensor, pair: _PairReader) -> TensorDifference:
     if a.shape != b.shape:
-        detail = f"shape {list(a.shape)} against {list(b.shape)}"
-        return TensorDifference(a.name, "differs", None, None, None, a.elements, None, detail)
+        detail, shapes = f"shape {list(a.shape)} against {list(b.shape)}", (a.shape, b.shape)
+        return TensorDifference(a.name, "differs", None, None, None, a.elements, None, detail, shapes=shapes)
     if a.dtype == b.dtype:
         if BITS[a.dtype] < 8:
             return _compare_packed(a, b, pair)
         if all(np.array_equal(left, right) for left, right in pair.blocks(a, b)):
-            return TensorDifference(a.name, "identical", 0.0, _ulp_of_identical(a), 0, a.elements, 1.0)
+            return TensorDifference(
+                a.name, "identical", 0.0, _ulp_of_identical(a), 0, a.elements, 1.0, relative=0.0
+            )
     elif BITS[a.dtype] < 8 or BITS[b.dtype] < 8 or "C64" in (a.dtype, b.dtype):
         detail = f"dtype {a.dtype} against {b.dtype}"
         return TensorDifference(a.name, "differs", None, None, None, a.elements, None, detail)
@@ -251,7 +327,7 @@ class _Measurement:
     def __init__(self) -> None:
         self.mismatched = self.other_bits = 0
         self.max_abs, self.max_ulp = 0.0, 0
-        self.dot = self.norm_a = self.norm_b = 0.0
+        self.dot = self.norm_a = self.norm_b = self.apart = 0.0
         self.finite = True
 
     def add_block(self, left: Bits, right: Bits, dtype_a: str, dtype_b: str) -> None:
@@ -270,7 +346,9 @@ class _Measurement:
             if not unequal.any():
                 return
             self.mismatched += int(np.count_nonzero(unequal))
-            largest = float(np.abs(a[unequal] - b[unequal]).max())
+            differences = a[unequal] - b[unequal]
+            largest = float(np.abs(differences).max())
+            self.apart += float(np.einsum("i,i->", differences, differences))
         if not math.isfinite(largest):
             self.finite = False
             return
@@ -298,6 +376,7 @@ class _Measurement:
             a.elements,
             cosine if cosine is None else max(-1.0, min(1.0, cosine)),
             detail,
+            math.sqrt(self.apart / self.norm_a) if self.finite and 0 < self.norm_a < math.inf else None,
         )
 
 

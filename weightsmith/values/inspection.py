@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint import readable_config
 from weightsmith.checkpoint.model_files import is_loaded
+from weightsmith.errors import MissingInput
 from weightsmith.schemes import plain_view
+from weightsmith.values.anatomy import anatomy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.json_value import JsonObject
+    from weightsmith.values.anatomy import Anatomy
+    from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
 
 
@@ -48,12 +54,18 @@ class Inspection:
 
     quantization: how the weights are packed, None when none is.
     survey: what the numbers show, None unless asked for.
+    anatomy: its parts and layers.
+    chosen: the tensors that were asked for, in the order that was asked for.
+    statistics: of these by name, where their numbers were asked for.
     hashes: (file, verdict) against weightsmith.json, None unless asked for.
     """
 
     checkpoint: Checkpoint
     quantization: Quantization | None
     survey: ValueSurvey | None
+    anatomy: Anatomy
+    chosen: tuple[Tensor, ...]
+    statistics: Mapping[str, Statistics] = field(default_factory=dict)
     hashes: tuple[tuple[str, HashVerdict], ...] | None = None
 
     @property
@@ -90,13 +102,15 @@ class Inspection:
                 "shape": list(t.shape),
                 "file": ", ".join(t.files),
                 "bytes": t.nbytes,
+                **({"statistics": self.statistics[t.name].document()} if t.name in self.statistics else {}),
             }
-            for t in self.checkpoint.tensors.values()
+            for t in self.chosen
         ]
         document = {
             "command": "inspect",
             "checkpoint": {**self.checkpoint.summary(), "parameters": self.parameters},
             "tensors": tensors,
+            **self.anatomy.document(),
             "quantization": None if self.quantization is None else asdict(self.quantization),
             **(self.survey.document() if self.survey else {}),
         }
@@ -109,19 +123,41 @@ def inspect(
     checkpoint: Checkpoint,
     *,
     values: Literal["full", "sample"] | None = None,
+    tensors: str | None = None,
+    by_size: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
     """What headers alone show, and on request the numbers.
 
-    values: "full" reads every number once, "sample" a part of each tensor. progress: as for `survey_values`.
-    Raises what `TensorReader.read` raises.
+    values: "full" reads every number once, "sample" a part of each tensor. tensors: a pattern of names (`*`, `?`,
+    `[…]`); only these are listed, and with values their statistics are worked out. by_size: the largest first, else
+    in file order. progress: as for `survey_values`.
+    Raises MissingInput where no name fits the pattern, and what `TensorReader.read` raises.
     """
-    found = None
+    chosen, found = _chosen(checkpoint, tensors, by_size=by_size), None
     if values is not None:
         from weightsmith.values.value_survey import survey_values
 
         found = survey_values(checkpoint, sample=values == "sample", progress=progress)
-    return Inspection(checkpoint, _quantization(checkpoint), found)
+    figures: Mapping[str, Statistics] = {}
+    if values is not None and tensors is not None:
+        from weightsmith.values.statistics import statistics
+
+        figures = statistics(checkpoint, chosen)
+    return Inspection(checkpoint, _quantization(checkpoint), found, anatomy(checkpoint), chosen, figures)
+
+
+def _chosen(checkpoint: Checkpoint, pattern: str | None, *, by_size: bool) -> tuple[Tensor, ...]:
+    names = checkpoint.tensors
+    chosen = [t for name, t in names.items() if pattern is None or fnmatchcase(name, pattern)]
+    if not chosen and names:
+        near = get_close_matches(str(pattern), names, n=1, cutoff=0.3)
+        raise MissingInput(
+            str(checkpoint.path),
+            f"has no tensor that fits {pattern!r}",
+            f"there is {next(iter(near or names))}",
+        )
+    return tuple(sorted(chosen, key=lambda t: -t.nbytes) if by_size else chosen)
 
 
 def _quantization(checkpoint: Checkpoint) -> Quantization | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed, InvalidConfig
+from weightsmith.guide import guide
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.page.page import catalog_types, parse_page
 from weightsmith.shapes.reference.child import ask
@@ -43,7 +44,7 @@ def missing_page(
     code = own_code(config, folder) if trust_code else None
     found = learn_page(claimed) if code is None else learn_page(claimed, Path(code), own_classes)
     if isinstance(found, str):
-        way_out = "see docs/families.md for writing a page by hand"
+        way_out = f"see {guide('families.md')} for writing a page by hand"
         if own_classes is not None and not trust_code:
             way_out = "its code travels with the checkpoint: --trust-remote-code would run it"
         raise EngineFailed(claimed, f"no page could be learned ({found})", way_out)

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weightsmith.errors import InvalidPage
+from weightsmith.guide import guide
 from weightsmith.shapes.page.value import LONGEST_LIST
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def syntax(text: str) -> ast.expr:
 
 
 def invalid(text: str) -> InvalidPage:
-    return InvalidPage(repr(text), "is not an equation", "see docs/families.md for the equation language")
+    return InvalidPage(
+        repr(text), "is not an equation", f"see {guide('families.md')} for the equation language"
+    )
 
 
 def field_name(node: ast.expr) -> str | None:

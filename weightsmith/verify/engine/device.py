@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weightsmith import visible_devices
 from weightsmith.errors import MissingDevice, MissingPackage
+from weightsmith.guide import guide
 from weightsmith.installed import versions
 from weightsmith.process.side_by_side import WITH_DRIVERS, Question, ask_together
 from weightsmith.records import NotARecord, Record
@@ -110,7 +111,7 @@ def find(
     why_not = _absence(kind, seen)
     if why_not is not None:
         name = "Ascend NPU" if kind == "npu" else "CUDA device"
-        way_out = "run with `--device cpu`" + (", or see docs/engines.md" if kind == "npu" else "")
+        way_out = "run with `--device cpu`" + (f", or see {guide('engines.md')}" if kind == "npu" else "")
         raise MissingDevice(name, why_not, way_out)
     _need_engine(installed, kind)
     return Device(kind, seen.names[0], seen, _oddities(kind, seen))
@@ -207,9 +208,9 @@ def _oddities(kind: DeviceKind, seen: DeviceFacts) -> tuple[str, ...]:
 
 # Never one `pip install` that changes torch: on each kind of machine the versions are matched by hand.
 _ENGINE_FOR = {
-    "npu": "work in an image that has vllm-ascend for its CANN (docs/engines.md)",
+    "npu": f"work in an image that has vllm-ascend for its CANN ({guide('engines.md')})",
     "cuda": "install vLLM for this CUDA",
-    "cpu": "install its CPU build as docs/engines.md says, so that torch and transformers stay whole",
+    "cpu": f"install its CPU build as {guide('engines.md')} says, so that torch and transformers stay whole",
 }
 
 

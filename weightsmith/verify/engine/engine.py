@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith import determinism
 from weightsmith.errors import EngineFailed, Usage
+from weightsmith.guide import guide
 from weightsmith.process import child
 from weightsmith.verify.engine.engine_job import (
     EngineAnswer,
@@ -367,7 +368,7 @@ def run(
 def engines_own(found: child.Failure) -> child.Failure:
     """A failure that the model or the engine caused. Raises EngineFailed and Usage for the others."""
     if found.unusable:
-        raise EngineFailed("vllm", found.sentence(), "mend its installation (docs/engines.md)")
+        raise EngineFailed("vllm", found.sentence(), f"mend its installation ({guide('engines.md')})")
     if found.refused:
         raise Usage("the engine's arguments", found.what, "see `vllm serve --help=all`")
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weightsmith.errors import MissingDevice
 from weightsmith.formats import significant
+from weightsmith.guide import guide
 from weightsmith.process import child
 from weightsmith.process.scratch import scratch_folder
 from weightsmith.process.signals import unwound_by_signals
@@ -95,7 +96,7 @@ def _answer(outcome: child.Outcome) -> SelfTestAnswer | child.Failure:
 def _engine_failure(device: Device, failure: child.Failure) -> Check:
     """The failed check. Raises MissingDevice when the engine's installation itself is broken."""
     if failure.unusable:
-        way_out = "mend the engine's installation (docs/engines.md)"
+        way_out = f"mend the engine's installation ({guide('engines.md')})"
         raise MissingDevice(device.name, failure.sentence(), way_out)
     return Check("engine", "fail", None, None, failure.sentence())
 
