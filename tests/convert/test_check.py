@@ -92,7 +92,7 @@ def test_what_is_no_file_any_more_is_missing(output: Path) -> None:
 )
 def test_a_file_that_came_later_matters_if_a_loader_may_read_it(name: str, good: bool) -> None:
     table = Checkpoint(Path(), Path(), "safetensors", {}, {}, None, {}, ())
-    assert Inspection(table, None, None, ((name, "not listed"),)).as_written is good
+    assert Inspection(table, None, None, hashes=((name, "not listed"),)).as_written is good
 
 
 @pytest.mark.parametrize("text", ['{"hash": "md5", "output": []}', '{"hash": "blake3", "output": [1]}', "[]"])

@@ -85,6 +85,10 @@ class Anatomy:
         }
 
 
+# Of a checkpoint that was not looked at.
+NOTHING = Anatomy((), ())
+
+
 def anatomy(checkpoint: Checkpoint) -> Anatomy:
     """Reads names, dtypes and shapes alone."""
     plain = plain_view(checkpoint).tensors

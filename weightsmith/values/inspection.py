@@ -12,7 +12,7 @@ from weightsmith.checkpoint import readable_config
 from weightsmith.checkpoint.model_files import is_loaded
 from weightsmith.errors import MissingInput
 from weightsmith.schemes import plain_view
-from weightsmith.values.anatomy import anatomy
+from weightsmith.values.anatomy import NOTHING, anatomy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,8 +63,8 @@ class Inspection:
     checkpoint: Checkpoint
     quantization: Quantization | None
     survey: ValueSurvey | None
-    anatomy: Anatomy
-    chosen: tuple[Tensor, ...]
+    anatomy: Anatomy = NOTHING
+    chosen: tuple[Tensor, ...] = ()
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
     hashes: tuple[tuple[str, HashVerdict], ...] | None = None
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from weightsmith.process.child import Stage
     from weightsmith.verify.engine.device import Device
     from weightsmith.verify.inputs.files import Files
+    from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.pooling import Pooling
     from weightsmith.verify.options import Options
     from weightsmith.verify.result import VerifyResult
@@ -50,9 +51,7 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     limits = gates.limits(options.gates)
     prompts = BUILT_IN if options.prompts is None else load_prompts(options.prompts)
     need_folder(model, "name the folder that holds config.json, weights and tokenizer")
-    if options.save_baseline is not None:
-        need_writable(options.save_baseline)
-        need_other(options.save_baseline, weights_in(model))
+    _need_place_for_a_baseline(options.save_baseline, model)
     options = replace(options, tasks=tasks.found(options.tasks, model))
     expected = read_expected(options.baselines, options.tasks, options.tolerance)
     kept = baseline.load(Path(options.reference)) if options.reference not in {"hf", "none"} else None
@@ -62,10 +61,7 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
     tell("files: reading headers, config and a sample of the values")
     files = inspect_files(model)
     how = _way_to_vectors(model, files, device, options)
-    latent = find_latent(model, options.latent)
-    kind = kind_of(files.config)
-    if options.conditions == "none":
-        kind = replace(kind, template=Template())
+    latent, kind = find_latent(model, options.latent), _kind(files, options)
     steps = Steps(model, kind, files, device, prompts, options, latent, tell, expected)
     if how is not None:
         return _of_vectors(steps, how, limits, seconds, started)
@@ -79,6 +75,17 @@ def verify(model: Path, options: Options, progress: Stage | None = None) -> Veri
         seconds["comparing"] = seen.comparing_seconds
     seconds["whole"] = time.monotonic() - started
     return conclude(seen, limits, options.command, seconds)
+
+
+def _need_place_for_a_baseline(path: Path | None, model: Path) -> None:
+    if path is not None:
+        need_writable(path)
+        need_other(path, weights_in(model))
+
+
+def _kind(files: Files, options: Options) -> Kind:
+    kind = kind_of(files.config)
+    return replace(kind, template=Template()) if options.conditions == "none" else kind
 
 
 def _of_vectors(

@@ -54,17 +54,16 @@ def run_engine(job: EngineJob, folder: Path, stage: Stage) -> EngineAnswer:
     questions, wrapped = _tokenize(tokenizer, job)
     fitting = _fitting(questions, job.max_positions, job.max_tokens)
     album = picture_prompts(job.model) if job.pictures else None
-    shown = 0 if album is None else max(map(len, album.ids), default=0)
-    engine = load(job, max(shown, *(len(questions[n]) for n in fitting)), stage)
+    lengths = [len(questions[n]) for n in fitting] + list(map(len, () if album is None else album.ids))
+    engine = load(job, max(lengths), stage)
     llm, loaded = engine.llm, time.perf_counter()
     asked = _with_chat(tokenizer, job, _with_sized(llm, job, questions, wrapped))
     asked = asked if album is None else _with_pictures(llm, job, asked, album)
     passes = {one.name: _run_pass(llm, asked, one, job.max_tokens, stage) for one in job.passes}
     measured = measure(llm, asked.request, asked.fitting if job.entries else (), job, folder, stage)
     long, why_not = _long(llm, job, asked, stage)
-    ended = time.perf_counter()
+    ended, workers = time.perf_counter(), workers_of(llm)
     first = passes[job.passes[0].name].completions
-    workers = workers_of(llm)
     return EngineAnswer(
         prompt_ids=asked.prompts,
         left_out=tuple(n for n in range(len(asked.prompts)) if n not in asked.fitting),
