@@ -12,6 +12,9 @@ from weightsmith.verify.inputs.pictures import NAMES
 from weightsmith.verify.options import Options
 from weightsmith.verify.verification import verify
 
+# What an untrained model fails whatever the engine does.
+SIGNS = {"distribution", "readable", "reading", "order", "prompted", "script"}
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,7 +66,7 @@ def test_the_text_follows_the_picture_as_it_does_in_the_reference(scratch: Path)
         "parity.noise",
     }
     assert {name: verdicts.get(name) for name in expected} == dict.fromkeys(expected, "pass")
-    assert {name for name, verdict in verdicts.items() if verdict == "fail"} <= {"distribution", "readable"}
+    assert {name for name, verdict in verdicts.items() if verdict == "fail"} <= SIGNS
     shown = [row for row in result.prompts if any(row.prompt.startswith(f"({name}") for name in NAMES)]
     assert len(shown) == len(NAMES)
     assert all(row.parity and row.outcome and row.outcome.token_ids for row in shown)

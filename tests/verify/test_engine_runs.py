@@ -321,6 +321,7 @@ def test_the_document_keeps_the_contract(fused: Verified) -> None:
         "served",
         "tasks",
         "bench",
+        "vectors",
     }
     assert (document["command"], document["verdict"]) == ("verify-on-npu", "pass")
     assert {frozenset(check) for check in document["checks"]} == {

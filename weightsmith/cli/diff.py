@@ -78,11 +78,12 @@ def _show(found: CheckpointDifference) -> None:
 
 def _show_parts(tensors: Sequence[TensorDifference]) -> None:
     """By part of the model: how many of its tensors differ, and how far the worst is off."""
+    from weightsmith.checkpoint.names import without_indices
     from weightsmith.values.anatomy import part_of
 
     parts: dict[str, list[TensorDifference]] = {}
     for tensor in tensors:
-        parts.setdefault(part_of(tensor.name), []).append(tensor)
+        parts.setdefault(part_of(without_indices(tensor.name)), []).append(tensor)
     rows = []
     for part, members in parts.items():
         differing = [t for t in members if t.status == "differs"]

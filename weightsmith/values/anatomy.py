@@ -37,7 +37,9 @@ _PARTS = tuple(
 OTHER = "other"
 
 # A tensor's name up to its first index, the index, and what follows.
-_LAYER = re.compile(r"(?P<stack>(?:[^.]+\.)*?)(?P<index>[0-9]+)\.(?P<rest>.+)")
+_LAYER = re.compile(r"(?P<stack>(?:[^.]+\.)*?)(?P<index>[0-9]{1,6})\.(?P<rest>.+)")
+# A stack of more layers is no model's: the deepest ones have some 200.
+_MOST_LAYERS = 2000
 # So many differences of an odd layer are named.
 _MOST_ODD = 6
 
@@ -95,33 +97,30 @@ def anatomy(checkpoint: Checkpoint) -> Anatomy:
     return Anatomy(_parts(checkpoint.tensors, plain), tuple(_layers(checkpoint.tensors, plain)))
 
 
-def part_of(name: str) -> str:
-    """The part that a tensor of this name belongs to; OTHER where the name tells none."""
-    return _part_of(without_indices(name).replace("*", "0"))
-
-
 @lru_cache(maxsize=10_000)
-def _part_of(name: str) -> str:
+def part_of(name: str) -> str:
+    """The part that a tensor of this name belongs to; OTHER where the name tells none. Indices do not matter."""
     return next((part for part, pattern in _PARTS if pattern.search(name)), OTHER)
 
 
 def _parts(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> tuple[Part, ...]:
     tensors, parameters, size = Counter[str](), Counter[str](), Counter[str]()
     for name, tensor in stored.items():
-        part = part_of(name)
+        part = part_of(without_indices(name))
         tensors[part] += 1
         size[part] += tensor.nbytes
-    for name, tensor in plain.items():
-        parameters[part_of(name)] += tensor.elements
+        if plain is stored:
+            parameters[part] += tensor.elements
+    for name, tensor in () if plain is stored else plain.items():
+        parameters[part_of(without_indices(name))] += tensor.elements
     found = [Part(name, tensors[name], parameters[name], size[name]) for name in tensors]
     return tuple(sorted(found, key=lambda part: (-part.parameters, part.name)))
 
 
 def _layers(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> Iterator[Layer]:
-    own, stands_for = _by_layer(stored.values()), _by_layer(plain.values())
+    own = _by_layer(stored.values())
+    stands_for = own if plain is stored else _by_layer(plain.values())
     for stack, layers in own.items():
-        if len(layers) < 2:
-            continue
         kinds: dict[frozenset[_Seen], int] = {}
         looks = {index: _look(tensors) for index, tensors in sorted(layers.items())}
         for look in looks.values():
@@ -131,7 +130,7 @@ def _layers(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> Iterat
         for index, look in looks.items():
             alone = frequent[look] == 1 and len(layers) > 2 and look != usual
             tensors = [tensor for _, tensor in layers[index]]
-            parameters = sum(tensor.elements for _, tensor in stands_for[stack].get(index, ()))
+            parameters = sum(tensor.elements for _, tensor in stands_for.get(stack, {}).get(index, ()))
             size = sum(tensor.nbytes for tensor in tensors)
             odd = tuple(_differences(look, usual)) if alone else ()
             yield Layer(stack, index, len(tensors), parameters, size, kinds[look], odd)
@@ -142,13 +141,19 @@ _Seen = tuple[str, str, tuple[int, ...], int]
 
 
 def _by_layer(tensors: Iterable[Tensor]) -> dict[str, dict[int, list[tuple[str, Tensor]]]]:
-    """Stack → index → (name inside the layer, tensor)."""
-    found: dict[str, dict[int, list[tuple[str, Tensor]]]] = defaultdict(lambda: defaultdict(list))
+    """Stack → index → (name inside the layer, tensor), of stacks of two layers or more, up to _MOST_LAYERS."""
+    found: dict[str, list[tuple[int, str, Tensor]]] = defaultdict(list)
     for tensor in tensors:
-        # An index of more digits is no layer's, and Python reads no number of thousands.
-        if (part := _LAYER.fullmatch(tensor.name)) and len(part["index"]) < 7:
-            found[part["stack"].rstrip(".")][int(part["index"])].append((part["rest"], tensor))
-    return found
+        if part := _LAYER.fullmatch(tensor.name):
+            found[part["stack"]].append((int(part["index"]), part["rest"], tensor))
+    result: dict[str, dict[int, list[tuple[str, Tensor]]]] = {}
+    for stack, members in found.items():
+        if 1 < len({index for index, _, _ in members}) <= _MOST_LAYERS:
+            layers: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+            for index, rest, tensor in members:
+                layers[index].append((rest, tensor))
+            result[stack.rstrip(".")] = layers
+    return result
 
 
 def _look(tensors: Iterable[tuple[str, Tensor]]) -> frozenset[_Seen]:
