@@ -82,6 +82,8 @@ def test_groups_that_cards_do_not_divide_are_copied() -> None:
     assert state == State(1536, 128, 1, 3, copied=True)
     assert state.on(1, 2, 2) == (1792 * 3 * 2, 1536 * 128 * 2)
     assert state.on(2, 2, 4) == ((1536 + 2 * 2 * 128) // 2 * 3 * 2, 1536 * 128 // 2 * 4)
+    four = State(1536, 128, 4, 3, copied=True)
+    assert four.on(2, 2, 4) == ((1536 + 2 * 4 * 128) // 2 * 3 * 2, 1536 * 128 // 2 * 4), "two groups on each"
 
 
 def test_blocks_of_attention_grow_until_they_hold_a_state() -> None:
