@@ -103,6 +103,15 @@ def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[3" not in screen.getvalue() and "verdict: pass" in screen.getvalue()
 
 
+def test_a_table_without_rows_has_its_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", file)
+    terminal.table([], ["fact", "count"], right=("count",))
+    assert file.getvalue().split()[:2] == ["fact", "count"]
+    lines = shown(monkeypatch, 60, lambda: terminal.table([], ["fact", "count"]))
+    assert lines[0].split() == ["fact", "count"]
+
+
 def test_a_file_gets_whole_lines_and_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr(sys, "stdout", file)

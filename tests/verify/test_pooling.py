@@ -21,6 +21,7 @@ from weightsmith.verify.engine.pooled_job import PooledAnswer, Tokens
 from weightsmith.verify.inputs.pooling import Pooling, pooling_of
 from weightsmith.verify.judge import gates, pooled
 from weightsmith.verify.measure import vectors
+from weightsmith.verify.options import Options
 from weightsmith.verify.pooled import need_possible
 from weightsmith.verify.reference.pooled_job import variations
 from weightsmith.verify.result import Check, ModelFacts, VectorFacts, VectorRow, VerifyResult
@@ -145,11 +146,14 @@ def test_a_model_that_writes_text_is_none(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_of_text_only_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    need_possible("hf", None)
-    need_possible("none", None)
-    for reference, baseline in (("hf", tmp_path / "b"), (tmp_path / "b", None)):
+    need_possible(Options())
+    need_possible(Options(reference="none"))
+    for asked in (Options(save_baseline=tmp_path / "b"), Options(reference=str(tmp_path / "b"))):
         with pytest.raises(Usage, match="keeps log-probabilities"):
-            need_possible(reference, baseline)
+            need_possible(asked)
+    for asked in (Options(tasks=("gsm8k",)), Options(bench=((12, 128),))):
+        with pytest.raises(Usage, match="ask a server for text"):
+            need_possible(asked)
 
 
 def test_a_reranker_is_asked_of_two_texts_how_well_each_text_fits() -> None:

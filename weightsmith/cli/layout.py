@@ -44,6 +44,8 @@ def fold(text: str, width: int, indent: int = 0) -> list[str]:
 
     A line is wider only where a piece of it cannot be broken.
     """
+    if width_of(text) <= width:
+        return [text.rstrip(" ")]
     margin = text[: len(text) - len(text.lstrip(" "))]
     lines, begin = [], margin
     current = ""
@@ -119,10 +121,12 @@ def _natural(rows: Iterable[Sequence[str]]) -> list[int]:
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """As wide as the widest cell; where that is too wide together, the widest columns give, down to their pieces."""
     widths = _natural(rows)
+    surplus = sum(widths) + _GAP * (len(widths) - 1) - width
+    if surplus <= 0:
+        return widths
     least = [
         max(max(map(width_of, _unbroken(cell))) for cell in column) for column in zip(*rows, strict=True)
     ]
-    surplus = sum(widths) + _GAP * (len(widths) - 1) - width
     while surplus > 0 and (open_columns := [n for n in range(len(widths)) if widths[n] > least[n]]):
         widest = max(open_columns, key=lambda n: widths[n])
         widths[widest] -= 1

@@ -97,4 +97,12 @@ def _live(columns: Sequence[ProgressColumn], *, transient: bool) -> Progress:
     from rich.progress import Progress as Live
 
     console = Console(file=sys.stderr, legacy_windows=False)
-    return Live(*columns, console=console, transient=transient, refresh_per_second=3)
+    # What others print goes where it would go without us.
+    return Live(
+        *columns,
+        console=console,
+        transient=transient,
+        refresh_per_second=3,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -8,6 +8,7 @@ prints help and complaints about usage, to the same streams.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from weightsmith.cli import streams
@@ -18,6 +19,8 @@ from weightsmith.json_value import countable, encode, finite
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TextIO
+
+    from rich.console import Console
 
     from weightsmith.checkpoint import Problem
 
@@ -130,7 +133,7 @@ def table(
     if columns is None:
         from tabulate import tabulate
 
-        align = ["right" if header in made.right else "left" for header in headers]
+        align = ["right" if header in made.right else "left" for header in headers] if shown else None
         text = tabulate(shown, list(headers), tablefmt="simple", disable_numparse=True, colalign=align)
         sys.stdout.write(text + "\n")
         return
@@ -167,10 +170,16 @@ def _style(text: str) -> str:
 
 def _styled(parts: Sequence[tuple[str, str]], stream: TextIO, gap: int = 2) -> None:
     """One line of a terminal: pieces of text, each in its style, `gap` spaces between them."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=stream, width=10_000, legacy_windows=False)
     text = Text(" " * gap).join(Text(part, style) for part, style in parts)
     text.rstrip()
-    console.print(text, soft_wrap=True)
+    _console(stream).print(text, soft_wrap=True)
+
+
+@lru_cache(maxsize=2)
+def _console(stream: TextIO) -> Console:
+    """What knows the colours of a terminal, and whether any are wanted (NO_COLOR)."""
+    from rich.console import Console
+
+    return Console(file=stream, width=10_000, legacy_windows=False)

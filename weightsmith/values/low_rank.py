@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 # Columns of the sketch. Ranks up to LARGEST are told: adapters have 8 to 64, seldom 128.
 _SKETCH = 192
 LARGEST = 160
-# One singular value is at least so many times the next where the rank ends. Neighbours in the spectrum of a trained
-# difference are within 1.5 of each other, but for the first few.
+# One singular value is at least so many times the next where the rank ends: a difference of full rank falls smoothly.
 _DROP = 4.0
 # What the rank explains of the sum of squares; the rest is rounding.
 _EXPLAINED = 0.5

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.kinds import Dtype
     from weightsmith.verify.inputs.pooling import Pooling
     from weightsmith.verify.measure.vectors import VectorNoise, VectorPair
+    from weightsmith.verify.options import Options
     from weightsmith.verify.reference.pooled import PooledReferences
     from weightsmith.verify.steps import Steps
 
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
 _SERVER = "the server of a model that makes vectors is not asked yet"
 
 
-def need_possible(asked: str | Path, save_baseline: Path | None) -> None:
+def need_possible(options: Options) -> None:
     """Raises Usage for what is asked of generated text only."""
-    if save_baseline is not None or asked not in {"hf", "none"}:
+    if options.save_baseline is not None or options.reference not in {"hf", "none"}:
         fact = "keeps log-probabilities of tokens, and this model makes vectors"
         raise Usage("a baseline", fact, "leave out --save-baseline, and let --reference be hf or none")
+    if options.tasks or options.bench:
+        fact = "ask a server for text, and this model makes vectors"
+        raise Usage("--task and --bench", fact, "leave them out")
 
 
 def verify(steps: Steps, how: Pooling, folder: Path, limits: Mapping[str, float]) -> VerifyResult:

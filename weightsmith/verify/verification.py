@@ -109,5 +109,5 @@ def _way_to_vectors(model: Path, files: Files, device: Device, options: Options)
     if how is None:
         need_verifiable(model, files.config)
     else:
-        pooled.need_possible(options.reference, options.save_baseline)
+        pooled.need_possible(options)
     return how

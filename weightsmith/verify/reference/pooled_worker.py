@@ -55,9 +55,7 @@ def compute(job: PooledReferenceJob, folder: Path, stage: Stage) -> PooledRefere
         try:
             with altered(loaded[1], variation.model):
                 rows = [_vector(loaded[1], variation, one) for one in job.texts.values()]
-        except (
-            Exception
-        ) as error:  # any model may break on a control in its own way, and says so in the report
+        except Exception as error:  # any model may break on a control in its own way
             if name == "reference":
                 raise
             impossible[name] = f"{type(error).__name__}: {error}".splitlines()[0]
