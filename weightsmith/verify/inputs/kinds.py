@@ -188,10 +188,15 @@ _OTHER_HEADS = {
 }
 
 
+def architecture_of(config: JsonObject) -> str:
+    """The class that the config names first; empty where it names none."""
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
+
+
 def need_verifiable(model: Path, config: JsonObject) -> None:
     """Raises Usage for a model of which no reference here says what is right."""
-    names = config.get("architectures")
-    architecture = str(names[0]) if isinstance(names, list) and names else ""
+    architecture = architecture_of(config)
     does = next((words for end, words in _OTHER_HEADS.items() if architecture.endswith(end)), None)
     if config.get("is_encoder_decoder") is True:
         does = "has an encoder and a decoder"

@@ -11,6 +11,7 @@ from weightsmith.checkpoint.small_file import is_own, is_there, read_small
 from weightsmith.errors import HostileCheckpoint, InvalidConfig
 from weightsmith.foreign_text import visible
 from weightsmith.records import Record
+from weightsmith.verify.inputs.kinds import architecture_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,8 +72,7 @@ def pooling_of(model: Path, config: JsonObject, arguments: Sequence[str] | None)
     said = _said(arguments or (), "--runner"), _said(arguments or (), "--convert")
     if said[0] in {"generate", "draft"}:
         return None
-    names = config.get("architectures")
-    architecture = str(names[0]) if isinstance(names, list) and names else ""
+    architecture = architecture_of(config)
     if architecture.endswith(_SCORES) or said[1] == "classify":
         return _with_sentences(model, _classifier(config))
     embeds = is_there(model / _MODULES) or _is_bare(architecture, config) or "pooling" in said
