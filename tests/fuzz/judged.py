@@ -14,7 +14,7 @@ from weightsmith.checkpoint.json_file import CONFIG_FILE, JsonFaultError, parse_
 from weightsmith.cli import terminal, wording
 from weightsmith.errors import WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
-from weightsmith.json_value import countable, encode
+from weightsmith.json_value import encode
 from weightsmith.report import markdown
 from weightsmith.schemes import plain_view
 from weightsmith.shapes import infer
@@ -107,7 +107,7 @@ def _inferred(table: Checkpoint, config: Mapping[str, Json] | None) -> Inference
         except WeightsmithError as error:
             assert "\n" not in str(error), "the refusal is more than one line"
             return None
-        text = encode(countable(found.document()))
+        text = encode(found.document())
     json.loads(text)
     text.encode()
     return found
