@@ -67,6 +67,18 @@ def test_no_prompt_begins_as_another_does() -> None:
     assert len({ids[:16] for ids in prompts}) == len(prompts)
 
 
+def test_a_prompt_past_two_blocks_has_twins_that_only_a_right_hash_tells_apart() -> None:
+    found, _ = sized.sizes(128, 512, 1000)
+    (first,) = (ids for ids in sized.make(found, range(3000)) if len(ids) == 259)
+    other, mixed, half = sized.twins(found, 128, range(3000)).values()
+    assert {len(ids) for ids in (other, mixed, half)} == {259}
+    assert not set(first) & set(other)
+    assert mixed[:128] == first[:128] and mixed[128:256] == other[128:256]
+    assert half[:64] == first[:64] and half[128:] == first[128:] and half[64:128] == other[64:128]
+    assert sized.twins(sized.sizes(128, 512, 200)[0], 128, range(3000)) == {}
+    assert sized.twins(found, 128, [7]) == {}
+
+
 def _long(*apart: float) -> LongAnswer:
     return LongAnswer(0, (1,) * len(apart), (0.0,) * len(apart), apart)
 
