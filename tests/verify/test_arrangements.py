@@ -29,6 +29,7 @@ def test_prompts_pass_blocks_and_chunks_and_fill_the_engine() -> None:
         "answered across the end of a KV block of 128": 126,
         "past one KV block of 128": 192,
         "past two KV blocks of 128": 259,
+        "one token past a chunk of 512": 513,
         "past a chunk of 512": 576,
         "as long as the engine takes": 1000,
     }

@@ -40,6 +40,8 @@ def sizes(
         Size(2 * block + _PAST_TWO, f"past two KV blocks of {block}"),
     ]
     if chunk is not None:
+        # Right behind a chunk's end the answer hangs on the tokens before it, which lie in the cache by then.
+        wanted.append(Size(chunk + 1, f"one token past a chunk of {chunk}"))
         wanted.append(Size(chunk + block // 2, f"past a chunk of {chunk}"))
     if at_the_limit:
         wanted.append(Size(room, "as long as the engine takes"))
