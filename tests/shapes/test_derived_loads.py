@@ -9,6 +9,7 @@ import pytest
 from tests.shapes.predicted import predicted, table
 from weightsmith import library
 from weightsmith.shapes import infer
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.reference.meta_models import make_config
 
@@ -106,3 +107,22 @@ def test_what_the_weights_force_to_be_null_is_written_where_the_class_has_a_defa
     found = infer(table(predicted(config)), None)
     assert found.config["q_lora_rank"] is None
     assert infer(found.checkpoint, found.config).verdict == "agrees"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"model_type": "qwen3_moe", "num_local_experts": 4, "mlp_only_layers": [1]}, "mlp_only_layers"),
+        ({"model_type": "qwen2_moe", "num_experts": 4, "mlp_only_layers": [0, 2]}, "mlp_only_layers"),
+        (
+            {"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": [8, 16]}},
+            "vision_config.deepstack_visual_indexes",
+        ),
+    ],
+)
+def test_a_list_that_names_layers_is_written_though_it_begins_as_the_default_does(
+    said: dict[str, Any], name: str
+) -> None:
+    """Kinds of layers are left to the class, which makes as many as there are; `[]` is no shorter `[1]`."""
+    derived = infer(table(predicted(said)), {"model_type": said["model_type"]}).config
+    assert lookup(derived, name) == lookup(said, name)

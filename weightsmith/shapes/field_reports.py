@@ -376,13 +376,15 @@ def _known(name: str, chosen: Fit, stated: Stated) -> bool:
 
 
 def _continues(items: Value, known: Value) -> bool:
-    """Whether a list is the class's own default of another length.
+    """Whether a list of kinds of layers is the class's own default of another length.
 
-    The class makes as many items as there are layers: where the page has fewer or more, it does not know them all.
+    The class makes as many kinds as there are layers: where the page has fewer or more, it does not know them all.
+    A list of numbers names layers, or sizes: a shorter one is another one.
     """
     if not isinstance(items, tuple) or not isinstance(known, tuple) or len(items) == len(known):
         return False
-    return all(a == b for a, b in zip(items, known, strict=False))
+    kinds = items and known and all(isinstance(kind, str) for kind in (*items, *known))
+    return bool(kinds) and all(a == b for a, b in zip(items, known, strict=False))
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
