@@ -61,7 +61,7 @@ def of_damaged(data: bytes) -> None:
 def of_packed(data: bytes) -> None:
     """Modules that look packed: undone or left, with sizes that a tensor can have."""
     table = structures.packed_table(data)
-    with _in_time():
+    with in_time():
         view = plain_view(table)
     for name, tensor in view.tensors.items():
         assert name == tensor.name and all(type(size) is int and size >= 0 for size in tensor.shape), name
@@ -101,7 +101,7 @@ def _bars(line: str) -> int:
 
 def _inferred(table: Checkpoint, config: Mapping[str, Json] | None) -> Inference | None:
     """What is inferred, in time; None where that was refused. Its document is JSON."""
-    with _in_time():
+    with in_time():
         try:
             found = infer(table, config)
         except WeightsmithError as error:
@@ -114,7 +114,7 @@ def _inferred(table: Checkpoint, config: Mapping[str, Json] | None) -> Inference
 
 
 @contextlib.contextmanager
-def _in_time() -> Iterator[None]:
+def in_time() -> Iterator[None]:
     start = time.process_time()
     yield
     taken = time.process_time() - start
