@@ -54,7 +54,7 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
             "it is written, and a loader does not get through with it",
             "nothing is written: the line that begins with error: says why",
         ],
-        "schemes.md",
+        "convert.md",
     ),
 )
 @click.argument("source", metavar="SRC", type=A_PATH)

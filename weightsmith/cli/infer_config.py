@@ -52,7 +52,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
             "it differs, some of it is a guess, or --check refutes it",
             "no family fits, or CKPT cannot be read",
         ],
-        "contract.md",
+        "infer-config.md",
     ),
 )
 @CHECKPOINT
