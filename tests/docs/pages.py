@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,9 +75,7 @@ def _typed(block: Block) -> list[Command]:
     lines = "\n".join(block.lines).replace("\\\n", " ").split("\n")
     if any(line.startswith("$ ") for line in lines):
         starts = [number for number, line in enumerate(lines) if line.startswith("$ ")] + [len(lines)]
-        return [
-            _command(lines[a][2:], lines[a + 1 : b]) for a, b in zip(starts[:-1], starts[1:], strict=True)
-        ]
+        return [_command(lines[a][2:], lines[a + 1 : b]) for a, b in pairwise(starts)]
     if block.language == "sh" or (not block.language and _is_shell(lines[0])):
         return [_command(line, ()) for line in lines if line.strip() and not line.startswith("#")]
     return []

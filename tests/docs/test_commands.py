@@ -1,4 +1,4 @@
-"""Every command line of the docs is taken by the program, and every one that needs no engine is run and does its work."""
+"""Every command line of the docs is taken by the program, and each that needs no engine is run and does its work."""
 
 from __future__ import annotations
 
