@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildAnew(build_py):
-    """setuptools packs all that lies in build/: what an earlier build left there of files that are gone would go along."""
+    """setuptools packs all that lies in build/, with what an earlier build left there of files that are gone."""
 
     def run(self) -> None:
         if not self.editable_mode:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from benchmarks.wheels import PYTHONS, resolved
+
 if TYPE_CHECKING:
     from email.message import Message
 
@@ -87,3 +89,14 @@ def test_the_metadata_says_who_may_use_it_and_where(published: Published) -> Non
     claimed = [c.rpartition(" ")[2] for c in metadata.get_all("Classifier", []) if ":: 3.1" in c]
     assert claimed == ["3.10", "3.11", "3.12", "3.13"]
     assert metadata.get_all("Project-URL") is None, "no public address is known"
+
+
+@pytest.mark.index
+@pytest.mark.parametrize("python", [PYTHONS[0], PYTHONS[-1]])
+def test_an_arm_server_finds_a_wheel_of_every_dependency(python: str) -> None:
+    """The ends of what is promised; `make bench-wheels` asks for all of it."""
+    found = resolved(python, "aarch64")
+    if isinstance(found, str) and "No matching distribution" not in found:
+        pytest.skip(f"no package index can be reached: {found}")
+    assert not isinstance(found, str), found
+    assert {"numpy", "ml_dtypes", "blake3", "safetensors"} <= set(found)
