@@ -27,7 +27,8 @@ def rows(text: str) -> list[list[str]]:
 def names(text: str) -> set[str]:
     """Options, fields, files: what stands between backticks."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-    return set(re.findall(r"`([^`\n]+)`", re.sub(r"\]\([^)]*\)", "", prose)))
+    spans = re.findall(r"`([^`]+)`", re.sub(r"\]\([^)]*\)", "", prose))
+    return {" ".join(span.split()) for span in spans}
 
 
 def to_one_language(targets: list[str]) -> list[str]:
