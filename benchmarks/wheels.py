@@ -56,7 +56,14 @@ def main() -> None:
                 found if isinstance(found, str) else ", ".join(f"{n} {v}" for n, v in sorted(found.items()))
             )
             rows.append((machine, python, told))
-    print(tabulate(rows, headers=["machine", "Python", "wheels"], disable_numparse=True, maxcolwidths=[None, None, 90]))
+    print(
+        tabulate(
+            rows,
+            headers=["machine", "Python", "wheels"],
+            disable_numparse=True,
+            maxcolwidths=[None, None, 90],
+        )
+    )
     sys.exit(failed)
 
 

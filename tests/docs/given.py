@@ -13,8 +13,10 @@ import numpy as np
 
 import weightsmith
 from tests.checkpoint.headers import write_headers_only
+from tests.machine.machines import ATLAS, with_packages
 from tests.shapes.predicted import predicted
 from weightsmith.checkpoint import open_checkpoint
+from weightsmith.machine import dump
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
+KEPT = Path(__file__).resolve().parents[1] / "report" / "kept"
 Maker = Callable[[Path], object]
 
 _LLAMA = {
@@ -98,7 +101,7 @@ def _adapter(folder: Path) -> None:
     draw = np.random.default_rng(2)
     tensors = {
         f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{side}.weight": (
-            draw.standard_normal(shape).astype(np.float32) * 0.1
+            draw.standard_normal(shape).astype(np.float32) * 0.03
         )
         for layer in range(2)
         for side, shape in (("A", (4, 64)), ("B", (64, 4)))
@@ -123,6 +126,11 @@ def _bitcpm_shape(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**_BITCPM, **_LIES}))
 
 
+def _machine(**packages: str) -> Maker:
+    """What `doctor --dump` wrote on a machine with these packages."""
+    return lambda path: path.write_bytes(dump.text(with_packages(ATLAS, **packages)))
+
+
 GIVEN: Mapping[str, Maker] = {
     "model": _copy("ternary-llama"),
     "MODEL": _copy("ternary-llama"),
@@ -133,6 +141,9 @@ GIVEN: Mapping[str, Maker] = {
     "by-row": _by_row,
     "adapter": _adapter,
     "packed": _packed,
+    "works.json": _machine(),
+    "broken.json": _machine(torch="2.9.0"),
+    "result.json": lambda path: shutil.copy(KEPT / "hrm-text.json", path),
     "pytorch_model.bin": lambda path: shutil.copy(MODELS / "ternary-llama" / "pytorch_model.bin", path),
 }
 # Where a page shows the figures of the real one.

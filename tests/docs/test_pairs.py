@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.pages import CHINESE, ENGLISH, ROOT, blocks, headings, links, other_language
+from tests.docs.pages import CHINESE, DOCS, ENGLISH, ROOT, blocks, headings, links, other_language
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +74,12 @@ def test_the_readmes_are_short_and_have_as_many_paragraphs() -> None:
     one, other = map(read, READMES)
     assert max(len(text.splitlines()) for text in (one, other)) <= 150
     assert len(re.findall(r"\n\n(?=\S)", one)) == len(re.findall(r"\n\n(?=\S)", other))
+
+
+def test_the_first_page_and_the_site_lead_to_every_page() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    first = links(read(ROOT / "docs" / "index.md"))
+    for page in ENGLISH:
+        if page.parent == DOCS:
+            assert re.search(rf"^ +- (.+: )?{re.escape(page.name)}$", site, re.M), page.name
+            assert page.name in first or page.name == "index.md"
