@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from benchmarks.wheels import PYTHONS, resolved
+from weightsmith import __version__
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -83,7 +84,7 @@ def test_the_wheel_holds_the_program_and_nothing_else(published: Published) -> N
 
 def test_the_metadata_says_who_may_use_it_and_where(published: Published) -> None:
     _, names, metadata = published
-    assert metadata["Author"] == "The Weightsmith authors"
+    assert metadata["Version"] == __version__ and metadata["Author"] == "The Weightsmith authors"
     assert metadata["License-Expression"] == "Apache-2.0" and metadata["Requires-Python"] == ">=3.10"
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     claimed = [c.rpartition(" ")[2] for c in metadata.get_all("Classifier", []) if ":: 3.1" in c]
@@ -92,10 +93,9 @@ def test_the_metadata_says_who_may_use_it_and_where(published: Published) -> Non
 
 
 @pytest.mark.index
-@pytest.mark.parametrize("python", [PYTHONS[0], PYTHONS[-1]])
-def test_an_arm_server_finds_a_wheel_of_every_dependency(python: str) -> None:
-    """The ends of what is promised; `make bench-wheels` asks for all of it."""
-    found = resolved(python, "aarch64")
+def test_an_arm_server_finds_a_wheel_of_every_dependency() -> None:
+    """For the oldest Python and the machine of an Ascend server; `make bench-wheels` asks for all of them."""
+    found = resolved(PYTHONS[0], "aarch64")
     if isinstance(found, str) and "No matching distribution" not in found:
         pytest.skip(f"no package index can be reached: {found}")
     assert not isinstance(found, str), found
