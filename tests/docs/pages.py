@@ -16,7 +16,7 @@ ENGLISH = (
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in DOCS.glob("*.md") if not page.name.endswith(".zh.md")),
 )
-CHINESE = (ROOT / "README.zh.md", *sorted(DOCS.glob("*.zh.md")))
+CHINESE = (ROOT / "README.zh.md", ROOT / "CONTRIBUTING.zh.md", *sorted(DOCS.glob("*.zh.md")))
 
 _FENCE = re.compile(r"^```(\w*).*\n((?:.*\n)*?)^```$", re.M)
 _INDENTED = re.compile(r"(?<=\n\n)(?:    .*\n(?:\n(?=    ))?)+")
