@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.docs.pages import DOCS, blocks
 from weightsmith.cli import commands
 from weightsmith.convert.plan.choose import built_in
 from weightsmith.shapes.page.page import catalog_types
@@ -24,6 +25,18 @@ def offered(*words: str) -> list[str]:
     asked = {"_WEIGHTSMITH_COMPLETE": "bash_complete", **typed}
     output = CliRunner().invoke(commands, [], env=asked, prog_name="weightsmith").output
     return [line.partition(",")[2] for line in output.splitlines()]
+
+
+def line_of(shell: str) -> str:
+    """What the docs tell people to write into the file of their shell."""
+    text = (DOCS / "index.md").read_text(encoding="utf-8")
+    (line,) = (
+        line
+        for block in blocks(text)
+        for line in block.lines
+        if line.endswith(f" {shell}") or f"# {shell} " in line
+    )
+    return line
 
 
 def test_commands_and_options_are_offered() -> None:
@@ -41,6 +54,7 @@ def test_converters_families_and_chips_are_offered() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_line_of_the_docs_makes_a_script_for_each_shell(shell: str) -> None:
+    assert f"{shell}_source weightsmith" in line_of(shell)
     asked = {"_WEIGHTSMITH_COMPLETE": f"{shell}_source"}
     done = CliRunner().invoke(commands, [], env=asked, prog_name="weightsmith")
     assert done.exit_code == 0 and f"_WEIGHTSMITH_COMPLETE={shell}_complete" in done.output
@@ -50,12 +64,10 @@ def test_the_line_of_the_docs_makes_a_script_for_each_shell(shell: str) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_itself_completes_with_the_installed_program() -> None:
-    script = """
-    eval "$(_WEIGHTSMITH_COMPLETE=bash_source weightsmith)"
-    COMP_WORDS=(weightsmith convert --converter tern); COMP_CWORD=3
-    _weightsmith_completion weightsmith
-    echo "${COMPREPLY[@]}"
-    """
+    asks = (
+        "COMP_WORDS=(weightsmith convert --converter tern); COMP_CWORD=3; _weightsmith_completion weightsmith"
+    )
+    script = f'{line_of("bash")}\n{asks}\necho "${{COMPREPLY[@]}}"'
     env = {**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["ternary"]

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Programs of others, which people have or have not: the docs may name them.
-OTHERS = {"pip", "python3.11", ".venv/bin/pip", ".venv/bin/pre-commit", "git", "eval", "source", "mkdir"}
+OTHERS = {
+    "pip",
+    "python3.11",
+    ".venv/bin/pip",
+    ".venv/bin/pre-commit",
+    "git",
+    "eval",
+    "_WEIGHTSMITH_COMPLETE=fish_source",
+}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 # What starts an engine or asks this machine, unless one of these keeps it from that.
 STARTING, ASKING_ONLY = {"verify-on-npu", "doctor"}, {"--list-gates", "--print-command", "--compare"}
