@@ -58,13 +58,20 @@ def lay_out(page: str, typed: Sequence[Command], folder: Path) -> None:
         OF_PAGE.get((page, name), GIVEN[name])(folder / name)
 
 
-def is_shown(shown: Sequence[str], lines: Sequence[str]) -> str | None:
-    """The first line of the page that the screen lacks, in order. … stands for anything."""
-    rest = iter(lines)
+def lacking(shown: Sequence[str], lines: Sequence[str]) -> str | None:
+    """The first line of the page that the screen lacks. Lines follow each other as on the screen, but where a line that
+    is … stands between them; inside a line it stands for anything."""
+    rest, free = [line.rstrip() for line in lines if line.strip()], True
     for line in shown:
+        if line.strip() == "…":
+            free = True
+            continue
         pattern = re.compile(".*".join(map(re.escape, line.rstrip().split("…"))))
-        if line.strip() != "…" and not any(pattern.fullmatch(other.rstrip()) for other in rest):
+        while rest and free and not pattern.fullmatch(rest[0]):
+            del rest[0]
+        if not rest or not pattern.fullmatch(rest.pop(0)):
             return line
+        free = False
     return None
 
 
@@ -90,7 +97,7 @@ def test_every_command_line_is_run_or_parsed(page: Path, tmp_path: Path, counted
         assert code in (0, 1), f"{page.name}: {' '.join(command.words)}: {err}"
         if command.into:
             (tmp_path / command.into).write_text(without_colours(out), encoding="utf-8")
-        missing = is_shown(command.shown, without_colours(err + out).splitlines())
+        missing = lacking(command.shown, without_colours(err + out).splitlines())
         assert missing is None, (
             f"{page.name}: {' '.join(command.words)} does not show {missing!r}:\n{err}{out}"
         )
