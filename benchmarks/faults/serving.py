@@ -293,9 +293,8 @@ def _other_shard(module_name: str) -> Patch:
 
 def _as_the_other(load: Callable[..., Any], module_name: str) -> Callable[..., Any]:
     def wrong(self: Any, parameter: Any, *arguments: Any, **options: Any) -> None:
-        holders = [
-            one for one in (self, parameter) if self.prefix.endswith(module_name) and hasattr(one, "tp_rank")
-        ]
+        meant = (self, parameter) if self.prefix.endswith(module_name) else ()
+        holders = [one for one in meant if hasattr(one, "tp_rank")]
         for holder in holders:
             holder.tp_rank = self.tp_size - 1 - holder.tp_rank
         load(self, parameter, *arguments, **options)
