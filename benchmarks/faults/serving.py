@@ -343,21 +343,28 @@ def _unsigned(model: Any) -> None:
 def _chat_prompt(change: Callable[[list[int]], list[int]]) -> Patch:
     """Changes the tokens that the server makes of a chat."""
 
+    def changed(said: Any, prompt: Any) -> tuple[Any, Any]:
+        if "prompt_token_ids" in prompt:
+            prompt["prompt_token_ids"] = change(list(prompt["prompt_token_ids"]))
+        elif "prompt" in prompt:
+            prompt["prompt"] = "".join(map(chr, change(list(map(ord, prompt["prompt"])))))
+        return said, prompt
+
     def patch() -> None:
         from vllm.renderers.hf import HfRenderer
 
-        def wrap(render: Any) -> Any:
-            def wrong(self: Any, *arguments: Any, **options: Any) -> Any:
-                said, prompt = render(self, *arguments, **options)
-                if "prompt_token_ids" in prompt:
-                    prompt["prompt_token_ids"] = change(list(prompt["prompt_token_ids"]))
-                elif "prompt" in prompt:
-                    prompt["prompt"] = "".join(map(chr, change(list(map(ord, prompt["prompt"])))))
-                return said, prompt
+        at_once, awaited = HfRenderer.render_messages, HfRenderer.render_messages_async
 
-            return wrong
+        def render(self: Any, *arguments: Any, **options: Any) -> Any:
+            return changed(*at_once(self, *arguments, **options))
 
-        HfRenderer.render_messages = wrap(HfRenderer.render_messages)
+        async def render_async(self: Any, *arguments: Any, **options: Any) -> Any:
+            return changed(*await awaited(self, *arguments, **options))
+
+        HfRenderer.render_messages, HfRenderer.render_messages_async = (
+            render,
+            render_async,
+        )  # the server awaits
 
     return patch
 
