@@ -13,7 +13,8 @@ from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.terminal import BAD, DONE, line
-from weightsmith.cli.wording import checkpoint_line, size
+from weightsmith.cli.wording import cell, checkpoint_line, size
+from weightsmith.values.settings_diff import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.values.anatomy import Layer, Part
+    from weightsmith.values.beside import Beside, GenerationSetting
     from weightsmith.values.inspection import Inspection, Quantization
     from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
@@ -114,6 +116,7 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     line(f"quantization: {scheme}")
     if found.survey is not None:
         _show_survey(found.survey)
+    _show_beside(found.beside)
     line()
     if alone:
         _show_chosen(found)
@@ -122,6 +125,31 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     _show_layers(found.anatomy.layers)
     rows = _folded(found.chosen)
     terminal.table(rows, ["tensors", "count", "dtype", "shape", "bytes"], right=("count", "bytes"))
+
+
+def _show_beside(beside: Beside) -> None:
+    """Licence, generation settings and code: a line each, and what the code can do below it."""
+    if beside.licence is not None:
+        line(f"licence: {beside.licence.name} (from {beside.licence.file})")
+    if beside.generation:
+        shown = ", ".join(f"{one.name} {cell(one.value)}{_instead(one)}" for one in beside.generation)
+        line(f"generation: {shown}")
+    code = beside.code
+    if not (code.files or code.auto_map):
+        return
+    named = f"; auto_map names {', '.join(dict.fromkeys(code.auto_map.values()))}" if code.auto_map else ""
+    line(f"code: {', '.join(code.files) or 'none in the folder'}{named}")
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for call in code.calls:
+        kinds.setdefault((call.file, call.kind), []).append(f"{call.name} (line {call.line})")
+    for (file, kind), names in kinds.items():
+        line(f"  {file} {kind}: {', '.join(names)}")
+    for file, why in code.unread.items():
+        line(f"  not read: {file}: {why}")
+
+
+def _instead(setting: GenerationSetting) -> str:
+    return "" if setting.config == ABSENT else f" (config.json has {cell(setting.config)})"
 
 
 def _show_parts(parts: Sequence[Part]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weightsmith.convert.plan.output_config import ConfigChange
     from weightsmith.convert.protocol import Recipe, RecipeStep
     from weightsmith.convert.request import ConversionRequest, ConversionSource
+    from weightsmith.documents import ConvertDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,14 @@ class Conversion:
         """A loader gets through with the output."""
         return not any(problem.stops_loader for problem in self.problems)
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> ConvertDocument:
         """The JSON contract of `convert`."""
         return {
             "command": "convert",
+            "verdict": "unsound" if not self.sound else "planned" if self.dry_run else "written",
+            "dry_run": self.dry_run,
             "converter": self.converter,
+            "reason": self.reason,
             "options": dict(self.options),
             "source": self.source,
             "output": self.output,
@@ -90,6 +94,9 @@ class Conversion:
             "bytes": {"read": self.bytes_read, "written": self.bytes_written},
             "seconds": round(self.seconds, 3),
             "config_changes": [change.document() for change in self.config_changes],
+            "problems": [problem.document() for problem in self.problems],
+            "notes": list(self.notes),
+            "left_out": dict(self.left_out),
         }
 
 

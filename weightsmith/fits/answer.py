@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.documents import FitsDocument
     from weightsmith.fits.asks import Asks
     from weightsmith.fits.caches import Cache, Decoder, Pool
     from weightsmith.fits.settings import Settings
@@ -93,7 +94,7 @@ class Answer:
         )
         return next(enough, None)
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> FitsDocument:
         """The JSON of the command line's contract."""
         target, memory = self.target, self.memory
         return {

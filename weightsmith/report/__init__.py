@@ -11,6 +11,7 @@ from weightsmith.report.language import Language
 from weightsmith.report.sections import report
 
 if TYPE_CHECKING:
+    from weightsmith.documents import ReportDocument
     from weightsmith.json_value import JsonObject
 
 __all__ = ["Form", "Language", "Rendered", "render"]
@@ -27,7 +28,7 @@ class Rendered:
     language: Language
     written: str | None = None
 
-    def document(self) -> JsonObject:
+    def document(self) -> ReportDocument:
         """The JSON of the command line's contract: all but the text."""
         return {
             "command": "report",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import LayerEntry, PartEntry
 
 # Part → what its tensors are called, the first that is found counts. Names are searched in whole, so that a norm inside
 # of an attention is a norm, and all of a vision tower is vision.
@@ -53,6 +53,15 @@ class Part:
     parameters: int
     bytes: int
 
+    def document(self) -> PartEntry:
+        """One entry of `parts` in the JSON of `inspect`."""
+        return {
+            "name": self.name,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes": self.bytes,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -71,6 +80,18 @@ class Layer:
     kind: int
     odd: tuple[str, ...] = ()
 
+    def document(self) -> LayerEntry:
+        """One entry of `layers` in the JSON of `inspect`."""
+        return {
+            "stack": self.stack,
+            "index": self.index,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes": self.bytes,
+            "kind": self.kind,
+            "odd": self.odd,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
@@ -78,13 +99,6 @@ class Anatomy:
 
     parts: tuple[Part, ...]
     layers: tuple[Layer, ...]
-
-    def document(self) -> JsonObject:
-        """What it adds to the JSON of `inspect`."""
-        return {
-            "parts": [asdict(part) for part in self.parts],
-            "layers": [{**asdict(layer), "odd": list(layer.odd)} for layer in self.layers],
-        }
 
 
 # Of a checkpoint that was not looked at.
