@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin, is_typeddict
+
+from weightsmith.records import hints_of, required_keys
 
 if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
@@ -62,22 +64,12 @@ def _named(kind: type, definitions: dict[str, Json]) -> dict[str, Json]:
     name = kind.__name__
     if name not in definitions:
         definitions[name] = {}  # of a type that holds itself
-        properties = {key: _schema(hint, definitions) for key, hint in get_type_hints(kind).items()}
+        properties = {key: _schema(hint, definitions) for key, hint in hints_of(kind).items()}
         definitions[name] = {
             "type": "object",
             **({"description": " ".join(kind.__doc__.split())} if kind.__doc__ else {}),
             "properties": properties,
-            "required": [key for key in properties if key in _required(kind)],
+            "required": [key for key in properties if key in required_keys(kind)],
             "additionalProperties": False,
         }
     return {"$ref": f"#/$defs/{name}"}
-
-
-def _required(kind: type) -> frozenset[str]:
-    if dataclasses.is_dataclass(kind):
-        missing = dataclasses.MISSING
-        return frozenset(
-            f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing
-        )
-    required: frozenset[str] = kind.__required_keys__  # type: ignore[attr-defined]
-    return required

@@ -12,9 +12,9 @@ from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.results import delivered
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, checkpoint_line, size
-from weightsmith.values.settings_diff import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,9 +95,7 @@ def command(
             checkpoint, values=values, hashes=hashes, tensors=tensors, by_size=sort == "size", progress=bar
         )
     terminal.warn(found.checkpoint.problems)
-    if as_json:
-        terminal.show_json(found.document())
-    else:
+    if delivered(found, as_json):
         _show(found, alone=tensors is not None)
     return DONE if found.sound else BAD
 
@@ -149,6 +147,8 @@ def _show_beside(beside: Beside) -> None:
 
 
 def _instead(setting: GenerationSetting) -> str:
+    from weightsmith.values.settings_diff import ABSENT
+
     return "" if setting.config == ABSENT else f" (config.json has {cell(setting.config)})"
 
 

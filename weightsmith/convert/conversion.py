@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.manifest_file import MANIFEST
@@ -72,6 +73,12 @@ class Conversion:
     def sound(self) -> bool:
         """A loader gets through with the output."""
         return not any(problem.stops_loader for problem in self.problems)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was written, as weightsmith.json has them; none of a dry run."""
+        from weightsmith.convert.finish.hash_check import recorded_hashes
+
+        return {} if self.dry_run else recorded_hashes(Path(self.output))
 
     def document(self) -> ConvertDocument:
         """The JSON contract of `convert`."""

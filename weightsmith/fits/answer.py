@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.fits.asks import asks_of
 from weightsmith.fits.caches import decoder_of, pooled
 from weightsmith.fits.loads import Reason, by_plugin, loading
@@ -15,7 +16,7 @@ from weightsmith.fits.weights import weights_of
 from weightsmith.schemes import plain_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.documents import FitsDocument
@@ -93,6 +94,10 @@ class Answer:
             cards for cards, memory in self.by_cards if (memory.concurrency or 0.0) >= max(1, self.wanted)
         )
         return next(enough, None)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was read."""
+        return fingerprint(self.checkpoint)
 
     def document(self) -> FitsDocument:
         """The JSON of the command line's contract."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from weightsmith.documents import DoctorDocument, FindingEntry
 
@@ -68,6 +68,10 @@ class Diagnosis:
         """What is wrong and follows from nothing else: failures first, those that explain most before the others."""
         ill = [check for check in self.checks if check.is_ill and not check.follows_from]
         return tuple(sorted(ill, key=lambda check: (check.verdict != "fail", -len(check.cause_of))))
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """None: a machine is no file."""
+        return {}
 
     def document(self) -> DoctorDocument:
         """The JSON of the command line's contract."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.errors import MissingInput, UnknownFamily
 from weightsmith.shapes.beside.dialect import dialect_of, misread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.documents import ArchitectureEntry, GuessEntry, InferConfigDocument
     from weightsmith.errors import WeightsmithError
@@ -157,6 +160,10 @@ class Inference:
         nearest = f" (nearest: {self.nearest[0]})" if self.nearest else ""
         fact = f"no family of the catalog explains its tensors{nearest}"
         return UnknownFamily(self.checkpoint.path, fact, "name one with --model-type")
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was read."""
+        return fingerprint(self.checkpoint)
 
     def document(self) -> InferConfigDocument:
         """The JSON of the command line's contract."""

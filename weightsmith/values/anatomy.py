@@ -117,6 +117,23 @@ def part_of(name: str) -> str:
     return next((part for part, pattern in _PARTS if pattern.search(name)), OTHER)
 
 
+@dataclass(frozen=True, slots=True)
+class LayerPlace:
+    """Where a tensor of a layer is: `model.layers`, 3, `mlp.up_proj.weight`."""
+
+    stack: str
+    index: int
+    rest: str
+
+
+def layer_of(name: str) -> LayerPlace | None:
+    """None for a tensor outside all layers."""
+    found = _LAYER.fullmatch(name)
+    return (
+        None if found is None else LayerPlace(found["stack"].rstrip("."), int(found["index"]), found["rest"])
+    )
+
+
 def _parts(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> tuple[Part, ...]:
     tensors, parameters, size = Counter[str](), Counter[str](), Counter[str]()
     for name, tensor in stored.items():
@@ -158,15 +175,15 @@ def _by_layer(tensors: Iterable[Tensor]) -> dict[str, dict[int, list[tuple[str, 
     """Stack → index → (name inside the layer, tensor), of stacks of two layers or more, up to _MOST_LAYERS."""
     found: dict[str, list[tuple[int, str, Tensor]]] = defaultdict(list)
     for tensor in tensors:
-        if part := _LAYER.fullmatch(tensor.name):
-            found[part["stack"]].append((int(part["index"]), part["rest"], tensor))
+        if (place := layer_of(tensor.name)) is not None:
+            found[place.stack].append((place.index, place.rest, tensor))
     result: dict[str, dict[int, list[tuple[str, Tensor]]]] = {}
     for stack, members in found.items():
         if 1 < len({index for index, _, _ in members}) <= _MOST_LAYERS:
             layers: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
             for index, rest, tensor in members:
                 layers[index].append((rest, tensor))
-            result[stack.rstrip(".")] = layers
+            result[stack] = layers
     return result
 
 

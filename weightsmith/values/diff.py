@@ -11,6 +11,7 @@ import numpy as np
 from weightsmith.checkpoint.data import TensorReader, numpy_dtype
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.expansion import refuse_expanded, refuse_holes
+from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.checkpoint.float_formats import FORMATS, cast, widen
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.schemes import PlainView, plain_view
@@ -121,6 +122,11 @@ class CheckpointDifference:
     undone: bool = False
     settings: tuple[SettingDifference, ...] = ()
     low_rank: tuple[LowRank, ...] = ()
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was read, of both sides."""
+        sides = (("a", self.a), ("b", self.b))
+        return {f"{side}: {file}": found for side, of in sides for file, found in fingerprint(of).items()}
 
     def document(self) -> DiffDocument:
         """The JSON contract of `diff`."""
