@@ -486,8 +486,8 @@ def report(
 ) -> Rendered:
     """A result as a report: HTML where `output` ends in .html, else Markdown.
 
-    result: what `document_of` or `VerifyResult.document()` gave, or the file in which a command's `--json` was kept:
-    of infer-config, convert, diff, fits, doctor and verify-on-npu.
+    result: what `document()` of a result gave, or the file in which a command's `--json` was kept, which has date and
+    hashes as well: of infer-config, convert, diff, fits, doctor and verify-on-npu.
     output: write the report to this file.
 
     Raises MissingInput, InvalidConfig (no such document), and TargetRefused (`output` cannot be written).

@@ -29,6 +29,8 @@ _LONGEST_LABEL = 40
 _MOST_TICKS = 8
 # Of a grid: as many classes `shade1`, … as the style sheet has.
 _SHADES = 5
+# How wide a figure of a label is.
+_SIGN = 7
 _MOST_POINTS = 2000
 # Beyond these a figure is a fault, which its table shows, and would leave nothing to see of the others.
 _SMALLEST, _FURTHEST = 1e-12, 1e4
@@ -179,7 +181,7 @@ def _grid(plot: Grid, language: Language) -> str:
                 klass = f"shade{_shade(value, low, high)}"
                 parts.append(element("rect", element("title", escaped(told)), klass=klass, **box))
     bottom = _TOP + len(plot.rows) * _BAR
-    every = max(1, math.ceil(_BAR * 1.3 / wide))
+    every = max(1, math.ceil((_SIGN * max(map(len, plot.columns), default=1) + 6) / wide))
     for column in range(0, len(plot.columns), every):
         parts.append(_words(left + (column + 0.5) * wide, bottom + 16, _cut(plot.columns[column]), "middle"))
     middle = left + wide * len(plot.columns) / 2
@@ -188,7 +190,7 @@ def _grid(plot: Grid, language: Language) -> str:
 
 
 def _range(plot: Grid) -> tuple[int, int]:
-    return _decades([value for _, values in plot.rows for value in values if value])
+    return _decades([value for _, values in plot.rows for value in values if value], 1)
 
 
 def _shade(value: float, low: int, high: int) -> int:
@@ -203,17 +205,17 @@ def _shades(plot: Grid) -> str:
     """The legend: where each shade begins."""
     low, high = _range(plot)
     begins = (10 ** (low + n * (high - low) / _SHADES) for n in range(_SHADES))
-    named = [(f"key box shade{n}", f"≥ {value:.1g}") for n, value in enumerate(begins, 1)]
+    named = [(f"key box shade{n}", f"≥ {value:.2g}") for n, value in enumerate(begins, 1)]
     return _keys([("key box shade0", "0"), *named])
 
 
-def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """Powers of ten around the values, at least two apart."""
+def _decades(values: Sequence[float], apart: int = 2) -> tuple[int, int]:
+    """Powers of ten around the values, at least so many apart."""
     if not values:
         return -6, 0
     lowest, highest = (min(max(value, _SMALLEST), 1 / _SMALLEST) for value in (min(values), max(values)))
     low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
-    return low, max(high, low + 2)
+    return low, max(high, low + apart)
 
 
 def _ticks(low: float, high: float) -> list[float]:
