@@ -18,6 +18,7 @@ from weightsmith.cli.terminal import DONE
                 "weightsmith schema infer-config > infer-config.schema.json",
                 "for a validator, or to make types from",
             ),
+            ("weightsmith schema verify-on-npu", "the same for another command"),
             ("weightsmith schema error", "what every command prints instead where it exits 2"),
         ],
         ["the schema was printed", "never", "COMMAND prints no JSON"],

@@ -126,9 +126,9 @@ class _Reader:
         statement.open += {"(": 1, ")": -1}.get(word.what, 0)
         if word.what == ";" or (word.kind == "line" and statement.open <= 0):
             self._import = None
-            for name, bound in _imported(statement.words):
+            for name, bound, to in _imported(statement.words):
                 self._found.append((("", name), statement.at))
-                self._aliases |= {bound: name} if bound else {}
+                self._aliases |= {bound: to} if bound else {}
         elif word.kind in ("name", "sign") and word.what not in ("(", ")"):
             statement.words.append(word.what)
 
@@ -159,10 +159,10 @@ class _Reader:
                 yield ".".join((self._aliases.get(head, head), *rest))
 
 
-def _imported(statement: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(dotted name, what it is called here) of the words of an import statement; "" for what binds no name.
+def _imported(statement: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """(dotted name, what it binds here, and to which name) of the words of an import statement.
 
-    `import a.b` binds a; `import a.b as c` binds c.
+    `import a.b` binds a to a; `import a.b as c` binds c to a.b. "" for what binds nothing that is looked for.
     """
     if statement[0] == "from":
         if "import" not in statement[1:]:
@@ -171,13 +171,11 @@ def _imported(statement: Sequence[str]) -> Iterator[tuple[str, str]]:
         module, names = "".join(statement[1:middle]), statement[middle + 1 :]
         if not module.startswith("."):
             for name, bound in _listed(names):
-                yield f"{module}.{name}", "" if name == "*" else bound
+                yield f"{module}.{name}", "" if name == "*" else bound, f"{module}.{name}"
         return
     for name, bound in _listed(statement[1:]):
-        whole = bound == name and "." in name
-        yield name, "" if whole else bound
-        if whole:
-            yield (head := name.partition(".")[0]), head
+        head = name.partition(".")[0]
+        yield (name, head, head) if bound == name else (name, bound, name)
 
 
 def _listed(words: Sequence[str]) -> Iterator[tuple[str, str]]:
