@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def documents(folder: Path) -> dict[str, list[Document]]:
     found["infer-config"] = [
         printed("infer-config", LATENT),
         printed("infer-config", made),
-        printed("infer-config", made / "model.safetensors"),
+        printed("infer-config", _bare(folder, made)),
         kept(_proven()),
     ]
     found["inspect"] = [
@@ -55,7 +56,8 @@ def documents(folder: Path) -> dict[str, list[Document]]:
         printed("inspect", made, "--hashes", "--values=sample", "--tensors", "*.0.*norm*"),
     ]
     found["diff"] = [printed("diff", LATENT, made), printed("diff", made, made), _other_shapes(folder, made)]
-    found["fits"] = [printed("fits", LATENT), printed("fits", made, "--chip", "cpu", "--context", "64")]
+    chip = ("--chip", "cpu", "--context", "64")
+    found["fits"] = [printed("fits", LATENT), printed("fits", made), printed("fits", made, *chip)]
     found["doctor"] = [kept(_diagnosis()), dict(MachineComparison(("a", "b"), (("x", "1", ""),)).document())]
     found["report"] = [printed("report", KEPT, "--output", folder / "report.html")]
     found["error"] = [dict(MissingInput("absent", "does not exist", "name another").document())]
@@ -71,6 +73,13 @@ def _proven() -> library.Result:
     differences = (BuildDifference("a", (1, 2), None), BuildDifference("b", None, (3,)))
     proof = ReferenceProof("transformers 5", "LlamaForCausalLM", 39, differences)
     return replace(library.infer(LATENT), proof=proof, learned=load_page("llama"))
+
+
+def _bare(folder: Path, model: Path) -> Path:
+    """Weights without a config, which leave heads open."""
+    (folder / "bare").mkdir()
+    shutil.copy(model / "model.safetensors", folder / "bare")
+    return folder / "bare"
 
 
 def _other_shapes(folder: Path, model: Path) -> Document:

@@ -197,7 +197,7 @@ def _shade(value: float, low: int, high: int) -> int:
     """0: nothing; 1 to _SHADES: from the lowest decade to the highest."""
     if not value > 0:
         return 0
-    share = (math.log10(value) - low) / (high - low)
+    share = (math.log10(min(value, 1 / _SMALLEST)) - low) / (high - low)
     return 1 + min(max(int(share * _SHADES), 0), _SHADES - 1)
 
 
