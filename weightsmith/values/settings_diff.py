@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.json_file import SIDE_FILE, read_json_object
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.errors import WeightsmithError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.json_file import JsonLimits
     from weightsmith.documents import SettingEntry
     from weightsmith.json_value import Json, JsonObject
 
@@ -53,12 +54,12 @@ def _of_file(file: str, a: Path, b: Path) -> Iterator[SettingDifference]:
             yield SettingDifference(file, name, first, second)
 
 
-def read_settings(path: Path) -> dict[str, Json] | None:
+def read_settings(path: Path, limits: JsonLimits = SIDE_FILE) -> dict[str, Json] | None:
     """The values of a JSON file by their names with dots; None where it is absent or cannot be read."""
     if not is_there(path):
         return None
     try:
-        return dict(_flat(read_json_object(path)))
+        return dict(_flat(read_json_object(path, limits)))
     except WeightsmithError:  # a broken side file is no difference of the weights; other commands name it
         return None
 

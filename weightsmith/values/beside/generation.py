@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import readable_config
+from weightsmith.checkpoint.json_file import CONFIG_FILE
 from weightsmith.values.settings_diff import ABSENT, read_settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class GenerationSetting:
 
 def generation_settings(checkpoint: Checkpoint) -> tuple[GenerationSetting, ...]:
     """Those that differ; none where the file is absent or cannot be read. null is as good as no setting."""
-    settings = read_settings(checkpoint.root / _FILE) or {}
+    settings = read_settings(checkpoint.root / _FILE, CONFIG_FILE) or {}
     config = readable_config(checkpoint) or {}
     inner = next((part for name in _TEXT if isinstance(part := config.get(name), dict)), {})
     stated = {**inner, **config}
