@@ -17,7 +17,7 @@ class Origin(TypedDict, total=False):
     """When and by what a document was made, and what it rests on.
 
     weightsmith, python: versions. made: when, ISO 8601. command_line: as it was typed. fingerprint: hashes by file,
-    with the hash's name before a colon; `tensors` is that of all names, dtypes and shapes.
+    the name of the hash before a colon; `tensors` is that of all names, dtypes and shapes.
     """
 
     weightsmith: str

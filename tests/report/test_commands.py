@@ -79,7 +79,7 @@ def test_the_verdict_comes_first_then_date_and_versions(
 def test_hashes_are_those_of_what_was_read_or_written(found: Found) -> None:
     read = found["infer-config"][0]["fingerprint"]
     assert set(read) == {"config.json", "generation_config.json", "tensors"}
-    assert all(re.fullmatch(r"blake3:[0-9a-f]{64}", one) for one in read.values())
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in read.values())
     assert set(found["diff"][0]["fingerprint"]) >= {"a: tensors", "b: tensors", "a: config.json"}
     planned, written = (one["fingerprint"] for one in found["convert"])
     assert planned == {} and "model.safetensors" in written
@@ -100,6 +100,8 @@ def test_what_people_look_for_is_there(found: Found) -> None:
     assert "--set head_dim=" in guessed
     proven = sections(render(found["infer-config"][3]).text)["Built by transformers"]
     assert "| a | 1 × 2 |  |" in proven and "| b |  | 3 |" in proven
+    odd = sections(render(found["infer-config"][3]).text)["Tensors that do not fit"]
+    assert odd.index("| lost |") < odd.index("| odd |")
     converted = sections(render(found["convert"][1]).text)
     assert "| hidden_size | 160 | 128 |" in converted["Changes of the config"]
     assert "modeling_ternary.py" in converted["Left out"]

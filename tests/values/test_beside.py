@@ -73,6 +73,7 @@ def test_what_code_does_is_named_whatever_it_is_called_there(code: str, names: l
         "import re\nre.compile('x')",
         "requests = []\nrequests.append(1)",
         "socket.close()",
+        "code(x); y = requests",
         "x = 'os.system(1) eval(2)'  # import subprocess",
         '"""\nimport os\nos.system()\n"""',
         "from . import subprocess",

@@ -19,13 +19,14 @@ _FILES = (
 )
 # The index of a 91,000-tensor model has 10 MB.
 _LARGEST = 16 << 20
-_HASH = "blake3"
+# Of a few MB: Python has it, and starts no library for it.
+_HASH = "sha256"
 # The name of the table among those of files.
 TABLE = "tensors"
 
 
 def fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
-    """`blake3:` and the hash, by file; under TABLE that of the names, dtypes and shapes of all tensors, in their order.
+    """`sha256:` and the hash, by file; under TABLE that of the names, dtypes and shapes of all tensors, in their order.
 
     A file that is absent or cannot be read has none.
     """

@@ -17,7 +17,7 @@ from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, checkpoint_line, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Rows of a table of layers.
 _MOST_ROWS = 24
+# Names in one line.
+_MOST_NAMES = 12
 # Eighths of a line's height; nothing where no number falls.
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -135,15 +137,21 @@ def _show_beside(beside: Beside) -> None:
     code = beside.code
     if not (code.files or code.auto_map):
         return
-    named = f"; auto_map names {', '.join(dict.fromkeys(code.auto_map.values()))}" if code.auto_map else ""
-    line(f"code: {', '.join(code.files) or 'none in the folder'}{named}")
+    named = f"; auto_map names {_first(dict.fromkeys(code.auto_map.values()))}" if code.auto_map else ""
+    line(f"code: {_first(code.files) or 'none in the folder'}{named}")
     kinds: dict[tuple[str, str], list[str]] = {}
     for call in code.calls:
         kinds.setdefault((call.file, call.kind), []).append(f"{call.name} (line {call.line})")
     for (file, kind), names in kinds.items():
-        line(f"  {file} {kind}: {', '.join(names)}")
-    for file, why in code.unread.items():
-        line(f"  not read: {file}: {why}")
+        line(f"  {file} {kind}: {_first(names)}")
+    if code.unread:
+        line(f"  not read: {_first([f'{file}: {why}' for file, why in code.unread.items()])}")
+
+
+def _first(names: Collection[str]) -> str:
+    """What a screen has room for; the JSON has all."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(list(names)[:_MOST_NAMES]) + more
 
 
 def _instead(setting: GenerationSetting) -> str:

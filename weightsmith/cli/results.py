@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from weightsmith import library
-from weightsmith.checkpoint.small_file import names_in
 from weightsmith.cli import terminal
 from weightsmith.cli.options import A_PATH, need_stdout_once
 from weightsmith.process.targets import is_stdout, need_other, need_writable
@@ -37,6 +36,8 @@ def need_report(report: Path | None, as_json: bool, *inputs: Path, other: Path |
     need_stdout_once(as_json, report, other)
     if report is None:
         return
+    from weightsmith.checkpoint.small_file import names_in  # `--help` does without that room
+
     need_writable(report)
     for path in inputs:
         need_other(report, [path, *(path / name for name in names_in(path))], "is a file of the model")

@@ -85,6 +85,9 @@ def _sections(document: InferConfigDocument) -> Iterator[Section]:
     found = tuple(_fields(rows, words) for words, rows in tables if rows)
     if found:
         yield Section(say("All other settings"), found)
+    named = tuple(_names(document))
+    if named:
+        yield Section(say("Tensors that do not fit"), named)
     config = lines_of(encode(document["config"]))
     yield Section(say("The corrected config"), (Code(config, "json"),))
     yield _model(document)
@@ -101,6 +104,16 @@ def _model(document: InferConfigDocument) -> Section:
         (say("tensors that are missing"), str(len(found["missing_tensors"]))),
     ]
     return model_section(document["checkpoint"], *rows)
+
+
+def _names(document: InferConfigDocument) -> Iterator[Table]:
+    found = document["architecture"]
+    for words, names in (
+        (say("Missing: the config demands them"), found["missing_tensors"]),
+        (say("Stored, and nothing explains them"), found["unmatched_tensors"]),
+    ):
+        if names:
+            yield Table((Column(say("tensor")),), tuple((name,) for name in names), words)
 
 
 def _fields(fields: Sequence[FieldEntry], folded: Phrase | None = None) -> Table:

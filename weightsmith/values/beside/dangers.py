@@ -26,8 +26,10 @@ _MODULES = {
 _HARMLESS = frozenset({
     "urllib.parse", "importlib.metadata", "importlib.resources", "importlib.util.find_spec", "http.HTTPStatus",
 })  # fmt: skip
+# Names that need no import.
+BUILT_IN = frozenset({"eval", "exec", "compile"})
 _CALLS = {
-    "eval": _TEXT, "exec": _TEXT, "compile": _TEXT,
+    **dict.fromkeys(BUILT_IN, _TEXT),
     "pickle.load": _PICKLE, "pickle.loads": _PICKLE, "pickle.Unpickler": _PICKLE, "_pickle.load": _PICKLE,
     "_pickle.loads": _PICKLE, "marshal.load": _PICKLE, "marshal.loads": _PICKLE, "joblib.load": _PICKLE,
     "pandas.read_pickle": _PICKLE, "torch.load": _PICKLE, "torch.jit.load": _PICKLE,

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
-from weightsmith.values.beside.dangers import INWARD, REFLECTED
+from weightsmith.values.beside.dangers import BUILT_IN, INWARD, REFLECTED
 from weightsmith.values.code_claims import Word, words
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _Reader:
             self._found.append((("", "trust_remote_code=True"), self._chain_at))
         if before == "(" and called == "getattr":
             self._found.append((("getattr", *chain), self._chain_at))
-        elif not defined and (len(chain) > 1 or behind.what == "(" or before == "="):
+        if not defined and (len(chain) > 1 or behind.what == "(" or before == "="):
             self._found.append((tuple(chain), self._chain_at))
 
     def _resolved(self, chain: Sequence[str]) -> Iterator[str]:
@@ -155,7 +155,7 @@ class _Reader:
             of = self._aliases.get(rest[0], rest[0])
             yield from [f"getattr({of})"] if of in REFLECTED else []
         else:
-            if head not in INWARD and (not rest or head in self._aliases):
+            if head in self._aliases or (not rest and head in BUILT_IN):
                 yield ".".join((self._aliases.get(head, head), *rest))
 
 
