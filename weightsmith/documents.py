@@ -255,7 +255,7 @@ class GenerationEntry(TypedDict):
     config: object
 
 
-class _Surveyed(Origin, total=False):
+class _Surveyed(TypedDict, total=False):
     fusion: FusionEntry
     damage: Sequence[DamageEntry]
     sampled: Literal[True]

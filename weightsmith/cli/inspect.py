@@ -12,7 +12,6 @@ from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.progress import progress_bar
-from weightsmith.cli.results import delivered
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, checkpoint_line, size
 
@@ -97,7 +96,9 @@ def command(
             checkpoint, values=values, hashes=hashes, tensors=tensors, by_size=sort == "size", progress=bar
         )
     terminal.warn(found.checkpoint.problems)
-    if delivered(found, as_json):
+    if as_json:
+        terminal.show_json(found.document())
+    else:
         _show(found, alone=tensors is not None)
     return DONE if found.sound else BAD
 

@@ -46,8 +46,8 @@ def need_report(report: Path | None, as_json: bool, *inputs: Path, other: Path |
 def delivered(
     result: library.Result,
     as_json: bool,
-    report: Path | None = None,
-    language: Language = "en",
+    report: Path | None,
+    language: Language,
     of_config: Collection[str] = (),
 ) -> bool:
     """Writes what was asked for besides a screen. Whether a screen is still wanted. of_config: as `show_json`."""

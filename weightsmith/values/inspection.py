@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint import readable_config
-from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.checkpoint.model_files import is_loaded
 from weightsmith.errors import MissingInput
 from weightsmith.schemes import plain_view
@@ -109,10 +108,6 @@ class Inspection:
             return self.as_written
         disagrees = any(problem.code in _DISAGREES for problem in self.checkpoint.problems)
         return self.as_written and self.survey.sound and not disagrees
-
-    def fingerprint(self) -> Mapping[str, str]:
-        """Hashes of what was read."""
-        return fingerprint(self.checkpoint)
 
     def document(self) -> InspectDocument:
         """The JSON of the command line's contract."""
