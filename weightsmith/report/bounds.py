@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Beyond these nobody looks; a page of 10,000 prompts has 20 MB.
 _MOST_ROWS = 2000
-_MOST_BARS = 40
-_MOST_COLUMNS = 500
+MOST_BARS = 40
+MOST_COLUMNS = 500
 
 
 def bounded(report: Report) -> Report:
@@ -38,10 +38,10 @@ def _parts(block: Block) -> tuple[Block, ...]:
             ),
         )
     if isinstance(block, Bars):
-        return (replace(block, bars=block.bars[:_MOST_BARS]),)
+        return (replace(block, bars=block.bars[:MOST_BARS]),)
     if isinstance(block, Grid):
-        rows = tuple((name, values[:_MOST_COLUMNS]) for name, values in block.rows[:_MOST_BARS])
-        return (replace(block, columns=block.columns[:_MOST_COLUMNS], rows=rows),)
+        rows = tuple((name, values[:MOST_COLUMNS]) for name, values in block.rows[:MOST_BARS])
+        return (replace(block, columns=block.columns[:MOST_COLUMNS], rows=rows),)
     return (block,)
 
 

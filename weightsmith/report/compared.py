@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.formats import number, percent
 from weightsmith.report.blocks import Column, Grid, Items, Judged, Paragraph, Report, Section, Table, say
+from weightsmith.report.bounds import MOST_BARS, MOST_COLUMNS
 from weightsmith.report.facts import fact_table
 from weightsmith.report.shared import checkpoint_rows, closing_sections, origin_line, value_text
 from weightsmith.values.anatomy import layer_of, part_of
@@ -108,8 +109,13 @@ def _picture(tensors: Sequence[TensorDifferenceEntry]) -> Grid:
         layers |= set() if place is None else {place.index}
         found[row][column] = max(distance, found[row].get(column, 0.0))
     outside = (_OUTSIDE,) if any(_OUTSIDE in values for values in found.values()) else ()
-    columns = (*outside, *map(str, sorted(layers)))
-    rows = tuple((name, tuple(values.get(column) for column in columns)) for name, values in found.items())
+    columns = (*outside, *map(str, sorted(layers)))[:MOST_COLUMNS]
+    furthest = set(sorted(found, key=lambda row: -max(found[row].values()))[:MOST_BARS])
+    rows = tuple(
+        (row, tuple(values.get(column) for column in columns))
+        for row, values in found.items()
+        if row in furthest
+    )
     title = say("Largest relative distance in each layer and part")
     return Grid(title, say("layer ({outside}: outside all layers)", outside=_OUTSIDE), columns, rows)
 
