@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from weightsmith import library
 from weightsmith.cli.group import run
 from weightsmith.errors import MissingInput
@@ -24,6 +26,13 @@ LATENT = MODELS / "ternary-llama"
 KEPT = Path(__file__).parent / "kept" / "hrm-text.json"
 
 Document = dict[str, Any]
+
+
+def need_schema(document: Document) -> None:
+    """Fails where a document is not what the schema of its command says, or has a key that it does not know."""
+    wrong = Draft202012Validator(library.schema(document["command"])).iter_errors(document)
+    deepest = [inner for error in wrong for inner in (*(error.context or ()), error)]
+    assert [(list(error.absolute_path), error.message[:200]) for error in deepest] == []
 
 
 def printed(*arguments: str | Path) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from weightsmith.json_value import encode
 from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table, say
@@ -36,6 +36,8 @@ _STATES: dict[str, Cell] = {
     "unverifiable": say("no shape can tell"),
 }
 _MOST_EVIDENCE = 3
+# Characters of a value that is not folded.
+_LONGEST_NUMBER = 40
 
 
 def report(document: InferConfigDocument) -> Report:
@@ -117,10 +119,12 @@ def _names(document: InferConfigDocument) -> Iterator[Table]:
 
 
 def _fields(fields: Sequence[FieldEntry], folded: Phrase | None = None) -> Table:
+    values = [value_text(field[side]) for field in fields for side in ("configured", "derived")]
+    kind: Literal["number", "long"] = "number" if max(map(len, values)) <= _LONGEST_NUMBER else "long"
     columns = (
         Column(say("setting")),
-        Column(say("config.json"), "number"),
-        Column(say("the weights"), "number"),
+        Column(say("config.json"), kind),
+        Column(say("the weights"), kind),
         Column(say("state")),
         Column(say("evidence"), "long"),
     )
