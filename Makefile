@@ -128,7 +128,7 @@ bench-published: setup $(TIMM)/.ready ## published configs: the true one, two li
 bench-fits: setup ## what fits says, against what real engines said of 331 published models and 19 small ones
 	@$(BIN)/python -m benchmarks.fits
 
-bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
+bench-kills: setup ## kill -9 at random moments of a conversion and a verification, and what it leaves (ARGS="--kills 200 --seed 1")
 	@$(BIN)/python -m benchmarks.kills $(ARGS)
 
 bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")

@@ -110,7 +110,9 @@ def _read(expected: object, value: object, where: str) -> object:
         return _read_union(inner, value, where)
     if origin is Literal and value in inner:
         return value
-    if origin in {tuple, Sequence} and isinstance(value, list):  # tuples of records are all tuple[X, ...]
+    if origin in {tuple, Sequence} and isinstance(
+        value, list | tuple
+    ):  # tuples of records are all tuple[X, ...]
         return tuple(_read(inner[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is Mapping and isinstance(value, Mapping):
         return {_key(inner[0], k, where): _read(inner[1], item, f"{where}.{k}") for k, item in value.items()}

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from weightsmith import library
 from weightsmith.cli.group import run
 from weightsmith.errors import MissingInput
-from weightsmith.json_value import countable, encode
+from weightsmith.json_value import encode
 from weightsmith.machine.diagnosis import Diagnosis, Finding, resolved
 from weightsmith.machine.dump import MachineComparison
 from weightsmith.shapes.page.page import load_page
@@ -46,7 +46,8 @@ def printed(*arguments: str | Path) -> Document:
 
 def kept(result: library.Result) -> Document:
     """A result that was made by hand, as the command would print it."""
-    document: Document = json.loads(encode(countable(library.document_of(result, command="weightsmith x"))))
+    made = library.document_of(result, command="weightsmith x")
+    document: Document = json.loads(encode(made, infinite=("config", "fields")))
     return document
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from tests.report.printed import LATENT, Document
 from tests.report.test_report import HOSTILE, Page, sections
+from weightsmith import library
 from weightsmith.cli import commands
 from weightsmith.documents import (
     ConvertDocument,
@@ -25,6 +27,7 @@ from weightsmith.documents import (
 )
 from weightsmith.foreign_text import visible
 from weightsmith.json_schema import schema_of
+from weightsmith.json_value import encode
 from weightsmith.report import render
 
 if TYPE_CHECKING:
@@ -122,6 +125,15 @@ def test_what_people_look_for_is_there(found: Found) -> None:
         < mended.index("install it")
     )
     assert mended.index("install it") < mended.index("**variables: odd**")
+
+
+def test_a_result_in_memory_is_rendered_as_the_one_that_was_kept() -> None:
+    document = dict(library.infer(LATENT).document())
+    document["config"] = {**library.infer(LATENT).config, "time_step_limit": [0.0, math.inf]}
+    again = json.loads(encode(document, infinite=("config", "fields")))
+    text = render(document).text  # type: ignore[arg-type]
+    assert text == render(again).text and "    1e999\n" in text
+    assert "·" not in text.split("\n\n")[3]  # no date, where nobody kept it
 
 
 def test_both_languages_have_the_same_structure(found: Found) -> None:

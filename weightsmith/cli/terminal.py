@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weightsmith.cli import streams
 from weightsmith.errors import TargetRefused, WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
-from weightsmith.json_value import countable, encode, finite
+from weightsmith.json_value import encode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -65,12 +65,11 @@ def show_json(document: Mapping[str, object], of_config: Collection[str] = ()) -
     of_config: top-level keys under which values of a config stand. Infinity is one of these (Mamba's
     `time_step_limit`) and a config must stay what it is: it is written as 1e999 there.
     """
-    values = {key: (countable if key in of_config else finite)(value) for key, value in document.items()}
-    text = visible_json(encode(values))
+    text = visible_json(encode(document, infinite=of_config))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal that is not UTF-8
-        text = encode(values, ascii_only=True)
+        text = encode(document, infinite=of_config, ascii_only=True)
     sys.stdout.write(text + "\n")
 
 

@@ -91,6 +91,7 @@ class EngineRead(Record):
     graph_sizes: tuple[int, ...] = ()
     additional: str | None = None
     model_class: str | None = None
+    int8_error: Figure = None
     condition_tokens: bool | None = None
     left_out_prompts: tuple[int, ...] | None = None
     deterministic: bool | None = None

@@ -90,7 +90,7 @@ def _sections(document: InferConfigDocument) -> Iterator[Section]:
     named = tuple(_names(document))
     if named:
         yield Section(say("Tensors that do not fit"), named)
-    config = lines_of(encode(document["config"]))
+    config = lines_of(encode(document["config"], infinite=document["config"]))
     yield Section(say("The corrected config"), (Code(config, "json"),))
     yield _model(document)
     yield from closing_sections(document)

@@ -13,7 +13,7 @@ from weightsmith.documents import (
     InferConfigDocument,
 )
 from weightsmith.errors import InvalidConfig
-from weightsmith.json_value import countable
+from weightsmith.json_value import finite
 from weightsmith.records import NotARecord, read_as
 from weightsmith.report import compared, converted, diagnosed, document, fitting, inferred, sections
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from weightsmith.report.blocks import Report
 
 D = TypeVar("D")
+# Keys of `infer-config` under which values of a config stand.
+_OF_CONFIG = frozenset({"config", "fields"})
 _WAY_OUT = "name a file that one of these printed with --json: {}"
 
 
@@ -41,9 +43,10 @@ def _verification(kept: JsonObject, called: str) -> Report:
 
 
 def _read(kind: type[D], compose: Callable[[D], Report], kept: JsonObject, called: str) -> Report:
-    """NaN is null as in the JSON, and an infinity of a config stays what it is."""
+    """NaN and infinity are null as in the JSON, but those of a config stay what they are."""
+    values = {key: value if key in _OF_CONFIG else finite(value) for key, value in kept.items()}
     try:
-        return compose(read_as(kind, countable(kept)))
+        return compose(read_as(kind, values))
     except NotARecord as error:
         way_out = "make it again with this version of weightsmith"
         raise InvalidConfig(called, f"is no whole result of {kept['command']} ({error})", way_out) from error

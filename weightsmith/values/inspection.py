@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.documents import InspectDocument, QuantizationEntry, TensorEntry
+    from weightsmith.schemes import PlainView
     from weightsmith.values.anatomy import Anatomy
     from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
@@ -169,7 +170,8 @@ def inspect(
         from weightsmith.values.statistics import statistics
 
         figures = statistics(checkpoint, chosen)
-    packed, parts = _quantization(checkpoint), anatomy(checkpoint)
+    view = plain_view(checkpoint)
+    packed, parts = _quantization(checkpoint, view), anatomy(checkpoint.tensors, view.tensors)
     return Inspection(checkpoint, packed, found, parts, chosen, figures, beside(checkpoint))
 
 
@@ -186,9 +188,8 @@ def _chosen(checkpoint: Checkpoint, pattern: str | None, *, by_size: bool) -> tu
     return tuple(sorted(chosen, key=lambda t: -t.nbytes) if by_size else chosen)
 
 
-def _quantization(checkpoint: Checkpoint) -> Quantization | None:
+def _quantization(checkpoint: Checkpoint, view: PlainView) -> Quantization | None:
     """The scheme of most packed modules, else the one that only the config speaks of."""
-    view = plain_view(checkpoint)
     if view.modules:
         method, count = Counter(module.method for module in view.modules).most_common(1)[0]
         first = next(module for module in view.modules if module.method == method)
