@@ -5,10 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -329,30 +325,6 @@ def test_the_extra_for_tasks_leaves_what_an_ascend_image_pins() -> None:
     extra = re.search(r"^tasks = \[(.*?)\]", text, re.M)
     assert extra is not None
     assert set(re.findall(r'"(.*?)"', extra[1])) == {"lm-eval>=0.4.13,<0.5", "datasets<5", "pandas<3.1"}
-
-
-def test_the_wheel_holds_converters_and_the_catalog(tmp_path: Path) -> None:
-    source = tmp_path / "source"  # a copy: setuptools would pack what an older build left in build/
-    source.mkdir()
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("weightsmith", "converters", "docs"):
-        shutil.copytree(ROOT / name, source / name)
-    build = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
-    subprocess.run([sys.executable, "-m", *build], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert f"-{__version__}-" in wheel.name
-    assert {"weightsmith/py.typed", "weightsmith/report/report.css"} <= set(names)
-    assert "weightsmith/converters/ternary.py" in names
-    assert {f"weightsmith/docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(names)
-    catalog = ROOT / "weightsmith" / "shapes" / "catalog"
-    pages = {
-        str(path.relative_to(ROOT)) for room in (catalog, catalog / "by_hand") for path in room.glob("*.json")
-    }
-    assert pages <= set(names)
-    packages = {path.parent.relative_to(ROOT) for path in (ROOT / "weightsmith").rglob("*.py")}
-    assert all(any(name.startswith(f"{package}/") for name in names) for package in packages)
 
 
 def _functions(node: ast.AST, within: str = "") -> Iterator[tuple[str, int]]:

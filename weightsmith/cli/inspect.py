@@ -56,7 +56,7 @@ class _ValuesAlone(click.Command):
             "damage, an index that disagrees, weights that are not what a card claims, a changed file",
             "CKPT cannot be read",
         ],
-        "contract.md",
+        "inspect.md",
     ),
 )
 @CHECKPOINT
