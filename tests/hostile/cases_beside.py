@@ -20,7 +20,7 @@ _COSTLY = {
     "braces": "x = f'''" + "{eval(a)}" * 60_000,
     "f-strings": "f'{a}'" * 80_000,
     "one import": "from os import (" + "a as b," * 70_000,
-    "dots": "a." * 250_000,
+    "names": "import os\n" + "".join(f"os.exec{n}()\n" for n in range(32_000)),
     "calls": "getattr(os,eval(x));" * 25_000,
 }
 

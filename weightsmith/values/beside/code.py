@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.auto_map import mapped
@@ -90,7 +91,7 @@ def code_in(root: Path) -> Code:
             unread[name] = error.fact
             continue
         left -= len(text)
-        calls += _calls(name, as_read(text), budget)
+        calls += islice(_calls(name, as_read(text), budget), _MOST_CALLS + 1)
         if next(budget, None) is None:
             unread[name] = "too much code: not read to its end"
     kept = calls[:_MOST_CALLS]

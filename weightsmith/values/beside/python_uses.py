@@ -38,7 +38,7 @@ class Use(NamedTuple):
 
 
 def as_read(code: str) -> str:
-    """The text with Python's line ends; lines that a backslash joins are one, of the same length."""
+    """The text with the line ends that Python makes of all others."""
     return code.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -49,7 +49,8 @@ def uses(code: str, budget: Iterator[int]) -> list[Use]:
     """
     coding = _CODING.match(code)
     hidden = coding is not None and coding[1].lower().replace("_", "-") not in _PLAIN_TEXT
-    found = _read(code.replace("\\\n", "  "), budget).uses()
+    joined = code.replace("\\\n", "  ")  # lines that are one: as long as they were
+    found = _read(joined, budget).uses()
     return [Use("coding", 0), *found] if hidden else found
 
 
@@ -117,7 +118,7 @@ class _Reader:
         adjacent = prefix.kind == "name" and prefix.at + len(prefix.what) == text.at
         if text.kind == "text" and adjacent and _F_STRING.fullmatch(prefix.what):
             for braces in _BRACES.finditer(self._code, text.at, word.at):
-                if not any(islice(self._budget, _BRACES_COST - 1, _BRACES_COST)):
+                if next(islice(self._budget, _BRACES_COST - 1, None), None) is None:
                     return
                 inner = _read(braces[1], self._budget)
                 self._found += [(chain, text.at) for chain, _ in inner._found]
@@ -154,9 +155,8 @@ class _Reader:
         elif head == "getattr" and rest:
             of = self._aliases.get(rest[0], rest[0])
             yield from [f"getattr({of})"] if of in REFLECTED else []
-        else:
-            if head in self._aliases or (not rest and head in BUILT_IN):
-                yield ".".join((self._aliases.get(head, head), *rest))
+        elif head in self._aliases or (not rest and head in BUILT_IN):
+            yield ".".join((self._aliases.get(head, head), *rest))
 
 
 def _imported(statement: Sequence[str]) -> Iterator[tuple[str, str, str]]:
