@@ -101,7 +101,7 @@ def _fields(cls: type) -> tuple[dataclasses.Field[object], ...]:
 
 def _read(expected: object, value: object, where: str) -> object:
     """`value` as the type `expected` says it; `where` names the place for the error."""
-    if expected is object:
+    if expected is object or type(value) is expected:  # a bool is no int; most values are plain
         return value
     if isinstance(expected, type) and (dataclasses.is_dataclass(expected) or is_typeddict(expected)):
         return _read_record(expected, value, where)
@@ -110,14 +110,11 @@ def _read(expected: object, value: object, where: str) -> object:
         return _read_union(inner, value, where)
     if origin is Literal and value in inner:
         return value
-    if origin in {tuple, Sequence} and isinstance(
-        value, list | tuple
-    ):  # tuples of records are all tuple[X, ...]
+    # Tuples of records are all tuple[X, ...].
+    if origin in {tuple, Sequence} and isinstance(value, list | tuple):
         return tuple(_read(inner[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is Mapping and isinstance(value, Mapping):
         return {_key(inner[0], k, where): _read(inner[1], item, f"{where}.{k}") for k, item in value.items()}
-    if type(value) is expected:  # a bool is no int
-        return value
     if expected is float and type(value) is int:
         return float(value)
     raise NotARecord(f"{where} is {_shown(value)}, not {_name(expected)}")
@@ -137,8 +134,9 @@ def _read_record(expected: type, value: object, where: str) -> object:
 
 def _read_union(alternatives: tuple[object, ...], value: object, where: str) -> object:
     """The first alternative that the value is. An int is not read as a float where the union has int as well."""
-    exact = [one for one in alternatives if one is type(value)]
-    for one in (*exact, *alternatives):
+    if type(value) in alternatives:
+        return value
+    for one in alternatives:
         try:
             return _read(one, value, where)
         except NotARecord:
