@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from os import PathLike
 
+    from weightsmith.documents import ErrorDocument
+
 
 class WeightsmithError(Exception):
     """Something could not be done: the command line prints it as one line and exits 2.
@@ -26,7 +28,7 @@ class WeightsmithError(Exception):
         """The name of the class as JSON has it: "missing-input"."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(self).__name__).lower()
 
-    def document(self) -> dict[str, dict[str, str]]:
+    def document(self) -> ErrorDocument:
         """What the command line prints instead of a result with `--json`."""
         return {
             "error": {

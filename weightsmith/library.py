@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 from weightsmith.errors import EngineFailed, MissingDevice, MissingPackage, Usage, WeightsmithError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.convert import Conversion
+    from weightsmith.documents import Origin
     from weightsmith.fits.answer import Answer
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.machine import Diagnosis
@@ -408,8 +409,7 @@ def _placed(result: VerifyResult) -> VerifyResult:
     """The result with when and where it was made, and what the model needs elsewhere."""
     from weightsmith.machine.host import read_host
 
-    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    placed = replace(result, made=made, host=read_host())
+    placed = replace(result, made=_now(), host=read_host())
     engine, files = result.engine, result.model.checkpoint
     if engine is None or files is None:
         return placed
@@ -439,12 +439,55 @@ def _needs(model: Checkpoint) -> Needs | None:
     )
 
 
+class Result(Protocol):
+    """What one of these functions found. document: the JSON contract. fingerprint: hashes of what it rests on."""
+
+    def document(self) -> Mapping[str, object]: ...
+
+    def fingerprint(self) -> Mapping[str, str]: ...
+
+
+def document_of(result: Result, *, command: str = "") -> JsonObject:
+    """The document of a result with its origin: date, versions, hashes. What `--json` prints, and `report` reads.
+
+    command: the command line, for whoever repeats it. Reads small files beside the weights. Raises MissingInput or
+    InvalidConfig where what was written is gone meanwhile.
+    """
+    from platform import python_version
+
+    from weightsmith.version import __version__
+
+    origin: Origin = {
+        "weightsmith": __version__,
+        "python": python_version(),
+        "made": _now(),
+        "command_line": command,
+        "fingerprint": result.fingerprint(),
+    }
+    return cast("JsonObject", {**result.document(), **origin})
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def schema(command: str) -> JsonObject:
+    """The JSON Schema (2020-12) of what a command prints with `--json`; `error`: where it exits 2.
+
+    Raises Usage for a command that prints no JSON.
+    """
+    from weightsmith.report.schemas import schema
+
+    return schema(command)
+
+
 def report(
     result: AnyPath | JsonObject, *, output: AnyPath | None = None, language: Language = "en"
 ) -> Rendered:
-    """A verification's result as a report: HTML where `output` ends in .html, else Markdown.
+    """A result as a report: HTML where `output` ends in .html, else Markdown.
 
-    result: what `VerifyResult.document()` gave, or the file in which `verify-on-npu --json` was kept.
+    result: what `document()` of a result gave, or the file in which a command's `--json` was kept, which has date and
+    hashes as well: of infer-config, convert, diff, fits, doctor and verify-on-npu.
     output: write the report to this file.
 
     Raises MissingInput, InvalidConfig (no such document), and TargetRefused (`output` cannot be written).

@@ -363,7 +363,7 @@ def test_a_run_that_never_came_far_is_a_report(tmp_path: Path) -> None:
 
 def test_the_document_and_its_reader_have_the_same_keys(document: dict[str, Any]) -> None:
     fields = set(Document.__dataclass_fields__) - {"settings", "config", "changes"}
-    assert fields == set(document) - {"report"}
+    assert fields == set(document)
 
 
 def test_a_page_has_no_more_in_it_than_people_look_at(document: dict[str, Any]) -> None:
@@ -400,9 +400,10 @@ def _without(document: dict[str, Any], *way: str) -> dict[str, Any]:
 
 def test_another_document_is_one_clear_error(document: dict[str, Any]) -> None:
     for wrong, words in (
-        ({}, "is no result of verify-on-npu"),
-        ({"command": "diff"}, "is a result of diff, not of verify-on-npu"),
-        ({"error": {"kind": "usage"}}, "is no result of verify-on-npu"),
+        ({}, "is no result of a command, of which no report is made"),
+        ({"command": "inspect"}, "is a result of inspect, of which no report is made"),
+        ({"command": "diff"}, r"is no whole result of diff \(DiffDocument has no a\)"),
+        ({"error": {"kind": "usage"}}, "is no result of a command"),
         (_without(document, "checks"), r"Document has no checks"),
         (_without(document, "model", "name"), r"Document.model has no name"),
         ({**document, "prompts": "all"}, r"Document.prompts is 'all'"),
@@ -424,10 +425,10 @@ def test_the_command_renders_a_kept_document(document: dict[str, Any], tmp_path:
     assert (done.returncode, json.loads(done.stdout)["form"]) == (0, "html")
     assert page.read_text(encoding="utf-8") == render(document, "html", "zh").text
     other = tmp_path / "other.json"
-    other.write_text('{"command": "diff"}')
+    other.write_text('{"command": "inspect"}')
     done = _run("report", other)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {other}: is a result of diff") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {other}: is a result of inspect") and done.stderr.count("\n") == 1
 
 
 def test_the_library_writes_where_it_is_told(document: dict[str, Any], tmp_path: Path) -> None:

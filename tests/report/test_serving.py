@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.report.printed import need_schema
 from tests.report.test_report import KEPT
 from tests.verify.test_tasks import load_run, served_with, task_run
 from weightsmith.report import render
@@ -80,6 +81,8 @@ def test_what_was_run_is_no_longer_called_untested() -> None:
 def test_without_a_former_run_there_are_no_ratios() -> None:
     document = _served(Expected())
     assert document["tasks"][0]["against"] is None
+    for one in (document, _served(FORMER)):
+        need_schema(json.loads(json.dumps(one)))
     text = render(document).text
     assert "×" not in text.split("## Under load")[1].split("\n## ")[0]
 

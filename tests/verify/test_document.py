@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.report.printed import need_schema
 from tests.verify.conftest import HRM_TEXT
 from weightsmith.machine.host import read_host
 from weightsmith.process.child import Failure
@@ -95,6 +96,7 @@ def structure(value: Any) -> Any:
 def test_every_key_of_the_document_and_its_type_is_as_it_was(result: VerifyResult) -> None:
     document = json.loads(json.dumps(result.document(), allow_nan=False))
     assert structure({**document, "report": "r.md"}) == _json("document.structure.json")
+    need_schema(document)
 
 
 def test_without_an_engine_the_same_keys_hold_nothing() -> None:
@@ -105,6 +107,7 @@ def test_without_an_engine_the_same_keys_hold_nothing() -> None:
         assert document.keys() == _json("document.structure.json").keys()
         assert document["engine"] == document["parity"] == {}
         assert document["determinism"] == []
+        need_schema(json.loads(json.dumps(document)))
         assert document["prompts"][0] == {"prompt": PROMPTS[0].text, "expect": "Paris", "answer": None}
         assert document["checks"][-1]["verdict"] == verdict
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.report.printed import need_schema
 from tests.verify.handmade import SETTINGS
 from tests.verify.tiny_models import sentences
 from weightsmith.errors import HostileCheckpoint, InvalidConfig, Usage
@@ -324,6 +325,10 @@ def _result() -> VerifyResult:
     return VerifyResult(
         ModelFacts("m", "embed"), Device("cpu", "x86", DeviceFacts((), {})), (check,), vectors=facts
     )
+
+
+def test_the_document_is_what_its_schema_says() -> None:
+    need_schema(json.loads(json.dumps(_result().document())))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.documents import CheckpointSummary, ProblemEntry
+    from weightsmith.json_value import Json
 
 # What kind of files hold the weights; "mixed": several kinds.
 Format = Literal["safetensors", "torch-zip", "torch-legacy", "torch-distributed", "gguf", "mixed"]
@@ -90,6 +91,10 @@ class Problem:
     message: str
     stops_loader: bool = False
 
+    def document(self) -> ProblemEntry:
+        """One entry of `problems` in the JSON contract."""
+        return {"code": self.code, "message": self.message}
+
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
@@ -159,7 +164,7 @@ class Checkpoint:
             counts[t.dtype] = counts.get(t.dtype, 0) + t.elements
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
-    def summary(self) -> JsonObject:
+    def summary(self) -> CheckpointSummary:
         """The `checkpoint` object of the JSON contract."""
         return {
             "path": str(self.path),

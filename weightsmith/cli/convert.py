@@ -9,8 +9,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, pairs
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, pairs
 from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line, say
 from weightsmith.cli.wording import cell, size
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.convert import Conversion
+    from weightsmith.report import Language
 
 
 def _list_converters(context: click.Context, _option: click.Parameter, asked: bool) -> None:
@@ -88,6 +90,8 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
 @click.option("--accept-guesses", is_flag=True, help="Write a config also where some of it is a guess.")
 @click.option("--allow-damage", is_flag=True, help="Convert also what is incomplete, NaN or infinite.")
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
+@REPORT
+@LANGUAGE
 @AS_JSON
 def command(
     source: Path,
@@ -102,9 +106,12 @@ def command(
     accept_guesses: bool,
     allow_damage: bool,
     dry_run: bool,
+    report: Path | None,
+    language: Language,
     as_json: bool,
 ) -> int:
     """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
+    need_report(report, as_json, source)
     with progress_bar("converting") as bar:
         done = library.convert(
             source,
@@ -122,9 +129,7 @@ def command(
             progress=bar,
         )
     _say_reasons(done)
-    if as_json:
-        terminal.show_json(done.document())
-    else:
+    if delivered(done, as_json, report, language):
         _show(done)
     return DONE if done.sound else BAD
 

@@ -9,8 +9,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE
 from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, counted, figure, folded
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsmith.report import Language
     from weightsmith.values.diff import CheckpointDifference, TensorDifference
 
 # How many tensors and names are listed.
@@ -39,14 +41,15 @@ _MARKS = {"differs": "✗", "equal": "·", "identical": "✓"}
 )
 @click.argument("a", type=A_PATH)
 @click.argument("b", type=A_PATH)
+@REPORT
+@LANGUAGE
 @AS_JSON
-def command(a: Path, b: Path, as_json: bool) -> int:
+def command(a: Path, b: Path, report: Path | None, language: Language, as_json: bool) -> int:
     """Compare two checkpoints tensor by tensor."""
+    need_report(report, as_json, a, b)
     with progress_bar("comparing") as bar:
         found = library.diff(a, b, progress=bar)
-    if as_json:
-        terminal.show_json(found.document())
-    else:
+    if delivered(found, as_json, report, language):
         _show(found)
     return BAD if found.verdict == "differs" else DONE
 

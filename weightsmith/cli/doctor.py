@@ -9,8 +9,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, VERBOSE, need_stdout_once
+from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE
 from weightsmith.cli.progress import stages
+from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import counted, cut
 from weightsmith.process.targets import is_stdout
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.machine import Diagnosis
+    from weightsmith.report import Language
 
 _MARKS = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
 _ORDER = ("fail", "warn", "absent", "ok")
@@ -49,18 +51,27 @@ _MAX_FOUND = 60
     type=A_PATH,
     help="Say how two such files differ, and read nothing else.",
 )
-def command(verbose: bool, as_json: bool, dump: Path | None, compare: tuple[Path, Path] | None) -> int:
+@REPORT
+@LANGUAGE
+def command(
+    verbose: bool,
+    as_json: bool,
+    dump: Path | None,
+    compare: tuple[Path, Path] | None,
+    report: Path | None,
+    language: Language,
+) -> int:
     """What is wrong with this machine's NPU stack, and the command that mends it."""
     if compare is not None:
-        if dump is not None:
-            raise click.UsageError("--compare reads two files, --dump writes one: take one of them")
+        if dump is not None or report is not None:
+            raise click.UsageError(
+                "--compare reads two files, --dump and --report write one: take one of them"
+            )
         return _compared(*compare, as_json)
-    need_stdout_once(as_json, dump)
+    need_report(report, as_json, other=dump)
     with stages() as tell:
         diagnosis = library.doctor(dump=dump, progress=tell)
-    if as_json:
-        terminal.show_json(diagnosis.document())
-    elif not is_stdout(dump):
+    if delivered(diagnosis, as_json, report, language) and not is_stdout(dump):
         _show(diagnosis, verbose=verbose)
     return DONE if diagnosis.healthy else BAD
 

@@ -9,7 +9,8 @@ import click
 from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import AS_JSON, CHECKPOINT
+from weightsmith.cli.options import AS_JSON, CHECKPOINT, LANGUAGE
+from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
 from weightsmith.cli.wording import checkpoint_line
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.fits.answer import Answer, Memory
+    from weightsmith.report import Language
 
 _GIB = 1 << 30
 _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
@@ -54,6 +56,8 @@ _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
 )
 @click.option("--concurrency", type=click.IntRange(1), default=1, help="Sequences at a time.")
 @click.option("--kv-memory", metavar="SIZE", help="What is free for the KV cache on a card, as 48.62GiB.")
+@REPORT
+@LANGUAGE
 @AS_JSON
 def command(
     checkpoint: Path,
@@ -64,6 +68,8 @@ def command(
     context: int | None,
     concurrency: int,
     kv_memory: str | None,
+    report: Path | None,
+    language: Language,
     as_json: bool,
 ) -> int:
     """Say whether CKPT loads there, and how much context fits.
@@ -72,6 +78,7 @@ def command(
     """
     from weightsmith.fits.target import size_in
 
+    need_report(report, as_json, checkpoint)
     found = library.fits(
         checkpoint,
         on=on,
@@ -82,9 +89,7 @@ def command(
         kv_memory=None if kv_memory is None else size_in(kv_memory, "--kv-memory"),
         arguments=arguments,
     )
-    if as_json:
-        terminal.show_json(found.document())
-    else:
+    if delivered(found, as_json, report, language):
         _show(found)
     return _EXITS[found.verdict]
 

@@ -38,7 +38,8 @@ _SUMMARIES = {
     "fits": "Say whether CKPT loads there, and how much context fits.",
     "infer-config": "Derive the true config from the weights and compare it with config.json.",
     "inspect": "Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.",
-    "report": "Render a kept result of verify-on-npu again: Markdown or HTML, English or Chinese.",
+    "report": "Render a kept result again: Markdown or HTML, English or Chinese.",
+    "schema": "Print the JSON Schema of what COMMAND prints with --json.",
     "verify-on-npu": "Load MODEL in vLLM, smoke-test it and measure it against a reference.",
 }
 

@@ -10,7 +10,8 @@ import click
 from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, VERBOSE, need_stdout_once, settings
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, LANGUAGE, VERBOSE, settings
+from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
 from weightsmith.cli.wording import cell, checkpoint_line, counted
 from weightsmith.process.targets import is_stdout
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.json_value import Json
+    from weightsmith.report import Language
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.inference import Guess
     from weightsmith.shapes.page.page import Page
@@ -79,6 +81,8 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
     "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
 )
 @click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
+@REPORT
+@LANGUAGE
 @VERBOSE
 @AS_JSON
 def command(
@@ -92,11 +96,14 @@ def command(
     learn: bool,
     check: bool,
     trust_remote_code: bool,
+    report: Path | None,
+    language: Language,
     verbose: bool,
     as_json: bool,
 ) -> int:
     """Derive the true config from the weights and compare it with config.json."""
-    _need_one_place(write, output, as_json)
+    _need_one_place(write, output)
+    need_report(report, as_json, checkpoint, other=output)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
     found = library.infer(
@@ -111,19 +118,17 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
-    if as_json:
-        terminal.show_json(found.document(), of_config=("config", "fields"))
-    elif not is_stdout(output):  # a config that was written there is all that stands there
+    screen = delivered(found, as_json, report, language, of_config=("config", "fields"))
+    if screen and not is_stdout(output):  # a config that was written there is all that stands there
         _show(found, verbose=verbose)
     _say_outcome(found, asked_to_write=write or output is not None)
     return _exit_code(found)
 
 
-def _need_one_place(write: bool, output: Path | None, as_json: bool) -> None:
-    """Raises click.UsageError where the config has two places to go to, or stdout two things to hold."""
+def _need_one_place(write: bool, output: Path | None) -> None:
+    """Raises click.UsageError where the config has two places to go to."""
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
-    need_stdout_once(as_json, output)
 
 
 def _need(sentence: str, given: bool, useful: bool) -> None:

@@ -13,14 +13,15 @@ from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.terminal import BAD, DONE, line
-from weightsmith.cli.wording import checkpoint_line, size
+from weightsmith.cli.wording import cell, checkpoint_line, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
     from weightsmith.values.anatomy import Layer, Part
+    from weightsmith.values.beside import Beside, GenerationSetting
     from weightsmith.values.inspection import Inspection, Quantization
     from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Rows of a table of layers.
 _MOST_ROWS = 24
+# Names in one line.
+_MOST_NAMES = 12
 # Eighths of a line's height; nothing where no number falls.
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -114,6 +117,7 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     line(f"quantization: {scheme}")
     if found.survey is not None:
         _show_survey(found.survey)
+    _show_beside(found.beside)
     line()
     if alone:
         _show_chosen(found)
@@ -122,6 +126,39 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     _show_layers(found.anatomy.layers)
     rows = _folded(found.chosen)
     terminal.table(rows, ["tensors", "count", "dtype", "shape", "bytes"], right=("count", "bytes"))
+
+
+def _show_beside(beside: Beside) -> None:
+    """Licence, generation settings and code: a line each, and what the code can do below it."""
+    if beside.licence is not None:
+        line(f"licence: {beside.licence.name} (from {beside.licence.file})")
+    if beside.generation:
+        shown = ", ".join(f"{one.name} {cell(one.value)}{_instead(one)}" for one in beside.generation)
+        line(f"generation: {shown}")
+    code = beside.code
+    if not (code.files or code.auto_map):
+        return
+    named = f"; auto_map names {_first(dict.fromkeys(code.auto_map.values()))}" if code.auto_map else ""
+    line(f"code: {_first(code.files) or 'none in the folder'}{named}")
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for call in code.calls:
+        kinds.setdefault((call.file, call.kind), []).append(f"{call.name} (line {call.line})")
+    for (file, kind), names in kinds.items():
+        line(f"  {file} {kind}: {_first(names)}")
+    if code.unread:
+        line(f"  not read: {_first([f'{file}: {why}' for file, why in code.unread.items()])}")
+
+
+def _first(names: Collection[str]) -> str:
+    """What a screen has room for; the JSON has all."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(list(names)[:_MOST_NAMES]) + more
+
+
+def _instead(setting: GenerationSetting) -> str:
+    from weightsmith.values.settings_diff import ABSENT
+
+    return "" if setting.config == ABSENT else f" (config.json has {cell(setting.config)})"
 
 
 def _show_parts(parts: Sequence[Part]) -> None:

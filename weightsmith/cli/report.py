@@ -46,9 +46,9 @@ _STDOUT = "-"
 @LANGUAGE
 @AS_JSON
 def command(result: Path, output: Path, language: Language, as_json: bool) -> int:
-    """Render a kept result of verify-on-npu again: Markdown or HTML, English or Chinese.
+    """Render a kept result again: Markdown or HTML, English or Chinese.
 
-    RESULT.json is what `weightsmith verify-on-npu --json` printed.
+    RESULT.json is what infer-config, convert, diff, fits, doctor or verify-on-npu printed with --json.
     """
     if as_json and is_stdout(output):
         raise click.UsageError("stdout takes one thing: with --json, name a file with --output")

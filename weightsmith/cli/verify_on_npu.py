@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
 from weightsmith.cli.progress import stages
+from weightsmith.cli.results import command_line
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import counted, figure
 from weightsmith.process.targets import is_stdout
@@ -229,7 +229,7 @@ def command(
             report=report,
             gates=_limits(gates),
             cache=not no_cache,
-            command=" ".join(["weightsmith", *sys.argv[1:]]),
+            command=command_line(),
             progress=tell,
             **chosen,
         )

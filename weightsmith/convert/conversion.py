@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.manifest_file import MANIFEST
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from weightsmith.convert.plan.output_config import ConfigChange
     from weightsmith.convert.protocol import Recipe, RecipeStep
     from weightsmith.convert.request import ConversionRequest, ConversionSource
+    from weightsmith.documents import ConvertDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,20 @@ class Conversion:
         """A loader gets through with the output."""
         return not any(problem.stops_loader for problem in self.problems)
 
-    def document(self) -> dict[str, object]:
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was written, as weightsmith.json has them; none of a dry run."""
+        from weightsmith.convert.finish.hash_check import recorded_hashes
+
+        return {} if self.dry_run else recorded_hashes(Path(self.output))
+
+    def document(self) -> ConvertDocument:
         """The JSON contract of `convert`."""
         return {
             "command": "convert",
+            "verdict": "unsound" if not self.sound else "planned" if self.dry_run else "written",
+            "dry_run": self.dry_run,
             "converter": self.converter,
+            "reason": self.reason,
             "options": dict(self.options),
             "source": self.source,
             "output": self.output,
@@ -90,6 +101,9 @@ class Conversion:
             "bytes": {"read": self.bytes_read, "written": self.bytes_written},
             "seconds": round(self.seconds, 3),
             "config_changes": [change.document() for change in self.config_changes],
+            "problems": [problem.document() for problem in self.problems],
+            "notes": list(self.notes),
+            "left_out": dict(self.left_out),
         }
 
 

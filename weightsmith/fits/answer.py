@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.fits.asks import asks_of
 from weightsmith.fits.caches import decoder_of, pooled
 from weightsmith.fits.loads import Reason, by_plugin, loading
@@ -15,9 +16,10 @@ from weightsmith.fits.weights import weights_of
 from weightsmith.schemes import plain_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.documents import FitsDocument
     from weightsmith.fits.asks import Asks
     from weightsmith.fits.caches import Cache, Decoder, Pool
     from weightsmith.fits.settings import Settings
@@ -93,7 +95,11 @@ class Answer:
         )
         return next(enough, None)
 
-    def document(self) -> dict[str, object]:
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was read."""
+        return fingerprint(self.checkpoint)
+
+    def document(self) -> FitsDocument:
         """The JSON of the command line's contract."""
         target, memory = self.target, self.memory
         return {

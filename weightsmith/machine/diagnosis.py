@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import DoctorDocument, FindingEntry
 
 Verdict = Literal["ok", "warn", "fail", "absent"]
 _ILL = ("warn", "fail")
@@ -38,7 +38,8 @@ class Finding:
     def is_ill(self) -> bool:
         return self.verdict in _ILL
 
-    def document(self) -> JsonObject:
+    def document(self) -> FindingEntry:
+        """One entry of `checks` in the JSON contract."""
         return {
             "name": self.name,
             "verdict": self.verdict,
@@ -68,7 +69,11 @@ class Diagnosis:
         ill = [check for check in self.checks if check.is_ill and not check.follows_from]
         return tuple(sorted(ill, key=lambda check: (check.verdict != "fail", -len(check.cause_of))))
 
-    def document(self) -> JsonObject:
+    def fingerprint(self) -> Mapping[str, str]:
+        """None: a machine is no file."""
+        return {}
+
+    def document(self) -> DoctorDocument:
         """The JSON of the command line's contract."""
         return {
             "command": "doctor",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.documents import ComparisonDocument, FactDifference
+    from weightsmith.json_value import Json
 
 # `//user:password@` in an address.
 _CREDENTIALS = re.compile(r"(?<=//)[^/\s@]+@")
@@ -35,9 +36,11 @@ class MachineComparison:
     conclusions: tuple[str, str]
     differences: tuple[tuple[str, str, str], ...]
 
-    def document(self) -> JsonObject:
+    def document(self) -> ComparisonDocument:
         """The JSON of the command line's contract."""
-        rows = [{"fact": fact, "a": one, "b": other} for fact, one, other in self.differences]
+        rows: list[FactDifference] = [
+            {"fact": fact, "a": one, "b": other} for fact, one, other in self.differences
+        ]
         return {"command": "doctor", "conclusions": list(self.conclusions), "differences": rows}
 
 

@@ -1,4 +1,4 @@
-"""A kept result of a verification as Markdown or HTML, in English or Chinese: a function of its JSON document."""
+"""A kept result of a command as Markdown or HTML, in English or Chinese: a function of its JSON document."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.report import html, markdown
-from weightsmith.report.document import read
+from weightsmith.report.bounds import bounded
+from weightsmith.report.kinds import composed
 from weightsmith.report.language import Language
-from weightsmith.report.sections import report
 
 if TYPE_CHECKING:
+    from weightsmith.documents import ReportDocument
     from weightsmith.json_value import JsonObject
 
 __all__ = ["Form", "Language", "Rendered", "render"]
@@ -27,7 +28,7 @@ class Rendered:
     language: Language
     written: str | None = None
 
-    def document(self) -> JsonObject:
+    def document(self) -> ReportDocument:
         """The JSON of the command line's contract: all but the text."""
         return {
             "command": "report",
@@ -40,10 +41,10 @@ class Rendered:
 def render(
     document: JsonObject, form: Form = "markdown", language: Language = "en", called: str = "it"
 ) -> Rendered:
-    """The document of `verify-on-npu --json` as a report.
+    """The document of a command's `--json` as a report; the document itself says which command it is of.
 
-    called: the document's file, for errors. Raises InvalidConfig where it is no document of that command.
+    called: the document's file, for errors. Raises InvalidConfig where it is no document that a report is made of.
     """
-    found = report(read(document, called))
+    found = bounded(composed(document, called))
     text = markdown.render(found, language) if form == "markdown" else html.render(found, language)
     return Rendered(text, form, language)

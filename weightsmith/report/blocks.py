@@ -32,9 +32,10 @@ Text: TypeAlias = Phrase | str
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A cell that is a verdict."""
+    """A cell that is a verdict. words: a command's own, in place of pass, fail and inconclusive."""
 
     verdict: Verdict
+    words: Text | None = None
 
 
 Cell: TypeAlias = Text | Judged | None
@@ -128,7 +129,20 @@ class Bars:
     whole: float | None = None
 
 
-Plot: TypeAlias = Dots | Scatter | Bars
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A map of small cells, the darker the larger the value, on a logarithmic scale.
+
+    columns: their names. rows: (name, a value for each column, None where there is nothing; 0 is the lightest).
+    """
+
+    title: Phrase
+    axis: Phrase
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Text, tuple[float | None, ...]], ...]
+
+
+Plot: TypeAlias = Dots | Scatter | Bars | Grid
 Block: TypeAlias = Table | Paragraph | Items | Code | Plot
 
 
@@ -146,6 +160,6 @@ class Report:
     """title, then the verdict with what it counts, then the sections."""
 
     title: Phrase
-    verdict: Verdict
+    verdict: Judged
     summary: tuple[Text, ...]
     sections: tuple[Section, ...]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weightsmith.errors import InvalidConfig
 from weightsmith.json_value import finite
-from weightsmith.records import NotARecord, Record
+from weightsmith.records import MADE_HERE, NotARecord, Record
 from weightsmith.verify.checks import Check, Verdict
 from weightsmith.verify.engine.bench_job import LoadRun
 from weightsmith.verify.engine.engine_job import Setting
@@ -20,22 +20,26 @@ from weightsmith.verify.result import CheckpointFacts, Needs
 from weightsmith.verify.tasks.task_job import TaskRun
 
 if TYPE_CHECKING:
-    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.json_value import JsonObject
 
 # JSON has no NaN: where a figure is none, the document has null.
 Figure = float | None
 PairName = Literal["R-B", "R-D", "B-D", "F-D"]
-_WAY_OUT = "name a file that `weightsmith verify-on-npu --json` printed"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen(Record):
-    """Of the device, what torch said of it. memory: bytes of each."""
+    """Of the device, what torch said of it. memory, free: bytes of each."""
 
     packages: Mapping[str, str] = field(default_factory=dict)
     count: int | None = None
     names: tuple[str, ...] = ()
     memory: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
+    visible: str | None = None
+    available: bool | None = None
+    free: tuple[int, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class DeviceRead(Record):
 
 @dataclass(frozen=True, slots=True)
 class EngineRead(Record):
-    """What the report tells by name of an engine; nothing of it where none ran."""
+    """The settings of an engine, as `verify.engine.engine_job.EngineSettings`; nothing of it where none ran."""
 
     dtype: Setting = None
     max_model_len: Setting = None
@@ -75,6 +79,22 @@ class EngineRead(Record):
     arguments: tuple[str, ...] | None = None
     added: Mapping[str, Setting] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    architecture: Setting = None
+    block_size: Setting = None
+    kv_cache_dtype: Setting = None
+    kv_blocks: Setting = None
+    async_scheduling: Setting = None
+    compilation: Setting = None
+    device_type: Setting = None
+    attention_backends: tuple[str, ...] = ()
+    prefix_cache_queries: Setting = None
+    graph_sizes: tuple[int, ...] = ()
+    additional: str | None = None
+    model_class: str | None = None
+    int8_error: Figure = None
+    condition_tokens: bool | None = None
+    left_out_prompts: tuple[int, ...] | None = None
+    deterministic: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +130,20 @@ class FlipRead(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class WorstRead(Record):
+    """The prompt with the largest mean KL."""
+
+    prompt: int
+    kl_mean: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class PairRead(FiguresRead):
     """A pair over all positions."""
 
     nonfinite: int
     flips: tuple[FlipRead, ...]
+    worst_prompt: WorstRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +155,13 @@ class NoiseRead(Record):
     rms_ratio: Figure
     bf16_share: Figure
     device_share: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRead(PairRead):
+    """A wrong reference against the device."""
+
+    noise_floor: NoiseRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +181,9 @@ class ParityRead(Record):
     reference: str = ""
     partial: bool = False
     pairs: Mapping[str, PairRead] = field(default_factory=dict)
-    controls: Mapping[str, PairRead] = field(default_factory=dict)
+    controls: Mapping[str, ControlRead] = field(default_factory=dict)
     noise_floor: NoiseRead | None = None
+    baseline_noise: NoiseRead | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     layer_by_layer: Mapping[str, str] = field(default_factory=dict)
@@ -181,6 +218,7 @@ class RepetitionRead(Record):
     same_bits: int
     delta_max: Figure
     parted: Mapping[str, int]
+    lead_max: Figure = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +251,26 @@ class HostRead(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRead(Record):
+    """A setting that the weights rule out. mended: by `convert`, already."""
+
+    name: str
+    old: object
+    new: object
+    evidence: str
+    mended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRead(Record):
-    """The model; its config and what was wrong in it are in `Document`, as text."""
+    """The model. config: as it was read. changes: what the weights rule out in it."""
 
     name: str
     kind: str
     checkpoint: CheckpointFacts | None
     hashes: Mapping[str, str]
+    config: Mapping[str, object] = field(default_factory=dict)
+    changes: tuple[ChangeRead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +280,8 @@ class ServedRead(Record):
     words: tuple[str, ...] = ()
     loading: Figure = None
     startup: Startup = field(default_factory=Startup)
+    clean: bool | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +295,13 @@ class AgainstRead(Record):
     tolerance: float | None
     lost: int | None
     gained: int | None
+    items: int | None = None
+    accuracy: Figure = None
+    enough: int | None = None
+    blind: bool | None = None
+    threshold: Figure = None
+    decided_by: str | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +311,7 @@ class TaskRead(TaskRun):
     accuracy: float = 0.0
     against: AgainstRead | None = None
     source: str = ""
+    unpaired: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +354,7 @@ class VectorPairRead(Record):
     distance_rms: Figure
     nonfinite: int
     worst: int | None
+    texts: Mapping[str, ApartRead] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,9 +425,10 @@ class Document(Record):
     tasks: tuple[TaskRead, ...] = ()
     bench: BenchRead = field(default_factory=BenchRead)
     vectors: VectorsRead | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, str] = field(default_factory=dict)
-    changes: tuple[Change, ...] = ()
+    report: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict, metadata=MADE_HERE)
+    config: Mapping[str, str] = field(default_factory=dict, metadata=MADE_HERE)
+    changes: tuple[Change, ...] = field(default=(), metadata=MADE_HERE)
 
     @property
     def ran(self) -> bool:
@@ -388,51 +451,31 @@ class Document(Record):
 
 
 def read(document: JsonObject, called: str) -> Document:
-    """A document that was kept. called: its file. Raises InvalidConfig where it is no document of this command."""
-    command = document.get("command")
-    if command != "verify-on-npu":
-        other = f"is a result of {command:.40}, not of" if isinstance(command, str) else "is no result of"
-        raise InvalidConfig(called, f"{other} verify-on-npu", _WAY_OUT)
-    made_here = {"settings", "config", "changes"}
-    own = {name: value for name, value in document.items() if name not in made_here}
+    """A verification's document that was kept. called: its file. Raises InvalidConfig where it is not whole."""
     try:
-        found = Document.from_json(finite(own))
+        found = Document.from_json(finite(document))
     except NotARecord as error:
         way_out = "make it again with this version of weightsmith"
         raise InvalidConfig(called, f"is no whole result of verify-on-npu ({error})", way_out) from error
-    model = _object(document, "model")
-    rows = model.get("changes")
+    engine = document.get("engine")
     return replace(
         found,
-        settings=_texts(_object(document, "engine")),
-        config=_texts(_object(model, "config")),
-        changes=tuple(_change(row) for row in rows if isinstance(row, Mapping))
-        if isinstance(rows, list)
-        else (),
+        settings=_texts(engine if isinstance(engine, Mapping) else {}),
+        config=_texts(found.model.config),
+        changes=tuple(map(_change, found.model.changes)),
     )
 
 
-def _object(parent: JsonObject, name: str) -> JsonObject:
-    found = parent.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _texts(values: JsonObject) -> dict[str, str]:
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: _text(value) for name, value in values.items()}
 
 
-def _text(value: Json) -> str:
+def _text(value: object) -> str:
     """A value as JSON has it, but a text without quotes and nothing for null."""
     if value is None or isinstance(value, str):
         return value or ""
     return json.dumps(value, ensure_ascii=False)
 
 
-def _change(row: JsonObject) -> Change:
-    return Change(
-        name=_text(row.get("name")),
-        old=_text(row.get("old")),
-        new=_text(row.get("new")),
-        evidence=_text(row.get("evidence")),
-        mended=row.get("mended") is True,
-    )
+def _change(row: ChangeRead) -> Change:
+    return Change(row.name, _text(row.old), _text(row.new), row.evidence, row.mended)

@@ -42,7 +42,7 @@ _ELSEWHERE = frozenset({"versions", "eager_and_graphs", "arguments", "added", "v
 
 def model_sections(document: Document) -> Iterator[Section]:
     """The files, the config, and what was wrong in it."""
-    yield Section(say("Model"), (_facts(_model(document)),))
+    yield Section(say("Model"), (fact_table(_model(document)),))
     if document.changes:
         yield Section(say("What the weights say of the config"), (_changes(document),), level=3)
     if document.model.hashes:
@@ -53,7 +53,7 @@ def model_sections(document: Document) -> Iterator[Section]:
 
 def environment_sections(document: Document) -> Iterator[Section]:
     """The machine, the versions on it, the variables, and the engine's settings."""
-    yield Section(say("Environment"), (_facts(_machine(document)),))
+    yield Section(say("Environment"), (fact_table(_machine(document)),))
     versions = document.engine.versions or document.device.seen.packages
     python = {} if document.host is None else {"python": document.host.python}
     named = {**versions, **python, "weightsmith": document.weightsmith}
@@ -66,7 +66,7 @@ def environment_sections(document: Document) -> Iterator[Section]:
     yield Section(say("Environment variables"), tuple(_variables(document)), level=3)
     settings = {name: value for name, value in document.settings.items() if value and name not in _ELSEWHERE}
     if settings:
-        table = _facts(settings.items(), say("All settings, as read back from the running engine"))
+        table = fact_table(settings.items(), say("All settings, as read back from the running engine"))
         yield Section(say("Engine settings"), (table, *_additions(document)), level=3)
 
 
@@ -95,7 +95,8 @@ def use_sections(document: Document) -> Iterator[Section]:
         yield Section(say("How to repeat it"), (Code((document.command_line,), "sh"), Paragraph(words)))
 
 
-def _facts(rows: Iterable[tuple[Phrase | str, Cell]], folded: Phrase | None = None) -> Table:
+def fact_table(rows: Iterable[tuple[Phrase | str, Cell]], folded: Phrase | None = None) -> Table:
+    """What is what, a row each. folded: its title, where it is shown only when asked."""
     return Table((Column(say("fact")), Column(say("value"))), tuple(rows), folded)
 
 
@@ -180,19 +181,19 @@ def _needs(document: Document) -> Iterator[Block]:
         (say("engine"), needs.engine),
         (say("chip"), needs.chip),
         (say("verdict of fits"), needs.verdict),
-        (say("weights on one card"), _memory(needs.weights_bytes)),
+        (say("weights on one card"), memory_text(needs.weights_bytes)),
         (say("KV cache per token"), f"{needs.kv_bytes_per_token:,} B"),
     ]
     if needs.context is not None:
         rows.append((say("longest sequence"), f"{needs.context:,}"))
         cache = needs.context * needs.kv_bytes_per_token
-        rows.append((say("KV cache of the longest sequence"), _memory(cache)))
+        rows.append((say("KV cache of the longest sequence"), memory_text(cache)))
     if needs.min_cards is not None:
         rows.append((say("fewest cards"), str(needs.min_cards)))
     yield Paragraph(say("Worked out from the headers by weightsmith fits, not measured."))
-    yield _facts(rows)
+    yield fact_table(rows)
 
 
-def _memory(nbytes: int) -> str:
+def memory_text(nbytes: int) -> str:
     """GiB, and MiB below a tenth of one."""
     return gibibytes(nbytes, 2) if nbytes > _SMALL else f"{nbytes / 2**20:.1f} MiB"

@@ -43,10 +43,10 @@ def render(report: Report, language: Language) -> str:
 
 
 def _header(report: Report, title: str, language: Language) -> str:
-    verdict = escaped(spoken(VERDICT, language)) + " " + _pill(Judged(report.verdict), language)
+    verdict = escaped(spoken(VERDICT, language)) + " " + _pill(report.verdict, language)
     lines = (element("p", escaped(spoken(words, language))) for words in report.summary)
     heading = element("h1", escaped(title)) + element("p", verdict, klass="verdict")
-    return element("header", heading + "".join(lines), klass=report.verdict)
+    return element("header", heading + "".join(lines), klass=report.verdict.verdict)
 
 
 def _section(section: Section, language: Language) -> str:
@@ -106,5 +106,5 @@ def _cell(value: Cell, kind: str, language: Language) -> str:
 
 
 def _pill(judged: Judged, language: Language) -> str:
-    words = f"{_MARKS[judged.verdict]} {verdict_words(judged.verdict, language)}"
+    words = f"{_MARKS[judged.verdict]} {verdict_words(judged, language)}"
     return element("span", escaped(words), klass=f"pill {judged.verdict}")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from weightsmith.report.blocks import say
 
 if TYPE_CHECKING:
-    from weightsmith.report.blocks import Text
-    from weightsmith.verify.checks import Verdict
+    from weightsmith.report.blocks import Judged, Text
 
 Language = Literal["en", "zh"]
 
@@ -26,9 +25,9 @@ def spoken(text: Text, language: Language) -> str:
     return words.format(**{name: spoken(value, language) for name, value in text.values.items()})
 
 
-def verdict_words(verdict: Verdict, language: Language) -> str:
-    """A verdict in words."""
-    return spoken(_VERDICTS[verdict], language)
+def verdict_words(judged: Judged, language: Language) -> str:
+    """A verdict in its own words, or in the usual ones."""
+    return spoken(_VERDICTS[judged.verdict] if judged.words is None else judged.words, language)
 
 
 CHINESE = {
@@ -342,4 +341,128 @@ CHINESE = {
     "distance {pair}": "距离 {pair}",
     "arrangement": "安排",
     "a wrong reference against the device, or why there is none": "错误参考与设备对比，或未运行的原因",
+    # reports of all commands
+    "files": "文件",
+    "tensors": "张量数",
+    "problem": "问题",
+    "Notes": "说明",
+    "hash": "哈希",
+    "“tensors” is the hash of all names, dtypes and shapes; the numbers are not hashed.": "“tensors” 是所有名称、数据类型和形状的哈希；数值未计入。",
+    # infer-config
+    "{model}: what its config should be": "{model}：配置报告",
+    "agrees": "一致",
+    "derived": "已推导",
+    "differs": "不一致",
+    "guessed": "含猜测",
+    "unknown": "无法确定",
+    "missing": "缺失",
+    "ambiguous": "有多种可能",
+    "no shape can tell": "形状无法判断",
+    "{agree} settings agree with the weights, {differ} differ or are missing, {open} are open. Of {kept} more no shape can tell.": "{agree} 项配置与权重一致，{differ} 项不一致或缺失，{open} 项未定；另有 {kept} 项无法由形状判断。",
+    "Nothing in the config contradicts the weights.": "配置与权重没有矛盾。",
+    "Guesses": "猜测值",
+    "Nothing decides these settings: several values explain the weights.": "以下配置项无法确定：有多个取值都能解释权重。",
+    "taken": "采用值",
+    "also possible": "其他可能值",
+    "settled by": "确定方法",
+    "Dialect": "配置写法",
+    "The config is in the words of {dialect}. Other versions take these otherwise:": "配置采用 {dialect} 的写法。其他版本对以下内容有不同理解：",
+    "Built by transformers": "由 transformers 构建",
+    "{reference} built {architecture} from the corrected config: {count} tensors.": "{reference} 用修正后的配置构建了 {architecture}：共 {count} 个张量。",
+    "Every name and shape is as stored.": "所有名称和形状均与存储的一致。",
+    "tensor": "张量",
+    "stored": "存储",
+    "built": "构建",
+    "Settings that agree, with their evidence": "一致的配置项及依据",
+    "Settings that no shape can tell": "形状无法判断的配置项",
+    "All other settings": "其他配置项",
+    "Tensors that do not fit": "不匹配的张量",
+    "Missing: the config demands them": "缺失：配置要求存在",
+    "Stored, and nothing explains them": "已存储，但无法解释",
+    "The corrected config": "修正后的配置",
+    "family": "模型家族",
+    "class": "模型类",
+    "families with the same tensors": "张量相同的其他家族",
+    "tensors that nothing explains": "无法解释的张量数",
+    "tensors that are missing": "缺失的张量数",
+    "{value} by default": "默认 {value}",
+    # convert
+    "{model}: conversion report": "{model}：转换报告",
+    "written": "已写入",
+    "planned, nothing was written": "仅计划，未写入",
+    "no loader gets through with it": "加载器无法加载",
+    "{converted} tensors converted, {copied} copied, {created} created, {dropped} dropped.": "转换 {converted} 个张量，复制 {copied} 个，新建 {created} 个，丢弃 {dropped} 个。",
+    "What was done": "转换内容",
+    "source": "来源",
+    "output folder": "输出目录",
+    "converter": "转换器",
+    "chosen because": "选择原因",
+    "bytes of weights read": "读取的权重字节数",
+    "bytes of weights written": "写入的权重字节数",
+    "time": "耗时",
+    "Changes of the config": "配置改动",
+    "before": "改动前",
+    "after": "改动后",
+    "absent": "不存在",
+    "Files of the output": "输出文件",
+    "Left out": "未复制的文件",
+    "why": "原因",
+    # diff
+    "{a} against {b}": "{a} 与 {b} 对比",
+    "identical": "完全相同",
+    "equal": "数值相同",
+    "Of {count} tensors that both have, {identical} are identical, {equal} have the same values, {differ} differ. Only in A: {a}, only in B: {b}.": "双方共有 {count} 个张量：{identical} 个完全相同，{equal} 个数值相同，{differ} 个不同。仅在 A 中：{a} 个，仅在 B 中：{b} 个。",
+    "Where they differ": "差异位置",
+    "The distance of a tensor is the norm of A − B as a share of the norm of A.": "张量的距离为 A − B 的范数与 A 的范数之比。",
+    "Largest relative distance in each layer and part": "各层各部分的最大相对距离",
+    "layer ({outside}: outside all layers)": "层（{outside}：不属于任何层）",
+    "part": "部分",
+    "differ": "不同",
+    "largest distance": "最大距离",
+    "Differences of low rank": "低秩差异",
+    "As a merged LoRA leaves them:": "与合并 LoRA 后的情形相同：",
+    "{count} differences, rank {rank} ({probed} looked at)": "{count} 处差异，秩为 {rank}（检查了 {probed} 处）",
+    "Tensors that differ": "不同的张量",
+    "distance": "距离",
+    "largest |a − b|": "最大 |a − b|",
+    "largest ulp": "最大 ulp",
+    "unequal": "不等元素占比",
+    "shapes": "形状",
+    "Only in A": "仅在 A 中",
+    "Only in B": "仅在 B 中",
+    "Settings that differ": "不同的配置项",
+    "What was compared": "对比对象",
+    "A:": "A：",
+    "B:": "B：",
+    "{side} holds codes ({how}); what they stand for was compared.": "{side} 存储的是量化编码（{how}）；对比的是其所代表的数值。",
+    # fits
+    "{model}: does it fit?": "{model}：能否装下",
+    "fits": "能装下",
+    "does not fit": "装不下",
+    "Fewest cards that hold it: {count}.": "最少卡数：{count}。",
+    "What stands in the way": "无法加载的原因",
+    "reason": "原因代码",
+    "refused": "被拒绝",
+    "wrong answers": "结果错误",
+    "On each card": "单卡内存",
+    "memory of a card": "单卡总内存",
+    "not known": "未知",
+    "free for the KV cache": "可用于 KV 缓存",
+    "length of the sequences asked for": "所求序列长度",
+    "sequences at a time": "并发序列数",
+    "On more cards, or fewer": "不同卡数",
+    "cards": "卡数",
+    # doctor
+    "The NPU stack of this machine": "本机的 NPU 软件栈",
+    "something fails": "存在故障",
+    "nothing fails": "没有故障",
+    "{ok} checks are as they should be, {warn} are warnings, {fail} fail; {absent} are about what is not here.": "{ok} 项检查正常，{warn} 项警告，{fail} 项故障；{absent} 项涉及本机没有的组件。",
+    "What to mend": "需要修复的问题",
+    "Nothing is to be mended.": "没有需要修复的问题。",
+    "{name}: {found}": "{name}：{found}",
+    "From it follow: {names}.": "由此引起：{names}。",
+    "ok": "正常",
+    "fails": "故障",
+    "found": "实际",
+    "follows from": "起因",
 }  # fmt: skip

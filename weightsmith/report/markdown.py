@@ -30,7 +30,7 @@ _MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
 
 def render(report: Report, language: Language) -> str:
     """The whole report."""
-    verdict = cell(Judged(report.verdict), language)
+    verdict = cell(report.verdict, language)
     parts = [
         f"# {cell(report.title, language)}",
         f"**{text(spoken(VERDICT, language))}: {verdict}**",
@@ -68,7 +68,7 @@ def _block(block: Block, language: Language) -> str:
 def cell(value: Cell, language: Language) -> str:
     """A piece of text, escaped; nothing for None."""
     if isinstance(value, Judged):
-        return f"{_MARKS[value.verdict]} {text(verdict_words(value.verdict, language))}"
+        return f"{_MARKS[value.verdict]} {text(verdict_words(value, language))}"
     return "" if value is None else text(spoken(value, language))
 
 

@@ -8,7 +8,7 @@ from unicodedata import east_asian_width
 
 from weightsmith.foreign_text import visible
 from weightsmith.formats import significant
-from weightsmith.report.blocks import Bars, Dots, Scatter
+from weightsmith.report.blocks import Bars, Dots, Grid, Scatter
 from weightsmith.report.language import spoken
 from weightsmith.report.markup import element, escaped
 
@@ -27,6 +27,10 @@ _BAR, _LABELS, _FIGURES = 24, 270, 90
 # Columns of a label; Chinese signs take two.
 _LONGEST_LABEL = 40
 _MOST_TICKS = 8
+# Of a grid: as many classes `shade1`, … as the style sheet has.
+_SHADES = 5
+# How wide a figure of a label is.
+_SIGN = 7
 _MOST_POINTS = 2000
 # Beyond these a figure is a fault, which its table shows, and would leave nothing to see of the others.
 _SMALLEST, _FURTHEST = 1e-12, 1e4
@@ -38,6 +42,8 @@ def drawn(plot: Plot, language: Language) -> str:
         drawing, legend = _dots(plot, language), _legend(plot, language)
     elif isinstance(plot, Scatter):
         drawing, legend = _scatter(plot, language), ""
+    elif isinstance(plot, Grid):
+        drawing, legend = _grid(plot, language), _shades(plot)
     else:
         drawing, legend = _bars(plot, language), _limit_legend(plot, language)
     title = element("figcaption", escaped(spoken(plot.title, language)) + legend)
@@ -158,13 +164,58 @@ def _bars(plot: Bars, language: Language) -> str:
     return _svg(_WIDTH, height, spoken(plot.title, language), parts)
 
 
-def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """Powers of ten around the values, at least two apart."""
+def _grid(plot: Grid, language: Language) -> str:
+    """A square for each value, in the shade of its decade; hovering tells it."""
+    low, high = _range(plot)
+    left, right = _LABELS, _WIDTH - _RIGHT
+    wide = min((right - left) / max(len(plot.columns), 1), _BAR)
+    parts = []
+    for n, (label, values) in enumerate(plot.rows):
+        top = _TOP + n * _BAR
+        parts.append(_words(left - 10, top + 16, _cut(spoken(label, language)), "end"))
+        for column, value in enumerate(values):
+            if value is not None:
+                told = f"{spoken(label, language)} {plot.columns[column]}: {significant(value)}"
+                box = {"x": f"{left + column * wide:.1f}", "y": f"{top + 1:g}", "height": f"{_BAR - 2:g}"}
+                box |= {"width": f"{max(wide - (2 if wide > 6 else 0), 0.5):.2f}"}
+                klass = f"shade{_shade(value, low, high)}"
+                parts.append(element("rect", element("title", escaped(told)), klass=klass, **box))
+    bottom = _TOP + len(plot.rows) * _BAR
+    every = max(1, math.ceil((_SIGN * max(map(len, plot.columns), default=1) + 6) / wide))
+    for column in range(0, len(plot.columns), every):
+        parts.append(_words(left + (column + 0.5) * wide, bottom + 16, _cut(plot.columns[column]), "middle"))
+    middle = left + wide * len(plot.columns) / 2
+    parts.append(_words(max(middle, left + 60), bottom + 36, spoken(plot.axis, language), "middle"))
+    return _svg(_WIDTH, bottom + _BOTTOM, spoken(plot.title, language), parts)
+
+
+def _range(plot: Grid) -> tuple[int, int]:
+    return _decades([value for _, values in plot.rows for value in values if value], 1)
+
+
+def _shade(value: float, low: int, high: int) -> int:
+    """0: nothing; 1 to _SHADES: from the lowest decade to the highest."""
+    if not value > 0:
+        return 0
+    share = (math.log10(min(value, 1 / _SMALLEST)) - low) / (high - low)
+    return 1 + min(max(int(share * _SHADES), 0), _SHADES - 1)
+
+
+def _shades(plot: Grid) -> str:
+    """The legend: where each shade begins."""
+    low, high = _range(plot)
+    begins = (10 ** (low + n * (high - low) / _SHADES) for n in range(_SHADES))
+    named = [(f"key box shade{n}", f"≥ {value:.2g}") for n, value in enumerate(begins, 1)]
+    return _keys([("key box shade0", "0"), *named])
+
+
+def _decades(values: Sequence[float], apart: int = 2) -> tuple[int, int]:
+    """Powers of ten around the values, at least so many apart."""
     if not values:
         return -6, 0
     lowest, highest = (min(max(value, _SMALLEST), 1 / _SMALLEST) for value in (min(values), max(values)))
     low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
-    return low, max(high, low + 2)
+    return low, max(high, low + apart)
 
 
 def _ticks(low: float, high: float) -> list[float]:

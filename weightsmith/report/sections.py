@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
 from weightsmith.report import facts, figures, parity, serving, vectors
 from weightsmith.report.blocks import (
-    Bars,
     Cell,
     Column,
-    Dots,
     Items,
     Judged,
     Paragraph,
@@ -29,36 +26,15 @@ if TYPE_CHECKING:
     from weightsmith.report.blocks import Block
     from weightsmith.report.document import Document
 
-# Beyond these nobody looks; a page of 10,000 prompts has 20 MB.
-MOST_ROWS = 2000
-_MOST_BARS = 40
-
 
 def report(document: Document) -> Report:
     """The whole report. Sections whose figures were never taken are left out, and the checks say why."""
     return Report(
         title=say("{model}: verification report", model=document.model.name),
-        verdict=document.verdict,
+        verdict=Judged(document.verdict),
         summary=tuple(_summary(document)),
-        sections=tuple(_bounded(section) for section in _sections(document) if section.blocks),
+        sections=tuple(section for section in _sections(document) if section.blocks),
     )
-
-
-def _bounded(section: Section) -> Section:
-    """A section whose tables and plots have no more in them than people look at; the JSON has the rest."""
-    blocks: list[Block] = []
-    for block in section.blocks:
-        if isinstance(block, Table) and len(block.rows) > MOST_ROWS:
-            words = say("{count} more rows are in the JSON.", count=f"{len(block.rows) - MOST_ROWS:,}")
-            blocks += [replace(block, rows=block.rows[:MOST_ROWS]), Paragraph(words)]
-        elif isinstance(block, Dots):
-            series = tuple(replace(one, values=one.values[:MOST_ROWS]) for one in block.series)
-            blocks.append(replace(block, series=series))
-        elif isinstance(block, Bars):
-            blocks.append(replace(block, bars=block.bars[:_MOST_BARS]))
-        else:
-            blocks.append(block)
-    return replace(section, blocks=tuple(blocks))
 
 
 def _summary(document: Document) -> Iterator[Text]:

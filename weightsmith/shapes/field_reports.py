@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.json_value import is_finite
@@ -20,6 +20,7 @@ from weightsmith.shapes.solve.equations import TensorEvidence
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from weightsmith.documents import FieldEntry
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.family.parts import TextConfig
     from weightsmith.shapes.given.draft_layers import Extras
@@ -76,10 +77,18 @@ class FieldReport:
     candidates: tuple[Json, ...] = ()
     evidence: tuple[TensorEvidence, ...] = ()
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> FieldEntry:
         """The row as JSON has it; the values of a config are JSON already, and may be long."""
-        own = {part.name: getattr(self, part.name) for part in fields(self)}
-        return {**own, "evidence": [asdict(seen) for seen in self.evidence]}
+        return {
+            "name": self.name,
+            "configured": self.configured,
+            "default": self.default,
+            "derived": self.derived,
+            "status": self.status,
+            "basis": self.basis,
+            "candidates": self.candidates,
+            "evidence": [seen.document() for seen in self.evidence],
+        }
 
     @property
     def changed(self) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.errors import MissingInput, UnknownFamily
 from weightsmith.shapes.beside.dialect import dialect_of, misread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from weightsmith.checkpoint import Checkpoint, Problem
+    from weightsmith.documents import ArchitectureEntry, GuessEntry, InferConfigDocument
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.beside.dialect import Dialect
@@ -38,6 +42,17 @@ class Architecture:
     unmatched_tensors: tuple[str, ...]
     missing_tensors: tuple[str, ...]
 
+    def document(self) -> ArchitectureEntry:
+        """The `architecture` of the JSON contract."""
+        return {
+            "model_type": self.model_type,
+            "architectures": self.architectures,
+            "source": self.source,
+            "alternatives": self.alternatives,
+            "unmatched_tensors": self.unmatched_tensors,
+            "missing_tensors": self.missing_tensors,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Guess:
@@ -54,6 +69,17 @@ class Guess:
     order: Literal["published", "class-default"]
     settle: str
     together: tuple[str, ...]
+
+    def document(self) -> GuessEntry:
+        """One entry of `guesses` in the JSON contract."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "candidates": self.candidates,
+            "order": self.order,
+            "settle": self.settle,
+            "together": self.together,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +161,21 @@ class Inference:
         fact = f"no family of the catalog explains its tensors{nearest}"
         return UnknownFamily(self.checkpoint.path, fact, "name one with --model-type")
 
-    def document(self) -> dict[str, object]:
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was read."""
+        return fingerprint(self.checkpoint)
+
+    def document(self) -> InferConfigDocument:
         """The JSON of the command line's contract."""
-        document: dict[str, object] = {
+        document: InferConfigDocument = {
             "command": "infer-config",
             "checkpoint": self.checkpoint.summary(),
-            "architecture": asdict(self.architecture),
+            "architecture": self.architecture.document(),
             "verdict": self.verdict,
             "fields": [field.document() for field in self.fields],
-            "problems": [{"code": p.code, "message": p.message} for p in self.problems],
+            "problems": [problem.document() for problem in self.problems],
             "config": dict(self.config),
-            "guesses": [asdict(guess) for guess in self.guesses],
+            "guesses": [guess.document() for guess in self.guesses],
             "dialect": self.dialect,
             "misread": list(self.misread),
         }

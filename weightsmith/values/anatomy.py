@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import LayerEntry, PartEntry
 
 # Part → what its tensors are called, the first that is found counts. Names are searched in whole, so that a norm inside
 # of an attention is a norm, and all of a vision tower is vision.
@@ -52,6 +52,15 @@ class Part:
     parameters: int
     bytes: int
 
+    def document(self) -> PartEntry:
+        """One entry of `parts` in the JSON of `inspect`."""
+        return {
+            "name": self.name,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes": self.bytes,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -70,6 +79,18 @@ class Layer:
     kind: int
     odd: tuple[str, ...] = ()
 
+    def document(self) -> LayerEntry:
+        """One entry of `layers` in the JSON of `inspect`."""
+        return {
+            "stack": self.stack,
+            "index": self.index,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes": self.bytes,
+            "kind": self.kind,
+            "odd": self.odd,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
@@ -77,13 +98,6 @@ class Anatomy:
 
     parts: tuple[Part, ...]
     layers: tuple[Layer, ...]
-
-    def document(self) -> JsonObject:
-        """What it adds to the JSON of `inspect`."""
-        return {
-            "parts": [asdict(part) for part in self.parts],
-            "layers": [{**asdict(layer), "odd": list(layer.odd)} for layer in self.layers],
-        }
 
 
 # Of a checkpoint that was not looked at.
@@ -99,6 +113,23 @@ def anatomy(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> Anatom
 def part_of(name: str) -> str:
     """The part that a tensor of this name belongs to; OTHER where the name tells none. Indices do not matter."""
     return next((part for part, pattern in _PARTS if pattern.search(name)), OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlace:
+    """Where a tensor of a layer is: `model.layers`, 3, `mlp.up_proj.weight`."""
+
+    stack: str
+    index: int
+    rest: str
+
+
+def layer_of(name: str) -> LayerPlace | None:
+    """None for a tensor outside all layers."""
+    found = _LAYER.fullmatch(name)
+    return (
+        None if found is None else LayerPlace(found["stack"].rstrip("."), int(found["index"]), found["rest"])
+    )
 
 
 def _parts(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> tuple[Part, ...]:
@@ -142,15 +173,15 @@ def _by_layer(tensors: Iterable[Tensor]) -> dict[str, dict[int, list[tuple[str, 
     """Stack → index → (name inside the layer, tensor), of stacks of two layers or more, up to _MOST_LAYERS."""
     found: dict[str, list[tuple[int, str, Tensor]]] = defaultdict(list)
     for tensor in tensors:
-        if part := _LAYER.fullmatch(tensor.name):
-            found[part["stack"]].append((int(part["index"]), part["rest"], tensor))
+        if (place := layer_of(tensor.name)) is not None:
+            found[place.stack].append((place.index, place.rest, tensor))
     result: dict[str, dict[int, list[tuple[str, Tensor]]]] = {}
     for stack, members in found.items():
         if 1 < len({index for index, _, _ in members}) <= _MOST_LAYERS:
             layers: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
             for index, rest, tensor in members:
                 layers[index].append((rest, tensor))
-            result[stack.rstrip(".")] = layers
+            result[stack] = layers
     return result
 
 

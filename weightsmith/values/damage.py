@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
     from weightsmith.checkpoint.arrays import Bits
     from weightsmith.checkpoint.float_formats import FloatFormat
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import DamageEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Damage:
     tensor: str
     what: str
 
-    def document(self) -> JsonObject:
+    def document(self) -> DamageEntry:
         """One entry of `damage` in the JSON contract."""
         return {"tensor": self.tensor, "what": self.what}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from weightsmith.checkpoint.data import TensorReader, numpy_dtype
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.expansion import refuse_expanded, refuse_holes
+from weightsmith.checkpoint.fingerprint import fingerprint
 from weightsmith.checkpoint.float_formats import FORMATS, cast, widen
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.schemes import PlainView, plain_view
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import DiffDocument, LowRankEntry, TensorDifferenceEntry
     from weightsmith.values.settings_diff import SettingDifference
 
 # Elements of the largest matrix whose difference is searched for a low rank, and how many matrices of each kind are.
@@ -62,9 +63,9 @@ class TensorDifference:
     relative: float | None = None
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
-    def document(self) -> JsonObject:
+    def document(self) -> TensorDifferenceEntry:
         """One entry of `tensors` in the JSON contract."""
-        return {
+        entry: TensorDifferenceEntry = {
             "name": self.name,
             "status": self.status,
             "max_abs": self.max_abs,
@@ -73,8 +74,10 @@ class TensorDifference:
             "elements": self.elements,
             "cosine": self.cosine,
             "relative": self.relative,
-            **({"shapes": [list(shape) for shape in self.shapes]} if self.shapes else {}),
         }
+        if self.shapes:
+            entry["shapes"] = self.shapes
+        return entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +93,27 @@ class LowRank:
     tensors: int
     probed: int
 
+    def document(self) -> LowRankEntry:
+        """One entry of `low_rank` in the JSON contract."""
+        return {
+            "weights": self.weights,
+            "rank": self.rank,
+            "tensors": self.tensors,
+            "probed": self.probed,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDifference:
     """verdict: "identical" (same bytes in the same format), "equal" (same values in another container), "differs".
 
-    packed: how the weights of a and of b are packed; empty for a side where none is.
+    a, b: what was compared. packed: how the weights of a and of b are packed; empty for a side where none is.
     undone: one side alone is packed, and what its codes stand for was compared, as float32; else what is stored was.
     settings: of the files beside them; they do not bear on the verdict. low_rank: of weights that differ.
     """
 
+    a: Checkpoint
+    b: Checkpoint
     verdict: Sameness
     tensors: tuple[TensorDifference, ...]
     only_in_a: tuple[str, ...]
@@ -109,17 +123,27 @@ class CheckpointDifference:
     settings: tuple[SettingDifference, ...] = ()
     low_rank: tuple[LowRank, ...] = ()
 
-    def document(self) -> JsonObject:
+    def fingerprint(self) -> Mapping[str, str]:
+        """Hashes of what was read, of both sides."""
+        sides = (("a", self.a), ("b", self.b))
+        return {f"{side}: {file}": found for side, of in sides for file, found in fingerprint(of).items()}
+
+    def document(self) -> DiffDocument:
         """The JSON contract of `diff`."""
-        return {
+        document: DiffDocument = {
+            "command": "diff",
+            "a": self.a.summary(),
+            "b": self.b.summary(),
             "verdict": self.verdict,
             "tensors": [t.document() for t in self.tensors],
             "only_in_a": list(self.only_in_a),
             "only_in_b": list(self.only_in_b),
             "settings": [setting.document() for setting in self.settings],
-            "low_rank": [asdict(found) for found in self.low_rank],
-            **({"packed": {"a": self.packed[0] or None, "b": self.packed[1] or None}} if self.undone else {}),
+            "low_rank": [found.document() for found in self.low_rank],
         }
+        if self.undone:
+            document["packed"] = {"a": self.packed[0] or None, "b": self.packed[1] or None}
+        return document
 
 
 def diff(
@@ -159,7 +183,7 @@ def diff(
     )
     packed, undone = sides.packed, bool(sides.made)
     return CheckpointDifference(
-        verdict, tensors, only_in_a, only_in_b, packed, undone, settings_diff(a, b), ranks
+        a, b, verdict, tensors, only_in_a, only_in_b, packed, undone, settings_diff(a, b), ranks
     )
 
 

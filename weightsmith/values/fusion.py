@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.arrays import Bits
     from weightsmith.checkpoint.float_formats import FloatFormat
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import FusionEntry
     from weightsmith.values.claims import Claims
 
 # Numbers beyond the first of their group that must share its magnitude before a tensor counts as ternary.
@@ -65,7 +65,7 @@ class Fusion:
     evidence: tuple[str, ...]
     claimed_fused: bool = False
 
-    def document(self) -> JsonObject:
+    def document(self) -> FusionEntry:
         """The `fusion` object of the JSON contract."""
         return {
             "state": self.state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
@@ -13,13 +13,15 @@ from weightsmith.checkpoint.model_files import is_loaded
 from weightsmith.errors import MissingInput
 from weightsmith.schemes import plain_view
 from weightsmith.values.anatomy import NOTHING, anatomy
+from weightsmith.values.beside import NOTHING as NOTHING_BESIDE
+from weightsmith.values.beside import Beside, beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.manifest_file import HashVerdict
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import InspectDocument, QuantizationEntry, TensorEntry
     from weightsmith.schemes import PlainView
     from weightsmith.values.anatomy import Anatomy
     from weightsmith.values.statistics import Statistics
@@ -48,6 +50,18 @@ class Quantization:
     symmetric: bool | None = None
     parameters: int | None = None
 
+    def document(self) -> QuantizationEntry:
+        """The `quantization` of the JSON contract."""
+        return {
+            "method": self.method,
+            "source": self.source,
+            "evidence": self.evidence,
+            "bits": self.bits,
+            "group_size": self.group_size,
+            "symmetric": self.symmetric,
+            "parameters": self.parameters,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -58,6 +72,7 @@ class Inspection:
     anatomy: its parts and layers.
     chosen: the tensors that were asked for, in the order that was asked for.
     statistics: of these by name, where their numbers were asked for.
+    beside: what lies beside the weights: code, licence, generation settings.
     hashes: (file, verdict) against weightsmith.json, None unless asked for.
     """
 
@@ -67,6 +82,7 @@ class Inspection:
     anatomy: Anatomy = NOTHING
     chosen: tuple[Tensor, ...] = ()
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
+    beside: Beside = NOTHING_BESIDE
     hashes: tuple[tuple[str, HashVerdict], ...] | None = None
 
     @property
@@ -94,30 +110,39 @@ class Inspection:
         disagrees = any(problem.code in _DISAGREES for problem in self.checkpoint.problems)
         return self.as_written and self.survey.sound and not disagrees
 
-    def document(self) -> JsonObject:
+    def document(self) -> InspectDocument:
         """The JSON of the command line's contract."""
-        tensors: list[JsonObject] = [
-            {
-                "name": t.name,
-                "dtype": t.dtype,
-                "shape": list(t.shape),
-                "file": ", ".join(t.files),
-                "bytes": t.nbytes,
-                **({"statistics": self.statistics[t.name].document()} if t.name in self.statistics else {}),
-            }
-            for t in self.chosen
-        ]
-        document = {
+        document: InspectDocument = {
             "command": "inspect",
             "checkpoint": {**self.checkpoint.summary(), "parameters": self.parameters},
-            "tensors": tensors,
-            **self.anatomy.document(),
-            "quantization": None if self.quantization is None else asdict(self.quantization),
-            **(self.survey.document() if self.survey else {}),
+            "tensors": list(map(self._entry, self.chosen)),
+            "parts": [part.document() for part in self.anatomy.parts],
+            "layers": [layer.document() for layer in self.anatomy.layers],
+            "quantization": None if self.quantization is None else self.quantization.document(),
+            "code": self.beside.code.document(),
+            "licence": None if self.beside.licence is None else self.beside.licence.document(),
+            "generation": [setting.document() for setting in self.beside.generation],
         }
+        if self.survey is not None:
+            document["fusion"] = self.survey.fusion.document()
+            document["damage"] = [fault.document() for fault in self.survey.damage]
+            if self.survey.sampled:
+                document["sampled"] = True
         if self.hashes is not None:
             document["hashes"] = [{"file": file, "verdict": verdict} for file, verdict in self.hashes]
         return document
+
+    def _entry(self, tensor: Tensor) -> TensorEntry:
+        entry: TensorEntry = {
+            "name": tensor.name,
+            "dtype": tensor.dtype,
+            "shape": tensor.shape,
+            "file": ", ".join(tensor.files),
+            "bytes": tensor.nbytes,
+        }
+        if tensor.name in self.statistics:
+            entry["statistics"] = self.statistics[tensor.name].document()
+        return entry
 
 
 def inspect(
@@ -146,8 +171,8 @@ def inspect(
 
         figures = statistics(checkpoint, chosen)
     view = plain_view(checkpoint)
-    parts = anatomy(checkpoint.tensors, view.tensors)
-    return Inspection(checkpoint, _quantization(checkpoint, view), found, parts, chosen, figures)
+    packed, parts = _quantization(checkpoint, view), anatomy(checkpoint.tensors, view.tensors)
+    return Inspection(checkpoint, packed, found, parts, chosen, figures, beside(checkpoint))
 
 
 def _chosen(checkpoint: Checkpoint, pattern: str | None, *, by_size: bool) -> tuple[Tensor, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.checkpoint.json_file import SIDE_FILE, read_json_object
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.errors import WeightsmithError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.json_file import JsonLimits
+    from weightsmith.documents import SettingEntry
     from weightsmith.json_value import Json, JsonObject
 
 _FILES = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -32,9 +34,9 @@ class SettingDifference:
     a: Json
     b: Json
 
-    def document(self) -> JsonObject:
+    def document(self) -> SettingEntry:
         """One entry of `settings` in the JSON of `diff`."""
-        return asdict(self)
+        return {"file": self.file, "name": self.name, "a": self.a, "b": self.b}
 
 
 def settings_diff(a: Checkpoint, b: Checkpoint) -> tuple[SettingDifference, ...]:
@@ -43,7 +45,7 @@ def settings_diff(a: Checkpoint, b: Checkpoint) -> tuple[SettingDifference, ...]
 
 
 def _of_file(file: str, a: Path, b: Path) -> Iterator[SettingDifference]:
-    left, right = _read(a / file), _read(b / file)
+    left, right = read_settings(a / file), read_settings(b / file)
     if left is None or right is None:
         return
     for name in dict.fromkeys((*left, *right)):
@@ -52,11 +54,12 @@ def _of_file(file: str, a: Path, b: Path) -> Iterator[SettingDifference]:
             yield SettingDifference(file, name, first, second)
 
 
-def _read(path: Path) -> dict[str, Json] | None:
+def read_settings(path: Path, limits: JsonLimits = SIDE_FILE) -> dict[str, Json] | None:
+    """The values of a JSON file by their names with dots; None where it is absent or cannot be read."""
     if not is_there(path):
         return None
     try:
-        return dict(_flat(read_json_object(path)))
+        return dict(_flat(read_json_object(path, limits)))
     except WeightsmithError:  # a broken side file is no difference of the weights; other commands name it
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import StatisticsEntry
 
 # Equal bins from four standard deviations below the mean to four above; the outermost hold what lies beyond.
 BINS = 16
@@ -38,9 +38,16 @@ class Statistics:
     others: int
     histogram: tuple[int, ...]
 
-    def document(self) -> JsonObject:
+    def document(self) -> StatisticsEntry:
         """The `statistics` of a tensor in the JSON of `inspect`."""
-        return {**asdict(self), "histogram": list(self.histogram)}
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "absmax": self.absmax,
+            "zeros": self.zeros,
+            "others": self.others,
+            "histogram": self.histogram,
+        }
 
 
 def statistics(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> dict[str, Statistics]:

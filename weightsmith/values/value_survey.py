@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from weightsmith.checkpoint import Checkpoint, Tensor
-    from weightsmith.json_value import JsonObject
 
 # Bytes read of each tensor for a sampled verdict: 0.2 s for the 196 linear layers of a 1 B model.
 SAMPLE_BYTES = 1 << 18
@@ -43,15 +42,6 @@ class ValueSurvey:
     def sound(self) -> bool:
         """No damage was found, and the weights are not latent where a file beside them says that they are fused."""
         return not self.damage and not self.fusion.claimed_fused
-
-    def document(self) -> JsonObject:
-        """What `inspect --values` adds to the JSON contract."""
-        sampled = {"sampled": True} if self.sampled else {}
-        return {
-            "fusion": self.fusion.document(),
-            "damage": [fault.document() for fault in self.damage],
-            **sampled,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,12 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
     return verdicts + unlisted
 
 
+def recorded_hashes(folder: Path) -> dict[str, str]:
+    """`blake3:` or `sha256:` and the hash, of each file that the manifest lists. Raises as `check_hashes`."""
+    name, recorded = _read(folder / MANIFEST)
+    return {file.name: f"{name}:{file.digest}" for file in recorded}
+
+
 def _all_names(folder: Path) -> list[str]:
     """The files of the folder, and of the known folders in it."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
+from weightsmith.checkpoint.auto_map import mapped
 from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What names classes of the model's own: `auto_map` in any of these.
-_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 # As transformers finds them (dynamic_module_utils.py, `get_relative_imports`).
 _IMPORT = re.compile(rb"^\s*(?:from\s+\.(\w+)\s+import|import\s+\.(\w+)\s*$)", re.MULTILINE)
 _LARGEST = 4 << 20
@@ -27,25 +25,14 @@ def code_files(root: Path) -> frozenset[str]:
     """
     there = {name for name in names_in(root) if name.endswith(".py")}
     found: set[str] = set()
-    left = [name for name in _named(root) if name in there] if there else []
+    targets = [target for _, _, target in mapped(root) if "--" not in target] if there else []
+    left = [name for name in (f"{target.partition('.')[0]}.py" for target in targets) if name in there]
     while left:
         name = left.pop()
         if name not in found:
             found.add(name)
             left += [other for other in _imported(root / name) if other in there]
     return frozenset(found)
-
-
-def _named(root: Path) -> Iterator[str]:
-    for file in _CONFIGS:
-        try:
-            named = read_json_object(root / file, CONFIG_FILE).get("auto_map")
-        except WeightsmithError:
-            continue
-        for targets in named.values() if isinstance(named, dict) else ():
-            for target in targets if isinstance(targets, list) else [targets]:
-                if isinstance(target, str) and "--" not in target:
-                    yield f"{target.partition('.')[0]}.py"
 
 
 def _imported(path: Path) -> Iterator[str]:

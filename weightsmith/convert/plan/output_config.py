@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Problem
+    from weightsmith.documents import ConfigChangeEntry
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes import Inference
 
@@ -41,7 +42,7 @@ class ConfigChange:
     before: object
     after: object
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> ConfigChangeEntry:
         """One entry of `config_changes` in the JSON contract."""
         return {"name": self.name, "from": self.before, "to": self.after}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.errors import EngineFailed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.documents import ProofEntry
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.build_answer import BuiltModel
@@ -64,9 +65,17 @@ class ReferenceProof:
     def holds(self) -> bool:
         return not self.differences
 
-    def document(self) -> JsonObject:
-        verdict = "holds" if self.holds else "differs"
-        return {"verdict": verdict, **asdict(self)}
+    def document(self) -> ProofEntry:
+        """The `proof` of the JSON contract."""
+        return {
+            "verdict": "holds" if self.holds else "differs",
+            "reference": self.reference,
+            "architecture": self.architecture,
+            "tensors": self.tensors,
+            "differences": [
+                {"tensor": one.tensor, "stored": one.stored, "built": one.built} for one in self.differences
+            ],
+        }
 
 
 def _size(shape: tuple[int, ...] | None) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.documents import EvidenceEntry
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.page.expression import Atom, Polynomial
     from weightsmith.shapes.page.page import Divisors, Page
@@ -32,6 +33,10 @@ class TensorEvidence:
     axis: int | None
     size: int | None
     equation: str
+
+    def document(self) -> EvidenceEntry:
+        """One entry of a field's `evidence` in the JSON contract."""
+        return {"tensor": self.tensor, "axis": self.axis, "size": self.size, "equation": self.equation}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,35 @@
+"""Classes of a model's own, which its configs name by `auto_map`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
+from weightsmith.errors import WeightsmithError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+
+
+class Mapped(NamedTuple):
+    """file: the config. name: of the auto class. target: `module.Class`, or `owner/repository--module.Class`."""
+
+    file: str
+    name: str
+    target: str
+
+
+def mapped(root: Path) -> Iterator[Mapped]:
+    """What the configs of a folder name. A file that cannot be read names nothing."""
+    for file in _CONFIGS:
+        try:
+            named = read_json_object(root / file, CONFIG_FILE).get("auto_map")
+        except WeightsmithError:
+            continue
+        for name, targets in named.items() if isinstance(named, dict) else ():
+            for target in targets if isinstance(targets, list) else [targets]:
+                if isinstance(target, str):
+                    yield Mapped(file, name, target)
