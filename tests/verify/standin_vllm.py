@@ -40,7 +40,8 @@ class LLM:
         )
         # Room for two requests at once.
         blocks = -(-2 * arguments["max_model_len"] // BLOCK)
-        cache = SimpleNamespace(num_gpu_blocks=blocks, block_size=BLOCK)
+        cached = arguments.get("enable_prefix_caching", True)
+        cache = SimpleNamespace(num_gpu_blocks=blocks, block_size=BLOCK, enable_prefix_caching=cached)
         scheduler = SimpleNamespace(
             max_num_batched_tokens=arguments["max_num_batched_tokens"], enable_chunked_prefill=True
         )
