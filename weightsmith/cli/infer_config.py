@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,8 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, VERBOSE, need_stdout_once, settings
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, VERBOSE, need_stdout_once, settings
+from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
 from weightsmith.cli.wording import cell, checkpoint_line, counted
 from weightsmith.process.targets import is_stdout
@@ -55,7 +57,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
         "contract.md",
     ),
 )
-@CHECKPOINT
+@CHECKPOINTS
 @click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
 @click.option("--model-type", help="The family to read the tensors as; found by itself when not given.")
 @click.option(
@@ -78,7 +80,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
 @VERBOSE
 @AS_JSON
 def command(
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     config: Path | None,
     model_type: str | None,
     user_set: tuple[str, ...],
@@ -91,12 +93,16 @@ def command(
     verbose: bool,
     as_json: bool,
 ) -> int:
-    """Derive the true config from the weights and compare it with config.json."""
-    _need_one_place(write, output, as_json)
+    """Derive the true config from the weights and compare it with config.json.
+
+    Of several checkpoints, one after the other; an option holds for each. --write and --output take one.
+    """
+    if write or output is not None:
+        _need_one_place(len(checkpoints), write, output, as_json)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
-    found = library.infer(
-        checkpoint,
+    look = partial(
+        library.infer,
         config=config,
         model_type=model_type,
         set=settings("--set", user_set),
@@ -107,16 +113,16 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
-    if as_json:
-        terminal.show_json(found.document(), of_config=("config", "fields"))
-    elif not is_stdout(output):  # a config that was written there is all that stands there
-        _show(found, verbose=verbose)
-    _say_outcome(found, asked_to_write=write or output is not None)
-    return _exit_code(found)
+    # A config that is written to stdout is all that stands there.
+    show = _show_nothing if is_stdout(output) else partial(_show, verbose=verbose)
+    end = partial(_end, asked_to_write=write or output is not None)
+    return each(checkpoints, look, show, end, as_json=as_json, of_config=("config", "fields"))
 
 
-def _need_one_place(write: bool, output: Path | None, as_json: bool) -> None:
-    """Raises click.UsageError where the config has two places to go to, or stdout two things to hold."""
+def _need_one_place(checkpoints: int, write: bool, output: Path | None, as_json: bool) -> None:
+    """Raises click.UsageError where several configs have one place to go to, one has two, or stdout two things to hold."""
+    if checkpoints > 1:
+        raise click.UsageError("--write and --output take one CKPT: repair one after the other")
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
     need_stdout_once(as_json, output)
@@ -126,6 +132,15 @@ def _need(sentence: str, given: bool, useful: bool) -> None:
     """Raises click.UsageError where a flag is given that would do nothing."""
     if given and not useful:
         raise click.UsageError(f"{sentence}; nothing else needs it")
+
+
+def _show_nothing(_found: Inference) -> None:
+    pass
+
+
+def _end(found: Inference, *, asked_to_write: bool) -> int:
+    _say_outcome(found, asked_to_write=asked_to_write)
+    return _exit_code(found)
 
 
 def _exit_code(found: Inference) -> int:
@@ -247,21 +262,13 @@ def _field_row(field: FieldReport, *, with_evidence: bool) -> tuple[str, str, st
     if field.status == "ambiguous":
         derived += f" of {cell(list(field.candidates))}"
     guessed = ", guessed" if field.basis == "guess" else ""
-    why = _why(field) if with_evidence else ""
+    why = field.why if with_evidence else ""
     return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}{guessed}", why
 
 
 def _value(field: FieldReport, value: Json) -> str:
     """Null is a value where the config has to be changed; elsewhere it is what is not there."""
     return "" if value is None and field.status != "differs" else cell(value)
-
-
-def _why(field: FieldReport) -> str:
-    if not field.evidence:
-        return ""
-    first = field.evidence[0]
-    where = first.tensor if first.axis is None else f"{first.tensor} axis {first.axis} = {first.size}"
-    return where if first.equation == field.name else f"{where}: {first.equation}"
 
 
 def _verdict_sentence(found: Inference) -> str:
