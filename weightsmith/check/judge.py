@@ -160,7 +160,10 @@ def _config(seen: Evidence, problems: Sequence[Finding]) -> Check:
         return _unreadable("config", inference)
     if inference.verdict == "unknown":
         return _not_derived(seen, inference)
-    changed = [_changed(field, seen) for field in inference.changes if field.basis != "guess"]
+    contradicted = (
+        inference.changes if inference.verdict == "differs" else ()
+    )  # else there is no config to contradict
+    changed = [_changed(field, seen) for field in contradicted if field.basis != "guess"]
     guessed = [_guessed(guess, seen) for guess in inference.guesses]
     family = inference.architecture.model_type
     if inference.verdict == "derived":

@@ -120,7 +120,7 @@ def command(
 
 
 def _need_one_place(checkpoints: int, write: bool, output: Path | None, as_json: bool) -> None:
-    """Raises click.UsageError where several configs have one place to go to, one has two, or stdout two things to hold."""
+    """Raises click.UsageError unless there is one config, with one place to go to, and stdout holds one thing."""
     if checkpoints > 1:
         raise click.UsageError("--write and --output take one CKPT: repair one after the other")
     if write and output:
