@@ -198,9 +198,13 @@ def test_what_convert_wrote_is_still_that(tmp_path: Path) -> None:
     one = only(out, values="full")
     assert one.verdict == "unsound" and [f.path for f in one.findings] == [str(weights)]
     config = out / "config.json"
-    config.write_text(config.read_text().replace("}", " }"[-1:], 1).replace("  ", " \t", 1))
+    config.write_text(config.read_text().replace("  ", "\t ", 1))
     assert ("changed-file", "error") in rules(only(out)), "a config is hashed: it is small"
-    (out / "weightsmith.json").write_text("{}")
+    manifest = out / "weightsmith.json"
+    manifest.write_text(manifest.read_text() + " " * (3 << 20))
+    assert verdicts(only(out))["manifest"] == "skip", "a list of so many files takes longer than all headers"
+    assert verdicts(only(out, values="full"))["manifest"] == "fail"
+    manifest.write_text("{}")
     assert verdicts(only(out))["manifest"] == "unreadable"
 
 

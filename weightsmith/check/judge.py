@@ -37,7 +37,7 @@ class Evidence:
 
     config: the path of its config, None where it has none. lines: name of a setting in it → its line. beside: the names
     in the checkpoint's folder. values: None where nobody asked. written: the files of weightsmith.json and what became
-    of them, None where there is no such file.
+    of them, None where there is no such file, or where it takes long and nobody asked.
     """
 
     checkpoint: Checkpoint
@@ -236,7 +236,8 @@ def _generation(seen: Evidence, findings: Sequence[Finding]) -> Check:
 def _manifest(seen: Evidence) -> Check:
     written = seen.written
     if written is None:
-        return Check("manifest", "skip", f"there is no {MANIFEST}")
+        large = f"{MANIFEST} is large; with --values what it lists is compared"
+        return Check("manifest", "skip", large if MANIFEST in seen.beside else f"there is no {MANIFEST}")
     if isinstance(written, WeightsmithError):
         return _unreadable("manifest", written)
     findings = [

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Survey = Callable[[Checkpoint], ValueSurvey | None]
 
 T = TypeVar("T")
+# Bytes of a weightsmith.json that is read together with the headers. That of 4,000 shards has half of that; a hundred
+# thousand entries would take longer than all headers.
+_QUICK_MANIFEST = 2 << 20
 
 
 def checked(
@@ -103,9 +106,18 @@ def _lines(opened: Checkpoint, inference: Inference) -> Mapping[str, int]:
 def _still_written(
     opened: Checkpoint, *, whole: bool
 ) -> Sequence[tuple[str, HashVerdict]] | WeightsmithError | None:
-    """What became of the files of weightsmith.json; None where there is no such file."""
-    if not is_there(opened.root / MANIFEST):
+    """What became of the files of weightsmith.json; None where there is none, or one that takes long."""
+    path = opened.root / MANIFEST
+    if not is_there(path) or not (whole or _size(path) <= _QUICK_MANIFEST):
         return None
     from weightsmith.convert.finish.hash_check import check_hashes
 
     return _answer(lambda: check_hashes(opened.root, most=None if whole else LARGEST_TOKENIZER))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where nobody can say: it is opened then, and its fault is told."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
