@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from weightsmith.check import Checked
     from weightsmith.report.checks import CheckForm
 
+# What shows more of a check that failed; of all others infer-config does.
+_SHOWN_BY = {"values": "inspect --values", "manifest": "inspect --hashes", "index": "inspect"}
 _EXITS = {"sound": DONE, "unsound": BAD, "unreadable": FAILED}
 
 
@@ -104,7 +107,18 @@ def _show(found: Checked, form: CheckForm, output: Path | None) -> None:
     if output is not None or form == "text":
         for text in lines.lines(found):
             line(text)
+        if step := _next_step(found):
+            terminal.next_step(step)
     elif form == "json":
         terminal.show_json(found.document())
     else:
         terminal.show_document(render_checked(found, form))
+
+
+def _next_step(found: Checked) -> str:
+    """The command that shows all of what failed first; empty where nothing did."""
+    for one in found.checkpoints:
+        for check in one.checks:
+            if check.verdict == "fail":
+                return f"weightsmith {_SHOWN_BY.get(check.name, 'infer-config')} {shlex.quote(one.path)}"
+    return ""
