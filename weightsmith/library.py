@@ -184,7 +184,7 @@ def check(
     Each is checked once, and one that cannot be read stops no other: that is a finding, too.
     values: read every number as well ("full") or a sample of each tensor, and hash all that `convert` wrote.
     strict: a warning counts as an error. by_folder: check the folders that these files lie in; those without weights
-    are passed over. progress: told which one of how many is read.
+    are passed over. progress: told how many of them are done.
     """
     from weightsmith.check import checked, folders_of
 

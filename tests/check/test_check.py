@@ -150,9 +150,13 @@ def test_what_is_no_model_and_what_no_family_explains_is_not_sound(tmp_path: Pat
         tmp_path / "adapter", {"a.q_proj.lora_A.weight": (4, 16), "a.q_proj.lora_B.weight": (16, 4)}
     )
     write_headers_only(tmp_path / "strange", {"strange.weight": (3, 5)})
+    (tmp_path / "strange" / "config.json").write_text(json.dumps({"model_type": "strange"}))
     adapter, strange = weightsmith.check(tmp_path / "adapter", tmp_path / "strange").checkpoints
     assert (adapter.verdict, rules(adapter)) == ("unsound", [("adapter", "error")])
-    assert (strange.verdict, rules(strange)) == ("unsound", [("unknown-family", "error")])
+    assert (strange.verdict, rules(strange)) == (
+        "unsound",
+        [("unknown-family", "error"), ("own-class", "warning")],
+    )
 
 
 def test_lost_tensors_are_told_once_and_no_size_is_claimed(tmp_path: Path) -> None:

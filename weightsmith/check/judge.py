@@ -100,11 +100,11 @@ def _first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def _compared(name: str, seen: Evidence, findings: Sequence[Finding], says: str, absent: str) -> Check:
     """A check against what the shapes prove. absent: why there is nothing to compare, empty where there is."""
-    if findings or not absent:
-        proven = isinstance(seen.inference, WeightsmithError) or seen.inference.verdict == "unknown"
-        if findings or not proven:
-            return _check(name, findings, says)
+    inference = seen.inference
+    if not absent and (isinstance(inference, WeightsmithError) or inference.verdict == "unknown"):
         absent = "not compared: no config is derived"
+    if findings or not absent:
+        return _check(name, findings, says)
     return Check(name, "skip", absent)
 
 
@@ -159,7 +159,7 @@ def _config(seen: Evidence, problems: Sequence[Finding]) -> Check:
     if isinstance(inference, WeightsmithError):
         return _unreadable("config", inference)
     if inference.verdict == "unknown":
-        return _not_derived(seen, inference)
+        return _not_derived(seen, inference, problems)
     contradicted = (
         inference.changes if inference.verdict == "differs" else ()
     )  # else there is no config to contradict
@@ -174,14 +174,17 @@ def _config(seen: Evidence, problems: Sequence[Finding]) -> Check:
     return _check("config", [*changed, *guessed, *problems], says)
 
 
-def _not_derived(seen: Evidence, inference: Inference) -> Check:
+def _not_derived(seen: Evidence, inference: Inference, problems: Sequence[Finding]) -> Check:
     """No family explains the tensors, or they are no model, or so many are lost that no size follows."""
     error, instead = inference.failure(), inference.instead
-    if error is None or (instead is None and inference.stopping):  # the lost tensors are told of as such
+    lost = error is None or (instead is None and inference.stopping)  # the lost tensors are told of as such
+    if lost and not problems:
         return Check("config", "skip", "no size follows: tensors are lost")
+    if lost or error is None:
+        return _check("config", problems, "")
     rule = error.kind if instead is None else instead.problem.code
     said = f"{error.fact}; {error.way_out}"
-    return _check("config", [Finding(rule, "error", said, str(seen.checkpoint.path))], "")
+    return _check("config", [Finding(rule, "error", said, str(seen.checkpoint.path)), *problems], "")
 
 
 def _changed(field: FieldReport, seen: Evidence) -> Finding:

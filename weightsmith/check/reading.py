@@ -45,15 +45,15 @@ def checked(
     """Each of these checkpoints once, in their order.
 
     infer, survey: the witnesses of the shapes and of the values; None: nobody asked for the values. whole: weights are
-    hashed where their hashes are known. strict: a warning counts as an error. progress: told which of how many is read.
+    hashed where their hashes are known. strict: a warning counts as an error. progress: told how many of them are done.
     """
     once = list(dict.fromkeys(paths))
-    found = []
-    for number, path in enumerate(once):
-        if progress is not None:
-            progress("checking", number, len(once))
+    found: list[CheckedCheckpoint] = []
+    for path in once:
         one = _checked(path, infer, survey, whole=whole)
         found.append(one.strict() if strict else one)
+        if progress is not None:
+            progress("checking", len(found), len(once))
     return Checked(tuple(found))
 
 
