@@ -50,10 +50,12 @@ def checked(
     once = list(dict.fromkeys(paths))
     found: list[CheckedCheckpoint] = []
     for path in once:
-        one = _checked(path, infer, survey, whole=whole)
-        found.append(one.strict() if strict else one)
         if progress is not None:
             progress("checking", len(found), len(once))
+        one = _checked(path, infer, survey, whole=whole)
+        found.append(one.strict() if strict else one)
+    if progress is not None:
+        progress("checking", len(once), len(once))
     return Checked(tuple(found))
 
 
