@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference clean
+.PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -118,6 +118,26 @@ $(PEERS)/.ready: $(READY)
 bench-schemes: setup $(PEERS)/.ready ## packed weights made plain and ModelSlim written, beside the formats' own libraries (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.schemes $(PEERS) $(ARGS)
 
+# mkdocs and its theme lie beside the environment, too. They fetch nothing: the site is made of what is here.
+SITE := $(VENV)/site
+$(SITE)/.ready: $(READY)
+	@rm -rf $(SITE)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(SITE) mkdocs==1.6.1 \
+		mkdocs-material==9.8.2 mkdocs-material-extensions==1.3.1 mkdocs-static-i18n==1.3.1 mkdocs-get-deps==0.2.2 \
+		pymdown-extensions==13.1.2 Markdown==3.11.3 babel==2.19.0 backrefs==8.3.1 ghp-import==2.1.0 mergedeep==1.3.4 \
+		paginate==0.5.7 pyyaml_env_tag==1.1 watchdog==7.1.0 colorama==0.4.6 python-dateutil==4.0.0
+	@touch $@
+
+site: setup $(SITE)/.ready ## the pages of docs/ as a site in site/, in English and Chinese, every link checked
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(CURDIR)/$(SITE) $(BIN)/python -m mkdocs build --strict --clean --quiet
+	@echo "site/index.html"
+
+picture: setup ## docs/images/run.svg: a real run, as a terminal shows it
+	@$(BIN)/python -m tools.picture
+
+docs-commands: setup ## run the command lines of the docs, and count how many were run and how many parsed
+	@$(BIN)/python -m pytest -q -n 0 -s tests/docs/test_commands.py
+
 SEED ?= 1
 bench-shapes: setup $(TIMM)/.ready ## every family on random configs, judged by transformers (SEED=n, ARGS="--types a,b"), and the scale of DeepSeek-V3
 	@PYTHONPATH=$(CURDIR)/$(TIMM) $(BIN)/python -m benchmarks.shapes --seed $(SEED) $(ARGS)
@@ -128,7 +148,7 @@ bench-published: setup $(TIMM)/.ready ## published configs: the true one, two li
 bench-fits: setup ## what fits says, against what real engines said of 331 published models and 19 small ones
 	@$(BIN)/python -m benchmarks.fits
 
-bench-kills: setup ## kill -9 at random moments of a conversion (ARGS="--kills 200 --seed 1"), and what it leaves
+bench-kills: setup ## kill -9 at random moments of a conversion and a verification, and what it leaves (ARGS="--kills 200 --seed 1")
 	@$(BIN)/python -m benchmarks.kills $(ARGS)
 
 bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")
@@ -140,5 +160,8 @@ bench-signs: setup $(PEERS)/.ready ## sound and broken models through the signs 
 bench-reference: setup ## the reference layer by layer, beside the whole model in memory (12 GB; ARGS="--layers 4" for less)
 	@$(BIN)/python -m benchmarks.reference $(ARGS)
 
+bench-wheels: setup ## whether each core dependency has a wheel for Python 3.10 to 3.13 on x86-64 and aarch64
+	@$(BIN)/python -m benchmarks.wheels
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output fuzz-findings
+	rm -rf $(VENV) .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output fuzz-findings site

@@ -1,13 +1,17 @@
 """Kill -9 at random moments of a conversion: is the target ever something that looks finished and is not?
 
-python -m benchmarks.kills --kills 200 --seed 1
+And of a verification: does an engine, a reference or a temporary folder outlive it?
+
+python -m benchmarks.kills --kills 200 --verify-kills 20 --seed 1
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +21,12 @@ from pathlib import Path
 from tabulate import tabulate
 
 from tests.convert.running import large_source, leftovers, run, start
+from tests.process.living import living_under
+from tests.verify.conftest import HRM_TEXT
 
 CONVERTERS = ("plain", "ternary")
+# Children ask the kernel to die with their parent: it takes them a moment.
+_MOMENT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,20 @@ class Count:
     strays: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outlived:
+    """Of verifications: processes that lived on, bytes in the temporary folder at the end, and after one whole run."""
+
+    kills: int
+    processes: int
+    bytes_left: int
+    bytes_after: int
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of each converter")
+    parser.add_argument("--verify-kills", type=int, default=20, help="of a verification")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--megabytes", type=int, default=96, help="of the source")
     options = parser.parse_args()
@@ -46,7 +65,14 @@ def main() -> int:
     rows = [[c.converter, c.kills, c.early, c.late, c.losses, c.strays] for c in counts]
     heads = ["converter", "kills", "target absent", "target complete", "losses", "strays left"]
     print(tabulate(rows, headers=heads))
-    return 1 if any(c.losses or c.strays for c in counts) else 0
+    with tempfile.TemporaryDirectory(prefix="weightsmith-kills-") as folder:
+        outlived = kill_verifications(Path(folder), options.verify_kills, options.seed)
+    print(
+        f"\nverify-on-npu: {outlived.kills} kills, {outlived.processes} processes lived on; "
+        f"{outlived.bytes_left:,} bytes of temporary files, {outlived.bytes_after:,} after one whole run"
+    )
+    lost = any(c.losses or c.strays for c in counts)
+    return 1 if lost or outlived.processes or outlived.bytes_after else 0
 
 
 def kill(source: Path, target: Path, converter: str, kills: int, seed: int) -> Count:
@@ -76,6 +102,43 @@ def kill(source: Path, target: Path, converter: str, kills: int, seed: int) -> C
     strays = len(leftovers(target))
     shutil.rmtree(target)
     return Count(converter, kills, early, late, losses, strays)
+
+
+def kill_verifications(folder: Path, kills: int, seed: int) -> Outlived:
+    """Kills as many verifications of a small model, from the start of the process to a little past its usual end."""
+    command = [
+        sys.executable,
+        "-m",
+        "weightsmith.cli",
+        "verify-on-npu",
+        str(HRM_TEXT),
+        "--device",
+        "cpu",
+        "--no-cache",
+    ]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+
+    def started() -> subprocess.Popen[bytes]:
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)
+
+    began = time.monotonic()
+    _need(started().wait() == 0)
+    duration = time.monotonic() - began
+    moments, processes = random.Random(f"{seed} verify"), 0
+    for _ in range(kills):
+        with started() as process:
+            time.sleep(moments.uniform(0.0, 1.1) * duration)
+            process.kill()
+        time.sleep(_MOMENT)
+        processes += len(living_under(folder))
+    left = _bytes_under(folder)
+    _need(started().wait() == 0)
+    return Outlived(kills, processes, left, _bytes_under(folder))
+
+
+def _bytes_under(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def contents(folder: Path) -> dict[str, bytes]:

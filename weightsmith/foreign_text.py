@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 # Control characters (C0, DEL, C1), invisible and directional marks, line and paragraph separators, tags, and halves of
 # surrogate pairs, which stand for bytes of a file's name that are no UTF-8. The two joiners (U+200C, U+200D) stay:
 # Persian and emoji are written with them.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+_OTHERS = (
+    "\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f"
 )
+_UNSEEN = re.compile(f"[\n{_OTHERS}]")
+_UNSEEN_IN_JSON = re.compile(f"[{_OTHERS}]")
 _MARK = " ... "
 
 
@@ -27,7 +29,7 @@ def visible(text: str) -> str:
 
 def visible_json(text: str) -> str:
     r"""JSON text that means the same, with every such character in its strings as \uXXXX; line breaks stay."""
-    return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
+    return _UNSEEN_IN_JSON.sub(lambda found: _in_json(found[0]), text)
 
 
 def _in_json(character: str) -> str:

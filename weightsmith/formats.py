@@ -1,6 +1,21 @@
-"""Figures as people read them: one way for each kind."""
+"""Figures as people read and write them: one way for each kind."""
 
 from __future__ import annotations
+
+import re
+
+# Decimal units as in huggingface_hub's parse_size_to_int; binary ones because people write them.
+_UNITS = {"": 1, "B": 1, **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)},
+          **{f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)}}  # fmt: skip
+
+_DIGITS = 40  # more is no memory of anything, and in the end no number
+
+
+def bytes_of(size: str) -> float | None:
+    """Bytes of `48.62GiB`, `80 GB`, `1024`; None for what is no size."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", size)
+    unit = _UNITS.get(found[2].upper()) if found else None
+    return None if found is None or unit is None or len(found[1]) > _DIGITS else float(found[1]) * unit
 
 
 def number(value: object) -> str:

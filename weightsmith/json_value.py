@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import TypeAlias
 
@@ -11,15 +11,21 @@ from typing import TypeAlias
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 JsonObject: TypeAlias = Mapping[str, Json]
 
+# Asked of every value: an abstract class takes far longer to ask than a plain one, and `str | int` is made each time.
+_PLAIN = (str, int, type(None))
+_LIST = (list, tuple)
+_OBJECT = (dict, Mapping)
+
 
 def finite(value: object) -> object:
     """`value` with every NaN and infinity in it, at any depth, replaced by null: JSON has no such numbers."""
-    return _replaced(value, math.isfinite)
-
-
-def countable(value: object) -> object:
-    """`value` with every NaN in it, at any depth, replaced by null; infinities stay: see `encode`."""
-    return _replaced(value, lambda number: not math.isnan(number))
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, _LIST):
+        return [finite(inner) for inner in value]
+    if isinstance(value, _OBJECT):
+        return {key: finite(inner) for key, inner in value.items()}
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def is_finite(value: Json) -> bool:
@@ -31,16 +37,34 @@ def is_finite(value: Json) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def encode(value: object, *, ascii_only: bool = False) -> str:
-    """`value` as JSON text, indented; an infinity as 1e999.
+def encode(
+    document: Mapping[str, object], *, infinite: Collection[str] = (), ascii_only: bool = False
+) -> str:
+    """`document` as JSON text, indented; NaN and infinity as null.
 
-    JSON has no infinity, but any number of digits: readers that count in doubles take 1e999 as the infinity that it
-    stands for, and the text is valid JSON for all others. `value` must hold no NaN.
+    infinite: its keys under which an infinity is written as 1e999. JSON has no infinity, but any number of digits:
+    readers that count in doubles take 1e999 as the infinity that it stands for, and the text is valid JSON for all.
     """
-    return _text(value, "\n", encode_basestring_ascii if ascii_only else encode_basestring)
+    quote = encode_basestring_ascii if ascii_only else encode_basestring
+    lines = [
+        f"{quote(key)}: {_text(value, _DEEPER, quote, _infinite if key in infinite else _finite)}"
+        for key, value in document.items()
+    ]
+    return f"{{{_DEEPER}{f',{_DEEPER}'.join(lines)}\n}}" if lines else "{}"
 
 
-def _text(value: object, newline: str, quote: Callable[[str], str]) -> str:
+_DEEPER = "\n  "
+
+
+def _finite(number: float) -> str:
+    return float.__repr__(number) if math.isfinite(number) else "null"
+
+
+def _infinite(number: float) -> str:
+    return "null" if math.isnan(number) else float.__repr__(number).replace("inf", "1e999")
+
+
+def _text(value: object, newline: str, quote: Callable[[str], str], number: Callable[[float], str]) -> str:
     """One value as text. newline: begins a line at its depth. Python's own writer takes ten times as long."""
     if isinstance(value, str):
         return quote(value)
@@ -49,20 +73,12 @@ def _text(value: object, newline: str, quote: Callable[[str], str]) -> str:
     if isinstance(value, int):
         return int.__repr__(value)
     if isinstance(value, float):
-        return float.__repr__(value).replace("inf", "1e999")
+        return number(value)
     deeper = f"{newline}  "
-    if isinstance(value, Mapping):
-        lines = [f"{quote(str(key))}: {_text(inner, deeper, quote)}" for key, inner in value.items()]
-        return f"{{{deeper}{f',{deeper}'.join(lines)}{newline}}}" if lines else "{}"
-    if isinstance(value, list | tuple):
-        lines = [_text(inner, deeper, quote) for inner in value]
+    if isinstance(value, _LIST):
+        lines = [_text(inner, deeper, quote, number) for inner in value]
         return f"[{deeper}{f',{deeper}'.join(lines)}{newline}]" if lines else "[]"
+    if isinstance(value, _OBJECT):
+        lines = [f"{quote(str(key))}: {_text(inner, deeper, quote, number)}" for key, inner in value.items()]
+        return f"{{{deeper}{f',{deeper}'.join(lines)}{newline}}}" if lines else "{}"
     raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-def _replaced(value: object, kept: Callable[[float], bool]) -> object:
-    if isinstance(value, Mapping):
-        return {key: _replaced(inner, kept) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replaced(inner, kept) for inner in value]
-    return value if not isinstance(value, float) or kept(value) else None

@@ -138,6 +138,13 @@ def test_transformers_weights_in_the_config_comes_first(tmp_path, state, named):
     assert (table.index is not None) == named.endswith(".json")
 
 
+def test_a_letter_of_the_setting_may_be_an_escape(tmp_path, state):
+    write(tmp_path, state, {S: 2, "other.safetensors": 1})
+    text = (tmp_path / "config.json").read_text().rstrip().removesuffix("}")
+    (tmp_path / "config.json").write_text(text + r', "transformers\u005fweights": "other.safetensors"}')
+    assert of_transformers(tmp_path) == of_weightsmith(tmp_path)[1] == [1.0]
+
+
 @pytest.mark.parametrize("named", ["absent.safetensors", "../x.safetensors", "pytorch_model.bin", 3, ["a"]])
 def test_transformers_weights_that_lead_nowhere_are_refused(tmp_path, state, named):
     write(tmp_path, state, {S: 1})

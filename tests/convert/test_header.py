@@ -83,7 +83,14 @@ def test_tensors_are_sharded_as_hugging_face_does(sizes: list[int], limit: int) 
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("5GB", 5 * 10**9), ("500mb", 5 * 10**8), ("2GiB", 2**31), ("1.5kb", 1500), ("1234", 1234)],
+    [
+        ("5GB", 5 * 10**9),
+        ("500mb", 5 * 10**8),
+        ("2GiB", 2**31),
+        ("1.5kb", 1500),
+        ("1234", 1234),
+        ("1TiB", 2**40),
+    ],
 )
 def test_sizes_are_read_as_written(text: str, size: int) -> None:
     assert parse_size(text) == size

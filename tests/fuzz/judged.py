@@ -14,7 +14,7 @@ from weightsmith.checkpoint.json_file import CONFIG_FILE, JsonFaultError, parse_
 from weightsmith.cli import terminal, wording
 from weightsmith.errors import WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
-from weightsmith.json_value import countable, encode
+from weightsmith.json_value import encode
 from weightsmith.report import markdown
 from weightsmith.schemes import plain_view
 from weightsmith.shapes import infer
@@ -61,7 +61,7 @@ def of_damaged(data: bytes) -> None:
 def of_packed(data: bytes) -> None:
     """Modules that look packed: undone or left, with sizes that a tensor can have."""
     table = structures.packed_table(data)
-    with _in_time():
+    with in_time():
         view = plain_view(table)
     for name, tensor in view.tensors.items():
         assert name == tensor.name and all(type(size) is int and size >= 0 for size in tensor.shape), name
@@ -101,20 +101,20 @@ def _bars(line: str) -> int:
 
 def _inferred(table: Checkpoint, config: Mapping[str, Json] | None) -> Inference | None:
     """What is inferred, in time; None where that was refused. Its document is JSON."""
-    with _in_time():
+    with in_time():
         try:
             found = infer(table, config)
         except WeightsmithError as error:
             assert "\n" not in str(error), "the refusal is more than one line"
             return None
-        text = encode(countable(found.document()))
+        text = encode(found.document())
     json.loads(text)
     text.encode()
     return found
 
 
 @contextlib.contextmanager
-def _in_time() -> Iterator[None]:
+def in_time() -> Iterator[None]:
     start = time.process_time()
     yield
     taken = time.process_time() - start

@@ -70,7 +70,8 @@ def opened(path: Path) -> Checkpoint | None:
     global inside
     inside = True
     try:
-        return open_checkpoint(path)
+        with judged.in_time():
+            return open_checkpoint(path)
     except WeightsmithError as error:
         assert "\n" not in str(error), "the refusal is more than one line"
         return None

@@ -8,24 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process.living import living_under
 from tests.verify.conftest import HRM_TEXT
 from weightsmith.process.signals import CTRL_C, Interrupted, signals_held_back, time_limit, unwound_by_signals
 
-
-def _living_under(folder: Path) -> list[int]:
-    """Processes whose environment names the folder: our children have their TMPDIR in it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(folder).encode() in (process / "environ").read_bytes():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.engine
@@ -49,13 +41,13 @@ def test_a_run_that_is_ended_while_the_engine_loads_leaves_nothing(
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
-    assert len(_living_under(tmp_path)) >= 3  # the run, its engine, and the reference that imports meanwhile
+    assert len(living_under(tmp_path)) >= 3  # the run, its engine, and the reference that imports meanwhile
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == -number
     assert out == ""
     assert err.strip() == "error: interrupted; nothing half-done was left behind"
-    assert _living_under(tmp_path) == []
+    assert living_under(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 

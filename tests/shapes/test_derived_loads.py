@@ -9,7 +9,9 @@ import pytest
 from tests.shapes.predicted import predicted, table
 from weightsmith import library
 from weightsmith.shapes import infer
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.page import load_page
+from weightsmith.shapes.page.runs import of_length, spelled_length
 from weightsmith.shapes.reference.meta_models import make_config
 
 if TYPE_CHECKING:
@@ -106,3 +108,42 @@ def test_what_the_weights_force_to_be_null_is_written_where_the_class_has_a_defa
     found = infer(table(predicted(config)), None)
     assert found.config["q_lora_rank"] is None
     assert infer(found.checkpoint, found.config).verdict == "agrees"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"model_type": "qwen3_moe", "num_local_experts": 4, "mlp_only_layers": [1]}, "mlp_only_layers"),
+        ({"model_type": "qwen2_moe", "num_experts": 4, "mlp_only_layers": [0, 2]}, "mlp_only_layers"),
+        (
+            {"model_type": "qwen3_vl", "vision_config": {"deepstack_visual_indexes": [8, 16]}},
+            "vision_config.deepstack_visual_indexes",
+        ),
+    ],
+)
+def test_a_list_that_names_layers_is_written_though_it_begins_as_the_default_does(
+    said: dict[str, Any], name: str
+) -> None:
+    """Kinds of layers are left to the class, which makes as many as there are; `[]` is no shorter `[1]`."""
+    derived = infer(table(predicted(said)), {"model_type": said["model_type"]}).config
+    assert lookup(derived, name) == lookup(said, name)
+
+
+@pytest.mark.parametrize("said", [None, {"model_type": "gpt_neo", "architectures": ["GPTNeoForCausalLM"]}])
+def test_kinds_in_runs_are_as_many_as_the_layers(said: dict[str, Any] | None) -> None:
+    """GPT-Neo spells its layers out of `[[["global", "local"], 12]]`, and refuses 24 for the 12 of its 125M."""
+    small = {"model_type": "gpt_neo", "num_layers": 12, "hidden_size": 96, "vocab_size": 300}
+    derived = infer(table(predicted(small)), said).config
+    assert lookup(derived, "attention_types") == (True, [[["global", "local"], 6]])
+    make_config("gpt_neo", dict(derived))  # the class raises where it takes it for another length
+
+
+def test_runs_that_cannot_be_as_long_are_left_to_their_owner() -> None:
+    assert of_length(((("global", "local"), 12),), 7) is None
+    assert of_length(((("global",), 1), (("local",), 1)), 4) is None
+    assert [spelled_length(items) for items in ([["a", "b"], 3], [[["a", "b"], 3]], ["a"], [])] == [
+        2,
+        6,
+        1,
+        0,
+    ]

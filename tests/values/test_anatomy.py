@@ -57,7 +57,7 @@ def test_parts_and_layers_add_up_to_the_model() -> None:
     sizes = {"num_hidden_layers": 6, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4,
              "num_key_value_heads": 2, "vocab_size": 300, "tie_word_embeddings": False}  # fmt: skip
     checkpoint = table(predicted({"model_type": "llama", **sizes}))
-    found = anatomy(checkpoint)
+    found = anatomy(checkpoint.tensors, checkpoint.tensors)
     parts = {part.name: part for part in found.parts}
     assert set(parts) == {"embeddings", "attention", "MLP", "norms", "head"}
     assert parts["MLP"].parameters == 6 * 3 * 64 * 96 and parts["head"].parameters == 300 * 64
@@ -71,7 +71,7 @@ def test_parts_and_layers_add_up_to_the_model() -> None:
 def test_kinds_of_layers_are_told_apart_and_none_of_them_is_odd() -> None:
     checkpoint = table(predicted({"model_type": "deepseek_v3", "num_hidden_layers": 5, "first_k_dense_replace": 2,
                                   "n_routed_experts": 4, "hidden_size": 64, "moe_intermediate_size": 16}))  # fmt: skip
-    layers = anatomy(checkpoint).layers
+    layers = anatomy(checkpoint.tensors, checkpoint.tensors).layers
     assert [layer.kind for layer in layers] == [0, 0, 1, 1, 1]
     assert not any(layer.odd for layer in layers)
 
@@ -82,7 +82,8 @@ def test_one_layer_that_is_unlike_the_others_is_named_with_what_is_unlike() -> N
     )
     del shapes["model.layers.4.mlp.up_proj.weight"]
     shapes["model.layers.4.mlp.down_proj.weight"] = (64, 80)
-    (odd,) = (layer for layer in anatomy(table(shapes)).layers if layer.odd)
+    tensors = table(shapes).tensors
+    (odd,) = (layer for layer in anatomy(tensors, tensors).layers if layer.odd)
     assert odd.index == 4
     assert odd.odd == (
         "mlp.down_proj.weight is BF16 64 x 80, elsewhere BF16 64 x 96",

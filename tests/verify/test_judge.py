@@ -221,6 +221,13 @@ def test_an_engine_on_another_device_or_in_another_dtype_fails(tmp_path: Path) -
     assert verdicts.settings_check(CAUSAL, "cpu", _run(tmp_path, dtype="float16")).verdict == "fail"
 
 
+def test_a_cpu_whose_int8_sums_saturate_fails_with_the_way_out(tmp_path: Path) -> None:
+    found = verdicts.settings_check(CAUSAL, "cpu", _run(tmp_path, int8_error=0.2))
+    assert found.verdict == "fail"
+    assert "20.0%" in found.detail and "VNNI" in found.detail and "--converter dequant" in found.detail
+    assert verdicts.settings_check(CAUSAL, "cpu", _run(tmp_path, int8_error=1e-7)).verdict == "pass"
+
+
 def _repetition(name: str, **facts: Any) -> Repetition:
     base = {"prompts": 4, "same_tokens": 4, "same_bits": 4, "delta_max": 0.0, "parted": {}, "lead_max": 0.0}
     return Repetition(name=name, **{**base, **facts})

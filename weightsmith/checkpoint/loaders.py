@@ -14,6 +14,7 @@ from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.checkpoint.index import read_index
 from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
 from weightsmith.checkpoint.names import quoted, sample
+from weightsmith.checkpoint.small_file import read_small
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, WeightsmithError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.index import WeightIndex
+    from weightsmith.json_value import Json
 
 # transformers takes the first of these that is there.
 USUAL = (
@@ -45,14 +47,21 @@ def of_transformers(folder: Path, names: Sequence[str]) -> str | None:
     return _named_by_config(folder, names) or next((name for name in USUAL if name in names), None)
 
 
+_NAMES_THEM = "transformers_weights"
+
+
+def _value_of(config: Path, setting: str) -> Json:
+    """One setting of a config; None where it has it not, which nearly all show without being parsed."""
+    raw = read_small(config, CONFIG_FILE.bytes)
+    if setting.encode() not in raw and b"\\u" not in raw:  # a letter may be written as an escape
+        return None
+    return read_json_object(config, CONFIG_FILE).get(setting)
+
+
 def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
     """What config.json says under `transformers_weights`. A config that cannot be read is reported by others."""
     try:
-        named = (
-            read_json_object(folder / CONFIG, CONFIG_FILE).get("transformers_weights")
-            if CONFIG in names
-            else None
-        )
+        named = _value_of(folder / CONFIG, _NAMES_THEM) if CONFIG in names else None
     except WeightsmithError:
         return None
     if named is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from weightsmith import library
-from weightsmith.cli import terminal
+from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, pairs
 from weightsmith.cli.progress import progress_bar
@@ -54,7 +54,7 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
             "it is written, and a loader does not get through with it",
             "nothing is written: the line that begins with error: says why",
         ],
-        "schemes.md",
+        "convert.md",
     ),
 )
 @click.argument("source", metavar="SRC", type=A_PATH)
@@ -67,7 +67,12 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
     callback=_list_converters,
     help="List the converters and their options, and exit.",
 )
-@click.option("--converter", metavar="NAME", help="Found from the evidence when not named.")
+@click.option(
+    "--converter",
+    metavar="NAME",
+    shell_complete=completion.converters,
+    help="Found from the evidence when not named.",
+)
 @click.option(
     "--set", "options", metavar="KEY=VALUE", multiple=True, help="An option of the converter; repeatable."
 )

@@ -34,7 +34,7 @@ _MARKS = {"differs": "✗", "equal": "·", "identical": "✓"}
             ("weightsmith diff a/ b/ --json", "every figure of every tensor"),
         ],
         ["the same numbers", "they differ", "one of them cannot be read"],
-        "contract.md",
+        "diff.md",
     ),
 )
 @click.argument("a", type=A_PATH)

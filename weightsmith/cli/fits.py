@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from weightsmith import library
-from weightsmith.cli import terminal
+from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import AS_JSON, CHECKPOINT
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
@@ -40,7 +40,11 @@ _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
     "--on", default="vllm-ascend", metavar="ENGINE==VERSION", help="The engine; its newest without a version."
 )
 @click.option(
-    "--chip", default="910B", metavar="CHIP[:MEMORY]", help="910B, 910C, 310P, 950, cuda:80GB, cpu."
+    "--chip",
+    default="910B",
+    metavar="CHIP[:MEMORY]",
+    shell_complete=completion.chips,
+    help="910B, 910C, 310P, 950, cuda:80GB, cpu.",
 )
 @click.option(
     "--cards", type=click.IntRange(1), help="How many the model is divided among (tensor parallel)."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from weightsmith import library
-from weightsmith.cli import terminal
+from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, VERBOSE, need_stdout_once, settings
 from weightsmith.cli.several import each
@@ -54,12 +54,16 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
             "it differs, some of it is a guess, or --check refutes it",
             "no family fits, or CKPT cannot be read",
         ],
-        "contract.md",
+        "infer-config.md",
     ),
 )
 @CHECKPOINTS
 @click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
-@click.option("--model-type", help="The family to read the tensors as; found by itself when not given.")
+@click.option(
+    "--model-type",
+    shell_complete=completion.families,
+    help="The family to read the tensors as; found by itself when not given.",
+)
 @click.option(
     "--set",
     "user_set",

@@ -47,7 +47,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
             "damage, an index that disagrees, weights that are not what a card claims, a changed file",
             "CKPT cannot be read",
         ],
-        "contract.md",
+        "inspect.md",
     ),
 )
 @CHECKPOINTS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weightsmith.cli import streams
 from weightsmith.errors import TargetRefused, WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
-from weightsmith.json_value import countable, encode, finite
+from weightsmith.json_value import encode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -78,12 +78,11 @@ def show_json_list(documents: Iterable[Mapping[str, object]], of_config: Collect
 
 
 def _json_text(document: Mapping[str, object], of_config: Collection[str]) -> str:
-    values = {key: (countable if key in of_config else finite)(value) for key, value in document.items()}
-    text = visible_json(encode(values))
+    text = visible_json(encode(document, infinite=of_config))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal that is not UTF-8
-        return encode(values, ascii_only=True)
+        return encode(document, infinite=of_config, ascii_only=True)
     return text
 
 

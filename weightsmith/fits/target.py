@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.errors import Usage
 from weightsmith.fits.division import Division
+from weightsmith.formats import bytes_of
 from weightsmith.machine.chips import family_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from weightsmith.machine.engines import Engine
 
 GIB = 1 << 30
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": GIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,10 @@ def chip_named(text: str) -> Chip:
 
 def size_in(text: str, option: str) -> int:
     """Bytes of `48.62GiB`, `80GB`, `1024`. Raises Usage."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text.strip())
-    unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None:
+    size = bytes_of(text)
+    if size is None:
         raise Usage(option, f"{text!r} is no size", "write it like 48.62GiB or 80GB")
-    return int(float(found[1]) * unit)
+    return int(size)
 
 
 def read_arguments(words: Sequence[str]) -> Arguments:

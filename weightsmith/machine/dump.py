@@ -45,7 +45,8 @@ def text(facts: Facts) -> bytes:
     """What `--dump` writes: facts and diagnosis, as JSON. `variables.is_of_the_stack` decides which variables are kept;
     names of users and what stands before an @ in an address are left out."""
     document = {"weightsmith": __version__, "facts": facts.to_json(), **diagnose(facts).document()}
-    return (encode(_pasteable(document)) + "\n").encode()
+    pasteable = {key: _pasteable(value) for key, value in document.items()}
+    return (encode(pasteable) + "\n").encode()
 
 
 def _pasteable(value: object) -> object:

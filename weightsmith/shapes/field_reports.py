@@ -13,6 +13,7 @@ from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
+from weightsmith.shapes.page.runs import of_length
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
@@ -120,6 +121,7 @@ def report(
     rows += _bound_fields(chosen, filed, stated)
     rows += _sections_that_are_none(config, page)
     rows += _list_fields(chosen, filed, {row.name for row in rows})
+    rows += _default_runs(chosen, filed)
     rows = [_as_guess(row, filed) for row in rows]
     if own_type(config, page) is not None:
         rows = [row if row.configured is not None else _unread(row) for row in rows]
@@ -132,7 +134,7 @@ def report(
     rows = [named for row in rows for named in _label_rows(config, page, row)]
     rows += _set_fields(config, stated, {row.name for row in rows})
     rows += _needed_inside(config, page, {row.name for row in rows})
-    return rows + _unverifiable_fields(config, page, {row.name for row in rows})
+    return rows + _unverifiable_fields(config, chosen, {row.name for row in rows})
 
 
 def _as_guess(row: FieldReport, filed: Stated) -> FieldReport:
@@ -385,13 +387,15 @@ def _known(name: str, chosen: Fit, stated: Stated) -> bool:
 
 
 def _continues(items: Value, known: Value) -> bool:
-    """Whether a list is the class's own default of another length.
+    """Whether a list of kinds of layers is the class's own default of another length.
 
-    The class makes as many items as there are layers: where the page has fewer or more, it does not know them all.
+    The class makes as many kinds as there are layers: where the page has fewer or more, it does not know them all.
+    A list of numbers names layers, or sizes: a shorter one is another one.
     """
     if not isinstance(items, tuple) or not isinstance(known, tuple) or len(items) == len(known):
         return False
-    return all(a == b for a, b in zip(items, known, strict=False))
+    kinds = items and known and all(isinstance(kind, str) for kind in (*items, *known))
+    return bool(kinds) and all(a == b for a, b in zip(items, known, strict=False))
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
@@ -454,6 +458,17 @@ def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldRep
     return rows
 
 
+def _default_runs(chosen: Fit, stated: Stated) -> list[FieldReport]:
+    """Runs of kinds that the file leaves to the class, whose default stands for another number of layers."""
+    rows = []
+    for name, length in chosen.page.lists.items():
+        default = chosen.page.unverifiable.get(name)
+        derived = of_length(default, length.at(chosen.solution.values))
+        if derived is not None and derived != default and not stated.has(name):
+            rows.append(FieldReport(name, None, thaw(default), thaw(derived), "missing", "weights+config"))
+    return rows
+
+
 def _counts_layers(name: str, default: Value, page: Page) -> bool:
     """Whether a list has one item for each layer of the class's own model, by a count in the same object."""
     if not isinstance(default, tuple) or len(default) < _FEW_LAYERS:
@@ -489,11 +504,12 @@ def _sections_that_are_none(config: JsonObject | None, page: Page) -> list[Field
     ]
 
 
-def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
+def _unverifiable_fields(config: JsonObject | None, chosen: Fit, listed: set[str]) -> list[FieldReport]:
     """What no shape depends on: the file's own values, or the class defaults when there is no file.
 
     A list by layers is left to the class, which makes it as long as the model: the default is that of its own model.
     """
+    page = chosen.page
     if config is None:
         silent = {n: thaw(v) for n, v in page.unverifiable.items() if n not in listed}
         own = {n for n, v in page.unverifiable.items() if n in page.lists or _counts_layers(n, v, page)}

@@ -9,12 +9,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import without_indices
-from weightsmith.schemes import plain_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint import Tensor
     from weightsmith.json_value import JsonObject
 
 # Part → what its tensors are called, the first that is found counts. Names are searched in whole, so that a norm inside
@@ -91,10 +90,9 @@ class Anatomy:
 NOTHING = Anatomy((), ())
 
 
-def anatomy(checkpoint: Checkpoint) -> Anatomy:
-    """Reads names, dtypes and shapes alone."""
-    plain = plain_view(checkpoint).tensors
-    return Anatomy(_parts(checkpoint.tensors, plain), tuple(_layers(checkpoint.tensors, plain)))
+def anatomy(stored: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> Anatomy:
+    """Of names, dtypes and shapes alone. plain: what the stored tensors stand for; the same where none is packed."""
+    return Anatomy(_parts(stored, plain), tuple(_layers(stored, plain)))
 
 
 @lru_cache(maxsize=10_000)

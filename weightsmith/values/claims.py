@@ -184,7 +184,7 @@ def _shorten(line: str) -> str:
 
 def _names_ternary(name: str, key: str, value: object) -> bool:
     """A quantization key with the value "ternary", or a key of that name which is not switched off."""
-    if isinstance(value, str) and _TERNARY.search(value) and "quant" in name:
+    if isinstance(value, str) and "quant" in name and _TERNARY.search(value):
         return True
     return _TERNARY.search(key) is not None and bool(value)
 

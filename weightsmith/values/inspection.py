@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.json_value import JsonObject
+    from weightsmith.schemes import PlainView
     from weightsmith.values.anatomy import Anatomy
     from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
@@ -141,7 +142,9 @@ def inspect(
         from weightsmith.values.statistics import statistics
 
         figures = statistics(checkpoint, chosen)
-    return Inspection(checkpoint, _quantization(checkpoint), found, anatomy(checkpoint), chosen, figures)
+    view = plain_view(checkpoint)
+    parts = anatomy(checkpoint.tensors, view.tensors)
+    return Inspection(checkpoint, _quantization(checkpoint, view), found, parts, chosen, figures)
 
 
 def _chosen(checkpoint: Checkpoint, pattern: str | None, *, by_size: bool) -> tuple[Tensor, ...]:
@@ -157,9 +160,8 @@ def _chosen(checkpoint: Checkpoint, pattern: str | None, *, by_size: bool) -> tu
     return tuple(sorted(chosen, key=lambda t: -t.nbytes) if by_size else chosen)
 
 
-def _quantization(checkpoint: Checkpoint) -> Quantization | None:
+def _quantization(checkpoint: Checkpoint, view: PlainView) -> Quantization | None:
     """The scheme of most packed modules, else the one that only the config speaks of."""
-    view = plain_view(checkpoint)
     if view.modules:
         method, count = Counter(module.method for module in view.modules).most_common(1)[0]
         first = next(module for module in view.modules if module.method == method)

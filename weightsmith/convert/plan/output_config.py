@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shlex
 from dataclasses import dataclass
@@ -173,7 +172,7 @@ def apply(config: Mapping[str, object] | None, changes: Mapping[str, object]) ->
     """`config` with the converter's changes; a change to a key below one that is absent is left out."""
     if config is None:
         return None
-    result: dict[str, object] = copy.deepcopy(dict(config))
+    result = {key: _copied(value) for key, value in config.items()}
     for dotted, value in changes.items():
         *parents, key = dotted.split(".")
         place: object = result
@@ -188,6 +187,11 @@ def apply(config: Mapping[str, object] | None, changes: Mapping[str, object]) ->
     return result
 
 
+def _copied(value: object) -> object:
+    """A JSON value with objects of its own, which alone are changed; lists are shared."""
+    return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+
 def compare(
     before: Mapping[str, object] | None, after: Mapping[str, object] | None
 ) -> tuple[ConfigChange, ...]:
@@ -200,7 +204,7 @@ def _compare(
 ) -> Iterator[ConfigChange]:
     for key in [*before, *(key for key in after if key not in before)]:
         old, new = before.get(key), after.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
+        if isinstance(old, dict) and isinstance(new, dict) and old != new:
             yield from _compare(old, new, f"{prefix}{key}.")
         elif old != new or (key in before) != (key in after):
             yield ConfigChange(f"{prefix}{key}", old, new)

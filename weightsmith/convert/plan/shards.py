@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.index import MOST_SHARDS
 from weightsmith.checkpoint.names import quoted
 from weightsmith.convert.plan.header import size_of
 from weightsmith.errors import ConversionRefused
+from weightsmith.formats import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-# Decimal units as in huggingface_hub's parse_size_to_int; binary ones because people write them.
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20,
-          "GIB": 2**30, "TIB": 2**40}  # fmt: skip
-
 # A file for each tensor is what a smaller limit comes to; 2^60 bytes are more than any file system takes.
 _SMALLEST, _LARGEST = 1000, 1 << 60
 _OPTION, _WAY_OUT = "--max-shard-size", "write it like 5GB, 500MB or 2GiB"
@@ -30,10 +26,9 @@ _OPTION, _WAY_OUT = "--max-shard-size", "write it like 5GB, 500MB or 2GiB"
 
 def parse_size(text: str) -> int:
     """ "5GB" -> 5_000_000_000. Raises ConversionRefused for anything but a positive number with a unit."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if match is None or match[2].upper() not in _UNITS:
+    size = bytes_of(text)
+    if size is None:
         raise ConversionRefused(_OPTION, f"{quoted(text)} is no size", _WAY_OUT)
-    size = float(match[1]) * _UNITS[match[2].upper()]
     if not _SMALLEST <= size <= _LARGEST:
         raise ConversionRefused(
             _OPTION, f"{quoted(text)} is less than {_SMALLEST:,} bytes, or more than any disk has", _WAY_OUT

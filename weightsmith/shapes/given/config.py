@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length, item_of, length_of, owner_of
+from weightsmith.shapes.page.runs import spelled_length
 from weightsmith.shapes.page.value import freeze, is_number
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Stated:
                 and expected is not None
                 and not _names_places(items, expected)
             ):
-                found.append((name, len(items), expected))
+                found.append((name, spelled_length(items), expected))
         return found
 
     def _counted_lists(self) -> Iterator[tuple[str, Polynomial]]:

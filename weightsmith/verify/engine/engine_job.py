@@ -89,6 +89,7 @@ class EngineSettings(Record):
     drafted, accepted: tokens, by a speculative method.
     additional: the `--additional-config`, as JSON.
     model_class: that the workers really loaded.
+    int8_error: how far the int8 products of a CPU are off, relative, where the model needs them.
     """
 
     dtype: Setting
@@ -122,6 +123,7 @@ class EngineSettings(Record):
     accepted: int | float | None = None
     additional: str | None = None
     model_class: str | None = None
+    int8_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

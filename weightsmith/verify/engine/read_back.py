@@ -66,6 +66,7 @@ def read_back(llm: LLM, workers: Sequence[Seen] | None = None) -> EngineSettings
         "speculative": _speculative(config),
         "additional": _additional(config),
         "attention_backends": sorted({backend for one in seen for backend in one.attention_backends}),
+        "int8_error": max((one.int8_error for one in seen if one.int8_error is not None), default=None),
         "model_class": ", ".join(sorted({one.model_class for one in seen})) or None,
         **_counters(llm),
         "versions": cast("JsonObject", _versions()),

@@ -18,7 +18,7 @@ from weightsmith.verify.engine.pictured import picture_prompts
 from weightsmith.verify.engine.read_back import read_back, workers_of
 from weightsmith.verify.inputs.pictures import draw
 from weightsmith.verify.inputs.prompts import BUILT_IN
-from weightsmith.verify.inputs.sized import make, sizes
+from weightsmith.verify.inputs.sized import make, sizes, twins
 from weightsmith.verify.inputs.tokens import Completion, PassResult
 
 if TYPE_CHECKING:
@@ -128,12 +128,14 @@ def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...]
     )
     text = [token for ids in questions for token in ids[before : len(ids) - after]]
     head, tail = (questions[0][:before], questions[0][len(questions[0]) - after :])
-    made = make(found, text, head, tail)
+    made = dict(zip((size.why for size in found), make(found, text, head, tail), strict=True))
+    if config.cache_config.enable_prefix_caching:
+        made |= twins(found, config.cache_config.block_size, text, head, tail)
     numbers = range(len(questions), len(questions) + len(made))
     return _Prompts(
-        prompts=(*questions, *made),
+        prompts=(*questions, *made.values()),
         fitting=(*fitting, *numbers),
-        sized={n: size.why for n, size in zip(numbers, found, strict=True)},
+        sized=dict(zip(numbers, made, strict=True)),
         not_run=left_out if chunked else left_out | {"past a chunk": "chunked prefill is off"},
     )
 

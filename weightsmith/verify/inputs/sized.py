@@ -14,6 +14,8 @@ LONGEST = 2048
 _STARTS = 8
 # So few before a block's end that any answer passes it.
 _BEFORE_END = 2
+# Beside a prompt past two blocks there are others that share some of them.
+_PAST_TWO = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,11 @@ def sizes(
     wanted = [
         Size(max(1, block - _BEFORE_END), f"answered across the end of a KV block of {block}"),
         Size(block + block // 2, f"past one KV block of {block}"),
-        Size(2 * block + 3, f"past two KV blocks of {block}"),
+        Size(2 * block + _PAST_TWO, f"past two KV blocks of {block}"),
     ]
     if chunk is not None:
+        # Right behind a chunk's end the answer hangs on the tokens before it, which lie in the cache by then.
+        wanted.append(Size(chunk + 1, f"one token past a chunk of {chunk}"))
         wanted.append(Size(chunk + block // 2, f"past a chunk of {chunk}"))
     if at_the_limit:
         wanted.append(Size(room, "as long as the engine takes"))
@@ -68,3 +72,29 @@ def make(
         body = (whole * -(-length // len(whole)))[:length]
         prompts.append((*before, *body, *after))
     return tuple(prompts)
+
+
+def twins(
+    made: Sequence[Size],
+    block: int,
+    text: Sequence[int],
+    before: Sequence[int] = (),
+    after: Sequence[int] = (),
+) -> dict[str, tuple[int, ...]]:
+    """Prompts that share blocks with the one past two blocks, by why: a prefix cache must tell them from it.
+
+    One shares nothing; one has the first block of it, and behind that the second of the former, which the cache holds
+    behind other tokens; one has half of its first block. Empty where it was not made, or where the text is all one.
+    """
+    wanted = Size(2 * block + _PAST_TWO, "as long, of other text")
+    if wanted.tokens not in {size.tokens for size in made}:
+        return {}
+    *prompts, other = make((*made, wanted), text, before, after)
+    first = next(ids for ids in prompts if len(ids) == wanted.tokens)
+    half = block // 2
+    found = {
+        wanted.why: other,
+        "its first block, then the other's second": (*first[:block], *other[block:]),
+        "its first block with the other's second half": (*first[:half], *other[half:block], *first[block:]),
+    }
+    return {why: ids for why, ids in found.items() if ids != first}

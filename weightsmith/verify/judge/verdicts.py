@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 _STRETCH = 64
 
 
+# Sums in 32 bits are exact; those that saturate in 16 bits are off by a tenth.
+_INT8_ERROR = 1e-4
+
+
 def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
     """Whether the engine really runs as this kind of model needs it, as read back from it.
 
@@ -51,6 +55,12 @@ def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
         faults.append("prefix caching is on: cached states of a prefix-LM's prompt belong to another prompt")
     if kind.mask == "prefix" and found.preemptions:
         faults.append(f"{found.preemptions} preemptions: a resumed request sees its own answer as prompt")
+    if (found.int8_error or 0) > _INT8_ERROR:
+        faults.append(
+            f"int8 products on this CPU are off by {percent(found.int8_error, 1)}: it has no VNNI, and the sums of "
+            "vLLM's kernel saturate; verify W8A8 on an NPU or a CPU with VNNI, or the model made plain "
+            "(weightsmith convert --converter dequant) here"
+        )
     if faults:
         return Check("settings", "fail", len(faults), 0, "; ".join(faults))
     if kind.template.before and not run.wrapped:
