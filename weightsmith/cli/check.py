@@ -46,7 +46,7 @@ _EXITS = {"sound": DONE, "unsound": BAD, "unreadable": FAILED}
             "one of them is not: what infer-config or inspect says of it is bad",
             "one of them, or a file that decides, cannot be read",
         ],
-        "contract.md",
+        "check.md",
     ),
 )
 @CHECKPOINTS

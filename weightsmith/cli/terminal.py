@@ -87,7 +87,10 @@ def _json_text(document: Mapping[str, object], of_config: Collection[str]) -> st
 
 
 def show_document(text: str) -> None:
-    """A document whose format fixes its encoding, UTF-8, whatever the terminal's is: as it is, on stdout."""
+    """A document whose format fixes its encoding, UTF-8: as it is, on stdout, whatever the encoding there is."""
+    if (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8"):
+        sys.stdout.write(text)
+        return
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
 
