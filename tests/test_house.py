@@ -29,7 +29,7 @@ BELOW = {
     "converters": {"checkpoint", "schemes", "shapes", "values", "convert"},
     "verify": {"process", "checkpoint", "schemes", "shapes", "values"},
     "check": {"process", "checkpoint", "shapes", "values", "convert"},
-    "report": {"process", "verify", "check"},
+    "report": {"process", "verify"},
     "machine": {"process"},
     "fits": {"process", "checkpoint", "schemes", "shapes", "machine"},
     "vllm_plugin": set(),

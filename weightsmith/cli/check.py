@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.check import Checked
-    from weightsmith.report.checks import CheckForm
+    from weightsmith.check.forms import CheckForm
 
 # What shows more of a check that failed; of all others infer-config does.
 _SHOWN_BY = {"values": "inspect --values", "manifest": "inspect --hashes", "index": "inspect"}
@@ -100,7 +100,7 @@ def command(
 
 def _show(found: Checked, form: CheckForm, output: Path | None) -> None:
     """The result in its form, on stdout or in a file; beside a file stdout has it as text."""
-    from weightsmith.report.checks import lines, render_checked
+    from weightsmith.check.forms import lines, render_checked
 
     if output is not None:
         write_output(output, render_checked(found, form).encode())

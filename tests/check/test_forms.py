@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 
 from weightsmith.check import Check, Checked, CheckedCheckpoint, Finding
+from weightsmith.check.forms import render_checked
+from weightsmith.check.forms.rules import _MEANINGS
 from weightsmith.errors import WeightsmithError
-from weightsmith.report.checks import render_checked
-from weightsmith.report.checks.rules import _MEANINGS
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = [

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.foreign_text import visible_json
 from weightsmith.json_value import encode
-from weightsmith.report.checks import github, junit, lines, sarif
 
 if TYPE_CHECKING:
     from weightsmith.check import Checked
@@ -18,6 +17,8 @@ CheckForm: TypeAlias = Literal["text", "json", "github", "sarif", "junit"]
 
 def render_checked(found: Checked, form: CheckForm) -> str:
     """The whole of it as text that ends with a line break; foreign text in it is escaped by the rules of the form."""
+    from weightsmith.check.forms import github, junit, lines, sarif  # a terminal does without
+
     if form == "text":
         return "".join(f"{line}\n" for line in lines.lines(found))
     if form == "github":

@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from weightsmith.check.forms.lines import counted, sound
+from weightsmith.check.forms.rules import description
 from weightsmith.foreign_text import visible
-from weightsmith.report.checks.lines import counted, sound
-from weightsmith.report.checks.rules import description
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightsmith.check.forms.lines import counted, place, sound, told
 from weightsmith.foreign_text import visible
-from weightsmith.report.checks.lines import counted, place, sound, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
