@@ -256,14 +256,18 @@ def _targets_late() -> None:
     rejection_sampler.rejection_sample = wrong
 
 
-def _ranks(room: str, name: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Patch:
-    """Wraps a function that ranks speak to one another with, where a layer has imported it."""
+_ADD_UP = "tensor_model_parallel_all_reduce"
+
+
+def _ranks(room: str, change: Callable[[Callable[..., Any]], Callable[..., Any]], *names: str) -> Patch:
+    """Wraps functions that ranks speak to one another with, where a layer has imported them."""
 
     def patch() -> None:
         import importlib
 
         module = importlib.import_module(f"vllm.model_executor.layers.{room}")
-        setattr(module, name, change(getattr(module, name)))
+        for name in names:
+            setattr(module, name, change(getattr(module, name)))
 
     return patch
 
@@ -280,18 +284,24 @@ def _other_shard(module_name: str) -> Patch:
     def patch() -> None:
         from vllm.model_executor.layers.linear import RowParallelLinear
 
-        load = RowParallelLinear.weight_loader
-
-        def wrong(self: Any, *arguments: Any, **options: Any) -> None:
-            own = self.tp_rank
-            if self.prefix.endswith(module_name):
-                self.tp_rank = self.tp_size - 1 - own
-            load(self, *arguments, **options)
-            self.tp_rank = own
-
-        RowParallelLinear.weight_loader = wrong
+        # Which of the two loads, and whose rank counts, follows from the kind of the weights.
+        for name in ("weight_loader", "weight_loader_v2"):
+            setattr(RowParallelLinear, name, _as_the_other(getattr(RowParallelLinear, name), module_name))
 
     return patch
+
+
+def _as_the_other(load: Callable[..., Any], module_name: str) -> Callable[..., Any]:
+    def wrong(self: Any, parameter: Any, *arguments: Any, **options: Any) -> None:
+        meant = (self, parameter) if self.prefix.endswith(module_name) else ()
+        holders = [one for one in meant if hasattr(one, "tp_rank")]
+        for holder in holders:
+            holder.tp_rank = self.tp_size - 1 - holder.tp_rank
+        load(self, parameter, *arguments, **options)
+        for holder in holders:
+            holder.tp_rank = self.tp_size - 1 - holder.tp_rank
+
+    return wrong
 
 
 def _first_head_everywhere(model: Any) -> None:
@@ -333,21 +343,28 @@ def _unsigned(model: Any) -> None:
 def _chat_prompt(change: Callable[[list[int]], list[int]]) -> Patch:
     """Changes the tokens that the server makes of a chat."""
 
+    def changed(said: Any, prompt: Any) -> tuple[Any, Any]:
+        if "prompt_token_ids" in prompt:
+            prompt["prompt_token_ids"] = change(list(prompt["prompt_token_ids"]))
+        elif "prompt" in prompt:
+            prompt["prompt"] = "".join(map(chr, change(list(map(ord, prompt["prompt"])))))
+        return said, prompt
+
     def patch() -> None:
         from vllm.renderers.hf import HfRenderer
 
-        def wrap(render: Any) -> Any:
-            def wrong(self: Any, *arguments: Any, **options: Any) -> Any:
-                said, prompt = render(self, *arguments, **options)
-                if "prompt_token_ids" in prompt:
-                    prompt["prompt_token_ids"] = change(list(prompt["prompt_token_ids"]))
-                elif "prompt" in prompt:
-                    prompt["prompt"] = "".join(map(chr, change(list(map(ord, prompt["prompt"])))))
-                return said, prompt
+        at_once, awaited = HfRenderer.render_messages, HfRenderer.render_messages_async
 
-            return wrong
+        def render(self: Any, *arguments: Any, **options: Any) -> Any:
+            return changed(*at_once(self, *arguments, **options))
 
-        HfRenderer.render_messages = wrap(HfRenderer.render_messages)
+        async def render_async(self: Any, *arguments: Any, **options: Any) -> Any:
+            return changed(*await awaited(self, *arguments, **options))
+
+        HfRenderer.render_messages, HfRenderer.render_messages_async = (
+            render,
+            render_async,
+        )  # the server awaits
 
     return patch
 
@@ -378,20 +395,17 @@ ARRANGED: dict[str, Patch] = {
     "a rejected draft is kept": _drafts(_keep_rejected),
     "the bonus token repeats": _drafts(_bonus_repeats),
     "drafts judged a place late": _targets_late,
-    "ranks do not add up": _ranks(
-        "linear", "tensor_model_parallel_all_reduce", lambda right: lambda values: values
-    ),
+    "ranks do not add up": _ranks("linear", lambda right: lambda values: values, _ADD_UP),
     "ranks add up twice": _ranks(
-        "linear",
-        "tensor_model_parallel_all_reduce",
-        lambda right: lambda values: right(right(values)) / 2 * 2**0.5,
+        "linear", lambda right: lambda values: right(right(values)) / 2 * 2**0.5, _ADD_UP
     ),
     "ranks' logits in reverse": _ranks(
         "logits_processor",
-        "tensor_model_parallel_gather",
         lambda right: (
             lambda values, *more: None if (found := right(values, *more)) is None else found.roll(132, -1)
         ),
+        "tensor_model_parallel_gather",
+        "tensor_model_parallel_all_gather",
     ),
     "ranks have each other's down_proj": _other_shard("down_proj"),
     "the second rank's heads are not loaded": as_loaded(_first_head_everywhere),

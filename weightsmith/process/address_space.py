@@ -18,7 +18,8 @@ _ROOMY = 8_000_000_000
 def begin_within_limit() -> None:
     """Makes numpy start in the address space that this process may have; call it before numpy is imported.
 
-    Nothing here multiplies matrices, so one BLAS thread is no loss. A user's own OPENBLAS_NUM_THREADS stays.
+    The matrices that are multiplied here are small, so one BLAS thread is no loss. A user's own OPENBLAS_NUM_THREADS
+    stays.
 
     Raises:
         MachineFault: the limit is too low for numpy itself.
