@@ -28,6 +28,7 @@ BELOW = {
     "convert": {"process", "checkpoint", "schemes", "shapes", "values", "converters"},
     "converters": {"checkpoint", "schemes", "shapes", "values", "convert"},
     "verify": {"process", "checkpoint", "schemes", "shapes", "values"},
+    "check": {"process", "checkpoint", "shapes", "values", "convert"},
     "report": {"process", "checkpoint", "values", "verify"},
     "machine": {"process"},
     "fits": {"process", "checkpoint", "schemes", "shapes", "machine"},
@@ -42,6 +43,7 @@ BELOW = {
         "machine",
         "report",
         "fits",
+        "check",
     },
     "cli": {
         "process",
@@ -53,6 +55,7 @@ BELOW = {
         "machine",
         "report",
         "fits",
+        "check",
         "library",
     },
     "__main__": {"cli", "process"},

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LATENT = ROOT / "tests" / "models" / "ternary-llama"
 HRM_TEXT = ROOT / "tests" / "models" / "hrm-text"
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
-FUNCTIONS = ["convert", "diff", "doctor", "fits", "infer", "inspect", "open", "report", "verify"]
+FUNCTIONS = ["check", "convert", "diff", "doctor", "fits", "infer", "inspect", "open", "report", "verify"]
 # (the word behind "python", the code) of each block, in the order of the page.
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```python *(\w*)\n(.*?)^```", PAGE, re.M | re.S)
 
@@ -114,7 +114,7 @@ def test_opening_a_checkpoint_imports_neither_numpy_nor_torch(folder: Path) -> N
     assert not {"numpy", "torch", "transformers"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["convert", "report", "verify"])
+@pytest.mark.parametrize("name", ["check", "convert", "report", "verify"])
 def test_a_room_of_the_same_name_does_not_hide_the_function(name: str, tmp_path: Path) -> None:
     """Python sets a subpackage as an attribute of its package once it is imported: before or after the first use."""
     room = f"from weightsmith.{name} import __all__"

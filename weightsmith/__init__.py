@@ -14,11 +14,12 @@ from weightsmith.version import __version__
 # Type checkers take this name for true. vLLM imports this file in every engine: not even `typing` is imported for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from weightsmith.check import Checked
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.convert import Conversion
     from weightsmith.errors import WeightsmithError
     from weightsmith.fits.answer import Answer
-    from weightsmith.library import convert, diff, doctor, fits, infer, inspect, open, report, verify
+    from weightsmith.library import check, convert, diff, doctor, fits, infer, inspect, open, report, verify
     from weightsmith.machine import Diagnosis
     from weightsmith.report import Rendered
     from weightsmith.shapes import Inference
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Checked",
     "Checkpoint",
     "CheckpointDifference",
     "Conversion",
@@ -38,6 +40,7 @@ __all__ = [
     "VerifyResult",
     "WeightsmithError",
     "__version__",
+    "check",
     "convert",
     "diff",
     "doctor",
@@ -51,6 +54,7 @@ __all__ = [
 
 _DEFINED_IN = {
     "Answer": "weightsmith.fits.answer",
+    "Checked": "weightsmith.check",
     "Checkpoint": "weightsmith.checkpoint",
     "Conversion": "weightsmith.convert",
     "Diagnosis": "weightsmith.machine",
@@ -60,6 +64,7 @@ _DEFINED_IN = {
     "Rendered": "weightsmith.report",
     "VerifyResult": "weightsmith.verify",
     "WeightsmithError": "weightsmith.errors",
+    "check": "weightsmith.library",
     "convert": "weightsmith.library",
     "diff": "weightsmith.library",
     "doctor": "weightsmith.library",
@@ -88,7 +93,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """The type of this package: `weightsmith.convert`, `report` and `verify` are always the public functions.
+    """The type of this package: `weightsmith.check`, `convert`, `report` and `verify` are always the public functions.
 
     There are subpackages of the same names, and Python sets each as an attribute here once it is imported. That would
     replace the function. `from weightsmith.convert import …` does not need the attribute.

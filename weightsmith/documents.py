@@ -218,7 +218,7 @@ class HashEntry(TypedDict):
     """A file against weightsmith.json."""
 
     file: str
-    verdict: Literal["same", "changed", "other size", "missing", "not listed"]
+    verdict: Literal["same", "same size", "changed", "other size", "missing", "not listed"]
 
 
 class CallEntry(TypedDict):
@@ -471,6 +471,44 @@ class ComparisonDocument(TypedDict):
     command: Literal["doctor"]
     conclusions: Sequence[str]
     differences: Sequence[FactDifference]
+
+
+# check
+
+
+class CheckFindingEntry(TypedDict):
+    """Something that is wrong: of which kind (rule), in which file, and in which of its lines, from 1."""
+
+    rule: str
+    level: Literal["error", "warning"]
+    message: str
+    path: str
+    line: int | None
+
+
+class CheckEntry(TypedDict):
+    """One check of a checkpoint, and what was looked at, or why it was left out."""
+
+    name: str
+    verdict: Literal["pass", "fail", "unreadable", "skip"]
+    says: str
+    findings: Sequence[CheckFindingEntry]
+
+
+class CheckedEntry(TypedDict):
+    """All checks of one checkpoint."""
+
+    path: str
+    verdict: Literal["sound", "unsound", "unreadable"]
+    checks: Sequence[CheckEntry]
+
+
+class CheckDocument(TypedDict):
+    """Whether checkpoints are sound. The verdict is the worst of all."""
+
+    command: Literal["check"]
+    verdict: Literal["sound", "unsound", "unreadable"]
+    checkpoints: Sequence[CheckedEntry]
 
 
 # report, verify-on-npu --print-command, errors

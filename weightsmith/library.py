@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    from weightsmith.check import Checked
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
     from weightsmith.convert import Conversion
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page import Page
     from weightsmith.values.diff import CheckpointDifference
     from weightsmith.values.inspection import Inspection
+    from weightsmith.values.value_survey import ValueSurvey
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked, Device
     from weightsmith.verify.options import Conditions
@@ -169,6 +171,30 @@ def _prove(inference: Inference, table: Checkpoint, trust_code: bool) -> Inferen
     if inference.verdict == "unknown":
         return inference
     return replace(inference, proof=proof.check(inference.config, table, trust_code=trust_code))
+
+
+def check(
+    *checkpoints: AnyPath,
+    values: Literal["full", "sample"] | None = None,
+    strict: bool = False,
+    by_folder: bool = False,
+    progress: Stage | None = None,
+) -> Checked:
+    """Are these checkpoints sound? What `infer` and `inspect` say of each and of the files beside it, without writing.
+
+    Each is checked once, and one that cannot be read stops no other: that is a finding, too.
+    values: read every number as well ("full") or a sample of each tensor, and hash all that `convert` wrote.
+    strict: a warning counts as an error. by_folder: check the folders that these files lie in; those without weights
+    are passed over. progress: told how many of them are done.
+    """
+    from weightsmith.check import checked, folders_of
+
+    def survey(opened: Checkpoint) -> ValueSurvey | None:
+        return inspect(opened, values=values).survey
+
+    paths = folders_of(map(Path, checkpoints)) if by_folder else list(map(Path, checkpoints))
+    asked = None if values is None else survey
+    return checked(paths, infer, asked, whole=values == "full", strict=strict, progress=progress)
 
 
 def convert(

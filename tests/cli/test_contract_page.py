@@ -7,7 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
+import weightsmith
 from tests.shapes.predicted import predicted, table
+from weightsmith.check.result import CheckVerdict, Level
+from weightsmith.check.result import Verdict as CheckedVerdict
 from weightsmith.cli.infer_config import command
 from weightsmith.shapes import infer
 from weightsmith.shapes.field_reports import Basis, FieldReport, Status
@@ -41,3 +44,15 @@ def test_the_documents_have_these_keys() -> None:
     assert re.findall(r"^\| `(\w+)` \|", entry, re.M) == [field.name for field in fields(Guess)]
     (row,) = (line for line in keys.splitlines() if line.startswith("| `fields`"))
     assert re.findall(r"`(\w+)`", row)[1:] == [field.name for field in fields(FieldReport)]
+
+
+def test_the_page_names_the_checks_of_check_and_the_keys_of_its_document() -> None:
+    found = weightsmith.check(Path(__file__).parents[1] / "models" / "ternary-llama")
+    assert column("check") == [check.name for check in found.checkpoints[0].checks]
+    document = found.document()
+    (one,) = document["checkpoints"]  # type: ignore[misc]
+    named = set(re.findall(r"`(\w+)`", PAGE.split("## `check`")[1].split("## `convert`")[0]))
+    keys = {*document, *one, *(key for check in one["checks"] for key in check)}
+    keys |= {key for check in one["checks"] for finding in check["findings"] for key in finding}
+    words = {*get_args(CheckVerdict), *get_args(CheckedVerdict), *get_args(Level)}
+    assert keys | words <= named

@@ -53,7 +53,7 @@ def test_a_broken_config_names_the_file_and_the_fault(tmp_path: Path) -> None:
     ("arguments", "where", "what"),
     [
         (["bogus"], "", "No such command 'bogus'."),
-        (["infer-config"], " infer-config", "Missing argument 'CKPT'."),
+        (["infer-config"], " infer-config", "Missing argument 'CKPT...'."),
         (["inspect", LATENT, "--vaules"], " inspect", "No such option"),
         (["infer-config", LATENT, "--write", "--output", "x"], " infer-config", "exclude each other"),
         (["verify-on-npu", LATENT, "--gate", "x"], " verify-on-npu", "is not NAME=VALUE"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from weightsmith import library
-from weightsmith.cli import diff, infer_config, inspect, terminal
+from weightsmith.cli import check, diff, infer_config, inspect, terminal
 from weightsmith.cli.layout import width_of
 from weightsmith.errors import MissingInput
 
@@ -46,7 +46,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, width: int, show: Callable[[], None])
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("what", ["infer-config", "bare", "inspect", "diff"])
+@pytest.mark.parametrize("what", ["infer-config", "bare", "inspect", "diff", "check"])
 def test_no_line_is_wider_than_the_terminal(
     what: str, width: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -56,6 +56,7 @@ def test_no_line_is_wider_than_the_terminal(
         "infer-config": lambda: infer_config._show(library.infer(LATENT), verbose=True),
         "bare": lambda: infer_config._show(library.infer(bare), verbose=False),
         "inspect": lambda: inspect._show(library.inspect(LATENT)),
+        "check": lambda: check._show(library.check(LATENT, LATENT.parent / "hrm-text"), "text", None),
         "diff": lambda: diff._show(library.diff(LATENT, LATENT.parent / "hrm-text")),
     }
     lines = shown(monkeypatch, width, shows[what])

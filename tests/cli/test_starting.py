@@ -60,8 +60,9 @@ def test_the_help_of_a_command_loads_that_command_alone() -> None:
     assert rooms(loaded) == {"cli", "library", "process", *bottom}
 
 
-def test_deriving_a_config_loads_nothing_that_reads_values() -> None:
-    loaded = loaded_by("infer-config", LATENT, "--json")
+@pytest.mark.parametrize("words", [("infer-config", LATENT, "--json"), ("check", LATENT)], ids=lambda w: w[0])
+def test_deriving_a_config_loads_nothing_that_reads_values(words: tuple[str | Path, ...]) -> None:
+    loaded = loaded_by(*words)
     assert "weightsmith.shapes.infer" in loaded
     assert not tops(loaded) & (HEAVY - {"tabulate"})
 

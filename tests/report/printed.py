@@ -60,11 +60,14 @@ def documents(folder: Path) -> dict[str, list[Document]]:
         printed("infer-config", made),
         printed("infer-config", _bare(folder, made)),
         kept(_proven()),
+        printed("infer-config", LATENT, folder / "absent"),
     ]
     found["inspect"] = [
         printed("inspect", LATENT),
         printed("inspect", made, "--hashes", "--values=sample", "--tensors", "*.0.*norm*"),
+        printed("inspect", LATENT, folder / "absent"),
     ]
+    found["check"] = [printed("check", LATENT, made, folder / "absent")]
     found["diff"] = [printed("diff", LATENT, made), printed("diff", made, made), _other_shapes(folder, made)]
     chip = ("--chip", "cpu", "--context", "64")
     found["fits"] = [printed("fits", LATENT), printed("fits", made), printed("fits", made, *chip)]

@@ -78,5 +78,5 @@ def test_a_schema_is_one_and_says_what_things_are(command: str) -> None:
 def test_the_command_prints_it() -> None:
     command = import_module("weightsmith.cli.schema").command
     assert json.loads(CliRunner().invoke(command, ["fits"]).output) == schema("fits")
-    with pytest.raises(Usage, match="choose from convert, diff"):
+    with pytest.raises(Usage, match="choose from check, convert, diff"):
         schema("schema")

@@ -192,7 +192,7 @@ def unlisted(folder: Path, index: str, files: tuple[str, ...]) -> list[Problem]:
     problems = []
     if shards:
         text = f"{index}: does not name {sample(shards)}, which therefore were not read (nor does vLLM)"
-        problems.append(Problem("index-unlisted-file", text))
+        problems.append(Problem("index-unlisted-file", text, file=index))
     if aside:
         problems.append(Problem("other-weights", f"{folder}: beside the indexed weights lie {sample(aside)}"))
     return problems

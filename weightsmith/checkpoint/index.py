@@ -28,6 +28,13 @@ MOST_SHARDS = 4_000
 _MOST_TOLD = 20
 # One comma a tensor, and a hundred notes; the largest real index has 20 MB.
 _READ = JsonLimits(64 << 20, MOST_TENSORS + 100)
+# What is said where the index and the tensors are not of one checkpoint, by code.
+_SAYS = {
+    "index-missing-tensor": "{count} tensors that it places in {file} are not there",
+    "index-unlisted-tensor": "{count} tensors of {file} are not in the index",
+    "index-wrong-file": "{count} tensors that it places in {file} lie in another shard",
+}
+DISAGREEMENTS = frozenset(_SAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +120,12 @@ def disagreements(index: WeightIndex, tensors: Mapping[str, Tensor]) -> list[Pro
         if name not in index.weight_map:
             faults.setdefault(("index-unlisted-tensor", tensor.storage.file), []).append(name)
     problems = [
-        Problem(code, f"{index.name}: {text}")
+        Problem(code, f"{index.name}: {text}", file=index.name)
         for code, says in _SAYS.items()
         for text in _told(says, {file: names for (own, file), names in sorted(faults.items()) if own == code})
     ]
     size = _total_size(index, tensors)
     return [*problems, size] if size else problems
-
-
-# In the order of the codes.
-_SAYS = {
-    "index-missing-tensor": "{count} tensors that it places in {file} are not there",
-    "index-unlisted-tensor": "{count} tensors of {file} are not in the index",
-    "index-wrong-file": "{count} tensors that it places in {file} lie in another shard",
-}
 
 
 def _told(says: str, shards: Mapping[str, list[str]]) -> Iterator[str]:
@@ -150,7 +149,9 @@ def _total_size(index: WeightIndex, tensors: Mapping[str, Tensor]) -> Problem | 
         return None
     found = index.total_size if isinstance(index.total_size, (int, float)) else quoted(index.total_size)
     return Problem(
-        "index-total-size", f"{index.name}: total_size says {quoted(found)}, the tensors have {every} bytes"
+        "index-total-size",
+        f"{index.name}: total_size says {quoted(found)}, the tensors have {every} bytes",
+        file=index.name,
     )
 
 

@@ -21,8 +21,9 @@ _LONGEST_NAME = 255
 # Python has a byte that is no UTF-8 as half a surrogate pair, which no JSON text can hold.
 _NOT_IN_JSON = re.compile(r"[\\\udc80-\udcff]")
 _ESCAPED = re.compile(r"\\(\\|x[89a-f][0-9a-f])")
-# Of a file now: the bytes that were written; other bytes in the same number; another number; gone; never written by us.
-HashVerdict = Literal["same", "changed", "other size", "missing", "not listed"]
+# Of a file now: the bytes that were written; as many bytes, which were not hashed; other bytes in the same number;
+# another number; gone; never written by us.
+HashVerdict = Literal["same", "same size", "changed", "other size", "missing", "not listed"]
 
 
 @dataclass(frozen=True, slots=True)

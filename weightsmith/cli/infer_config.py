@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +11,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINT, LANGUAGE, VERBOSE, settings
-from weightsmith.cli.results import REPORT, delivered, need_report
+from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, LANGUAGE, VERBOSE, settings
+from weightsmith.cli.results import REPORT, command_line, need_report, reported
+from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
 from weightsmith.cli.wording import cell, checkpoint_line, counted
 from weightsmith.process.targets import is_stdout
@@ -57,7 +59,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
         "infer-config.md",
     ),
 )
-@CHECKPOINT
+@CHECKPOINTS
 @click.option("--config", type=A_PATH, help="Check this file, not CKPT's own.")
 @click.option(
     "--model-type",
@@ -86,7 +88,7 @@ _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?",
 @VERBOSE
 @AS_JSON
 def command(
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     config: Path | None,
     model_type: str | None,
     user_set: tuple[str, ...],
@@ -101,13 +103,16 @@ def command(
     verbose: bool,
     as_json: bool,
 ) -> int:
-    """Derive the true config from the weights and compare it with config.json."""
-    _need_one_place(write, output)
-    need_report(report, as_json, checkpoint, other=output)
+    """Derive the true config from the weights and compare it with config.json.
+
+    Of several checkpoints, one after the other; an option holds for each. --write, --output and --report take one.
+    """
+    _need_one_place(len(checkpoints), write, output, report)
+    need_report(report, as_json, *checkpoints, other=output)
     _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
-    found = library.infer(
-        checkpoint,
+    look = partial(
+        library.infer,
         config=config,
         model_type=model_type,
         set=settings("--set", user_set),
@@ -118,15 +123,26 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
-    screen = delivered(found, as_json, report, language, of_config=("config", "fields"))
-    if screen and not is_stdout(output):  # a config that was written there is all that stands there
-        _show(found, verbose=verbose)
-    _say_outcome(found, asked_to_write=write or output is not None)
-    return _exit_code(found)
+    document = partial(library.document_of, command=command_line())
+
+    def show(found: Inference) -> None:
+        if not is_stdout(output) and not is_stdout(report):  # what is written there is all that stands there
+            _show(found, verbose=verbose)
+
+    def end(found: Inference) -> int:
+        if report is not None:
+            reported(document(found), report, language, quiet=as_json or is_stdout(output))
+        _say_outcome(found, asked_to_write=write or output is not None)
+        return _exit_code(found)
+
+    config_keys = ("config", "fields")
+    return each(checkpoints, look, show, end, document, as_json=as_json, of_config=config_keys)
 
 
-def _need_one_place(write: bool, output: Path | None) -> None:
-    """Raises click.UsageError where the config has two places to go to."""
+def _need_one_place(checkpoints: int, write: bool, output: Path | None, report: Path | None) -> None:
+    """Raises click.UsageError unless there is one config, with one place to go to, and stdout holds one thing."""
+    if checkpoints > 1 and (write or output is not None or report is not None):
+        raise click.UsageError("--write, --output and --report take one CKPT: one after the other")
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
 
@@ -256,21 +272,13 @@ def _field_row(field: FieldReport, *, with_evidence: bool) -> tuple[str, str, st
     if field.status == "ambiguous":
         derived += f" of {cell(list(field.candidates))}"
     guessed = ", guessed" if field.basis == "guess" else ""
-    why = _why(field) if with_evidence else ""
+    why = field.why if with_evidence else ""
     return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}{guessed}", why
 
 
 def _value(field: FieldReport, value: Json) -> str:
     """Null is a value where the config has to be changed; elsewhere it is what is not there."""
     return "" if value is None and field.status != "differs" else cell(value)
-
-
-def _why(field: FieldReport) -> str:
-    if not field.evidence:
-        return ""
-    first = field.evidence[0]
-    where = first.tensor if first.axis is None else f"{first.tensor} axis {first.axis} = {first.size}"
-    return where if first.equation == field.name else f"{where}: {first.equation}"
 
 
 def _verdict_sentence(found: Inference) -> str:

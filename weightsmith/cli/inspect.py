@@ -10,8 +10,9 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import AS_JSON, CHECKPOINT
+from weightsmith.cli.options import AS_JSON, CHECKPOINTS, VALUES, ValuesAlone
 from weightsmith.cli.progress import progress_bar
+from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, checkpoint_line, size
 
@@ -35,16 +36,9 @@ _MOST_NAMES = 12
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-class _ValuesAlone(click.Command):
-    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
-
-
 @click.command(
     "inspect",
-    cls=_ValuesAlone,
+    cls=ValuesAlone,
     epilog=epilog(
         [
             ("weightsmith inspect model/", "tensors, dtypes and sizes, from the headers alone"),
@@ -59,13 +53,8 @@ class _ValuesAlone(click.Command):
         "inspect.md",
     ),
 )
-@CHECKPOINT
-@click.option(
-    "--values",
-    metavar="[=full|sample]",
-    type=click.Choice(["full", "sample"]),
-    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
-)
+@CHECKPOINTS
+@VALUES
 @click.option(
     "--hashes", is_flag=True, help="Hash what `convert` wrote again, and compare with weightsmith.json."
 )
@@ -83,24 +72,39 @@ class _ValuesAlone(click.Command):
 )
 @AS_JSON
 def command(
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     values: Literal["full", "sample"] | None,
     hashes: bool,
     tensors: str | None,
     sort: str,
     as_json: bool,
 ) -> int:
-    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage."""
-    with progress_bar("reading") as bar:
-        found = library.inspect(
-            checkpoint, values=values, hashes=hashes, tensors=tensors, by_size=sort == "size", progress=bar
-        )
-    terminal.warn(found.checkpoint.problems)
-    if as_json:
-        terminal.show_json(found.document())
-    else:
-        _show(found, alone=tensors is not None)
-    return DONE if found.sound else BAD
+    """Show what is in a checkpoint: tensors, dtypes, sizes, layout, quantization, fusion state, damage.
+
+    Of several checkpoints, one after the other.
+    """
+
+    def look(checkpoint: Path) -> Inspection:
+        with progress_bar("reading") as bar:
+            found = library.inspect(
+                checkpoint,
+                values=values,
+                hashes=hashes,
+                tensors=tensors,
+                by_size=sort == "size",
+                progress=bar,
+            )
+        terminal.warn(found.checkpoint.problems, of=str(checkpoint) if len(checkpoints) > 1 else "")
+        return found
+
+    return each(
+        checkpoints,
+        look,
+        lambda found: _show(found, alone=tensors is not None),
+        lambda found: DONE if found.sound else BAD,
+        lambda found: found.document(),
+        as_json=as_json,
+    )
 
 
 def _show(found: Inspection, *, alone: bool = False) -> None:

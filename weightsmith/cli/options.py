@@ -17,6 +17,13 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Show also what agrees, with its evidence.")
 A_PATH = click.Path(path_type=Path)
 CHECKPOINT = click.argument("checkpoint", metavar="CKPT", type=A_PATH)
+CHECKPOINTS = click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=A_PATH)
+VALUES = click.option(
+    "--values",
+    metavar="[=full|sample]",
+    type=click.Choice(["full", "sample"]),
+    help="Read every number, or a sample of each tensor: fusion state, group size, damage.",
+)
 
 
 LANGUAGE = click.option(
@@ -26,6 +33,13 @@ LANGUAGE = click.option(
     show_default=True,
     help="What the report is written in.",
 )
+
+
+class ValuesAlone(click.Command):
+    """Reads `--values` without a value as `--values=full`; click would take the argument behind it for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--values=full" if arg == "--values" else arg for arg in args])
 
 
 def pairs(flag: str, given: tuple[str, ...]) -> dict[str, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from weightsmith.json_value import JsonObject
     from weightsmith.report import Language
 
 REPORT = click.option(
@@ -54,14 +55,19 @@ def delivered(
     if not as_json and report is None:
         return True
     document = library.document_of(result, command=command_line())
+    screen = not as_json and not is_stdout(report)
     if report is not None:
-        library.report(document, output=report, language=language)
+        reported(document, report, language, quiet=not screen)
     if as_json:
         terminal.show_json(document, of_config)
-    screen = not as_json and not is_stdout(report)
-    if screen:
-        terminal.line(f"report: {report}")
     return screen
+
+
+def reported(document: JsonObject, report: Path, language: Language, *, quiet: bool) -> None:
+    """Writes the report of a document, and says where it is. quiet: stdout is another thing's."""
+    library.report(document, output=report, language=language)
+    if not quiet and not is_stdout(report):
+        terminal.line(f"report: {report}")
 
 
 def command_line() -> str:

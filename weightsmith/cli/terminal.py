@@ -65,12 +65,34 @@ def show_json(document: Mapping[str, object], of_config: Collection[str] = ()) -
     of_config: top-level keys under which values of a config stand. Infinity is one of these (Mamba's
     `time_step_limit`) and a config must stay what it is: it is written as 1e999 there.
     """
+    sys.stdout.write(_json_text(document, of_config) + "\n")
+
+
+def show_json_list(documents: Iterable[Mapping[str, object]], of_config: Collection[str] = ()) -> None:
+    """The same for a list of documents, each as soon as it is there: together they may be larger than the memory."""
+    sys.stdout.write("[")
+    for number, document in enumerate(documents):
+        sys.stdout.write(",\n" if number else "\n")
+        sys.stdout.write(_json_text(document, of_config))
+    sys.stdout.write("\n]\n")
+
+
+def _json_text(document: Mapping[str, object], of_config: Collection[str]) -> str:
     text = visible_json(encode(document, infinite=of_config))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:  # a terminal that is not UTF-8
-        text = encode(document, infinite=of_config, ascii_only=True)
-    sys.stdout.write(text + "\n")
+        return encode(document, infinite=of_config, ascii_only=True)
+    return text
+
+
+def show_document(text: str) -> None:
+    """A document whose format fixes its encoding, UTF-8: as it is, on stdout, whatever the encoding there is."""
+    if (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8"):
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
 
 
 def line(text: str = "", indent: int = 2) -> None:
@@ -103,10 +125,11 @@ def fail(error: WeightsmithError) -> None:
     say(line.format(*fitted(parts, LONGEST_LINE - len(line.format("", "", "")))))
 
 
-def warn(problems: Iterable[Problem]) -> None:
-    """Says what is wrong with a checkpoint and did not stop the command."""
+def warn(problems: Iterable[Problem], of: str = "") -> None:
+    """Says what is wrong with a checkpoint and did not stop the command. of: which of several."""
     for problem in problems:
-        say(f"warning: {problem.message} [{problem.code}]")
+        named = f"{of}: " if of not in problem.message else ""
+        say(f"warning: {named}{problem.message} [{problem.code}]")
 
 
 def table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from weightsmith import documents
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
 
 # `doctor --compare` and `verify-on-npu --print-command` print other documents than their commands do.
+# Of several checkpoints infer-config and inspect print a list, with the error of one that cannot be read at its place.
 KINDS: Mapping[str, object] = {
+    "check": documents.CheckDocument,
     "convert": documents.ConvertDocument,
     "diff": documents.DiffDocument,
     "doctor": documents.DoctorDocument | documents.ComparisonDocument,
     "error": documents.ErrorDocument,
     "fits": documents.FitsDocument,
-    "infer-config": documents.InferConfigDocument,
-    "inspect": documents.InspectDocument,
+    "infer-config": documents.InferConfigDocument
+    | Sequence[documents.InferConfigDocument | documents.ErrorDocument],
+    "inspect": documents.InspectDocument | Sequence[documents.InspectDocument | documents.ErrorDocument],
     "report": documents.ReportDocument,
     "verify-on-npu": Document | documents.CommandsDocument,
 }

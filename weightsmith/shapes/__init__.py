@@ -3,6 +3,15 @@
 from weightsmith.shapes.field_reports import FieldReport
 from weightsmith.shapes.infer import infer
 from weightsmith.shapes.inference import Inference
-from weightsmith.shapes.repair import ConfigFile, find_config, found_above, write_config
+from weightsmith.shapes.repair import ConfigFile, find_config, found_above, lines_of, write_config
 
-__all__ = ["ConfigFile", "FieldReport", "Inference", "find_config", "found_above", "infer", "write_config"]
+__all__ = [
+    "ConfigFile",
+    "FieldReport",
+    "Inference",
+    "find_config",
+    "found_above",
+    "infer",
+    "lines_of",
+    "write_config",
+]

@@ -97,6 +97,15 @@ class FieldReport:
         return self.status != "unverifiable" and freeze(present) != freeze(self.derived)
 
     @property
+    def why(self) -> str:
+        """The first tensor that bears on it, and what it says; empty where none does."""
+        if not self.evidence:
+            return ""
+        first = self.evidence[0]
+        where = first.tensor if first.axis is None else f"{first.tensor} axis {first.axis} = {first.size}"
+        return where if first.equation == self.name else f"{where}: {first.equation}"
+
+    @property
     def contradicted(self) -> bool:
         """The file has a value that is replaced, or lacks one that the weights force."""
         said = self.configured is not None or self.status == "differs"  # null is said, too

@@ -80,6 +80,28 @@ def write_config(
     return f"{target}: written" + (f"; the old one is {backup.name}" if backup else "")
 
 
+def lines_of(config: ConfigFile, names: Iterable[str]) -> dict[str, int]:
+    """The lines, from 1, of those settings (dotted names) that the file states."""
+    found = {}
+    for name in names:
+        start = _begin_of(config.text, name.split("."))
+        if start is not None:
+            found[name] = config.text.count("\n", 0, start) + 1
+    return found
+
+
+def _begin_of(text: str, path: list[str]) -> int | None:
+    """Where the key at the end of a path of keys stands; None where there is none."""
+    begin, found = _skip_space(text, 0), None
+    for key in path:
+        entries = _entries(text, begin) if text[begin] == "{" else []
+        found = next((entry for entry in entries if entry.key == key), None)
+        if found is None:
+            return None
+        begin = found.begin
+    return None if found is None else found.start
+
+
 def corrected_text(original: str, changes: Iterable[tuple[str, Any]], without: Iterable[str] = ()) -> str:
     """`original` JSON with the value of each (dotted name, new value) replaced, or added to its object.
 

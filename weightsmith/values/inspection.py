@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.checkpoint import readable_config
+from weightsmith.checkpoint.index import DISAGREEMENTS
 from weightsmith.checkpoint.model_files import is_loaded
 from weightsmith.errors import MissingInput
 from weightsmith.schemes import plain_view
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from weightsmith.values.anatomy import Anatomy
     from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
-
-
-# The index and the tensors are not of one checkpoint.
-_DISAGREES = ("index-missing-tensor", "index-unlisted-tensor", "index-wrong-file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ class Inspection:
         """Nothing that was asked for is bad: hashes, and with values also what the index says of the tensors."""
         if self.survey is None:
             return self.as_written
-        disagrees = any(problem.code in _DISAGREES for problem in self.checkpoint.problems)
+        disagrees = any(problem.code in DISAGREEMENTS for problem in self.checkpoint.problems)
         return self.as_written and self.survey.sound and not disagrees
 
     def document(self) -> InspectDocument:

@@ -9,21 +9,26 @@ from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.hashing import HASHES, opened_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
+from weightsmith.checkpoint.model_files import is_weights
 from weightsmith.checkpoint.small_file import is_there, open_named
 from weightsmith.checkpoint.sub_folders import with_sub_files
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from weightsmith.checkpoint.manifest_file import HashVerdict, RecordedFile
 
 
-def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, HashVerdict]]:
+def check_hashes(
+    folder: Path, threads: int | None = None, *, most: int | None = None
+) -> list[tuple[str, HashVerdict]]:
     """(file, verdict) for each file that the manifest lists, in its order, then for those that it does not.
 
-    threads: None for as many as this process may use.
+    threads: None for as many as this process may use. most: bytes that may be hashed, in the manifest's order; of
+    weights, and of what is beyond, the size alone is compared. None: all is hashed.
 
     Hidden files are left out. The manifest itself is not listed: whoever can change a file can change it too. Raises
     MissingInput or InvalidConfig when there is no manifest to go by.
@@ -32,8 +37,10 @@ def check_hashes(folder: Path, threads: int | None = None) -> list[tuple[str, Ha
     if not is_there(path):
         raise MissingInput(path, "does not exist", "only what `weightsmith convert` wrote has one")
     name, recorded = _read(path)
+    hashed = {file.name for file in recorded} if most is None else _small_ones(recorded, most)
     verdicts: list[tuple[str, HashVerdict]] = [
-        (file.name, _verdict(folder / file.name, file, name, threads)) for file in recorded
+        (file.name, _verdict(folder / file.name, file, name if file.name in hashed else None, threads))
+        for file in recorded
     ]
     known = {file.name for file in recorded} | {MANIFEST}
     extra = [name for name in _all_names(folder) if name not in known and not name.startswith(".")]
@@ -47,6 +54,16 @@ def recorded_hashes(folder: Path) -> dict[str, str]:
     return {file.name: f"{name}:{file.digest}" for file in recorded}
 
 
+def _small_ones(recorded: Iterable[RecordedFile], most: int) -> set[str]:
+    """The names of files that are no weights and have so many bytes together."""
+    names = set()
+    for file in recorded:
+        if not is_weights(file.name) and 0 <= file.nbytes <= most:
+            most -= file.nbytes
+            names.add(file.name)
+    return names
+
+
 def _all_names(folder: Path) -> list[str]:
     """The files of the folder, and of the known folders in it."""
     try:
@@ -55,8 +72,11 @@ def _all_names(folder: Path) -> list[str]:
         raise unreadable(folder, error) from error
 
 
-def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -> HashVerdict:
-    """A link is followed: a hub's download holds nothing else, and only a hash comes of it."""
+def _verdict(path: Path, stated: RecordedFile, name: str | None, threads: int | None) -> HashVerdict:
+    """name: of the hash; None: only sizes are compared.
+
+    A link is followed: a hub's download holds nothing else, and only a hash comes of it.
+    """
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
@@ -68,6 +88,8 @@ def _verdict(path: Path, stated: RecordedFile, name: str, threads: int | None) -
     with open_named(path) as file:
         if file.size != stated.nbytes:
             return "other size"
+        if name is None:
+            return "same size"
         found = opened_hash(file, name, threads or default_workers())
     return "same" if found == stated.digest else "changed"
 

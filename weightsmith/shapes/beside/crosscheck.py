@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.shapes.beside.end_token import end_token
 from weightsmith.shapes.beside.json_files import optional_json
@@ -51,7 +52,7 @@ def crosscheck(
     problems += end_token(config or {}, generation, tokenizer, words)
     vocabulary = _vocabulary(chosen)
     if vocabulary is not None:
-        problems += _special_ids("config.json", config or {}, vocabulary)
+        problems += _special_ids(CONFIG, config or {}, vocabulary)
         problems += _special_ids("generation_config.json", generation, vocabulary)
         problems += _tokenizer(words, vocabulary)
     return problems
@@ -111,7 +112,7 @@ def _lists(
         made = not lookup(config, name)[0] and said_otherwise(config, stated.page, name)
         if actual != expected and not made and not name.endswith(ROPE_FACTORS):
             message = f"{name} has {actual} entries where the weights demand {expected}"
-            yield Problem("list-length", message, stops_loader=name in left)
+            yield Problem("list-length", message, stops_loader=name in left, file=CONFIG)
 
 
 def _rules(chosen: Fit, stated: Stated) -> Iterator[Problem]:
@@ -124,14 +125,14 @@ def _rules(chosen: Fit, stated: Stated) -> Iterator[Problem]:
         said = [name for name in sorted(rule.names) if stated.has(name) and len(options.get(name, ())) != 1]
         if said and rule.truth(values) is False:
             named = ", ".join(f"{name} {values.get(name)}" for name in said)
-            yield Problem("rule", f"{named}: the class demands {rule.text}", stops_loader=True)
+            yield Problem("rule", f"{named}: the class demands {rule.text}", stops_loader=True, file=CONFIG)
 
 
 def _dtype(checkpoint: Checkpoint, config: JsonObject | None) -> Iterator[Problem]:
     stored = main_dtype(checkpoint)
     stated = (config or {}).get("torch_dtype") or (config or {}).get("dtype")
     if stored and isinstance(stated, str) and stated.removeprefix("torch.") not in (stored, "auto"):
-        yield Problem("dtype", f"the config says {stated}, most parameters are {stored}")
+        yield Problem("dtype", f"the config says {stated}, most parameters are {stored}", file=CONFIG)
 
 
 _FLOATS = ("BF16", "F16", "F32", "F64")
@@ -147,17 +148,15 @@ def _special_ids(file: str, config: JsonObject, vocabulary: int) -> Iterator[Pro
         stated = config.get(key)
         for number in stated if isinstance(stated, list) else [stated]:
             if isinstance(number, int) and not -1 <= number < vocabulary:
-                yield Problem(
-                    "special-id", f"{file}: {key} {number} is outside the vocabulary of {vocabulary}"
-                )
+                text = f"{file}: {key} {number} is outside the vocabulary of {vocabulary}"
+                yield Problem("special-id", text, file=file)
 
 
 def _tokenizer(words: bytes, vocabulary: int) -> Iterator[Problem]:
     largest = largest_token_id(words)
     if largest is not None and largest >= vocabulary:
-        yield Problem(
-            "tokenizer-vocabulary", f"{TOKENIZER} has token id {largest}, the embedding has {vocabulary} rows"
-        )
+        text = f"{TOKENIZER} has token id {largest}, the embedding has {vocabulary} rows"
+        yield Problem("tokenizer-vocabulary", text, file=TOKENIZER)
 
 
 def _layers(names: tuple[str, ...]) -> str:

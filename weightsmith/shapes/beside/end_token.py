@@ -34,6 +34,7 @@ def end_token(
         yield Problem(
             "end-token",
             f"the tokenizer ends a text with {token} ({own}), the configs with eos_token_id {stated}",
+            file="tokenizer_config.json",
         )
 
 

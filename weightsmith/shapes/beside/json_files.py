@@ -29,7 +29,7 @@ def optional_json(path: Path) -> tuple[JsonObject, tuple[Problem, ...]]:
 
 def side_file(path: Path, error: WeightsmithError) -> Problem:
     """The problem of a side file that could not be read."""
-    return Problem("side-file", f"{path.name} {error.fact}; {error.way_out}")
+    return Problem("side-file", f"{path.name} {error.fact}; {error.way_out}", file=path.name)
 
 
 def stated_ids(stated: Json) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.shapes.beside.json_files import stated_ids
 from weightsmith.shapes.given.config import lookup
 
@@ -47,7 +48,9 @@ def _code_files(config: JsonObject, root: Path) -> Iterator[Problem]:
                 continue
             file = target.rpartition(".")[0].replace(".", "/") + ".py"
             if not _is_file(root / file):
-                yield Problem("auto-map", f"auto_map names {target}, but {file} is not in the folder")
+                yield Problem(
+                    "auto-map", f"auto_map names {target}, but {file} is not in the folder", file=CONFIG
+                )
 
 
 def _is_file(path: Path) -> bool:
@@ -67,6 +70,7 @@ def _generation(config: JsonObject, generation: JsonObject) -> Iterator[Problem]
             yield Problem(
                 "generation-config",
                 f"{key} is {own} in config.json and {generation[key]} in generation_config.json",
+                file="generation_config.json",
             )
 
 
@@ -79,7 +83,7 @@ def _rope_lists(config: JsonObject, values: Mapping[str, Value]) -> Iterator[Pro
                 stated = lookup(config, name)[1]
                 if isinstance(stated, list) and pairs is not None and len(stated) != pairs:
                     message = f"{name} has {len(stated)} entries where a head rotates {pairs} pairs"
-                    yield Problem("list-length", message, stops_loader=True)
+                    yield Problem("list-length", message, stops_loader=True, file=CONFIG)
 
 
 def _rotated_pairs(prefix: str, config: JsonObject, values: Mapping[str, Value]) -> int | None:

@@ -39,19 +39,16 @@ def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Ten
     if not there:
         older = description_files(names_in(root))
         hint = f": rename {older[0]}" if older else ": the loader on the NPU needs it"
-        yield Problem(_CODE, f"{DESCRIPTION_FILE} is not in the folder{hint}", stops_loader=True)
+        yield _problem(f"is not in the folder{hint}", stops_loader=True)
         return
     try:
         described = read_json_object(path)
     except WeightsmithError as error:
-        yield Problem(_CODE, f"{DESCRIPTION_FILE} {error.fact}; {error.way_out}", stops_loader=True)
+        yield _problem(f"{error.fact}; {error.way_out}", stops_loader=True)
         return
     absent = [name for name in _looked_up(packed, tensors) if name not in described]
     if absent:
-        yield Problem(
-            _CODE, f"{DESCRIPTION_FILE} does not say how {_first(absent)} is stored", stops_loader=True
-        )
-
+        yield _problem(f"does not say how {_first(absent)} is stored", stops_loader=True)
     yield from _mismatches(described, packing)
 
 
@@ -63,14 +60,18 @@ def _mismatches(described: Mapping[str, object], packing: PlainView) -> Iterator
     said = {name: mode for name, mode in described.items() if "." in name and isinstance(mode, str)}
     silent = [name for name in stored if name not in said and not name.endswith(".weight")]
     if silent:
-        yield Problem(_CODE, f"{DESCRIPTION_FILE} does not say how {_first(sorted(silent))} is stored")
+        yield _problem(f"does not say how {_first(sorted(silent))} is stored")
     nothing = [name for name in said if name not in stored]
     if nothing:
-        yield Problem(_CODE, f"{DESCRIPTION_FILE} describes {_first(nothing)}, which no tensor is")
+        yield _problem(f"describes {_first(nothing)}, which no tensor is")
     strange = [name for name, mode in said.items() if mode not in MODES]
     if strange:
-        what = f"{DESCRIPTION_FILE} says {said[strange[0]]} of {_first(strange)}, which vllm-ascend does not know"
-        yield Problem(_CODE, what, stops_loader=True)
+        what = f"says {said[strange[0]]} of {_first(strange)}, which vllm-ascend does not know"
+        yield _problem(what, stops_loader=True)
+
+
+def _problem(fact: str, *, stops_loader: bool = False) -> Problem:
+    return Problem(_CODE, f"{DESCRIPTION_FILE} {fact}", stops_loader, DESCRIPTION_FILE)
 
 
 def _first(names: list[str]) -> str:

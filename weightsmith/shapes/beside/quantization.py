@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.shapes.field_reports import FieldReport
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.solve.equations import TensorEvidence
@@ -116,9 +117,8 @@ def quantization_problems(config: JsonObject | None, packing: PlainView) -> Iter
     if not packing.modules:
         method = stated.get("quant_method") if isinstance(stated, dict) else None
         if method is not None and method != "torchao":
-            yield Problem(
-                "quantization", f"the config says {method}, but no tensor is packed: a loader will fail"
-            )
+            text = f"the config says {method}, but no tensor is packed: a loader will fail"
+            yield Problem("quantization", text, file=CONFIG)
         return
     packing = _regrouped(packing, stated)
     kind = _main(packing)

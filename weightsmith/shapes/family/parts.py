@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.shapes.family.no_model import NoModel
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts
@@ -74,7 +75,7 @@ def text_part_problem(config: JsonObject, text: TextConfig) -> Problem:
     message = (
         f"only the text part of {config.get('model_type')} is stored: its config is that of {text.model_type}"
     )
-    return Problem("text-part", message)
+    return Problem("text-part", message, file=CONFIG)
 
 
 def is_hollow(found: Fit) -> bool:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
+from weightsmith.checkpoint.config_file import CONFIG
 from weightsmith.shapes.family.task_heads import body_alone, task_heads
 from weightsmith.shapes.page.page import catalog_types, load_page, page_text
 
@@ -90,4 +91,4 @@ def own_class_problem(config: JsonObject | None, page: Page | None) -> Problem |
         return None
     where = f", and its code travels with it (auto_map: {code})" if code else ""
     alike = f"; its tensors are named and shaped as those of {page.model_type}" if page else ""
-    return Problem("own-class", f"the catalog has no page for model_type {name!r}{where}{alike}")
+    return Problem("own-class", f"the catalog has no page for model_type {name!r}{where}{alike}", file=CONFIG)
