@@ -47,7 +47,7 @@ Found = dict[str, list[Document]]
 def each(found: Found) -> Iterator[Document]:
     """Every document that a report is made of."""
     for command in TYPES:
-        yield from (document for document in found[command] if "conclusions" not in document)
+        yield from (one for one in found[command] if "conclusions" not in one and isinstance(one, dict))
 
 
 def run(*arguments: str | Path) -> Result:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from weightsmith.json_value import Json
+    from weightsmith.json_value import Json, JsonObject
     from weightsmith.report import Language
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.inference import Guess
@@ -35,6 +35,8 @@ _ORDERS = {
     "class-default": "what is nearest to the class default",
 }
 _MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
+# Of the document: values of a config stand there.
+_OF_CONFIG = ("config", "fields")
 
 
 @click.command(
@@ -105,12 +107,11 @@ def command(
 ) -> int:
     """Derive the true config from the weights and compare it with config.json.
 
-    Of several checkpoints, one after the other; an option holds for each. --write, --output and --report take one.
+    Of several, one after the other; an option holds for each. --write, --output and --report take one.
     """
-    _need_one_place(len(checkpoints), write, output, report)
-    need_report(report, as_json, *checkpoints, other=output)
-    _need("--accept-guesses is for --write and --output", accept_guesses, write or output is not None)
+    _need_sense(len(checkpoints), write, output, report, accept_guesses)
     _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
+    need_report(report, as_json, *checkpoints, other=output)
     look = partial(
         library.infer,
         config=config,
@@ -123,28 +124,37 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
-    document = partial(library.document_of, command=command_line())
-
-    def show(found: Inference) -> None:
-        if not is_stdout(output) and not is_stdout(report):  # what is written there is all that stands there
-            _show(found, verbose=verbose)
-
-    def end(found: Inference) -> int:
-        if report is not None:
-            reported(document(found), report, language, quiet=as_json or is_stdout(output))
-        _say_outcome(found, asked_to_write=write or output is not None)
-        return _exit_code(found)
-
-    config_keys = ("config", "fields")
-    return each(checkpoints, look, show, end, document, as_json=as_json, of_config=config_keys)
+    show = _nothing if is_stdout(output) or is_stdout(report) else partial(_show, verbose=verbose)
+    end = partial(_end, report, language, as_json or is_stdout(output), write or output is not None)
+    return each(checkpoints, look, show, end, _document, as_json=as_json, of_config=_OF_CONFIG)
 
 
-def _need_one_place(checkpoints: int, write: bool, output: Path | None, report: Path | None) -> None:
-    """Raises click.UsageError unless there is one config, with one place to go to, and stdout holds one thing."""
-    if checkpoints > 1 and (write or output is not None or report is not None):
+def _document(found: Inference) -> JsonObject:
+    return library.document_of(found, command=command_line())
+
+
+def _end(report: Path | None, language: Language, quiet: bool, asked_to_write: bool, found: Inference) -> int:
+    """Writes the report, where one is wanted, and says what became of a config that was to be written."""
+    if report is not None:
+        reported(_document(found), report, language, quiet=quiet)
+    _say_outcome(found, asked_to_write=asked_to_write)
+    return _exit_code(found)
+
+
+def _nothing(_found: Inference) -> None:
+    """What is written to stdout is all that stands there."""
+
+
+def _need_sense(
+    checkpoints: int, write: bool, output: Path | None, report: Path | None, accept_guesses: bool
+) -> None:
+    """Raises click.UsageError unless there is one config, with one place to go to, where one is to be written."""
+    writes = write or output is not None
+    if checkpoints > 1 and (writes or report is not None):
         raise click.UsageError("--write, --output and --report take one CKPT: one after the other")
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
+    _need("--accept-guesses is for --write and --output", accept_guesses, writes)
 
 
 def _need(sentence: str, given: bool, useful: bool) -> None:
