@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 # A kind with more cases than this is met in part in `make test`, which has half an hour for everything.
 _MANY = 50
 # No number of commands divides it, so that each kind of input meets each command.
-_STEP = 7
+_STEP = 11
 
 
 def some_cases() -> tuple[Case, ...]:
-    """All cases of the kinds that have few, every seventh of those that have many. `make hostile` meets all."""
+    """All cases of the kinds that have few, every eleventh of those that have many. `make hostile` meets all."""
     kinds = Counter(kind_of(case) for case in all_cases())
     place: Counter[str] = Counter()
     chosen = []

@@ -29,7 +29,6 @@ def test_prompts_pass_blocks_and_chunks_and_fill_the_engine() -> None:
         "answered across the end of a KV block of 128": 126,
         "past one KV block of 128": 192,
         "past two KV blocks of 128": 259,
-        "one token past a chunk of 512": 513,
         "past a chunk of 512": 576,
         "as long as the engine takes": 1000,
     }
@@ -68,14 +67,17 @@ def test_no_prompt_begins_as_another_does() -> None:
     assert len({ids[:16] for ids in prompts}) == len(prompts)
 
 
-def test_a_prompt_past_two_blocks_has_twins_that_only_a_right_hash_tells_apart() -> None:
-    found, _ = sized.sizes(128, 512, 1000)
-    (first,) = (ids for ids in sized.make(found, range(3000)) if len(ids) == 259)
-    other, mixed, half = sized.twins(found, 128, range(3000)).values()
-    assert {len(ids) for ids in (other, mixed, half)} == {259}
-    assert not set(first) & set(other)
-    assert mixed[:128] == first[:128] and mixed[128:256] == other[128:256]
-    assert half[:64] == first[:64] and half[128:] == first[128:] and half[64:128] == other[64:128]
+@pytest.mark.parametrize("chunk", [512, None])
+def test_a_prompt_past_two_blocks_has_twins_that_only_a_right_hash_tells_apart(chunk: int | None) -> None:
+    found, _ = sized.sizes(128, chunk, 1000, at_the_limit=False)
+    prompts = sized.make(found, range(3000))
+    (first,) = (ids for ids in prompts if len(ids) == 259)
+    *spare, mixed, half = sized.twins(found, 128, range(3000)).values()
+    assert len(spare) == (chunk is None)  # the prompt past a chunk serves as the other one
+    other = spare[0] if spare else prompts[-1]
+    assert not set(first) & set(other[:256])
+    assert mixed == first[:128] + other[128:256] + first[256:]
+    assert half == first[:64] + other[64:128] + first[256:]
     assert sized.twins(sized.sizes(128, 512, 200)[0], 128, range(3000)) == {}
     assert sized.twins(found, 128, [7]) == {}
 

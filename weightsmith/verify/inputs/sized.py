@@ -40,8 +40,6 @@ def sizes(
         Size(2 * block + _PAST_TWO, f"past two KV blocks of {block}"),
     ]
     if chunk is not None:
-        # Right behind a chunk's end the answer hangs on the tokens before it, which lie in the cache by then.
-        wanted.append(Size(chunk + 1, f"one token past a chunk of {chunk}"))
         wanted.append(Size(chunk + block // 2, f"past a chunk of {chunk}"))
     if at_the_limit:
         wanted.append(Size(room, "as long as the engine takes"))
@@ -83,18 +81,20 @@ def twins(
 ) -> dict[str, tuple[int, ...]]:
     """Prompts that share blocks with the one past two blocks, by why: a prefix cache must tell them from it.
 
-    One shares nothing; one has the first block of it, and behind that the second of the former, which the cache holds
-    behind other tokens; one has half of its first block. Empty where it was not made, or where the text is all one.
+    One has its first block and behind that another prompt's second, which the cache holds behind other tokens; one has
+    half of its first block. Where no other prompt is as long, one is made. Empty where the one past two blocks was not
+    made, or where the text is all one.
     """
     wanted = Size(2 * block + _PAST_TWO, "as long, of other text")
-    if wanted.tokens not in {size.tokens for size in made}:
+    *prompts, spare = make((*made, wanted), text, before, after)
+    first = next((ids for ids in prompts if len(ids) == wanted.tokens), None)
+    if first is None:
         return {}
-    *prompts, other = make((*made, wanted), text, before, after)
-    first = next(ids for ids in prompts if len(ids) == wanted.tokens)
-    half = block // 2
+    longer = next((ids for ids in prompts if len(ids) > wanted.tokens), None)
+    other, half, end = spare if longer is None else longer, block // 2, first[2 * block :]
     found = {
-        wanted.why: other,
-        "its first block, then the other's second": (*first[:block], *other[block:]),
-        "its first block with the other's second half": (*first[:half], *other[half:block], *first[block:]),
+        **({wanted.why: spare} if longer is None else {}),
+        "its first block, then another's second": (*first[:block], *other[block : 2 * block], *end),
+        "its first block with another's second half": (*first[:half], *other[half:block], *end),
     }
-    return {why: ids for why, ids in found.items() if ids != first}
+    return found if other[: 2 * block] != first[: 2 * block] else {}
