@@ -94,7 +94,11 @@ def twins(
     other, half, end = spare if longer is None else longer, block // 2, first[2 * block :]
     found = {
         **({wanted.why: spare} if longer is None else {}),
-        "its first block, then another's second": (*first[:block], *other[block : 2 * block], *end),
+        "its first block, then another's second": (
+            *first[:block],
+            *other[block : len(first) - len(after)],
+            *after,
+        ),
         "its first block with another's second half": (*first[:half], *other[half:block], *end),
     }
     return found if other[: 2 * block] != first[: 2 * block] else {}
