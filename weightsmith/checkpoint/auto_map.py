@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
+from weightsmith.checkpoint.config_file import setting_in
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def mapped(root: Path) -> Iterator[Mapped]:
     """What the configs of a folder name. A file that cannot be read names nothing."""
     for file in _CONFIGS:
         try:
-            named = read_json_object(root / file, CONFIG_FILE).get("auto_map")
+            named = setting_in(root / file, "auto_map")
         except WeightsmithError:
             continue
         for name, targets in named.items() if isinstance(named, dict) else ():

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
-from weightsmith.checkpoint.small_file import is_there
+from weightsmith.checkpoint.small_file import is_there, read_small
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -49,3 +49,14 @@ def readable_config(checkpoint: Checkpoint) -> dict[str, Json] | None:
         return config_beside(checkpoint)
     except WeightsmithError:
         return None
+
+
+def setting_in(config: Path, name: str) -> Json:
+    """One setting of a config; None where it has it not, which nearly all show without being parsed.
+
+    Raises what `read_json_object` raises.
+    """
+    raw = read_small(config, CONFIG_FILE.bytes)
+    if name.encode() not in raw and b"\\u" not in raw:  # a letter may be written as an escape
+        return None
+    return read_json_object(config, CONFIG_FILE).get(name)

@@ -10,11 +10,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.config_file import CONFIG
+from weightsmith.checkpoint.config_file import CONFIG, setting_in
 from weightsmith.checkpoint.index import read_index
-from weightsmith.checkpoint.json_file import CONFIG_FILE, read_json_object
 from weightsmith.checkpoint.names import quoted, sample
-from weightsmith.checkpoint.small_file import read_small
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, WeightsmithError
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.index import WeightIndex
-    from weightsmith.json_value import Json
 
 # transformers takes the first of these that is there.
 USUAL = (
@@ -50,18 +47,10 @@ def of_transformers(folder: Path, names: Sequence[str]) -> str | None:
 _NAMES_THEM = "transformers_weights"
 
 
-def _value_of(config: Path, setting: str) -> Json:
-    """One setting of a config; None where it has it not, which nearly all show without being parsed."""
-    raw = read_small(config, CONFIG_FILE.bytes)
-    if setting.encode() not in raw and b"\\u" not in raw:  # a letter may be written as an escape
-        return None
-    return read_json_object(config, CONFIG_FILE).get(setting)
-
-
 def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
     """What config.json says under `transformers_weights`. A config that cannot be read is reported by others."""
     try:
-        named = _value_of(folder / CONFIG, _NAMES_THEM) if CONFIG in names else None
+        named = setting_in(folder / CONFIG, _NAMES_THEM) if CONFIG in names else None
     except WeightsmithError:
         return None
     if named is None:
