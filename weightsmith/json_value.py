@@ -53,7 +53,18 @@ def encode(
     return f"{{{_DEEPER}{f',{_DEEPER}'.join(lines)}\n}}" if lines else "{}"
 
 
+def encode_config(config: Mapping[str, object]) -> str:
+    """A config as Python writes it, indented by two; `Infinity` and `NaN` are words, as transformers reads them."""
+    return _text(config, "\n", encode_basestring, _in_python)
+
+
 _DEEPER = "\n  "
+_WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+
+
+def _in_python(number: float) -> str:
+    text = float.__repr__(number)
+    return _WORDS.get(text, text)
 
 
 def _finite(number: float) -> str:

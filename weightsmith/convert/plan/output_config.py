@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from weightsmith.checkpoint import config_above
 from weightsmith.convert.protocol import REMOVED
 from weightsmith.errors import ConversionRefused
+from weightsmith.json_value import encode_config
 from weightsmith.shapes import infer
 from weightsmith.shapes.guesses import as_text, names_of, settings_of
 
@@ -213,4 +213,4 @@ def _compare(
 
 def encode(config: Mapping[str, object]) -> bytes:
     """As transformers writes it (two spaces, final newline), but keys in their own order: what changed can be seen."""
-    return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
+    return (encode_config(config) + "\n").encode()
