@@ -15,6 +15,9 @@ JsonObject: TypeAlias = Mapping[str, Json]
 _PLAIN = (str, int, type(None))
 _LIST = (list, tuple)
 _OBJECT = (dict, Mapping)
+# How a line of the outermost object begins, and what Python writes for a number that JSON has not.
+_DEEPER = "\n  "
+_WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 
 
 def finite(value: object) -> object:
@@ -56,10 +59,6 @@ def encode(
 def encode_config(config: Mapping[str, object]) -> str:
     """A config as Python writes it, indented by two; `Infinity` and `NaN` are words, as transformers reads them."""
     return _text(config, "\n", encode_basestring, _in_python)
-
-
-_DEEPER = "\n  "
-_WORDS = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 
 
 def _in_python(number: float) -> str:

@@ -23,6 +23,7 @@ from benchmarks.faults.salad import SALAD_FAULTS
 from benchmarks.faults.serving import SERVING_FAULTS
 from benchmarks.faults.warm import Warm
 from benchmarks.faults.weight_faults import WEIGHTS_WRONG
+from tests.verify.processor import adds_bytes_in_32_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,13 @@ def chosen(
 
     faults = tuple(f for f in FAULTS if named(f.name) and (families is None or f.family in families))
     clean = tuple(c for c in CLEAN if named(c.name) and (families is None or "clean" in families))
-    return faults, clean
+    if adds_bytes_in_32_bits():
+        return faults, clean
+    _tell(
+        "packed int8 is left out: without VNNI vLLM's int8 products saturate, so that the sound model fails as well"
+    )
+    sound = tuple(c for c in clean if not c.name.startswith("packed int8"))
+    return tuple(f for f in faults if f.model != "packed"), sound
 
 
 def run(

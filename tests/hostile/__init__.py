@@ -13,6 +13,6 @@ process of its own, with a home, a temporary folder and a canary of its own. Wha
 Where a case needs what this machine lacks (a C compiler, the right to mount), it is skipped, and the reason is said.
 
 Cases stand in `cases_*.py`, each of which has `CASES`. Their names are `kind.what`. `test_hostile.py`, which is part of
-`make test` and its half an hour, runs every fourth one of the kinds that have many; `make hostile`, which is
+`make test` and its half an hour, runs every eleventh one of the kinds that have many; `make hostile`, which is
 `python -m tests.hostile [PART OF A NAME …]`, runs all of them and prints what came out, kind by kind.
 """

@@ -138,6 +138,16 @@ def test_kinds_in_runs_are_as_many_as_the_layers(said: dict[str, Any] | None) ->
     make_config("gpt_neo", dict(derived))  # the class raises where it takes it for another length
 
 
+def test_runs_of_another_length_in_the_file_are_repaired() -> None:
+    shapes = table(
+        predicted({"model_type": "gpt_neo", "num_layers": 12, "hidden_size": 96, "vocab_size": 300})
+    )
+    said = {"model_type": "gpt_neo", "num_layers": 12, "attention_types": [[["global", "local"], 12]]}
+    found = infer(shapes, said)
+    assert lookup(found.config, "attention_types") == (True, [[["global", "local"], 6]])
+    assert "attention_types" in {field.name for field in found.changes}
+
+
 def test_runs_that_cannot_be_as_long_are_left_to_their_owner() -> None:
     assert of_length(((("global", "local"), 12),), 7) is None
     assert of_length(((("global",), 1), (("local",), 1)), 4) is None

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from weightsmith.records import Record
-
 if TYPE_CHECKING:
-    from weightsmith.json_value import JsonObject
+    from weightsmith.documents import CheckDocument, CheckedEntry, CheckEntry, CheckFindingEntry
 
 Level: TypeAlias = Literal["error", "warning"]
 # pass: nothing is wrong, or there are warnings alone. fail: there is an error. unreadable: what it needs could not be
@@ -19,7 +17,7 @@ Verdict: TypeAlias = Literal["sound", "unsound", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding(Record):
+class Finding:
     """Something that is wrong.
 
     rule: of which kind it is, as infer-config names its problems. path: the file that it is in, or the checkpoint.
@@ -32,9 +30,19 @@ class Finding(Record):
     path: str
     line: int | None = None
 
+    def document(self) -> CheckFindingEntry:
+        """One entry of `findings` in the JSON contract."""
+        return {
+            "rule": self.rule,
+            "level": self.level,
+            "message": self.message,
+            "path": self.path,
+            "line": self.line,
+        }
+
 
 @dataclass(frozen=True, slots=True)
-class Check(Record):
+class Check:
     """One check of a checkpoint. says: what was looked at and found, or why it was left out, in one sentence."""
 
     name: str
@@ -42,9 +50,18 @@ class Check(Record):
     says: str
     findings: tuple[Finding, ...] = ()
 
+    def document(self) -> CheckEntry:
+        """One entry of `checks` in the JSON contract."""
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "says": self.says,
+            "findings": [finding.document() for finding in self.findings],
+        }
+
 
 @dataclass(frozen=True, slots=True)
-class CheckedCheckpoint(Record):
+class CheckedCheckpoint:
     """All checks of one checkpoint. path: as it was named."""
 
     path: str
@@ -59,6 +76,14 @@ class CheckedCheckpoint(Record):
     def findings(self) -> tuple[Finding, ...]:
         """Of all checks, in their order."""
         return tuple(finding for check in self.checks for finding in check.findings)
+
+    def document(self) -> CheckedEntry:
+        """One entry of `checkpoints` in the JSON contract."""
+        return {
+            "path": self.path,
+            "verdict": self.verdict,
+            "checks": [check.document() for check in self.checks],
+        }
 
     def strict(self) -> CheckedCheckpoint:
         """The same where a warning counts as an error."""
@@ -81,13 +106,13 @@ class Checked:
         """How many checkpoints have this verdict."""
         return sum(one.verdict == verdict for one in self.checkpoints)
 
-    def document(self) -> JsonObject:
+    def document(self) -> CheckDocument:
         """The JSON of the command line's contract."""
-        checkpoints: list[JsonObject] = [
-            {"path": one.path, "verdict": one.verdict, "checks": one.to_json()["checks"]}
-            for one in self.checkpoints
-        ]
-        return {"command": "check", "verdict": self.verdict, "checkpoints": checkpoints}
+        return {
+            "command": "check",
+            "verdict": self.verdict,
+            "checkpoints": [one.document() for one in self.checkpoints],
+        }
 
 
 def _strict(check: Check) -> Check:

@@ -14,7 +14,6 @@ from weightsmith.cli.progress import stages
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import counted, cut
-from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +70,7 @@ def command(
     need_report(report, as_json, other=dump)
     with stages() as tell:
         diagnosis = library.doctor(dump=dump, progress=tell)
-    if delivered(diagnosis, as_json, report, language) and not is_stdout(dump):
+    if delivered(diagnosis, as_json, report, language, other=dump):
         _show(diagnosis, verbose=verbose)
     return DONE if diagnosis.healthy else BAD
 

@@ -12,11 +12,10 @@ from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, LANGUAGE, VERBOSE, settings
-from weightsmith.cli.results import REPORT, command_line, need_report, reported
+from weightsmith.cli.results import REPORT, command_line, delivered, need_report
 from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
 from weightsmith.cli.wording import cell, checkpoint_line, counted
-from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,25 +123,31 @@ def command(
         output=output,
         accept_guesses=accept_guesses,
     )
-    show = _nothing if is_stdout(output) or is_stdout(report) else partial(_show, verbose=verbose)
-    end = partial(_end, report, language, as_json or is_stdout(output), write or output is not None)
-    return each(checkpoints, look, show, end, _document, as_json=as_json, of_config=_OF_CONFIG)
+    as_list = as_json and len(checkpoints) > 1
+    show = partial(_deliver, report, language, output, as_json and not as_list, verbose)
+    end = partial(_end, asked_to_write=write or output is not None)
+    return each(checkpoints, look, show, end, _document, as_json=as_list, of_config=_OF_CONFIG)
+
+
+def _deliver(
+    report: Path | None,
+    language: Language,
+    output: Path | None,
+    as_json: bool,
+    verbose: bool,
+    found: Inference,
+) -> None:
+    if delivered(found, as_json, report, language, other=output, of_config=_OF_CONFIG):
+        _show(found, verbose=verbose)
 
 
 def _document(found: Inference) -> JsonObject:
     return library.document_of(found, command=command_line())
 
 
-def _end(report: Path | None, language: Language, quiet: bool, asked_to_write: bool, found: Inference) -> int:
-    """Writes the report, where one is wanted, and says what became of a config that was to be written."""
-    if report is not None:
-        reported(_document(found), report, language, quiet=quiet)
+def _end(found: Inference, *, asked_to_write: bool) -> int:
     _say_outcome(found, asked_to_write=asked_to_write)
     return _exit_code(found)
-
-
-def _nothing(_found: Inference) -> None:
-    """What is written to stdout is all that stands there."""
 
 
 def _need_sense(

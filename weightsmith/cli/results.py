@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from weightsmith.json_value import JsonObject
     from weightsmith.report import Language
 
 REPORT = click.option(
@@ -49,25 +48,24 @@ def delivered(
     as_json: bool,
     report: Path | None,
     language: Language,
+    *,
+    other: Path | None = None,
     of_config: Collection[str] = (),
 ) -> bool:
-    """Writes what was asked for besides a screen. Whether a screen is still wanted. of_config: as `show_json`."""
-    if not as_json and report is None:
-        return True
-    document = library.document_of(result, command=command_line())
-    screen = not as_json and not is_stdout(report)
-    if report is not None:
-        reported(document, report, language, quiet=not screen)
-    if as_json:
-        terminal.show_json(document, of_config)
-    return screen
+    """Writes what was asked for besides a screen. Whether a screen is still wanted.
 
-
-def reported(document: JsonObject, report: Path, language: Language, *, quiet: bool) -> None:
-    """Writes the report of a document, and says where it is. quiet: stdout is another thing's."""
-    library.report(document, output=report, language=language)
-    if not quiet and not is_stdout(report):
+    other: another output of the command, which may be what stands on stdout. of_config: as `show_json`.
+    """
+    screen = not as_json and not is_stdout(report) and not is_stdout(other)
+    if as_json or report is not None:
+        document = library.document_of(result, command=command_line())
+        if report is not None:
+            library.report(document, output=report, language=language)
+        if as_json:
+            terminal.show_json(document, of_config)
+    if screen and report is not None:
         terminal.line(f"report: {report}")
+    return screen
 
 
 def command_line() -> str:

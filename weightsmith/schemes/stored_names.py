@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.checkpoint.gguf_types import PREFIX
@@ -106,21 +105,8 @@ def holds_packed_numbers(name: str, tensor: Tensor) -> bool:
     return small and len(tensor.shape) >= 2 and (name.endswith("weight") or tensor.dtype in SMALL_FLOATS)
 
 
-@lru_cache(maxsize=1_000)
-def _may_mark(last: str) -> bool:
-    """Whether a tensor of this last name can be a marker at all: quick, for the nearly all that cannot."""
-    return (
-        last in MARKERS
-        or last in ("scale", "_data", "_shift")
-        or last.startswith((STATE, PREFIX))
-        or last.endswith((*_MXFP4, *_BESIDE))
-    )
-
-
 def _is_marker(name: str, tensors: Mapping[str, Tensor]) -> bool:
     owner, _, last = name.rpartition(".")
-    if not _may_mark(last):
-        return False
     if last in MARKERS or last.startswith((STATE, PREFIX)):
         return True
     if last == "scale":

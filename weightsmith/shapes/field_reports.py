@@ -13,7 +13,7 @@ from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
-from weightsmith.shapes.page.runs import of_length
+from weightsmith.shapes.page.runs import is_in_runs, of_length
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
@@ -143,7 +143,7 @@ def report(
     rows = [named for row in rows for named in _label_rows(config, page, row)]
     rows += _set_fields(config, stated, {row.name for row in rows})
     rows += _needed_inside(config, page, {row.name for row in rows})
-    return rows + _unverifiable_fields(config, chosen, {row.name for row in rows})
+    return rows + _unverifiable_fields(config, page, {row.name for row in rows})
 
 
 def _as_guess(row: FieldReport, filed: Stated) -> FieldReport:
@@ -456,15 +456,25 @@ def _determined_status(stated: Stated, name: str, derived: Value, default: Value
 
 
 def _list_fields(chosen: Fit, stated: Stated, listed: set[str]) -> list[FieldReport]:
-    """Lists whose length the weights contradict and whose items are all the same: they can be repaired."""
+    """Lists whose length the weights contradict and whose items, or runs, are all the same: they can be repaired."""
     rows = []
     for name, actual, expected in stated.list_lengths(chosen.solution.values):
         items = lookup(stated.config, name)[1]
-        alike = isinstance(items, list) and len(items) > 0 and all(item == items[0] for item in items)
-        bounded = actual != expected and 0 <= expected <= LONGEST_LIST
-        if isinstance(items, list) and alike and name not in listed and bounded:
-            rows.append(FieldReport(name, items, None, [items[0]] * expected, "differs", "weights+config"))
+        if actual == expected or name in listed or not 0 <= expected <= LONGEST_LIST:
+            continue
+        derived = _repeated(items, expected)
+        if derived is not None:
+            rows.append(FieldReport(name, items, None, derived, "differs", "weights+config"))
     return rows
+
+
+def _repeated(items: Json, length: int) -> Json:
+    """A list of that length of the same items; None where they are several."""
+    if not isinstance(items, list) or not items:
+        return None
+    if is_in_runs(items):
+        return thaw(of_length(freeze(items), length))
+    return [items[0]] * length if all(item == items[0] for item in items) else None
 
 
 def _default_runs(chosen: Fit, stated: Stated) -> list[FieldReport]:
@@ -513,12 +523,11 @@ def _sections_that_are_none(config: JsonObject | None, page: Page) -> list[Field
     ]
 
 
-def _unverifiable_fields(config: JsonObject | None, chosen: Fit, listed: set[str]) -> list[FieldReport]:
+def _unverifiable_fields(config: JsonObject | None, page: Page, listed: set[str]) -> list[FieldReport]:
     """What no shape depends on: the file's own values, or the class defaults when there is no file.
 
     A list by layers is left to the class, which makes it as long as the model: the default is that of its own model.
     """
-    page = chosen.page
     if config is None:
         silent = {n: thaw(v) for n, v in page.unverifiable.items() if n not in listed}
         own = {n for n, v in page.unverifiable.items() if n in page.lists or _counts_layers(n, v, page)}

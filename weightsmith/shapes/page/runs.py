@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 _Run = tuple[Sequence[str], int]
 
 
-def _in_runs(items: object) -> TypeGuard[Sequence[_Run]]:
+def is_in_runs(items: object) -> TypeGuard[Sequence[_Run]]:
+    """Whether a list is one of runs."""
     return isinstance(items, list | tuple) and len(items) > 0 and all(map(_is_run, items))
 
 
 def spelled_length(items: Sequence[object]) -> int:
     """How many items a list stands for: its own, or those of its runs."""
-    return sum(len(kinds) * count for kinds, count in items) if _in_runs(items) else len(items)
+    return sum(len(kinds) * count for kinds, count in items) if is_in_runs(items) else len(items)
 
 
 def of_length(items: Value, length: int | None) -> Value:
     """A single run, so often that it stands for `length` items; None for all else, and where that cannot be."""
-    if length is None or not _in_runs(items) or len(items) != 1:
+    if length is None or not is_in_runs(items) or len(items) != 1:
         return None
     kinds = tuple(items[0][0])
     count, left = divmod(length, len(kinds))

@@ -57,8 +57,8 @@ def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
         faults.append(f"{found.preemptions} preemptions: a resumed request sees its own answer as prompt")
     if (found.int8_error or 0) > _INT8_ERROR:
         faults.append(
-            f"int8 products on this CPU are off by {percent(found.int8_error, 1)}: it has no VNNI, and the sums of "
-            "vLLM's kernel saturate; verify W8A8 on an NPU or a CPU with VNNI, or the model made plain "
+            f"int8 products on this CPU are off by {percent(found.int8_error, 1)}, as where it has no VNNI and "
+            "the sums of vLLM's kernel saturate; verify W8A8 on an NPU or a CPU with VNNI, or the model made plain "
             "(weightsmith convert --converter dequant) here"
         )
     if faults:
