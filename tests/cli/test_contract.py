@@ -108,3 +108,10 @@ def test_diff_tells_equal_from_different(tmp_path: Path) -> None:
     assert (same.returncode, json.loads(same.stdout)["verdict"]) == (0, "equal")
     other = weightsmith("diff", LATENT, MODELS / "hrm-text", "--json")
     assert (other.returncode, json.loads(other.stdout)["verdict"]) == (1, "differs")
+
+
+def test_nothing_stands_beside_what_is_written_to_stdout(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    done = weightsmith("infer-config", LATENT, "--output", "-", "--report", report)
+    assert isinstance(json.loads(done.stdout), dict)
+    assert report.read_text(encoding="utf-8").startswith("# ")
