@@ -519,7 +519,7 @@ class ReportDocument(TypedDict):
 
     command: Literal["report"]
     report: str | None
-    form: Literal["markdown", "html"]
+    form: Literal["markdown", "html", "json"]
     language: Literal["en", "zh"]
 
 

@@ -290,7 +290,8 @@ def verify(
     reference: "hf" (transformers on the CPU), "none", or a file that `save_baseline` wrote.
     prompts: a file of JSON lines that replaces the built-in prompts.
     save_baseline: keep tokens and log-probabilities in this file.
-    report: write a report to this file: HTML where it ends in .html, else Markdown. language: of the report.
+    report: write a report to this file: HTML where it ends in .html, the document in .json, else Markdown.
+    language: of the report.
     gates: other limits for checks, by name.
     latent: the folder of the latent weights that the model was fused from; a control that must fail.
     arguments: of the engine, as `vllm serve` takes them, and it is started with exactly these; None: chosen here.
@@ -510,7 +511,7 @@ def schema(command: str) -> JsonObject:
 def report(
     result: AnyPath | JsonObject, *, output: AnyPath | None = None, language: Language = "en"
 ) -> Rendered:
-    """A result as a report: HTML where `output` ends in .html, else Markdown.
+    """A result as a report: HTML where `output` ends in .html, the document itself in .json, else Markdown.
 
     result: what `document()` of a result gave, or the file in which a command's `--json` was kept, which has date and
     hashes as well: of infer-config, convert, diff, fits, doctor and verify-on-npu.
@@ -535,10 +536,9 @@ def report(
 def _rendered(document: JsonObject, target: Path | None, language: Language, called: str) -> Rendered:
     """The report, written where there is a target. called: the document, for errors."""
     from weightsmith.process.targets import write_output
-    from weightsmith.report import render
+    from weightsmith.report import form_of, render
 
-    html = target is not None and target.suffix.lower() in {".html", ".htm"}
-    found = render(document, "html" if html else "markdown", language, called)
+    found = render(document, form_of(target), language, called)
     if target is None:
         return found
     write_output(target, found.text.encode())

@@ -240,3 +240,23 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
     assert done.exception is not None and why in str(getattr(done.exception, "message", done.exception))
     assert not (tmp_path / "out").exists()
     assert {path: path.read_bytes() for path in LATENT.iterdir() if path.is_file()} == before
+
+
+def test_a_json_report_is_the_document_and_makes_the_others(tmp_path: Path) -> None:
+    kept, again, page = tmp_path / "kept.json", tmp_path / "again.JSON", tmp_path / "page.html"
+    done = run("infer-config", LATENT, "--report", kept)
+    assert "hidden_size" in done.output and done.return_value == 1
+    read = json.loads(kept.read_text(encoding="utf-8"))
+    assert (read["command"], read["verdict"]) == ("infer-config", "differs") and read["made"]
+    assert run("report", kept, "-o", again).return_value == 0
+    assert again.read_bytes() == kept.read_bytes()
+    assert run("report", kept, "-o", page).return_value == 0
+    assert page.read_text(encoding="utf-8") == render(read, "html").text
+
+
+def test_a_json_report_keeps_infinity_in_a_config_and_nowhere_else(found: Found) -> None:
+    document = copy.deepcopy(found["infer-config"][1])
+    document["config"]["time_step_limit"] = [0.0, math.inf]
+    document["seconds"] = math.nan
+    read = json.loads(render(document, "json").text)
+    assert (read["config"]["time_step_limit"], read["seconds"]) == ([0.0, math.inf], None)

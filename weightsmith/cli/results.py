@@ -23,7 +23,7 @@ REPORT = click.option(
     "--report",
     type=A_PATH,
     metavar="FILE",
-    help="Write a report: FILE.html is a page, else Markdown; - is stdout.",
+    help="Write a report: FILE.html is a page, FILE.json the result itself, else Markdown; - is stdout.",
 )
 
 

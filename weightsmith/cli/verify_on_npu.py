@@ -115,7 +115,9 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
 @click.option(
     "--save-baseline", type=A_PATH, help="Keep tokens and log-probabilities for later; - is stdout."
 )
-@click.option("--report", type=A_PATH, help="Write a report here: FILE.html, else Markdown; - is stdout.")
+@click.option(
+    "--report", type=A_PATH, help="Write a report here: FILE.html, FILE.json, else Markdown; - is stdout."
+)
 @LANGUAGE
 @click.option(
     "--print-command", is_flag=True, help="Run nothing: print how the same engine is served and asked."

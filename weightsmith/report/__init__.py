@@ -1,22 +1,32 @@
-"""A kept result of a command as Markdown or HTML, in English or Chinese: a function of its JSON document."""
+"""A result of a command as Markdown, HTML or JSON, in English or Chinese: a function of its JSON document."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from weightsmith.foreign_text import visible_json
+from weightsmith.json_value import encode
 from weightsmith.report import html, markdown
 from weightsmith.report.bounds import bounded
-from weightsmith.report.kinds import composed
+from weightsmith.report.kinds import OF_CONFIG, composed
 from weightsmith.report.language import Language
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from weightsmith.documents import ReportDocument
     from weightsmith.json_value import JsonObject
 
-__all__ = ["Form", "Language", "Rendered", "render"]
+__all__ = ["Form", "Language", "Rendered", "form_of", "render"]
 
-Form = Literal["markdown", "html"]
+Form = Literal["markdown", "html", "json"]
+_FORMS: dict[str, Form] = {".html": "html", ".htm": "html", ".json": "json"}
+
+
+def form_of(file: Path | None) -> Form:
+    """What a report is written as, told by the name of its file."""
+    return "markdown" if file is None else _FORMS.get(file.suffix.lower(), "markdown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +53,12 @@ def render(
 ) -> Rendered:
     """The document of a command's `--json` as a report; the document itself says which command it is of.
 
+    json: the document as it is, from which the other forms are made again.
     called: the document's file, for errors. Raises InvalidConfig where it is no document that a report is made of.
     """
     found = bounded(composed(document, called))
-    text = markdown.render(found, language) if form == "markdown" else html.render(found, language)
+    if form == "json":
+        text = visible_json(encode(document, infinite=OF_CONFIG)) + "\n"
+    else:
+        text = html.render(found, language) if form == "html" else markdown.render(found, language)
     return Rendered(text, form, language)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 D = TypeVar("D")
 # Keys of `infer-config` under which values of a config stand.
-_OF_CONFIG = frozenset({"config", "fields"})
+OF_CONFIG = frozenset({"config", "fields"})
 _WAY_OUT = "name a file that one of these printed with --json: {}"
 
 
@@ -44,7 +44,7 @@ def _verification(kept: JsonObject, called: str) -> Report:
 
 def _read(kind: type[D], compose: Callable[[D], Report], kept: JsonObject, called: str) -> Report:
     """NaN and infinity are null as in the JSON, but those of a config stay what they are."""
-    values = {key: value if key in _OF_CONFIG else finite(value) for key, value in kept.items()}
+    values = {key: value if key in OF_CONFIG else finite(value) for key, value in kept.items()}
     try:
         return compose(read_as(kind, values))
     except NotARecord as error:
