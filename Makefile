@@ -17,11 +17,15 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv with vLLM for CPU, transformers and weightsmith itself (pinned in constraints.txt)
 
+# pipefail: a pip that fails is not to be hidden by what counts its lines.
+$(READY): SHELL := bash
 $(READY): constraints.txt pyproject.toml setup.py
-	@echo "setting up $(VENV): about two minutes, once"
+	@echo "setting up $(VENV): one to two minutes, once"
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH; name a Python 3.11 with PYTHON=..."; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps -r constraints.txt
+	@set -o pipefail; $(BIN)/pip install --disable-pip-version-check --no-compile --no-deps -r constraints.txt \
+		| awk -v all="$$(grep -c == constraints.txt)" '/^Collecting/ && ++n % 20 == 0 { print "  " n " of " all " packages fetched"; fflush() } \
+			/^Installing/ { print "  installing all of them"; fflush() }'
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -1,21 +1,33 @@
 """`make demo`: the whole story on a small, really trained ternary model, with the command lines that it runs.
 
 The checkpoint in tests/models/ternary-llama is what people are handed: a pytorch_model.bin whose config.json
-lies about its sizes and whose card says that the weights are fused. Each step shows its command, its output
-and the exit code that a script would see; the demo fails when one is not what the story says.
+lies about its sizes and whose card says that the weights are fused. Each step shows its command, its screen as a
+terminal of 96 columns has it, and the exit code that a script would see; the demo fails when one is not what the
+story says. The five numbers at its end are read from the results that the commands kept (`--report FILE.json`).
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
+import tempfile
+import termios
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDED = "tests/models/ternary-llama"
 OUTPUT = "demo-output"
+# With the two spaces before each line: less than the 100 that most windows have.
+_COLUMNS = 96
+_SIZE_OF_WINDOW = struct.pack("HHHH", 40, _COLUMNS, 0, 0)
 
 
 def say(text: str) -> None:
@@ -23,18 +35,77 @@ def say(text: str) -> None:
 
 
 def run(*arguments: str, expect: int, shown: int | None = None) -> None:
-    """Runs weightsmith as a user would; `shown` limits the lines of output that are repeated here."""
+    """Runs weightsmith as a user would; `shown` limits the lines of its screen that are repeated here."""
     print(f"$ weightsmith {' '.join(arguments)}", flush=True)
-    command = [str(Path(sys.executable).with_name("weightsmith")), *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = done.stdout.rstrip("\n").split("\n")
+    code, text = on_terminal([str(Path(sys.executable).with_name("weightsmith")), *arguments])
+    lines = text.rstrip("\n").split("\n")
     for line in lines if shown is None else lines[:shown]:
         print(f"  {line}".rstrip())
     if shown is not None and len(lines) > shown:
         print(f"  … {len(lines) - shown} more lines")
-    print(f"  (exit code {done.returncode})", flush=True)
-    if done.returncode != expect:
+    print(f"  (exit code {code})", flush=True)
+    if code != expect:
         sys.exit(f"demo: expected exit code {expect}; the story does not hold")
+
+
+def on_terminal(command: list[str]) -> tuple[int, str]:
+    """Exit code, and what a command shows on a terminal. Where the demo has one itself, progress is seen there."""
+    colours = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, _SIZE_OF_WINDOW)
+    with tempfile.TemporaryFile() as beside:
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={"TERM": "xterm-256color", **environment, **colours},
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+            stderr=None if sys.stderr.isatty() else beside,
+        )
+        os.close(slave)
+        shown = b"".join(_read(master))
+        os.close(master)
+        code = child.wait()
+        beside.seek(0)
+        return code, (shown + beside.read()).decode().replace("\r\n", "\n")
+
+
+def _read(master: int) -> list[bytes]:
+    """All that comes until the other side is closed, which Linux tells as an error."""
+    parts = []
+    while True:
+        try:
+            part = os.read(master, 1 << 16)
+        except OSError:
+            return parts
+        if not part:
+            return parts
+        parts.append(part)
+
+
+def kept(name: str) -> Any:
+    """A result that a command kept."""
+    return json.loads((ROOT / OUTPUT / name).read_text(encoding="utf-8"))
+
+
+def check(result: Any, name: str) -> Any:
+    return next(one for one in result["checks"] if one["name"] == name)
+
+
+def numbers(seconds: float) -> list[tuple[str, str]]:
+    """The five that matter, each beside what it is of."""
+    config, latent, fused = (kept(f"{name}.json") for name in ("config", "latent", "fused"))
+    wrong = sum(field["status"] == "differs" for field in config["fields"].values())
+    control = next(one for one in fused["checks"] if one["name"].startswith("control."))
+    facts = [f"{check(one, 'facts')['value']:.0%}" for one in (latent, fused)]
+    return [
+        ("settings of config.json that its tensors contradict", str(wrong)),
+        ("questions answered, latent → fused", " → ".join(facts)),
+        ("mean KL to the reference in transformers", f"{check(fused, 'parity.kl_mean')['value']:.1e} nats"),
+        ("the same of a reference that is wrong on purpose", f"{control['value']:.2g} nats"),
+        ("from what was handed to us to this proof", f"{seconds:.0f} s"),
+    ]
 
 
 def main() -> None:
@@ -43,7 +114,7 @@ def main() -> None:
     (ROOT / OUTPUT).mkdir()
 
     say("1. Somebody hands us a checkpoint. Its card says: already fused. The shapes say: the config lies.")
-    run("infer-config", HANDED, expect=1)
+    run("infer-config", HANDED, "--report", f"{OUTPUT}/config.json", expect=1)
 
     say("2. The values say: these are latent QAT weights, not fused ones.")
     run("inspect", HANDED, "--values", expect=1, shown=8)
@@ -52,7 +123,8 @@ def main() -> None:
     repaired = f"{OUTPUT}/repaired-but-latent"
     shutil.copytree(ROOT / HANDED, ROOT / repaired)
     run("infer-config", repaired, "--write", expect=0, shown=1)
-    run("verify-on-npu", repaired, "--device", "cpu", expect=1)
+    alone = ("--device", "cpu", "--reference", "none", "--tokens", "0")
+    run("verify-on-npu", repaired, *alone, "--report", f"{OUTPUT}/latent.json", expect=1)
 
     say("4. Fuse it. The converter is chosen from the evidence, the config is corrected on the way.")
     fused = f"{OUTPUT}/fused"
@@ -61,12 +133,15 @@ def main() -> None:
     run("infer-config", fused, expect=0, shown=2)
 
     say(
-        "5. Does it run right? In a real vLLM, against a reference in transformers, with a control that must fail."
+        "5. Does it run right? In a real vLLM, against a reference in transformers and a control that must fail."
     )
-    report = f"{OUTPUT}/report.md"
-    run("verify-on-npu", fused, "--device", "cpu", "--report", report, expect=0)
+    run("verify-on-npu", fused, "--device", "cpu", "--report", f"{OUTPUT}/fused.json", expect=0)
+    run("report", f"{OUTPUT}/fused.json", "--output", f"{OUTPUT}/report.html", expect=0)
 
-    say(f"Done in {time.monotonic() - began:.0f} s. The converted model and the report lie in {OUTPUT}/.")
+    say("The five numbers that matter:")
+    for text, number in numbers(time.monotonic() - began):
+        print(f"  {text:<52}{number:>16}")
+    print(f"\nThe model, its report, and each result as JSON lie in {OUTPUT}/.")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,19 @@ def test_a_fact_is_known_when_the_answer_holds_it_in_any_case() -> None:
     assert found.answered == 2
 
 
+def test_a_model_of_one_language_is_judged_by_what_is_asked_in_its_script() -> None:
+    english = [Prompt(f"The capital number {n} is", "Paris") for n in range(9)]
+    chinese = [Prompt(f"{n}的首都是", "北京") for n in range(12)]
+    prompts = [*english, *chinese, Prompt("Translate to Chinese: thanks", "谢谢")]
+    found = health.facts(prompts, {n: "Paris" if n < 6 else "no" for n in range(len(prompts))})
+    assert (found.answered, found.expected, found.best) == (6, 22, ("LATIN", 6, 9))
+    # Broken or weak, it answers little of either; and seven questions are too few to stand for a language.
+    silent = health.facts(prompts, dict.fromkeys(range(len(prompts)), "no"))
+    assert silent.best == (None, 0, 22)
+    few = health.facts(prompts[2:], {n: "Paris" if n < 6 else "no" for n in range(len(prompts) - 2)})
+    assert few.best == (None, 6, 20)
+
+
 @pytest.mark.parametrize(
     ("tokens", "loops"),
     [

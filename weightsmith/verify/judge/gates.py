@@ -26,7 +26,7 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "facts",
         0.5,
-        "share answered",
+        "share answered, of all or of those in one script",
         "below it nobody can tell a weak model from a broken run, so nothing is concluded",
     ),
     Gate(

@@ -36,6 +36,8 @@ _STRETCH = 64
 
 # Sums in 32 bits are exact; those that saturate in 16 bits are off by a tenth.
 _INT8_ERROR = 1e-4
+# As `unicodedata` names scripts, and as people do.
+_SCRIPTS = {"LATIN": "Latin letters", "CJK": "Chinese, Japanese or Korean"}
 
 
 def settings_check(kind: Kind, device: DeviceKind, run: EngineRun) -> Check:
@@ -76,8 +78,11 @@ def facts_check(facts: Facts, prompts: Sequence[Prompt], limits: Mapping[str, fl
     """Under the limit, or nothing asked: inconclusive, never pass and never fail."""
     if not facts.expected:
         return Check("facts", "inconclusive", None, limits["facts"], "no prompt names a fact to expect")
-    share = facts.answered / facts.expected
+    script, answered, expected = facts.best
+    share = answered / expected
     words = f"{facts.answered} of {facts.expected} facts answered"
+    if script is not None:
+        words += f", {answered} of the {expected} in {_SCRIPTS.get(script, script.title())}"
     if facts.missed:
         words += f"; missed, for example: {prompts[facts.missed[0]].text[:60]!r}"
     verdict: Verdict = "pass" if share >= limits["facts"] else "inconclusive"

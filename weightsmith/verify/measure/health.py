@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.verify.measure import metrics
+from weightsmith.verify.measure.answers import scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,18 +20,32 @@ if TYPE_CHECKING:
 _LONGEST_PERIOD = 4
 # A tail this long of such a period is no accident: "10,000,000,000," is shorter.
 _LOOP_TOKENS = 16
+_ENOUGH_FACTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """expected: prompts that name a fact. missed: numbers of those whose answer lacks it."""
+    """expected: prompts that name a fact. missed: numbers of those whose answer lacks it.
+
+    by_script: of the prompts in each script, how many were answered, and how many there are.
+    """
 
     expected: int
     missed: tuple[int, ...]
+    by_script: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def answered(self) -> int:
         return self.expected - len(self.missed)
+
+    @property
+    def best(self) -> tuple[str | None, int, int]:
+        """Where most is known: of all prompts (None), or of those in one script, since few models know every language.
+
+        A script counts from eight prompts on: fewer are answered by luck.
+        """
+        known = [(None, self.answered, self.expected), *(s for s in self.by_script if s[2] >= _ENOUGH_FACTS)]
+        return max(known, key=lambda one: one[1] / one[2] if one[2] else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,17 @@ class Spread:
 def facts(prompts: Sequence[Prompt], texts: Mapping[int, str]) -> Facts:
     """Which answers hold what their prompt expects, without regard to case. Only answered prompts count."""
     asked = [(n, p.expect) for n, p in enumerate(prompts) if p.expect is not None and n in texts]
-    return Facts(len(asked), tuple(n for n, expect in asked if expect.casefold() not in texts[n].casefold()))
+    missed = tuple(n for n, expect in asked if expect.casefold() not in texts[n].casefold())
+    of_each = {n: _script(f"{prompts[n].text} {expect}") for n, expect in asked}
+    all_of, lost_of = Counter(of_each.values()), Counter(of_each[n] for n in missed)
+    by_script = tuple((script, many - lost_of[script], many) for script, many in all_of.items())
+    return Facts(len(asked), missed, by_script)
+
+
+def _script(text: str) -> str:
+    """The script that knowledge of a text takes: whoever reads another one reads Latin letters and digits, too."""
+    others = [one for one in scripts(text).most_common() if one[0] != "LATIN"]
+    return others[0][0] if others else "LATIN"
 
 
 def sanity(texts: Mapping[int, str], tokens: Mapping[int, tuple[int, ...]]) -> Sanity:
