@@ -25,9 +25,10 @@ class Fault:
     make: does it to a copied folder. patch: name of one of `behaviour.PATCHES`, done to the running engine while the
     files stay right. command, witness: who is expected to catch it first. names: a pattern that the message has to
     match, else nobody was told what is wrong. baseline: only a baseline of the sound model is expected to tell.
-    convert: options of a conversion that is itself the mistake. unseen: why nobody can see it, where nobody can.
-    engine_timeout: seconds, for an engine that never ends by itself. options: more words of verify-on-npu, the
-    engine's own arguments behind `--`. environment: variables of every command.
+    convert: options of a conversion that is itself the mistake. unseen: why it changes nothing that a model says, for
+    those that do not. engine_timeout: seconds, for an engine that never ends by itself. options: more words of
+    verify-on-npu, the engine's own arguments behind `--`. environment: variables of every command. all_prompts: asks
+    what verify-on-npu asks by itself, where the dozen prompts of the benchmark, which are quicker, show too little.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Fault:
     engine_timeout: float | None = None
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    all_prompts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

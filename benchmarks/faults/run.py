@@ -127,8 +127,9 @@ class Bench:
             return self.warm.weightsmith(step, folder, environment)
         return weightsmith(step, folder, environment)
 
-    def _verify(self, *more: str) -> list[tuple[str, ...]]:
-        return [(*_VERIFY, "--prompts", str(self.prompts), *more)] if self.engine else []
+    def _verify(self, *more: str, all_prompts: bool = False) -> list[tuple[str, ...]]:
+        asked = () if all_prompts else ("--prompts", str(self.prompts))
+        return [(*_VERIFY, *asked, *more)] if self.engine else []
 
     def _steps(self, fault: Fault) -> list[tuple[str, ...]]:
         """Cheapest first. A conversion that is itself the mistake comes before the long way."""
@@ -136,7 +137,7 @@ class Bench:
         convert = [("convert", _MODEL, "out", *fault.convert)] if fault.convert else []
         # What the files say of themselves is what they say of the sound model: only the engine is wrong.
         files = [] if fault.make is None and not fault.convert and fault.patch else [_INFER, _INSPECT]
-        return [*files, *convert, *self._verify(*limit, *fault.options)]
+        return [*files, *convert, *self._verify(*limit, *fault.options, all_prompts=fault.all_prompts)]
 
     def _steps_with_baseline(self, fault: Fault) -> list[tuple[str, ...]]:
         twin = sound_twin(fault.model)

@@ -67,13 +67,13 @@ SALAD: dict[str, Patch] = {
     "the head shifted by a row": logits(lambda values: values.roll(1, -1)),
     "weights half noise": as_loaded(_noisy),
 }
-_NAMES = r"^(order|prompted|script|reading|distribution|repetition|distinct|readable|determinism)"
+_NAMES = r"^(order|prompted|context|script|reading|distribution|repetition|distinct|readable|determinism)"
 
 
 _ALONE = ("--tokens", "160", "--reference", "none")
 
 
-def _salad(patch: str, unseen: str = "") -> Fault:
+def _salad(patch: str) -> Fault:
     return Fault(
         patch,
         "salad",
@@ -83,11 +83,7 @@ def _salad(patch: str, unseen: str = "") -> Fault:
         "behaviour",
         patch=patch,
         options=_ALONE,
-        unseen=unseen,
     )
 
 
-_UNSEEN = {
-    "attention adds nothing": "its answers read well and are wrong: `facts` is inconclusive, which is never a pass"
-}
-SALAD_FAULTS: tuple[Fault, ...] = tuple(_salad(name, _UNSEEN.get(name, "")) for name in SALAD)
+SALAD_FAULTS: tuple[Fault, ...] = tuple(map(_salad, SALAD))

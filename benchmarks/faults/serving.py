@@ -477,7 +477,7 @@ _WARM, _OUT = r"^(determinism\.warm|parity\.)", r"^(determinism\.preempted|parit
 _PLAIN = r"^(determinism\.plain|parity\.)"
 
 SERVING_FAULTS: tuple[Fault, ...] = (
-    *(_serving(name, _CHUNKS) for name in list(ARRANGED)[:8]),
+    *(_serving(name, _CHUNKS, all_prompts=True) for name in list(ARRANGED)[:8]),
     *(_serving(name, _WARM) for name in list(ARRANGED)[8:15]),
     *(_serving(name, _OUT) for name in list(ARRANGED)[15:21]),
     *(_serving(name, _PLAIN, options=SPECULATIVE, environment=CALM) for name in list(ARRANGED)[21:25]),

@@ -39,7 +39,7 @@ def _alone(result: Result) -> str:
     said = "noticed, not named" if result.alone.noticed else "nothing"
     if result.needs_baseline:
         return f"{said}: needs a baseline"
-    return f"{said}: **missed**"
+    return f"{said}: harmless" if result.fault.unseen else f"{said}: **missed**"
 
 
 def _told(result: Result) -> str:
@@ -77,14 +77,18 @@ def totals(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
 
 def _sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
     caught = sum(r.caught is not None for r in results)
+    harmless = sum(r.caught is None and bool(r.fault.unseen) for r in results)
+    felt = len(results) - harmless
     alone = sum(r.alone.caught is not None for r in results)
     expected = sum(r.as_expected for r in results)
     quiet = sum(r.caught is not None and r.caught.how.startswith("exit 0") for r in results)
     words = []
     if results:
+        share = f" ({caught / felt:.1%})" if felt else ""
         words.append(
-            f"{caught} of {len(results)} faults caught ({caught / len(results):.1%}), {alone} of them without "
+            f"{caught} of {felt} faults caught{share}, {alone} of them without "
             f"a baseline; {quiet} are said in the document of a command that exits 0. "
+            f"{harmless} more change nothing that a model says, and are not counted. "
             f"{expected} went as their case expects: command, witness and need of a baseline."
         )
     if clean:

@@ -44,13 +44,14 @@ _TINY, _LARGE = (_SHORT[::2], 32), (_SHORT[::2][:14], 24)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model and its figures. order, prompted, reading: nats, None where there is none. failed: names of signs."""
+    """A model and its figures. failed: names of signs; order, prompted, context, reading: nats, None where none is."""
 
     name: str
     sound: bool
     facts: float
     order: float | None
     prompted: float | None
+    context: float | None
     reading: float | None
     flatness: float
     failed: tuple[str, ...]
@@ -86,10 +87,10 @@ def page(rows: Sequence[Row]) -> str:
     """The table, sound models first, and the totals."""
     cells = [
         (row.name, "sound" if row.sound else "broken", f"{row.facts:.2f}", *map(_nats, (row.order, row.prompted)),
-         _nats(row.reading), f"{row.flatness:.2f}", ", ".join(row.failed) or "no sign fails")
+         _nats(row.context), _nats(row.reading), f"{row.flatness:.2f}", ", ".join(row.failed) or "no sign fails")
         for row in sorted(rows, key=lambda row: not row.sound)
     ]  # fmt: skip
-    headers = ("model", "is", "facts", "order", "prompted", "reading", "flatness", "verdict")
+    headers = ("model", "is", "facts", "order", "prompted", "context", "reading", "flatness", "verdict")
     return f"{tabulate(cells, headers, tablefmt='github', disable_numparse=True)}\n\n{totals(rows)}"
 
 
@@ -121,7 +122,7 @@ def judged(
     tokens = {n: answer.tokens for n, answer in enumerate(found)}
     texts = {n: subject.tokenizer.decode(ids, skip_special_tokens=True) for n, ids in tokens.items()}
     facts, limits = health.facts(prompts, texts), gates.limits()
-    spread, bond = health.spread(file, tuple(tokens)), answers.bond(file, tokens, tokens)
+    spread, bond = health.spread(file, tuple(tokens)), answers.bond(file, tokens, dict(enumerate(given)))
     reading = None if subject.prefix else _reading(subject, prompts)
     strange = [answers.foreign(text, [prompt.text for prompt in prompts]) for text in texts.values()]
     checks: list[Check] = [
@@ -138,6 +139,7 @@ def judged(
         facts=facts.answered / max(1, facts.expected),
         order=None if bond is None else bond.order,
         prompted=None if bond is None else bond.prompt,
+        context=None if bond is None else bond.context,
         reading=None if reading is None else reading.gain,
         flatness=spread.flatness,
         failed=tuple(check.name for check in checks if check.verdict == "fail"),
@@ -168,9 +170,12 @@ def _all(
         model = copy.deepcopy(subject.model)
         try:
             change(model)
+            row = judged(
+                replace(subject, model=model), f"{subject.name}: {name}", *asked, folder, sound=False
+            )
         except (RuntimeError, ValueError):  # matrices of other shapes: this model cannot be broken so
             continue
-        yield judged(replace(subject, model=model), f"{subject.name}: {name}", *asked, folder, sound=False)
+        yield row
 
 
 def _rounded(subject: Subject, folder: Path, asked: tuple[Sequence[Prompt], int]) -> Iterator[Row]:

@@ -192,11 +192,17 @@ def _scales_lost(model: Any) -> None:
         module.weight.data = module.weight.data / scale * scale.mean()
 
 
+class _Activation(torch.nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.forward = function
+
+
 def _activation(function: Callable[[torch.Tensor], torch.Tensor]) -> Break:
     def change(model: Any) -> None:
-        for module in model.modules():
+        for module in list(model.modules()):
             if hasattr(module, "act_fn"):
-                module.act_fn = function
+                module.act_fn = _Activation(function)
 
     return change
 

@@ -87,7 +87,7 @@ def test_the_error_is_shared_out_between_bf16_and_the_device(fused: Verified) ->
 def test_repeats_are_equal_to_the_bit_and_company_changes_nothing(fused: Verified) -> None:
     found = {one.name: one for one in fused.result.determinism}
     assert set(found) == {"repeat", "warm", "shuffled", "alone"}
-    assert found["repeat"].same_bits == found["repeat"].prompts == 38
+    assert found["repeat"].same_bits == found["repeat"].prompts == 39
     assert all(one.same_tokens == one.prompts for one in found.values())
 
 
@@ -99,11 +99,11 @@ def test_where_there_are_graphs_a_second_engine_answers_eagerly(
     both = verified(fused_folder, reference="none", save_baseline=None, preemption=True)
     found = {one.name: one for one in both.result.determinism}
     assert both.check("determinism.eager").verdict == "pass"
-    assert found["eager"].same_bits == found["eager"].prompts == 38
+    assert found["eager"].same_bits == found["eager"].prompts == 39
     assert any(text.startswith("engine, eager: loading") for text in both.told)
     # A third one has so small a cache that requests push each other out.
     assert both.check("determinism.preempted").verdict == "pass"
-    assert found["preempted"].prompts == 37  # the prompt of two chunks is too long for it
+    assert found["preempted"].prompts == 37  # the two prompts past a chunk are too long for it
 
 
 def test_an_eager_engine_that_fails_leaves_the_graphs_unproven(
@@ -140,7 +140,7 @@ def test_the_server_answers_over_http_as_the_engine_does(at_server: Verified) ->
     assert served == {"served": "pass", "served.answers": "pass", "served.stream": "pass"}, at_server.check(
         "served"
     )
-    assert "38 of 38 prompts answered over HTTP, ended when told to" in at_server.check("served").detail
+    assert "39 of 39 prompts answered over HTTP, ended when told to" in at_server.check("served").detail
 
 
 def test_the_server_knows_the_facts_by_answer_and_by_likelihood(at_server: Verified) -> None:
@@ -289,7 +289,7 @@ def test_packed_weights_fail_the_engine_where_vllm_has_no_kernel_for_them(packed
 
 def test_the_baseline_names_what_was_asked_and_by_which_weights(fused: Verified) -> None:
     kept = load(fused.baseline)
-    assert (len(kept.identity.prompts), len(kept.tokens)) == (32, 38)  # six are made to the engine's size
+    assert (len(kept.identity.prompts), len(kept.tokens)) == (32, 39)  # seven are made to the engine's size
     assert set(kept.identity.weights) == {"model.safetensors"}
     assert set(kept.controls) == {"layer-skipped", "wrong-rope-base", "unfused-weights"}
     assert kept.device_logprobs().logprobs(0).shape == (len(kept.tokens[0]), 264)

@@ -54,10 +54,25 @@ def test_the_same_distribution_at_every_place_knows_no_order(tmp_path: Path) -> 
     assert {c.name: c.verdict for c in signs.bond_checks(found, LIMITS)}["prompted"] == "fail"
 
 
+@pytest.mark.parametrize(("heard", "verdict"), [(True, "pass"), (False, "fail")])
+def test_what_came_before_the_last_token_must_be_heard(tmp_path: Path, heard: bool, verdict: str) -> None:
+    """Without attention a model goes on from the last token alone, fluently and always alike."""
+    # Behind token 3 each answer goes on in its own way, or all of them do in the first one's.
+    answered = {n: (3, n + 4, 3, n + 9) for n in range(8)}
+    rows = {n: _sure(tokens if heard else answered[0], 8.0) for n, tokens in answered.items()}
+    file = logprob_file(tmp_path / "c", rows)
+    found = answers.bond(file, answered, {n: (n, 17) for n in answered})
+    assert found is not None and found.context == pytest.approx(8.0 if heard else 0.0)
+    assert {c.name: c.verdict for c in signs.bond_checks(found, LIMITS)}["context"] == verdict
+    # Where few tokens stand before two places nothing is said.
+    alone = answers.bond(file, {n: (n + 4,) for n in answered}, {n: (17, n) for n in answered})
+    assert alone is not None and alone.context is None
+
+
 def test_an_answer_of_one_token_has_no_order_and_one_prompt_alone_no_others(tmp_path: Path) -> None:
     file = logprob_file(tmp_path / "o", {0: _sure((1, 1, 1), 8.0)})
-    found = answers.bond(file, {0: (1, 1, 1)}, [0])
-    assert found == answers.Bond(1, None, None)
+    found = answers.bond(file, {0: (1, 1, 1)}, {0: (2,)})
+    assert found == answers.Bond(1, None, None, None)
     assert list(signs.bond_checks(found, LIMITS)) == []
 
 
@@ -65,7 +80,7 @@ def test_of_the_top_k_alone_nothing_is_said(tmp_path: Path) -> None:
     rows = random_logprobs(1, positions=2, vocabulary=5)
     ids = np.tile(np.arange(5, dtype=np.int32), (2, 1))
     file = logprob_file(tmp_path / "k", {0: rows}, {0: ids})
-    assert answers.bond(file, {0: (1, 2)}, [0]) is None
+    assert answers.bond(file, {0: (1, 2)}, {0: (2,)}) is None
     assert list(signs.bond_checks(None, LIMITS)) == []
 
 

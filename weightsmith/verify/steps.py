@@ -109,7 +109,7 @@ class Steps:
             positions = None if against is None else against.positions
             measured = parity.measure(run, references, self.kind.perplexity, other, positions)
         spread = health.spread(run.logprobs, tuple(run.measured))
-        bond = answers.bond(run.logprobs, run.measured, range(len(self.prompts)))
+        bond = answers.bond(run.logprobs, run.measured, dict(enumerate(run.prompt_ids[: len(self.prompts)])))
         return replace(
             self.observed(run),
             reference=references,

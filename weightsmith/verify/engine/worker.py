@@ -92,6 +92,7 @@ class _Prompts:
 
     chat: the number of the one that went through the chat template.
     pictures: those with a picture.
+    chunked: those that do not go into one chunk.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -100,6 +101,7 @@ class _Prompts:
     not_run: Mapping[str, str]
     chat: int | None = None
     pictures: Mapping[int, Pictured] = field(default_factory=dict)
+    chunked: tuple[int, ...] = ()
 
     def request(self, n: int) -> dict[str, object]:
         """A prompt as vLLM takes it: as tokens, but with a picture as text, whose tokens vLLM makes itself."""
@@ -137,6 +139,9 @@ def _with_sized(llm: LLM, job: EngineJob, questions: tuple[tuple[int, ...], ...]
         fitting=(*fitting, *numbers),
         sized=dict(zip(numbers, made, strict=True)),
         not_run=left_out if chunked else left_out | {"past a chunk": "chunked prefill is off"},
+        chunked=tuple(
+            n for n, ids in zip(numbers, made.values(), strict=True) if chunked and len(ids) > chunk
+        ),
     )
 
 
@@ -375,13 +380,13 @@ def _run_pass(
 def _order(one: Pass, asked: _Prompts) -> list[int]:
     """The prompts of a pass. Those made to the engine's size come last, in a crowd first, so that others push them out.
 
-    One by one the last of them is enough, which is past a chunk where there is one, and one picture.
+    One by one those past a chunk are enough, which end where a chunk begins only then, and one picture.
     """
     questions, sized = [n for n in one.order if n in asked.fitting], list(asked.sized)
     questions += list(asked.pictures) if one.together else list(asked.pictures)[:1]
     if one.crowded:
         return sized + questions
-    return questions + (sized if one.together else sized[-1:])
+    return questions + (sized if one.together else list(asked.chunked))
 
 
 def _completion(output: RequestOutput) -> Completion:

@@ -40,7 +40,11 @@ def sizes(
         Size(2 * block + _PAST_TWO, f"past two KV blocks of {block}"),
     ]
     if chunk is not None:
-        wanted.append(Size(chunk + block // 2, f"past a chunk of {chunk}"))
+        wanted += [
+            Size(chunk + block // 2, f"past a chunk of {chunk}"),
+            # Asked alone, its last token is a chunk of its own, behind the last one of the first chunk.
+            Size(chunk + 1, f"a token past a chunk of {chunk}"),
+        ]
     if at_the_limit:
         wanted.append(Size(room, "as long as the engine takes"))
     made: list[Size] = []

@@ -61,6 +61,13 @@ GATES: tuple[Gate, ...] = (
         "sound models lie above 4; at 0 every prompt gets the same distributions (make bench-signs)",
     ),
     Gate(
+        "context",
+        0.05,
+        "nats a token, against other places behind the same token",
+        "without attention it is 0 but for rounding; a model that was trained for a minute has 0.1, others above 1 "
+        "(make bench-signs)",
+    ),
+    Gate(
         "reading",
         0.8,
         "nats a token of human text, against another order",
@@ -132,6 +139,12 @@ GATES: tuple[Gate, ...] = (
         2.0,
         "KL(R‖D) / KL(R‖B), upper 95 % bound",
         "the device may err as bf16 does, and its other order of summation as much again",
+    ),
+    Gate(
+        "arranged_ratio",
+        8.0,
+        "KL(R‖D) / KL(R‖B) of the worst prompt that is made to the engine's size",
+        "sound models lie under 4; a slot of the KV cache that is not read or written costs 11 and more (make bench-faults)",
     ),
     Gate(
         "baseline_ratio",

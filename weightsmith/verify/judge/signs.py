@@ -25,6 +25,9 @@ def bond_checks(bond: Bond | None, limits: Mapping[str, float]) -> Iterator[Chec
     if bond.prompt is not None:
         words = f"a token is {bond.prompt:.1f} nats likelier behind its own prompt than behind another one"
         yield _at_least("prompted", bond.prompt, limits["prompted"], words)
+    if bond.context is not None:
+        words = f"a token is {bond.context:.1f} nats likelier where it stands than elsewhere behind the same token"
+        yield _at_least("context", bond.context, limits["context"], words)
 
 
 def reading_check(reading: Reading, facts: Facts, limits: Mapping[str, float]) -> Check:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.tokens import Completion
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.measure.health import Facts, Sanity, Spread
-    from weightsmith.verify.measure.noise import NoiseFloor
+    from weightsmith.verify.measure.noise import NoiseFloor, Worst
     from weightsmith.verify.measure.parity import Control, Follow, Pair, Parity
     from weightsmith.verify.measure.repetition import Repetition
     from weightsmith.verify.reference.replay_job import Unpacking
@@ -375,6 +375,21 @@ def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) ->
     return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
 
 
+def arranged_check(found: Worst, limits: Mapping[str, float]) -> Check:
+    """Whether what the engine was made to do cost more than bf16 does, at the one prompt that it cost most."""
+    limit, ignored = limits["arranged_ratio"], limits["noise_ignored"]
+    words = (
+        f"prompt {found.prompt}, the worst of those made to the engine's size: KL(R‖D) "
+        f"{significant(found.moved, 2)} is {significant(found.ratio)} × what bf16 costs there or elsewhere"
+    )
+    near = found.moved <= ignored
+    if near:
+        words += f"; it is under {ignored:g} anyway"
+    verdict: Verdict = "pass" if near or found.ratio <= limit else "fail"
+    ratio = round(found.ratio, 4) if math.isfinite(found.ratio) else None
+    return Check("parity.arranged", verdict, ratio, limit, words)
+
+
 def baseline_noise_check(noise: NoiseFloor, pair: Pair, limits: Mapping[str, float]) -> Check:
     """Whether two devices are further apart than bf16's own noise makes them: then it is not the same model.
 
@@ -429,6 +444,7 @@ def all_parity_checks(
         checks.append(baseline_noise_check(parity.baseline_noise, parity.pairs["F-D"], limits))
     if parity.noise is not None:
         checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
+        checks.extend(() if parity.arranged is None else (arranged_check(parity.arranged, limits),))
     else:
         words = f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}; a baseline from "
         words += "a machine that runs both (--save-baseline there, --reference FILE here) has them"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _IMPOSSIBLE = -20.0
 # An answer of fewer different tokens has no order to speak of.
 _LEAST_DIFFERENT = 3
+# So many places behind a token that stands before others, too, say something of a model.
+_ENOUGH_PLACES = 16
 # A word in an unknown script needs so many letters to count, and an answer so many scripts to be a mixture.
 _LEAST_LETTERS, _MIXTURE = 4, 5
 # Scripts of one written language, under one name.
@@ -31,15 +33,23 @@ class Bond:
 
     order: by how much a token is likelier at its place than the answer's other tokens there, None where no answer has
     three different tokens. prompt: by how much it is likelier behind its own prompt than behind the most different one.
+    context: by how much it is likelier at its place than at another one behind the same token, so that only attention
+    to what came before can tell the two apart; None where few places are such.
     """
 
     answers: int
     order: float | None
     prompt: float | None
+    context: float | None
 
 
-def bond(logprobs: LogprobFile, tokens: Mapping[int, Sequence[int]], prompts: Iterable[int]) -> Bond | None:
-    """Reads the distributions prompt by prompt. tokens: of each answer. None where only the top k are known."""
+def bond(
+    logprobs: LogprobFile, tokens: Mapping[int, Sequence[int]], prompts: Mapping[int, Sequence[int]]
+) -> Bond | None:
+    """Reads the distributions prompt by prompt. tokens: of each answer. prompts: token ids of those that count.
+
+    None where only the top k are known.
+    """
     import numpy as np
 
     if logprobs.partial:
@@ -52,7 +62,10 @@ def bond(logprobs: LogprobFile, tokens: Mapping[int, Sequence[int]], prompts: It
     orders = [_order(kept[n][:, at[n]], chosen[n]) for n in chosen if len(set(chosen[n])) >= _LEAST_DIFFERENT]
     own = [_own_prompt(n, kept, at[n]) for n in chosen] if len(chosen) > 1 else []
     return Bond(
-        len(chosen), float(np.median(orders)) if orders else None, float(np.median(own)) if own else None
+        len(chosen),
+        order=float(np.median(orders)) if orders else None,
+        prompt=float(np.median(own)) if own else None,
+        context=_context(prompts, kept, at),
     )
 
 
@@ -76,6 +89,30 @@ def _own_prompt(number: int, kept: Mapping[int, NDArray[np.float32]], at: Sequen
             shared = min(len(own), len(rows))
             gains.append(float((own[:shared] - rows[steps[:shared], at[:shared]]).mean()))
     return max(gains)
+
+
+def _context(
+    prompts: Mapping[int, Sequence[int]],
+    kept: Mapping[int, NDArray[np.float32]],
+    at: Mapping[int, Sequence[int]],
+) -> float | None:
+    """Median over the places whose last token stands before another place as well; None where few places are such.
+
+    prompts: token ids. kept: of each answer, distributions by place. at: the column of the token that was taken there.
+    """
+    import numpy as np
+
+    behind: dict[int, list[tuple[NDArray[np.float32], int]]] = {}
+    for n, rows in kept.items():
+        before = [-1 - prompts[n][-1], *at[n]]  # columns count from 0, and what ends a prompt need be none
+        for last, row, token in zip(before, rows, at[n], strict=False):
+            behind.setdefault(last, []).append((row, token))
+    gains: list[float] = []
+    for places in behind.values():
+        tokens = [token for _, token in places]
+        found = np.stack([row[tokens] for row, _ in places])  # [i, j]: token j at place i
+        gains += (np.diagonal(found) - found.min(0)).tolist() if len(places) > 1 else []
+    return float(np.median(gains)) if len(gains) >= _ENOUGH_PLACES else None
 
 
 def foreign(text: str, prompts: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from weightsmith.verify.measure import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -35,6 +35,35 @@ class NoiseFloor:
     rms_ratio: float
     bf16_share: float
     device_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The prompt that D is furthest from R at, by R–B's distance there or over all, whichever is larger: mean nats."""
+
+    prompt: int
+    moved: float
+    noise: float
+
+    @property
+    def ratio(self) -> float:
+        return self.moved / max(self.noise, _TINY)
+
+
+def worst(
+    reference: Mapping[int, Comparison], device: Mapping[int, Comparison], prompts: Iterable[int]
+) -> Worst | None:
+    """Of some prompts. What goes wrong at one place of one prompt drowns in a mean over all of them.
+
+    By the mean over all as well, since bf16 may happen to hit a prompt's few tokens exactly.
+    """
+    usual = float(np.concatenate([one.kl for one in reference.values()]).mean()) if reference else 0.0
+    found = [
+        Worst(n, float(device[n].kl.mean()), max(usual, float(reference[n].kl.mean())))
+        for n in prompts
+        if n in device and n in reference
+    ]
+    return max(found, key=lambda one: one.ratio, default=None)
 
 
 def upper_bound(floor: NDArray[np.float64], moved: NDArray[np.float64]) -> float:

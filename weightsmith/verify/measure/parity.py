@@ -10,7 +10,7 @@ import numpy as np
 
 from weightsmith.verify.measure import metrics
 from weightsmith.verify.measure.metrics import Comparison, compare
-from weightsmith.verify.measure.noise import NoiseFloor, noise_floor
+from weightsmith.verify.measure.noise import NoiseFloor, Worst, noise_floor, worst
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -111,6 +111,7 @@ class Parity:
     baseline_noise: F against D, by the same noise.
     partial: only the engine's top k are known.
     pictures: D against bf16's own noise over the prompts with a picture alone; text would drown what goes wrong there.
+    arranged: the worst of the prompts that are made to the engine's size.
     follow: None without pictures.
     """
 
@@ -119,6 +120,7 @@ class Parity:
     noise: NoiseFloor | None
     partial: bool
     baseline_noise: NoiseFloor | None = None
+    arranged: Worst | None = None
     pictures: NoiseFloor | None = None
     follow: Follow | None = None
 
@@ -169,6 +171,7 @@ def measure(
         noise=_noise(asked, "R-D"),
         partial=partial,
         baseline_noise=_noise(asked, "F-D"),
+        arranged=worst(found.get("R-B", {}), found.get("R-D", {}), run.sized),
         pictures=_noise({name: _of(parts, run.pictures) for name, parts in found.items()}, "R-D"),
         follow=None if partial or len(run.pictures) < 2 else _follow(run, references),
     )
