@@ -144,7 +144,7 @@ GATES: tuple[Gate, ...] = (
         "arranged_ratio",
         8.0,
         "KL(R‖D) / KL(R‖B) of the worst prompt that is made to the engine's size",
-        "sound models lie under 4; a slot of the KV cache that is not read or written costs 11 and more (make bench-faults)",
+        "sound models lie under 4; a slot of the KV cache that is lost costs 11 and more (make bench-faults)",
     ),
     Gate(
         "baseline_ratio",
