@@ -46,7 +46,15 @@ _TITLES = {
     "serving": "What only serving shows: chunks, the prefix cache, preemption, drafts, ranks, packed scales, templates",
     "salad": "Word salad, and no reference to say so",
 }
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+_CHINESE_TITLES = {
+    "config": "文件说了什么",
+    "weights": "权重是什么",
+    "behaviour": "文件没有错，引擎算的是什么",
+    "engine": "引擎不回答，却做了什么",
+    "serving": "只有在服务时才显出来的：分块、前缀缓存、抢占、投机、多卡、量化系数、模板",
+    "salad": "胡言乱语，又没有参考可比",
+}
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def main() -> int:
@@ -72,7 +80,10 @@ def main() -> int:
         print(page(results, sound))
         print(f"\n{seconds / 60:.1f} minutes, {asked.jobs} at a time")
     if asked.write_docs:
-        DOCS.write_text(_PREFACE + page(results, sound) + "\n", encoding="utf-8")
+        for ending, language in table.LANGUAGES.items():
+            preface = Path(__file__).with_name(f"preface{ending}").read_text(encoding="utf-8")
+            text = f"{preface}{page(results, sound, language)}\n"
+            (DOCS / f"faults{ending}").write_text(text, encoding="utf-8")
     missed = [r for r in results if r.caught is None and not r.fault.unseen]
     return 1 if missed or any(r.alarms for r in sound) else 0
 
@@ -98,7 +109,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, metavar="FILE", help="as --json, after every case: a run may be cut short"
     )
-    parser.add_argument("--write-docs", action="store_true", help=f"write {DOCS.parent.name}/{DOCS.name}")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write docs/faults.md and docs/faults.zh.md"
+    )
     return parser.parse_args()
 
 
@@ -156,34 +169,18 @@ def _tell(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def page(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
+def page(results: Sequence[Result], clean: Sequence[CleanResult], language: table.Language = "en") -> str:
+    titles = _TITLES if language == "en" else _CHINESE_TITLES
     parts = []
     for family in dict.fromkeys(r.fault.family for r in results):
         own = [r for r in results if r.fault.family == family]
-        parts.append(f"## {_TITLES[family]}\n\n{table.results_table(own)}")
+        parts.append(f"## {titles[family]}\n\n{table.results_table(own, language)}")
     if clean:
-        parts.append(f"## Sound models\n\n{table.clean_table(clean)}")
-    parts.append(f"## Totals\n\n{table.totals(results, clean)}")
+        title = "Sound models" if language == "en" else "完好的模型"
+        parts.append(f"## {title}\n\n{table.clean_table(clean, language)}")
+    parts.append(f"## {'Totals' if language == 'en' else '总计'}\n\n{table.totals(results, clean, language)}")
     return "\n\n".join(parts)
 
-
-_PREFACE = """# Faults, and who catches them
-
-Written by `make bench-faults ARGS="--write-docs"`; parts may come of earlier runs (`--earlier FILE`). Each row
-is one thing made wrong in a sound, really trained model (tests/models; `tied` is trained on the spot), and the
-first command that names it: `infer-config`, then `inspect --values`, then `verify-on-npu --device cpu` in a
-real vLLM, as processes, cheapest first. A command counts only when its message names the fault. What exits 0
-counts where the document says it: damage and fusion state of `inspect`, problems of `infer-config`.
-`inconclusive` counts only where its message names the cause.
-
-Config and weight faults lie in the files, so that the reference has them too. Those that no witness can tell from a
-sound model are run a second time against the sound model's own baseline (`--save-baseline`, `--reference FILE`; for
-changes too small to be heard, `diff`): **needs a baseline**. Behaviour and engine faults are made in vLLM's process
-by a plugin, while the files stay right, and so are those of serving and of word salad; the latter are run without any
-reference (`--reference none`). A process that has imported vLLM once is forked for each engine
-(`benchmarks/faults/warm.py`). Sound models go through every command and a conversion that must keep their values.
-
-"""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
 
@@ -12,34 +13,63 @@ if TYPE_CHECKING:
 
     from benchmarks.faults.case import CleanResult, Finding, Outcome, Result
 
+Language = Literal["en", "zh"]
+# By how the name of a page ends.
+LANGUAGES: dict[str, Language] = {".md": "en", ".zh.md": "zh"}
 _WIDTH = 110
+# What the tables say beside names of faults, commands and their messages, which are English in both languages.
+_CHINESE = {
+    "fault": "故障",
+    "model": "模型",
+    "caught by": "由谁发现",
+    "none": "无",
+    "witness": "证据",
+    "without a baseline": "没有基线时",
+    "message": "消息",
+    "noticed, not named": "有所察觉，未指明",
+    "nothing": "未发现",
+    "needs a baseline": "需要基线",
+    "harmless": "无影响",
+    "**missed**": "**漏检**",
+    "sound model": "完好的模型",
+    "every command": "所有命令",
+    "passes": "通过",
+    "family": "类别",
+    "faults": "故障数",
+    "of these with a baseline only": "其中只有基线能发现",
+    "missed": "未发现数",
+    "all": "合计",
+}
 
 
-def results_table(results: Sequence[Result]) -> str:
+def _in(language: Language, *words: str) -> tuple[str, ...]:
+    return words if language == "en" else tuple(_CHINESE.get(word, word) for word in words)
+
+
+def results_table(results: Sequence[Result], language: Language = "en") -> str:
     """Markdown: one row per fault."""
     rows = [
         (
             r.fault.name,
             r.fault.model,
-            f"`{r.caught.command}`" if r.caught else "none",
+            f"`{r.caught.command}`" if r.caught else _in(language, "none")[0],
             r.caught.witness if r.caught else "",
-            _alone(r),
+            _alone(r, language),
             _line(_told(r)),
         )
         for r in results
     ]
-    headers = ("fault", "model", "caught by", "witness", "without a baseline", "message")
+    headers = _in(language, "fault", "model", "caught by", "witness", "without a baseline", "message")
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
-def _alone(result: Result) -> str:
+def _alone(result: Result, language: Language) -> str:
     """What the files and the engine show by themselves."""
     if result.alone.caught is not None:
         return result.alone.caught.how
     said = "noticed, not named" if result.alone.noticed else "nothing"
-    if result.needs_baseline:
-        return f"{said}: needs a baseline"
-    return f"{said}: harmless" if result.fault.unseen else f"{said}: **missed**"
+    missed = "harmless" if result.fault.unseen else "**missed**"
+    return ": ".join(_in(language, said, "needs a baseline" if result.needs_baseline else missed))
 
 
 def _told(result: Result) -> str:
@@ -51,16 +81,17 @@ def _told(result: Result) -> str:
     return noticed[0].message if noticed else "every command was content"
 
 
-def clean_table(results: Sequence[CleanResult]) -> str:
-    rows = [(r.case.name, _line("; ".join(map(_alarm, r.alarms))) if r.alarms else "passes") for r in results]
-    return str(tabulate(rows, ("sound model", "every command"), tablefmt="github"))
+def clean_table(results: Sequence[CleanResult], language: Language = "en") -> str:
+    (passes,) = _in(language, "passes")
+    rows = [(r.case.name, _line("; ".join(map(_alarm, r.alarms))) if r.alarms else passes) for r in results]
+    return str(tabulate(rows, _in(language, "sound model", "every command"), tablefmt="github"))
 
 
 def _alarm(finding: Finding) -> str:
     return f"**false alarm**: {finding.command} ({finding.how}): {finding.message}"
 
 
-def totals(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
+def totals(results: Sequence[Result], clean: Sequence[CleanResult], language: Language = "en") -> str:
     """By family and witness, and the two figures that count."""
     families = list(dict.fromkeys(r.fault.family for r in results))
     witnesses = ("reader", "shapes", "values", "behaviour")
@@ -70,31 +101,68 @@ def totals(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
         by = Counter(r.caught.witness for r in own if r.caught)
         needing = sum(r.needs_baseline for r in own)
         missed = sum(r.caught is None for r in own)
-        rows.append((family, len(own), *(by[w] for w in witnesses), needing, missed))
-    headers = ("family", "faults", *witnesses, "of these with a baseline only", "missed")
-    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{_sentence(results, clean)}"
+        rows.append((*_in(language, family), len(own), *(by[w] for w in witnesses), needing, missed))
+    headers = _in(language, "family", "faults", *witnesses, "of these with a baseline only", "missed")
+    told = _sentence if language == "en" else _chinese_sentence
+    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{told(results, clean)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """felt: faults that change anything. alone: caught without a baseline. quiet: in a document of an exit 0."""
+
+    felt: int
+    harmless: int
+    caught: int
+    alone: int
+    quiet: int
+    expected: int
+
+    @property
+    def share(self) -> str:
+        return f"{self.caught / self.felt:.1%}" if self.felt else "0%"
+
+
+def _counted(results: Sequence[Result]) -> _Counts:
+    harmless = sum(r.caught is None and bool(r.fault.unseen) for r in results)
+    return _Counts(
+        felt=len(results) - harmless,
+        harmless=harmless,
+        caught=sum(r.caught is not None for r in results),
+        alone=sum(r.alone.caught is not None for r in results),
+        quiet=sum(r.caught is not None and r.caught.how.startswith("exit 0") for r in results),
+        expected=sum(r.as_expected for r in results),
+    )
 
 
 def _sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
-    caught = sum(r.caught is not None for r in results)
-    harmless = sum(r.caught is None and bool(r.fault.unseen) for r in results)
-    felt = len(results) - harmless
-    alone = sum(r.alone.caught is not None for r in results)
-    expected = sum(r.as_expected for r in results)
-    quiet = sum(r.caught is not None and r.caught.how.startswith("exit 0") for r in results)
     words = []
     if results:
-        share = f" ({caught / felt:.1%})" if felt else ""
+        n = _counted(results)
         words.append(
-            f"{caught} of {felt} faults caught{share}, {alone} of them without "
-            f"a baseline; {quiet} are said in the document of a command that exits 0. "
-            f"{harmless} more change nothing that a model says, and are not counted. "
-            f"{expected} went as their case expects: command, witness and need of a baseline."
+            f"{n.caught} of {n.felt} faults caught ({n.share}), {n.alone} of them without a baseline; {n.quiet} are "
+            f"said in the document of a command that exits 0. {n.harmless} more change nothing that a model says, and "
+            f"are not counted. {n.expected} went as their case expects: command, witness and need of a baseline."
         )
     if clean:
         alarms = sum(bool(r.alarms) for r in clean)
         words.append(f"{alarms} of {len(clean)} sound models raise a false alarm.")
     return " ".join(words)
+
+
+def _chinese_sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
+    words = []
+    if results:
+        n = _counted(results)
+        words.append(
+            f"发现 {n.caught} / {n.felt} 个故障（{n.share}），其中 {n.alone} 个不需要基线；"
+            f"{n.quiet} 个写在以 0 退出的命令的文档里。另有 {n.harmless} 个不改变模型的任何输出，不计入。"
+            f"{n.expected} 个与用例的预期一致：命令、证据、是否需要基线。"
+        )
+    if clean:
+        alarms = sum(bool(r.alarms) for r in clean)
+        words.append(f"{len(clean)} 个完好的模型中有 {alarms} 个误报。")
+    return "".join(words)
 
 
 def document(results: Sequence[Result], clean: Sequence[CleanResult], seconds: float) -> dict[str, Any]:

@@ -70,6 +70,21 @@ def test_a_fault_that_is_no_fault_is_reported_as_missed(tmp_path: Path) -> None:
     assert not found.as_expected
     assert "**missed**" in table.results_table([found])
     assert "0 of 1 faults caught" in table.totals([found], [])
+    assert "**漏检**" in table.results_table([found], "zh")
+    assert "发现 0 / 1 个故障" in table.totals([found], [], "zh")
+
+
+def test_what_changes_nothing_is_no_fault_and_is_not_counted(tmp_path: Path) -> None:
+    same = replace(_fault(config(_note="read me"), r"."), unseen="it is a note")
+    (tmp_path / "one").mkdir()
+    found = _result(tmp_path / "one", same)
+    assert re.search(r"\| nothing: harmless +\| it is a note +\|", table.results_table([found]))
+    assert "0 of 0 faults caught" in table.totals([found], [])
+    assert "1 more change nothing" in table.totals([found], [])
+    # One that is caught all the same is a fault.
+    (tmp_path / "other").mkdir()
+    caught = _result(tmp_path / "other", replace(same, make=config(hidden_size=96)))
+    assert "1 of 1 faults caught (100.0%)" in table.totals([caught], [])
 
 
 def test_a_fault_that_is_noticed_and_not_named_is_missed(tmp_path: Path) -> None:
