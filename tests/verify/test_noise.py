@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import pytest
 
 from weightsmith.verify.judge import gates, verdicts
 from weightsmith.verify.measure.metrics import Comparison
-from weightsmith.verify.measure.noise import Worst, noise_floor, worst
+from weightsmith.verify.measure.noise import NoiseFloor, Worst, noise_floor, worst
+
+if TYPE_CHECKING:
+    from weightsmith.verify.measure.parity import Pair
 
 ONE = np.ones(1)
 
@@ -31,6 +37,26 @@ def test_prompts_that_all_say_the_same_leave_no_doubt() -> None:
         {n: _of_divergence(1.0) for n in range(8)}, {n: _of_divergence(3.0) for n in range(8)}
     )
     assert found.kl_ratio == found.kl_ratio_upper == pytest.approx(3.0)
+
+
+def test_one_prompt_alone_does_not_stand_for_all() -> None:
+    """Nearly all noise lies in one prompt, where the device happened to round twice as far: the bound is that ratio."""
+    reference = {n: _of_divergence(0.002 if n == 7 else 1e-6) for n in range(12)}
+    device = {n: _of_divergence(0.0046 if n == 7 else 1e-6) for n in range(12)}
+    found = noise_floor(reference, device)
+    assert found.kl_ratio_upper > 2 and found.kl_ratio_rest == pytest.approx(1.0)
+    assert found.kl_ratio_loudest == pytest.approx(2.3)
+    assert _noise(found) == "pass"
+    # Ten times as far is no rounding, and neither are two prompts.
+    assert _noise(noise_floor(reference, {**device, 7: _of_divergence(0.02)})) == "fail"
+    assert _noise(noise_floor(reference, {**device, 3: _of_divergence(3e-5)})) == "fail"
+    # One prompt in all has no others.
+    assert _noise(noise_floor({7: reference[7]}, {7: device[7]})) == "fail"
+
+
+def _noise(found: NoiseFloor) -> str:
+    kl = SimpleNamespace(overall=SimpleNamespace(kl_mean=0.001))
+    return verdicts.noise_check(found, cast("Pair", kl), gates.limits()).verdict
 
 
 def test_what_goes_wrong_at_one_prompt_is_measured_there() -> None:

@@ -155,6 +155,8 @@ class NoiseRead(Record):
     rms_ratio: Figure
     bf16_share: Figure
     device_share: Figure
+    kl_ratio_rest: Figure = None
+    kl_ratio_loudest: Figure = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "arranged_ratio",
         8.0,
-        "KL(R‖D) / KL(R‖B) of the worst prompt that is made to the engine's size",
+        "KL(R‖D) / KL(R‖B) of the worst prompt made to the engine's size, and of one that lifts parity.noise alone",
         "sound models lie under 4; a slot of the KV cache that is lost costs 11 and more (make bench-faults)",
     ),
     Gate(

@@ -372,7 +372,14 @@ def noise_check(noise: NoiseFloor, device: Pair, limits: Mapping[str, float]) ->
             f"; KL(R‖D) {significant(device.overall.kl_mean, 2)} is under {limits['noise_ignored']:g} anyway"
         )
         return Check("parity.noise", "pass", round(value, 4), limit, words)
-    return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)
+    one_alone = noise.kl_ratio_rest <= limit and noise.kl_ratio_loudest <= limits["arranged_ratio"]
+    if value > limit and one_alone:
+        words += (
+            f"; one prompt alone lifts it: without that {significant(noise.kl_ratio_rest)}, and there "
+            f"{significant(noise.kl_ratio_loudest)}, where one prompt may have {limits['arranged_ratio']:g}"
+        )
+    verdict: Verdict = "pass" if value <= limit or one_alone else "fail"
+    return Check("parity.noise", verdict, round(value, 4), limit, words)
 
 
 def arranged_check(found: Worst, limits: Mapping[str, float]) -> Check:

@@ -26,6 +26,9 @@ _TINY = float(np.finfo(np.float64).tiny)
 class NoiseFloor:
     """How much further D is from R than B is. upper: 95 % bound of a bootstrap over prompts.
 
+    rest, loudest: the bound without the prompt at which D is furthest from R, and the ratio there, as `Worst` has it.
+    Where nearly all of the noise lies in one prompt, a bound over prompts is that one's ratio, whatever the others say.
+
     bf16_share, device_share: of D's squared error in the chosen tokens' log-probabilities, what bf16 costs on the CPU
     too, and what is left for the device; they sum to 1.
     """
@@ -35,6 +38,8 @@ class NoiseFloor:
     rms_ratio: float
     bf16_share: float
     device_share: float
+    kl_ratio_rest: float
+    kl_ratio_loudest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,9 @@ def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Compar
     by_bf16 = np.concatenate([reference[n].delta for n in prompts])
     by_both = np.concatenate([device[n].delta for n in prompts])
     own, whole = float(by_bf16 @ by_bf16), float(by_both @ by_both)
+    loudest = int(np.argmax(moved))
+    others = np.arange(len(prompts)) != loudest
+    alone = worst(reference, device, [prompts[loudest]])
     # Not the part of D's error that runs along B's: rounding in another order is bf16's doing as well.
     share = own / whole if own < whole else 1.0
     return NoiseFloor(
@@ -93,4 +101,8 @@ def noise_floor(reference: Mapping[int, Comparison], device: Mapping[int, Compar
         rms_ratio=float(metrics.rms(by_both) / max(metrics.rms(by_bf16), _TINY)),
         bf16_share=share,
         device_share=1 - share,
+        kl_ratio_rest=upper_bound(floor[others], moved[others])
+        if others.any()
+        else upper_bound(floor, moved),
+        kl_ratio_loudest=alone.ratio if alone is not None else 0.0,
     )
