@@ -43,7 +43,7 @@ def rooms(modules: set[str]) -> set[str]:
 def test_help_loads_no_command_no_room_and_nothing_heavy(question: str) -> None:
     loaded = loaded_by(question)
     assert not tops(loaded) & HEAVY
-    assert rooms(loaded) == {"cli", "errors", "foreign_text", "json_value", "process", "version"}
+    assert rooms(loaded) == {"cli", "errors", "foreign_text", "json_value", "language", "process", "version"}
     assert {name for name in loaded if name.startswith("weightsmith.cli.")} == {
         "weightsmith.cli.group",
         "weightsmith.cli.main",
@@ -56,7 +56,7 @@ def test_the_help_of_a_command_loads_that_command_alone() -> None:
     loaded = loaded_by("diff", "--help")
     assert "weightsmith.cli.diff" in loaded and "weightsmith.cli.convert" not in loaded
     assert not tops(loaded) & HEAVY
-    bottom = {"errors", "foreign_text", "guide", "json_value", "version"}
+    bottom = {"errors", "foreign_text", "guide", "json_value", "language", "phrases", "version"}
     assert rooms(loaded) == {"cli", "library", "process", *bottom}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from weightsmith.language import Language
 from weightsmith.report import html, markdown
 from weightsmith.report.bounds import bounded
 from weightsmith.report.kinds import composed
-from weightsmith.report.language import Language
 
 if TYPE_CHECKING:
     from weightsmith.documents import ReportDocument

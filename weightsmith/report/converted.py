@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Column, Judged, Report, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Column, Judged, Report, Section, Table
 from weightsmith.report.facts import fact_table
 from weightsmith.report.shared import (
     closing_sections,
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.documents import ConvertDocument
-    from weightsmith.report.blocks import Cell, Phrase, Text
+    from weightsmith.phrases import Phrase, Text
+    from weightsmith.report.blocks import Cell
 
 _VERDICTS = {
     "written": Judged("pass", say("written")),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.shared import closing_sections, origin_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import DoctorDocument, FindingEntry
-    from weightsmith.report.blocks import Block, Cell, Text
+    from weightsmith.phrases import Text
+    from weightsmith.report.blocks import Block, Cell
 
 _STATES: dict[str, Cell] = {
     "ok": Judged("pass", say("ok")),

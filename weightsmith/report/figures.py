@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import gibibytes, milliseconds, number, percent
-from weightsmith.report.blocks import Bar, Bars, Column, Judged, Paragraph, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Bar, Bars, Column, Judged, Paragraph, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import Document, PerformanceRead
     from weightsmith.verify.engine.startup import Startup
 

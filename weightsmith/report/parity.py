@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number, percent
+from weightsmith.phrases import say
 from weightsmith.report.blocks import (
     Bar,
     Bars,
@@ -16,13 +17,13 @@ from weightsmith.report.blocks import (
     Section,
     Series,
     Table,
-    say,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import Document, FiguresRead, FlipRead
 
 # The flips that are listed of each pair: the surest ones of the reference first.

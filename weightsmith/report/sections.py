@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
+from weightsmith.phrases import Text, say
 from weightsmith.report import facts, figures, parity, serving, vectors
-from weightsmith.report.blocks import (
-    Cell,
-    Column,
-    Items,
-    Judged,
-    Paragraph,
-    Report,
-    Section,
-    Table,
-    Text,
-    say,
-)
+from weightsmith.report.blocks import Cell, Column, Items, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.features import Feature, features
 
 if TYPE_CHECKING:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Code, Column, Paragraph, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Code, Column, Paragraph, Section, Table
 from weightsmith.report.facts import fact_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import CheckpointSummary, Origin, ProblemEntry
-    from weightsmith.report.blocks import Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Cell
 
 # Of a text that is copied, such as a config: the JSON has the rest.
 _MOST_LINES = 1000

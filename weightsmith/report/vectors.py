@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
-from weightsmith.report.blocks import Column, Judged, Paragraph, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Column, Judged, Paragraph, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import ApartRead, Document, VectorPairRead, VectorsRead
 
 _TASKS = {"embed": say("embed"), "classify": say("classify"), "score": say("score")}
