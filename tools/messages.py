@@ -27,22 +27,72 @@ COVERED = (
     "weightsmith/cli/*.py",
     "weightsmith/check/*.py",
     "weightsmith/check/forms/lines.py",
+    "weightsmith/checkpoint/*.py",
+    "weightsmith/convert/*.py",
+    "weightsmith/convert/*/*.py",
+    "converters/*.py",
+    "weightsmith/fits/*.py",
+    "weightsmith/machine/*.py",
+    "weightsmith/machine/findings/*.py",
+    "weightsmith/machine/reading/machine.py",
+    "weightsmith/machine/reading/surroundings.py",
+    "weightsmith/machine/engines/tables.py",
+    "weightsmith/determinism.py",
+    "weightsmith/library.py",
+    "weightsmith/process/*.py",
+    "weightsmith/report/kinds.py",
+    "weightsmith/report/schemas.py",
+    "weightsmith/schemes/*.py",
     "weightsmith/shapes/*.py",
     "weightsmith/shapes/beside/*.py",
     "weightsmith/shapes/family/*.py",
     "weightsmith/shapes/given/*.py",
-    "weightsmith/shapes/reference/proof.py",
-    "weightsmith/shapes/reference/remote_code.py",
+    "weightsmith/shapes/page/condition.py",
+    "weightsmith/shapes/page/page.py",
+    "weightsmith/shapes/reference/[!cm]*.py",
+    "weightsmith/shapes/reference/child.py",
     "weightsmith/shapes/solve/*.py",
     "weightsmith/values/*.py",
+    "weightsmith/verify/*.py",
+    "weightsmith/verify/engine/[!s]*.py",
+    "weightsmith/verify/engine/serve*.py",
+    "weightsmith/verify/inputs/[!ps]*.py",
+    "weightsmith/verify/inputs/sized.py",
+    "weightsmith/verify/inputs/pooling.py",
+    "weightsmith/verify/judge/*.py",
+    "weightsmith/verify/measure/*.py",
+    "weightsmith/verify/reference/*.py",
+    "weightsmith/verify/selftest/*.py",
+    "weightsmith/verify/tasks/*.py",
     "weightsmith/values/beside/*.py",
 )
 # What begins so is a command to copy, and no sentence.
-_COMMANDS = ("weightsmith ", "pip ", "python ", "npm ", "export ", "source ", "vllm ")
+_COMMANDS = re.compile(
+    r"\s*(weightsmith ([a-z-]*(check|convert|diff|doctor|fits|infer|inspect|report|schema|verify)|\{)"
+    r"|(pip|python|export|source|vllm) )"
+)
 # What wraps sentences of others: the parts are looked up by themselves.
 ENVELOPES = ("{}: {}", "{} ({})")
 # What is put together of words that stand apart.
-JOINED = ("{}: present",)
+JOINED = (
+    *(
+        f"yet {{}} {claim}"
+        for claim in (
+            "defines {}",
+            "sets {} = {}",
+            'sets "{}": {}',
+            "has {} = {}",
+            "has the option {} with default {}",
+            "gives {} the default {}={}",
+            'names the quantizer "{}"',
+            "passes {}={}",
+            'says "{}"',
+        )
+    ),
+    "{}: present",
+    "mean KL of {}: {} nats",
+    "mean KL of prompt {}, the worst: {} nats",
+)
 # What click says, of its own sources.
 CLICK = (
     "Show this message and exit.",
@@ -190,15 +240,33 @@ _NOT_TOLD = {
     "say",
     "counted",
 }
-# Texts that look like sentences and are none.
+# Texts that look like sentences and are none: names of checks, pieces of commands, what others write.
 _NO_SENTENCES = {
     "bold red",
-    "--set {}",
-    "--set {}=…",
     "there is always a next number",
+    "cannot open shared object file",
+    "model name",
+    "backend extension",
+    "cann variables",
+    "cann version",
+    "driver version",
+    "hccl ports",
+    "hrm-text adapter",
+    "nnal version",
+    "npu-smi info",
+    "uid {}",
+    "torch_npu {}",
+    "transformers {}",
+    "triton-ascend {}",
+    "vllm-ascend {}",
+    "docker run {}",
+    "docker run -v {}/lib64:{}/lib64 -v {}/version.info:{}/version.info",
+    "{} -m pip install --no-deps weightsmith",
 }
 # Types of JSON in the words of Python, and pieces of JSON.
 _TYPES = re.compile(r"(dict|list|Mapping)\[|\"")
+# An option with its value alone, an import, a regular expression.
+_CODE = re.compile(r"--[\w-]+ \S+$|import \S+$|&& |.*(\\w|\[Oo\]|\|device)")
 
 
 def _templates(node: ast.JoinedStr) -> Iterator[tuple[str, list[str]]]:
@@ -235,8 +303,8 @@ def _is_sentence(text: str) -> bool:
     """Two words, or one beside a value."""
     words = _WORD.findall(text.replace(_GAP, ""))
     joined = re.search(r"[A-Za-z,:] [A-Za-z{(]|\} [a-z]", text)
-    spoken = bool(joined) and bool(words) and not text.lstrip().startswith(_COMMANDS)
-    return spoken and text not in _NO_SENTENCES and not _TYPES.match(text)
+    spoken = bool(joined) and bool(words) and not _COMMANDS.match(text)
+    return spoken and text not in _NO_SENTENCES and not (_TYPES.match(text) or _CODE.match(text))
 
 
 def _one_line(text: str) -> str:

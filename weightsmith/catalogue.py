@@ -23,8 +23,6 @@ _GAP = "{}"
 _NUMBERED = re.compile(r"\{(\d)(:t)?\}")
 # A template of fewer letters than these ("is {}") says little: it is taken for one where its values are single words.
 _FEW_LETTERS = 8
-# One of no more letters is punctuation alone.
-_ENVELOPE = 3
 # Between clauses, which are translated one by one: rooms join as many as there are.
 _JOINT, _CHINESE_JOINT = "; ", "；"
 
@@ -45,9 +43,9 @@ class Catalogue:
         self._entries = entries
         templates = [Template(english, words) for english, words in entries.items() if _GAP in english]
         self._templates = sorted(
-            (one for one in templates if one.letters > _ENVELOPE), key=lambda one: (-one.letters, one.pieces)
+            (one for one in templates if one.says), key=lambda one: (-one.letters, one.pieces)
         )
-        self._envelopes = [one for one in templates if one.letters <= _ENVELOPE]
+        self._envelopes = [one for one in templates if not one.says]
         self._known: dict[str, str | None] = {}
 
     def phrase(self, english: str) -> str:
@@ -100,18 +98,25 @@ class Catalogue:
     def _fitted(self, text: str, templates: Iterable[Template]) -> str | None:
         for template in templates:
             values = template.values(text)
-            if values is not None:
+            if values is not None and self._is_meant(template, values):
                 said = (
                     self.sentence(v.strip()) if n in template.sentences else v for n, v in enumerate(values)
                 )
                 return template.filled(list(said))
         return None
 
+    def _is_meant(self, template: Template, values: Sequence[str]) -> bool:
+        """A template of few letters says so little that the sentences in it have to be known, too."""
+        unsure = template.few and template.says
+        sentences = [values[number] for number in template.sentences] if unsure else ()
+        return all(" " not in value or self.sentence(value) != value for value in sentences)
+
 
 class Template:
     """An English sentence with gaps.
 
-    pieces: the fixed words around the gaps. words: the translation. letters: of the fixed words. sentences: the numbers
+    pieces: the fixed words around the gaps. says: they are more than punctuation. letters: how many they are.
+    words: the translation. sentences: the numbers
     of gaps that are sentences themselves.
     """
 
@@ -119,9 +124,10 @@ class Template:
         self.pieces = tuple(english.split(_GAP))
         self.words = words
         self.letters = sum(map(len, self.pieces))
+        self.says = any(letter.isalpha() for piece in self.pieces for letter in piece)
         self.sentences = {int(gap[1]) for gap in _NUMBERED.finditer(words) if gap[2]}
-        few = self.letters < _FEW_LETTERS
-        self._single = [n for n in range(len(self.pieces) - 1) if few and n not in self.sentences]
+        self.few = self.letters < _FEW_LETTERS
+        self._single = [n for n in range(len(self.pieces) - 1) if self.few and n not in self.sentences]
 
     def values(self, text: str) -> list[str] | None:
         """What fills the gaps, which may be nothing; None where the text is another one.

@@ -80,6 +80,7 @@ SCREENS = {
     "inspect a layout": ("inspect", HRM),
     "check": ("check", LATENT, HRM, "--values"),
     "diff": ("diff", LATENT, HRM),
+    "fits": ("fits", HRM, "--chip", "910B"),
 }
 
 
