@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import gibibytes
-from weightsmith.phrases import say
+from weightsmith.phrases import Sentence, say
 from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Section, Table
 from weightsmith.report.commands import commands, of_engine
 
@@ -130,7 +130,7 @@ def _changes(document: Document) -> Table:
                 change.old,
                 change.new,
                 say("mended when it was converted") if change.mended else Judged("fail"),
-                change.evidence,
+                Sentence(change.evidence),
             )
             for change in document.changes
         ),

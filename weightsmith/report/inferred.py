@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.json_value import encode
-from weightsmith.phrases import say
+from weightsmith.phrases import Sentence, say
 from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.shared import (
     closing_sections,
@@ -141,7 +141,7 @@ def _field(field: FieldEntry) -> tuple[Cell, ...]:
         configured = say("{value} by default", value=value_text(field["default"]))
     derived = "" if field["derived"] is None else value_text(field["derived"])
     told = "; ".join(map(_evidence, field["evidence"][:_MOST_EVIDENCE]))
-    return field["name"], configured, derived, _STATES[field["status"]], told
+    return field["name"], configured, derived, _STATES[field["status"]], Sentence(told)
 
 
 def _evidence(seen: EvidenceEntry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
-from weightsmith.phrases import say
+from weightsmith.phrases import Sentence, say
 from weightsmith.report.blocks import Column, Judged, Paragraph, Section, Table
 
 if TYPE_CHECKING:
@@ -146,7 +146,10 @@ def _controls(document: Document, vectors: VectorsRead) -> Iterator[Block]:
         (name, _judged(document, f"control.{name}"), *_figures(pair))
         for name, pair in vectors.controls.items()
     ]
-    rows += [(f"{name}: {why}", None, "", "") for name, why in vectors.refused.items()]
+    rows += [
+        (say("{name}: {why}", name=name, why=Sentence(why)), None, "", "")
+        for name, why in vectors.refused.items()
+    ]
     if rows:
         name: Phrase = say("a wrong reference against the device, or why there is none")
         yield Table((Column(name), Column(say("verdict")), *_COLUMNS), tuple(rows))
