@@ -2,9 +2,10 @@
 
 A room makes a sentence with an f-string, and this text stands in JSON. The catalogue has the f-string as a template,
 with `{}` for each value (`tools/messages.py` reads them from the sources): "{} of {} facts answered". A text fits where
-the template's words stand in it in this order; the values between them are put into the translation by number. Of
-several templates the one with the most letters counts. A value is foreign and stays as it is, unless the translation
-says that it is a sentence itself: `{0:t}`.
+the template's words stand in it in this order; the values between them are put into the translation by number. A value
+is foreign and stays as it is, unless the translation says that it is a sentence itself: `{0:t}`. Clauses are joined by
+semicolons, as many as there are, and each is a sentence of its own. Of all ways to read a text so, the one that
+recognises most of its letters counts.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ import re
 from functools import lru_cache
 from gettext import GNUTranslations
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _FILE = Path(__file__).parent / "locale" / "zh_CN" / "LC_MESSAGES" / "weightsmith.mo"
 _GAP = "{}"
 _NUMBERED = re.compile(r"\{(\d)(:t)?\}")
-# A template of fewer letters than these ("is {}") says little: it is taken for one where its values are single words.
-_FEW_LETTERS = 8
-# Between clauses, which are translated one by one: rooms join as many as there are.
 _JOINT, _CHINESE_JOINT = "; ", "；"
+# A template of fewer letters ("is {}") says little: it is taken for one only where all of its values fit, too.
+_FEW_LETTERS = 7
+# Longer texts, more clauses and sentences deeper inside each other are foreign: nobody reads them.
+_LONGEST, _MOST_CLAUSES, _DEEPEST = 4000, 16, 6
 
 
 @lru_cache(maxsize=1)
@@ -36,88 +38,96 @@ def chinese() -> Catalogue:
     return Catalogue({english: words for english, words in entries.items() if english})
 
 
+class Reading(NamedTuple):
+    """A text in Chinese. letters: how many of the English were recognised."""
+
+    letters: int
+    words: str
+
+
 class Catalogue:
     """entries: English → translation. Named gaps make a phrase, `{}` a template, and none a text as it is."""
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._entries = entries
-        templates = [Template(english, words) for english, words in entries.items() if _GAP in english]
-        self._templates = sorted(
-            (one for one in templates if one.says), key=lambda one: (-one.letters, one.pieces)
-        )
-        self._envelopes = [one for one in templates if not one.says]
-        self._known: dict[str, str | None] = {}
+        # By their first word, where that is fixed; the others under none.
+        self._templates: dict[str, list[Template]] = {}
+        for english, words in entries.items():
+            if _GAP in english:
+                template = Template(english, words)
+                self._templates.setdefault(template.first_word, []).append(template)
+        self._known: dict[str, Reading] = {}
 
     def phrase(self, english: str) -> str:
         """The translation of a fixed phrase, gaps and all; itself where there is none."""
         return self._entries.get(english, english)
 
     def sentence(self, text: str) -> str:
-        """A text, clause by clause, in which what no template fits stays English."""
-        if _JOINT in text and text in self._entries:
-            return self._entries[text]
-        clauses, said = text.split(_JOINT), []
-        while clauses:
-            size, clause = self._first(clauses)
-            said.append(clause)
-            del clauses[:size]
-        return _CHINESE_JOINT.join(said)
+        """A text, in which what no template fits stays English."""
+        return self._read(text, _DEEPEST).words
 
-    def _first(self, clauses: list[str]) -> tuple[int, str]:
-        """How many pieces are the first clause (a value may have a `; ` in it), and what it says.
+    def _read(self, text: str, deep: int) -> Reading:
+        if not deep or len(text) > _LONGEST:
+            return Reading(0, text)
+        found = self._known.get(text)
+        if found is None:
+            whole = self._clause(text, deep)
+            several = self._clauses(text.split(_JOINT), deep)
+            found = self._known[text] = several if several.letters > whole.letters else whole
+        return found
 
-        What wraps a clause, as a name before it, wraps all that follow.
-        """
-        first = self._clause(clauses[0])
-        if first is not None:
-            return 1, first
-        whole = self._wrapped(_JOINT.join(clauses))
-        if whole is not None:
-            return len(clauses), whole
-        for size in range(2, len(clauses) + 1):
-            longer = self._clause(_JOINT.join(clauses[:size]))
-            if longer is not None:
-                return size, longer
-        return 1, clauses[0]
+    def _clauses(self, parts: Sequence[str], deep: int) -> Reading:
+        """Each part a clause, or several together: a value may have a semicolon in it."""
+        if not 1 < len(parts) <= _MOST_CLAUSES:
+            return Reading(0, "")
+        best = [Reading(0, "")]
+        for end in range(1, len(parts) + 1):
+            ways = []
+            for begin in range(end):
+                last = self._clause(_JOINT.join(parts[begin:end]), deep)
+                if last.letters or end - begin == 1:
+                    before = best[begin]
+                    joint = _CHINESE_JOINT if begin else ""
+                    ways.append(Reading(before.letters + last.letters, f"{before.words}{joint}{last.words}"))
+            best.append(max(ways, key=lambda way: way.letters))
+        return best[-1]
 
-    def _clause(self, text: str) -> str | None:
-        if text not in self._known:
-            # A single word may be a name that somebody chose; the catalogue has words for headings.
-            exact = self._entries.get(text) if " " in text else None
-            self._known[text] = exact or self._fitted(text, self._templates)
-        return self._known[text]
+    def _clause(self, text: str, deep: int) -> Reading:
+        # A single word may be a name that somebody chose; the catalogue has words for headings.
+        exact = self._entries.get(text) if " " in text else None
+        if exact:
+            return Reading(len(text), exact)
+        ways = self._fitting(text, deep)
+        return max(ways, key=lambda way: way.letters, default=Reading(0, text))
 
-    def _wrapped(self, text: str) -> str | None:
-        """None where nothing inside is known: then it is foreign as a whole."""
-        for envelope in self._envelopes:
-            values = envelope.values(text)
-            if values is not None and any(self.sentence(value) != value for value in values):
-                return self._fitted(text, [envelope])
-        return None
+    def _fitting(self, text: str, deep: int) -> Iterator[Reading]:
+        for word in {text.partition(" ")[0], ""}:
+            for template in self._templates.get(word, ()):
+                values = template.values(text)
+                reading = None if values is None else self._filled(template, values, deep)
+                if reading is not None:
+                    yield reading
 
-    def _fitted(self, text: str, templates: Iterable[Template]) -> str | None:
-        for template in templates:
-            values = template.values(text)
-            if values is not None and self._is_meant(template, values):
-                said = (
-                    self.sentence(v.strip()) if n in template.sentences else v for n, v in enumerate(values)
-                )
-                return template.filled(list(said))
-        return None
-
-    def _is_meant(self, template: Template, values: Sequence[str]) -> bool:
-        """A template of few letters says so little that the sentences in it have to be known, too."""
-        unsure = template.few and template.says
-        sentences = [values[number] for number in template.sentences] if unsure else ()
-        return all(" " not in value or self.sentence(value) != value for value in sentences)
+    def _filled(self, template: Template, values: Sequence[str], deep: int) -> Reading | None:
+        """None where the template says too little to be believed."""
+        said, letters = list(values), template.letters
+        for number in template.sentences:
+            inner = self._read(values[number].strip(), deep - 1)
+            if template.few and " " in values[number].strip() and not inner.letters and template.says:
+                return None
+            said[number] = inner.words
+            letters += inner.letters
+        if letters == template.letters and not template.says:
+            return None  # punctuation around what is foreign
+        return Reading(letters, template.filled(said))
 
 
 class Template:
     """An English sentence with gaps.
 
-    pieces: the fixed words around the gaps. says: they are more than punctuation. letters: how many they are.
-    words: the translation. sentences: the numbers
-    of gaps that are sentences themselves.
+    pieces: the fixed words around the gaps. says: they are more than punctuation. letters: how many they are. few: so
+    few that they say little. words: the translation. sentences: the numbers of gaps that are sentences themselves.
+    first_word: of the text, empty where it is no fixed one.
     """
 
     def __init__(self, english: str, words: str) -> None:
@@ -125,8 +135,9 @@ class Template:
         self.words = words
         self.letters = sum(map(len, self.pieces))
         self.says = any(letter.isalpha() for piece in self.pieces for letter in piece)
-        self.sentences = {int(gap[1]) for gap in _NUMBERED.finditer(words) if gap[2]}
         self.few = self.letters < _FEW_LETTERS
+        self.sentences = {int(gap[1]) for gap in _NUMBERED.finditer(words) if gap[2]}
+        self.first_word = self.pieces[0].partition(" ")[0] if " " in self.pieces[0].lstrip() else ""
         self._single = [n for n in range(len(self.pieces) - 1) if self.few and n not in self.sentences]
 
     def values(self, text: str) -> list[str] | None:

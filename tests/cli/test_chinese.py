@@ -18,7 +18,7 @@ from weightsmith.cli.group import run
 from weightsmith.cli.layout import width_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MODELS = Path(__file__).parent.parent / "models"
 LATENT, HRM = MODELS / "ternary-llama", MODELS / "hrm-text"
@@ -28,7 +28,7 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 # Three words of English beside each other.
 _ENGLISH = re.compile(r"(?<![\w./-])[a-z]{2,} [a-z]{2,} [a-z]{2,}(?![\w./=-])")
 # What others wrote stands in quotes, and commands are there to be copied.
-_FOREIGN = re.compile(r'"[^"]*"|^ *weightsmith .*$', re.M)
+_FOREIGN = re.compile(r'"[^"]*"|`[^`]*`|^ *weightsmith .*$', re.M)
 
 
 class Screen(io.StringIO):
@@ -198,3 +198,47 @@ def test_a_name_that_reads_like_a_message_is_left_as_it_is(
     assert out.startswith(f"{folder}：model.safetensors")
     document = json.loads(ran(monkeypatch, "infer-config", folder, "--language", "zh", "--json")[1])
     assert document["checkpoint"]["path"] == str(folder)
+
+
+def _truncated(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    path.write_bytes((HRM / "model.safetensors").read_bytes()[:5000])
+    return path
+
+
+def _web_page(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    path.write_text("<!DOCTYPE html><html></html>")
+    return path
+
+
+def _pointer(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3240000000\n")
+    return path
+
+
+def _program(folder: Path) -> Path:
+    path = folder / "pytorch_model.bin"
+    path.write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    return path
+
+
+@pytest.mark.parametrize("make", [_truncated, _web_page, _pointer, _program, lambda folder: folder / "gone"])
+def test_an_error_and_its_way_out_are_chinese(
+    make: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    code, out, err = ran(monkeypatch, "inspect", path, "--language", "zh", width=400)
+    assert (code, out) == (2, "")
+    told = err.replace("\n  ", "")
+    assert f"错误：{path}：" in told and "；请" in told
+    assert english(told) == []
+
+
+def test_what_convert_does_and_refuses_is_chinese(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, out, err = ran(monkeypatch, "convert", LATENT, tmp_path / "out", "--language", "zh", width=160)
+    assert code == 0 and "转换器：ternary，因为" in err and "已写入" in out
+    assert english(out + err) == []
+    code, _, err = ran(monkeypatch, "convert", LATENT, tmp_path / "out", "--language", "zh", width=400)
+    assert code == 2 and "不是空文件夹" in err.replace("\n  ", "") and english(err) == []
