@@ -56,9 +56,9 @@ COVERED = (
     "weightsmith/verify/*.py",
     "weightsmith/verify/engine/[!s]*.py",
     "weightsmith/verify/engine/serve*.py",
-    "weightsmith/verify/inputs/[!ps]*.py",
-    "weightsmith/verify/inputs/sized.py",
+    "weightsmith/verify/inputs/[!p]*.py",
     "weightsmith/verify/inputs/pooling.py",
+    "weightsmith/verify/inputs/prompts.py",
     "weightsmith/verify/judge/*.py",
     "weightsmith/verify/measure/*.py",
     "weightsmith/verify/reference/*.py",
@@ -99,6 +99,11 @@ JOINED = (
     "{}: {} tensors of {} are not in the index: {}",
     "neither {} nor its transformers {} has a class for model_type {}",
     "it takes {}",
+    "repair it with `weightsmith infer-config {} --write`: {}",
+    "the weights are {}: fuse them with `weightsmith convert {} DST --converter ternary`: {}",
+    "the weights are damaged: {}",
+    "the sampled rows of {}",
+    "a drop of {}, chance explains up to {}, {} are tolerated: {} decides",
     "{} tensors are missing, such as {} and {} are not its own, such as {}",
     "is the slice of a model that one model-parallel rank held (Megatron: {})",
     "{}, that of a part",
@@ -249,6 +254,7 @@ _NOT_TOLD = {
     "re.fullmatch",
     "re.match",
     "AttributeError",
+    "Prompt",
     "say",
     "counted",
 }
@@ -277,8 +283,8 @@ _NO_SENTENCES = {
 }
 # Types of JSON in the words of Python, and pieces of JSON.
 _TYPES = re.compile(r"(dict|list|Mapping)\[|\"")
-# An option with its value alone, an import, a regular expression.
-_CODE = re.compile(r"--[\w-]+ \S+$|import \S+$|&& |.*(\\w|\[Oo\]|\|device)")
+# A question to a model, an option with its value alone, an import, a regular expression.
+_CODE = re.compile(r"Read the notes|--[\w-]+ \S+$|import \S+$|&& |.*(\\w|\[Oo\]|\|device)")
 
 
 def _templates(node: ast.JoinedStr) -> Iterator[tuple[str, list[str]]]:
