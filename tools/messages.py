@@ -72,7 +72,7 @@ _COMMANDS = re.compile(
     r"|(pip|python|export|source|vllm) )"
 )
 # What wraps sentences of others: the parts are looked up by themselves.
-ENVELOPES = ("{}: {}", "{} ({})")
+ENVELOPES = ("{}: {}", "{} ({})", "({}) {}")
 # What is put together of words that stand apart.
 JOINED = (
     *(
@@ -99,6 +99,11 @@ JOINED = (
     "{}: {} tensors of {} are not in the index: {}",
     "neither {} nor its transformers {} has a class for model_type {}",
     "it takes {}",
+    "{} files have the hashes that were written, {} the sizes (with --values hashes are compared)",
+    "engine: {}",
+    "reference: {}",
+    "reference: importing",
+    "server: {}",
     "repair it with `weightsmith infer-config {} --write`: {}",
     "the weights are {}: fuse them with `weightsmith convert {} DST --converter ternary`: {}",
     "the weights are damaged: {}",

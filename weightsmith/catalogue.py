@@ -23,6 +23,7 @@ _FILE = Path(__file__).parent / "locale" / "zh_CN" / "LC_MESSAGES" / "weightsmit
 _GAP = "{}"
 _NUMBERED = re.compile(r"\{(\d)(:t)?\}")
 _JOINT, _CHINESE_JOINT = "; ", "；"
+_NAMED, _CHINESE_NAMED = "{}: ", "{0}："
 # A template of fewer letters ("is {}") says little: it is taken for one only where all of its values fit, too.
 _FEW_LETTERS = 7
 # Longer texts, more clauses and sentences deeper inside each other are foreign: nobody reads them.
@@ -53,8 +54,7 @@ class Catalogue:
         # By their first word, where that is fixed; the others under none.
         self._templates: dict[str, list[Template]] = {}
         for english, words in entries.items():
-            if _GAP in english:
-                template = Template(english, words)
+            for template in _templates(english, words):
                 self._templates.setdefault(template.first_word, []).append(template)
         self._known: dict[str, Reading] = {}
 
@@ -120,6 +120,18 @@ class Catalogue:
         if letters == template.letters and not template.says:
             return None  # punctuation around what is foreign
         return Reading(letters, template.filled(said))
+
+
+def _templates(english: str, words: str) -> Iterator[Template]:
+    """Of an entry with gaps. What names a file first is also said without it, where the file stands elsewhere."""
+    if _GAP in english:
+        yield Template(english, words)
+    if english.startswith(_NAMED) and words.startswith(_CHINESE_NAMED):
+        others = words.removeprefix(_CHINESE_NAMED)
+        fewer = _NUMBERED.sub(lambda gap: f"{{{int(gap[1]) - 1}{gap[2] or ''}}}", others)
+        alone = Template(english.removeprefix(_NAMED), fewer)
+        if alone.says and len(alone.pieces) > 1:
+            yield alone
 
 
 class Template:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from weightsmith.cli.terminal import one_line, told
-from weightsmith.phrases import Sentence
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,8 @@ class _Stages:
         self._task: TaskID | None = None
 
     def tell(self, text: str, done: int = 0, total: int = 0, /) -> None:
-        text = one_line(told(Sentence(text)))
+        # A single word is one of ours here, and no name.
+        text = one_line(told(say(text) if text.isalpha() else Sentence(text)))
         if self._task is None or text != self._text:
             self._end()
             self._text, self._task = text, self._live.add_task(text, total=total or None, count="")
