@@ -111,8 +111,10 @@ def test_a_sentence_in_a_sentence_counts_for_the_reading_of_both() -> None:
             "{}: the config demands it": "{0}：配置要求它存在",
             "largest {}": "最大 {0}",
             "prompt {} parts": "提示词 {0} 出现分歧",
+            "held in {}": "{0:t}持有",
         }
     )
+    assert known.sentence("held in x; prompt 3 parts") == "x持有；提示词 3 出现分歧"
     assert (
         known.sentence("is incomplete: a.weight: the config demands it") == "不完整：a.weight：配置要求它存在"
     )

@@ -73,7 +73,7 @@ class Catalogue:
         if found is None:
             whole = self._clause(text, deep)
             several = self._clauses(text.split(_JOINT), deep)
-            found = self._known[text] = several if several.letters > whole.letters else whole
+            found = self._known[text] = several if several.letters >= max(whole.letters, 1) else whole
         return found
 
     def _clauses(self, parts: Sequence[str], deep: int) -> Reading:
@@ -83,7 +83,7 @@ class Catalogue:
         best = [Reading(0, "")]
         for end in range(1, len(parts) + 1):
             ways = []
-            for begin in range(end):
+            for begin in reversed(range(end)):  # of two readings the one with more clauses
                 last = self._clause(_JOINT.join(parts[begin:end]), deep)
                 if last.letters or end - begin == 1:
                     before = best[begin]
@@ -101,7 +101,7 @@ class Catalogue:
         return max(ways, key=lambda way: way.letters, default=Reading(0, text))
 
     def _fitting(self, text: str, deep: int) -> Iterator[Reading]:
-        for word in {text.partition(" ")[0], ""}:
+        for word in dict.fromkeys((text.partition(" ")[0], "")):
             for template in self._templates.get(word, ()):
                 values = template.values(text)
                 reading = None if values is None else self._filled(template, values, deep)

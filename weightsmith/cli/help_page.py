@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,8 +23,9 @@ _HEADINGS = {
 }
 # What stands before the words of an example, and of an exit code.
 _MARK = re.compile(r" *(?:# |\d  )?")
+_GUIDE = "More: "
 # What click adds to the help of an option.
-_EXTRA = re.compile(r"(?P<help>.*?)(?:  \[(?P<default>default: )?(?P<value>[^\]]*)\])?")
+_EXTRA = re.compile(r"(?P<help>.*?)(?:(?:^|  )\[(?P<default>default: )?(?P<value>[^\]]*)\])?")
 
 
 class _Page(click.HelpFormatter):
@@ -65,6 +67,12 @@ class PageContext(click.Context):
     formatter_class = _Page
 
 
+def _chinese_page(text: str) -> str:
+    """A line that ends in the path of a page of docs/, with that of its Chinese twin where there is one."""
+    twin = f"{text.removesuffix('.md')}.zh.md"
+    return twin if Path(twin.removeprefix(_GUIDE)).is_file() else text
+
+
 def complain(message: str, context: click.Context | None) -> None:
     """What is wrong with a command line, as click says it."""
     if context is not None:
@@ -85,6 +93,8 @@ def _joined(paragraphs: Iterable[list[str]]) -> list[str]:
 def _example(line: str) -> str:
     if line in _HEADINGS:
         return told(_HEADINGS[line])
+    if line.startswith(_GUIDE):
+        line = _chinese_page(line)
     mark = _MARK.match(line)
     words = line if mark is None else line[mark.end() :]
     return line[: len(line) - len(words)] + told(Sentence(words))
@@ -97,4 +107,4 @@ def _option(text: str) -> str:
         return told(Sentence(text))
     value = Sentence(found["value"].strip("()"))
     extra = say("default: {value}", value=value) if found["default"] else value
-    return f"{told(Sentence(found['help']))}  [{told(extra)}]".lstrip()
+    return f"{told(Sentence(found['help']))}（{told(extra)}）"

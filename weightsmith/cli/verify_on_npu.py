@@ -104,7 +104,11 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
                 "is it alive? Without a reference",
             ),
         ],
-        ["pass", "fail, or inconclusive", "it could not be run: device, package, model or usage"],
+        [
+            "the verdict is pass",
+            "fail, or inconclusive",
+            "it could not be run: device, package, model or usage",
+        ],
         "verify.md",
     ),
 )
