@@ -229,10 +229,18 @@ def _sentences(tree: ast.AST, path: Path) -> Iterator[tuple[str, list[str]]]:
             for text in [node.value] if whole else _clauses(_NAMED.sub(_GAP, node.value)):
                 if _is_sentence(text) and " " in text:
                     yield text.strip("\n"), []
-    if path.parent.name == "cli":
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name in ("command", "commands"):
-                yield from ((_one_line(part), []) for part in (ast.get_docstring(node) or "").split("\n\n"))
+    yield from ((text, []) for text in _of_docstrings(tree, path.parent.name))
+
+
+def _of_docstrings(tree: ast.AST, room: str) -> Iterator[str]:
+    """The help of a command, paragraph by paragraph; what `convert --list` shows of a converter."""
+    for node in ast.walk(tree):
+        if room == "cli" and isinstance(node, ast.FunctionDef) and node.name in ("command", "commands"):
+            yield from map(_one_line, (ast.get_docstring(node) or "").split("\n\n"))
+        elif room == "converters" and isinstance(node, ast.ClassDef):
+            methods = {member.name for member in node.body if isinstance(member, ast.FunctionDef)}
+            if "plan" in methods:
+                yield (ast.get_docstring(node) or "").partition("\n")[0]
 
 
 def _not_told(tree: ast.AST) -> Iterator[ast.AST]:

@@ -11,7 +11,7 @@ recognises most of its letters counts.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from gettext import GNUTranslations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -51,12 +51,16 @@ class Catalogue:
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         self._entries = entries
-        # By their first word, where that is fixed; the others under none.
-        self._templates: dict[str, list[Template]] = {}
-        for english, words in entries.items():
-            for template in _templates(english, words):
-                self._templates.setdefault(template.first_word, []).append(template)
         self._known: dict[str, Reading] = {}
+
+    @cached_property
+    def _templates(self) -> Mapping[str, Sequence[Template]]:
+        """By their first word, where that is fixed; the others under none. Help has no need of them."""
+        found: dict[str, list[Template]] = {}
+        for english, words in self._entries.items():
+            for template in _templates(english, words):
+                found.setdefault(template.first_word, []).append(template)
+        return found
 
     def phrase(self, english: str) -> str:
         """The translation of a fixed phrase, gaps and all; itself where there is none."""
@@ -97,6 +101,8 @@ class Catalogue:
         exact = self._entries.get(text) if " " in text else None
         if exact:
             return Reading(len(text), exact)
+        if " " not in text:
+            return Reading(0, text)
         ways = self._fitting(text, deep)
         return max(ways, key=lambda way: way.letters, default=Reading(0, text))
 

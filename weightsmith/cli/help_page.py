@@ -67,10 +67,10 @@ class PageContext(click.Context):
     formatter_class = _Page
 
 
-def _chinese_page(text: str) -> str:
-    """A line that ends in the path of a page of docs/, with that of its Chinese twin where there is one."""
-    twin = f"{text.removesuffix('.md')}.zh.md"
-    return twin if Path(twin.removeprefix(_GUIDE)).is_file() else text
+def _chinese_page(path: str) -> str:
+    """The Chinese twin of a page of docs/, where there is one."""
+    twin = f"{path.removesuffix('.md')}.zh.md"
+    return twin if Path(twin).is_file() else path
 
 
 def complain(message: str, context: click.Context | None) -> None:
@@ -94,7 +94,9 @@ def _example(line: str) -> str:
     if line in _HEADINGS:
         return told(_HEADINGS[line])
     if line.startswith(_GUIDE):
-        line = _chinese_page(line)
+        return told(say("More: {page}", page=_chinese_page(line.removeprefix(_GUIDE))))
+    if line.startswith("  weightsmith "):  # to be copied
+        return line
     mark = _MARK.match(line)
     words = line if mark is None else line[mark.end() :]
     return line[: len(line) - len(words)] + told(Sentence(words))
