@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
+.PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
 	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-wheels clean
 
 help: ## list the targets
@@ -86,6 +86,9 @@ catalog-check: setup $(TIMM)/.ready ## learn eight pages anew and compare them b
 
 catalog-report: setup ## what the pages of the catalog hold, type by type
 	@$(LEARN) --report
+
+messages: setup ## the Chinese catalogue, held to the sentences of the sources: new ones are listed, gone ones dropped
+	@$(BIN)/python -m tools.messages
 
 hostile: setup ## hostile and odd inputs through the real program: promises broken, largest time and memory (ARGS="config. zip.")
 	@$(BIN)/python -m tests.hostile $(ARGS)

@@ -14,6 +14,11 @@ settings.register_profile("ci", derandomize=True, database=None, deadline=None, 
 settings.register_profile("explore", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")
 
+# Tests read English screens, whatever the developer's are; those of another language say so.
+for variable in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+    if "zh" in os.environ.get(variable, ""):
+        os.environ[variable] = "C.UTF-8"
+
 # A shell that starts the suite in the background hands down that both are ignored, and so to every child of a test.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:

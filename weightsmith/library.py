@@ -402,7 +402,7 @@ def _foretold(result: VerifyResult, engine: EngineFacts, checkpoint: Checkpoint)
     memory, cards = answer.memory, answer.min_cards
     if memory.blocks is None or memory.kv_tokens is None:
         return next((reason.message for reason in answer.reasons), "")
-    enough = "" if cards is None else f"; {cards} card{'' if cards == 1 else 's'} would do"
+    enough = "" if cards is None else "; 1 card would do" if cards == 1 else f"; {cards} cards would do"
     made = "" if settings.kv_blocks is None else f" (the engine made {settings.kv_blocks:,})"
     return f"{memory.kv_tokens:,} tokens in {memory.blocks:,} blocks{made}{enough}"
 

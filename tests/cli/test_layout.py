@@ -34,7 +34,33 @@ def test_a_long_name_breaks_where_it_is_joined_and_no_number_breaks() -> None:
     assert fold(name, 20) == ["model.layers.12.", "self_attn.q_proj.", "weight"]
     assert fold("58,066,816 1e-05 0.23.0rc1", 10) == ["58,066,816", "1e-05", "0.23.0rc1"]
     assert fold("--set head_dim=64", 80) == ["--set head_dim=64"]
-    assert fold("验证通过，全部一致", 8) == ["验证通过", "，全部一", "致"], "two columns each"
+    assert fold("验证通过，全部一致", 8) == ["验证通", "过，全部", "一致"], "two columns each"
+
+
+def _runs(text: str) -> list[str]:
+    """Words of ASCII with what opens and closes beside them."""
+    return re.findall("[^权重]+", text)
+
+
+MIXED = st.lists(
+    st.sampled_from(["权", "重", "，", "。", "（", "）", "：", "“", "”", "hidden_size", "=", "128", "NPU"]),
+    max_size=60,
+)
+
+
+@given(MIXED, WIDTHS)
+def test_chinese_breaks_anywhere_but_before_what_closes_and_behind_what_opens(
+    parts: list[str], width: int
+) -> None:
+    text = "".join(parts)
+    lines = fold(text, width)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    for before, after in itertools.pairwise(lines):
+        assert not (re.match("[，。）：”]", after) and re.search("[权重]$", before))
+        assert not (before.endswith(("（", "“")) and re.match("[权重a-zA-Z]", after))
+    words = re.findall("[a-zA-Z0-9_]+", text)
+    if max(map(width_of, _runs(text)), default=0) <= width:
+        assert re.findall("[a-zA-Z0-9_]+", "\n".join(lines)) == words
 
 
 def test_what_goes_on_is_indented_further_than_it_began() -> None:

@@ -43,7 +43,7 @@ def rooms(modules: set[str]) -> set[str]:
 def test_help_loads_no_command_no_room_and_nothing_heavy(question: str) -> None:
     loaded = loaded_by(question)
     assert not tops(loaded) & HEAVY
-    assert rooms(loaded) == {"cli", "errors", "foreign_text", "json_value", "process", "version"}
+    assert rooms(loaded) == {"cli", "errors", "foreign_text", "json_value", "language", "process", "version"}
     assert {name for name in loaded if name.startswith("weightsmith.cli.")} == {
         "weightsmith.cli.group",
         "weightsmith.cli.main",
@@ -56,7 +56,7 @@ def test_the_help_of_a_command_loads_that_command_alone() -> None:
     loaded = loaded_by("diff", "--help")
     assert "weightsmith.cli.diff" in loaded and "weightsmith.cli.convert" not in loaded
     assert not tops(loaded) & HEAVY
-    bottom = {"errors", "foreign_text", "guide", "json_value", "version"}
+    bottom = {"errors", "foreign_text", "guide", "json_value", "language", "phrases", "version"}
     assert rooms(loaded) == {"cli", "library", "process", *bottom}
 
 
@@ -88,3 +88,16 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
 def test_every_way_in_is_the_same_door(start: list[str], tmp_path: Path) -> None:
     done = subprocess.run([*start, "--version"], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0], done.stderr) == (0, __version__, "")
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("infer-config", LATENT), ("diff", "--help")], ids=lambda w: w[0]
+)
+def test_english_loads_no_catalogue(words: tuple[str | Path, ...]) -> None:
+    loaded = loaded_by(*words)
+    assert "weightsmith.catalogue" not in loaded
+    assert "weightsmith.catalogue" in loaded_by(*words, "--language", "zh")
+
+
+def test_chinese_help_loads_nothing_heavy_either() -> None:
+    assert not tops(loaded_by("diff", "--help", "--language", "zh")) & HEAVY

@@ -10,7 +10,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, CHECKPOINTS, VALUES, ValuesAlone
+from weightsmith.cli.options import A_PATH, CHECKPOINTS, SCREEN_LANGUAGE, VALUES, ValuesAlone
 from weightsmith.cli.progress import stages
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
 from weightsmith.process.targets import is_stdout, need_writable, write_output
@@ -73,6 +73,7 @@ _EXITS = {"sound": DONE, "unsound": BAD, "unreadable": FAILED}
     metavar="FILE",
     help="Write it to this file, and show the text; - is stdout.",
 )
+@SCREEN_LANGUAGE
 def command(
     checkpoints: tuple[Path, ...],
     values: Literal["full", "sample"] | None,

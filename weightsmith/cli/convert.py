@@ -12,13 +12,15 @@ from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, pairs
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.results import REPORT, delivered, need_report
-from weightsmith.cli.terminal import BAD, DONE, line, say
+from weightsmith.cli.terminal import BAD, DONE, aside, line
 from weightsmith.cli.wording import cell, size
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.convert import Conversion
+    from weightsmith.phrases import Text
     from weightsmith.report import Language
 
 
@@ -28,12 +30,12 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
         return
     from weightsmith.convert.plan.choose import built_in, third_party
 
-    rows = []
+    rows: list[tuple[Text, ...]] = []
     for converter in (*built_in(), *third_party()):
         summary = (type(converter).__doc__ or "").strip().partition("\n")[0]
-        rows.append((converter.name, "", summary))
-        rows += [("", f"--set {name}=…", meaning) for name, meaning in converter.options.items()]
-    terminal.table(rows, ["converter", "option", "what it does"], note=True)
+        rows.append((converter.name, "", Sentence(summary)))
+        rows += [("", f"--set {name}=…", Sentence(meaning)) for name, meaning in converter.options.items()]
+    terminal.table(rows, [say("converter"), say("option"), say("what it does")], note=True)
     context.exit()
 
 
@@ -112,7 +114,7 @@ def command(
 ) -> int:
     """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
     need_report(report, as_json, source)
-    with progress_bar("converting") as bar:
+    with progress_bar(say("converting")) as bar:
         done = library.convert(
             source,
             target,
@@ -137,23 +139,33 @@ def command(
 def _say_reasons(done: Conversion) -> None:
     """Why this converter, and what the user should know: beside the result."""
     terminal.warn(done.problems)
-    say(f"converter: {done.converter}, because {done.reason}")
+    words = "converter: {name}, because {reason}"
+    aside(say(words, name=done.converter, reason=Sentence(done.reason)))
     for note in done.notes:
-        say(f"note: {note}")
+        aside(say("note: {note}", note=Sentence(note)))
     for name, why in done.left_out.items():
-        say(f"left out: {name} ({why})")
+        aside(say("left out: {name} ({why})", name=name, why=Sentence(why)))
 
 
 def _show(done: Conversion) -> None:
-    counts, verb = done.tensors, "would write" if done.dry_run else "wrote"
-    line(
-        f"{verb} {done.output}: {size(done.bytes_written)} in {done.seconds:.2f} s "
-        f"({counts.converted} tensors converted, {counts.copied} copied, {counts.created} created, "
-        f"{counts.dropped} dropped)"
+    counts = done.tensors
+    words = "would write {output}: {size} in {seconds} s ({tensors})"
+    if not done.dry_run:
+        words = "wrote {output}: {size} in {seconds} s ({tensors})"
+    tensors = say(
+        "{converted} tensors converted, {copied} copied, {created} created, {dropped} dropped",
+        converted=counts.converted,
+        copied=counts.copied,
+        created=counts.created,
+        dropped=counts.dropped,
     )
+    written = size(done.bytes_written)
+    line(say(words, output=done.output, size=written, seconds=f"{done.seconds:.2f}", tensors=tensors))
     if done.options:
-        line("options: " + ", ".join(f"{key}={value}" for key, value in done.options.items()))
+        chosen = ", ".join(f"{key}={value}" for key, value in done.options.items())
+        line(say("options: {options}", options=chosen))
     if done.config_changes:
         rows = [(change.name, cell(change.before), cell(change.after)) for change in done.config_changes]
-        terminal.table(rows, ["config field", "from", "to"], right=("from", "to"))
-    line("files: " + ", ".join(done.files))
+        headers = [say("config field"), say("from"), say("to")]
+        terminal.table(rows, headers, right=headers[1:])
+    line(say("files: {files}", files=", ".join(done.files)))

@@ -14,17 +14,20 @@ from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, counted, figure, folded
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsmith.phrases import Text
     from weightsmith.report import Language
     from weightsmith.values.diff import CheckpointDifference, TensorDifference
 
 # How many tensors and names are listed.
 _LISTED = 20
-_MARKS = {"differs": "✗", "equal": "·", "identical": "✓"}
+_STATES = {"differs": say("✗ differs"), "equal": say("· equal"), "identical": say("✓ identical")}
+_VERDICTS = {"differs": say("differs"), "equal": say("equal"), "identical": say("identical")}
 
 
 @click.command(
@@ -47,7 +50,7 @@ _MARKS = {"differs": "✗", "equal": "·", "identical": "✓"}
 def command(a: Path, b: Path, report: Path | None, language: Language, as_json: bool) -> int:
     """Compare two checkpoints tensor by tensor."""
     need_report(report, as_json, a, b)
-    with progress_bar("comparing") as bar:
+    with progress_bar(say("comparing")) as bar:
         found = library.diff(a, b, progress=bar)
     if delivered(found, as_json, report, language):
         _show(found)
@@ -62,21 +65,24 @@ def _show(found: CheckpointDifference) -> None:
         _show_tensors(different)
         _show_parts(found.tensors)
     for low in found.low_rank:
-        line(
-            f"{low.weights}: {counted(low.tensors, 'difference')} of rank {low.rank}, as a merged LoRA leaves them"
-        )
+        words = "{weights}: {differences} of rank {rank}, as a merged LoRA leaves them"
+        line(say(words, weights=low.weights, differences=counted(low.tensors, "difference"), rank=low.rank))
     for side, names in (("A", found.only_in_a), ("B", found.only_in_b)):
         if names:
             _show_alone(side, names)
     for side, packed in zip("AB", found.packed, strict=True):
         if packed:
-            stood_for = "what they stand for is compared"
-            how = stood_for if found.undone else "codes are compared, as they are stored"
-            line(f"{side} holds codes: {packed}; {how}")
+            words = "{side} holds codes: {packed}; codes are compared, as they are stored"
+            if found.undone:
+                words = "{side} holds codes: {packed}; what they stand for is compared"
+            line(say(words, side=side, packed=Sentence(packed)))
     for setting in found.settings:
-        line(f"{setting.file}: {setting.name} is {cell(setting.a)} in A, {cell(setting.b)} in B")
+        a, b = cell(setting.a), cell(setting.b)
+        line(say("{file}: {name} is {a} in A, {b} in B", file=setting.file, name=setting.name, a=a, b=b))
     same = len(found.tensors) - len(different)
-    line(f"verdict: {found.verdict} ({same:,} of {counted(len(found.tensors), 'common tensor')} identical)")
+    common = counted(len(found.tensors), "common tensor")
+    words = "verdict: {verdict} ({same} of {common} identical)"
+    line(say(words, verdict=_VERDICTS[found.verdict], same=f"{same:,}", common=common))
 
 
 def _show_parts(tensors: Sequence[TensorDifference]) -> None:
@@ -91,23 +97,26 @@ def _show_parts(tensors: Sequence[TensorDifference]) -> None:
     for part, members in parts.items():
         differing = [t for t in members if t.status == "differs"]
         worst = max((t.relative or 0.0 for t in differing), default=0.0)
-        rows.append((part, f"{len(differing)} of {len(members)}", figure(worst)))
-    terminal.table(rows, ["part", "differ", "largest |a-b|/|a|"], right=("differ", "largest |a-b|/|a|"))
+        share = say("{count} of {total}", count=len(differing), total=len(members))
+        rows.append((part, share, figure(worst)))
+    headers = [say("part"), say("differ"), say("largest |a-b|/|a|")]
+    terminal.table(rows, headers, right=headers[1:])
     line()
 
 
 def _show_alone(side: str, names: Sequence[str]) -> None:
     """Names that differ in their indices alone are one."""
     patterns = [f"{name} ({count})" if count > 1 else name for name, count in folded(names).items()]
-    more = f" and {len(patterns) - _LISTED} more" if len(patterns) > _LISTED else ""
-    line(f"only in {side}: {', '.join(patterns[:_LISTED])}{more}")
+    more = len(patterns) - _LISTED
+    words = "only in {side}: {names} and {more} more" if more > 0 else "only in {side}: {names}"
+    line(say(words, side=side, names=", ".join(patterns[:_LISTED]), more=more))
 
 
 def _show_tensors(different: Sequence[TensorDifference]) -> None:
     rows = [
         (
             t.name,
-            f"{_MARKS[t.status]} {t.status}",
+            _STATES[t.status],
             figure(t.relative),
             figure(t.max_abs),
             t.max_ulp,
@@ -116,15 +125,17 @@ def _show_tensors(different: Sequence[TensorDifference]) -> None:
         )
         for t in different[:_LISTED]
     ]
-    headers = ["tensor", "", "|a-b|/|a|", "max |a-b|", "max ulp", "unequal", "shapes"]
-    terminal.table(rows, headers, right=headers[2:6], note=True)
+    figures = [say("|a-b|/|a|"), say("max |a-b|"), say("max ulp"), say("unequal")]
+    headers: list[Text] = [say("tensor"), "", *figures, say("shapes")]
+    terminal.table(rows, headers, right=figures, note=True)
     if len(different) > _LISTED:
-        line(f"and {len(different) - _LISTED:,} more")
+        line(say("and {count} more", count=f"{len(different) - _LISTED:,}"))
     line()
 
 
-def _shapes(tensor: TensorDifference) -> str:
+def _shapes(tensor: TensorDifference) -> Text:
     """Beside each other where they differ; what else differs, where they do not."""
     if tensor.shapes is None:
-        return tensor.detail
-    return " in A, ".join(" x ".join(map(str, shape)) for shape in tensor.shapes) + " in B"
+        return Sentence(tensor.detail)
+    a, b = (" x ".join(map(str, shape)) for shape in tensor.shapes)
+    return say("{a} in A, {b} in B", a=a, b=b)

@@ -14,14 +14,16 @@ from weightsmith.cli.progress import stages
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import counted, cut
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.machine import Diagnosis
+    from weightsmith.phrases import Phrase
     from weightsmith.report import Language
 
-_MARKS = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "absent": "· absent"}
+_STATES = {"ok": say("✓ ok"), "warn": say("! warn"), "fail": say("✗ fail"), "absent": say("· absent")}
 _ORDER = ("fail", "warn", "absent", "ok")
 _MAX_FOUND = 60
 
@@ -82,10 +84,10 @@ def _compared(first: Path, second: Path, as_json: bool) -> int:
         terminal.show_json(found.document())
     else:
         rows = [(fact, cut(a, _MAX_FOUND), cut(b, _MAX_FOUND)) for fact, a, b in found.differences]
-        terminal.table(rows, ["fact", str(first), str(second)])
+        terminal.table(rows, [say("fact"), str(first), str(second)])
         line()
         for path, conclusion in zip((first, second), found.conclusions, strict=True):
-            line(f"{path}: {conclusion}")
+            line(say("{path}: {conclusion}", path=path, conclusion=Sentence(conclusion)))
     return BAD if found.differences else DONE
 
 
@@ -94,30 +96,37 @@ def _show(diagnosis: Diagnosis, *, verbose: bool) -> None:
     checks = sorted(diagnosis.checks, key=lambda check: _ORDER.index(check.verdict))
     shown = [check for check in checks if verbose or check.verdict in ("fail", "warn")]
     if shown:
-        rows = [
-            (c.name, _MARKS[c.verdict], cut(c.found, _MAX_FOUND), cut(c.expected, _MAX_FOUND)) for c in shown
-        ]
-        terminal.table(rows, ["check", "", "found", "expected"])
+        rows = [(c.name, _STATES[c.verdict], _short(c.found), _short(c.expected)) for c in shown]
+        terminal.table(rows, [say("check"), "", say("found"), say("expected")])
         line()
     if not verbose:
-        _show_folded("✓", "ok", [c.name for c in checks if c.verdict == "ok"])
-        _show_folded("·", "about what is not here", [c.name for c in checks if c.verdict == "absent"])
+        fine = [c.name for c in checks if c.verdict == "ok"]
+        absent = [c.name for c in checks if c.verdict == "absent"]
+        if fine:
+            line(say("✓ {checks} ok: {names}", checks=_checks(fine), names=", ".join(fine)))
+        if absent:
+            words = "· {checks} about what is not here: {names}"
+            line(say(words, checks=_checks(absent), names=", ".join(absent)))
     following = {check.name: check.follows_from for check in diagnosis.checks if check.follows_from}
     for root in diagnosis.roots:
         line()
-        line(f"{root.name}: {root.found}")
+        line(say("{name}: {found}", name=root.name, found=Sentence(root.found)))
         behind = [name for name in following if _origin(name, following) == root.name]
         if behind:
-            line(f"  from it follow: {', '.join(behind)}")
+            line(say("  from it follow: {names}", names=", ".join(behind)))
         if root.fix:
-            line(f"  {root.fix}")
+            line(say("  {fix}", fix=Sentence(root.fix)))
     line()
-    line(f"verdict: {diagnosis.conclusion}")
+    line(say("verdict: {verdict}", verdict=Sentence(diagnosis.conclusion)))
 
 
-def _show_folded(mark: str, what: str, names: list[str]) -> None:
-    if names:
-        line(f"{mark} {counted(len(names), 'check is', 'checks are')} {what}: {', '.join(names)}")
+def _checks(names: list[str]) -> Phrase:
+    return counted(len(names), "check is", "checks are")
+
+
+def _short(found: str) -> str:
+    """As much of it as a table has room for, in the language of the screen."""
+    return cut(terminal.told(Sentence(found)), _MAX_FOUND)
 
 
 def _origin(name: str, following: dict[str, str]) -> str:

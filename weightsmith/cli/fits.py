@@ -13,11 +13,13 @@ from weightsmith.cli.options import AS_JSON, CHECKPOINT, LANGUAGE
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, FAILED, line
 from weightsmith.cli.wording import checkpoint_line
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.fits.answer import Answer, Memory
+    from weightsmith.phrases import Phrase, Text
     from weightsmith.report import Language
 
 _GIB = 1 << 30
@@ -98,42 +100,58 @@ def _show(found: Answer) -> None:
     target = found.target
     line(checkpoint_line(found.checkpoint, found.parameters))
     count = f"{target.cards} x " if target.cards > 1 else ""
-    line(f"on {target.engine} (transformers {target.engine.transformers.version}), {count}{target.chip.name}")
+    words = "on {engine} (transformers {version}), {chips}"
+    version = target.engine.transformers.version
+    line(say(words, engine=target.engine, version=version, chips=f"{count}{target.chip.name}"))
     for reason in found.reasons:
-        line(f"  {'?' if reason.weight == 'open' else '✗'} {reason.message} [{reason.code}]")
+        mark = "?" if reason.weight == "open" else "✗"
+        line(
+            say("  {mark} {message} [{code}]", mark=mark, message=Sentence(reason.message), code=reason.code)
+        )
     line()
-    terminal.table(_rows(found.memory), ["on each card", ""], right=("",))
+    terminal.table(_rows(found.memory), [say("on each card"), ""], right=("",))
     if len(found.by_cards) > 1 and found.memory.kv_tokens is not None:
         line()
-        headers = ["cards", "weights on each", "cache holds", "longest sequence", "sequences"]
+        headers = [
+            say("cards"),
+            say("weights on each"),
+            say("cache holds"),
+            say("longest sequence"),
+            say("sequences"),
+        ]
         terminal.table(_by_cards(found), headers, right=headers)
     for note in found.notes:
-        line(f"note: {note}")
-    line(f"verdict: {_conclusion(found)}")
+        line(say("note: {note}", note=Sentence(note)))
+    line(say("verdict: {verdict}", verdict=_conclusion(found)))
 
 
-def _rows(memory: Memory) -> list[tuple[str, str]]:
-    rows = [("weights", f"{memory.weights / _GIB:.2f} GiB")]
+def _rows(memory: Memory) -> list[tuple[Text, Text]]:
+    rows: list[tuple[Text, Text]] = [(say("weights"), f"{memory.weights / _GIB:.2f} GiB")]
     if memory.kv_memory is not None:
-        rows.append(("free for the KV cache", f"{memory.kv_memory / _GIB:.2f} GiB"))
-    rows.append(("KV cache per token", f"{memory.kv_bytes_per_token:,} B"))
+        rows.append((say("free for the KV cache"), f"{memory.kv_memory / _GIB:.2f} GiB"))
+    rows.append((say("KV cache per token"), f"{memory.kv_bytes_per_token:,} B"))
     if memory.kv_tokens is not None:
-        rows.append(("KV cache holds", f"{memory.kv_tokens:,} tokens"))
+        rows.append((say("KV cache holds"), _tokens(memory.kv_tokens)))
     if memory.longest is not None:
-        rows.append(("longest sequence", f"{memory.longest:,} tokens"))
+        rows.append((say("longest sequence"), _tokens(memory.longest)))
     if memory.concurrency is not None:
-        rows.append((f"sequences of {memory.context:,} tokens", f"{memory.concurrency:.1f}"))
+        length = f"{memory.context:,}"
+        rows.append((say("sequences of {count} tokens", count=length), f"{memory.concurrency:.1f}"))
     return rows
 
 
-def _by_cards(found: Answer) -> list[tuple[str, ...]]:
+def _tokens(count: int | None) -> Phrase:
+    return say("{count} tokens", count=f"{count or 0:,}")
+
+
+def _by_cards(found: Answer) -> list[tuple[Text, ...]]:
     """The numbers of cards at which something changes for people: powers of two, and the one that was asked for."""
     return [
         (
             f"{cards}",
             f"{memory.weights / _GIB:.2f} GiB",
-            f"{memory.kv_tokens or 0:,} tokens",
-            "any" if memory.longest is None and memory.concurrency else f"{memory.longest or 0:,} tokens",
+            _tokens(memory.kv_tokens),
+            say("any") if memory.longest is None and memory.concurrency else _tokens(memory.longest),
             f"{memory.concurrency or 0.0:.1f}",
         )
         for cards, memory in found.by_cards
@@ -141,11 +159,12 @@ def _by_cards(found: Answer) -> list[tuple[str, ...]]:
     ]
 
 
-def _conclusion(found: Answer) -> str:
+def _conclusion(found: Answer) -> Phrase:
     fewest = found.min_cards
     if found.verdict == "fits":
-        return "fits" if fewest in (None, found.target.cards) else f"fits; {fewest} would do"
+        enough = fewest in (None, found.target.cards)
+        return say("fits" if enough else "fits; {count} would do", count=fewest)
     if found.verdict == "unknown":
-        return "unknown: what decides is not known"
-    more = f"; {fewest} cards would hold it" if fewest is not None and fewest > found.target.cards else ""
-    return f"does not fit{more}"
+        return say("unknown: what decides is not known")
+    more = fewest is not None and fewest > found.target.cards
+    return say("does not fit; {count} cards would hold it" if more else "does not fit", count=fewest)

@@ -21,6 +21,7 @@ from weightsmith import __version__
 from weightsmith.cli import terminal
 from weightsmith.cli.terminal import DONE, FAILED
 from weightsmith.errors import Internal, MachineFault, MissingPackage, Usage, WeightsmithError
+from weightsmith.language import LANGUAGES, wanted
 from weightsmith.process.address_space import begin_within_limit
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class _LazyGroup(click.Group):
             return name, found, rest
         module = import_module(f"weightsmith.cli.{name.replace('-', '_')}")
         command: click.Command = module.command
+        command.context_class = type(ctx)  # it writes the help
         return name, command, rest
 
     def _need_known(self, ctx: click.Context, name: str) -> None:
@@ -85,8 +87,9 @@ class _LazyGroup(click.Group):
 
         near = get_close_matches(name, [*self.commands, *_MEANT], n=2)
         meant = dict.fromkeys(_MEANT.get(word, word) for word in near)
-        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
-        raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        if not meant:
+            raise click.UsageError(f"No such command {name!r}.", ctx)
+        raise click.UsageError(f"No such command {name!r}. Did you mean {' or '.join(meant)}?", ctx)
 
 
 def _show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
@@ -106,7 +109,9 @@ def _show_version(context: click.Context, _option: click.Parameter, asked: bool)
 
 @click.group(
     cls=_LazyGroup,
-    commands={name: click.Command(name, help=summary) for name, summary in _SUMMARIES.items()},
+    commands={
+        name: click.Command(name, help=summary, short_help=summary) for name, summary in _SUMMARIES.items()
+    },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option(
@@ -117,12 +122,19 @@ def _show_version(context: click.Context, _option: click.Parameter, asked: bool)
     callback=_show_version,
     help="Show the version, and those of the engines' stack, and exit.",
 )
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    expose_value=False,  # `wanted` has found it
+    help="What the screen is written in; else what the environment says.",
+)
 def commands() -> None:
     """Is a model really what it says it is, and does it really run right here?"""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; its exit code. Whatever went wrong is said in one line. Raises KeyboardInterrupt alone."""
+    terminal.speak(wanted(arguments, os.environ))
     try:
         answer = attempt(lambda: _called(arguments))
     except click.ClickException as error:
@@ -147,6 +159,7 @@ def _called(arguments: Sequence[str]) -> int:
     begin_within_limit()
     if "_WEIGHTSMITH_COMPLETE" in os.environ:  # a shell asks click for what could come next
         commands.main()
+    commands.context_class = _context_class()
     # Not by `commands.main`, which answers an interrupt itself.
     try:
         with commands.make_context(_program(), list(arguments)) as context:
@@ -154,6 +167,15 @@ def _called(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as early:  # --help, --version
         return early.exit_code
     return code if isinstance(code, int) else DONE
+
+
+def _context_class() -> type[click.Context]:
+    """What writes the help: click itself in English."""
+    if terminal.language() == "en":
+        return click.Context
+    from weightsmith.cli.help_page import PageContext
+
+    return PageContext
 
 
 def _program() -> str:
@@ -174,8 +196,12 @@ def _misused(error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, _NO_COMMAND):
         error.show()  # the help
-    else:
+    elif terminal.language() == "en":
         click.UsageError(terminal.one_line(error.format_message()), context).show()
+    else:
+        from weightsmith.cli.help_page import complain
+
+        complain(error.format_message(), context)
     command = context.command_path if context else "weightsmith"
     _show_json(Usage(command, error.format_message(), f"see `{command} --help`"))
     return FAILED

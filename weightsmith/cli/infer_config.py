@@ -14,14 +14,16 @@ from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, LANGUAGE, VERBOSE, settings
 from weightsmith.cli.results import REPORT, command_line, delivered, need_report
 from weightsmith.cli.several import each
-from weightsmith.cli.terminal import BAD, DONE, FAILED, line, say
+from weightsmith.cli.terminal import BAD, DONE, FAILED, aside, line
 from weightsmith.cli.wording import cell, checkpoint_line, counted
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.phrases import Phrase, Text
     from weightsmith.report import Language
     from weightsmith.shapes import FieldReport, Inference
     from weightsmith.shapes.inference import Guess
@@ -30,10 +32,21 @@ if TYPE_CHECKING:
 
 _MAX_DIFFERENCES = 10
 _ORDERS = {
-    "published": "what most published models have",
-    "class-default": "what is nearest to the class default",
+    "published": say("guessed, first what most published models have:"),
+    "class-default": say("guessed, first what is nearest to the class default:"),
 }
-_MARKS = {"agrees": "✓", "differs": "✗", "missing": "✗", "ambiguous": "?", "unverifiable": "·"}
+_STATES = {
+    "agrees": say("✓ agrees"),
+    "differs": say("✗ differs"),
+    "missing": say("✗ missing"),
+    "ambiguous": say("? ambiguous"),
+    "unverifiable": say("· unverifiable"),
+}
+_OTHER_VERDICTS = {
+    "guessed": say("guessed: settle it with --set, or accept the guesses"),
+    "derived": say("derived: there is no config, and every shape is explained"),
+    "agrees": say("agrees: the config is what the weights say"),
+}
 # Of the document: values of a config stand there.
 _OF_CONFIG = ("config", "fields")
 
@@ -181,16 +194,22 @@ def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
     if error is not None:
         terminal.fail(error)
     elif found.refuted and asked_to_write:
-        say("nothing was written: --check refutes the corrected config")
+        aside(say("nothing was written: --check refutes the corrected config"))
     elif found.stopping and asked_to_write:
-        say(f"nothing was written: {found.stopping[0].message}")
+        aside(say("nothing was written: {why}", why=Sentence(found.stopping[0].message)))
     elif asked_to_write and found.guesses and found.written is None:
         from weightsmith.shapes.guesses import names_of, settings_of  # `--help` does without the solver
 
-        ways = f"settle it, such as with {settings_of(found.guesses)}, or take it with --accept-guesses"
-        say(f"nothing was written: nothing decides {names_of(found.guesses)}; {ways}")
+        aside(
+            say(
+                "nothing was written: nothing decides {names}; settle it, such as with {settings}, or take it with "
+                "--accept-guesses",
+                names=names_of(found.guesses),
+                settings=settings_of(found.guesses),
+            )
+        )
     elif found.written is not None:
-        say(found.written)
+        aside(Sentence(found.written))
 
 
 def _show(found: Inference, *, verbose: bool) -> None:
@@ -199,9 +218,10 @@ def _show(found: Inference, *, verbose: bool) -> None:
     if found.learned is not None:
         _show_learned(found.learned)
     if found.architecture.model_type is None:
-        line("no family of the catalog fits" + ("; nearest:" if found.nearest else ""))
+        fits = "no family of the catalog fits; nearest:" if found.nearest else "no family of the catalog fits"
+        line(say(fits))
         for nearest in found.nearest:
-            line(f"  {nearest}")
+            line(say("  {nearest}", nearest=Sentence(nearest)))
         return
     _show_family(found, verbose=verbose)
     line()
@@ -209,12 +229,12 @@ def _show(found: Inference, *, verbose: bool) -> None:
     if found.guesses:
         _show_guesses(found.guesses)
     for problem in found.problems:
-        line(f"problem: {problem.message} [{problem.code}]")
+        line(say("problem: {message} [{code}]", message=Sentence(problem.message), code=problem.code))
     for sentence in found.misread:
-        line(f"written for {found.dialect}: {sentence}")
+        line(say("written for {dialect}: {what}", dialect=found.dialect, what=Sentence(sentence)))
     if found.proof is not None:
         _show_proof(found.proof)
-    line(f"verdict: {_verdict_sentence(found)}")
+    line(say("verdict: {verdict}", verdict=_verdict_sentence(found)))
     if step := _next_step(found):
         terminal.next_step(step)
 
@@ -222,16 +242,19 @@ def _show(found: Inference, *, verbose: bool) -> None:
 def _show_family(found: Inference, *, verbose: bool) -> None:
     others = found.architecture.alternatives
     if others and (verbose or len(others) == 1):
-        same = f"; the tensors fit {', '.join(others)} as well"
+        same: Text = say("; the tensors fit {others} as well", others=", ".join(others))
     else:
-        same = f"; {len(others)} other families have the same tensors" if others else ""
-    line(f"family: {found.architecture.model_type} (from the {found.architecture.source}{same})")
+        same = say("; {count} other families have the same tensors", count=len(others)) if others else ""
+    words = "family: {family} (from the config{same})"
+    if found.architecture.source == "tensors":
+        words = "family: {family} (from the tensors{same})"
+    line(say(words, family=found.architecture.model_type, same=same))
 
 
 def _show_learned(page: Page) -> None:
-    line(f"page: {page.model_type}, learned just now from {page.source}")
+    line(say("page: {family}, learned just now from {source}", family=page.model_type, source=page.source))
     for name, why in page.unexpressed.items():
-        line(f"  not expressed: {name}: {why}")
+        line(say("  not expressed: {name}: {why}", name=name, why=Sentence(why)))
 
 
 def _show_fields(found: Inference, *, verbose: bool) -> None:
@@ -241,24 +264,33 @@ def _show_fields(found: Inference, *, verbose: bool) -> None:
     shown = [*open_ones, *(agreeing if verbose or not open_ones else ())]
     if shown:
         rows = [_field_row(field, with_evidence=verbose or field in open_ones) for field in shown]
-        terminal.table(
-            rows, ["field", "weights", "config", "", "evidence"], right=("weights", "config"), note=True
-        )
+        headers: list[Text] = [say("field"), say("weights"), say("config"), "", say("evidence")]
+        terminal.table(rows, headers, right=headers[1:3], note=True)
         line()
     if agreeing and len(shown) == len(open_ones):
         names = ", ".join(field.name for field in agreeing)
-        line(f"✓ {counted(len(agreeing), 'field agrees', 'fields agree')}: {names}")
+        line(
+            say(
+                "✓ {agree}: {names}",
+                agree=counted(len(agreeing), "field agrees", "fields agree"),
+                names=names,
+            )
+        )
     kept = [field for field in found.fields if field.status == "unverifiable"]
     if kept:
         _show_kept(kept, verbose=verbose)
 
 
 def _show_kept(kept: Sequence[FieldReport], *, verbose: bool) -> None:
-    whose = "kept as they are" if any(f.configured is not None for f in kept) else "the class defaults"
+    of_file = any(f.configured is not None for f in kept)
+    whose = say("kept as they are") if of_file else say("the class defaults")
     if verbose:
-        line(f"· no shape can tell ({whose}): {', '.join(f'{f.name}={cell(f.derived)}' for f in kept)}")
+        values = ", ".join(f"{f.name}={cell(f.derived)}" for f in kept)
+        line(say("· no shape can tell ({whose}): {values}", whose=whose, values=values))
     else:
-        line(f"· {counted(len(kept), 'setting')} that no shape can tell ({whose}; -v lists them)")
+        settings = counted(len(kept), "setting")
+        words = "· {settings} that no shape can tell ({whose}; -v lists them)"
+        line(say(words, settings=settings, whose=whose))
 
 
 def _show_guesses(guesses: Sequence[Guess]) -> None:
@@ -266,29 +298,30 @@ def _show_guesses(guesses: Sequence[Guess]) -> None:
     from weightsmith.shapes.guesses import as_text, settling
 
     for order in dict.fromkeys(guess.order for guess in guesses):
-        line(f"guessed, first {_ORDERS[order]}:")
+        line(_ORDERS[order])
         for guess in guesses:
             if guess.order == order:
-                others = ", ".join(as_text(value) for value in guess.candidates[1:]) or "others"
-                line(f"  {guess.name} = {as_text(guess.value)}, or {others}")
-    line("settled by:")
+                listed: Text = ", ".join(as_text(value) for value in guess.candidates[1:])
+                others = listed or say("others")
+                words = "  {name} = {value}, or {others}"
+                line(say(words, name=guess.name, value=as_text(guess.value), others=others))
+    line(say("settled by:"))
     for guess in settling(guesses):
-        too = f" ({', '.join(guess.together)} go with it)" if guess.together else ""
-        line(f"  {guess.settle}{too}")
+        together = ", ".join(guess.together)
+        words = "  {settle} ({together} go with it)" if together else "  {settle}"
+        line(say(words, settle=guess.settle, together=together))
 
 
-def _field_row(field: FieldReport, *, with_evidence: bool) -> tuple[str, str, str, str, str]:
-    configured = (
-        f"({cell(field.default)} by default)"
-        if field.default is not None
-        else _value(field, field.configured)
-    )
-    derived = _value(field, field.derived)
+def _field_row(field: FieldReport, *, with_evidence: bool) -> tuple[str, Text, Text, Text, str]:
+    default = say("({value} by default)", value=cell(field.default))
+    configured = default if field.default is not None else _value(field, field.configured)
+    derived: Text = _value(field, field.derived)
     if field.status == "ambiguous":
-        derived += f" of {cell(list(field.candidates))}"
-    guessed = ", guessed" if field.basis == "guess" else ""
-    why = field.why if with_evidence else ""
-    return field.name, derived, configured, f"{_MARKS[field.status]} {field.status}{guessed}", why
+        derived = say("{value} of {candidates}", value=derived, candidates=cell(list(field.candidates)))
+    state = _STATES[field.status]
+    if field.basis == "guess":
+        state = say("{state}, guessed", state=state)
+    return field.name, derived, configured, state, Sentence(field.why if with_evidence else "")
 
 
 def _value(field: FieldReport, value: Json) -> str:
@@ -296,25 +329,23 @@ def _value(field: FieldReport, value: Json) -> str:
     return "" if value is None and field.status != "differs" else cell(value)
 
 
-def _verdict_sentence(found: Inference) -> str:
-    changed = [field.name for field in found.changes]
+def _verdict_sentence(found: Inference) -> Phrase:
     lacking = len(found.architecture.missing_tensors)
     if found.verdict == "unknown":
-        return "unknown: tensors are lost, and without a config no size follows from the others"
+        return say("unknown: tensors are lost, and without a config no size follows from the others")
     if found.ruled_out:
-        return "differs: the weights rule out what was set"
+        return say("differs: the weights rule out what was set")
     if lacking and found.verdict == "differs":
-        return f"differs: {lacking} tensors that the config demands are not there"
+        return say("differs: {count} tensors that the config demands are not there", count=lacking)
     if found.stopping and found.verdict == "differs":
-        return f"differs: no loader gets through it ({', '.join(p.code for p in found.stopping)})"
+        codes = ", ".join(problem.code for problem in found.stopping)
+        return say("differs: no loader gets through it ({codes})", codes=codes)
     if found.verdict == "differs":
-        why = "the weights and what was set" if found.user_set else "the weights"
-        return f"differs: {why} rule out the config's {', '.join(changed)}"
-    if found.verdict == "guessed":
-        return "guessed: settle it with --set, or accept the guesses"
-    if found.verdict == "derived":
-        return "derived: there is no config, and every shape is explained"
-    return "agrees: the config is what the weights say"
+        words = "differs: the weights rule out the config's {fields}"
+        if found.user_set:
+            words = "differs: the weights and what was set rule out the config's {fields}"
+        return say(words, fields=", ".join(field.name for field in found.changes))
+    return _OTHER_VERDICTS[found.verdict]
 
 
 def _next_step(found: Inference) -> str:
@@ -331,10 +362,11 @@ def _next_step(found: Inference) -> str:
 
 
 def _show_proof(proof: ReferenceProof) -> None:
-    built = f"{proof.reference} builds {proof.architecture} from it"
+    built = say("{reference} builds {name} from it", reference=proof.reference, name=proof.architecture)
     if proof.holds:
-        line(f"proof: {built}: {proof.tensors} tensors, every name and shape as stored")
+        words = "proof: {built}: {count} tensors, every name and shape as stored"
+        line(say(words, built=built, count=proof.tensors))
         return
-    line(f"proof: {built}, and {len(proof.differences)} tensors differ:")
+    line(say("proof: {built}, and {count} tensors differ:", built=built, count=len(proof.differences)))
     for difference in proof.differences[:_MAX_DIFFERENCES]:
         line(f"  {difference}")

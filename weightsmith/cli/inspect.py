@@ -10,24 +10,33 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import AS_JSON, CHECKPOINTS, VALUES, ValuesAlone
+from weightsmith.cli.options import AS_JSON, CHECKPOINTS, SCREEN_LANGUAGE, VALUES, ValuesAlone
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import cell, checkpoint_line, size
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.phrases import Phrase, Text
     from weightsmith.values.anatomy import Layer, Part
-    from weightsmith.values.beside import Beside, GenerationSetting
+    from weightsmith.values.beside import Beside, Code, GenerationSetting
     from weightsmith.values.inspection import Inspection, Quantization
     from weightsmith.values.statistics import Statistics
     from weightsmith.values.value_survey import ValueSurvey
 
 
+_STATES = {
+    "fused": say("fused"),
+    "latent": say("latent"),
+    "packed": say("packed"),
+    "mixed": say("mixed"),
+    "none": say("none"),
+}
 # Rows of a table of layers.
 _MOST_ROWS = 24
 # Names in one line.
@@ -70,6 +79,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
     show_default=True,
     help="The order of the tensors.",
 )
+@SCREEN_LANGUAGE
 @AS_JSON
 def command(
     checkpoints: tuple[Path, ...],
@@ -85,7 +95,7 @@ def command(
     """
 
     def look(checkpoint: Path) -> Inspection:
-        with progress_bar("reading") as bar:
+        with progress_bar(say("reading")) as bar:
             found = library.inspect(
                 checkpoint,
                 values=values,
@@ -114,11 +124,10 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     """
     line(checkpoint_line(found.checkpoint, found.parameters))
     if found.hashes is not None:
-        wrong = [f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same"]
-        line(f"hashes: {'; '.join(wrong) or f'all {len(found.hashes)} files are those that were written'}")
-    packed = found.quantization
-    scheme = "none" if packed is None else f"{packed.method}{_told(packed)} (from the {packed.source})"
-    line(f"quantization: {scheme}")
+        wrong = "; ".join(f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same")
+        same = say("all {count} files are those that were written", count=len(found.hashes))
+        line(say("hashes: {found}", found=Sentence(wrong) if wrong else same))
+    line(say("quantization: {scheme}", scheme=_scheme(found.quantization)))
     if found.survey is not None:
         _show_survey(found.survey)
     _show_beside(found.beside)
@@ -129,40 +138,64 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     _show_parts(found.anatomy.parts)
     _show_layers(found.anatomy.layers)
     rows = _folded(found.chosen)
-    terminal.table(rows, ["tensors", "count", "dtype", "shape", "bytes"], right=("count", "bytes"))
+    headers = [say("tensor"), say("count"), say("dtype"), say("shape"), say("bytes")]
+    terminal.table(rows, headers, right=[headers[1], headers[4]])
 
 
 def _show_beside(beside: Beside) -> None:
     """Licence, generation settings and code: a line each, and what the code can do below it."""
     if beside.licence is not None:
-        line(f"licence: {beside.licence.name} (from {beside.licence.file})")
+        line(say("licence: {name} (from {file})", name=beside.licence.name, file=beside.licence.file))
     if beside.generation:
-        shown = ", ".join(f"{one.name} {cell(one.value)}{_instead(one)}" for one in beside.generation)
-        line(f"generation: {shown}")
-    code = beside.code
-    if not (code.files or code.auto_map):
-        return
-    named = f"; auto_map names {_first(dict.fromkeys(code.auto_map.values()))}" if code.auto_map else ""
-    line(f"code: {_first(code.files) or 'none in the folder'}{named}")
-    kinds: dict[tuple[str, str], list[str]] = {}
+        line(say("generation: {settings}", settings=_listed(map(_setting, beside.generation))))
+    if beside.code.files or beside.code.auto_map:
+        _show_code(beside.code)
+
+
+def _show_code(code: Code) -> None:
+    files = _first(code.files) if code.files else say("none in the folder")
+    named = _first(dict.fromkeys(code.auto_map.values()))
+    line(
+        say(
+            "code: {files}; auto_map names {named}" if code.auto_map else "code: {files}",
+            files=files,
+            named=named,
+        )
+    )
+    kinds: dict[tuple[str, str], list[Text]] = {}
     for call in code.calls:
-        kinds.setdefault((call.file, call.kind), []).append(f"{call.name} (line {call.line})")
+        kinds.setdefault((call.file, call.kind), []).append(
+            say("{name} (line {line})", name=call.name, line=call.line)
+        )
     for (file, kind), names in kinds.items():
-        line(f"  {file} {kind}: {_first(names)}")
+        line(say("  {file} {kind}: {names}", file=file, kind=Sentence(kind), names=_first(names)))
     if code.unread:
-        line(f"  not read: {_first([f'{file}: {why}' for file, why in code.unread.items()])}")
+        unread = [say("{file}: {why}", file=file, why=Sentence(why)) for file, why in code.unread.items()]
+        line(say("  not read: {files}", files=_first(unread)))
 
 
-def _first(names: Collection[str]) -> str:
+def _first(names: Collection[Text]) -> Text:
     """What a screen has room for; the JSON has all."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(list(names)[:_MOST_NAMES]) + more
+    shown = _listed(list(names)[:_MOST_NAMES])
+    more = len(names) - _MOST_NAMES
+    return say("{names} and {count} more", names=shown, count=more) if more > 0 else shown
 
 
-def _instead(setting: GenerationSetting) -> str:
+def _listed(names: Iterable[Text]) -> Text:
+    """One after the other, with commas between them."""
+    first, *others = [*names] or [""]
+    for other in others:
+        first = say("{names}, {name}", names=first, name=other)
+    return first
+
+
+def _setting(setting: GenerationSetting) -> Text:
     from weightsmith.values.settings_diff import ABSENT
 
-    return "" if setting.config == ABSENT else f" (config.json has {cell(setting.config)})"
+    said = f"{setting.name} {cell(setting.value)}"
+    if setting.config == ABSENT:
+        return said
+    return say("{setting} (config.json has {value})", setting=said, value=cell(setting.config))
 
 
 def _show_parts(parts: Sequence[Part]) -> None:
@@ -171,47 +204,54 @@ def _show_parts(parts: Sequence[Part]) -> None:
         (p.name, f"{p.tensors:,}", f"{p.parameters:,}", f"{100 * p.parameters / total:.1f} %", size(p.bytes))
         for p in parts
     ]
-    headers = ["part", "tensors", "parameters", "share", "bytes"]
+    headers = [say("part"), say("tensors"), say("parameters"), say("share"), say("bytes")]
     terminal.table(rows, headers, right=headers[1:])
     line()
 
 
 def _show_layers(layers: Sequence[Layer]) -> None:
     """One row for layers of the same tensors that follow each other."""
-    rows = []
+    rows: list[tuple[Text, ...]] = []
     for (stack, _), run in groupby(layers, key=lambda layer: (layer.stack, layer.kind)):
         members = list(run)
         first, last = members[0], members[-1]
-        which = f"{first.index}" if first is last else f"{first.index} to {last.index}"
+        words = "{stack}.{first}" if first is last else "{stack}.{first} to {last}"
         rows.append(
             (
-                f"{stack}.{which}",
+                say(words, stack=stack, first=first.index, last=last.index),
                 f"{first.tensors:,}",
                 f"{first.parameters:,}",
                 size(first.bytes),
-                "; ".join(first.odd),
+                Sentence("; ".join(first.odd)),
             )
         )
     if rows:
-        headers = ["layers", "tensors each", "parameters each", "bytes each", "unlike the others"]
+        headers = [
+            say("layers"),
+            say("tensors each"),
+            say("parameters each"),
+            say("bytes each"),
+            say("unlike the others"),
+        ]
         terminal.table(_fewer(rows), headers, right=headers[1:4], note=True)
         line()
 
 
-def _fewer(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _fewer(rows: Sequence[tuple[Text, ...]]) -> list[tuple[Text, ...]]:
     """Of a stack whose kinds take turns, the first rows and how many follow."""
     if len(rows) <= _MOST_ROWS:
         return list(rows)
-    return [*rows[:_MOST_ROWS], (f"and {len(rows) - _MOST_ROWS} more rows", "", "", "", "")]
+    more = say("and {count} more rows", count=len(rows) - _MOST_ROWS)
+    return [*rows[:_MOST_ROWS], (more, "", "", "", "")]
 
 
 def _show_chosen(found: Inspection) -> None:
-    headers = ["tensor", "dtype", "shape", "bytes"]
+    headers = [say("tensor"), say("dtype"), say("shape"), say("bytes")]
     rows: list[tuple[str, ...]] = [
         (t.name, t.dtype, " x ".join(map(str, t.shape)), size(t.nbytes)) for t in found.chosen
     ]
     if found.statistics:
-        headers += ["mean", "std", "absmax", "zeros", "spread"]
+        headers += [say("mean"), say("std"), say("absmax"), say("zeros"), say("spread")]
         rows = [(*row, *_figures(found.statistics.get(row[0]))) for row in rows]
     terminal.table(rows, headers, right=headers[3:8])
 
@@ -226,26 +266,38 @@ def _figures(of: Statistics | None) -> tuple[str, ...]:
     return (f"{of.mean:.3g}", f"{of.std:.3g}", f"{of.absmax:.3g}", f"{100 * of.zeros / total:.3g} %", bars)
 
 
-def _told(packed: Quantization) -> str:
+def _scheme(packed: Quantization | None) -> Phrase:
     """Bits, groups and zero points of a scheme, as far as the tensors tell them."""
-    if packed.bits is None:
-        return ""
-    groups = {-1: "one scale a row", 0: "one scale a weight"}
-    group = groups.get(packed.group_size or 0, f"groups of {packed.group_size}")
-    zeros = {True: ", symmetric", False: ", with zero points", None: ""}[packed.symmetric]
-    return f", {packed.bits} bits, {group}{zeros}"
+    if packed is None:
+        return say("none")
+    told: Text = packed.method
+    if packed.bits is not None:
+        groups = {-1: say("one scale a row"), 0: say("one scale a weight")}
+        group = groups.get(packed.group_size or 0, say("groups of {size}", size=packed.group_size))
+        told = say("{method}, {bits} bits, {group}", method=told, bits=packed.bits, group=group)
+        if packed.symmetric is not None:
+            told = say(
+                "{scheme}, symmetric" if packed.symmetric else "{scheme}, with zero points", scheme=told
+            )
+    source = "{scheme} (from the config)" if packed.source == "config" else "{scheme} (from the tensors)"
+    return say(source, scheme=told)
 
 
 def _show_survey(survey: ValueSurvey) -> None:
     fusion = survey.fusion
-    group = {None: "", -1: ", one scale per row"}.get(fusion.group_size, f", groups of {fusion.group_size}")
-    line(f"ternary fusion: {fusion.state}{group} ({fusion.tensors_checked} linear weights checked)")
+    state: Text = _STATES[fusion.state]
+    if fusion.group_size is not None:
+        words = "{state}, one scale per row" if fusion.group_size == -1 else "{state}, groups of {size}"
+        state = say(words, state=state, size=fusion.group_size)
+    words = "ternary fusion: {state} ({count} linear weights checked)"
+    line(say(words, state=state, count=fusion.tensors_checked))
     for sentence in fusion.evidence:
-        line(f"  {sentence}")
+        line(say("  {sentence}", sentence=Sentence(sentence)))
     for fault in survey.damage:
-        line(f"damage: {fault.tensor}: {fault.what}")
+        line(say("damage: {tensor}: {what}", tensor=fault.tensor, what=Sentence(fault.what)))
     if not survey.damage:
-        line("damage: none found" + (" in the sampled rows" if survey.sampled else ""))
+        sampled = "damage: none found in the sampled rows"
+        line(say(sampled if survey.sampled else "damage: none found"))
 
 
 def _folded(tensors: Iterable[Tensor]) -> list[tuple[str, int, str, str, str]]:

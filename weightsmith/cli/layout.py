@@ -18,12 +18,15 @@ _GAP, _UNDER = 2, 4
 # A note gets a column of its own where that is at least as wide as this; else it stands under its row.
 _NARROWEST_NOTE = 36
 
-# A piece of a long word: it ends behind what joins the parts of a name or path, but not inside a number, and at every
-# ideograph.
-_PIECE = re.compile(
-    r"[\u3000-\u9fff\uff00-\uffef]|[^\u3000-\u9fff\uff00-\uffef]+?"
-    r"(?:(?<=[./_=,;:)\]-])(?![0-9])(?!$)|(?<=[^0-9][./_=,;:)\]-])(?!$)|(?=[\u3000-\u9fff\uff00-\uffef])|$)"
+# A piece of a long word: it ends behind what joins the parts of a name or path, but not inside a number.
+_PIECE = re.compile(r".+?(?:(?<=[./_=,;:)\]-])(?![0-9])(?!$)|(?<=[^0-9][./_=,;:)\]-])(?!$)|$)")
+# A piece of a text with ideographs: one of these, or what stands between two. What opens or closes goes with it.
+_WIDE, _OPENING, _CLOSING = r"\u3000-\u9fff\uff00-\uffef", "（《「『【“‘", "，。、；：！？）》」』】”’…"
+_RUN = re.compile(
+    rf"[{_OPENING}]*(?:(?![{_OPENING}{_CLOSING}])[{_WIDE}]|[^{_WIDE}{_OPENING}{_CLOSING}]+)[{_CLOSING}]*"
+    rf"|[{_OPENING}]*[{_CLOSING}]+|[{_OPENING}]+"
 )
+_ANY_WIDE = re.compile(f"[{_WIDE}]")
 
 
 def width_of(text: str) -> int:
@@ -62,8 +65,11 @@ def fold(text: str, width: int, indent: int = 0) -> list[str]:
 def _pieces(text: str, room: int) -> Iterator[tuple[str, str]]:
     """(what may not be broken, what stands between it and what comes before): words, and the pieces of long ones."""
     for word in text.split(" "):
-        pieces = [word] if width_of(word) <= room else _PIECE.findall(word)
-        for number, piece in enumerate(pieces):
+        runs = _RUN.findall(word) if _ANY_WIDE.search(word) else [word]
+        pieces = [
+            piece for run in runs for piece in ([run] if width_of(run) <= room else _PIECE.findall(run))
+        ]
+        for number, piece in enumerate(pieces or [""]):
             yield piece, "" if number else " "
 
 

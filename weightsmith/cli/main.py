@@ -28,7 +28,10 @@ def main() -> NoReturn:
         with signals.unwound_by_signals(signals.CTRL_C):
             code = run(sys.argv[1:])
     except KeyboardInterrupt as error:
-        terminal.say(f"error: interrupted; {str(error) or 'nothing half-done was left behind'}")
+        from weightsmith.phrases import Sentence, say
+
+        left = Sentence(str(error) or "nothing half-done was left behind")
+        terminal.aside(say("error: interrupted; {left}", left=left))
         terminal.flush()
         signals.end_by(error)
     sys.exit(terminal.delivered(code))

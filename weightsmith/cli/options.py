@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weightsmith.cli.terminal import language
+from weightsmith.language import LANGUAGES
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
@@ -26,12 +28,20 @@ VALUES = click.option(
 )
 
 
+# `language` has found it already: help and complaints about usage come before there are options.
 LANGUAGE = click.option(
     "--language",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    help="What the report is written in.",
+    type=click.Choice(LANGUAGES),
+    default=language,
+    show_default="what the environment says",
+    help="What the screen and the report are written in.",
+)
+# Of a command that makes no report.
+SCREEN_LANGUAGE = click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    expose_value=False,
+    help="What the screen is written in; else what the environment says.",
 )
 
 

@@ -6,7 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from weightsmith.cli.terminal import one_line
+from weightsmith.cli.terminal import one_line, told
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, Task, TaskID
     from rich.progress_bar import ProgressBar
 
+    from weightsmith.phrases import Text
     from weightsmith.process.child import Stage
 
 
@@ -43,7 +45,8 @@ class _Stages:
         self._task: TaskID | None = None
 
     def tell(self, text: str, done: int = 0, total: int = 0, /) -> None:
-        text = one_line(text)
+        # A single word is one of ours here, and no name.
+        text = one_line(told(say(text) if text.isalpha() else Sentence(text)))
         if self._task is None or text != self._text:
             self._end()
             self._text, self._task = text, self._live.add_task(text, total=total or None, count="")
@@ -58,16 +61,17 @@ class _Stages:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: Text) -> Iterator[Callable[[int, int], None]]:
     """A callback for (bytes done, bytes in all): a bar that goes away at the end."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    words = told(label)
+    columns = (TextColumn(words), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with _live(columns, transient=True) as live:
-        task = live.add_task(label, total=1)
+        task = live.add_task(words, total=1)
         yield lambda done, total: live.update(task, completed=done, total=total)
 
 

@@ -11,6 +11,7 @@ from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE
 from weightsmith.cli.terminal import DONE, line
+from weightsmith.phrases import say
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
@@ -56,5 +57,5 @@ def command(result: Path, output: Path, language: Language, as_json: bool) -> in
     if as_json:
         terminal.show_json(found.document())
     elif not is_stdout(output):
-        line(f"report: {output}")
+        line(say("report: {path}", path=output))
     return DONE

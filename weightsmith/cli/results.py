@@ -11,6 +11,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.options import A_PATH, need_stdout_once
+from weightsmith.phrases import say
 from weightsmith.process.targets import is_stdout, need_other, need_writable
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def delivered(
         if as_json:
             terminal.show_json(document, of_config)
     if screen and report is not None:
-        terminal.line(f"report: {report}")
+        terminal.line(say("report: {path}", path=report))
     return screen
 
 

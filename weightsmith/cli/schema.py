@@ -7,6 +7,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
+from weightsmith.cli.options import SCREEN_LANGUAGE
 from weightsmith.cli.terminal import DONE
 
 
@@ -26,6 +27,7 @@ from weightsmith.cli.terminal import DONE
     ),
 )
 @click.argument("command", metavar="COMMAND")
+@SCREEN_LANGUAGE
 def command(command: str) -> int:
     """Print the JSON Schema of what COMMAND prints with --json.
 

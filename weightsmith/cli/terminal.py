@@ -2,7 +2,7 @@
 
 All text goes through `visible`, so that nothing in it acts on the terminal; JSON says the same in escapes. On a
 terminal lines and tables are fitted to its width and coloured; elsewhere every line is whole and plain. click itself
-prints help and complaints about usage, to the same streams.
+prints help and complaints about usage, to the same streams. A phrase is said in the language that `speak` was told.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from weightsmith.cli import streams
 from weightsmith.errors import TargetRefused, WeightsmithError
 from weightsmith.foreign_text import fitted, shortened, visible, visible_json
 from weightsmith.json_value import encode
+from weightsmith.language import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from weightsmith.checkpoint import Problem
+    from weightsmith.cli.layout import Table
+    from weightsmith.language import Language
+    from weightsmith.phrases import Text
 
 # Exit codes: the verdict is good; the verdict is bad; it could not be done.
 DONE, BAD, FAILED = 0, 1, 2
@@ -37,6 +41,31 @@ _STYLES = {
     "✓": "green", "✗": "bold red", "?": "yellow", "!": "yellow", "·": "dim", "–": "dim",
     "error:": "bold red", "warning:": "yellow", "problem:": "yellow", "verdict:": "bold",
 }  # fmt: skip
+
+
+class _Voice:
+    """The language of the screen, for the whole run."""
+
+    language: Language = "en"
+
+
+def speak(language: Language) -> None:
+    """The language of all that is said from now on: English where the streams have no characters for another one."""
+    _Voice.language = language if language == "en" or _can_write("权重：") else "en"
+
+
+def _can_write(text: str) -> bool:
+    return all(streams.encodable(text, stream) == text for stream in (sys.stdout, sys.stderr))
+
+
+def language() -> Language:
+    """What `speak` was told."""
+    return _Voice.language
+
+
+def told(text: Text) -> str:
+    """A text in the language of the screen."""
+    return spoken(text, _Voice.language)
 
 
 def delivered(code: int) -> int:
@@ -95,22 +124,26 @@ def show_document(text: str) -> None:
     sys.stdout.buffer.write(text.encode())
 
 
-def line(text: str = "", indent: int = 2) -> None:
+def line(text: Text = "", indent: int = 2) -> None:
     """A line of the result: stdout. indent: of its further lines, where it is longer than the terminal is wide."""
-    _write(visible(text), sys.stdout, indent)
+    _write(visible(told(text)), sys.stdout, indent, _style(spoken(text, "en")))
 
 
 def next_step(command: str) -> None:
     """The last line of a result: what to run now. It is never folded, so that it can be copied."""
+    from weightsmith.phrases import say
+
+    words = told(say("next:"))
+    gap = 1 if words.isascii() else 0  # a colon in Chinese is as wide as both
     if _columns(sys.stdout) is None:
-        sys.stdout.write(f"next: {visible(command)}\n")
+        sys.stdout.write(f"{words}{' ' * gap}{visible(command)}\n")
     else:
-        _styled([("next:", "bold"), (visible(command), "cyan")], sys.stdout, gap=1)
+        _styled([(words, "bold"), (visible(command), "cyan")], sys.stdout, gap)
 
 
-def say(text: str) -> None:
+def aside(text: Text) -> None:
     """A line beside the result: stderr, so that stdout stays the result alone."""
-    _write(one_line(text), sys.stderr, 2)
+    _write(one_line(told(text)), sys.stderr, 2, _style(spoken(text, "en")))
 
 
 def one_line(text: str) -> str:
@@ -120,22 +153,27 @@ def one_line(text: str) -> str:
 
 def fail(error: WeightsmithError) -> None:
     """The one line that says why nothing could be done: file, fact and way out, the longest of them cut."""
-    line = "error: {}: {}; {}"
-    parts = [visible(part) for part in (error.subject, error.fact, error.way_out)]
-    say(line.format(*fitted(parts, LONGEST_LINE - len(line.format("", "", "")))))
+    from weightsmith.phrases import Sentence, say
+
+    parts = [visible(told(Sentence(part))) for part in (error.subject, error.fact, error.way_out)]
+    subject, fact, way_out = fitted(parts, LONGEST_LINE - len("error: : ; "))
+    aside(say("error: {subject}: {fact}; {way_out}", subject=subject, fact=fact, way_out=way_out))
 
 
 def warn(problems: Iterable[Problem], of: str = "") -> None:
     """Says what is wrong with a checkpoint and did not stop the command. of: which of several."""
+    from weightsmith.phrases import Sentence, say
+
     for problem in problems:
         named = f"{of}: " if of not in problem.message else ""
-        say(f"warning: {named}{problem.message} [{problem.code}]")
+        message = Sentence(problem.message)
+        aside(say("warning: {of}{message} [{code}]", of=named, message=message, code=problem.code))
 
 
 def table(
     rows: Iterable[Sequence[object]],
-    headers: Sequence[str],
-    right: Collection[str] = (),
+    headers: Sequence[Text],
+    right: Collection[Text] = (),
     *,
     note: bool = False,
 ) -> None:
@@ -145,23 +183,41 @@ def table(
     """
     from weightsmith.cli.layout import Table
 
-    shown = [
-        tuple("" if v is None else streams.encodable(one_line(str(v)), sys.stdout) for v in r) for r in rows
-    ]
+    titles = tuple(map(told, headers))
+    shown = [tuple(map(_cell, row)) for row in rows]
     if note and not any(row[-1] for row in shown):  # nothing has to be explained
-        headers, shown, note = headers[:-1], [row[:-1] for row in shown], False
-    made = Table(tuple(headers), tuple(shown), frozenset(right), note)
+        titles, shown, note = titles[:-1], [row[:-1] for row in shown], False
+    made = Table(titles, tuple(shown), frozenset(map(told, right)), note)
     columns = _columns(sys.stdout)
     if columns is None:
-        from tabulate import tabulate
-
-        align = ["right" if header in made.right else "left" for header in headers] if shown else None
-        text = tabulate(shown, list(headers), tablefmt="simple", disable_numparse=True, colalign=align)
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(_whole(made) + "\n")
         return
     for number, cells in enumerate(made.fitted(columns)):
         styles = ["bold" if number == 0 else "dim" if number == 1 else _style(cell) for cell in cells]
         _styled(list(zip(cells, styles, strict=True)), sys.stdout)
+
+
+def _cell(value: object) -> str:
+    """What stands in a table: foreign text, a phrase, or a number."""
+    from weightsmith.phrases import Phrase
+
+    if value is None:
+        return ""
+    text = told(value) if isinstance(value, Phrase | str) else str(value)
+    return streams.encodable(one_line(text), sys.stdout)
+
+
+def _whole(table: Table) -> str:
+    """A table whose lines are as long as they are."""
+    if _Voice.language != "en":  # tabulate takes an ideograph for one column
+        lines = ("  ".join(cells).rstrip() for cells in table.fitted(sys.maxsize))
+        return "\n".join(lines)
+    from tabulate import tabulate
+
+    headers = list(table.headers)
+    align = ["right" if header in table.right else "left" for header in headers] if table.rows else None
+    text: str = tabulate(table.rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    return text
 
 
 def _columns(stream: TextIO) -> int | None:
@@ -173,14 +229,13 @@ def _columns(stream: TextIO) -> int | None:
     return max(get_terminal_size().columns, _NARROWEST)
 
 
-def _write(text: str, stream: TextIO, indent: int) -> None:
+def _write(text: str, stream: TextIO, indent: int, style: str) -> None:
     columns = _columns(stream)
     if columns is None:
         stream.write(text + "\n")
         return
     from weightsmith.cli.layout import fold
 
-    style = _style(text)
     for part in fold(streams.encodable(text, stream), min(columns, _WIDEST), indent):
         _styled([(part, style)], stream)
 

@@ -15,6 +15,7 @@ from weightsmith.cli.progress import stages
 from weightsmith.cli.results import command_line
 from weightsmith.cli.terminal import BAD, DONE, line
 from weightsmith.cli.wording import counted, figure
+from weightsmith.phrases import Sentence, say
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from weightsmith.phrases import Phrase, Text
     from weightsmith.report import Language
     from weightsmith.report.commands import Commands
     from weightsmith.verify import VerifyResult
     from weightsmith.verify.engine.device import Asked
+    from weightsmith.verify.judge.gates import Gate
     from weightsmith.verify.options import Conditions
 
     class _Chosen(TypedDict):
@@ -48,7 +51,8 @@ if TYPE_CHECKING:
         bench: tuple[tuple[int, int], ...]
 
 
-_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+_STATES = {"pass": say("✓ pass"), "fail": say("✗ fail"), "inconclusive": say("? inconclusive")}
+_VERDICTS = {"pass": say("pass"), "fail": say("fail"), "inconclusive": say("inconclusive")}
 _ORDER = ("fail", "inconclusive", "pass")
 
 
@@ -80,8 +84,9 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
         return
     from weightsmith.verify.judge.gates import GATES
 
-    rows = [(gate.name, figure(gate.limit), f"{gate.unit}: {gate.reason}") for gate in GATES]
-    terminal.table(rows, ["gate", "limit", "of what, and why there"], right=("limit",), note=True)
+    rows = [(gate.name, figure(gate.limit), _meaning(gate)) for gate in GATES]
+    headers = [say("gate"), say("limit"), say("of what, and why there")]
+    terminal.table(rows, headers, right=headers[1:2], note=True)
     context.exit()
 
 
@@ -99,7 +104,11 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
                 "is it alive? Without a reference",
             ),
         ],
-        ["pass", "fail, or inconclusive", "it could not be run: device, package, model or usage"],
+        [
+            "the verdict is pass",
+            "fail, or inconclusive",
+            "it could not be run: device, package, model or usage",
+        ],
         "verify.md",
     ),
 )
@@ -242,6 +251,10 @@ def command(
     return DONE if found.verdict == "pass" else BAD
 
 
+def _meaning(gate: Gate) -> Phrase:
+    return say("{unit}: {reason}", unit=Sentence(gate.unit), reason=Sentence(gate.reason))
+
+
 def _need_model_or_self_test(model: Path | None, self_test: bool) -> None:
     if self_test == (model is not None):
         raise click.UsageError("name a MODEL, or --self-test and none")
@@ -266,8 +279,13 @@ def _show_commands(found: Commands, as_json: bool) -> None:
         }
         terminal.show_json({"command": "verify-on-npu", **document})
         return
-    for words, lines in (("the server", found.serve), ("ask it", found.ask), ("in Python", found.python)):
-        line(f"# {words}")
+    blocks = (
+        (say("# the server"), found.serve),
+        (say("# ask it"), found.ask),
+        (say("# in Python"), found.python),
+    )
+    for words, lines in blocks:
+        line(words)
         for one in lines:
             line(one)
         line()
@@ -276,22 +294,26 @@ def _show_commands(found: Commands, as_json: bool) -> None:
 def _show(found: VerifyResult, *, verbose: bool) -> None:
     """What failed or is open first, each with what it means; what passed with its figures alone."""
     checks = sorted(found.checks, key=lambda check: _ORDER.index(check.verdict))
-    rows = [
+    rows: list[tuple[Text, ...]] = [
         (
             check.name,
-            f"{_MARKS[check.verdict]} {check.verdict}",
+            _STATES[check.verdict],
             figure(check.value),
             figure(check.threshold),
-            check.detail if verbose or check.verdict != "pass" else "",
+            Sentence(check.detail if verbose or check.verdict != "pass" else ""),
         )
         for check in checks
     ]
-    rows += [(name, "– not run", "", "", why) for name, why in found.not_run.items()]
-    terminal.table(
-        rows, ["check", "", "value", "limit", "what it means"], right=("value", "limit"), note=True
-    )
+    rows += [(name, say("– not run"), "", "", Sentence(why)) for name, why in found.not_run.items()]
+    headers: list[Text] = [say("check"), "", say("value"), say("limit"), say("what it means")]
+    terminal.table(rows, headers, right=headers[2:4], note=True)
     line()
     if found.report:
-        line(f"report: {found.report}")
+        line(say("report: {path}", path=found.report))
     passed = sum(check.verdict == "pass" for check in found.checks)
-    line(f"verdict: {found.verdict} ({passed} of {counted(len(found.checks), 'check')})")
+    words = "verdict: {verdict} ({passed} of {checks})"
+    line(
+        say(
+            words, verdict=_VERDICTS[found.verdict], passed=passed, checks=counted(len(found.checks), "check")
+        )
+    )

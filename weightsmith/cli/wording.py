@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from weightsmith.phrases import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.phrases import Phrase
 
 _MAX_CELL = 28
 
@@ -39,9 +42,9 @@ def size(count: float) -> str:
     return f"{count:.4g} TB"
 
 
-def counted(count: int, one: str, several: str = "") -> str:
+def counted(count: int, one: str, several: str = "") -> Phrase:
     """`1 tensor`, `1,024 tensors`."""
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
+    return say(f"{{count}} {one if count == 1 else several or one + 's'}", count=f"{count:,}")
 
 
 def folded(names: Iterable[str]) -> dict[str, int]:
@@ -55,7 +58,7 @@ def folded(names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> str:
+def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> Phrase:
     """Path, files, format, number of tensors and parameters, size and dtypes in one line.
 
     parameters: of the model, where its tensors do not show them because they are packed.
@@ -63,7 +66,13 @@ def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> st
     files = list(checkpoint.files)
     named = files[0] if len(files) == 1 else counted(len(files), "file")
     count = parameters or checkpoint.parameters
-    return (
-        f"{checkpoint.path}: {named} ({checkpoint.format}), {counted(len(checkpoint.tensors), 'tensor')}, "
-        f"{count:,} parameters, {size(checkpoint.nbytes)}, {', '.join(checkpoint.dtypes())}"
+    return say(
+        "{path}: {files} ({format}), {tensors}, {parameters} parameters, {size}, {dtypes}",
+        path=checkpoint.path,
+        files=named,
+        format=checkpoint.format,
+        tensors=counted(len(checkpoint.tensors), "tensor"),
+        parameters=f"{count:,}",
+        size=size(checkpoint.nbytes),
+        dtypes=", ".join(checkpoint.dtypes()),
     )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from weightsmith.foreign_text import visible_json
 from weightsmith.json_value import encode
+from weightsmith.language import Language
 from weightsmith.report import html, markdown
 from weightsmith.report.bounds import bounded
 from weightsmith.report.kinds import OF_CONFIG, composed
-from weightsmith.report.language import Language
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,7 @@
 """A report as values: sections of paragraphs, tables, code and plots, in no language and no format.
 
-Fixed text is a `Phrase`, which has a translation. A `str` is foreign text, and renderers show it as it is written.
+Fixed text is a `Phrase`, which has a translation. A `str` is foreign text, and renderers show it as it is written;
+a `Sentence` is one that a room has made (`weightsmith.phrases`).
 """
 
 from __future__ import annotations
@@ -8,26 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.phrases import Phrase, Text
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from weightsmith.verify.checks import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """A fixed sentence in English, which `language.spoken` says in another language. values: by name of its gaps."""
-
-    english: str
-    values: Mapping[str, Text]
-
-
-def say(english: str, **values: object) -> Phrase:
-    """A phrase; what fills its gaps is a phrase itself, or anything as text."""
-    return Phrase(english, {k: v if isinstance(v, Phrase) else str(v) for k, v in values.items()})
-
-
-Text: TypeAlias = Phrase | str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Bars, Dots, Grid, Items, Paragraph, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Bars, Dots, Grid, Items, Paragraph, Table
 
 if TYPE_CHECKING:
     from weightsmith.report.blocks import Block, Report, Section

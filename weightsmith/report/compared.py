@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.formats import number, percent
-from weightsmith.report.blocks import Column, Grid, Items, Judged, Paragraph, Report, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Column, Grid, Items, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.bounds import MOST_BARS, MOST_COLUMNS
 from weightsmith.report.facts import fact_table
 from weightsmith.report.shared import checkpoint_rows, closing_sections, origin_line, value_text
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import DiffDocument, TensorDifferenceEntry
-    from weightsmith.report.blocks import Block, Cell, Text
+    from weightsmith.phrases import Text
+    from weightsmith.report.blocks import Block, Cell
 
 _VERDICTS = {
     "identical": Judged("pass", say("identical")),

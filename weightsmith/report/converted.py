@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Column, Judged, Report, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Column, Judged, Report, Section, Table
 from weightsmith.report.facts import fact_table
 from weightsmith.report.shared import (
     closing_sections,
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.documents import ConvertDocument
-    from weightsmith.report.blocks import Cell, Phrase, Text
+    from weightsmith.phrases import Phrase, Text
+    from weightsmith.report.blocks import Cell
 
 _VERDICTS = {
     "written": Judged("pass", say("written")),
@@ -59,7 +61,10 @@ def _sections(document: ConvertDocument) -> Iterator[Section]:
     yield Section(say("Files of the output"), (Table((Column(say("file")),), files),))
     if document["left_out"]:
         columns = (Column(say("file")), Column(say("why"), "long"))
-        yield Section(say("Left out"), (Table(columns, tuple(document["left_out"].items())),))
+        yield Section(
+            say("Left out"),
+            (Table(columns, tuple((name, Sentence(why)) for name, why in document["left_out"].items())),),
+        )
     yield from closing_sections(document)
 
 
@@ -76,7 +81,7 @@ def _done(document: ConvertDocument) -> Iterator[tuple[Phrase | str, Cell]]:
     yield say("source"), document["source"]
     yield say("output folder"), document["output"]
     yield say("converter"), document["converter"]
-    yield say("chosen because"), document["reason"]
+    yield say("chosen because"), Sentence(document["reason"])
     for name, value in document["options"].items():
         yield name, value_text(value)
     yield say("bytes of weights read"), f"{document['bytes']['read']:,}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.shared import closing_sections, origin_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import DoctorDocument, FindingEntry
-    from weightsmith.report.blocks import Block, Cell, Text
+    from weightsmith.phrases import Text
+    from weightsmith.report.blocks import Block, Cell
 
 _STATES: dict[str, Cell] = {
     "ok": Judged("pass", say("ok")),
@@ -34,7 +36,7 @@ def report(document: DoctorDocument) -> Report:
 
 def _summary(document: DoctorDocument) -> Iterator[Text]:
     states: list[str] = [check["verdict"] for check in document["checks"]]
-    yield document["conclusion"]
+    yield Sentence(document["conclusion"])
     yield say(
         "{ok} checks are as they should be, {warn} are warnings, {fail} fail; {absent} are about what is not here.",
         **{state: states.count(state) for state in _STATES},
@@ -54,7 +56,7 @@ def _sections(document: DoctorDocument) -> Iterator[Section]:
 
 
 def _root(check: FindingEntry) -> Iterator[Block]:
-    yield Paragraph(say("{name}: {found}", name=check["name"], found=check["found"]), strong=True)
+    yield Paragraph(say("{name}: {found}", name=check["name"], found=Sentence(check["found"])), strong=True)
     if check["cause_of"]:
         yield Paragraph(say("From it follow: {names}.", names=", ".join(check["cause_of"])))
     if check["fix"]:
@@ -74,7 +76,13 @@ def _checks(checks: Sequence[FindingEntry]) -> Table:
     return Table(
         columns,
         tuple(
-            (one["name"], _STATES[one["verdict"]], one["found"], one["expected"], one["follows_from"])
+            (
+                one["name"],
+                _STATES[one["verdict"]],
+                Sentence(one["found"]),
+                Sentence(one["expected"]),
+                one["follows_from"],
+            )
             for one in ordered
         ),
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import gibibytes
-from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Section, Table
 from weightsmith.report.commands import commands, of_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import Document
 
 # What the report shows of a config, where it has them.
@@ -128,7 +130,7 @@ def _changes(document: Document) -> Table:
                 change.old,
                 change.new,
                 say("mended when it was converted") if change.mended else Judged("fail"),
-                change.evidence,
+                Sentence(change.evidence),
             )
             for change in document.changes
         ),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Text, say
+from weightsmith.phrases import Text, say
 from weightsmith.verify.checks import combine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from weightsmith.report.blocks import Phrase
+    from weightsmith.phrases import Phrase
     from weightsmith.report.document import Document, VectorsRead
     from weightsmith.verify.checks import Verdict
 

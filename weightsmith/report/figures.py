@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import gibibytes, milliseconds, number, percent
-from weightsmith.report.blocks import Bar, Bars, Column, Judged, Paragraph, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Bar, Bars, Column, Judged, Paragraph, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import Document, PerformanceRead
     from weightsmith.verify.engine.startup import Startup
 
@@ -92,7 +94,8 @@ def _determinism(document: Document) -> Iterator[Block]:
         yield Bars(say("Answers that are the same to the bit, by arrangement"), tuple(bars), whole=1.0)
         yield Table(columns, tuple(rows))
     if document.engine.eager_and_graphs:
-        yield Paragraph(say("Eager mode against graphs: {why}.", why=document.engine.eager_and_graphs))
+        why = Sentence(document.engine.eager_and_graphs)
+        yield Paragraph(say("Eager mode against graphs: {why}.", why=why))
 
 
 def _performance(document: Document, found: PerformanceRead) -> Iterator[Block]:

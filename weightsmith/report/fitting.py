@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import gibibytes
-from weightsmith.report.blocks import Column, Judged, Paragraph, Report, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Column, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.facts import fact_table, memory_text
 from weightsmith.report.shared import closing_sections, model_section, note_sections, origin_line
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.documents import CardsEntry, FitsDocument, ReasonEntry
-    from weightsmith.report.blocks import Cell, Phrase, Text
+    from weightsmith.phrases import Phrase, Text
+    from weightsmith.report.blocks import Cell
 
 _VERDICTS = {
     "fits": Judged("pass", say("fits")),
@@ -43,7 +45,7 @@ def _summary(document: FitsDocument) -> Iterator[Text]:
 def _sections(document: FitsDocument) -> Iterator[Section]:
     if document["reasons"]:
         columns = (Column(say("reason")), Column(say("verdict")), Column(say("what it means"), "long"))
-        rows = tuple((one["code"], _weight(one), one["message"]) for one in document["reasons"])
+        rows = tuple((one["code"], _weight(one), Sentence(one["message"])) for one in document["reasons"])
         yield Section(say("What stands in the way"), (Table(columns, rows),))
     yield from note_sections(document["notes"])
     worked_out = Paragraph(say("Worked out from the headers by weightsmith fits, not measured."))

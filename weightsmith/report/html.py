@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.language import spoken
 from weightsmith.report.blocks import Code, Items, Judged, Paragraph, Table
-from weightsmith.report.language import VERDICT, WHOLE_ANSWER, spoken, verdict_words
+from weightsmith.report.language import VERDICT, WHOLE_ANSWER, verdict_words
 from weightsmith.report.markup import element, escaped
 from weightsmith.report.plots import drawn
 
 if TYPE_CHECKING:
+    from weightsmith.language import Language
     from weightsmith.report.blocks import Block, Cell, Column, Report, Section
-    from weightsmith.report.language import Language
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _TAGS = {"en": "en", "zh": "zh-CN"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from weightsmith.json_value import encode
-from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Code, Column, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.shared import (
     closing_sections,
     lines_of,
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import EvidenceEntry, FieldEntry, InferConfigDocument, ProofEntry
-    from weightsmith.report.blocks import Block, Cell, Phrase, Text
+    from weightsmith.phrases import Phrase, Text
+    from weightsmith.report.blocks import Block, Cell
 
 _VERDICTS = {
     "agrees": Judged("pass", say("agrees")),
@@ -139,7 +141,7 @@ def _field(field: FieldEntry) -> tuple[Cell, ...]:
         configured = say("{value} by default", value=value_text(field["default"]))
     derived = "" if field["derived"] is None else value_text(field["derived"])
     told = "; ".join(map(_evidence, field["evidence"][:_MOST_EVIDENCE]))
-    return field["name"], configured, derived, _STATES[field["status"]], told
+    return field["name"], configured, derived, _STATES[field["status"]], Sentence(told)
 
 
 def _evidence(seen: EvidenceEntry) -> str:

@@ -9,14 +9,15 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.foreign_text import shortened, visible
+from weightsmith.language import spoken
 from weightsmith.report.blocks import Code, Items, Judged, Paragraph, Table
-from weightsmith.report.language import VERDICT, spoken, verdict_words
+from weightsmith.report.language import VERDICT, verdict_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from weightsmith.language import Language
     from weightsmith.report.blocks import Block, Cell, Report, Section
-    from weightsmith.report.language import Language
 
 # Characters of one piece of text; the answers of a model and the last line of a log stay below.
 _LONGEST = 2000

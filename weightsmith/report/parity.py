@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number, percent
+from weightsmith.phrases import Sentence, say
 from weightsmith.report.blocks import (
     Bar,
     Bars,
@@ -16,13 +17,13 @@ from weightsmith.report.blocks import (
     Section,
     Series,
     Table,
-    say,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import Document, FiguresRead, FlipRead
 
 # The flips that are listed of each pair: the surest ones of the reference first.
@@ -81,9 +82,9 @@ def _words(document: Document) -> Iterator[Paragraph]:
             say("From the cache, computed once for these very bytes and tokens: {names}.", names=names)
         )
     for dtype, why in parity.layer_by_layer.items():
-        yield Paragraph(say("{dtype} was replayed layer by layer: {why}.", dtype=dtype, why=why))
+        yield Paragraph(say("{dtype} was replayed layer by layer: {why}.", dtype=dtype, why=Sentence(why)))
     if parity.cache_fault:
-        yield Paragraph(say("Not kept in the cache: {why}.", why=parity.cache_fault))
+        yield Paragraph(say("Not kept in the cache: {why}.", why=Sentence(parity.cache_fault)))
 
 
 _ROWS: tuple[tuple[Phrase, Callable[[FiguresRead], float | None]], ...] = (
@@ -315,7 +316,7 @@ def _controls(document: Document) -> Iterator[Block]:
         )
         yield Table(columns, tuple(rows))
     for name, why in document.parity.refused.items():
-        yield Paragraph(say("Not run: {name}: {why}", name=name, why=why))
+        yield Paragraph(say("Not run: {name}: {why}", name=name, why=Sentence(why)))
 
 
 def _differences(document: Document, pair: str) -> list[float]:

@@ -8,15 +8,15 @@ from unicodedata import east_asian_width
 
 from weightsmith.foreign_text import visible
 from weightsmith.formats import significant
+from weightsmith.language import spoken
 from weightsmith.report.blocks import Bars, Dots, Grid, Scatter
-from weightsmith.report.language import spoken
 from weightsmith.report.markup import element, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from weightsmith.language import Language
     from weightsmith.report.blocks import Plot
-    from weightsmith.report.language import Language
 
 _WIDTH = 720
 # Room for labels of the axes, and for figures behind the longest bar.

@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
+from weightsmith.phrases import Sentence, Text, say
 from weightsmith.report import facts, figures, parity, serving, vectors
-from weightsmith.report.blocks import (
-    Cell,
-    Column,
-    Items,
-    Judged,
-    Paragraph,
-    Report,
-    Section,
-    Table,
-    Text,
-    say,
-)
+from weightsmith.report.blocks import Cell, Column, Items, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.features import Feature, features
 
 if TYPE_CHECKING:
@@ -74,21 +64,21 @@ def _sections(document: Document) -> Iterator[Section]:
 
 
 def _not_tested(found: Sequence[Feature]) -> tuple[Block, ...]:
-    return (Items(tuple((one.name, one.said) for one in found if one.verdict is None)),)
+    return (Items(tuple((one.name, _told(one)) for one in found if one.verdict is None)),)
 
 
 def _features(found: Sequence[Feature]) -> Table:
-    rows = tuple((one.name, Judged(one.verdict), one.said) for one in found if one.verdict is not None)
+    rows = tuple((one.name, Judged(one.verdict), _told(one)) for one in found if one.verdict is not None)
     return Table((Column(say("feature")), Column(say("verdict")), Column(say("what was seen"), "long")), rows)
 
 
 def _problems(document: Document) -> Iterator[Block]:
     rows: list[tuple[Cell, ...]] = [
-        (check.name, Judged(check.verdict), check.detail)
+        (check.name, Judged(check.verdict), Sentence(check.detail))
         for check in sorted(document.checks, key=lambda check: check.verdict != "fail")
         if check.verdict != "pass"
     ]
-    rows += [(say("warning"), None, warning) for warning in document.device.warnings]
+    rows += [(say("warning"), None, Sentence(warning)) for warning in document.device.warnings]
     if rows:
         yield Table(
             (Column(say("check")), Column(say("verdict")), Column(say("what it means"), "long")), tuple(rows)
@@ -108,7 +98,13 @@ def _checks(document: Document) -> Iterator[Block]:
     yield Table(
         columns,
         tuple(
-            (check.name, Judged(check.verdict), number(check.value), number(check.threshold), check.detail)
+            (
+                check.name,
+                Judged(check.verdict),
+                number(check.value),
+                number(check.threshold),
+                Sentence(check.detail),
+            )
             for check in document.checks
         ),
     )
@@ -117,3 +113,8 @@ def _checks(document: Document) -> Iterator[Block]:
     ]
     if changed:
         yield Paragraph(say("Own limits (own / usual): {limits}", limits=", ".join(changed)), strong=True)
+
+
+def _told(feature: Feature) -> Text:
+    """What a check or the run itself says is a sentence."""
+    return Sentence(feature.said) if isinstance(feature.said, str) else feature.said

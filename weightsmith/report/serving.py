@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import percent
-from weightsmith.report.blocks import Bar, Bars, Column, Judged, Paragraph, Section, Table, say
+from weightsmith.phrases import say
+from weightsmith.report.blocks import Bar, Bars, Column, Judged, Paragraph, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from weightsmith.report.blocks import Code, Column, Paragraph, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Code, Column, Paragraph, Section, Table
 from weightsmith.report.facts import fact_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import CheckpointSummary, Origin, ProblemEntry
-    from weightsmith.report.blocks import Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Cell
 
 # Of a text that is copied, such as a config: the JSON has the rest.
 _MOST_LINES = 1000
@@ -54,14 +56,14 @@ def problem_sections(problems: Sequence[ProblemEntry]) -> Iterator[Section]:
     """Nothing where there are none."""
     if problems:
         columns = (Column(say("problem")), Column(say("what it means"), "long"))
-        rows = tuple((problem["code"], problem["message"]) for problem in problems)
+        rows = tuple((problem["code"], Sentence(problem["message"])) for problem in problems)
         yield Section(say("Known problems"), (Table(columns, rows),))
 
 
 def note_sections(notes: Sequence[str]) -> Iterator[Section]:
     """Nothing where there are none."""
     if notes:
-        yield Section(say("Notes"), tuple(map(Paragraph, notes)))
+        yield Section(say("Notes"), tuple(Paragraph(Sentence(note)) for note in notes))
 
 
 def lines_of(text: str) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.formats import number
-from weightsmith.report.blocks import Column, Judged, Paragraph, Section, Table, say
+from weightsmith.phrases import Sentence, say
+from weightsmith.report.blocks import Column, Judged, Paragraph, Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weightsmith.report.blocks import Block, Cell, Phrase
+    from weightsmith.phrases import Phrase
+    from weightsmith.report.blocks import Block, Cell
     from weightsmith.report.document import ApartRead, Document, VectorPairRead, VectorsRead
 
 _TASKS = {"embed": say("embed"), "classify": say("classify"), "score": say("score")}
@@ -144,7 +146,10 @@ def _controls(document: Document, vectors: VectorsRead) -> Iterator[Block]:
         (name, _judged(document, f"control.{name}"), *_figures(pair))
         for name, pair in vectors.controls.items()
     ]
-    rows += [(f"{name}: {why}", None, "", "") for name, why in vectors.refused.items()]
+    rows += [
+        (say("{name}: {why}", name=name, why=Sentence(why)), None, "", "")
+        for name, why in vectors.refused.items()
+    ]
     if rows:
         name: Phrase = say("a wrong reference against the device, or why there is none")
         yield Table((Column(name), Column(say("verdict")), *_COLUMNS), tuple(rows))

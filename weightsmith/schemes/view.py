@@ -83,7 +83,9 @@ class PlainView:
         """How many weights are packed in which way, the most frequent first; empty where none is."""
         found = Counter((module.method, module.bits) for module in self.modules)
         return ", ".join(
-            f"{count:,} weight{'s are' if count > 1 else ' is'} packed as {method}, {bits} bits"
+            f"{count:,} weights are packed as {method}, {bits} bits"
+            if count > 1
+            else f"{count:,} weight is packed as {method}, {bits} bits"
             for (method, bits), count in found.most_common(3)
         )
 

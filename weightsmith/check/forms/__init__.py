@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.foreign_text import visible_json
 from weightsmith.json_value import encode
+from weightsmith.language import spoken
 
 if TYPE_CHECKING:
     from weightsmith.check import Checked
@@ -20,7 +21,7 @@ def render_checked(found: Checked, form: CheckForm) -> str:
     from weightsmith.check.forms import github, junit, lines, sarif  # a terminal does without
 
     if form == "text":
-        return "".join(f"{line}\n" for line in lines.lines(found))
+        return "".join(f"{spoken(line, 'en')}\n" for line in lines.lines(found))
     if form == "github":
         return "".join(f"{line}\n" for line in github.commands(found))
     if form == "junit":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.check.forms.lines import counted, place, sound, told
 from weightsmith.foreign_text import visible
+from weightsmith.language import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,11 @@ def commands(found: Checked) -> Iterator[str]:
     """An annotation for each finding and each sound checkpoint, and one that counts."""
     for one in found.checkpoints:
         for finding in one.findings:
-            text = f"{place(finding)}: {told(finding)}"
+            text = f"{place(finding)}: {spoken(told(finding), 'en')}"
             yield _command(finding.level, text, file=finding.path, line=finding.line)
         if one.verdict == "sound":
-            yield _command("notice", f"{one.path}: {sound(one)}", file=one.path)
-    yield _command("notice", counted(found))
+            yield _command("notice", f"{one.path}: {spoken(sound(one), 'en')}", file=one.path)
+    yield _command("notice", spoken(counted(found), "en"))
 
 
 def _command(kind: str, message: str, *, file: str | None = None, line: int | None = None) -> str:

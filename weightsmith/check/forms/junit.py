@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from weightsmith.check.forms.lines import place, told
 from weightsmith.foreign_text import visible
+from weightsmith.language import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,10 @@ def document(found: Checked) -> str:
 
 def _fill(case: ElementTree.Element, check: Check) -> None:
     """What is wrong is told line by line in the text of the one failure, as CI systems show one."""
-    said = [_text(f"{finding.level}: {place(finding)}: {told(finding)}") for finding in check.findings]
+    said = [
+        _text(f"{finding.level}: {place(finding)}: {spoken(told(finding), 'en')}")
+        for finding in check.findings
+    ]
     first = check.findings[0] if check.findings else None
     if check.verdict == "skip":
         ElementTree.SubElement(case, "skipped", message=_text(check.says))
@@ -46,7 +50,7 @@ def _fill(case: ElementTree.Element, check: Check) -> None:
         ElementTree.SubElement(case, "system-out").text = "\n".join([_text(check.says), *said])
     else:
         tag = "failure" if check.verdict == "fail" else "error"
-        summary = told(first) if len(check.findings) == 1 else check.says
+        summary = spoken(told(first), "en") if len(check.findings) == 1 else check.says
         ElementTree.SubElement(case, tag, message=_text(summary), type=first.rule).text = "\n".join(said)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from weightsmith.check.forms.lines import counted, sound
 from weightsmith.check.forms.rules import description
 from weightsmith.foreign_text import visible
+from weightsmith.language import spoken
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def document(found: Checked) -> JsonObject:
     rules = list(dict.fromkeys(finding.rule for one in found.checkpoints for finding in one.findings))
     driver: JsonObject = {"name": "weightsmith", "version": __version__, "rules": list(map(_rule, rules))}
     sound_ones = [_notification(one) for one in found.checkpoints if one.verdict == "sound"]
+    note: JsonObject = {"level": "note", "message": {"text": spoken(counted(found), "en")}}
     invocation: JsonObject = {
         "executionSuccessful": found.verdict != "unreadable",
-        "toolExecutionNotifications": [*sound_ones, {"level": "note", "message": {"text": counted(found)}}],
+        "toolExecutionNotifications": [*sound_ones, note],
     }
     results = [
         _result(finding, rules.index(finding.rule)) for one in found.checkpoints for finding in one.findings
@@ -56,7 +58,7 @@ def _result(finding: Finding, index: int) -> JsonObject:
 
 
 def _notification(one: CheckedCheckpoint) -> JsonObject:
-    said = f"{visible(one.path)}: {sound(one)}"
+    said = f"{visible(one.path)}: {spoken(sound(one), 'en')}"
     return {"level": "note", "message": {"text": said}, "locations": [_location(one.path, None)]}
 
 

@@ -95,8 +95,10 @@ def repetition_check(
         )
     if ratio is not None and found.distance_rms > limits["repeat_delta"]:
         limit = limits["baseline_ratio"]
-        words += f"; its square is {significant(ratio.ratio)} × that of rounding alone, upper bound "
-        words += significant(ratio.upper)
+        words += (
+            f"; its square is {significant(ratio.ratio)} × that of rounding alone, upper bound "
+            f"{significant(ratio.upper)}"
+        )
         verdict: Verdict = "pass" if ratio.upper <= limit and found.distance_max <= ceiling else "fail"
         return Check(f"determinism.{name}", verdict, round(ratio.upper, 4), limit, words)
     verdict = "pass" if found.distance_max <= ceiling else "fail"
@@ -115,8 +117,10 @@ def parity_checks(
     if logits:
         fact = f"largest difference of a logit, {words}: {significant(pair.distance_max)} nats at text {pair.worst}"
     else:
-        fact = f"largest distance of {words}: {significant(pair.distance_max)} of a vector's length at text "
-        fact += f"{pair.worst}; least cosine {pair.cosine_min:.6f}"
+        fact = (
+            f"largest distance of {words}: {significant(pair.distance_max)} of a vector's length at text "
+            f"{pair.worst}; least cosine {pair.cosine_min:.6f}"
+        )
     verdict: Verdict = "pass" if pair.distance_max <= limit else "fail"
     return (Check(f"{name}.distance", verdict, pair.distance_max, limit, fact),)
 
@@ -124,8 +128,10 @@ def parity_checks(
 def noise_check(found: VectorNoise, half: str, limits: Mapping[str, float]) -> Check:
     """Whether a side is further from fp32 than rounding to the engine's dtype itself is."""
     value, limit = found.upper, limits["noise_ratio"]
-    words = f"squared distance from fp32 is {significant(found.ratio)} × that of {half} on the CPU, upper 95 % bound "
-    words += significant(value)
+    words = (
+        f"squared distance from fp32 is {significant(found.ratio)} × that of {half} on the CPU, upper 95 % bound "
+        f"{significant(value)}"
+    )
     if not math.isfinite(value):
         return Check("parity.noise", "fail", None, limit, words)
     return Check("parity.noise", "pass" if value <= limit else "fail", round(value, 4), limit, words)

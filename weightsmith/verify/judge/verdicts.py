@@ -181,8 +181,10 @@ def long_check(long: LongAnswer, limits: Mapping[str, float]) -> Check:
     if not means:
         return Check("long", "inconclusive", None, limit, "the engine has no room for a long answer")
     worst = max(means, key=lambda start: means[start])
-    words = f"an answer of {len(apart)} tokens, decoded and prefilled: mean |Δ log p| {significant(means[worst], 2)}"
-    words += f" nats over tokens {worst} to {min(worst + _STRETCH, len(apart)) - 1}, the worst stretch"
+    words = (
+        f"an answer of {len(apart)} tokens, decoded and prefilled: mean |Δ log p| {significant(means[worst], 2)} nats "
+        f"over tokens {worst} to {min(worst + _STRETCH, len(apart)) - 1}, the worst stretch"
+    )
     return Check("long", "pass" if means[worst] <= limit else "fail", round(means[worst], 6), limit, words)
 
 
@@ -193,8 +195,8 @@ def served_checks(served: Served | Failure, run: EngineRun, limits: Mapping[str,
     answers = served.answers
     first = {n: one for n, one in run.passes["batch"].completions.items() if n not in run.pictures}
     count = len(answers.completions)
-    words = f"healthy after {served.loading:.0f} s, {count} of {len(first)} prompts answered over HTTP, "
-    words += "ended when told to" if served.clean else "had to be killed"
+    end = "ended when told to" if served.clean else "had to be killed"
+    words = f"healthy after {served.loading:.0f} s, {count} of {len(first)} prompts answered over HTTP, {end}"
     whole = served.clean and count == len(first)
     same = repetition_check(repetition.compare("served", first, answers.completions), limits)
     checks = [
@@ -222,8 +224,10 @@ def _chat_check(answers: Answers, run: EngineRun, limits: Mapping[str, float]) -
     """The server's tokens of a chat are the tokenizer's, and its answer is the engine's."""
     number = cast("int", run.chat)
     if answers.chat_ids != run.prompt_ids[number]:
-        words = f"the server makes {len(answers.chat_ids or ())} tokens of the chat, and the tokenizer other "
-        words += f"{len(run.prompt_ids[number])}: another chat template"
+        words = (
+            f"the server makes {len(answers.chat_ids or ())} tokens of the chat, and the tokenizer other "
+            f"{len(run.prompt_ids[number])}: another chat template"
+        )
         return Check("served.chat", "fail", None, None, words)
     first = run.passes["batch"].completions
     found = repetition.compare("chat", {number: first[number]}, {number: cast("Completion", answers.chat)})
@@ -279,8 +283,10 @@ def picture_checks(run: EngineRun, parity: Parity | None, limits: Mapping[str, f
 
 def _picture_noise(noise: NoiseFloor, limits: Mapping[str, float]) -> Check:
     value, limit = noise.kl_ratio_upper, limits["noise_ratio"]
-    words = f"over the prompts with a picture, KL(R‖D) is {significant(noise.kl_ratio)} × KL(R‖B), upper 95 % bound "
-    words += significant(value)
+    words = (
+        f"over the prompts with a picture, KL(R‖D) is {significant(noise.kl_ratio)} × KL(R‖B), upper 95 % bound "
+        f"{significant(value)}"
+    )
     verdict: Verdict = "pass" if value <= limit else "fail"
     return Check("pictures.noise", verdict, round(value, 4) if math.isfinite(value) else None, limit, words)
 
@@ -288,8 +294,10 @@ def _picture_noise(noise: NoiseFloor, limits: Mapping[str, float]) -> Check:
 def _follow_check(follow: Follow, limits: Mapping[str, float]) -> Check:
     """Two pictures and one question: the answers' first words differ in the engine as they do in the reference."""
     limit = limits["follow"]
-    words = f"KL between the first words about different pictures: {significant(follow.device)} nats, and "
-    words += f"{significant(follow.reference)} in the reference"
+    words = (
+        f"KL between the first words about different pictures: {significant(follow.device)} nats, and "
+        f"{significant(follow.reference)} in the reference"
+    )
     if follow.reference <= max(4 * follow.noise, limits["noise_ignored"]):
         words += "; the model itself hardly looks at them, so nothing is shown"
         return Check("pictures.follow", "inconclusive", None, limit, words)
@@ -305,8 +313,10 @@ def overflow_checks(parity: Parity) -> tuple[Check, ...]:
     floor = parity.pairs.get("R-B")
     if floor is None or not floor.nonfinite:
         return ()
-    words = f"the model overflows in float16: its own reference on the CPU has no finite numbers at {floor.nonfinite} "
-    words += "positions where fp32 has; serve it in bfloat16"
+    words = (
+        f"the model overflows in float16: its own reference on the CPU has no finite numbers at {floor.nonfinite} "
+        "positions where fp32 has; serve it in bfloat16"
+    )
     return (Check("overflow", "fail", floor.nonfinite, 0, words),)
 
 
@@ -404,8 +414,10 @@ def baseline_noise_check(noise: NoiseFloor, pair: Pair, limits: Mapping[str, flo
     """
     value, limit = noise.kl_ratio_upper, limits["baseline_ratio"]
     apart = pair.overall.kl_mean
-    words = f"KL(F‖D) {significant(apart, 2)} is {significant(noise.kl_ratio)} × KL(R‖B), "
-    words += f"upper 95 % bound {significant(value)}"
+    words = (
+        f"KL(F‖D) {significant(apart, 2)} is {significant(noise.kl_ratio)} × KL(R‖B), "
+        f"upper 95 % bound {significant(value)}"
+    )
     if apart <= limits["baseline_ignored"]:
         return Check(
             "baseline.noise", "pass", round(value, 4) if math.isfinite(value) else None, limit, words
@@ -426,8 +438,10 @@ def control_check(name: str, control: Control, limits: Mapping[str, float]) -> C
     failed = [check.name for check in checks if check.verdict == "fail"]
     kl = pair.overall.kl_mean if math.isfinite(pair.overall.kl_mean) else None
     if failed:
-        words = f"a wrong reference ({name}) fails {', '.join(failed)}, as it must; "
-        words += f"its mean KL {significant(pair.overall.kl_mean)}"
+        words = (
+            f"a wrong reference ({name}) fails {', '.join(failed)}, as it must; "
+            f"its mean KL {significant(pair.overall.kl_mean)}"
+        )
         return Check(f"control.{name}", "pass", kl, limits["kl_mean"], words)
     words = f"a wrong reference ({name}) passes every gate: on this model they cannot tell right from wrong"
     return Check(f"control.{name}", "inconclusive", kl, limits["kl_mean"], words)
@@ -453,8 +467,10 @@ def all_parity_checks(
         checks.append(noise_check(parity.noise, parity.pairs["R-D"], limits))
         checks.extend(() if parity.arranged is None else (arranged_check(parity.arranged, limits),))
     else:
-        words = f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}; a baseline from "
-        words += "a machine that runs both (--save-baseline there, --reference FILE here) has them"
+        words = (
+            f"fp32 and bf16 were not both run, so bf16's own noise is not known{why}; a baseline from "
+            "a machine that runs both (--save-baseline there, --reference FILE here) has them"
+        )
         checks.append(Check("parity.noise", "inconclusive", None, limits["noise_ratio"], words))
     checks.extend(control_check(name, control, limits) for name, control in parity.controls.items())
     if not parity.controls:
@@ -479,8 +495,10 @@ def baseline_check(baseline: Baseline, here: Identity, compared: Mapping[int, in
 
 
 def no_parity(why: str) -> Check:
-    words = f"{why}; without one nobody knows that the numbers are right. A baseline of a machine that has one serves: "
-    words += "--save-baseline FILE there, --reference FILE here"
+    words = (
+        f"{why}; without one nobody knows that the numbers are right. A baseline of a machine that has one serves: "
+        "--save-baseline FILE there, --reference FILE here"
+    )
     return Check("parity", "inconclusive", None, None, words)
 
 
