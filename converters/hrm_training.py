@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from yaml import MappingNode, SafeLoader
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import Json
 
 RunWeights = Literal["ema", "raw"]
@@ -97,7 +98,7 @@ def run_dtype(run: YamlMapping) -> str:
     return parse_dtype(stated if isinstance(stated, str) else "bfloat16") or "BF16"
 
 
-def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
+def read_run(folder: Place) -> tuple[YamlMapping, YamlMapping]:
     """(all_config.yaml, train_metadata.yaml) of the run that an epoch's folder belongs to.
 
     Raises MissingInput, InvalidConfig, and MissingPackage where no YAML reader is installed.
@@ -112,7 +113,7 @@ def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
     )
 
 
-def _yaml(path: Path) -> YamlMapping:
+def _yaml(path: Place) -> YamlMapping:
     try:
         import yaml
     except ImportError as error:
@@ -142,7 +143,7 @@ def _without_merges(safe_loader: type[SafeLoader]) -> type[SafeLoader]:
     return Loader
 
 
-def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, object]:
+def run_config(run: YamlMapping, data: YamlMapping, subject: Place) -> dict[str, object]:
     """The config fields that no shape shows, as the run describes them. Raises InvalidConfig, ConversionRefused.
 
     run, data: all_config.yaml and train_metadata.yaml.

@@ -14,6 +14,7 @@ from weightsmith.checkpoint.dtypes import BITS, TORCH_NAMES
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big
 from weightsmith.checkpoint.layout import span
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.place import open_file
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class TensorReader:
         self._files: dict[str, ByteFile] = {}  # the one used last is last
         self._readers: dict[str, int] = {}
         self._lock = Lock()
+        self._proven: set[str] = set()
 
     def __enter__(self) -> TensorReader:
         return self
@@ -156,7 +158,7 @@ class TensorReader:
             self._files.pop(name).close()
 
     def _opened(self, name: str) -> ByteFile:
-        file = ByteFile(self._checkpoint.root / name, name)
+        file = open_file(self._checkpoint.root / name, name)
         stated = self._checkpoint.files[name]
         if file.size != stated:
             file.close()
@@ -165,6 +167,11 @@ class TensorReader:
                 f"the file changed: it has {file.size:,} bytes, not the {stated:,} of before",
                 "let the download or the writer finish, then try again",
             )
+        if file.costly and name not in self._proven:
+            from weightsmith.checkpoint.torch_zip import need_as_read
+
+            need_as_read(file)
+            self._proven.add(name)
         return file
 
 

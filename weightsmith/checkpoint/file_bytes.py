@@ -91,6 +91,9 @@ class ByteFile:
 
     __slots__ = ("fd", "name", "origin", "size", "subject")
 
+    # Whether each read asks a server: what can be told without one is then told so.
+    costly = False
+
     def __init__(
         self, path: Path, name: str, *, instead: str = "name a checkpoint folder or a weights file"
     ) -> None:
@@ -121,6 +124,19 @@ class ByteFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def identity(self) -> object:
+        """Equal for two names of one file."""
+        status = os.fstat(self.fd)
+        return status.st_dev, status.st_ino
+
+    def holds(self, _start: int, _count: int) -> bool:
+        """Whether these bytes can be read without asking a server."""
+        return True
+
+    def alone(self) -> ByteFile:
+        """The same file, of which a read of few bytes brings no others along."""
+        return self
 
     def section(self, start: int, size: int) -> ByteFile:
         """`size` bytes from byte `start` as a file of their own. It shares the descriptor: close only the whole.

@@ -35,6 +35,16 @@ def read_torch_zip(file: ByteFile) -> FilePart:
     return FilePart("torch-zip", tensors, {}, tuple(problems), read)
 
 
+def need_as_read(file: ByteFile) -> None:
+    """Before data of a remote file are read: every local header says what was made of the directory; `read_torch_zip`
+    saw only those that came along. Other files are passed over. Raises CorruptCheckpoint.
+    """
+    if not file.costly or file.read(0, min(4, file.size)) != b"PK\x03\x04":
+        return
+    if read_directory(file.alone()) != read_directory(file, sparing=True):
+        _refuse(file, "has zip entries that do not begin where their directory and its alignment put them")
+
+
 def read_single_tensor(file: ByteFile, name: str) -> Tensor:
     """The one tensor that was saved by itself, without a state dict, under a name of the caller's.
 
@@ -48,7 +58,7 @@ def read_single_tensor(file: ByteFile, name: str) -> Tensor:
 
 def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage], int]:
     """What the archive's pickle describes, the function that finds a storage's bytes, and the pickle's bytes."""
-    entries = read_directory(file)
+    entries = read_directory(file, sparing=file.costly)
     prefix = _prefix(file, entries)
     _refuse_unreadable(file, entries, prefix)
     pickle = entries[f"{prefix}data.pkl"]

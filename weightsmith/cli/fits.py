@@ -17,6 +17,7 @@ from weightsmith.cli.wording import checkpoint_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.fits.answer import Answer, Memory
     from weightsmith.report import Language
 
@@ -60,7 +61,7 @@ _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
 @LANGUAGE
 @AS_JSON
 def command(
-    checkpoint: Path,
+    checkpoint: AnyPlace,
     arguments: tuple[str, ...],
     on: str,
     chip: str,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.report import Language
     from weightsmith.shapes import FieldReport, Inference
@@ -89,7 +90,7 @@ _OF_CONFIG = ("config", "fields")
 @VERBOSE
 @AS_JSON
 def command(
-    checkpoints: tuple[Path, ...],
+    checkpoints: tuple[AnyPlace, ...],
     config: Path | None,
     model_type: str | None,
     user_set: tuple[str, ...],

@@ -18,9 +18,9 @@ from weightsmith.cli.wording import cell, checkpoint_line, size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.values.anatomy import Layer, Part
     from weightsmith.values.beside import Beside, GenerationSetting
     from weightsmith.values.inspection import Inspection, Quantization
@@ -72,7 +72,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 )
 @AS_JSON
 def command(
-    checkpoints: tuple[Path, ...],
+    checkpoints: tuple[AnyPlace, ...],
     values: Literal["full", "sample"] | None,
     hashes: bool,
     tensors: str | None,
@@ -84,7 +84,7 @@ def command(
     Of several checkpoints, one after the other.
     """
 
-    def look(checkpoint: Path) -> Inspection:
+    def look(checkpoint: AnyPlace) -> Inspection:
         with progress_bar("reading") as bar:
             found = library.inspect(
                 checkpoint,

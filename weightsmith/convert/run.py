@@ -13,6 +13,7 @@ from weightsmith.checkpoint.folder import MERGE_SLICES, ONE_SLICE
 from weightsmith.checkpoint.gguf_model import NOT_KNOWN
 from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
+from weightsmith.checkpoint.place import need_reached
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.convert.conversion import Outcome, describe_conversion
 from weightsmith.convert.finish.digests import check_hash_name, digesting
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.conversion import Conversion
     from weightsmith.convert.plan.conversion_plan import ConversionPlan
 
 
 def convert(
-    source: Path,
+    source: Place,
     target: Path,
     *,
     converter: str | None = None,
@@ -115,7 +117,9 @@ def read_source(request: ConversionRequest) -> ConversionSource:
     config = [CONFIG] if is_there(checkpoint.root / CONFIG) else []
     files = (*checkpoint.files, *index_file, *config)
     before = stamps(checkpoint.root, files)
-    return ConversionSource(checkpoint, gather(checkpoint), files, before, notes)
+    evidence = gather(checkpoint)
+    need_reached(checkpoint.root)
+    return ConversionSource(checkpoint, evidence, files, before, notes)
 
 
 def _opened(request: ConversionRequest) -> Checkpoint:
@@ -211,6 +215,7 @@ def seal(
         with in_sub_folder(root, folder, name):
             others[name] = copy_side_file(root / name, folder / name, hash_name)
     need_unchanged(root, source.stamps, request.source)
+    need_reached(root)
     document = manifest(plan, hash_name, written.source_hashes, {**facts, **others})
     create_file(folder / MANIFEST, document)
     others[MANIFEST] = len(document), bytes_hash(document, hash_name)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.file_bytes import ByteFile
 from weightsmith.checkpoint.hashing import new_hasher
+from weightsmith.checkpoint.place import open_file
 from weightsmith.convert.stream.pieces import stretches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from weightsmith.checkpoint.hashing import Hasher
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.stream.pieces import FileBytes
 
@@ -36,7 +36,7 @@ class SourceHasher:
     What the conversion does not read, such as headers, is read here when its turn comes.
     """
 
-    def __init__(self, root: Path, sizes: Mapping[str, int], hash_name: str) -> None:
+    def __init__(self, root: Place, sizes: Mapping[str, int], hash_name: str) -> None:
         """root: the folder.
 
         sizes: the files to hash -> how many bytes they have.
@@ -69,7 +69,7 @@ class SourceHasher:
         """Reads up to byte `end`: headers, padding, tensors that nobody wanted."""
         if self._next[file] == end:
             return
-        with ByteFile(self._root / file, file) as opened:
+        with open_file(self._root / file, file) as opened:
             while self._next[file] < end:
                 data = opened.read(self._next[file], min(_CHUNK, end - self._next[file]))
                 self._hashers[file].update(memoryview(data))
