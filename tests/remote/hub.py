@@ -103,7 +103,7 @@ def serving(hub: Hub, *, certificate: Path | None = None, host: str = "127.0.0.1
 @contextmanager
 def _listening(hub: Hub, name: str, certificate: Path | None, host: str) -> Iterator[str]:
     handler = type("Handler", (_Handler,), {"hub": hub, "named": name})
-    server = ThreadingHTTPServer((host, 0), handler)
+    server = _Server((host, 0), handler)
     server.daemon_threads = True
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -116,6 +116,13 @@ def _listening(hub: Hub, name: str, certificate: Path | None, host: str) -> Iter
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away is what some tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):

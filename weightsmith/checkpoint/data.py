@@ -50,6 +50,7 @@ def numpy_dtype(dtype: str) -> ArrayType:
 _SPARSEST, _COST_OF_A_READ, _MOST_READ_OVER = 4, 1 << 15, 32 << 20
 # Checkpoints come in hundreds of shards, and a process may often open 256 files.
 _MOST_OPEN = 16
+_WITH_ZIPS = ("torch-zip", "mixed")
 
 
 class TensorReader:
@@ -167,7 +168,7 @@ class TensorReader:
                 f"the file changed: it has {file.size:,} bytes, not the {stated:,} of before",
                 "let the download or the writer finish, then try again",
             )
-        if file.costly and name not in self._proven:
+        if file.costly and self._checkpoint.format in _WITH_ZIPS and name not in self._proven:
             from weightsmith.checkpoint.torch_zip import need_as_read
 
             need_as_read(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
@@ -17,7 +18,7 @@ from weightsmith.checkpoint.place import need_reached
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.convert.conversion import Outcome, describe_conversion
 from weightsmith.convert.finish.digests import check_hash_name, digesting
-from weightsmith.convert.finish.journal import Journal, describe_work, verified
+from weightsmith.convert.finish.journal import Journal, describe_work, known_sources, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
 from weightsmith.convert.finish.sealing import Written, verify
@@ -40,7 +41,6 @@ from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.place import Place
@@ -179,17 +179,22 @@ def execute(
     checkpoint, hash_name = source.checkpoint, request.hash_name
     in_order = files_read_in_order(plan.weights)
     sizes = {file: size for file, size in checkpoint.files.items() if file in in_order}
-    source_hasher = SourceHasher(checkpoint.root, sizes, hash_name)
     others = [file for file in source.files if file not in in_order]
     with digesting(checkpoint.root, others, hash_name) as other_hashes:
         done = verified(folder / MARKER, plan.weights, hash_name, request.workers)
-        journal = Journal(folder / MARKER, work, plan.weights, done)
+        # What lies here is read again: nobody need believe a journal about it.
+        far = not isinstance(checkpoint.root, Path)
+        known = known_sources(folder / MARKER, sizes, done) if far else {}
+        journal = Journal(folder / MARKER, work, plan.weights, done, known)
+        unknown = {file: size for file, size in sizes.items() if file not in known}
+        finished = journal.source_read if far else None
+        source_hasher = SourceHasher(checkpoint.root, unknown, hash_name, finished)
         clear(folder, {MARKER, *done})
         made_zero: Counter[str] = Counter()
         observer = WriteObserver(journal.finished, source_hasher.add, made_zero.update, progress)
         hashes = write_weights(plan.weights, checkpoint, folder, request.workers, hash_name, done, observer)
         verify(folder, plan.table)
-        hashed = {**source_hasher.digests(), **other_hashes.result()}
+        hashed = {**known, **source_hasher.digests(), **other_hashes.result()}
         return WrittenWeights(hashes, hashed, Outcome(len(done), made_zero))
 
 

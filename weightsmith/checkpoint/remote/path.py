@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile
@@ -17,7 +18,6 @@ from weightsmith.errors import MissingInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from weightsmith.checkpoint.remote.address import Address
     from weightsmith.checkpoint.remote.repository import Entry
@@ -37,7 +37,12 @@ class RemotePath:
     def __str__(self) -> str:
         return self.text
 
-    def __truediv__(self, name: str) -> RemotePath:
+    def __truediv__(self, name: str) -> RemotePath | Path:
+        """As of a `Path`: an absolute path of this machine stands for itself."""
+        return Path(name) if name.startswith("/") else self.below(name)
+
+    def below(self, name: str) -> RemotePath:
+        """What lies in the folder under this name."""
         inner = f"{self.inner}/{name}" if self.inner else name
         return RemotePath(f"{self.home.repository.base}/{inner}", self.home, inner)
 
@@ -91,7 +96,7 @@ class RemotePath:
         """The names in the folder, in order; `folder/file` for all files of a folder that `enter` says yes to."""
         found: list[str] = []
         for name in sorted(self.names()):
-            inner = (self / name).names() if enter(name) and name in self.folders() else []
+            inner = self.below(name).names() if enter(name) and name in self.folders() else []
             found += sorted(f"{name}/{file}" for file in inner) if inner else [name]
         return found
 
