@@ -26,6 +26,7 @@ AHEAD, BEHIND = 1 << 17, 1 << 16
 _MOST_WINDOWS = 4
 # Of one request: when it breaks, its own tries go on where it broke.
 _LARGEST_PART = 64 << 20
+_LONGEST_REFUSAL = 1 << 16
 _NOT_THERE = frozenset({403, 404, 410})  # 403: an object store says so where it must not list
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 _AGAIN = "let the upload finish, then try again"
@@ -46,6 +47,7 @@ class HttpRefusedError(Exception):
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"HTTP {reply.status}")
         self.status, self.headers = reply.status, reply.headers
+        self.text = reply.data(_LONGEST_REFUSAL) or b""
 
 
 class Reach:

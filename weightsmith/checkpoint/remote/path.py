@@ -11,7 +11,8 @@ from weightsmith.checkpoint.remote.address import parse_address
 from weightsmith.checkpoint.remote.file import RemoteFile
 from weightsmith.checkpoint.remote.folder import RemoteFolder
 from weightsmith.checkpoint.remote.hugging_face import HuggingFace, cached_snapshot, repository_cache
-from weightsmith.checkpoint.remote.settings import is_offline, timeout
+from weightsmith.checkpoint.remote.modelscope import ModelScope, cached_model
+from weightsmith.checkpoint.remote.settings import is_offline, modelscope_cache, timeout
 from weightsmith.checkpoint.remote.transport import Patience, Transport
 from weightsmith.checkpoint.remote.web import Web
 from weightsmith.errors import MissingInput
@@ -145,15 +146,16 @@ def remote_place(text: str) -> RemotePath | Path:
     if address.kind == "web":
         web = Web.of(address)
         return RemotePath(address.text, RemoteFolder(web, transport), web.named)
-    return RemotePath(address.text, RemoteFolder(HuggingFace.of(address), transport), address.inner)
+    hub = ModelScope.of(address) if address.kind == "modelscope" else HuggingFace.of(address)
+    return RemotePath(address.text, RemoteFolder(hub, transport), address.inner)
 
 
 def _cached(address: Address) -> Path:
-    snapshot = cached_snapshot(address) if address.kind == "hf" else None
-    if snapshot is None:
-        where = (
-            f"; the cache has no such revision in {repository_cache(address)}" if address.kind == "hf" else ""
-        )
-        fact = f"nobody may be asked (HF_HUB_OFFLINE){where}"
+    where = repository_cache(address) if address.kind == "hf" else modelscope_cache()
+    known = {"hf": cached_snapshot, "modelscope": cached_model}.get(address.kind)
+    found = None if known is None else known(address)
+    if found is None:
+        why = "" if known is None else f"; the cache has no such revision in {where}"
+        fact = f"nobody may be asked (HF_HUB_OFFLINE){why}"
         raise MissingInput(address.text, fact, "unset HF_HUB_OFFLINE, or name a local copy")
-    return snapshot / address.inner if address.inner else snapshot
+    return found / address.inner if address.inner else found

@@ -1,7 +1,7 @@
 """What the environment says of the hubs: endpoints, tokens, caches, and whether anybody may be asked at all.
 
 Names and defaults are those of the hub libraries, so that who has set these up need not do it again:
-huggingface_hub 2.4, constants.py and utils/_auth.py; modelscope 1.38, hub/constants.py, hub/utils/utils.py.
+huggingface_hub 2.4, constants.py and utils/_auth.py; the modelscope package, hub/constants.py, hub/utils/utils.py.
 """
 
 from __future__ import annotations
