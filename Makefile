@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -147,6 +147,9 @@ bench-published: setup $(TIMM)/.ready ## published configs: the true one, two li
 
 bench-fits: setup ## what fits says, against what real engines said of 331 published models and 19 small ones
 	@$(BIN)/python -m benchmarks.fits
+
+bench-remote: setup ## infer-config on remote checkpoints: requests, bytes and seconds, beside the same from the disk
+	@$(BIN)/python -m benchmarks.remote
 
 bench-kills: setup ## kill -9 at random moments of a conversion and a verification, and what it leaves (ARGS="--kills 200 --seed 1")
 	@$(BIN)/python -m benchmarks.kills $(ARGS)
