@@ -1,21 +1,18 @@
-"""The bytes of one remote file, by range requests: what was read of it is kept, and must stay the same file."""
+"""The bytes of one remote file: a small read brings what lies around it along, and is not asked for again."""
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.remote.transport import Ask, Passing
-from weightsmith.errors import CorruptCheckpoint, MissingInput, WeightsmithError
+from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from weightsmith.checkpoint.remote.transport import Reply, Transport
+    from weightsmith.checkpoint.remote.transport import Reply
 
 # What one small read brings along, at the beginning and further behind. huggingface_hub (hf_api.py,
 # `parse_safetensors_file_metadata`) reads 100,000 bytes first, which hold 97 % of all safetensors headers; a shard of
@@ -28,17 +25,6 @@ _MOST_WINDOWS = 4
 _LARGEST_PART = 64 << 20
 _LONGEST_REFUSAL = 1 << 16
 _NOT_THERE = frozenset({403, 404, 410})  # 403: an object store says so where it must not list
-_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
-_AGAIN = "let the upload finish, then try again"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What to ask a server for. subject: the file's address, for errors. secret: headers for this server alone."""
-
-    url: str
-    subject: str
-    secret: Mapping[str, str] = field(default_factory=dict)
 
 
 class HttpRefusedError(Exception):
@@ -52,6 +38,7 @@ class HttpRefusedError(Exception):
 
 class Reach:
     """Whether a folder's server can be reached. fault: why not, as the first read found that failed for good.
+    listed: there is a list of its files, so that one which is refused is not absent.
 
     Many a room does without a file beside the weights that it cannot read. What could not be asked for is not absent:
     later reads fail at once, and `place.need_reached` says so in the end.
@@ -59,6 +46,7 @@ class Reach:
 
     def __init__(self) -> None:
         self.fault: WeightsmithError | None = None
+        self.listed = False
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -68,7 +56,7 @@ class Reach:
         try:
             yield
         except WeightsmithError as error:
-            if not is_absence(error):
+            if self.listed or not is_absence(error):
                 self.fault = self.fault or error
             raise
 
@@ -79,27 +67,23 @@ def is_absence(error: WeightsmithError) -> bool:
     return isinstance(refused, HttpRefusedError) and refused.status in _NOT_THERE
 
 
-class Content:
+class Content(ABC):
     """One remote file, shared by everybody who reads it; safe for several threads."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        target: Target,
-        size: int | None,
-        explain: Callable[[HttpRefusedError, str], WeightsmithError],
-        reach: Reach,
-    ) -> None:
-        """size: as a listing has it; None where only the server can say.
-
-        explain: makes an error of a server's refusal, for a subject. reach: shared by the files of a folder.
-        """
-        self.target, self._transport, self._size, self._explain = target, transport, size, explain
-        self._reach = reach
+    def __init__(self, size: int | None, reach: Reach) -> None:
+        """size: as a listing has it; None where only the server can say. reach: shared by the files of a folder."""
+        self._size, self._reach = size, reach
         self._windows: list[tuple[int, bytes]] = []
-        self._tags: dict[str, str] = {}
-        self._moved: Ask | None = None  # where the hub's redirects led, without the token
         self._reading, self._keeping = Lock(), Lock()
+
+    @property
+    @abstractmethod
+    def tag(self) -> str:
+        """What its server calls the state of it; empty where it does not say, or was not asked."""
+
+    @abstractmethod
+    def _fetch(self, start: int, view: memoryview) -> int:
+        """Fills `view` from byte `start` on; how many bytes the file has for it."""
 
     @property
     def size(self) -> int:
@@ -109,11 +93,6 @@ class Content:
                 if self._size is None:
                     self._fetch_window(0, AHEAD)
         return self._size or 0
-
-    @property
-    def tag(self) -> str:
-        """What its server calls the state of it; empty where it does not say, or was not asked."""
-        return next(iter(self._tags.values()), "")
 
     def need_head(self) -> None:
         """Reads the beginning, unless it is here. Raises as `read_into`."""
@@ -174,84 +153,3 @@ class Content:
             if len(self._windows) == _MOST_WINDOWS:
                 del self._windows[-1]  # the head and the tail, which come first, stay
             self._windows.append((start, bytes(memoryview(buffer)[:got])))
-
-    def _fetch(self, start: int, view: memoryview) -> int:
-        """Fills `view` by one request, and by others where that one breaks; how many bytes the file has for it."""
-        done = 0
-
-        def ask() -> Ask:
-            moved = self._moved
-            base = moved or Ask(self.target.url, self.target.subject, self.target.secret)
-            # The whole of a file needs no range, and some servers send small files in no other way.
-            whole = not done and not start and self._size == len(view)
-            left = len(view) - done
-            return replace(base, expected=left, span=None if whole else (start + done, left))
-
-        def take(reply: Reply) -> int:
-            nonlocal done
-            if reply.status >= 400 and reply.status != 416 and self._moved is not None:
-                self._moved = None  # a signed link that is over: the hub gives another
-                raise Passing(f"the server refused it (HTTP {reply.status})")
-            end = self._checked(reply, start + done, len(view) - done) - start
-            for got in reply.read_into(view[done:end]):
-                done += got
-            if reply.url != self.target.url:
-                self._moved = Ask(reply.url, self.target.subject, public=reply.public)
-            return end
-
-        with self._reach.noted():
-            try:
-                return self._transport.exchange(ask, take)
-            except HttpRefusedError as refused:
-                raise self._explain(refused, self.target.subject) from refused
-
-    def _checked(self, reply: Reply, start: int, count: int) -> int:
-        """The byte of the file where the answer ends. Raises where it is none to what was asked."""
-        if reply.status in (200, 206):
-            self._need_same(reply)
-        length = reply.headers.get("Content-Length") or str(self._size)
-        if reply.status == 200 and not start and length.isdigit() and int(length) <= count:
-            return self._need_size(int(length))  # all of it, which was asked for
-        if reply.status == 200:
-            fact = "its server sends the whole file where a part was asked for (it ignores Range)"
-            raise MissingInput(self.target.subject, fact, "download it and name the local copy")
-        found = _RANGE.fullmatch(reply.headers.get("Content-Range", ""))
-        if reply.status == 416 and found and not start and int(found[3]) == 0:
-            return self._need_size(0)
-        if reply.status >= 400 and reply.status != 416:
-            raise HttpRefusedError(reply)
-        if reply.status != 206 or not found or found[1] is None:
-            self._other(f"answers HTTP {reply.status} where a part was asked for")
-        first, last, size = (int(number) for number in found.groups())
-        if first != start or last != min(start + count, size) - 1:
-            self._other(
-                f"sends bytes {first:,} to {last:,} where {start:,} to {start + count - 1:,} were asked for"
-            )
-        self._need_size(size)
-        return last + 1
-
-    def _need_size(self, size: int) -> int:
-        if self._size is not None and self._size != size:
-            self._changed(f"it has {size:,} bytes, not {self._size:,}")
-        self._size = size
-        return size
-
-    def _need_same(self, reply: Reply) -> None:
-        """What a server calls the state of a file now is what it called it before. A hub has its own name for what it
-        sends us to (X-Linked-Etag)."""
-        etag, server = reply.headers.get("ETag"), urlsplit(reply.url).netloc
-        tags = {
-            "linked": reply.first.get("X-Linked-Etag"),
-            f"etag {server}": etag and etag.removeprefix("W/"),
-            f"modified {server}": None if etag else reply.headers.get("Last-Modified"),
-        }
-        for key, tag in tags.items():
-            if tag and self._tags.setdefault(key, tag) != tag:
-                self._changed("its tag is another one")
-
-    def _changed(self, how: str) -> NoReturn:
-        raise CorruptCheckpoint(self.target.subject, f"changed while it was read: {how}", _AGAIN)
-
-    def _other(self, fact: str) -> NoReturn:
-        way_out = "download it and name the local copy"
-        raise CorruptCheckpoint(self.target.subject, f"its server {fact}", way_out)

@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.remote.content import Content, Reach, is_absence
+from weightsmith.checkpoint.remote.content import Reach, is_absence
 from weightsmith.checkpoint.remote.repository import Entry
 from weightsmith.errors import MissingInput, WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from weightsmith.checkpoint.remote.content import Content
     from weightsmith.checkpoint.remote.repository import Repository
-    from weightsmith.checkpoint.remote.transport import Transport
 
 # Requests that wait for the network at the same time. Hubs answer more with 429.
 THREADS = 8
@@ -23,8 +23,8 @@ THREADS = 8
 class RemoteFolder:
     """The files of one repository at one state; shared by all paths into it, and safe for several threads."""
 
-    def __init__(self, repository: Repository, transport: Transport) -> None:
-        self.repository, self._transport = repository, transport
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
         self._files: Mapping[str, Entry] | None = None
         self._asked = False
         self.reach = Reach()
@@ -60,8 +60,7 @@ class RemoteFolder:
             found = self._contents.get(file)
             if found is None:
                 entry = (self._files or {}).get(file)
-                target, size = self.repository.target(file), entry.size if entry else None
-                found = Content(self._transport, target, size, self.repository.explain, self.reach)
+                found = self.repository.content(file, entry.size if entry else None, self.reach)
                 self._contents[file] = found
             return found
 
@@ -86,7 +85,8 @@ class RemoteFolder:
             with self._listing:
                 if not self._asked:
                     with self.reach.noted():
-                        self._files = self.repository.files(self._transport)
+                        self._files = self.repository.files()
+                    self.reach.listed = self._files is not None
                     self._asked = True
         return self._files
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.remote.address import in_url
-from weightsmith.checkpoint.remote.content import Target
+from weightsmith.checkpoint.remote.http_content import HttpContent, Target
 from weightsmith.checkpoint.remote.repository import Entry, ask_listing, http_fact, is_path_inside, no_listing
 from weightsmith.checkpoint.remote.settings import Credential, hf_cache, hf_credential, hf_endpoint
 from weightsmith.checkpoint.remote.transport import Ask
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.remote.address import Address
-    from weightsmith.checkpoint.remote.content import HttpRefusedError
+    from weightsmith.checkpoint.remote.content import HttpRefusedError, Reach
     from weightsmith.checkpoint.remote.transport import Transport
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json
@@ -40,25 +40,26 @@ class HuggingFace:
     """One repository. commit: that of the listing; every file is asked for at it, whatever is pushed meanwhile."""
 
     address: Address
+    transport: Transport
     endpoint: str
     credential: Credential
     commit: str = ""
 
     @classmethod
-    def of(cls, address: Address) -> HuggingFace:
+    def of(cls, address: Address, transport: Transport) -> HuggingFace:
         """Raises Usage where the environment names no endpoint, or a token that is none."""
         endpoint = address.host or hf_endpoint()
-        return cls(address, endpoint, hf_credential(endpoint))
+        return cls(address, transport, endpoint, hf_credential(endpoint))
 
     @property
     def base(self) -> str:
         revision = self.address.revision
         return f"hf://{self.address.repository}" + (f"@{quote(revision, safe='/')}" if revision else "")
 
-    def files(self, transport: Transport) -> Mapping[str, Entry]:
+    def files(self) -> Mapping[str, Entry]:
         revision = quote(self.address.revision or _MAIN, safe="")
         url = f"{self.endpoint}/api/models/{self.address.repository}/revision/{revision}?blobs=true"
-        found = ask_listing(transport, Ask(url, self.base, self.credential.headers), self)
+        found = ask_listing(self.transport, Ask(url, self.base, self.credential.headers), self.explain)
         commit, siblings = found.get("sha"), found.get("siblings")
         if not (isinstance(commit, str) and _COMMIT.fullmatch(commit) and isinstance(siblings, list)):
             raise no_listing(self.base, "without a commit")
@@ -82,9 +83,10 @@ class HuggingFace:
     def asked_for(self) -> tuple[str, ...]:
         return ()
 
-    def target(self, file: str) -> Target:
+    def content(self, file: str, size: int | None, reach: Reach) -> HttpContent:
         url = f"{self.endpoint}/{self.address.repository}/resolve/{self.commit}/{in_url(file)}"
-        return Target(url, f"{self.base}/{file}", self.credential.headers)
+        target = Target(url, f"{self.base}/{file}", self.credential.headers)
+        return HttpContent(self.transport, target, size, self.explain, reach)
 
     def explain(self, refused: HttpRefusedError, subject: str) -> WeightsmithError:
         code, repository = refused.headers.get("X-Error-Code", ""), self.address.repository

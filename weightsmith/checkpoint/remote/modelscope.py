@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
 from weightsmith.checkpoint.names import quoted
-from weightsmith.checkpoint.remote.content import Target
+from weightsmith.checkpoint.remote.http_content import HttpContent, Target
 from weightsmith.checkpoint.remote.repository import Entry, ask_listing, http_fact, is_path_inside, no_listing
 from weightsmith.checkpoint.remote.settings import (
     NOBODY,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.remote.address import Address
-    from weightsmith.checkpoint.remote.content import HttpRefusedError
+    from weightsmith.checkpoint.remote.content import HttpRefusedError, Reach
     from weightsmith.checkpoint.remote.transport import Transport
     from weightsmith.json_value import Json
 
@@ -45,16 +45,17 @@ class ModelScope:
     """One repository. commits: of each file, that which the listing gives it."""
 
     address: Address
+    transport: Transport
     endpoint: str
     credential: Credential
     commits: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, address: Address) -> ModelScope:
+    def of(cls, address: Address, transport: Transport) -> ModelScope:
         """The token goes to the endpoint of the environment alone. Raises Usage for a wrong setting."""
         ours = modelscope_endpoint()
         endpoint = address.host or ours
-        return cls(address, endpoint, modelscope_credential() if endpoint == ours else NOBODY)
+        return cls(address, transport, endpoint, modelscope_credential() if endpoint == ours else NOBODY)
 
     @property
     def base(self) -> str:
@@ -67,10 +68,12 @@ class ModelScope:
     def _api(self) -> str:
         return f"{self.endpoint}/api/v1/models/{self.address.repository}/repo"
 
-    def files(self, transport: Transport) -> Mapping[str, Entry]:
+    def files(self) -> Mapping[str, Entry]:
         query = urlencode({"Revision": self.address.revision or _MAIN, "Recursive": "True"})
         found = ask_listing(
-            transport, Ask(f"{self._api}/files?{query}", self.base, self.credential.headers), self
+            self.transport,
+            Ask(f"{self._api}/files?{query}", self.base, self.credential.headers),
+            self.explain,
         )
         data = found.get("Data")
         files = data.get("Files") if isinstance(data, dict) else None
@@ -91,10 +94,11 @@ class ModelScope:
     def asked_for(self) -> tuple[str, ...]:
         return ()
 
-    def target(self, file: str) -> Target:
+    def content(self, file: str, size: int | None, reach: Reach) -> HttpContent:
         revision = self.commits.get(file) or self.address.revision or _MAIN
         query = urlencode({"Revision": revision, "FilePath": file})
-        return Target(f"{self._api}?{query}", f"{self.base}/{file}", self.credential.headers)
+        target = Target(f"{self._api}?{query}", f"{self.base}/{file}", self.credential.headers)
+        return HttpContent(self.transport, target, size, self.explain, reach)
 
     def explain(self, refused: HttpRefusedError, subject: str) -> WeightsmithError:
         """The hub answers 404 for all that it does not show, and says in words what that is."""

@@ -12,6 +12,7 @@ from weightsmith.checkpoint.remote.file import RemoteFile
 from weightsmith.checkpoint.remote.folder import RemoteFolder
 from weightsmith.checkpoint.remote.hugging_face import HuggingFace, cached_snapshot, repository_cache
 from weightsmith.checkpoint.remote.modelscope import ModelScope, cached_model
+from weightsmith.checkpoint.remote.objects import Objects
 from weightsmith.checkpoint.remote.settings import is_offline, modelscope_cache, timeout
 from weightsmith.checkpoint.remote.transport import Patience, Transport
 from weightsmith.checkpoint.remote.web import Web
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from weightsmith.checkpoint.remote.address import Address
-    from weightsmith.checkpoint.remote.repository import Entry
+    from weightsmith.checkpoint.remote.repository import Entry, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +142,22 @@ def remote_place(text: str) -> RemotePath | Path:
     address = parse_address(text)
     if is_offline():
         return _cached(address)
+    repository, inner = _repository(address)
+    return RemotePath(address.text, RemoteFolder(repository), inner)
+
+
+def _repository(address: Address) -> tuple[Repository, str]:
+    """(the folder that it lies in, the path in that one)."""
+    if address.kind == "objects":
+        objects = Objects.of(address)
+        return objects, objects.named
     given = timeout()
     transport = Transport(Patience() if given is None else Patience(timeout=given))
     if address.kind == "web":
-        web = Web.of(address)
-        return RemotePath(address.text, RemoteFolder(web, transport), web.named)
-    hub = ModelScope.of(address) if address.kind == "modelscope" else HuggingFace.of(address)
-    return RemotePath(address.text, RemoteFolder(hub, transport), address.inner)
+        web = Web.of(address, transport)
+        return web, web.named
+    hub = ModelScope if address.kind == "modelscope" else HuggingFace
+    return hub.of(address, transport), address.inner
 
 
 def _cached(address: Address) -> Path:

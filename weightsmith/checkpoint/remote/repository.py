@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.checkpoint.remote.content import Target
+    from weightsmith.checkpoint.remote.content import Content, Reach
+    from weightsmith.checkpoint.remote.http_content import Explain
     from weightsmith.checkpoint.remote.transport import Ask, Reply, Transport
     from weightsmith.json_value import Json
 
 # A repository of 100,000 files has a listing of some 30 MB.
 LISTING = JsonLimits(64 << 20, 4_000_000, depth=32)
-Explain = "Callable[[HttpRefusedError, str], WeightsmithError]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +44,21 @@ class Repository(Protocol):
         """The address of the folder, as results have it; a file in it is `base/file`."""
         ...
 
-    def files(self, transport: Transport) -> Mapping[str, Entry] | None:
-        """All files by their paths in it; None where nobody lists them. Raises what `explain` makes."""
+    def files(self) -> Mapping[str, Entry] | None:
+        """All files by their paths in it; None where nobody lists them. Raises MissingInput, and CorruptCheckpoint
+        where the answer is no list."""
         ...
 
     def asked_for(self) -> tuple[str, ...]:
         """Names that are worth asking for, where nobody lists them."""
         ...
 
-    def target(self, file: str) -> Target:
-        """Where a file is fetched."""
-        ...
-
-    def explain(self, refused: HttpRefusedError, subject: str) -> WeightsmithError:
-        """The error line of a refusal."""
+    def content(self, file: str, size: int | None, reach: Reach) -> Content:
+        """The bytes of a file that is there, to be read."""
         ...
 
 
-def ask_listing(transport: Transport, ask: Ask, repository: Repository) -> dict[str, Json]:
+def ask_listing(transport: Transport, ask: Ask, explain: Explain) -> dict[str, Json]:
     """The JSON object that a hub answers. Raises what `explain` makes; CorruptCheckpoint for an answer that is none."""
 
     def take(reply: Reply) -> bytes | None:
@@ -72,7 +69,7 @@ def ask_listing(transport: Transport, ask: Ask, repository: Repository) -> dict[
     try:
         raw = transport.exchange(lambda: ask, take)
     except HttpRefusedError as refused:
-        raise repository.explain(refused, ask.subject) from refused
+        raise explain(refused, ask.subject) from refused
     if raw is None:
         raise no_listing(ask.subject, f"of more than {LISTING.bytes:,} bytes")
     try:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.model_files import is_weights
 from weightsmith.checkpoint.remote.address import in_url
-from weightsmith.checkpoint.remote.content import Target
+from weightsmith.checkpoint.remote.http_content import HttpContent, Target
 from weightsmith.checkpoint.remote.repository import http_fact
 from weightsmith.errors import MissingInput
 
 if TYPE_CHECKING:
     from weightsmith.checkpoint.remote.address import Address
-    from weightsmith.checkpoint.remote.content import HttpRefusedError
+    from weightsmith.checkpoint.remote.content import HttpRefusedError, Reach
     from weightsmith.checkpoint.remote.transport import Transport
     from weightsmith.errors import WeightsmithError
 
@@ -46,31 +46,33 @@ class Web:
     """A folder. folder: its path on the host, without slashes around it. named: the file in it that was named."""
 
     address: Address
+    transport: Transport
     folder: str
     named: str
 
     @classmethod
-    def of(cls, address: Address) -> Web:
+    def of(cls, address: Address, transport: Transport) -> Web:
         """What looks like weights or JSON is a file, and so is what was signed; else it is a folder."""
         folder, _, name = address.inner.rpartition("/")
         is_file = bool(name) and (is_weights(name) or name.endswith(".json") or bool(address.query))
-        return cls(address, folder, name) if is_file else cls(address, address.inner, "")
+        return cls(address, transport, *((folder, name) if is_file else (address.inner, "")))
 
     @property
     def base(self) -> str:
         return f"{self.address.host}/{self.folder}".rstrip("/")
 
-    def files(self, _transport: Transport) -> None:
+    def files(self) -> None:
         return None
 
     def asked_for(self) -> tuple[str, ...]:
         own = (self.named,) if self.named else ()
         return tuple(dict.fromkeys((*own, *_NAMES)))
 
-    def target(self, file: str) -> Target:
+    def content(self, file: str, size: int | None, reach: Reach) -> HttpContent:
         query = f"?{self.address.query}" if file == self.named and self.address.query else ""
         path = in_url(f"{self.folder}/{file}".lstrip("/"))
-        return Target(f"{self.address.host}/{path}{query}", f"{self.base}/{file}")
+        target = Target(f"{self.address.host}/{path}{query}", f"{self.base}/{file}")
+        return HttpContent(self.transport, target, size, self.explain, reach)
 
     def explain(self, refused: HttpRefusedError, subject: str) -> WeightsmithError:
         if refused.status in (404, 410):
