@@ -19,7 +19,6 @@ from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, M
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from yaml import MappingNode, SafeLoader
 
@@ -216,7 +215,7 @@ def _scalar(value: Json) -> float | str:
     raise TypeError(f"{quoted(value)} is no number")
 
 
-def tokenizer_files(folder: Path) -> dict[str, bytes]:
+def tokenizer_files(folder: Place) -> dict[str, bytes]:
     """The tokenizer's files of a folder that the user named. Raises MissingInput."""
     place = folder.parent if folder.name == "tokenizer.json" else folder
     if not is_there(place / "tokenizer.json"):

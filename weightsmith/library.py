@@ -277,7 +277,7 @@ def diff(
 
 
 def verify(
-    model: AnyPath | None,
+    model: AnyPlace | None,
     *,
     device: Asked = "auto",
     reference: AnyPath = "hf",
@@ -330,6 +330,7 @@ def verify(
     TargetRefused (a report or baseline that cannot be written), and what `open` raises.
     """
     from weightsmith.checkpoint.model_files import weights_in
+    from weightsmith.checkpoint.place import local_folder, located
     from weightsmith.process.targets import need_other, need_writable
     from weightsmith.verify.options import Options
     from weightsmith.verify.selftest.selftest import self_test
@@ -338,10 +339,11 @@ def verify(
     if model is None:
         with _doctors_words(device):
             return _placed(_with_doctors_words(self_test(device, progress)))
+    folder = local_folder(located(model), "verify-on-npu (it starts an engine on it)")
     report_file = _path(report)
     if report_file is not None:
         need_writable(report_file)
-        need_other(report_file, weights_in(Path(model)))
+        need_other(report_file, weights_in(folder))
     options = Options(
         device=device,
         reference="hf" if reference == "hf" else "none" if reference == "none" else Path(reference),
@@ -363,7 +365,7 @@ def verify(
         command=command,
     )
     with _doctors_words(device):
-        result = _placed(_with_doctors_words(verify(Path(model), options, progress)))
+        result = _placed(_with_doctors_words(verify(folder, options, progress)))
     if report_file is None:
         return result
     named = replace(result, report=str(report_file))
@@ -564,19 +566,21 @@ def _rendered(document: JsonObject, target: Path | None, language: Language, cal
     return replace(found, written=str(target))
 
 
-def serving_commands(model: AnyPath, arguments: Sequence[str] | None = None) -> Commands:
+def serving_commands(model: AnyPlace, arguments: Sequence[str] | None = None) -> Commands:
     """How the engine that `verify` would start is served, asked, and started in Python. Runs nothing.
 
     arguments: as `vllm serve` takes them; None: those that say what `verify` chooses for such a model.
     """
     from weightsmith import shapes
+    from weightsmith.checkpoint.place import local_folder, located
     from weightsmith.report.commands import chosen, commands
     from weightsmith.verify.inputs.kinds import kind_of
     from weightsmith.verify.inputs.pooling import pooling_of
 
     file = shapes.find_config(open(model), None) if arguments is None else None
     config = {} if file is None else file.data
-    pooling = pooling_of(Path(model), config, arguments) if Path(model).is_dir() else None
+    folder = local_folder(located(model), "an engine")
+    pooling = pooling_of(folder, config, arguments) if folder.is_dir() else None
     if arguments is None:
         kind = kind_of(config)
         arguments = chosen("bfloat16", kind.mask == "prefix", kind.prefix_caching, kind.chunked_prefill)

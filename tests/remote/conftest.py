@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setenv("HF_ENDPOINT", found.url)
         monkeypatch.setenv("MODELSCOPE_DOMAIN", found.url)
         yield found
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Signed by itself, for 127.0.0.1."""
+    file = tmp_path / "certificate.pem"
+    command = (
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
+        f"-keyout {tmp_path}/key.pem -out {tmp_path}/own.pem"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    file.write_text((tmp_path / "key.pem").read_text() + (tmp_path / "own.pem").read_text())
+    return file

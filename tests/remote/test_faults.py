@@ -263,10 +263,10 @@ def redirects(location: str) -> Callable[[Asked, Answer], None]:
     ("location", "words"),
     [
         ("SELF", "redirects more than 5 times"),
-        ("file:///etc/passwd", "redirects to 'file'"),
-        ("ftp://host/x", "redirects to 'ftp'"),
+        ("file:///etc/passwd", "redirects to 'file:///etc/passwd'"),
+        ("ftp://host/x", "redirects to 'ftp://host/x'"),
         ("", "redirects to nowhere"),
-        ("http://user:secret@host/x", "redirects to 'http', which is no web address"),
+        ("http://user:secret@host/x", "which is no web address"),
     ],
 )
 def test_a_redirect_that_leads_astray(hub: Hub, location: str, words: str) -> None:
@@ -300,19 +300,6 @@ def test_a_certificate_that_nobody_trusts(monkeypatch: pytest.MonkeyPatch, certi
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         refused(MissingInput, "shows no certificate that is trusted here")
         assert not hub.asked
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Signed by itself, for 127.0.0.1."""
-    file = tmp_path / "certificate.pem"
-    command = (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
-        f"-keyout {tmp_path}/key.pem -out {tmp_path}/own.pem"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
-    file.write_text((tmp_path / "key.pem").read_text() + (tmp_path / "own.pem").read_text())
-    return file
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ def local_folder(place: Place, what: str) -> Path:
     """A place on this machine. Raises MissingInput for a remote one: what takes a folder that is here."""
     if isinstance(place, Path):
         return place
-    raise MissingInput(place, f"is remote, and {what} takes a folder of this machine", "download it first")
+    way_out = "download it first (`hf download`, `modelscope download`), or `weightsmith convert` it"
+    raise MissingInput(place, f"is remote, and {what} takes a folder of this machine", way_out)
 
 
 def need_reached(place: Place) -> None:

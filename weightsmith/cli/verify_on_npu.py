@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
+from weightsmith.cli.options import A_PATH, A_PLACE, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
 from weightsmith.cli.progress import stages
 from weightsmith.cli.results import command_line
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -18,11 +19,11 @@ from weightsmith.cli.wording import counted, figure
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import TypedDict
 
     from typing_extensions import Unpack
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.report import Language
     from weightsmith.report.commands import Commands
     from weightsmith.verify import VerifyResult
@@ -103,7 +104,7 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
         "verify.md",
     ),
 )
-@click.argument("model", required=False, type=A_PATH)
+@click.argument("model", required=False, type=A_PLACE)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
     "--device", type=click.Choice(["auto", "npu", "cuda", "cpu"]), default="auto", show_default=True
@@ -199,7 +200,7 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
 @VERBOSE
 @AS_JSON
 def command(
-    model: Path | None,
+    model: AnyPlace | None,
     arguments: tuple[str, ...],
     save_baseline: Path | None,
     report: Path | None,
@@ -240,10 +241,10 @@ def command(
     return DONE if found.verdict == "pass" else BAD
 
 
-def _need_model_or_self_test(model: Path | None, self_test: bool) -> None:
+def _need_model_or_self_test(model: AnyPlace | None, self_test: bool) -> None:
     if self_test == (model is not None):
         raise click.UsageError("name a MODEL, or --self-test and none")
-    if model is not None and model.name.startswith("-"):
+    if model is not None and Path(str(model)).name.startswith("-"):
         raise click.UsageError(f"{model} stands where MODEL should: name it before `--`")
 
 

@@ -92,7 +92,9 @@ class Connection:
 
 def is_public(host: str) -> bool:
     """Whether an IP address is one of the Internet."""
-    return ipaddress.ip_address(host.partition("%")[0]).is_global
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1
+    return bool((mapped or address).is_global)
 
 
 class Connections:

@@ -155,7 +155,7 @@ class Transport:
         """The answer at the end of all redirects."""
         first: Message | None = None
         for _ in range(self.patience.redirects + 1):
-            server = _server(ask)
+            server = server_of(ask.url)
             with _told(ask, server), self._sent(ask, server) as (connection, response):
                 if response.status not in _REDIRECTS:
                     yield self._reply(ask, connection, response, first)
@@ -234,14 +234,17 @@ class Transport:
         timer = Timer(seconds, cut)
         timer.daemon = True
         timer.start()
+        slow = Passing(f"the server is too slow (not done in {seconds:.0f} s)")
         try:
             yield
-        except (Passing, OSError, http.client.HTTPException) as error:
+        except Exception as error:  # whatever is made of a half answer
             if late.is_set():
-                raise Passing(f"the server is too slow (not done in {seconds:.0f} s)") from error
+                raise slow from error
             raise
         finally:
             timer.cancel()
+        if late.is_set():
+            raise slow
 
     def _refuse_private(self, ask: Ask, connection: Connection) -> None:
         """Before a byte is sent: a page of the Internet must not make this machine ask its neighbours."""
@@ -262,24 +265,24 @@ def _headers(ask: Ask) -> dict[str, str]:
     return headers
 
 
-def _server(ask: Ask) -> Server:
-    try:
-        return server_of(ask.url)
-    except ValueError:
-        scheme = urlsplit(ask.url).scheme
-        _refuse(ask, f"redirects to {quoted(scheme)}, which is no web address", "tell its owner")
-
-
 def _redirected(ask: Ask, location: str, connection: Connection) -> Ask:
     """The next request. What was for this server alone stays with it."""
     if not location or not location.isprintable():
         _refuse(ask, "redirects to nowhere", "tell its owner")
+    try:
+        url = urljoin(ask.url, location.replace(" ", "%20"))
+        server = server_of(url)
+    except ValueError:
+        _refuse(
+            ask,
+            f"redirects to {quoted(location.partition('?')[0], 60)}, which is no web address",
+            "tell its owner",
+        )
     here = connection.server
-    public = ask.public or not (connection.proxied or connection.private)
-    there = replace(ask, url=urljoin(ask.url, location.replace(" ", "%20")), public=public)
-    server = _server(there)
     if here.scheme == "https" and server.scheme == "http":
         _refuse(ask, "redirects from https to http, which anybody can read and change", "tell its owner")
+    public = ask.public or not (connection.proxied or connection.private)
+    there = replace(ask, url=url, public=public)
     return there if server == here else replace(there, secret={})
 
 
