@@ -93,6 +93,13 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in signed.text and signed.query == "Signature=secret"
 
 
+def test_a_hub_has_one_server_under_all_its_names() -> None:
+    """So that a token goes where it belongs, and over https."""
+    for text in ("http://huggingface.co/a/b", "https://hf.co/a/b", "https://www.huggingface.co/a/b"):
+        assert parse_address(text).host == "https://huggingface.co"
+    assert parse_address("http://modelscope.cn/models/a/b").host == "https://www.modelscope.cn"
+
+
 def test_a_path_is_no_address() -> None:
     for text in ("models/hf", "C:/x", "hf:/a/b", "file://x", "./https:", "ftp://x/y"):
         assert not names_remote(text) and str(located(text))

@@ -89,6 +89,12 @@ def _longest_journal(folder: Path) -> int:
     return max((path.read_bytes().count(b"\n") for path in folder.glob(f".*/{MARKER}")), default=0)
 
 
+def test_a_torch_file_is_fetched_once_as_well(hub: Hub, tmp_path: Path) -> None:
+    library.convert("hf://org/latent", tmp_path / "out", converter="plain")
+    sent = sum(one.sent for one in hub.of_files("pytorch_model.bin") if one.server == "cdn")
+    assert sent < 1.3 * (LATENT / "pytorch_model.bin").stat().st_size
+
+
 def test_a_killed_run_goes_on(hub: Hub, large: Path, tmp_path: Path) -> None:
     """kill -9 while the third shard comes slowly: --resume fetches that one alone."""
     library.convert(large, tmp_path / "here", converter="plain", max_shard_size="8MB")

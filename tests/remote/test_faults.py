@@ -102,6 +102,13 @@ def test_a_token_does_not_go_to_a_server_that_was_named_by_its_address(
     assert not any(TOKEN in str(one.headers) for one in hub.asked)
 
 
+def test_a_token_does_not_go_to_another_port_of_its_host(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with serving(Hub({"org/sound": SOUND})) as other:
+        library.open(f"{other.url}/org/sound/model.safetensors")
+        assert other.asked and not any(TOKEN in str(one.headers) for one in other.asked)
+
+
 def test_a_token_with_a_line_break_is_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_x\r\nHost: elsewhere")
     error = refused(WeightsmithError, "holds characters that no token has")

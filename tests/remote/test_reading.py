@@ -85,6 +85,17 @@ def test_what_was_read_is_not_asked_for_again(hub: Hub) -> None:
     assert hub.of_files("pytorch_model.bin") == []
 
 
+def test_a_large_side_file_is_fetched_once(hub: Hub, tmp_path: Path) -> None:
+    folder = shutil.copytree(SOUND, tmp_path / "words")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer) + " " * 3_000_000)
+    hub.repositories["org/words"] = folder
+    assert library.check("hf://org/words").verdict == "sound"
+    assert (
+        sum(one.sent for one in hub.of_files("tokenizer.json")) == (folder / "tokenizer.json").stat().st_size
+    )
+
+
 def test_shards_are_asked_for_side_by_side_and_once(hub: Hub, tmp_path: Path) -> None:
     weights, count = {}, 24
     for n in range(1, count + 1):

@@ -75,4 +75,4 @@ def _stamp_now(path: Place) -> Stamp:
     if isinstance(path, Path):
         return stamp_of(os.stat(path))  # noqa: PTH116 - Path.stat is slower, and there may be many
     size, state = path.state()
-    return Stamp(0, int.from_bytes(sha256(state.encode()).digest()[:7]), size, 0, 0)
+    return Stamp(0, int.from_bytes(sha256(state.encode()).digest()[:7], "big"), size, 0, 0)

@@ -29,8 +29,12 @@ _LONGEST_NAME, _LONGEST = 96, 4096
 # huggingface_hub, hf_file_system.py: revisions with a slash that need not be percent-encoded.
 _SPECIAL = re.compile(r"refs/(?:convert/[\w-]+|pr/[0-9]+)", re.ASCII)
 _REVISION = re.compile(r"[\w./+=-]+", re.ASCII)
-HF_HOSTS = frozenset({"huggingface.co", "hf.co", "www.huggingface.co"})
-MODELSCOPE_HOSTS = frozenset({"modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai"})
+# The hubs' names in a browser, and the server that answers for each.
+_HF_HOSTS = dict.fromkeys(("huggingface.co", "hf.co", "www.huggingface.co"), "https://huggingface.co")
+_MODELSCOPE_HOSTS = {
+    name: f"https://www.modelscope.{name.rpartition('.')[2]}"
+    for name in ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai")
+}
 # What may be a secret: a user with a password, and a query, which may be a signature.
 _SECRETS = re.compile(r"(?<=://)[^/?#@]*@(?=[^/])|\?.*")
 _WAY_OUT = (
@@ -134,11 +138,12 @@ def _web_page_of_hub(text: str, url: SplitResult, port: int | None) -> Address |
     """A model's page, folder or file on a hub, as a browser shows it; None for any other address."""
     parts = [unquote(part) for part in url.path.split("/") if part]
     ours = urlsplit(os.environ.get("HF_ENDPOINT", ""))
-    is_hf = url.hostname in HF_HOSTS or (bool(ours.hostname) and (url.hostname, port) == _host_of(ours))
+    host = url.hostname or ""
+    is_hf = host in _HF_HOSTS or (bool(ours.hostname) and (url.hostname, port) == _host_of(ours))
     if is_hf and parts and parts[0] not in ("api", "datasets", "spaces", "docs", "models"):
         count = 1 if len(parts) == 1 or parts[1] in _VIEWS else 2
         kind: Kind = "hf"
-    elif url.hostname in MODELSCOPE_HOSTS and parts[:1] == ["models"]:
+    elif host in _MODELSCOPE_HOSTS and parts[:1] == ["models"]:
         parts, count, kind = parts[1:], 2, "modelscope"
     else:
         return None
@@ -147,7 +152,8 @@ def _web_page_of_hub(text: str, url: SplitResult, port: int | None) -> Address |
         return None
     repository = "/".join(_checked(text, part) for part in named)
     revision, inner = _revision(text, "/".join(rest)) if rest and view[0] in _AT_REVISION else (None, "")
-    return Address(text, kind, url.scheme, repository, revision, _inside(text, inner), _origin(url))
+    server = {**_HF_HOSTS, **_MODELSCOPE_HOSTS}.get(host) or _origin(url)
+    return Address(text, kind, url.scheme, repository, revision, _inside(text, inner), server)
 
 
 _AT_REVISION = frozenset({"tree", "blob", "resolve", "raw"})

@@ -23,6 +23,8 @@ AHEAD, BEHIND = 1 << 17, 1 << 16
 _MOST_WINDOWS = 4
 # Of one request: when it breaks, its own tries go on where it broke.
 _LARGEST_PART = 64 << 20
+# A file of so many bytes that is read whole is kept: several rooms look at a tokenizer or an index.
+_LARGEST_KEPT = 32 << 20
 _LONGEST_REFUSAL = 1 << 16
 _NOT_THERE = frozenset({403, 404, 410})  # 403: an object store says so where it must not list
 
@@ -123,6 +125,8 @@ class Content(ABC):
             part = view[done : done + _LARGEST_PART]
             self._fetch(start + done, part)
             done += len(part)
+        if len(view) == self._size and len(view) <= _LARGEST_KEPT:
+            self._keep(0, bytes(view))
 
     def _from_windows(self, start: int, view: memoryview) -> int:
         """Copies what a window has of the beginning; how many bytes these are."""
@@ -149,7 +153,10 @@ class Content(ABC):
         count = most if self._size is None else min(most, self._size - start)
         buffer = bytearray(count)
         got = self._fetch(start, memoryview(buffer))
+        self._keep(start, bytes(memoryview(buffer)[:got]))
+
+    def _keep(self, start: int, data: bytes) -> None:
         with self._keeping:
             if len(self._windows) == _MOST_WINDOWS:
                 del self._windows[-1]  # the head and the tail, which come first, stay
-            self._windows.append((start, bytes(memoryview(buffer)[:got])))
+            self._windows.append((start, data))

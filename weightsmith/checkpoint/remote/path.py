@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.remote.repository import Entry, Repository
 
 
+# Kind -> what finds a repository in the cache of its hub's own library.
+_CACHED: dict[str, Callable[[Address], Path | None]] = {"hf": cached_snapshot, "modelscope": cached_model}
+
+
 @dataclass(frozen=True, slots=True)
 class RemotePath:
     """A file or a folder of a remote folder. It has what is used of a `Path`; making one asks nobody.
@@ -135,12 +139,12 @@ class RemotePath:
 
 
 def remote_place(text: str) -> RemotePath | Path:
-    """What an address names. Asks nobody; offline it is the folder in the hub's cache.
+    """What an address names. Asks nobody; a hub's repository is offline the folder in its cache.
 
     Raises MissingInput for what is no address, and, offline, for what is not in a cache; Usage for a wrong setting.
     """
     address = parse_address(text)
-    if is_offline():
+    if address.kind in _CACHED and is_offline():
         return _cached(address)
     repository, inner = _repository(address)
     return RemotePath(address.text, RemoteFolder(repository), inner)
@@ -162,10 +166,8 @@ def _repository(address: Address) -> tuple[Repository, str]:
 
 def _cached(address: Address) -> Path:
     where = repository_cache(address) if address.kind == "hf" else modelscope_cache()
-    known = {"hf": cached_snapshot, "modelscope": cached_model}.get(address.kind)
-    found = None if known is None else known(address)
+    found = _CACHED[address.kind](address)
     if found is None:
-        why = "" if known is None else f"; the cache has no such revision in {where}"
-        fact = f"nobody may be asked (HF_HUB_OFFLINE){why}"
+        fact = f"the hub may not be asked (HF_HUB_OFFLINE); the cache has no such revision in {where}"
         raise MissingInput(address.text, fact, "unset HF_HUB_OFFLINE, or name a local copy")
     return found / address.inner if address.inner else found

@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from weightsmith.checkpoint.remote.connections import server_of
 from weightsmith.errors import Usage, WeightsmithError
@@ -69,7 +68,7 @@ def hf_credential(endpoint: str) -> Credential:
 
     HF_TOKEN, HUGGING_FACE_HUB_TOKEN, or the file of `hf auth login`.
     """
-    if urlsplit(endpoint).hostname not in {urlsplit(hf_endpoint()).hostname, urlsplit(_HF).hostname}:
+    if server_of(endpoint) not in {server_of(hf_endpoint()), server_of(_HF)}:
         return NOBODY
     if _is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")):
         return NOBODY
