@@ -2,18 +2,22 @@
 
 A hub on the loopback device answers, once at once and once after 50 ms, as one across a continent does. What is told of
 it: requests for weights, all requests, the bytes that came, and the seconds of the whole process. The files are full
-size but sparse; no byte of their data is asked for, but of a head and an embedding that could be one.
+size but sparse; no byte of their data is asked for, but of a head and an embedding that could be one. The peer is
+huggingface_hub, which reads the headers of safetensors alone and derives nothing of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tabulate import tabulate
 
@@ -26,11 +30,13 @@ from tests.shapes.reference import reference_shapes
 from tests.shapes.test_field_reports import BITCPM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.remote.hub import Answer, Asked
 
-ROUNDS = 3
+ROUNDS, ACCEPTED = 3, frozenset({0, 1})
+WEIGHTS = re.compile(r"\.(safetensors|bin)$")
+PEER = [sys.executable, "-c", "import sys, huggingface_hub as h; h.get_safetensors_metadata(sys.argv[1])"]
 FAR = 0.05
 
 
@@ -49,6 +55,7 @@ def main() -> None:
         hub = Hub({source.name: Path(name, source.name) for source in sources})
         with serving(hub):
             os.environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(Path(name, "home"))}
+            os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
             rows = [row for source in sources for row in _rows(hub, Path(name), source)]
     headers = ["infer-config", "of weights", "a file", "all", "MB", "seconds", "from the disk"]
     print(tabulate(rows, headers=headers, disable_numparse=True))
@@ -75,23 +82,31 @@ def _made(folder: Path) -> list[Source]:
 
 
 def _rows(hub: Hub, folder: Path, source: Source) -> list[tuple[object, ...]]:
-    command = [sys.executable, "-m", "weightsmith.cli", "infer-config"]
-    here = {"here": [*command, str(folder / source.name)]}
-    there = {"there": [*command, f"hf://{source.name}"]}
-    local = measure(here, ROUNDS, frozenset({0, 1}))["here"]
-    rows: list[tuple[object, ...]] = []
+    ours = [sys.executable, "-m", "weightsmith.cli", "infer-config"]
+    local = measure({"": [*ours, str(folder / source.name)]}, ROUNDS, ACCEPTED)[""].seconds
+    rows = []
     for delay in (0.0, FAR):
+        away = f", {1000 * delay:.0f} ms away" if delay else ""
         hub.fault = _delayed(delay)
-        seconds = measure(there, ROUNDS, frozenset({0, 1}), hub.forget)["there"].seconds
-        weights = len(hub.of_files(".safetensors")) - len(hub.of_files("index.json"))
-        weights += len(hub.of_files(".bin"))
-        label = f"{source.label}{f', {1000 * delay:.0f} ms away' if delay else ''}"
-        sent = sum(one.sent for one in hub.asked) / 1e6
-        each = f"{weights / source.files:.1f}"
-        rows.append(
-            (label, weights, each, len(hub.asked), f"{sent:.2f}", f"{seconds:.2f}", f"{local.seconds:.2f}")
-        )
+        told = _measured(hub, [*ours, f"hf://{source.name}"], source)
+        rows.append((f"{source.label}{away}", *told, f"{local:.2f}"))
+        if source.name != "org/bin":
+            rows.append(("  huggingface_hub", *_measured(hub, [*PEER, source.name], source), ""))
     return rows
+
+
+def _measured(hub: Hub, command: Sequence[str], source: Source) -> tuple[object, ...]:
+    """Requests for weights, of these for each file, all requests, MB, seconds."""
+
+    def forget() -> None:
+        """Also what the peer has put into its cache, from which we would read it."""
+        hub.forget()
+        shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+    seconds = measure({"": command}, ROUNDS, ACCEPTED, forget)[""].seconds
+    weights = [one for one in hub.asked if not one.is_listing and WEIGHTS.search(urlsplit(one.path).path)]
+    sent = sum(one.sent for one in hub.asked) / 1e6
+    return len(weights), f"{len(weights) / source.files:.1f}", len(hub.asked), f"{sent:.2f}", f"{seconds:.2f}"
 
 
 def _delayed(seconds: float) -> Callable[[Asked, Answer], None]:

@@ -136,6 +136,17 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_HEAD(self) -> None:
+        """What the hubs' own libraries ask first; ours does not."""
+        with self.hub.lock:
+            self.hub.asked.append(Asked(self.named, self.path, dict(self.headers.items())))
+        answer = self._found()
+        self.send_response(answer.status)
+        answer.headers.setdefault("Content-Length", str(answer.stop - answer.start))
+        for key, value in answer.headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+
     def do_GET(self) -> None:
         asked = Asked(self.named, self.path, dict(self.headers.items()))
         with self.hub.lock:
@@ -173,9 +184,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._bytes(Path("/" + "/".join(steps)))
         if steps[:3] == ["api", "v1", "models"]:
             return self._of_modelscope("/".join(steps[3:5]), steps[5:], query)
+        if steps[:2] == ["api", "models"] and "tree" in steps:
+            return self._tree("/".join(steps[2 : steps.index("tree")]))
         if steps[:2] == ["api", "models"]:
-            at = steps.index("revision")
-            return self._listing("/".join(steps[2:at]), "/".join(steps[at + 1 :]))
+            at = steps.index("revision") if "revision" in steps else len(steps)
+            return self._listing("/".join(steps[2:at]), "/".join(steps[at + 1 :]) or "main")
         if "resolve" in steps:
             at = steps.index("resolve")
             return self._resolved("/".join(steps[:at]), steps[at + 1], "/".join(steps[at + 2 :]))
@@ -197,6 +210,17 @@ class _Handler(BaseHTTPRequestHandler):
             siblings.append({**one, "blobId": digest[:40], **(large if _is_large(path) else {})})
         return _json({"id": name, "sha": COMMIT, "private": False, "siblings": siblings})
 
+    def _tree(self, name: str) -> Answer:
+        """The same list as the hub's own library asks for it."""
+        folder = self.hub.repositories[name]
+        entries = []
+        for path in _files(folder):
+            size, digest = path.stat().st_size, self.hub.digest(path)
+            large = {"lfs": {"oid": digest, "size": size, "pointerSize": 134}} if _is_large(path) else {}
+            one = {"type": "file", "oid": digest[:40], "size": size, "path": str(path.relative_to(folder))}
+            entries.append({**one, **large})
+        return _json(entries)
+
     def _resolved(self, name: str, revision: str, file: str) -> Answer:
         folder = self.hub.repositories.get(name)
         if folder is None:
@@ -210,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return _refused(404, "EntryNotFound", "Entry not found")
         if not _is_large(path):
-            return self._bytes(path, {"X-Repo-Commit": COMMIT})
+            return self._bytes(path, {"X-Repo-Commit": COMMIT, "ETag": f'"{self.hub.digest(path)[:40]}"'})
         headers = {
             "Location": f"{self.hub.cdn}{path}?signature=1",
             "X-Linked-Etag": f'"{self.hub.digest(path)}"',

@@ -334,6 +334,19 @@ def test_a_listing_that_is_none(hub: Hub, listing: bytes) -> None:
 # What cannot be reached
 
 
+def test_a_mirror_that_knows_no_sizes(hub: Hub) -> None:
+    def without_sizes(asked: Asked, answer: Answer) -> None:
+        if asked.is_listing:
+            listing = json.loads(answer.body(0, answer.stop))
+            for one in listing["siblings"]:
+                del one["size"]
+            raw = json.dumps(listing).encode()
+            answer.body, answer.stop = (lambda start, count: raw[start : start + count]), len(raw)
+
+    hub.fault = without_sizes
+    assert library.infer(MODEL).verdict == "agrees" and library.open(MODEL).tensors == HERE
+
+
 def test_a_server_that_is_not_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     refused(MissingInput, "127.0.0.1:9 cannot be reached")

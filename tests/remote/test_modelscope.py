@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -73,6 +74,7 @@ def test_a_listing_that_says_no(hub: Hub) -> None:
 def test_offline_its_cache_is_the_repository(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """As the modelscope package laid it out before modelscope_hub."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(MissingInput, match="the cache has no such revision"):
         library.open("modelscope://org/sound-1.5")
@@ -86,3 +88,28 @@ def test_offline_its_cache_is_the_repository(
     with pytest.raises(MissingInput, match="the cache has no such revision"):
         library.open("modelscope://org/sound-1.5@v2")
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("revision", ["master", "v1"])
+def test_offline_its_cache_of_today_is_the_repository(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, revision: str
+) -> None:
+    """As modelscope_hub 0.5 lays it out: a folder for each revision."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "modelscope" / "models" / "org--sound-1.5" / "snapshots" / revision
+    shutil.copytree(SOUND, folder)
+    assert library.open(f"modelscope://org/sound-1.5@{revision}").tensors == HERE
+    if revision == "master":
+        assert library.infer("modelscope://org/sound-1.5").verdict == "agrees"
+    with pytest.raises(MissingInput, match="the cache has no such revision"):
+        library.open("modelscope://org/sound-1.5@v2")
+    assert hub.asked == []
+
+
+def test_the_endpoint_has_two_names(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "nowhere.invalid")
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.url)
+    assert library.open(MODEL).tensors == HERE
+    monkeypatch.delenv("MODELSCOPE_ENDPOINT")
+    with pytest.raises(MissingInput, match=r"nowhere\.invalid is not found"):
+        library.open(MODEL)

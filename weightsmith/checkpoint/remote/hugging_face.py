@@ -73,7 +73,8 @@ class HuggingFace:
         one = described if isinstance(described, dict) else {}
         name, size, large = one.get("rfilename"), one.get("size"), one.get("lfs")
         digest = large.get("sha256") if isinstance(large, dict) else one.get("blobId")
-        if not is_path_inside(name) or type(size) is not int or size < 0:
+        # Some mirrors know no sizes: the server of the file says it then.
+        if not is_path_inside(name) or not (size is None or (type(size) is int and size >= 0)):
             raise no_listing(self.base, f"with an entry that is none ({quoted(name)})")
         digest = digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else ""
         local = blobs / digest

@@ -1,7 +1,7 @@
 """The ModelScope hub: one request lists a repository, and each file is asked for at the commit that the list gives it.
 
-Protocol: the modelscope package, hub/api.py (`get_model_files`, `get_cookies`), hub/file_download.py
-(`get_file_download_url`, and dots in the folders of its cache), hub/utils/caching.py.
+Protocol: modelscope_hub 0.5, _legacy_api.py, _download.py and _cache_manager.py; for the older layout of the cache the
+modelscope package before it, hub/file_download.py and hub/utils/caching.py.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ModelScope:
             way_out += "" if who else "; where it is private, set MODELSCOPE_API_TOKEN"
             told = f" ({quoted(said)[1:-1]})" if said else ""
             return MissingInput(subject, f"no such repository, revision or file{told}, or {seen}", way_out)
-        return MissingInput(subject, said or http_fact(refused), "check the address and MODELSCOPE_DOMAIN")
+        return MissingInput(subject, said or http_fact(refused), "check the address and MODELSCOPE_ENDPOINT")
 
 
 def _message(refused: HttpRefusedError) -> str:
@@ -121,18 +121,31 @@ def _message(refused: HttpRefusedError) -> str:
 
 
 def cached_model(address: Address) -> Path | None:
-    """The repository's folder in the hub's cache; None where it has none of this revision. Nobody is asked.
-
-    The cache keeps one revision of each, and writes down which (`.mv`).
-    """
+    """The files of a repository's revision in the cache of the hub's library, as one of its versions laid it out; None
+    where it has none. Nobody is asked."""
+    places = (modelscope_cache(), modelscope_cache() / "hub")
+    for place in places:
+        found = _snapshot(place / "models" / address.repository.replace("/", "--"), address.revision)
+        if found is not None:
+            return found
     owner, _, name = address.repository.partition("/")
-    places = (modelscope_cache() / "models", modelscope_cache())
-    folders = [place / owner / spelled for place in places for spelled in (name.replace(".", "___"), name)]
-    folder = next((one for one in folders if one.is_dir()), None)
-    if folder is None or address.revision is None:
-        return folder
+    above = [folder / owner for place in places for folder in (place / "models", place)]
+    folders = [folder / spelled for folder in above for spelled in (name.replace(".", "___"), name)]
+    return next((one for one in folders if one.is_dir() and _is_of(one, address.revision)), None)
+
+
+def _snapshot(folder: Path, revision: str | None) -> Path | None:
+    """A folder for each revision, by its name."""
+    named = (revision,) if revision else (_MAIN, "main")
+    return next((one for name in named if (one := folder / "snapshots" / name).is_dir()), None)
+
+
+def _is_of(folder: Path, revision: str | None) -> bool:
+    """Older versions keep one revision, and write down which."""
+    if revision is None:
+        return True
     try:
         stated = read_small(folder / ".mv", _LONGEST_NOTE).decode("utf-8", "replace")
     except WeightsmithError:
-        return None
-    return folder if f"Revision:{address.revision}," in stated else None
+        return False
+    return f"Revision:{revision}," in stated

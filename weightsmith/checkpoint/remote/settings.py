@@ -1,7 +1,7 @@
 """What the environment says of the hubs: endpoints, tokens, caches, and whether anybody may be asked at all.
 
 Names and defaults are those of the hub libraries, so that who has set these up need not do it again:
-huggingface_hub 2.4, constants.py and utils/_auth.py; the modelscope package, hub/constants.py, hub/utils/utils.py.
+huggingface_hub 2.4, constants.py and utils/_auth.py; modelscope_hub 0.5, config.py and constants.py.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ def hf_endpoint() -> str:
 
 
 def modelscope_endpoint() -> str:
-    """MODELSCOPE_DOMAIN, a host, with `https://` before it; a scheme in it is taken as it is."""
-    domain = os.environ.get("MODELSCOPE_DOMAIN", "").strip() or _MODELSCOPE
-    return _endpoint("MODELSCOPE_DOMAIN", domain if "://" in domain else f"https://{domain}")
+    """MODELSCOPE_ENDPOINT, or the older MODELSCOPE_DOMAIN, a host; `https://` where they name no scheme."""
+    for name in ("MODELSCOPE_ENDPOINT", "MODELSCOPE_DOMAIN"):
+        if named := os.environ.get(name, "").strip():
+            return _endpoint(name, named if "://" in named else f"https://{named}")
+    return _MODELSCOPE
 
 
 def _endpoint(name: str, url: str) -> str:
@@ -81,10 +83,12 @@ def hf_credential(endpoint: str) -> Credential:
 
 
 def modelscope_credential() -> Credential:
-    """MODELSCOPE_API_TOKEN, as the cookie that the hub takes it as (hub/api.py, `get_cookies`)."""
+    """MODELSCOPE_API_TOKEN, as a header and as the older cookie: some of the hub's servers know only one of them
+    (modelscope_hub, _legacy_api.py, `_ensure_session_auth`)."""
     name = "MODELSCOPE_API_TOKEN"
     token = _clean(name, os.environ.get(name, ""))
-    return Credential({"Cookie": f"m_session_id={token}"}, name) if token else NOBODY
+    headers = {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"}
+    return Credential(headers, name) if token else NOBODY
 
 
 def hf_home() -> Path:
@@ -99,8 +103,8 @@ def hf_cache() -> Path:
 
 
 def modelscope_cache() -> Path:
-    """The folder that holds `models/OWNER/NAME`, and of older versions `OWNER/NAME`."""
-    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope/hub").expanduser()
+    """The folder in which some version of the library has put its models."""
+    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
 
 
 def _is_true(text: str | None) -> bool:
