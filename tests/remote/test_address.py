@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.place import located, names_remote
 from weightsmith.checkpoint.remote.address import Address, parse_address
 from weightsmith.errors import MissingInput, WeightsmithError
@@ -98,6 +101,11 @@ def test_a_hub_has_one_server_under_all_its_names() -> None:
     for text in ("http://huggingface.co/a/b", "https://hf.co/a/b", "https://www.huggingface.co/a/b"):
         assert parse_address(text).host == "https://huggingface.co"
     assert parse_address("http://modelscope.cn/models/a/b").host == "https://www.modelscope.cn"
+
+
+def test_an_address_that_went_through_a_path_is_told() -> None:
+    with pytest.raises(MissingInput, match="a Path takes one of its two slashes away"):
+        open_checkpoint(Path("hf://org/name"))
 
 
 def test_a_path_is_no_address() -> None:

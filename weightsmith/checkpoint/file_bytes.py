@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +28,9 @@ _LEAST_SHARE = 64
 # Stretches of data between holes that are looked at.
 _MOST_STRETCHES = 10_000
 
+
+# What pathlib makes of an address.
+_LOST_A_SLASH = re.compile(r"(hf|modelscope|https?|s3|oss):/(?!/)", re.IGNORECASE)
 
 # What is said of a name, a file or a right to it. Other errors are said of the disk and the system.
 _OF_THE_FILE = frozenset(
@@ -59,12 +63,10 @@ def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
             "the cache that it points into was pruned or moved; download the file again",
         )
     if isinstance(error, FileNotFoundError):
-        return MissingInput(
-            text,
-            "no such file or folder",
-            "name a local checkpoint folder, weights file or index (download a hub model first, e.g. with "
-            "`hf download`)",
-        )
+        way_out = "name a checkpoint folder, weights file or index, or an address such as hf://OWNER/NAME"
+        if _LOST_A_SLASH.match(text):
+            way_out = "give an address as text: a Path takes one of its two slashes away"
+        return MissingInput(text, "no such file or folder", way_out)
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return MissingInput(text, "is no regular file", "put a file in its place")
     if isinstance(error, PermissionError):
