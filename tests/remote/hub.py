@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not _is_large(path):
             return self._bytes(path, {"X-Repo-Commit": COMMIT, "ETag": f'"{self.hub.digest(path)[:40]}"'})
         headers = {
-            "Location": f"{self.hub.cdn}{path}?signature=1",
+            "Location": f"{self.hub.cdn}{quote(str(path))}?signature=1",
             "X-Linked-Etag": f'"{self.hub.digest(path)}"',
             "X-Linked-Size": str(path.stat().st_size),
             "X-Repo-Commit": COMMIT,
@@ -270,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _json({"Code": 10010205003, "Message": "file not found", "Success": False}, 404)
         if not _is_large(path):
             return self._bytes(path)
-        return Answer(302, {"Location": f"{self.hub.cdn}{path}?auth_key=1"}, lambda *_: b"", 0, 0)
+        return Answer(302, {"Location": f"{self.hub.cdn}{quote(str(path))}?auth_key=1"}, lambda *_: b"", 0, 0)
 
     # Files
 

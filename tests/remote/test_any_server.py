@@ -75,6 +75,9 @@ ANSWERS = {
     "a redirect with a line break": b"HTTP/1.1 302 Found\r\nLocation: http://x/\x0bHost:y\r\nContent-Length: 0\r\n\r\n",
     "a redirect to a port that is none": b"HTTP/1.1 302 F\r\nLocation: http://x:999999/\r\nContent-Length: 0\r\n\r\n",
     "a redirect to half an address": b"HTTP/1.1 302 F\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n\r\n",
+    "a redirect in another alphabet": b"HTTP/1.1 302 F\r\nLocation: /\xc3\xa9/\xff?\xe4\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to a host that is none": b"HTTP/1.1 302 F\r\nLocation: http://a..b/\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to a host of signs": b"HTTP/1.1 302 F\r\nLocation: http://\xfc\xf1/\r\nContent-Length: 0\r\n\r\n",
     "a retry at no time": b"HTTP/1.1 429 Wait\r\nRetry-After: yesterday, 99:99\r\nContent-Length: 0\r\n\r\n",
     "a retry at the end of time": b"HTTP/1.1 429 Wait\r\nRetry-After: 9999999999999\r\nContent-Length: 0\r\n\r\n",
 }

@@ -166,6 +166,14 @@ def test_local_commands_load_nothing_of_it() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_a_name_with_signs_is_asked_for_as_a_url_has_it(hub: Hub, tmp_path: Path) -> None:
+    name = "my 模型 50%+#1?.safetensors"
+    shutil.copy(SOUND / "model.safetensors", tmp_path / name)
+    hub.repositories["org/signs"] = tmp_path
+    found, here = library.open("hf://org/signs"), library.open(SOUND)
+    assert list(found.files) == [name] and found.tensors.keys() == here.tensors.keys()
+
+
 def test_results_are_values(hub: Hub) -> None:
     one, other = library.open("hf://org/sound"), library.open("hf://org/sound")
     assert one.path == other.path and hash(one.path) == hash(other.path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.remote.connections import Server, server_of
 from weightsmith.errors import MissingInput
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _MODELSCOPE_HOSTS = {
     name: f"https://www.modelscope.{name.rpartition('.')[2]}"
     for name in ("modelscope.cn", "www.modelscope.cn", "modelscope.ai", "www.modelscope.ai")
 }
+# Characters of a URL; all others are percent-encoded (RFC 3986, 2.2).
+AS_THEY_ARE = "%:/?#[]@!$&'()*+,;=~"
 # What may be a secret: a user with a password, and a query, which may be a signature.
 _SECRETS = re.compile(r"(?<=://)[^/?#@]*@(?=[^/])|\?.*")
 _WAY_OUT = (
@@ -76,7 +79,8 @@ def parse_address(text: str) -> Address:
     kind = _SCHEMES.get(scheme.lower())
     if kind is None:
         _refuse(text, f"has the scheme {quoted(scheme)}, which is not read")
-    if len(text) > _LONGEST or not text.isprintable() or any(sign in text for sign in ' \\"<>^`{|}'):
+    odd = ' \\"<>^`{|}' if kind == "web" else "\\"
+    if len(text) > _LONGEST or not text.isprintable() or any(sign in text for sign in odd):
         _refuse(text, "holds characters that no address has, or too many of them")
     if kind == "web":
         return _of_web(text)
@@ -120,26 +124,25 @@ def _revision(text: str, rest: str) -> tuple[str, str]:
 def _of_web(text: str) -> Address:
     try:
         url = urlsplit(text)
-        port = url.port
+        server = server_of(text)
     except ValueError:
-        _refuse(text, "is no web address")
-    if not url.hostname or url.username is not None or url.password is not None:
         _refuse(text, "names no host, or a user and a password, which would be shown in results")
-    hub = _web_page_of_hub(text, url, port)
+    hub = _web_page_of_hub(text, url, server)
     if hub is not None:
         return hub
     shown = text.partition("#")[0]
     inner = _inside(text, unquote(url.path).lstrip("/"))
     shown = shown.partition("?")[0] + ("?…" if url.query else "")
-    return Address(shown, "web", url.scheme, "", None, inner, _origin(url), url.query)
+    return Address(
+        shown, "web", url.scheme, "", None, inner, _origin(url), quote(url.query, safe=AS_THEY_ARE)
+    )
 
 
-def _web_page_of_hub(text: str, url: SplitResult, port: int | None) -> Address | None:
+def _web_page_of_hub(text: str, url: SplitResult, server: Server) -> Address | None:
     """A model's page, folder or file on a hub, as a browser shows it; None for any other address."""
     parts = [unquote(part) for part in url.path.split("/") if part]
-    ours = urlsplit(os.environ.get("HF_ENDPOINT", ""))
-    host = url.hostname or ""
-    is_hf = host in _HF_HOSTS or (bool(ours.hostname) and (url.hostname, port) == _host_of(ours))
+    host = server.host
+    is_hf = host in _HF_HOSTS or server == _own_hub()
     if is_hf and parts and parts[0] not in ("api", "datasets", "spaces", "docs", "models"):
         count = 1 if len(parts) == 1 or parts[1] in _VIEWS else 2
         kind: Kind = "hf"
@@ -152,19 +155,20 @@ def _web_page_of_hub(text: str, url: SplitResult, port: int | None) -> Address |
         return None
     repository = "/".join(_checked(text, part) for part in named)
     revision, inner = _revision(text, "/".join(rest)) if rest and view[0] in _AT_REVISION else (None, "")
-    server = {**_HF_HOSTS, **_MODELSCOPE_HOSTS}.get(host) or _origin(url)
-    return Address(text, kind, url.scheme, repository, revision, _inside(text, inner), server)
+    hub = {**_HF_HOSTS, **_MODELSCOPE_HOSTS}.get(host) or _origin(url)
+    return Address(text, kind, url.scheme, repository, revision, _inside(text, inner), hub)
 
 
 _AT_REVISION = frozenset({"tree", "blob", "resolve", "raw"})
 _VIEWS = _AT_REVISION | {"files", "summary", "file"}
 
 
-def _host_of(url: SplitResult) -> tuple[str | None, int | None]:
+def _own_hub() -> Server | None:
+    """That of HF_ENDPOINT; a wrong one is told when it is asked."""
     try:
-        return url.hostname, url.port
+        return server_of(os.environ.get("HF_ENDPOINT", ""))
     except ValueError:
-        return None, None
+        return None
 
 
 def _origin(url: SplitResult) -> str:

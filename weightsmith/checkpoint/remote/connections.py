@@ -6,6 +6,7 @@ import base64
 import http.client
 import ipaddress
 import os
+import re
 import socket
 import ssl
 from contextlib import suppress
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PORTS = {"http": 80, "https": 443}
+# RFC 1123, 2.1, with the underscore that is used all the same; or an IPv6 address. Others fail in Python's codecs.
+_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
 # Idle ones for one server: as many as there are threads that read.
 _MOST_IDLE = 16
 
@@ -42,11 +45,12 @@ class Server:
 
 
 def server_of(url: str) -> Server:
-    """Raises ValueError for a URL of another scheme, without a host, or with a user in it."""
+    """Raises ValueError for a URL of another scheme, with a user in it, or whose host is no name or number."""
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
+    host = parts.hostname or ""
+    if parts.scheme not in _PORTS or parts.username is not None or not _HOST.fullmatch(host):
         raise ValueError(url)
-    return Server(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+    return Server(parts.scheme, host, parts.port or _PORTS[parts.scheme])
 
 
 @dataclass(slots=True)

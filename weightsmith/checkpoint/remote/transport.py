@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from threading import Event, Timer
 from typing import TYPE_CHECKING, NoReturn, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.remote.address import AS_THEY_ARE
 from weightsmith.checkpoint.remote.connections import Connection, Connections, Server, server_of
 from weightsmith.errors import HostileCheckpoint, MissingInput, WeightsmithError
 from weightsmith.version import __version__
@@ -270,7 +271,7 @@ def _redirected(ask: Ask, location: str, connection: Connection) -> Ask:
     if not location or not location.isprintable():
         _refuse(ask, "redirects to nowhere", "tell its owner")
     try:
-        url = urljoin(ask.url, location.replace(" ", "%20"))
+        url = urljoin(ask.url, quote(location, safe=AS_THEY_ARE))
         server = server_of(url)
     except ValueError:
         _refuse(
@@ -300,7 +301,13 @@ def _told(ask: Ask, server: Server) -> Iterator[None]:
     except socket.gaierror as error:
         fact = f"{server.name} is not found ({(error.strerror or 'no such host').lower()})"
         raise MissingInput(ask.subject, fact, _NETWORK) from error
-    except (TimeoutError, ssl.SSLEOFError, ConnectionResetError, BrokenPipeError) as error:
+    except (
+        TimeoutError,
+        ssl.SSLEOFError,
+        ConnectionResetError,
+        ConnectionAbortedError,
+        BrokenPipeError,
+    ) as error:
         silent = isinstance(error, TimeoutError)
         fact = f"{server.name} does not answer" if silent else f"{server.name} broke the connection"
         raise Passing(fact) from error
