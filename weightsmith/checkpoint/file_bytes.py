@@ -65,7 +65,7 @@ def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
     if isinstance(error, FileNotFoundError):
         way_out = "name a checkpoint folder, weights file or index, or an address such as hf://OWNER/NAME"
         if _LOST_A_SLASH.match(text):
-            way_out = "give an address as text: a Path takes one of its two slashes away"
+            way_out = "an address has two slashes, as in hf://OWNER/NAME (pathlib.Path takes one away: give it as text)"
         return MissingInput(text, "no such file or folder", way_out)
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return MissingInput(text, "is no regular file", "put a file in its place")
