@@ -372,6 +372,17 @@ def test_what_could_not_be_asked_for_is_not_absent(hub: Hub) -> None:
     assert library.check(MODEL).verdict == "unreadable"
 
 
+def test_a_config_that_could_not_be_asked_for_chooses_no_weights(hub: Hub) -> None:
+    """transformers_weights in it may name others than the usual file."""
+
+    def fault(asked: Asked, answer: Answer) -> None:
+        if "config.json" in asked.path:
+            answer.status = 503
+
+    hub.fault = fault
+    refused(MissingInput, "config.json: the server failed (HTTP 503)")
+
+
 def test_a_proxy_of_the_environment_is_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub itself takes whole URLs, as a proxy does."""
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")

@@ -20,7 +20,7 @@ from weightsmith.checkpoint.folder import (
 from weightsmith.checkpoint.index import MOST_SHARDS, disagreements, read_index
 from weightsmith.checkpoint.layout import MOST_TENSORS
 from weightsmith.checkpoint.names import quoted, sample
-from weightsmith.checkpoint.place import is_absent, is_folder, located, open_file, prefetch
+from weightsmith.checkpoint.place import is_absent, is_folder, located, need_reached, open_file, prefetch
 from weightsmith.checkpoint.recognise import recognise
 from weightsmith.checkpoint.safetensors_file import read_safetensors
 from weightsmith.checkpoint.table import Checkpoint, Problem
@@ -63,7 +63,12 @@ def open_checkpoint(path: AnyPlace) -> Checkpoint:
     unreadable, a shard missing), UnknownFormat, CorruptCheckpoint, HostileCheckpoint, InvalidConfig (index).
     Lesser faults are in the result's `problems`.
     """
-    path = located(path)
+    found = _opened(located(path))
+    need_reached(found.root)
+    return found
+
+
+def _opened(path: Place) -> Checkpoint:
     folder = is_folder(path)
     if folder and is_distributed(path):
         return _read_distributed(path, path)
