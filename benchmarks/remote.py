@@ -55,7 +55,7 @@ def main() -> None:
         hub = Hub({source.name: Path(name, source.name) for source in sources})
         with serving(hub):
             os.environ |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(Path(name, "home"))}
-            os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+            os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "", "no_proxy": "127.0.0.1"}
             rows = [row for source in sources for row in _rows(hub, Path(name), source)]
     headers = ["infer-config", "of weights", "a file", "all", "MB", "seconds", "from the disk"]
     print(tabulate(rows, headers=headers, disable_numparse=True))

@@ -76,8 +76,10 @@ def hubs(command: Command, folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         if words:
             stack.enter_context(serving(found))
-        own = {"HF_ENDPOINT": found.url, "MODELSCOPE_DOMAIN": found.url, "HF_HOME": str(folder / "home")}
-        stack.enter_context(patch.dict(os.environ, own))
+        own = {"HF_ENDPOINT": found.url, "MODELSCOPE_ENDPOINT": found.url, "HF_HOME": str(folder / "home")}
+        # What a machine that runs tests may have set.
+        online = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "", "no_proxy": "127.0.0.1"}
+        stack.enter_context(patch.dict(os.environ, own | online))
         yield
 
 
