@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -46,6 +46,16 @@ $(HARNESS)/.ready: $(READY)
 		python-dateutil==2.9.0.post0 six==1.17.0 portalocker==4.4.2 colorama==0.4.6 lxml==6.1.3
 	@touch $@
 
+# s3fs, and moto, the server that tests ask instead of S3.
+OBJECTS := $(VENV)/objects
+$(OBJECTS)/.ready: $(READY)
+	@rm -rf $(OBJECTS)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(OBJECTS) s3fs==2026.9.0 \
+		aiobotocore==3.10.0 botocore==1.43.117 boto3==1.43.117 s3transfer==0.19.3 aioitertools==0.13.0 wrapt==2.5.2 \
+		python-dateutil==2.9.0.post0 six==1.17.0 jmespath==1.1.0 moto==5.2.5 Flask==3.1.3 flask-cors==6.0.5 \
+		Werkzeug==3.1.9 blinker==1.9.0 itsdangerous==2.2.0 responses==0.26.3 xmltodict==1.0.4 py-partiql-parser==0.6.3
+	@touch $@
+
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
 	@$(BIN)/python -m benchmarks.demo
 
@@ -53,7 +63,7 @@ demo: setup ## the whole story on a small trained ternary model: what it claims,
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
-test: setup $(TIMM)/.ready $(HARNESS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine or ask the package index
@@ -154,6 +164,9 @@ bench-published: setup $(TIMM)/.ready ## published configs: the true one, two li
 
 bench-fits: setup ## what fits says, against what real engines said of 331 published models and 19 small ones
 	@$(BIN)/python -m benchmarks.fits
+
+bench-remote: setup ## infer-config on remote checkpoints: requests, bytes and seconds, beside the same from the disk
+	@$(BIN)/python -m benchmarks.remote
 
 bench-kills: setup ## kill -9 at random moments of a conversion and a verification, and what it leaves (ARGS="--kills 200 --seed 1")
 	@$(BIN)/python -m benchmarks.kills $(ARGS)

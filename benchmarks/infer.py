@@ -35,7 +35,7 @@ print(len(wrong))
 """
 
 
-def _untie(folder: Path) -> None:
+def untie(folder: Path) -> None:
     """Makes the head differ from the embedding in its first row, as trained ones do: of zeros the two are equal, and
     to see that, all of their bytes are read."""
     head = open_checkpoint(folder).tensors["lm_head.weight"]
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_headers_only(folder, reference_shapes("llama", BITCPM), format="bin")
-        _untie(folder)
+        untie(folder)
         config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **BITCPM, **BITCPM_LIES}
         (folder / "config.json").write_text(json.dumps(config, indent=2))
         python = sys.executable

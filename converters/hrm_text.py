@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from weightsmith.checkpoint.place import located
 from weightsmith.convert.plan.set_options import read_choice
 from weightsmith.convert.protocol import Output, RecipeStep, Rows
 from weightsmith.errors import ConversionRefused
@@ -99,7 +99,7 @@ def _release(
     """The weights of one epoch under their released names, in the dtype that the run computed in."""
     weights, source = read_choice(options, "weights", RUN_WEIGHTS) or "ema", evidence.checkpoint
     run, data = read_run(source.root)
-    files = tokenizer_files(Path(options["tokenizer"])) if "tokenizer" in options else {}
+    files = tokenizer_files(located(options["tokenizer"])) if "tokenizer" in options else {}
     table, dropped, words = released(source, weights)
     plain = plain_recipe(replace(evidence, checkpoint=table), dtype or run_dtype(run))
     notes = [words]

@@ -19,11 +19,11 @@ from weightsmith.errors import ConversionRefused, InvalidConfig, MissingInput, M
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from yaml import MappingNode, SafeLoader
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import Json
 
 RunWeights = Literal["ema", "raw"]
@@ -97,7 +97,7 @@ def run_dtype(run: YamlMapping) -> str:
     return parse_dtype(stated if isinstance(stated, str) else "bfloat16") or "BF16"
 
 
-def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
+def read_run(folder: Place) -> tuple[YamlMapping, YamlMapping]:
     """(all_config.yaml, train_metadata.yaml) of the run that an epoch's folder belongs to.
 
     Raises MissingInput, InvalidConfig, and MissingPackage where no YAML reader is installed.
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> tuple[YamlMapping, YamlMapping]:
     )
 
 
-def _yaml(path: Path) -> YamlMapping:
+def _yaml(path: Place) -> YamlMapping:
     try:
         import yaml
     except ImportError as error:
@@ -142,7 +142,7 @@ def _without_merges(safe_loader: type[SafeLoader]) -> type[SafeLoader]:
     return Loader
 
 
-def run_config(run: YamlMapping, data: YamlMapping, subject: Path) -> dict[str, object]:
+def run_config(run: YamlMapping, data: YamlMapping, subject: Place) -> dict[str, object]:
     """The config fields that no shape shows, as the run describes them. Raises InvalidConfig, ConversionRefused.
 
     run, data: all_config.yaml and train_metadata.yaml.
@@ -215,7 +215,7 @@ def _scalar(value: Json) -> float | str:
     raise TypeError(f"{quoted(value)} is no number")
 
 
-def tokenizer_files(folder: Path) -> dict[str, bytes]:
+def tokenizer_files(folder: Place) -> dict[str, bytes]:
     """The tokenizer's files of a folder that the user named. Raises MissingInput."""
     place = folder.parent if folder.name == "tokenizer.json" else folder
     if not is_there(place / "tokenizer.json"):

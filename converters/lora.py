@@ -17,6 +17,7 @@ from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.float_formats import FORMATS
 from weightsmith.checkpoint.model_files import is_tokenizer
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.place import local_folder, located, same_place
 from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, names_in, read_small
 from weightsmith.convert.protocol import Companion, Output, RecipeStep, whole
 from weightsmith.errors import ConversionRefused, MissingInput
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.protocol import Recipe, SourceEvidence
 
     from .lora_config import AdapterConfig
@@ -60,16 +62,16 @@ class Lora:
     def recognise(self, evidence: SourceEvidence) -> str | None:
         return None
 
-    def source(self, named: Path, options: Mapping[str, str]) -> Checkpoint:
+    def source(self, named: Place, options: Mapping[str, str]) -> Checkpoint:
         """The base's table with the adapter's tensors in it, in the folder of the base.
 
         Raises MissingInput where there is no adapter, and what `open_checkpoint` raises.
         """
         adapter = open_checkpoint(_adapter_file(named))
-        base = open_checkpoint(Path(options["base"]) if "base" in options else named)
-        if base.files.keys() == adapter.files.keys() and base.root.samefile(adapter.root):
+        base = open_checkpoint(located(options["base"]) if "base" in options else named)
+        if base.files.keys() == adapter.files.keys() and same_place(base.root, adapter.root):
             raise ConversionRefused(named, "holds an adapter and no base beside it", _BASE)
-        folder = Path(os.path.realpath(adapter.root))
+        folder = Path(os.path.realpath(local_folder(adapter.root, "--converter lora (for the adapter)")))
         moved = {name: _in_folder(tensor, folder) for name, tensor in adapter.tensors.items()}
         twice = next((name for name in moved if name in base.tensors), None)
         if twice is not None:
@@ -224,11 +226,12 @@ def _apart(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, Tensor]
     return adapter, base, Path(next(iter(adapter.values())).storage.file).parent
 
 
-def _side_files(folder: Path, root: Path) -> _SideFiles:
+def _side_files(folder: Path, root: Place) -> _SideFiles:
     """The tokenizer goes with the weights: an adapter that has one was trained with it, and the base's stays behind."""
     gone = dict.fromkeys((ADAPTER_CONFIG, *ADAPTER_FILES), "it is merged into the weights")
     own = [name for name in names_in(folder) if is_tokenizer(name)]
-    if folder == Path(os.path.realpath(root)) or not own:
+    beside = isinstance(root, Path) and folder == Path(os.path.realpath(root))
+    if beside or not own:
         return {"left_out": gone, "files": {}}
     theirs = dict.fromkeys(
         filter(is_tokenizer, names_in(root)), "the adapter's own tokenizer is taken instead"
@@ -239,7 +242,7 @@ def _side_files(folder: Path, root: Path) -> _SideFiles:
     }
 
 
-def _adapter_file(named: Path) -> Path:
+def _adapter_file(named: Place) -> Place:
     """The weights of the adapter in a folder, or the file itself. Raises MissingInput."""
     if named.is_file():
         return named

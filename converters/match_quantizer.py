@@ -20,11 +20,11 @@ from weightsmith.values.value_survey import survey_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.place import Place
 
 # A dozen tensors of a quarter of a million numbers each tell quantizers apart that differ in one of 10,000, in seconds.
 _TENSORS, _NUMBERS = 12, 1 << 18
@@ -69,7 +69,7 @@ class _Pair:
     target: str
 
 
-def match_quantizer(checkpoint: Checkpoint, reference: Path, group_size: int | None) -> QuantizerMatch:
+def match_quantizer(checkpoint: Checkpoint, reference: Place, group_size: int | None) -> QuantizerMatch:
     """The quantizer that comes nearest to the fused checkpoint at `reference`.
 
     checkpoint: the latent weights.

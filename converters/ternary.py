@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.place import located
 from weightsmith.convert.plan.set_options import read_choice, read_number
 from weightsmith.convert.protocol import REMOVED, RecipeStep
 from weightsmith.errors import ConversionRefused
@@ -170,7 +170,7 @@ def _quantizer(
     if found is not None:
         raise ConversionRefused("--set match", "the source is fused already", "leave match away")
     given = _group_size(evidence, options, None) if "group_size" in options else None
-    matched = match_quantizer(evidence.checkpoint, Path(reference), given)
+    matched = match_quantizer(evidence.checkpoint, located(reference), given)
     return matched.quantizer, (f"{reference}: {matched}",)
 
 

@@ -28,6 +28,7 @@ COVERED = (
     "weightsmith/check/*.py",
     "weightsmith/check/forms/lines.py",
     "weightsmith/checkpoint/*.py",
+    "weightsmith/checkpoint/remote/*.py",
     "weightsmith/convert/*.py",
     "weightsmith/convert/*/*.py",
     "converters/*.py",
@@ -274,6 +275,9 @@ _NOT_TOLD = {
 # Texts that look like sentences and are none: names of checks, pieces of commands, what others write.
 _NO_SENTENCES = {
     "bold red",
+    "Basic {}",
+    "Bearer {}",
+    "Invalid credentials in Authorization header",
     "there is always a next number",
     "cannot open shared object file",
     "model name",
@@ -295,7 +299,7 @@ _NO_SENTENCES = {
     "{} -m pip install --no-deps weightsmith",
 }
 # Types of JSON in the words of Python, and pieces of JSON.
-_TYPES = re.compile(r"(dict|list|Mapping)\[|\"")
+_TYPES = re.compile(r"(dict|list|Mapping|Callable)\[|\"")
 # A question to a model, an option with its value alone, an import, a regular expression.
 _CODE = re.compile(r"Read the notes|--[\w-]+ \S+$|import \S+$|&& |.*(\\w|\[Oo\]|\|device)")
 

@@ -6,20 +6,18 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from weightsmith.documents import ErrorDocument
 
 
 class WeightsmithError(Exception):
     """Something could not be done: the command line prints it as one line and exits 2.
 
-    subject: what it is about, usually a file.
+    subject: what it is about, usually a file; shown as text.
     fact: what was found there, with the numbers.
     way_out: what the user can do about it.
     """
 
-    def __init__(self, subject: str | PathLike[str], fact: str, way_out: str) -> None:
+    def __init__(self, subject: object, fact: str, way_out: str) -> None:
         self.subject, self.fact, self.way_out = str(subject), fact, way_out
         super().__init__(f"{self.subject}: {fact}; {way_out}")
 

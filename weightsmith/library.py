@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weightsmith.check import Checked
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.convert import Conversion
     from weightsmith.documents import Origin
     from weightsmith.fits.answer import Answer
@@ -45,25 +46,27 @@ if TYPE_CHECKING:
     Progress: TypeAlias = Callable[[int, int], None]
 
 
-def open(path: AnyPath) -> Checkpoint:
+def open(path: AnyPlace) -> Checkpoint:
     """The tensors of a checkpoint folder, of one weights file or of an index file. Reads headers only.
+
+    path: or an address: hf://, modelscope://, https://; see docs/remote.md.
 
     Nothing in a file is ever executed. Raises MissingInput, UnknownFormat, CorruptCheckpoint, HostileCheckpoint, or
     InvalidConfig for a broken index. Lesser faults are in the result's `problems`.
     """
     from weightsmith.checkpoint import open_checkpoint
 
-    return open_checkpoint(Path(path))
+    return open_checkpoint(path)
 
 
-def _opened(checkpoint: AnyPath | Checkpoint) -> Checkpoint:
+def _opened(checkpoint: AnyPlace | Checkpoint) -> Checkpoint:
     from weightsmith.checkpoint import Checkpoint
 
     return checkpoint if isinstance(checkpoint, Checkpoint) else open(checkpoint)
 
 
 def inspect(
-    checkpoint: AnyPath | Checkpoint,
+    checkpoint: AnyPlace | Checkpoint,
     *,
     values: Literal["full", "sample"] | None = None,
     hashes: bool = False,
@@ -89,18 +92,28 @@ def inspect(
     opened = _opened(checkpoint)
     told = replace(opened, problems=(*opened.problems, *wrapping_of(opened).problems))
     found = inspection.inspect(told, values=values, tensors=tensors, by_size=by_size, progress=progress)
+    _need_reached(opened)
     return replace(found, hashes=verdicts)
 
 
-def _check_hashes(checkpoint: AnyPath | Checkpoint) -> tuple[tuple[str, HashVerdict], ...]:
+def _need_reached(*checkpoints: Checkpoint) -> None:
+    """Raises why a remote file could not be read that somebody did without: an answer would rest on its absence."""
+    from weightsmith.checkpoint.place import need_reached
+
+    for checkpoint in checkpoints:
+        need_reached(checkpoint.root)
+
+
+def _check_hashes(checkpoint: AnyPlace | Checkpoint) -> tuple[tuple[str, HashVerdict], ...]:
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.place import located
     from weightsmith.convert.finish.hash_check import check_hashes
 
-    return tuple(check_hashes(Path(checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint)))
+    return tuple(check_hashes(checkpoint.path if isinstance(checkpoint, Checkpoint) else located(checkpoint)))
 
 
 def infer(
-    checkpoint: AnyPath | Checkpoint,
+    checkpoint: AnyPlace | Checkpoint,
     *,
     config: AnyPath | None = None,
     model_type: str | None = None,
@@ -154,6 +167,7 @@ def _derive(
     page = _learn(model_type, stated, table, trust_code) if learn else None
     inference = shapes.infer(table, stated, model_type, page, user_set)
     problems = (*inference.problems, *shapes.found_above(table, original))
+    _need_reached(table)
     return replace(inference, learned=page, problems=problems)
 
 
@@ -174,7 +188,7 @@ def _prove(inference: Inference, table: Checkpoint, trust_code: bool) -> Inferen
 
 
 def check(
-    *checkpoints: AnyPath,
+    *checkpoints: AnyPlace,
     values: Literal["full", "sample"] | None = None,
     strict: bool = False,
     by_folder: bool = False,
@@ -188,17 +202,18 @@ def check(
     are passed over. progress: told how many of them are done.
     """
     from weightsmith.check import checked, folders_of
+    from weightsmith.checkpoint.place import located
 
     def survey(opened: Checkpoint) -> ValueSurvey | None:
         return inspect(opened, values=values).survey
 
-    paths = folders_of(map(Path, checkpoints)) if by_folder else list(map(Path, checkpoints))
+    paths = folders_of(map(located, checkpoints)) if by_folder else list(map(_as_named, checkpoints))
     asked = None if values is None else survey
     return checked(paths, infer, asked, whole=values == "full", strict=strict, progress=progress)
 
 
 def convert(
-    source: AnyPath,
+    source: AnyPlace,
     target: AnyPath,
     *,
     converter: str | None = None,
@@ -222,10 +237,11 @@ def convert(
     convert also what is incomplete, and numbers that are NaN or infinite.
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
+    from weightsmith.checkpoint.place import located
     from weightsmith.convert import run
 
     return run.convert(
-        Path(source),
+        located(source),
         Path(target),
         converter=converter,
         options=options,
@@ -242,8 +258,8 @@ def convert(
 
 
 def diff(
-    a: AnyPath | Checkpoint,
-    b: AnyPath | Checkpoint,
+    a: AnyPlace | Checkpoint,
+    b: AnyPlace | Checkpoint,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -254,11 +270,14 @@ def diff(
     """
     from weightsmith.values.diff import diff
 
-    return diff(_opened(a), _opened(b), progress, workers)
+    one, other = _opened(a), _opened(b)
+    found = diff(one, other, progress, workers)
+    _need_reached(one, other)
+    return found
 
 
 def verify(
-    model: AnyPath | None,
+    model: AnyPlace | None,
     *,
     device: Asked = "auto",
     reference: AnyPath = "hf",
@@ -312,6 +331,7 @@ def verify(
     TargetRefused (a report or baseline that cannot be written), and what `open` raises.
     """
     from weightsmith.checkpoint.model_files import weights_in
+    from weightsmith.checkpoint.place import local_folder, located
     from weightsmith.process.targets import need_other, need_writable
     from weightsmith.verify.options import Options
     from weightsmith.verify.selftest.selftest import self_test
@@ -320,10 +340,11 @@ def verify(
     if model is None:
         with _doctors_words(device):
             return _placed(_with_doctors_words(self_test(device, progress)))
+    folder = local_folder(located(model), "verify-on-npu (it starts an engine on it)")
     report_file = _path(report)
     if report_file is not None:
         need_writable(report_file)
-        need_other(report_file, weights_in(Path(model)))
+        need_other(report_file, weights_in(folder))
     options = Options(
         device=device,
         reference="hf" if reference == "hf" else "none" if reference == "none" else Path(reference),
@@ -345,7 +366,7 @@ def verify(
         command=command,
     )
     with _doctors_words(device):
-        result = _placed(_with_doctors_words(verify(Path(model), options, progress)))
+        result = _placed(_with_doctors_words(verify(folder, options, progress)))
     if report_file is None:
         return result
     named = replace(result, report=str(report_file))
@@ -545,19 +566,21 @@ def _rendered(document: JsonObject, target: Path | None, language: Language, cal
     return replace(found, written=str(target))
 
 
-def serving_commands(model: AnyPath, arguments: Sequence[str] | None = None) -> Commands:
+def serving_commands(model: AnyPlace, arguments: Sequence[str] | None = None) -> Commands:
     """How the engine that `verify` would start is served, asked, and started in Python. Runs nothing.
 
     arguments: as `vllm serve` takes them; None: those that say what `verify` chooses for such a model.
     """
     from weightsmith import shapes
+    from weightsmith.checkpoint.place import local_folder, located
     from weightsmith.report.commands import chosen, commands
     from weightsmith.verify.inputs.kinds import kind_of
     from weightsmith.verify.inputs.pooling import pooling_of
 
     file = shapes.find_config(open(model), None) if arguments is None else None
     config = {} if file is None else file.data
-    pooling = pooling_of(Path(model), config, arguments) if Path(model).is_dir() else None
+    folder = local_folder(located(model), "an engine")
+    pooling = pooling_of(folder, config, arguments) if folder.is_dir() else None
     if arguments is None:
         kind = kind_of(config)
         arguments = chosen("bfloat16", kind.mask == "prefix", kind.prefix_caching, kind.chunked_prefill)
@@ -565,12 +588,19 @@ def serving_commands(model: AnyPath, arguments: Sequence[str] | None = None) -> 
     return commands(str(model), arguments, task="generate" if pooling is None else pooling.task)
 
 
+def _as_named(checkpoint: AnyPlace) -> AnyPlace:
+    """An address stays a text: what is wrong with it is said where the checkpoint is opened."""
+    from weightsmith.checkpoint.place import located, names_remote
+
+    return checkpoint if isinstance(checkpoint, str) and names_remote(checkpoint) else located(checkpoint)
+
+
 def _path(named: AnyPath | None) -> Path | None:
     return None if named is None else Path(named)
 
 
 def fits(
-    checkpoint: AnyPath | Checkpoint,
+    checkpoint: AnyPlace | Checkpoint,
     *,
     on: str = "vllm-ascend",
     chip: str = "910B",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import click
 import pytest
@@ -14,6 +16,9 @@ from tests.cli.test_help import command_of
 from tests.docs.given import GIVEN, OF_PAGE
 from tests.docs.pages import ENGLISH, ROOT, Command, commands, mentioned
 from tests.docs.screens import screen, without_colours
+from tests.remote.hub import Hub, serving
+from weightsmith.checkpoint.place import names_remote
+from weightsmith.checkpoint.remote.address import parse_address
 from weightsmith.cli import commands as program
 
 if TYPE_CHECKING:
@@ -58,6 +63,26 @@ def lay_out(page: str, typed: Sequence[Command], folder: Path) -> None:
         OF_PAGE.get((page, name), GIVEN[name])(folder / name)
 
 
+@contextmanager
+def hubs(command: Command, folder: Path) -> Iterator[None]:
+    """A hub on this machine that has the repositories which a command names; each is what lies here under its name."""
+    words = list(filter(names_remote, command.words))
+    found = Hub()
+    for repository in (parse_address(word).repository for word in words):
+        place = found.repositories[repository] = folder / repository
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            GIVEN[place.name](place)
+    with ExitStack() as stack:
+        if words:
+            stack.enter_context(serving(found))
+        own = {"HF_ENDPOINT": found.url, "MODELSCOPE_ENDPOINT": found.url, "HF_HOME": str(folder / "home")}
+        # What a machine that runs tests may have set.
+        online = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "", "no_proxy": "127.0.0.1"}
+        stack.enter_context(patch.dict(os.environ, own | online))
+        yield
+
+
 def lacking(shown: Sequence[str], lines: Sequence[str]) -> str | None:
     """The first line of the page that the screen lacks. Lines follow each other as on the screen, but where a line that
     is … stands between them; inside a line it stands for anything."""
@@ -93,7 +118,8 @@ def test_every_command_line_is_run_or_parsed(page: Path, tmp_path: Path, counted
     for command in ours:
         parse(command.words[1:])
     for command in run:
-        code, out, err = screen(command.words[1:], tmp_path)
+        with hubs(command, tmp_path / "hub"):
+            code, out, err = screen(command.words[1:], tmp_path)
         assert code in (0, 1), f"{page.name}: {' '.join(command.words)}: {err}"
         if command.into:
             (tmp_path / command.into).write_text(without_colours(out), encoding="utf-8")

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TypeVar
 
 from weightsmith.check.judge import Evidence, judged, not_read
 from weightsmith.check.result import Checked
 from weightsmith.checkpoint import config_path, open_checkpoint
 from weightsmith.checkpoint.manifest_file import MANIFEST
-from weightsmith.checkpoint.model_files import weights_in
+from weightsmith.checkpoint.model_files import is_weights
+from weightsmith.checkpoint.place import file_size, is_folder, need_reached
 from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, names_in
-from weightsmith.errors import WeightsmithError
+from weightsmith.errors import MissingInput, WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from weightsmith.check.result import CheckedCheckpoint
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.manifest_file import HashVerdict
+    from weightsmith.checkpoint.place import AnyPlace, Place
     from weightsmith.process.child import Stage
     from weightsmith.shapes import Inference
     from weightsmith.values.value_survey import ValueSurvey
@@ -34,7 +34,7 @@ _QUICK_MANIFEST = 2 << 20
 
 
 def checked(
-    paths: Iterable[Path],
+    paths: Iterable[AnyPlace],
     infer: Infer,
     survey: Survey | None,
     *,
@@ -59,17 +59,20 @@ def checked(
     return Checked(tuple(found))
 
 
-def folders_of(files: Iterable[Path]) -> list[Path]:
+def folders_of(files: Iterable[Place]) -> list[Place]:
     """The folders that these files lie in, as far as they hold weights. A folder stands for itself."""
     folders = dict.fromkeys(path if _is_folder(path) else path.parent for path in files)
-    return [folder for folder in folders if weights_in(folder)]
+    return [folder for folder in folders if any(map(is_weights, names_in(folder)))]
 
 
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+def _is_folder(path: Place) -> bool:
+    try:
+        return is_folder(path)
+    except MissingInput:
+        return False
 
 
-def _checked(path: Path, infer: Infer, survey: Survey | None, *, whole: bool) -> CheckedCheckpoint:
+def _checked(path: AnyPlace, infer: Infer, survey: Survey | None, *, whole: bool) -> CheckedCheckpoint:
     try:
         opened = open_checkpoint(path)
     except WeightsmithError as error:
@@ -85,7 +88,8 @@ def _checked(path: Path, infer: Infer, survey: Survey | None, *, whole: bool) ->
         values=None if survey is None else _answer(lambda: survey(opened)),
         written=_still_written(opened, whole=whole),
     )
-    return judged(str(path), evidence)
+    reached = _answer(lambda: need_reached(opened.root))
+    return judged(str(path), evidence) if reached is None else not_read(str(path), reached)
 
 
 def _answer(question: Callable[[], T]) -> T | WeightsmithError:
@@ -110,16 +114,8 @@ def _still_written(
 ) -> Sequence[tuple[str, HashVerdict]] | WeightsmithError | None:
     """What became of the files of weightsmith.json; None where there is none, or one that takes long."""
     path = opened.root / MANIFEST
-    if not is_there(path) or not (whole or _size(path) <= _QUICK_MANIFEST):
+    if not is_there(path) or not (whole or file_size(path) <= _QUICK_MANIFEST):
         return None
     from weightsmith.convert.finish.hash_check import check_hashes
 
     return _answer(lambda: check_hashes(opened.root, most=None if whole else LARGEST_TOKENIZER))
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 where nobody can say: it is opened then, and its fault is told."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -9,7 +9,8 @@ from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from weightsmith.checkpoint.place import Place
 
 _CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 
@@ -22,7 +23,7 @@ class Mapped(NamedTuple):
     target: str
 
 
-def mapped(root: Path) -> Iterator[Mapped]:
+def mapped(root: Place) -> Iterator[Mapped]:
     """What the configs of a folder name. A file that cannot be read names nothing."""
     for file in _CONFIGS:
         try:

@@ -10,8 +10,7 @@ from weightsmith.checkpoint.small_file import is_there, read_small
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from weightsmith.checkpoint.place import Place
     from weightsmith.checkpoint.table import Checkpoint
     from weightsmith.json_value import Json
 
@@ -21,13 +20,13 @@ CONFIG = "config.json"
 _STEP_FOLDER = re.compile(r"global_step[0-9]+")
 
 
-def config_path(checkpoint: Checkpoint) -> Path | None:
+def config_path(checkpoint: Checkpoint) -> Place | None:
     """Where the checkpoint's config is; None where it has none. A link that leads nowhere is a config that is lost."""
     own = checkpoint.root / CONFIG
     return own if is_there(own) else config_above(checkpoint)
 
 
-def config_above(checkpoint: Checkpoint) -> Path | None:
+def config_above(checkpoint: Checkpoint) -> Place | None:
     """The config of a training run for the weights of one of its steps, which have none of their own; else None."""
     root = checkpoint.root.resolve()
     above = root.parent / CONFIG
@@ -51,7 +50,7 @@ def readable_config(checkpoint: Checkpoint) -> dict[str, Json] | None:
         return None
 
 
-def setting_in(config: Path, name: str) -> Json:
+def setting_in(config: Place, name: str) -> Json:
     """One setting of a config; None where it has it not, which nearly all show without being parsed.
 
     Raises what `read_json_object` raises.

@@ -14,6 +14,7 @@ from weightsmith.checkpoint.dtypes import BITS, TORCH_NAMES
 from weightsmith.checkpoint.file_bytes import ByteFile, too_big
 from weightsmith.checkpoint.layout import span
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.place import open_file
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def numpy_dtype(dtype: str) -> ArrayType:
 _SPARSEST, _COST_OF_A_READ, _MOST_READ_OVER = 4, 1 << 15, 32 << 20
 # Checkpoints come in hundreds of shards, and a process may often open 256 files.
 _MOST_OPEN = 16
+_WITH_ZIPS = ("torch-zip", "mixed")
 
 
 class TensorReader:
@@ -59,6 +61,7 @@ class TensorReader:
         self._files: dict[str, ByteFile] = {}  # the one used last is last
         self._readers: dict[str, int] = {}
         self._lock = Lock()
+        self._proven: set[str] = set()
 
     def __enter__(self) -> TensorReader:
         return self
@@ -156,7 +159,7 @@ class TensorReader:
             self._files.pop(name).close()
 
     def _opened(self, name: str) -> ByteFile:
-        file = ByteFile(self._checkpoint.root / name, name)
+        file = open_file(self._checkpoint.root / name, name)
         stated = self._checkpoint.files[name]
         if file.size != stated:
             file.close()
@@ -165,6 +168,11 @@ class TensorReader:
                 f"the file changed: it has {file.size:,} bytes, not the {stated:,} of before",
                 "let the download or the writer finish, then try again",
             )
+        if file.costly and self._checkpoint.format in _WITH_ZIPS and name not in self._proven:
+            from weightsmith.checkpoint.torch_zip import need_as_read
+
+            need_as_read(file)
+            self._proven.add(name)
         return file
 
 

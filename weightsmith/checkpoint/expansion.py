@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.place import open_file
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint
 
@@ -48,7 +48,7 @@ def refuse_holes(checkpoint: Checkpoint) -> None:
     enough = checkpoint.nbytes // LARGEST_FACTOR
     written = 0
     for name in checkpoint.files:
-        with ByteFile(checkpoint.root / name, name) as file:
+        with open_file(checkpoint.root / name, name) as file:
             written += file.written(enough)
         if written >= enough:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +28,9 @@ _LEAST_SHARE = 64
 # Stretches of data between holes that are looked at.
 _MOST_STRETCHES = 10_000
 
+
+# What pathlib makes of an address.
+_LOST_A_SLASH = re.compile(r"(hf|modelscope|https?|s3|oss):/(?!/)", re.IGNORECASE)
 
 # What is said of a name, a file or a right to it. Other errors are said of the disk and the system.
 _OF_THE_FILE = frozenset(
@@ -59,12 +63,10 @@ def unreadable(path: Path | str, error: OSError | ValueError) -> MissingInput:
             "the cache that it points into was pruned or moved; download the file again",
         )
     if isinstance(error, FileNotFoundError):
-        return MissingInput(
-            text,
-            "no such file or folder",
-            "name a local checkpoint folder, weights file or index (download a hub model first, e.g. with "
-            "`hf download`)",
-        )
+        way_out = "name a checkpoint folder, weights file or index, or an address such as hf://OWNER/NAME"
+        if _LOST_A_SLASH.match(text):
+            way_out = "an address has two slashes, as in hf://OWNER/NAME (pathlib.Path takes one away: give it as text)"
+        return MissingInput(text, "no such file or folder", way_out)
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return MissingInput(text, "is no regular file", "put a file in its place")
     if isinstance(error, PermissionError):
@@ -90,6 +92,9 @@ class ByteFile:
     calls it; `origin` is the byte of the file where it begins."""
 
     __slots__ = ("fd", "name", "origin", "size", "subject")
+
+    # Whether each read asks a server: what can be told without one is then told so.
+    costly = False
 
     def __init__(
         self, path: Path, name: str, *, instead: str = "name a checkpoint folder or a weights file"
@@ -121,6 +126,19 @@ class ByteFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def identity(self) -> object:
+        """Equal for two names of one file."""
+        status = os.fstat(self.fd)
+        return status.st_dev, status.st_ino
+
+    def holds(self, _start: int, _count: int) -> bool:
+        """Whether these bytes can be read without asking a server."""
+        return True
+
+    def alone(self) -> ByteFile:
+        """The same file, of which a read of few bytes brings no others along."""
+        return self
 
     def section(self, start: int, size: int) -> ByteFile:
         """`size` bytes from byte `start` as a file of their own. It shares the descriptor: close only the whole.

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.index import read_index
 from weightsmith.checkpoint.loaders import USUAL, difference, of_transformers
 from weightsmith.checkpoint.names import quoted, sample
+from weightsmith.checkpoint.place import folders_in
 from weightsmith.checkpoint.small_file import listed, names_in
 from weightsmith.checkpoint.table import Problem
 from weightsmith.errors import MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from weightsmith.checkpoint.index import WeightIndex
+    from weightsmith.checkpoint.place import Place
 
 # The state that trainers (transformers, accelerate, DeepSpeed, Lightning, Megatron) leave beside the weights.
 _TRAINING = re.compile(
@@ -58,7 +57,7 @@ class WeightFiles:
     problems: tuple[Problem, ...]
 
 
-def choose_weights(folder: Path) -> WeightFiles:
+def choose_weights(folder: Place) -> WeightFiles:
     """The files that transformers loads; where it finds none of its names, those that look like one model.
 
     The order of the latter: safetensors before torch files; an index; a complete numbered set; what is left, adapters
@@ -85,7 +84,7 @@ def choose_weights(folder: Path) -> WeightFiles:
     return WeightFiles(index, files, problems)
 
 
-def _in_sight(folder: Path) -> list[str]:
+def _in_sight(folder: Place) -> list[str]:
     """The names that a loader's patterns find: none that begins with a dot, as what macOS adds to each file does."""
     return [name for name in listed(folder) if not name.startswith(".")]
 
@@ -99,7 +98,7 @@ def _candidates(names: list[str]) -> list[str]:
     return []
 
 
-def _usual(folder: Path, names: list[str], usual: str) -> tuple[WeightIndex | None, tuple[str, ...]]:
+def _usual(folder: Place, names: list[str], usual: str) -> tuple[WeightIndex | None, tuple[str, ...]]:
     """What the one name stands for. An index beside a single file only counts where it names no other."""
     if usual.endswith(".index.json"):
         index = read_index(folder / usual)
@@ -113,7 +112,7 @@ def _usual(folder: Path, names: list[str], usual: str) -> tuple[WeightIndex | No
 
 
 def _unusual(
-    folder: Path, names: list[str], candidates: list[str]
+    folder: Place, names: list[str], candidates: list[str]
 ) -> tuple[WeightIndex | None, tuple[str, ...]]:
     name = _other_index(names, "safetensors" if candidates[0].endswith(".safetensors") else "bin")
     if name is None:
@@ -123,7 +122,7 @@ def _unusual(
 
 
 def _left_aside(
-    folder: Path, names: list[str], index: WeightIndex | None, files: tuple[str, ...]
+    folder: Place, names: list[str], index: WeightIndex | None, files: tuple[str, ...]
 ) -> list[Problem]:
     """Other weights that nobody loads."""
     torch = [name for name in names if name.endswith(_TORCH_SUFFIXES) and not _TRAINING.fullmatch(name)]
@@ -140,7 +139,7 @@ def _left_aside(
     return problems
 
 
-def refuse_slices(folder: Path, names: list[str]) -> None:
+def refuse_slices(folder: Place, names: list[str]) -> None:
     """Raises MissingInput where the folders of several ranks lie in a folder, or in one of its steps."""
     steps = [name for name in names if _STEP.fullmatch(name)]
     for inside, ranks in [
@@ -153,7 +152,7 @@ def refuse_slices(folder: Path, names: list[str]) -> None:
             raise MissingInput(folder, fact, MERGE_SLICES)
 
 
-def one_slice(path: Path, folder: Path) -> tuple[Problem, ...]:
+def one_slice(path: Place, folder: Place) -> tuple[Problem, ...]:
     """The problem of weights in the folder of one rank of several; none of any other folder."""
     rank = folder.resolve()
     ranks = _ranks(names_in(rank.parent)) if _RANK.fullmatch(rank.name) else []
@@ -168,7 +167,7 @@ def _ranks(names: Sequence[str]) -> list[str]:
     return sorted(name for name in names if _RANK.fullmatch(name))
 
 
-def is_distributed(folder: Path) -> bool:
+def is_distributed(folder: Place) -> bool:
     """Whether the folder is one of torch's distributed checkpoints, and holds no other weights."""
     names = listed(folder)
     return (
@@ -178,7 +177,7 @@ def is_distributed(folder: Path) -> bool:
     )
 
 
-def unlisted(folder: Path, index: str, files: tuple[str, ...]) -> list[Problem]:
+def unlisted(folder: Place, index: str, files: tuple[str, ...]) -> list[Problem]:
     """Weights beside an index that it does not name: shards (index-unlisted-file) or other models' files."""
     suffixes = (".safetensors",) if any(name.endswith(".safetensors") for name in files) else _TORCH_SUFFIXES
     named = set(files)
@@ -216,7 +215,7 @@ def _other_index(names: list[str], kind: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _preferred(folder: Path, candidates: list[str]) -> tuple[str, ...]:
+def _preferred(folder: Place, candidates: list[str]) -> tuple[str, ...]:
     """The numbered set, or else all that are no adapters; of several sets all, which then must not share names."""
     own = [name for name in candidates if not _aside(name)]
     pool = own or [name for name in candidates if name.startswith("consolidated")] or candidates
@@ -233,7 +232,7 @@ def _preferred(folder: Path, candidates: list[str]) -> tuple[str, ...]:
     return tuple(pool)
 
 
-def _refuse_incomplete(folder: Path, key: tuple[str, int, str], files: list[str]) -> None:
+def _refuse_incomplete(folder: Place, key: tuple[str, int, str], files: list[str]) -> None:
     stem, count, suffix = key
     present = {part[1] for name in files if (part := numbered(name))}
     # Walks the files present, not the count, which a file name could set to a million.
@@ -247,22 +246,15 @@ def _refuse_incomplete(folder: Path, key: tuple[str, int, str], files: list[str]
         )
 
 
-def _subfolder(folder: Path) -> str | None:
+def _subfolder(folder: Place) -> str | None:
     """A folder one level down that holds weights: a diffusion pipeline's part, a hub cache's snapshot, a training
     run's last epoch."""
-    folders = _folders_in(folder)
-    for name in [*folders, *(f"snapshots/{name}" for name in _folders_in(folder / "snapshots"))]:
+    folders = folders_in(folder)
+    for name in [*folders, *(f"snapshots/{name}" for name in folders_in(folder / "snapshots"))]:
         if any(file.endswith((".safetensors", *_TORCH_SUFFIXES)) for file in names_in(folder / name)):
             return quoted(name)
     epochs = [n for n in folders if any(file.endswith(_DISTRIBUTED) for file in names_in(folder / n))]
     return quoted(max(epochs, key=_by_number)) if epochs else None
-
-
-def _folders_in(folder: Path) -> list[str]:
-    """Names of the folders in a folder, in order; none where it cannot be read. Files cost nothing."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
-    return []
 
 
 def _by_number(name: str) -> tuple[int, str]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 # A tokenizer of 256,000 words with its merges takes some 12 MB.
 _LARGEST_HEADER, _MOST_ENTRIES, _LONGEST_KEPT = 100_000_000, 10_000, 65_536
 _MOST_ITEMS = 1_500_000
-_WINDOW = 1 << 22
+# What is held of the header. Of a remote file it begins with what the magic brought along: without a tokenizer there is
+# no more.
+_WINDOW, _FIRST_REMOTE = 1 << 22, (1 << 17) - 4
 _DAMAGED = "the file is damaged; download it again"
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _NUMBERS = {
@@ -83,13 +85,15 @@ class _Header:
     at: int = 4
     _window: bytes = field(default=b"", repr=False)
     _begins: int = 0
+    _next: int = 0
 
     def take(self, count: int, what: str) -> bytes:
         if self.at + count > min(self.file.size, _LARGEST_HEADER):
             _refuse(self.file, f"ends within its header, in {what}")
         if self.at + count > self._begins + len(self._window):
             self._begins = self.at
-            self._window = self.file.read(self.at, min(max(count, _WINDOW), self.file.size - self.at))
+            self._next = min(_WINDOW, 2 * self._next or (_FIRST_REMOTE if self.file.costly else _WINDOW))
+            self._window = self.file.read(self.at, min(max(count, self._next), self.file.size - self.at))
         found = self._window[self.at - self._begins : self.at - self._begins + count]
         self.at += count
         return found

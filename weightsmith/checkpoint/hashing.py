@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from weightsmith.checkpoint.small_file import open_named
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from threading import Event
 
     from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.checkpoint.place import Place
 
 HASHES = ("blake3", "sha256")
 
@@ -35,7 +35,9 @@ def new_hasher(name: str, threads: int | None = 1) -> Hasher:
     return hasher
 
 
-def file_hash(path: Path, name: str = "blake3", threads: int | None = None, stop: Event | None = None) -> str:
+def file_hash(
+    path: Place, name: str = "blake3", threads: int | None = None, stop: Event | None = None
+) -> str:
     """The hexadecimal hash of a file's bytes. Memory: one chunk. stop: set it to end early, with no use for the result.
 
     Raises MissingInput where it is no readable regular file, and what `opened_hash` raises.

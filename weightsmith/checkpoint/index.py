@@ -17,8 +17,8 @@ from weightsmith.errors import HostileCheckpoint, InvalidConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.checkpoint.table import Storage, Tensor
     from weightsmith.json_value import Json
 
@@ -47,7 +47,7 @@ class WeightIndex:
     total_size: Json
 
 
-def read_index(path: Path) -> WeightIndex:
+def read_index(path: Place) -> WeightIndex:
     """The index at `path`.
 
     Raises InvalidConfig for a malformed index, HostileCheckpoint for a shard outside the folder.
@@ -83,7 +83,7 @@ def read_index(path: Path) -> WeightIndex:
     return WeightIndex(path.name, weight_map, tuple(sorted(files)), total)
 
 
-def _refuse_outside(path: Path, file: str) -> None:
+def _refuse_outside(path: Place, file: str) -> None:
     """A shard's name may only lead downwards from the index's folder.
 
     A shard that is itself a symbolic link is fine: the hub cache links every file to a blob elsewhere.

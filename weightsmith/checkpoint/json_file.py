@@ -17,8 +17,7 @@ from weightsmith.checkpoint.small_file import read_small
 from weightsmith.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import Json
 
 
@@ -99,7 +98,7 @@ def parse_object(raw: bytes, *, infinities: bool = False, limits: JsonLimits = S
     return value
 
 
-def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False) -> dict[str, Json]:
+def read_json_object(path: Place, limits: JsonLimits = SIDE_FILE, *, named: bool = False) -> dict[str, Json]:
     """The JSON object in a side file (config, index, tokenizer).
 
     named: by the user, so that it may be a link to anywhere. Raises what `read_small` raises, and InvalidConfig when
@@ -109,14 +108,14 @@ def read_json_object(path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool 
 
 
 def read_json_text(
-    path: Path, limits: JsonLimits = SIDE_FILE, *, named: bool = False
+    path: Place, limits: JsonLimits = SIDE_FILE, *, named: bool = False
 ) -> tuple[dict[str, Json], str]:
     """(the JSON object in a file, the text that it stands in), of one reading of the file. Raises the same."""
     raw = _read(path, limits, named)
     return _object_in(path, raw, limits), raw.decode("utf-8")
 
 
-def _read(path: Path, limits: JsonLimits, named: bool) -> bytes:
+def _read(path: Place, limits: JsonLimits, named: bool) -> bytes:
     raw = read_small(path, limits.bytes, named=named)
     if not raw.strip():
         raise InvalidConfig(path, "is empty", "download it again")
@@ -131,7 +130,7 @@ def _read(path: Path, limits: JsonLimits, named: bool) -> bytes:
     return raw
 
 
-def _object_in(path: Path, raw: bytes, limits: JsonLimits) -> dict[str, Json]:
+def _object_in(path: Place, raw: bytes, limits: JsonLimits) -> dict[str, Json]:
     try:
         return parse_object(raw, infinities=True, limits=limits)
     except JsonFaultError as fault:

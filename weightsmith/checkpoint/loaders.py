@@ -18,9 +18,9 @@ from weightsmith.errors import MissingInput, WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from weightsmith.checkpoint.index import WeightIndex
+    from weightsmith.checkpoint.place import Place
 
 # transformers takes the first of these that is there.
 USUAL = (
@@ -39,7 +39,7 @@ _VLLM = (
 _VLLM_IGNORES = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt")
 
 
-def of_transformers(folder: Path, names: Sequence[str]) -> str | None:
+def of_transformers(folder: Place, names: Sequence[str]) -> str | None:
     """The weights file or index that transformers loads; None where it finds none. Raises MissingInput."""
     return _named_by_config(folder, names) or next((name for name in USUAL if name in names), None)
 
@@ -47,7 +47,7 @@ def of_transformers(folder: Path, names: Sequence[str]) -> str | None:
 _NAMES_THEM = "transformers_weights"
 
 
-def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
+def _named_by_config(folder: Place, names: Sequence[str]) -> str | None:
     """What config.json says under `transformers_weights`. A config that cannot be read is reported by others."""
     try:
         named = setting_in(folder / CONFIG, _NAMES_THEM) if CONFIG in names else None
@@ -70,7 +70,7 @@ def _named_by_config(folder: Path, names: Sequence[str]) -> str | None:
     return named
 
 
-def _of_vllm(folder: Path, names: Sequence[str], known: WeightIndex | None) -> tuple[str, ...]:
+def _of_vllm(folder: Place, names: Sequence[str], known: WeightIndex | None) -> tuple[str, ...]:
     """The files that vLLM loads. names: without those that begin with a dot. known: an index that has been read."""
     for pattern, index in _VLLM:
         found = [name for name in names if fnmatchcase(name, pattern)]
@@ -85,7 +85,7 @@ def _of_vllm(folder: Path, names: Sequence[str], known: WeightIndex | None) -> t
 
 
 def difference(
-    folder: Path, names: Sequence[str], read: Sequence[str], index: WeightIndex | None
+    folder: Place, names: Sequence[str], read: Sequence[str], index: WeightIndex | None
 ) -> Problem | None:
     """`loaders-differ` where vLLM loads other files than were read, which are those of transformers if it finds any.
 

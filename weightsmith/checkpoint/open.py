@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
-import stat
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.expansion import expanded
-from weightsmith.checkpoint.file_bytes import ByteFile, too_big, unreadable
+from weightsmith.checkpoint.file_bytes import too_big
 from weightsmith.checkpoint.folder import (
     METADATA_FILE,
     choose_weights,
@@ -24,6 +20,7 @@ from weightsmith.checkpoint.folder import (
 from weightsmith.checkpoint.index import MOST_SHARDS, disagreements, read_index
 from weightsmith.checkpoint.layout import MOST_TENSORS
 from weightsmith.checkpoint.names import quoted, sample
+from weightsmith.checkpoint.place import is_absent, is_folder, located, need_reached, open_file, prefetch
 from weightsmith.checkpoint.recognise import recognise
 from weightsmith.checkpoint.safetensors_file import read_safetensors
 from weightsmith.checkpoint.table import Checkpoint, Problem
@@ -32,7 +29,9 @@ from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInpu
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.checkpoint.index import WeightIndex
+    from weightsmith.checkpoint.place import AnyPlace, Place
     from weightsmith.checkpoint.recognise import FileFormat
     from weightsmith.checkpoint.table import FilePart, Format, Tensor
     from weightsmith.json_value import Json
@@ -57,21 +56,23 @@ def _collector_paused() -> Iterator[None]:
 
 
 @_collector_paused()
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: AnyPlace) -> Checkpoint:
     """The tensor table of a checkpoint folder, one weights file or an index file. Reads headers only.
 
     Nothing in a file is ever executed, whatever it holds. Raises only WeightsmithError: MissingInput (absent,
     unreadable, a shard missing), UnknownFormat, CorruptCheckpoint, HostileCheckpoint, InvalidConfig (index).
     Lesser faults are in the result's `problems`.
     """
-    path = Path(path)
-    try:
-        is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - Path.is_dir swallows the reason
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    if is_folder and is_distributed(path):
+    found = _opened(located(path))
+    need_reached(found.root)
+    return found
+
+
+def _opened(path: Place) -> Checkpoint:
+    folder = is_folder(path)
+    if folder and is_distributed(path):
         return _read_distributed(path, path)
-    if is_folder:
+    if folder:
         choice = choose_weights(path)
         if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
@@ -84,8 +85,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return _read_files(path, path.parent, (path.name,), _one_of_several(path))
 
 
-def _read_indexed(path: Path, root: Path, index: WeightIndex, problems: tuple[Problem, ...]) -> Checkpoint:
-    absent = [file for file in index.files if _is_absent(root / file)]
+def _read_indexed(path: Place, root: Place, index: WeightIndex, problems: tuple[Problem, ...]) -> Checkpoint:
+    prefetch(root, index.files)
+    absent = [file for file in index.files if is_absent(root / file)]
     if absent:
         raise MissingInput(
             root / index.name,
@@ -96,25 +98,16 @@ def _read_indexed(path: Path, root: Path, index: WeightIndex, problems: tuple[Pr
     return _with_problems(checkpoint, disagreements(index, checkpoint.tensors))
 
 
-def _is_absent(path: Path) -> bool:
-    """Whether there is no such file. Where the system cannot say, it is opened, and its fault is told."""
-    try:
-        os.stat(path)  # noqa: PTH116 - as fast as it can be, for thousands of shards
-    except OSError as error:
-        return error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
-    return False
-
-
 def _with_problems(checkpoint: Checkpoint, problems: list[Problem]) -> Checkpoint:
     return replace(checkpoint, problems=(*checkpoint.problems, *problems)) if problems else checkpoint
 
 
 def _read_files(
-    path: Path, root: Path, files: tuple[str, ...], problems: tuple[Problem, ...], index: str | None = None
+    path: Place, root: Place, files: tuple[str, ...], problems: tuple[Problem, ...], index: str | None = None
 ) -> Checkpoint:
     """One table from several files. A tensor name may occur once."""
     sizes: dict[str, int] = {}
-    seen: dict[tuple[int, int], str] = {}
+    seen: dict[object, str] = {}
     read = 0
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
@@ -123,8 +116,9 @@ def _read_files(
     found = list(problems)
     empty: list[str] = []
     _refuse_too_many(path, files)
+    prefetch(root, files)
     for name in sorted(files):
-        with ByteFile(root / name, name) as file:
+        with open_file(root / name, name) as file:
             _refuse_same_file(root / name, file, seen)
             part = _read_file(file)
             sizes[name] = file.size
@@ -150,14 +144,14 @@ def _read_files(
     )
 
 
-def _refuse_too_many(path: Path, files: tuple[str, ...]) -> None:
+def _refuse_too_many(path: Place, files: tuple[str, ...]) -> None:
     if len(files) > MOST_SHARDS:
         raise HostileCheckpoint(
             path, f"holds {len(files):,} weights files, more than {MOST_SHARDS:,}", _TRUSTED
         )
 
 
-def _without_elements(path: Path, empty: list[str], count: int) -> Problem:
+def _without_elements(path: Place, empty: list[str], count: int) -> Problem:
     """What ZeRO-3 leaves when its shards were not gathered before saving (field-notes, 2)."""
     return Problem(
         "empty-tensors", f"{path}: {len(empty)} of {count} tensors have no elements: {sample(empty)}"
@@ -169,7 +163,7 @@ def _saying_expanded(checkpoint: Checkpoint) -> Checkpoint:
     return _with_problems(checkpoint, [problem] if problem else [])
 
 
-def _read_distributed(path: Path, root: Path) -> Checkpoint:
+def _read_distributed(path: Place, root: Place) -> Checkpoint:
     # The pickle modules are loaded only where a checkpoint needs them.
     from weightsmith.checkpoint.torch_distributed import read_torch_distributed
 
@@ -209,13 +203,13 @@ _READERS: dict[FileFormat, Callable[[ByteFile], FilePart]] = {
 }
 
 
-def _refuse_repeated_names(root: Path, files: tuple[str, ...], part: FilePart) -> None:
+def _refuse_repeated_names(root: Place, files: tuple[str, ...], part: FilePart) -> None:
     """Says which other file holds the same names. Reads the headers again: rare, so opening keeps no owner per name."""
     mine = next(iter(part.tensors.values())).storage.file
     for name in sorted(files):
         if name == mine:
             break
-        with ByteFile(root / name, name) as file:
+        with open_file(root / name, name) as file:
             repeated = [tensor for tensor in _read_file(file).tensors if tensor in part.tensors]
         if repeated:
             raise CorruptCheckpoint(
@@ -225,17 +219,16 @@ def _refuse_repeated_names(root: Path, files: tuple[str, ...], part: FilePart) -
             )
 
 
-def _refuse_same_file(path: Path, file: ByteFile, seen: dict[tuple[int, int], str]) -> None:
+def _refuse_same_file(path: Place, file: ByteFile, seen: dict[object, str]) -> None:
     """Links to one file, whose header would be parsed for each name, and whose tensors would all have two names."""
-    status = os.fstat(file.fd)
-    first = seen.setdefault((status.st_dev, status.st_ino), file.name)
+    first = seen.setdefault(file.identity(), file.name)
     if first != file.name:
         raise CorruptCheckpoint(
             path, f"is the same file as {first}", "remove one of the two, and the index if it names both"
         )
 
 
-def _refuse_too_much(path: Path, most: int, read: int) -> None:
+def _refuse_too_much(path: Place, most: int, read: int) -> None:
     if most > MOST_TENSORS or read > MOST_READ:
         raise HostileCheckpoint(
             path,
@@ -245,7 +238,7 @@ def _refuse_too_much(path: Path, most: int, read: int) -> None:
         )
 
 
-def _one_of_several(path: Path) -> tuple[Problem, ...]:
+def _one_of_several(path: Place) -> tuple[Problem, ...]:
     part = numbered(path.name)
     if not part or part[2] < 2:
         return one_slice(path, path.parent)

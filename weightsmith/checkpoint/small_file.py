@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import ByteFile, unreadable
+from weightsmith.checkpoint.place import open_file
 from weightsmith.errors import HostileCheckpoint, InvalidConfig, MissingInput
+
+if TYPE_CHECKING:
+    from weightsmith.checkpoint.place import Place
 
 # Of a tokenizer's file, whatever its kind: the largest published ones have 33 MB.
 LARGEST_TOKENIZER = 128 << 20
@@ -18,12 +23,12 @@ _INSTEAD = "remove it, or put the file itself in its place"
 _RIGHT_ONE = "put the right file in its place"
 
 
-def open_named(path: Path) -> ByteFile:
+def open_named(path: Place) -> ByteFile:
     """A file that the user named: links are followed. Raises MissingInput where it is no readable regular file."""
-    return ByteFile(path, path.name, instead="name a file")
+    return open_file(path, path.name, instead="name a file")
 
 
-def open_own(path: Path) -> ByteFile:
+def open_own(path: Place) -> ByteFile:
     """A file of the folder that it lies in, such as a checkpoint's config.json.
 
     A link is followed within that folder and, in a hub cache, to the repository's own blobs: a downloaded folder must
@@ -31,7 +36,9 @@ def open_own(path: Path) -> ByteFile:
 
     Raises MissingInput where it is no readable regular file, HostileCheckpoint where it is a link that leads out.
     """
-    file = ByteFile(path, path.name, instead=_INSTEAD)
+    file = open_file(path, path.name, instead=_INSTEAD)
+    if not isinstance(path, Path):
+        return file  # its folder is a list of names, and none of them a link
     try:
         _need_own(path, file)
     except BaseException:
@@ -40,7 +47,7 @@ def open_own(path: Path) -> ByteFile:
     return file
 
 
-def open_small(path: Path, largest: int, *, named: bool = False) -> ByteFile:
+def open_small(path: Place, largest: int, *, named: bool = False) -> ByteFile:
     """A file of at most `largest` bytes.
 
     named: as `open_named`, else as `open_own`, whose errors it raises; InvalidConfig for a larger file.
@@ -52,14 +59,16 @@ def open_small(path: Path, largest: int, *, named: bool = False) -> ByteFile:
     return file
 
 
-def read_small(path: Path, largest: int, *, named: bool = False) -> bytes:
+def read_small(path: Place, largest: int, *, named: bool = False) -> bytes:
     """All bytes of such a file. Raises as `open_small`."""
     with open_small(path, largest, named=named) as file:
         return file.read(0, file.size)
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: Place) -> bool:
     """Whether something has this name, be it a link to nowhere: it is opened then, and its fault is told."""
+    if not isinstance(path, Path):
+        return path.is_file()
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -69,12 +78,12 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def listed(folder: Path) -> list[str]:
+def listed(folder: Place) -> list[str]:
     """The names in a folder, in order. Raises MissingInput where it cannot be read."""
     return sorted(_names(folder))
 
 
-def names_in(folder: Path) -> list[str]:
+def names_in(folder: Place) -> list[str]:
     """The same in no order, for those who can do without: none where it cannot be read."""
     try:
         return _names(folder)
@@ -82,7 +91,9 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Place) -> list[str]:
+    if not isinstance(folder, Path):
+        return folder.names()
     try:
         return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
     except OSError as error:

@@ -10,8 +10,8 @@ from weightsmith.checkpoint.dtypes import BITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.documents import CheckpointSummary, ProblemEntry
     from weightsmith.json_value import Json
 
@@ -127,8 +127,8 @@ class Checkpoint:
     config: of the model, where the weights file brings it (GGUF); no other is looked for then.
     """
 
-    path: Path
-    root: Path
+    path: Place
+    root: Place
     format: Format
     files: Mapping[str, int]
     tensors: Mapping[str, Tensor]

@@ -21,12 +21,13 @@ from weightsmith.checkpoint.distributed_objects import (
     DistributedVocabulary,
     entry,
 )
-from weightsmith.checkpoint.file_bytes import ByteFile
 from weightsmith.checkpoint.folder import METADATA_FILE
 from weightsmith.checkpoint.layout import row_major, shape_fault
 from weightsmith.checkpoint.names import check_name, quoted
 from weightsmith.checkpoint.pickle_machine import read_pickle
 from weightsmith.checkpoint.pickle_state import Inert
+from weightsmith.checkpoint.place import open_file
+from weightsmith.checkpoint.small_file import is_there
 from weightsmith.checkpoint.state_dict import MOST_NAMED
 from weightsmith.checkpoint.table import Checkpoint, Tensor
 from weightsmith.checkpoint.torch_dtypes import DTYPES
@@ -35,7 +36,8 @@ from weightsmith.checkpoint.torch_zip import LARGEST_PICKLE, read_single_tensor
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.checkpoint.place import Place
 
 _DAMAGED = "the checkpoint is damaged; copy it again from where it was written"
 
@@ -51,7 +53,7 @@ class _Chunk:
     nbytes: int
 
 
-def read_torch_distributed(path: Path, root: Path) -> Checkpoint:
+def read_torch_distributed(path: Place, root: Place) -> Checkpoint:
     """The table of the folder `root`: every tensor, optimizer state included, under its flat name.
 
     Raises MissingInput (a file is absent), CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (tensors cut
@@ -82,9 +84,9 @@ def read_torch_distributed(path: Path, root: Path) -> Checkpoint:
     return Checkpoint(path, root, "torch-distributed", sizes, tensors, METADATA_FILE, {}, ())
 
 
-def _metadata(root: Path) -> tuple[dict[str, object], dict[str, object]]:
+def _metadata(root: Place) -> tuple[dict[str, object], dict[str, object]]:
     """Descriptions by tensor name; storage infos by `entry`."""
-    with ByteFile(root / METADATA_FILE, METADATA_FILE) as file:
+    with open_file(root / METADATA_FILE, METADATA_FILE) as file:
         if file.size > LARGEST_PICKLE:
             raise HostileCheckpoint(
                 file.subject,
@@ -162,14 +164,14 @@ def _chunk(
     return _Chunk(offsets, sizes, file, start, nbytes)
 
 
-def _open(root: Path, name: str) -> ByteFile:
-    if not os.path.lexists(root / name):
+def _open(root: Place, name: str) -> ByteFile:
+    if not is_there(root / name):
         raise MissingInput(
             root / METADATA_FILE,
             f"names {quoted(name)}, which is not there",
             "copy the missing file of the checkpoint",
         )
-    return ByteFile(root / name, name)
+    return open_file(root / name, name)
 
 
 def _refuse_many_chunks(subject: str, shapes: dict[str, object]) -> None:

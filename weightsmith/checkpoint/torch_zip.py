@@ -29,10 +29,20 @@ def read_torch_zip(file: ByteFile) -> FilePart:
 
     Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
     """
-    root, place, read = _read_archive(file)
+    root, place, read = _read_archive(file, sparing=file.costly)
     refs, problems = named_tensors(file.subject, root)
     tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
     return FilePart("torch-zip", tensors, {}, tuple(problems), read)
+
+
+def need_as_read(file: ByteFile) -> None:
+    """Before data of a remote file are read: every local header says what was made of the directory; `read_torch_zip`
+    saw only those that came along. Other files are passed over. Raises CorruptCheckpoint.
+    """
+    if not file.costly or file.read(0, min(4, file.size)) != b"PK\x03\x04":
+        return
+    if read_directory(file.alone()) != read_directory(file, sparing=True):
+        _refuse(file, "has zip entries that do not begin where their directory and its alignment put them")
 
 
 def read_single_tensor(file: ByteFile, name: str) -> Tensor:
@@ -40,15 +50,15 @@ def read_single_tensor(file: ByteFile, name: str) -> Tensor:
 
     Raises as `read_torch_zip` does.
     """
-    root, place, _ = _read_archive(file)
+    root, place, _ = _read_archive(file, sparing=False)
     if not isinstance(root, TensorRef):
         _refuse(file, f"has a {type(root).__name__} where the tensor {quoted(name)} should be")
     return placed(file.subject, name, root, place)
 
 
-def _read_archive(file: ByteFile) -> tuple[object, Callable[[StorageRef], Storage], int]:
+def _read_archive(file: ByteFile, *, sparing: bool) -> tuple[object, Callable[[StorageRef], Storage], int]:
     """What the archive's pickle describes, the function that finds a storage's bytes, and the pickle's bytes."""
-    entries = read_directory(file)
+    entries = read_directory(file, sparing=sparing)
     prefix = _prefix(file, entries)
     _refuse_unreadable(file, entries, prefix)
     pickle = entries[f"{prefix}data.pkl"]

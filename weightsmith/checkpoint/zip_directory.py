@@ -30,6 +30,8 @@ _MOST_EXTRA_FIELDS = 64
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _SIZES_FOLLOW = 0x8  # a data descriptor behind the data holds the sizes; torch sets it
 _NONE32 = 0xFFFFFFFF
+# Bytes: what torch begins data at multiples of, and what its extra fields have beside the padding (zip64: 4 + 24).
+_ALIGNMENT, _LARGEST_EXTRA = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,11 @@ class _Record:
     header: int
 
 
-def read_directory(file: ByteFile) -> dict[str, Entry]:
+def read_directory(file: ByteFile, *, sparing: bool = False) -> dict[str, Entry]:
     """Every entry by name, in the order of the directory, checked against its local header and its neighbours.
 
-    Raises CorruptCheckpoint.
+    sparing: of a remote file, no local header is asked for that did not come along and whose entry lies where torch's
+    own alignment puts it: see `_aligned`. Raises CorruptCheckpoint.
     """
     count, directory, size = _end_of_directory(file)
     records = _records(file, file.read(directory, size), count)
@@ -65,10 +68,13 @@ def read_directory(file: ByteFile) -> dict[str, Entry]:
     # torch's reader (miniz) finds entries without regard to case: `DATA.PKL` could stand in for `data.pkl`.
     folded: set[bytes] = set()
     end = 0
-    for record in sorted(records, key=lambda item: item.header):
+    in_order = sorted(records, key=lambda item: item.header)
+    limits = [*(record.header for record in in_order[1:]), directory]
+    for record, limit in zip(in_order, limits, strict=True):
         if record.header < end:
             _refuse(file, f"the zip entry {quoted(record.raw_name)} overlaps the one before it")
-        entry = _located(file, record)
+        start = _aligned(file, record, limit) if sparing else None
+        entry = _entry(file, record, _stated(file, record) if start is None else start)
         if record.raw_name.lower() in folded:
             _refuse(file, f"the zip entry {quoted(entry.name)} exists twice")
         folded.add(record.raw_name.lower())
@@ -181,8 +187,23 @@ def _zip64_sizes(file: ByteFile, extra: bytes, fields: tuple[int, int, int]) -> 
     return packed, nbytes, header
 
 
-def _located(file: ByteFile, record: _Record) -> Entry:
-    """The entry's place, from its local header, which must agree with the directory."""
+def _aligned(file: ByteFile, record: _Record, limit: int) -> int | None:
+    """Where an entry's data begin by torch's own rule, or None: then its local header says it.
+
+    torch begins data at multiples of 64 and puts a data descriptor behind them (caffe2/serialize/inline_container.cc,
+    `getPadding`; APPNOTE 4.3.9), and the next header, at byte `limit`, right behind that. Both must come out.
+    """
+    header = _LOCAL.size + len(record.raw_name)
+    if file.holds(record.header, header):
+        return None
+    descriptor = (24 if record.packed >= _NONE32 else 16) if record.flags & _SIZES_FOLLOW else 0
+    start = limit - descriptor - record.packed
+    padding = start - record.header - header
+    return start if start % _ALIGNMENT == 0 and 0 <= padding < _ALIGNMENT + _LARGEST_EXTRA else None
+
+
+def _stated(file: ByteFile, record: _Record) -> int:
+    """Where an entry's data begin by its local header, which must agree with the directory."""
     shown = quoted(record.raw_name)
     if record.header + _LOCAL.size + len(record.raw_name) > file.size:
         _refuse(file, f"the zip entry {shown} lies outside the file")
@@ -192,7 +213,6 @@ def _located(file: ByteFile, record: _Record) -> Entry:
         _refuse(file, f"the zip entry {shown} has another name in its own header than in the directory")
     if flags != record.flags or method != record.method:
         _refuse(file, f"the zip entry {shown} is stored otherwise than the directory says")
-    start = record.header + len(raw) + extra_length
     if _NONE32 in (packed, nbytes):
         extra = file.read(record.header + len(raw), extra_length)
         packed, nbytes, _ = _zip64_sizes(file, extra, (packed, nbytes, 0))
@@ -200,13 +220,19 @@ def _located(file: ByteFile, record: _Record) -> Entry:
     unstated = flags & _SIZES_FOLLOW and packed == nbytes == 0
     if not unstated and (packed, nbytes) != (record.packed, record.nbytes):
         _refuse(file, f"the zip entry {shown} has another size in its own header than in the directory")
+    start: int = record.header + len(raw) + extra_length
+    return start
+
+
+def _entry(file: ByteFile, record: _Record, start: int) -> Entry:
+    shown = quoted(record.raw_name)
     try:
         name = record.raw_name.decode("utf-8")
     except UnicodeDecodeError:
         _refuse(file, f"the zip entry {shown} has a name that is not UTF-8")
     if "\0" in name:  # where C strings end: torch would take it for the entry of the shorter name
         _refuse(file, f"the zip entry {shown} has a zero byte in its name")
-    return Entry(name, start, record.packed, bool(method))
+    return Entry(name, start, record.packed, bool(record.method))
 
 
 def _refuse(

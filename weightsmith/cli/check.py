@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from weightsmith.check import Checked
     from weightsmith.check.forms import CheckForm
+    from weightsmith.checkpoint.place import AnyPlace
 
 # What shows more of a check that failed; of all others infer-config does.
 _SHOWN_BY = {"values": "inspect --values", "manifest": "inspect --hashes", "index": "inspect"}
@@ -75,7 +76,7 @@ _EXITS = {"sound": DONE, "unsound": BAD, "unreadable": FAILED}
 )
 @SCREEN_LANGUAGE
 def command(
-    checkpoints: tuple[Path, ...],
+    checkpoints: tuple[AnyPlace, ...],
     values: Literal["full", "sample"] | None,
     strict: bool,
     by_folder: bool,

@@ -9,7 +9,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, pairs
+from weightsmith.cli.options import A_PATH, A_PLACE, AS_JSON, LANGUAGE, pairs
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, aside, line
@@ -19,6 +19,7 @@ from weightsmith.phrases import Sentence, say
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.convert import Conversion
     from weightsmith.phrases import Text
     from weightsmith.report import Language
@@ -61,7 +62,7 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
         "convert.md",
     ),
 )
-@click.argument("source", metavar="SRC", type=A_PATH)
+@click.argument("source", metavar="SRC", type=A_PLACE)
 @click.argument("target", metavar="DST", type=A_PATH)
 @click.option(
     "--list",
@@ -96,7 +97,7 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
 @LANGUAGE
 @AS_JSON
 def command(
-    source: Path,
+    source: AnyPlace,
     target: Path,
     converter: str | None,
     options: tuple[str, ...],

@@ -9,7 +9,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE
+from weightsmith.cli.options import A_PLACE, AS_JSON, LANGUAGE
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.phrases import Text
     from weightsmith.report import Language
     from weightsmith.values.diff import CheckpointDifference, TensorDifference
@@ -42,12 +43,12 @@ _VERDICTS = {"differs": say("differs"), "equal": say("equal"), "identical": say(
         "diff.md",
     ),
 )
-@click.argument("a", type=A_PATH)
-@click.argument("b", type=A_PATH)
+@click.argument("a", type=A_PLACE)
+@click.argument("b", type=A_PLACE)
 @REPORT
 @LANGUAGE
 @AS_JSON
-def command(a: Path, b: Path, report: Path | None, language: Language, as_json: bool) -> int:
+def command(a: AnyPlace, b: AnyPlace, report: Path | None, language: Language, as_json: bool) -> int:
     """Compare two checkpoints tensor by tensor."""
     need_report(report, as_json, a, b)
     with progress_bar(say("comparing")) as bar:

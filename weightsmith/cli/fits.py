@@ -18,6 +18,7 @@ from weightsmith.phrases import Sentence, say
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.fits.answer import Answer, Memory
     from weightsmith.phrases import Phrase, Text
     from weightsmith.report import Language
@@ -62,7 +63,7 @@ _EXITS = {"fits": DONE, "does-not-fit": BAD, "unknown": FAILED}
 @LANGUAGE
 @AS_JSON
 def command(
-    checkpoint: Path,
+    checkpoint: AnyPlace,
     arguments: tuple[str, ...],
     on: str,
     chip: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +21,8 @@ from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.phrases import Phrase, Text
     from weightsmith.report import Language
@@ -102,7 +103,7 @@ _OF_CONFIG = ("config", "fields")
 @VERBOSE
 @AS_JSON
 def command(
-    checkpoints: tuple[Path, ...],
+    checkpoints: tuple[AnyPlace, ...],
     config: Path | None,
     model_type: str | None,
     user_set: tuple[str, ...],
@@ -351,14 +352,16 @@ def _verdict_sentence(found: Inference) -> Phrase:
 def _next_step(found: Inference) -> str:
     """Empty where nothing is to be done with this checkpoint as it is, or the config was written."""
     path = shlex.quote(str(found.checkpoint.path))
+    here = isinstance(found.checkpoint.path, Path)
+    to = "--write" if here else "--output config.json"
     if found.refuted or found.written is not None:
         return ""
     if found.verdict == "agrees":
-        return f"weightsmith verify-on-npu {path}"
+        return f"weightsmith {'verify-on-npu' if here else 'fits'} {path}"
     if found.guesses:
-        return f"weightsmith infer-config {path} --write --accept-guesses"
+        return f"weightsmith infer-config {path} {to} --accept-guesses"
     writable = found.verdict in ("differs", "derived") and not found.stopping and not found.ruled_out
-    return f"weightsmith infer-config {path} --write" if writable else ""
+    return f"weightsmith infer-config {path} {to}" if writable else ""
 
 
 def _show_proof(proof: ReferenceProof) -> None:

@@ -19,9 +19,9 @@ from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.phrases import Phrase, Text
     from weightsmith.values.anatomy import Layer, Part
     from weightsmith.values.beside import Beside, Code, GenerationSetting
@@ -82,7 +82,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 @SCREEN_LANGUAGE
 @AS_JSON
 def command(
-    checkpoints: tuple[Path, ...],
+    checkpoints: tuple[AnyPlace, ...],
     values: Literal["full", "sample"] | None,
     hashes: bool,
     tensors: str | None,
@@ -94,7 +94,7 @@ def command(
     Of several checkpoints, one after the other.
     """
 
-    def look(checkpoint: Path) -> Inspection:
+    def look(checkpoint: AnyPlace) -> Inspection:
         with progress_bar(say("reading")) as bar:
             found = library.inspect(
                 checkpoint,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,8 +18,20 @@ if TYPE_CHECKING:
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
 VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Show also what agrees, with its evidence.")
 A_PATH = click.Path(path_type=Path)
-CHECKPOINT = click.argument("checkpoint", metavar="CKPT", type=A_PATH)
-CHECKPOINTS = click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=A_PATH)
+
+
+class _PlaceType(click.Path):
+    """A path, or the address of something remote as it was typed: a `Path` would lose a slash of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from weightsmith.checkpoint.place import names_remote  # `--help` does without that room
+
+        return value if names_remote(value) else Path(value)
+
+
+A_PLACE = _PlaceType()
+CHECKPOINT = click.argument("checkpoint", metavar="CKPT", type=A_PLACE)
+CHECKPOINTS = click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=A_PLACE)
 VALUES = click.option(
     "--values",
     metavar="[=full|sample]",

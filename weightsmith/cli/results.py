@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,8 +17,8 @@ from weightsmith.process.targets import is_stdout, need_other, need_writable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.report import Language
 
 REPORT = click.option(
@@ -28,7 +29,7 @@ REPORT = click.option(
 )
 
 
-def need_report(report: Path | None, as_json: bool, *inputs: Path, other: Path | None = None) -> None:
+def need_report(report: Path | None, as_json: bool, *inputs: AnyPlace, other: Path | None = None) -> None:
     """Refuses, before any work, a report that could not be written, or that would take an input's place.
 
     inputs: checkpoints. other: another output of the command. Raises TargetRefused, and click.UsageError where stdout
@@ -41,7 +42,8 @@ def need_report(report: Path | None, as_json: bool, *inputs: Path, other: Path |
 
     need_writable(report)
     for path in inputs:
-        need_other(report, [path, *(path / name for name in names_in(path))], "is a file of the model")
+        if isinstance(path, Path):
+            need_other(report, [path, *(path / name for name in names_in(path))], "is a file of the model")
 
 
 def delivered(

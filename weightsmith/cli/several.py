@@ -12,15 +12,16 @@ from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
+
+    from weightsmith.checkpoint.place import AnyPlace
 
 
 R = TypeVar("R")
 
 
 def each(
-    checkpoints: Sequence[Path],
-    look: Callable[[Path], R],
+    checkpoints: Sequence[AnyPlace],
+    look: Callable[[AnyPlace], R],
     show: Callable[[R], None],
     end: Callable[[R], int],
     document: Callable[[R], Mapping[str, object]],
@@ -53,7 +54,9 @@ def each(
     return max(codes)
 
 
-def _one(path: Path, look: Callable[[Path], R], show: Callable[[R], None], end: Callable[[R], int]) -> int:
+def _one(
+    path: AnyPlace, look: Callable[[AnyPlace], R], show: Callable[[R], None], end: Callable[[R], int]
+) -> int:
     found = look(path)
     show(found)
     terminal.flush()  # what else is said of it stands below it
@@ -61,8 +64,8 @@ def _one(path: Path, look: Callable[[Path], R], show: Callable[[R], None], end: 
 
 
 def _documents(
-    checkpoints: Sequence[Path],
-    look: Callable[[Path], R],
+    checkpoints: Sequence[AnyPlace],
+    look: Callable[[AnyPlace], R],
     end: Callable[[R], int],
     document: Callable[[R], Mapping[str, object]],
     codes: list[int],

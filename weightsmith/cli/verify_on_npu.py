@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
+from weightsmith.cli.options import A_PATH, A_PLACE, AS_JSON, LANGUAGE, VERBOSE, need_stdout_once, pairs
 from weightsmith.cli.progress import stages
 from weightsmith.cli.results import command_line
 from weightsmith.cli.terminal import BAD, DONE, line
@@ -19,11 +20,11 @@ from weightsmith.phrases import Sentence, say
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import TypedDict
 
     from typing_extensions import Unpack
 
+    from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.phrases import Phrase, Text
     from weightsmith.report import Language
     from weightsmith.report.commands import Commands
@@ -112,7 +113,7 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
         "verify.md",
     ),
 )
-@click.argument("model", required=False, type=A_PATH)
+@click.argument("model", required=False, type=A_PLACE)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ENGINE ARGUMENTS]")
 @click.option(
     "--device", type=click.Choice(["auto", "npu", "cuda", "cpu"]), default="auto", show_default=True
@@ -210,7 +211,7 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
 @VERBOSE
 @AS_JSON
 def command(
-    model: Path | None,
+    model: AnyPlace | None,
     arguments: tuple[str, ...],
     save_baseline: Path | None,
     report: Path | None,
@@ -255,10 +256,10 @@ def _meaning(gate: Gate) -> Phrase:
     return say("{unit}: {reason}", unit=Sentence(gate.unit), reason=Sentence(gate.reason))
 
 
-def _need_model_or_self_test(model: Path | None, self_test: bool) -> None:
+def _need_model_or_self_test(model: AnyPlace | None, self_test: bool) -> None:
     if self_test == (model is not None):
         raise click.UsageError("name a MODEL, or --self-test and none")
-    if model is not None and model.name.startswith("-"):
+    if model is not None and Path(str(model)).name.startswith("-"):
         raise click.UsageError(f"{model} stands where MODEL should: name it before `--`")
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.protocol import SourceEvidence
     from weightsmith.convert.stamps import Stamp
 
@@ -31,7 +32,7 @@ class ConversionRequest:
     allow_damage: convert also what is incomplete, and numbers that are NaN or infinite.
     """
 
-    source: Path
+    source: Place
     target: Path
     converter: str | None
     options: Mapping[str, str]

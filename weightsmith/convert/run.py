@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
@@ -13,10 +14,11 @@ from weightsmith.checkpoint.folder import MERGE_SLICES, ONE_SLICE
 from weightsmith.checkpoint.gguf_model import NOT_KNOWN
 from weightsmith.checkpoint.hashing import bytes_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST
+from weightsmith.checkpoint.place import need_reached
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.convert.conversion import Outcome, describe_conversion
 from weightsmith.convert.finish.digests import check_hash_name, digesting
-from weightsmith.convert.finish.journal import Journal, describe_work, verified
+from weightsmith.convert.finish.journal import Journal, describe_work, known_sources, verified
 from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.manifest import manifest
 from weightsmith.convert.finish.sealing import Written, verify
@@ -39,15 +41,15 @@ from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.conversion import Conversion
     from weightsmith.convert.plan.conversion_plan import ConversionPlan
 
 
 def convert(
-    source: Path,
+    source: Place,
     target: Path,
     *,
     converter: str | None = None,
@@ -115,7 +117,9 @@ def read_source(request: ConversionRequest) -> ConversionSource:
     config = [CONFIG] if is_there(checkpoint.root / CONFIG) else []
     files = (*checkpoint.files, *index_file, *config)
     before = stamps(checkpoint.root, files)
-    return ConversionSource(checkpoint, gather(checkpoint), files, before, notes)
+    evidence = gather(checkpoint)
+    need_reached(checkpoint.root)
+    return ConversionSource(checkpoint, evidence, files, before, notes)
 
 
 def _opened(request: ConversionRequest) -> Checkpoint:
@@ -175,17 +179,22 @@ def execute(
     checkpoint, hash_name = source.checkpoint, request.hash_name
     in_order = files_read_in_order(plan.weights)
     sizes = {file: size for file, size in checkpoint.files.items() if file in in_order}
-    source_hasher = SourceHasher(checkpoint.root, sizes, hash_name)
     others = [file for file in source.files if file not in in_order]
     with digesting(checkpoint.root, others, hash_name) as other_hashes:
         done = verified(folder / MARKER, plan.weights, hash_name, request.workers)
-        journal = Journal(folder / MARKER, work, plan.weights, done)
+        # What lies here is read again: nobody need believe a journal about it.
+        far = not isinstance(checkpoint.root, Path)
+        known = known_sources(folder / MARKER, sizes, done) if far else {}
+        journal = Journal(folder / MARKER, work, plan.weights, done, known)
+        unknown = {file: size for file, size in sizes.items() if file not in known}
+        finished = journal.source_read if far else None
+        source_hasher = SourceHasher(checkpoint.root, unknown, hash_name, finished)
         clear(folder, {MARKER, *done})
         made_zero: Counter[str] = Counter()
         observer = WriteObserver(journal.finished, source_hasher.add, made_zero.update, progress)
         hashes = write_weights(plan.weights, checkpoint, folder, request.workers, hash_name, done, observer)
         verify(folder, plan.table)
-        hashed = {**source_hasher.digests(), **other_hashes.result()}
+        hashed = {**known, **source_hasher.digests(), **other_hashes.result()}
         return WrittenWeights(hashes, hashed, Outcome(len(done), made_zero))
 
 
@@ -211,6 +220,7 @@ def seal(
         with in_sub_folder(root, folder, name):
             others[name] = copy_side_file(root / name, folder / name, hash_name)
     need_unchanged(root, source.stamps, request.source)
+    need_reached(root)
     document = manifest(plan, hash_name, written.source_hashes, {**facts, **others})
     create_file(folder / MANIFEST, document)
     others[MANIFEST] = len(document), bytes_hash(document, hash_name)

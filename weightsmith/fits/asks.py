@@ -13,8 +13,8 @@ from weightsmith.shapes.beside.dialect import misread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.fits.settings import Settings
     from weightsmith.json_value import Json, JsonObject
 
@@ -58,7 +58,7 @@ class Asks:
     packed_as: str
 
 
-def asks_of(config: JsonObject, root: Path, settings: Settings, packed_as: str = "") -> Asks:
+def asks_of(config: JsonObject, root: Place, settings: Settings, packed_as: str = "") -> Asks:
     """config: what the engine will read. root: the checkpoint's folder. settings: the true ones. packed_as: how the
     tensors are packed, in words.
 
@@ -104,7 +104,7 @@ def _modelopt(stated: Mapping[str, object]) -> str | None:
     return "modelopt_fp4" if str(inner.get("quant_algo")).upper() == "NVFP4" else "modelopt"
 
 
-def _beside(root: Path, name: str) -> JsonObject | None:
+def _beside(root: Place, name: str) -> JsonObject | None:
     """A description beside config.json. By ModelSlim's, vllm-ascend takes its own quantization, whatever config.json
     says; modelopt's counts for vLLM where config.json says nothing."""
     path = root / name

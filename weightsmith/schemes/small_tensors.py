@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.file_bytes import ByteFile
+from weightsmith.checkpoint.place import open_file
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.checkpoint.table import Checkpoint, Tensor
 
 # A quant_state of bitsandbytes has about 150 bytes; more is something else.
@@ -49,7 +50,7 @@ class SmallTensors:
     def _opened(self, name: str) -> ByteFile:
         if self._file is None or self._name != name:
             self._close()
-            self._file, self._name = ByteFile(self._checkpoint.root / name, name), name
+            self._file, self._name = open_file(self._checkpoint.root / name, name), name
         return self._file
 
     def _close(self) -> None:

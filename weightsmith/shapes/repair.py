@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith.checkpoint import Problem, config_above, config_path
 from weightsmith.checkpoint.json_file import CONFIG_FILE, SIDE_FILE, read_json_text
+from weightsmith.checkpoint.place import local_folder
 from weightsmith.checkpoint.small_file import is_there, read_small
 from weightsmith.errors import TargetRefused
 from weightsmith.shapes.field_reports import edits, removed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.place import Place
     from weightsmith.shapes.inference import Inference
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -32,7 +34,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 class ConfigFile:
     """A config as read: its values and the text that they stand in."""
 
-    path: Path
+    path: Place
     data: Mapping[str, Any]
     text: str
 
@@ -67,13 +69,14 @@ def write_config(
     else:
         changes = edits(config.data, inference.fields, inference.user_set)
         text = corrected_text(config.text, changes, removed(inference.fields))
-    target = output or checkpoint.root / "config.json"
+    target = output or local_folder(checkpoint.root, "--write (the library's `write`)") / "config.json"
     if output is None and config is not None and config.path == target and text == config.text:
         return f"{target}: already right, left untouched"
     if output is not None:
         from weightsmith.process.targets import need_other, write_output  # only who writes pays for it
 
-        need_other(output, (checkpoint.root / file for file in checkpoint.files))
+        root = checkpoint.root
+        need_other(output, (root / file for file in checkpoint.files) if isinstance(root, Path) else ())
         write_output(output, text.encode())
         return f"{output}: written"
     backup = replace_config(target, text)

@@ -15,7 +15,8 @@ from weightsmith.values.code_claims import is_group_name, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from weightsmith.checkpoint.place import Place
 
 # Real modeling files are 20 to 200 kB; of a folder, all that count have half a megabyte.
 _LARGEST_FILE = 1 << 19
@@ -99,7 +100,7 @@ class Claims:
         return tuple(sorted({c.file for c in self.ternary if c.file.endswith(".py")}))
 
 
-def read_claims(root: Path, config: Mapping[str, object] | None) -> Claims:
+def read_claims(root: Place, config: Mapping[str, object] | None) -> Claims:
     """Claims of the Python files, cards and the config at the top of a checkpoint's folder.
 
     Raises MissingInput where the disk fails: what was not read could have claimed something.
@@ -127,7 +128,7 @@ def _may_claim(name: str) -> bool:
     return _CARD_NAMES.match(name) is not None
 
 
-def _text(path: Path, at_most: int) -> str | None:
+def _text(path: Place, at_most: int) -> str | None:
     try:
         return read_small(path, at_most).decode("utf-8", "replace")
     except WeightsmithError as error:

@@ -11,10 +11,10 @@ from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.json_file import JsonLimits
+    from weightsmith.checkpoint.place import Place
     from weightsmith.documents import SettingEntry
     from weightsmith.json_value import Json, JsonObject
 
@@ -44,7 +44,7 @@ def settings_diff(a: Checkpoint, b: Checkpoint) -> tuple[SettingDifference, ...]
     return tuple(found for file in _FILES for found in _of_file(file, a.root, b.root))
 
 
-def _of_file(file: str, a: Path, b: Path) -> Iterator[SettingDifference]:
+def _of_file(file: str, a: Place, b: Place) -> Iterator[SettingDifference]:
     left, right = read_settings(a / file), read_settings(b / file)
     if left is None or right is None:
         return
@@ -54,7 +54,7 @@ def _of_file(file: str, a: Path, b: Path) -> Iterator[SettingDifference]:
             yield SettingDifference(file, name, first, second)
 
 
-def read_settings(path: Path, limits: JsonLimits = SIDE_FILE) -> dict[str, Json] | None:
+def read_settings(path: Place, limits: JsonLimits = SIDE_FILE) -> dict[str, Json] | None:
     """The values of a JSON file by their names with dots; None where it is absent or cannot be read."""
     if not is_there(path):
         return None

@@ -14,7 +14,8 @@ from weightsmith.errors import ConversionRefused
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
+
+    from weightsmith.checkpoint.place import Place
 
 
 def check_hash_name(name: str) -> str:
@@ -25,7 +26,7 @@ def check_hash_name(name: str) -> str:
 
 
 @contextmanager
-def digesting(root: Path, files: Sequence[str], name: str) -> Iterator[Future[dict[str, tuple[int, str]]]]:
+def digesting(root: Place, files: Sequence[str], name: str) -> Iterator[Future[dict[str, tuple[int, str]]]]:
     """Hashes `files` of `root` in a thread while the block runs. A block that fails stops it.
 
     name: one of HASHES.
@@ -45,7 +46,7 @@ def digesting(root: Path, files: Sequence[str], name: str) -> Iterator[Future[di
             raise
 
 
-def sized_hash(path: Path, name: str, stop: Event | None = None) -> tuple[int, str]:
+def sized_hash(path: Place, name: str, stop: Event | None = None) -> tuple[int, str]:
     """(bytes, hash) of a file, of one and the same opened file. Raises as `file_hash`."""
     with open_named(path) as file:
         return file.size, opened_hash(file, name, 1, stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
@@ -10,20 +10,21 @@ from weightsmith.checkpoint.file_bytes import unreadable
 from weightsmith.checkpoint.hashing import HASHES, opened_hash
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
 from weightsmith.checkpoint.model_files import is_weights
+from weightsmith.checkpoint.place import is_regular
 from weightsmith.checkpoint.small_file import is_there, open_named
-from weightsmith.checkpoint.sub_folders import with_sub_files
+from weightsmith.checkpoint.sub_folders import is_sub_folder, with_sub_files
 from weightsmith.errors import InvalidConfig, MissingInput
 from weightsmith.values.parallel import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from weightsmith.checkpoint.manifest_file import HashVerdict, RecordedFile
+    from weightsmith.checkpoint.place import Place
 
 
 def check_hashes(
-    folder: Path, threads: int | None = None, *, most: int | None = None
+    folder: Place, threads: int | None = None, *, most: int | None = None
 ) -> list[tuple[str, HashVerdict]]:
     """(file, verdict) for each file that the manifest lists, in its order, then for those that it does not.
 
@@ -48,7 +49,7 @@ def check_hashes(
     return verdicts + unlisted
 
 
-def recorded_hashes(folder: Path) -> dict[str, str]:
+def recorded_hashes(folder: Place) -> dict[str, str]:
     """`blake3:` or `sha256:` and the hash, of each file that the manifest lists. Raises as `check_hashes`."""
     name, recorded = _read(folder / MANIFEST)
     return {file.name: f"{name}:{file.digest}" for file in recorded}
@@ -64,26 +65,22 @@ def _small_ones(recorded: Iterable[RecordedFile], most: int) -> set[str]:
     return names
 
 
-def _all_names(folder: Path) -> list[str]:
+def _all_names(folder: Place) -> list[str]:
     """The files of the folder, and of the known folders in it."""
+    if not isinstance(folder, Path):
+        return list(folder.files_in(is_sub_folder))
     try:
         return list(with_sub_files(folder))
     except OSError as error:
         raise unreadable(folder, error) from error
 
 
-def _verdict(path: Path, stated: RecordedFile, name: str | None, threads: int | None) -> HashVerdict:
+def _verdict(path: Place, stated: RecordedFile, name: str | None, threads: int | None) -> HashVerdict:
     """name: of the hash; None: only sizes are compared.
 
     A link is followed: a hub's download holds nothing else, and only a hash comes of it.
     """
-    try:
-        is_file = stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        is_file = False
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not is_file:
+    if not is_regular(path):
         return "missing"
     with open_named(path) as file:
         if file.size != stated.nbytes:
@@ -94,7 +91,7 @@ def _verdict(path: Path, stated: RecordedFile, name: str | None, threads: int | 
     return "same" if found == stated.digest else "changed"
 
 
-def _read(path: Path) -> tuple[str, tuple[RecordedFile, ...]]:
+def _read(path: Place) -> tuple[str, tuple[RecordedFile, ...]]:
     """(hash name, files). Raises InvalidConfig; a file name may not lead out of the folder."""
     document = read_json_object(path, MANIFEST_LIMITS)
     name = document.get("hash")

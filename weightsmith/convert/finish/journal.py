@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from weightsmith.convert.stamps import Stamp
     from weightsmith.json_value import Json
 
-# A journal is a line for the work and one for each shard; a longer one is none of ours.
-_LONGEST = 16 << 20
+# A journal is a line for the work and one for each shard and each remote source; a longer one is none of ours.
+_LONGEST, _MOST_LINES = 16 << 20, 100_000
 
 
 def describe_work(
@@ -55,20 +55,40 @@ def describe_work(
 class Journal:
     """Appends to the journal of one folder. Each line is on the disk when its call returns."""
 
-    def __init__(self, path: Path, work: str, plan: OutputPlan, done: Mapping[str, str]) -> None:
-        """Begins the journal anew, whatever it held, with the files of the plan that are `done`, and their hashes."""
+    def __init__(
+        self,
+        path: Path,
+        work: str,
+        plan: OutputPlan,
+        done: Mapping[str, str],
+        sources: Mapping[str, tuple[int, str]] | None = None,
+    ) -> None:
+        """Begins the journal anew, whatever it held, with the files of the plan that are `done`, and their hashes.
+
+        sources: what `known_sources` found.
+        """
         self._path, self._lock = path, Lock()
         shards = [self._entry(file, plan.files[file].nbytes, found) for file, found in done.items()]
-        replace_file(path, _lines([{"work": work}, *shards]))
+        read = [_of_source(file, *found) for file, found in (sources or {}).items()]
+        replace_file(path, _lines([{"work": work}, *shards, *read]))
 
     def finished(self, file: str, nbytes: int, hexdigest: str) -> None:
         """`file` is whole and on the disk."""
         with self._lock:
             append(self._path, _lines([self._entry(file, nbytes, hexdigest)]))
 
+    def source_read(self, file: str, nbytes: int, hexdigest: str) -> None:
+        """All of a remote source's `file` was read, and hashed."""
+        with self._lock:
+            append(self._path, _lines([_of_source(file, nbytes, hexdigest)]))
+
     def _entry(self, file: str, nbytes: int, hexdigest: str) -> dict[str, object]:
         with open_own(self._path.parent / file) as shard:
             return {"file": file, "bytes": nbytes, "hash": hexdigest, "kernel": _kernels_word(shard)}
+
+
+def _of_source(file: str, nbytes: int, hexdigest: str) -> dict[str, object]:
+    return {"source": file, "bytes": nbytes, "hash": hexdigest}
 
 
 def _lines(entries: Sequence[Mapping[str, object]]) -> bytes:
@@ -93,7 +113,7 @@ def verified(path: Path, plan: OutputPlan, hash_name: str, threads: int) -> dict
     Raises TargetRefused for one that has the hash of its line, and is not the file that we wrote.
     """
     found: dict[str, str] = {}
-    for entry in _read(path, 1 + len(plan.files))[1:]:
+    for entry in _read(path, _MOST_LINES)[1:]:
         file, stated = entry.get("file"), entry.get("hash")
         if not isinstance(file, str) or not isinstance(stated, str) or file not in plan.files:
             continue
@@ -101,6 +121,26 @@ def verified(path: Path, plan: OutputPlan, hash_name: str, threads: int) -> dict
             path.parent / file, entry, hash_name, threads
         ):
             found[file] = stated
+    return found
+
+
+def known_sources(
+    path: Path, files: Mapping[str, int], done: Mapping[str, str]
+) -> dict[str, tuple[int, str]]:
+    """File of a remote source -> (bytes, hash), of those that the killed run had read to their end.
+
+    files: of the source, with their bytes. done: what `verified` found. A line cannot be held against bytes that are
+    far away: it is believed where every shard that the journal names, and at least one, is the file that we wrote.
+    """
+    entries = _read(path, _MOST_LINES)[1:]
+    shards = {entry["file"] for entry in entries if isinstance(entry.get("file"), str)}
+    if not shards or shards != done.keys():
+        return {}
+    found: dict[str, tuple[int, str]] = {}
+    for entry in entries:
+        file, nbytes, stated = entry.get("source"), entry.get("bytes"), entry.get("hash")
+        if isinstance(file, str) and isinstance(stated, str) and nbytes == files.get(file, -1):
+            found[file] = files[file], stated
     return found
 
 

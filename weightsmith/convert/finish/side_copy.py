@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import new_hasher
+from weightsmith.checkpoint.place import is_link
 from weightsmith.checkpoint.small_file import open_own
 from weightsmith.convert.stamps import changed
 from weightsmith.errors import MissingInput
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.checkpoint.place import Place
 
 _CHUNK = 1 << 20
 
 
-def copy_side_file(source: Path, path: Path, hash_name: str) -> tuple[int, str]:
+def copy_side_file(source: Place, path: Path, hash_name: str) -> tuple[int, str]:
     """Writes a new file at `path`; (bytes, hash) of what was written. Memory: one chunk.
 
     Raises CorruptCheckpoint where it is gone, grows shorter or is all holes; HostileCheckpoint where it has become a
@@ -38,7 +40,7 @@ def copy_side_file(source: Path, path: Path, hash_name: str) -> tuple[int, str]:
 
 
 @contextmanager
-def in_sub_folder(root: Path, folder: Path, name: str) -> Iterator[None]:
+def in_sub_folder(root: Place, folder: Path, name: str) -> Iterator[None]:
     """For `folder/file`, makes the folder before the file is copied, and brings its names to the disk afterwards.
 
     Raises CorruptCheckpoint where the folder of the source has become a link, which may lead anywhere.
@@ -50,12 +52,12 @@ def in_sub_folder(root: Path, folder: Path, name: str) -> Iterator[None]:
     with suppress(FileExistsError):
         (folder / above).mkdir()
     yield
-    if (root / above).is_symlink():
+    if is_link(root / above):
         raise changed(root, above)
     sync_folder(folder / above)
 
 
-def _opened(source: Path) -> ByteFile:
+def _opened(source: Place) -> ByteFile:
     try:
         return open_own(source)
     except MissingInput as error:

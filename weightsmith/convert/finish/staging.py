@@ -21,13 +21,14 @@ from weightsmith.process.signals import signals_held_back, unwound_by_signals
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.finish.sealing import Written
 
 # A cleaner may be quicker a few times; a folder that never stays is no place to write in.
 _ATTEMPTS = 100
 
 
-def resolve_target(source: Path, target: Path) -> Path:
+def resolve_target(source: Place, target: Path) -> Path:
     """The real path to write, a symlink followed. Raises TargetRefused for a target that may not be replaced.
 
     source: a checkpoint folder, which must stay as it is, or a single file, beside which a folder may be made.
@@ -38,13 +39,17 @@ def resolve_target(source: Path, target: Path) -> Path:
         raise refusal(target, error) from error
 
 
-def _resolved(source: Path, target: Path) -> Path:
-    real = Path(os.path.realpath(target))
-    root = Path(os.path.realpath(source))
+def _need_apart(root: Path, real: Path, target: Path) -> None:
     if root.is_dir() and (real == root or root in real.parents):
         raise TargetRefused(target, "lies in the source folder", "name a folder outside it")
     if real in root.parents:
         raise TargetRefused(target, "contains the source folder", "name a folder beside it")
+
+
+def _resolved(source: Place, target: Path) -> Path:
+    real = Path(os.path.realpath(target))
+    if isinstance(source, Path):
+        _need_apart(Path(os.path.realpath(source)), real, target)
     if real.exists() and not real.is_dir():
         raise TargetRefused(target, "is a file", "name a folder that does not exist yet")
     if not real.parent.is_dir():

@@ -11,14 +11,15 @@ from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from weightsmith.checkpoint.place import Place
 
 # As transformers finds them (dynamic_module_utils.py, `get_relative_imports`).
 _IMPORT = re.compile(rb"^\s*(?:from\s+\.(\w+)\s+import|import\s+\.(\w+)\s*$)", re.MULTILINE)
 _LARGEST = 4 << 20
 
 
-def code_files(root: Path) -> frozenset[str]:
+def code_files(root: Place) -> frozenset[str]:
     """Names of the files in a folder that its configs name in `auto_map`, and of those that they import by `from .x`.
 
     A file that cannot be read names nothing.
@@ -35,7 +36,7 @@ def code_files(root: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def _imported(path: Path) -> Iterator[str]:
+def _imported(path: Place) -> Iterator[str]:
     try:
         text = read_small(path, _LARGEST)
     except WeightsmithError:

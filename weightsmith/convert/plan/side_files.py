@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.file_bytes import unreadable
@@ -16,16 +18,20 @@ from weightsmith.checkpoint.sub_folders import is_sub_file, is_sub_folder
 from weightsmith.convert.plan.code_files import code_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.place import Place
 
 ADAPTER_CONFIG = "adapter_config.json"
 # An adapter's two files are of no use without each other, and engines would read its weights as the model's.
 _ADAPTER = "of the adapter that lies beside the model: --converter lora merges it"
 # Written anew, or about another folder than the output.
 _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
+
+
+_FOLDER = "a folder of no kind that is known: only files at the top are copied"
+_FOLDER_OR_FILE = {True: _FOLDER, False: None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,8 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
         name = entry.name
         if name in source.files or name == source.index or name in _OWN or name.startswith("."):
             continue
-        if is_sub_folder(name) and entry.is_dir(follow_symlinks=False) and name not in left_out:
-            for file, why_not in _inside(source.root, name):
+        if is_sub_folder(name) and entry.is_folder and name not in left_out:
+            for file, why_not in _inside(source.root / name, name):
                 copied.append(file) if why_not is None else refused.update({file: why_not})
         elif alone and not (belongs_to_model(name) or name in code):
             strangers += 1
@@ -84,7 +90,7 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
         elif is_weights(name):
             refused[name] = "weights or training state that were not converted"
         else:
-            why = _why_not(entry, source.root)
+            why = entry.why_not()
             if why is None:
                 copied.append(name)
             else:
@@ -92,22 +98,36 @@ def find_side_files(source: Checkpoint, left_out: Mapping[str, str]) -> SideFile
     return SideFiles(tuple(copied), refused, strangers)
 
 
-def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A name in the folder. is_folder: it is one, and no link. why_not: why it is not copied; None where it is."""
+
+    name: str
+    is_folder: bool
+    why_not: Callable[[], str | None]
+
+
+def _entries(root: Place) -> Iterator[_Found]:
+    """In the order of the names. Raises MissingInput."""
+    if not isinstance(root, Path):
+        folders = set(root.folders())
+        for name in sorted(root.names()):
+            yield _Found(name, name in folders, partial(_FOLDER_OR_FILE.get, name in folders))
+        return
     try:
         with os.scandir(root) as found:
-            yield from sorted(found, key=attrgetter("name"))
+            for entry in sorted(found, key=attrgetter("name")):
+                yield _Found(entry.name, entry.is_dir(follow_symlinks=False), partial(_why_not, entry, root))
     except OSError as error:
         raise unreadable(root, error) from error
 
 
-def _inside(root: Path, name: str) -> Iterator[tuple[str, str | None]]:
-    """(`folder/file`, why it is not copied) of everything in a known folder."""
-    for entry in _entries(root / name):
+def _inside(folder: Place, name: str) -> Iterator[tuple[str, str | None]]:
+    """(`folder/file`, why it is not copied) of everything in a known folder of this name."""
+    for entry in _entries(folder):
         file = f"{name}/{entry.name}"
-        yield (
-            file,
-            _why_not(entry, root / name) if is_sub_file(file) else "no file that a model has in this folder",
-        )
+        known = is_sub_file(file)
+        yield file, entry.why_not() if known else "no file that a model has in this folder"
 
 
 def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
@@ -119,7 +139,7 @@ def _why_not(entry: os.DirEntry[str], root: Path) -> str | None:
     except OSError as error:
         return "a link that leads nowhere" if entry.is_symlink() else str(unreadable(entry.path, error).fact)
     if stat.S_ISDIR(status.st_mode):
-        return "a folder of no kind that is known: only files at the top are copied"
+        return _FOLDER
     if not stat.S_ISREG(status.st_mode):
         return "no regular file"
     if entry.is_symlink() and not is_own(os.path.realpath(entry.path), root):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.file_bytes import ByteFile
 from weightsmith.checkpoint.hashing import new_hasher
+from weightsmith.checkpoint.place import open_file
 from weightsmith.convert.stream.pieces import stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from weightsmith.checkpoint.hashing import Hasher
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.stream.pieces import FileBytes
 
@@ -36,12 +36,20 @@ class SourceHasher:
     What the conversion does not read, such as headers, is read here when its turn comes.
     """
 
-    def __init__(self, root: Path, sizes: Mapping[str, int], hash_name: str) -> None:
+    def __init__(
+        self,
+        root: Place,
+        sizes: Mapping[str, int],
+        hash_name: str,
+        finished: Callable[[str, int, str], None] | None = None,
+    ) -> None:
         """root: the folder.
 
         sizes: the files to hash -> how many bytes they have.
         hash_name: one of HASHES.
+        finished: called with the name, the bytes and the hash of each file that was read to its end.
         """
+        self._finished = finished
         self._root, self._sizes = root, sizes
         self._hashers: dict[str, Hasher] = {file: new_hasher(hash_name) for file in sizes}
         self._next = dict.fromkeys(sizes, 0)
@@ -55,6 +63,9 @@ class SourceHasher:
             self._fill(read.file, read.start)
             self._hashers[read.file].update(read.data.data)
             self._next[read.file] += len(read.data)
+            size = self._sizes[read.file]
+            if self._finished is not None and self._next[read.file] == size:
+                self._finished(read.file, size, self._hashers[read.file].hexdigest())
 
     def digests(self) -> dict[str, tuple[int, str]]:
         """File -> (bytes, hash), after the last read.
@@ -69,7 +80,7 @@ class SourceHasher:
         """Reads up to byte `end`: headers, padding, tensors that nobody wanted."""
         if self._next[file] == end:
             return
-        with ByteFile(self._root / file, file) as opened:
+        with open_file(self._root / file, file) as opened:
             while self._next[file] < end:
                 data = opened.read(self._next[file], min(_CHUNK, end - self._next[file]))
                 self._hashers[file].update(memoryview(data))

@@ -9,12 +9,11 @@ from weightsmith.checkpoint.small_file import is_there
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import Json, JsonObject
 
 
-def optional_json(path: Path) -> tuple[JsonObject, tuple[Problem, ...]]:
+def optional_json(path: Place) -> tuple[JsonObject, tuple[Problem, ...]]:
     """(a side file's object, why it could not be read). Both are empty where there is no such file.
 
     infer-config answers without it, so a fault of it is a problem and no error.
@@ -27,7 +26,7 @@ def optional_json(path: Path) -> tuple[JsonObject, tuple[Problem, ...]]:
         return {}, (side_file(path, error),)
 
 
-def side_file(path: Path, error: WeightsmithError) -> Problem:
+def side_file(path: Place, error: WeightsmithError) -> Problem:
     """The problem of a side file that could not be read."""
     return Problem("side-file", f"{path.name} {error.fact}; {error.way_out}", file=path.name)
 

@@ -11,8 +11,8 @@ from weightsmith.shapes.given.config import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.value import Value
 
@@ -24,7 +24,7 @@ ROPE_FACTORS = ("short_factor", "long_factor")
 def lint(
     config: JsonObject | None,
     generation: JsonObject,
-    root: Path,
+    root: Place,
     values: Mapping[str, Value],
 ) -> Iterator[Problem]:
     """Problems of `config` beside its sizes.
@@ -39,7 +39,7 @@ def lint(
     yield from _rope_lists(config, values)
 
 
-def _code_files(config: JsonObject, root: Path) -> Iterator[Problem]:
+def _code_files(config: JsonObject, root: Place) -> Iterator[Problem]:
     """`auto_map` names modules that must lie beside the weights, unless another repository is named."""
     named = config.get("auto_map")
     for targets in named.values() if isinstance(named, dict) else ():
@@ -53,7 +53,7 @@ def _code_files(config: JsonObject, root: Path) -> Iterator[Problem]:
                 )
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Place) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file system takes

@@ -18,15 +18,15 @@ from weightsmith.schemes.stated import DESCRIPTION_FILE, description_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.place import Place
     from weightsmith.schemes import PlainView
 
 _CODE = "quantization-description"
 
 
-def modelslim_problems(root: Path, packing: PlainView, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
+def modelslim_problems(root: Place, packing: PlainView, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
     """What is wrong with the description; nothing where the weights are not ModelSlim's.
 
     root: the checkpoint's folder. tensors: the model's weights as they were before they were packed.

@@ -18,9 +18,9 @@ from weightsmith.shapes.beside.json_files import side_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from weightsmith.checkpoint import Problem
+    from weightsmith.checkpoint.place import Place
 
 TOKENIZER = "tokenizer.json"
 # The largest published vocabularies have 0.9 million tokens.
@@ -35,7 +35,7 @@ _ADDED_ID = re.compile(rb'"id"\s*:\s*([0-9]+)')
 _ADDED_TOKEN = re.compile(_ADDED_ID.pattern + rb'\s*,\s*"content"\s*:\s*(' + _STRING + rb")")
 
 
-def read_tokenizer(path: Path) -> tuple[bytes, tuple[Problem, ...]]:
+def read_tokenizer(path: Place) -> tuple[bytes, tuple[Problem, ...]]:
     """(the bytes of a `tokenizer.json`, why it could not be read). Both are empty where there is no such file."""
     if not is_there(path):
         return b"", ()

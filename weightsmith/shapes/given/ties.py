@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import shared_groups
-from weightsmith.checkpoint.file_bytes import ByteFile
 from weightsmith.checkpoint.layout import row_major, span
+from weightsmith.checkpoint.place import open_file
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def _same_bytes(checkpoint: Checkpoint, a: Tensor, b: Tensor) -> bool:
     """Of tensors that are laid out alike, each in one piece: read stretch by stretch into the same memory."""
     left, right = bytearray(_BLOCK_BYTES), bytearray(_BLOCK_BYTES)
     with (
-        ByteFile(checkpoint.root / a.storage.file, a.storage.file) as one,
-        ByteFile(checkpoint.root / b.storage.file, b.storage.file) as other,
+        open_file(checkpoint.root / a.storage.file, a.storage.file) as one,
+        open_file(checkpoint.root / b.storage.file, b.storage.file) as other,
     ):
         for start, count in _stretches(a.nbytes):
             one.read_into(a.start + start, memoryview(left)[:count])

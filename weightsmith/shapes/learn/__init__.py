@@ -16,6 +16,7 @@ from weightsmith.shapes.reference.child import ask
 from weightsmith.shapes.reference.remote_code import own_code
 
 if TYPE_CHECKING:
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.page import Page
 
@@ -24,7 +25,7 @@ CHILD_SECONDS = 1800.0
 
 
 def missing_page(
-    model_type: str | None, config: JsonObject, folder: Path, *, trust_code: bool
+    model_type: str | None, config: JsonObject, folder: Place, *, trust_code: bool
 ) -> Page | None:
     """`infer-config --learn`: a page for the claimed family, None where the catalog has it.
 

@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.place import local_folder
 from weightsmith.checkpoint.small_file import is_own
 from weightsmith.errors import HostileCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import Json, JsonObject
 
 # `module.Class`. transformers also takes `owner/repository--module.Class`, any folder in that place, and a module that
@@ -22,14 +23,16 @@ _OWN = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", re.ASCII)
 _WAY_OUT = "look at that code, copy it into the folder and name it there, or do without --trust-remote-code"
 
 
-def own_code(config: JsonObject, folder: Path) -> str | None:
-    """The real path of `folder` where `config` names classes in it by `auto_map`; None where it names none.
+def own_code(config: JsonObject, place: Place) -> str | None:
+    """The real path of the folder where `config` names classes in it by `auto_map`; None where it names none.
 
     Raises HostileCheckpoint where one of them, also of a config within, is elsewhere, or a Python file is a link that
-    leads elsewhere. What trusted code itself imports or reads cannot be confined.
+    leads elsewhere; MissingInput for a remote folder, whose code nobody has looked at here. What trusted code itself
+    imports or reads cannot be confined.
     """
     if not isinstance(config.get("auto_map"), dict):
         return None
+    folder = local_folder(place, "code that is trusted (trust_remote_code)")
     for named in _words(config):
         if not _OWN.fullmatch(named):
             raise HostileCheckpoint(

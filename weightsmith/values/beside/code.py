@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.auto_map import mapped
+from weightsmith.checkpoint.place import is_link
 from weightsmith.checkpoint.small_file import names_in, read_small
 from weightsmith.errors import WeightsmithError
 from weightsmith.values.beside.dangers import kind_of
@@ -14,8 +15,8 @@ from weightsmith.values.beside.python_uses import as_read, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.documents import CallEntry, CodeEntry
 
 # Real modeling files are 20 to 200 kB, and one of 200 kB has 30,000 words.
@@ -72,10 +73,10 @@ class Code:
 NO_CODE = Code((), {}, (), {})
 
 
-def code_in(root: Path) -> Code:
+def code_in(root: Place) -> Code:
     """What the configs of the folder name, and what the text of its Python files uses."""
     files = _python_in(root)
-    if not (root / _SUB_FOLDER).is_symlink():  # a link could lead to somebody's own files
+    if not is_link(root / _SUB_FOLDER):  # a link could lead to somebody's own files
         files += (f"{_SUB_FOLDER}/{name}" for name in _python_in(root / _SUB_FOLDER))
     auto_map: dict[str, str] = {}
     for one in mapped(root):
@@ -99,7 +100,7 @@ def code_in(root: Path) -> Code:
     return Code(tuple(files), auto_map, tuple(kept), unread)
 
 
-def _python_in(folder: Path) -> list[str]:
+def _python_in(folder: Place) -> list[str]:
     return sorted(name for name in names_in(folder) if name.endswith(".py"))
 
 

@@ -10,8 +10,7 @@ from weightsmith.checkpoint.small_file import names_in, open_own
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from weightsmith.checkpoint.place import Place
     from weightsmith.documents import LicenceEntry
 
 # Of a card its front matter stands first, of a licence its title.
@@ -48,7 +47,7 @@ class Licence:
         return {"name": self.name, "file": self.file}
 
 
-def licence_of(root: Path) -> Licence | None:
+def licence_of(root: Place) -> Licence | None:
     """What the card says, else what the licence file is; None where neither says anything."""
     names = sorted(names_in(root))
     for pattern, reader in ((_CARD, _of_card), (_FILE, _of_text)):
@@ -59,7 +58,7 @@ def licence_of(root: Path) -> Licence | None:
     return None
 
 
-def _beginning(path: Path) -> str:
+def _beginning(path: Place) -> str:
     try:
         with open_own(path) as file:
             return file.read(0, min(file.size, _BEGINNING)).decode("utf-8", "replace").replace("\r\n", "\n")

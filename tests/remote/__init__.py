@@ -1,0 +1,1 @@
+"""Tests of remote checkpoints, against real servers on the loopback device."""
