@@ -12,12 +12,14 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ HANDED = "tests/models/ternary-llama"
 OUTPUT = "demo-output"
 # With the two spaces before each line: less than the 100 that most windows have.
 _COLUMNS = 96
+# Colours and weights of type, for a pipe.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _SIZE_OF_WINDOW = struct.pack("HHHH", 40, _COLUMNS, 0, 0)
 
 
@@ -36,7 +40,10 @@ def say(text: str) -> None:
 
 def run(*arguments: str, expect: int, shown: int | None = None) -> None:
     """Runs weightsmith as a user would; `shown` limits the lines of its screen that are repeated here."""
-    print(f"$ weightsmith {' '.join(arguments)}", flush=True)
+    typed = textwrap.wrap(
+        f"weightsmith {' '.join(arguments)}", _COLUMNS - 2, subsequent_indent="    ", break_on_hyphens=False
+    )
+    print("$", " \\\n".join(typed), flush=True)
     code, text = on_terminal([str(Path(sys.executable).with_name("weightsmith")), *arguments])
     lines = text.rstrip("\n").split("\n")
     for line in lines if shown is None else lines[:shown]:
@@ -50,7 +57,6 @@ def run(*arguments: str, expect: int, shown: int | None = None) -> None:
 
 def on_terminal(command: list[str]) -> tuple[int, str]:
     """Exit code, and what a command shows on a terminal. Where the demo has one itself, progress is seen there."""
-    colours = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, _SIZE_OF_WINDOW)
@@ -58,7 +64,7 @@ def on_terminal(command: list[str]) -> tuple[int, str]:
         child = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={"TERM": "xterm-256color", **environment, **colours},
+            env={"TERM": "xterm-256color", **environment},
             stdin=subprocess.DEVNULL,
             stdout=slave,
             stderr=None if sys.stderr.isatty() else beside,
@@ -68,7 +74,14 @@ def on_terminal(command: list[str]) -> tuple[int, str]:
         os.close(master)
         code = child.wait()
         beside.seek(0)
-        return code, (shown + beside.read()).decode().replace("\r\n", "\n")
+        text = _folded(beside.read().decode()) + shown.decode().replace("\r\n", "\n")
+        return code, text if sys.stdout.isatty() else _STYLE.sub("", text)
+
+
+def _folded(text: str) -> str:
+    """What was said beside the screen, and so in whole lines, in the width of the screen."""
+    lines = [textwrap.wrap(line, _COLUMNS, subsequent_indent="  ") for line in text.splitlines()]
+    return "".join(f"{line}\n" for folded in lines for line in folded)
 
 
 def _read(master: int) -> list[bytes]:
@@ -96,7 +109,7 @@ def check(result: Any, name: str) -> Any:
 def numbers(seconds: float) -> list[tuple[str, str]]:
     """The five that matter, each beside what it is of."""
     config, latent, fused = (kept(f"{name}.json") for name in ("config", "latent", "fused"))
-    wrong = sum(field["status"] == "differs" for field in config["fields"].values())
+    wrong = sum(field["status"] == "differs" for field in config["fields"])
     control = next(one for one in fused["checks"] if one["name"].startswith("control."))
     facts = [f"{check(one, 'facts')['value']:.0%}" for one in (latent, fused)]
     return [
