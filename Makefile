@@ -149,7 +149,7 @@ site: setup $(SITE)/.ready ## the pages of docs/ as a site in site/, in English 
 	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(CURDIR)/$(SITE) $(BIN)/python -m mkdocs build --strict --clean --quiet
 	@echo "site/index.html"
 
-picture: setup ## docs/images/run.svg: a real run, as a terminal shows it
+picture: setup ## docs/images: real runs, as a terminal shows them
 	@$(BIN)/python -m tools.picture
 
 docs-commands: setup ## run the command lines of the docs, and count how many were run and how many parsed

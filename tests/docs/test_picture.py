@@ -1,12 +1,14 @@
-"""The picture in the READMEs is what the program shows today, and loads nothing from elsewhere."""
+"""The pictures in READMEs and guides are what the program shows today, and load nothing from elsewhere."""
 
 from __future__ import annotations
 
 import html
 import re
 
+import pytest
+
 from tests.docs.pages import ROOT
-from tools.picture import PICTURE, drawn
+from tools.picture import IMAGES, STORIES, drawn
 
 
 def words(svg: str) -> list[str]:
@@ -16,15 +18,24 @@ def words(svg: str) -> list[str]:
     ]
 
 
-def test_the_picture_shows_what_the_program_shows() -> None:
-    assert words(PICTURE.read_text(encoding="utf-8")) == words(drawn()), "`make picture` draws it anew"
+@pytest.mark.parametrize("name", STORIES)
+def test_a_picture_shows_what_the_program_shows(name: str) -> None:
+    kept = (IMAGES / f"{name}.svg").read_text(encoding="utf-8")
+    assert words(kept) == words(drawn(name)), "`make picture` draws it anew"
 
 
-def test_the_picture_loads_nothing() -> None:
-    svg = re.sub(r"<!--.*?-->", "", PICTURE.read_text(encoding="utf-8"), flags=re.S)
+@pytest.mark.parametrize("name", STORIES)
+def test_a_picture_loads_nothing(name: str) -> None:
+    svg = re.sub(r"<!--.*?-->", "", (IMAGES / f"{name}.svg").read_text(encoding="utf-8"), flags=re.S)
     assert "url(http" not in svg and "@font-face" not in svg and "<script" not in svg
 
 
-def test_both_readmes_show_it() -> None:
-    for name in ("README.md", "README.zh.md"):
-        assert f"]({PICTURE.relative_to(ROOT)})" in (ROOT / name).read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "pages"),
+    [("run", ("README", "")), ("convert", ("docs/convert", "docs/")), ("check", ("docs/check", "docs/"))],
+)
+def test_both_languages_show_it(name: str, pages: tuple[str, str]) -> None:
+    page, folder = pages
+    shown = (IMAGES / f"{name}.svg").relative_to(ROOT / folder)
+    for ending in (".md", ".zh.md"):
+        assert f"]({shown})" in (ROOT / f"{page}{ending}").read_text(encoding="utf-8")
