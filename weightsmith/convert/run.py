@@ -127,7 +127,7 @@ def _opened(request: ConversionRequest) -> Checkpoint:
     named = next((converter for converter in built_in() if converter.name == request.converter), None)
     if not isinstance(named, FromSeveralPlaces):
         return open_checkpoint(request.source)
-    check_options(named, request.options)
+    check_options(named, request.options, built_in())
     return named.source(request.source, request.options)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.convert.plan.choose import choose
+from weightsmith.convert.plan.choose import built_in, choose
 from weightsmith.convert.plan.output_config import apply, compare, encode, true_config
 from weightsmith.convert.plan.output_plan import as_checkpoint, plan_output
 from weightsmith.convert.plan.set_options import check_options
@@ -62,7 +62,7 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
     """Chooses the converter, and plans what it wants written into `target`. Raises ConversionRefused."""
     checkpoint, evidence = source.checkpoint, source.evidence
     converter, reason = choose(evidence, request.converter)
-    check_options(converter, request.options)
+    check_options(converter, request.options, built_in())
     recipe = converter.plan(evidence, request.options, request.dtype)
     weights = plan_output(recipe, request.max_shard_bytes, finite=not request.allow_damage)
     table = as_checkpoint(weights, checkpoint, target)

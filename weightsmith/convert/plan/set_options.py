@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, TypeVar
 from weightsmith.errors import ConversionRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from weightsmith.convert.protocol import Converter
 
 Choice = TypeVar("Choice", bound=str)
 
 
-def check_options(converter: Converter, options: Mapping[str, str]) -> None:
-    """Raises ConversionRefused for a key that the converter does not take."""
+def check_options(converter: Converter, options: Mapping[str, str], others: Iterable[Converter] = ()) -> None:
+    """Raises ConversionRefused for a key that the converter does not take. others: who may be meant instead."""
     for key in options:
         if key not in converter.options:
-            known = ", ".join(converter.options) or "none"
-            raise ConversionRefused(
-                f"--set {key}", f"{converter.name} has no such option", f"its options: {known}"
-            )
+            known = f"its options: {', '.join(converter.options) or 'none'}"
+            meant = " or ".join(f"--converter {other.name}" for other in others if key in other.options)
+            way_out = f"{known}; {meant} has it" if meant else known
+            raise ConversionRefused(f"--set {key}", f"{converter.name} has no such option", way_out)
 
 
 def read_choice(options: Mapping[str, str], key: str, choices: Sequence[Choice]) -> Choice | None:
