@@ -75,7 +75,7 @@ def test_under_half_of_the_facts_is_inconclusive_and_never_pass_or_fail() -> Non
     assert verdicts.facts_check(Facts(0, ()), prompts, LIMITS).verdict == "inconclusive"
     english = verdicts.facts_check(Facts(10, (0, 1, 2, 3, 4, 5), (("LATIN", 4, 8),)), prompts, LIMITS)
     assert (english.verdict, english.value) == ("pass", 0.5)
-    assert english.detail.startswith("4 of 10 facts answered, 4 of the 8 in Latin letters; missed")
+    assert english.detail.startswith("4 of 10 facts answered; 4 of the 8 in Latin letters; missed")
 
 
 def test_a_device_like_bf16_passes_every_parity_check(tmp_path: Path) -> None:

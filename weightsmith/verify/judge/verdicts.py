@@ -82,7 +82,7 @@ def facts_check(facts: Facts, prompts: Sequence[Prompt], limits: Mapping[str, fl
     share = answered / expected
     words = f"{facts.answered} of {facts.expected} facts answered"
     if script is not None:
-        words += f", {answered} of the {expected} in {_SCRIPTS.get(script, script.title())}"
+        words += f"; {answered} of the {expected} in {_SCRIPTS.get(script, script.title())}"
     if facts.missed:
         words += f"; missed, for example: {prompts[facts.missed[0]].text[:60]!r}"
     verdict: Verdict = "pass" if share >= limits["facts"] else "inconclusive"
