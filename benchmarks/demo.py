@@ -145,9 +145,7 @@ def main() -> None:
     run("inspect", fused, "--values", expect=0, shown=8)
     run("infer-config", fused, expect=0, shown=2)
 
-    say(
-        "5. Does it run right? In a real vLLM, against a reference in transformers and a control that must fail."
-    )
+    say("5. Does it run right? In a real vLLM, beside transformers, and with a control that must fail.")
     run("verify-on-npu", fused, "--device", "cpu", "--report", f"{OUTPUT}/fused.json", expect=0)
     run("report", f"{OUTPUT}/fused.json", "--output", f"{OUTPUT}/report.html", expect=0)
 
