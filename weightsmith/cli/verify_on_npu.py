@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from weightsmith.phrases import Sentence, say
 from weightsmith.process.targets import is_stdout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TypedDict
 
     from typing_extensions import Unpack
@@ -233,7 +236,7 @@ def command(
     if print_command and model is not None:
         _show_commands(library.serving_commands(model, arguments or None), as_json)
         return DONE
-    with stages() as tell:
+    with stages(_what(model, arguments)) as tell:
         found = library.verify(
             model,
             arguments=arguments or None,
@@ -250,6 +253,12 @@ def command(
     elif not (is_stdout(report) or is_stdout(save_baseline)):
         _show(found, verbose=verbose)
     return DONE if found.verdict == "pass" else BAD
+
+
+def _what(model: AnyPlace | None, arguments: Sequence[str]) -> str:
+    """What takes as long as it took before: the same model by the same engine; each stage by its own name."""
+    subject = "--self-test" if model is None else os.path.abspath(str(model))  # noqa: PTH100 - links are other names
+    return shlex.join(["verify-on-npu", subject, *arguments])
 
 
 def _meaning(gate: Gate) -> Phrase:

@@ -18,6 +18,7 @@ from weightsmith.checkpoint.small_file import is_there, names_in, open_own, read
 from weightsmith.errors import WeightsmithError
 from weightsmith.installed import versions
 from weightsmith.process.durable import PARTIAL, place_file, through_descriptor
+from weightsmith.process.user_cache import user_cache
 from weightsmith.schemes.stated import descriptions
 from weightsmith.values import plain_blocks
 from weightsmith.verify.inputs import activations, pictures
@@ -171,15 +172,9 @@ def _named(folder: Path, key: str = "") -> list[str]:
 
 
 def default(environment: Mapping[str, str] = os.environ) -> Cache | None:
-    """The user's cache, by the XDG rule that a relative XDG_CACHE_HOME does not count; None without any home."""
-    named = Path(environment.get("XDG_CACHE_HOME", ""))
-    if named.is_absolute():
-        return Cache(named / "weightsmith" / "references")
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    return Cache(home / ".cache" / "weightsmith" / "references") if home.is_absolute() else None
+    """In the user's cache; None without any home."""
+    folder = user_cache(environment)
+    return None if folder is None else Cache(folder / "references")
 
 
 def subject(model: Path, weights: Mapping[str, str], latent: Mapping[str, str], processor: str) -> Subject:
