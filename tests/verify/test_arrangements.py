@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.verify.handmade import greedy_run, random_logprobs
+from tests.verify.handmade import completion, greedy_run, random_logprobs
 from weightsmith.verify.engine import engine
 from weightsmith.verify.engine.engine_job import LongAnswer
 from weightsmith.verify.inputs import sized
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.inputs.tokens import PassResult
 from weightsmith.verify.judge import gates, verdicts
+from weightsmith.verify.steps import of_the_same_prompts
 
 LIMITS = gates.limits()
 FOLDER = engine.ModelFolder(Path("model"), 1, 1024)
@@ -122,3 +124,18 @@ def test_a_prefix_lm_is_never_preempted_on_purpose(tmp_path: Path) -> None:
     chosen, left_out = engine.others(task, PREFIX_LM, run, squeeze=True)
     assert chosen == ()
     assert set(left_out) == {"eager", "preempted"}
+
+
+def test_an_engine_of_another_size_is_held_to_the_same_prompts(tmp_path: Path) -> None:
+    """It has fewer prompts that are made to a size, and those behind them have other numbers in it."""
+    rows = {n: random_logprobs(n, positions=2, vocabulary=9) for n in range(4)}
+    first = greedy_run(tmp_path / "first", rows)
+    first = replace(first, prompt_ids=((1,), (2,), (3, 3, 3), (4, 4)))
+    answers = {n: completion((n, n)) for n in range(3)}
+    passes = {"batch": PassResult(answers, 1.0)}
+    other = replace(first, prompt_ids=((1,), (4, 4), (9, 9, 9)), passes=passes)
+    kept = of_the_same_prompts(other, first).completions
+    assert kept == {0: answers[0], 3: answers[1]}, "one has another number, and one is no prompt of the first"
+    # Pictures make prompts alike: those stay what they are by their numbers.
+    alike = replace(first, prompt_ids=((5,), (5,), (5,)), passes=passes)
+    assert of_the_same_prompts(alike, alike).completions == answers

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.files import Files
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.latent import Latent
-    from weightsmith.verify.inputs.tokens import PassResult
+    from weightsmith.verify.inputs.tokens import Completion, PassResult
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.options import Options
     from weightsmith.verify.reference.replay import References
@@ -159,7 +159,7 @@ class Steps:
             elif other.crowded and not run.settings.preemptions:
                 left_out[other.name] = f"no request was, with {run.settings.kv_blocks} blocks of KV cache"
             else:
-                passes[other.name] = _of_the_same_prompts(run, found)
+                passes[other.name] = of_the_same_prompts(run, found)
         return replace(
             found,
             passes=passes,
@@ -251,10 +251,18 @@ def _is_too_small(other: Other, failure: Failure) -> bool:
     return other.crowded and not failure.stage.startswith(("answering", "reading its answers"))
 
 
-def _of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
-    """The other engine's pass, without prompts that were made to another size than the first one's."""
+def of_the_same_prompts(other: EngineRun, first: EngineRun) -> PassResult:
+    """The other engine's pass, by the first one's numbers, without prompts that were made to another size.
+
+    An engine of another size has fewer or more of those, and then other numbers for the same prompts behind them. Two
+    that are alike, as prompts with different pictures may be, have the same number in both.
+    """
     one = other.passes["batch"]
-    both = min(len(first.prompt_ids), len(other.prompt_ids))
-    same = {n for n in range(both) if first.prompt_ids[n] == other.prompt_ids[n]}
-    kept = {n: completion for n, completion in one.completions.items() if n in same}
+    numbers = {ids: n for n, ids in reversed(list(enumerate(first.prompt_ids)))}
+    kept: dict[int, Completion] = {}
+    for n, completion in one.completions.items():
+        ids = other.prompt_ids[n]
+        number = n if first.prompt_ids[n : n + 1] == (ids,) else numbers.get(ids)
+        if number is not None:
+            kept.setdefault(number, completion)
     return replace(one, completions=kept, engine_seconds=other.seconds.whole)
