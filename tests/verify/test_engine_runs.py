@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from torch import cat
@@ -267,18 +268,21 @@ def test_latent_weights_are_caught_by_values_facts_and_baseline(latent: Verified
 def test_weights_packed_without_loss_run_as_the_fused_ones_do(packed: Verified) -> None:
     assert packed.engine.settings.quantization == "compressed-tensors"
     assert packed.result.verdict == "pass", packed.verdicts
-    assert packed.parity.pairs["F-D"].overall.kl_mean < 1e-6
+    pairs = packed.parity.pairs
+    assert pairs["F-D"].overall.kl_mean < pairs["R-B"].overall.kl_mean / 5, "far less than bf16 itself costs"
     assert "other bytes" in packed.check("baseline").detail
 
 
 @INT4_KERNEL
 def test_packed_and_fused_weights_give_the_same_answers(fused: Verified, packed: Verified) -> None:
     ours, theirs = load(fused.baseline), load(packed.baseline)
-    assert len(ours.tokens) == 32
+    assert len(ours.tokens) == 39
     assert ours.tokens == theirs.tokens
-    for prompt in ours.tokens:
+    for prompt in range(len(ours.identity.prompts)):  # behind the questions stand prompts that are no text
         one, other = (kept.device_logprobs().logprobs(prompt) for kept in (ours, theirs))
-        assert abs(one - other).max() < 0.05
+        assert (
+            abs(np.exp(one) - np.exp(other)).max() < 0.01
+        )  # of what is unlikely a logit of bf16 says little
 
 
 @pytest.mark.skipif(HAS_INT4_KERNEL, reason="vLLM has an int4 kernel for this processor")

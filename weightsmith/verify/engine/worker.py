@@ -380,7 +380,7 @@ def _run_pass(
 def _order(one: Pass, asked: _Prompts) -> list[int]:
     """The prompts of a pass. Those made to the engine's size come last, in a crowd first, so that others push them out.
 
-    One by one those past a chunk are enough, which end where a chunk begins only then, and one picture.
+    One by one those past a chunk are enough, whose chunks end at the same tokens only then, else one, and one picture.
     """
     questions, sized = [n for n in one.order if n in asked.fitting], list(asked.sized)
     questions += list(asked.pictures) if one.together else list(asked.pictures)[:1]
@@ -389,7 +389,7 @@ def _order(one: Pass, asked: _Prompts) -> list[int]:
     ):  # the one that grows over a block's end first: a chat before it would take the room it contends for
         chat = [] if asked.chat is None else [asked.chat]
         return [n for n in sized if n not in chat] + questions + chat
-    return questions + (sized if one.together else list(asked.chunked))
+    return questions + (sized if one.together else list(asked.chunked) or sized[-1:])
 
 
 def _completion(output: RequestOutput) -> Completion:
