@@ -42,7 +42,7 @@ _STDOUT = "-"
     type=A_PATH,
     default=_STDOUT,
     metavar="FILE",
-    help="FILE.md or FILE.html; else Markdown on stdout.",
+    help="FILE.md, FILE.html or FILE.json; else Markdown on stdout.",
 )
 @LANGUAGE
 @AS_JSON
