@@ -384,9 +384,8 @@ def _order(one: Pass, asked: _Prompts) -> list[int]:
     """
     questions, sized = [n for n in one.order if n in asked.fitting], list(asked.sized)
     questions += list(asked.pictures) if one.together else list(asked.pictures)[:1]
-    if (
-        one.crowded
-    ):  # the one that grows over a block's end first: a chat before it would take the room it contends for
+    if one.crowded:
+        # The prompt that grows over a block's end first: a chat before it would take the room that it contends for.
         chat = [] if asked.chat is None else [asked.chat]
         return [n for n in sized if n not in chat] + questions + chat
     return questions + (sized if one.together else list(asked.chunked) or sized[-1:])
