@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,25 @@ def measure(
     rounds: int,
     accepted: frozenset[int] = frozenset({0}),
     before: Callable[[], object] = lambda: None,
+    may_fail: Collection[str] = (),
 ) -> dict[str, Figure]:
     """Runs every command once per round, in turn, so that noise on the machine meets all of them alike.
 
-    before: called ahead of every run, untimed; it clears away what the last one wrote.
+    before: called ahead of every run, untimed; it clears away what the last one wrote. may_fail: names of commands of
+    others: one that fails has no figure. Any other one ends the benchmark.
     """
     runs: dict[str, list[Figure]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
+            if name not in runs:
+                continue
             before()
             figure = _run(command, accepted)
-            if number:  # the first round only warms the page cache and writes bytecode
+            if figure is None and name in may_fail:
+                del runs[name]
+            elif figure is None:
+                sys.exit(f"{' '.join(command)}: failed")
+            elif number:  # the first round only warms the page cache and writes bytecode
                 runs[name].append(figure)
     return {name: _median(figures) for name, figures in runs.items()}
 
@@ -63,7 +71,8 @@ print(time.perf_counter() - start, usage.ru_maxrss, usage.ru_utime + usage.ru_st
 """
 
 
-def _run(command: Sequence[str], accepted: frozenset[int]) -> Figure:
+def _run(command: Sequence[str], accepted: frozenset[int]) -> Figure | None:
+    """None for an exit code that is not accepted."""
     launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
     # As a user has it: a shell that forbids to write bytecode makes every start compile its modules again.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -71,5 +80,5 @@ def _run(command: Sequence[str], accepted: frozenset[int]) -> Figure:
     printed = done.stdout
     seconds, kilobytes, cpu, code = printed.split()
     if int(code) not in accepted:
-        sys.exit(f"{' '.join(command)}: exit code {code}")
+        return None
     return Figure(float(seconds), int(kilobytes) * 1024 / 1e6, float(cpu))
