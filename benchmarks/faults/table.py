@@ -103,8 +103,7 @@ def totals(results: Sequence[Result], clean: Sequence[CleanResult], language: La
         missed = sum(r.caught is None for r in own)
         rows.append((*_in(language, family), len(own), *(by[w] for w in witnesses), needing, missed))
     headers = _in(language, "family", "faults", *witnesses, "of these with a baseline only", "missed")
-    told = _sentence if language == "en" else _chinese_sentence
-    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{told(results, clean)}"
+    return f"{tabulate(rows, headers, tablefmt='github')}\n\n{_sentence(results, clean, language)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,34 +134,31 @@ def _counted(results: Sequence[Result]) -> _Counts:
     )
 
 
-def _sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
-    words = []
-    if results:
-        n = _counted(results)
-        words.append(
-            f"{n.caught} of {n.felt} faults caught ({n.share}), {n.alone} of them without a baseline; {n.quiet} are "
-            f"said in the document of a command that exits 0. {n.harmless} more change nothing that a model says, and "
-            f"are not counted. {n.expected} went as their case expects: command, witness and need of a baseline."
-        )
-    if clean:
-        alarms = sum(bool(r.alarms) for r in clean)
-        words.append(f"{alarms} of {len(clean)} sound models raise a false alarm.")
-    return " ".join(words)
+# Of the faults, and of the sound models; what joins the two.
+_SENTENCES: dict[Language, tuple[str, str, str]] = {
+    "en": (
+        "{n.caught} of {n.felt} faults caught ({n.share}), {n.alone} of them without a baseline; {n.quiet} are said in "
+        "the document of a command that exits 0. {n.harmless} more change nothing that a model says, and are "
+        "not counted. {n.expected} went as their case expects: command, witness and need of a baseline.",
+        "{alarms} of {sound} sound models raise a false alarm.",
+        " ",
+    ),
+    "zh": (
+        "发现 {n.caught} / {n.felt} 个故障（{n.share}），其中 {n.alone} 个不需要基线；{n.quiet} 个写在以 0 退出的命令的"
+        "文档里。另有 {n.harmless} 个不改变模型的任何输出，不计入。"
+        "{n.expected} 个与用例的预期一致：命令、证据、是否需要基线。",
+        "{sound} 个完好的模型中有 {alarms} 个误报。",
+        "",
+    ),
+}
 
 
-def _chinese_sentence(results: Sequence[Result], clean: Sequence[CleanResult]) -> str:
-    words = []
-    if results:
-        n = _counted(results)
-        words.append(
-            f"发现 {n.caught} / {n.felt} 个故障（{n.share}），其中 {n.alone} 个不需要基线；"
-            f"{n.quiet} 个写在以 0 退出的命令的文档里。另有 {n.harmless} 个不改变模型的任何输出，不计入。"
-            f"{n.expected} 个与用例的预期一致：命令、证据、是否需要基线。"
-        )
+def _sentence(results: Sequence[Result], clean: Sequence[CleanResult], language: Language) -> str:
+    of_faults, of_sound, joint = _SENTENCES[language]
+    words = [of_faults.format(n=_counted(results))] if results else []
     if clean:
-        alarms = sum(bool(r.alarms) for r in clean)
-        words.append(f"{len(clean)} 个完好的模型中有 {alarms} 个误报。")
-    return "".join(words)
+        words.append(of_sound.format(alarms=sum(bool(r.alarms) for r in clean), sound=len(clean)))
+    return joint.join(words)
 
 
 def document(results: Sequence[Result], clean: Sequence[CleanResult], seconds: float) -> dict[str, Any]:

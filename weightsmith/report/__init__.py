@@ -56,9 +56,8 @@ def render(
     json: the document as it is, from which the other forms are made again.
     called: the document's file, for errors. Raises InvalidConfig where it is no document that a report is made of.
     """
-    found = bounded(composed(document, called))
+    found = composed(document, called)
     if form == "json":
-        text = visible_json(encode(document, infinite=OF_CONFIG)) + "\n"
-    else:
-        text = html.render(found, language) if form == "html" else markdown.render(found, language)
-    return Rendered(text, form, language)
+        return Rendered(visible_json(encode(document, infinite=OF_CONFIG)) + "\n", form, language)
+    written = html.render if form == "html" else markdown.render
+    return Rendered(written(bounded(found), language), form, language)

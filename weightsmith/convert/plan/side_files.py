@@ -31,7 +31,6 @@ _OWN = frozenset({"config.json", "config.json.bak", MANIFEST})
 
 
 _FOLDER = "a folder of no kind that is known: only files at the top are copied"
-_FOLDER_OR_FILE = {True: _FOLDER, False: None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def _entries(root: Place) -> Iterator[_Found]:
     if not isinstance(root, Path):
         folders = set(root.folders())
         for name in sorted(root.names()):
-            yield _Found(name, name in folders, partial(_FOLDER_OR_FILE.get, name in folders))
+            yield _Found(name, name in folders, partial(_of_a_kind, name in folders))
         return
     try:
         with os.scandir(root) as found:
@@ -120,6 +119,11 @@ def _entries(root: Place) -> Iterator[_Found]:
                 yield _Found(entry.name, entry.is_dir(follow_symlinks=False), partial(_why_not, entry, root))
     except OSError as error:
         raise unreadable(root, error) from error
+
+
+def _of_a_kind(is_folder: bool) -> str | None:
+    """Why a remote name is not copied: there are no links and devices there."""
+    return _FOLDER if is_folder else None
 
 
 def _inside(folder: Place, name: str) -> Iterator[tuple[str, str | None]]:
