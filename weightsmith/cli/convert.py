@@ -115,16 +115,12 @@ def command(
     max_shard_size: str,
     workers: int | None,
     hash_name: Literal["blake3", "sha256"],
-    resume: bool,
-    accept_guesses: bool,
-    allow_damage: bool,
     part: str | None,
-    join: bool,
     on: str | None,
-    dry_run: bool,
     report: Path | None,
     language: Language,
     as_json: bool,
+    **flags: bool,
 ) -> int:
     """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
     need_report(report, as_json, source)
@@ -138,14 +134,10 @@ def command(
             max_shard_size=max_shard_size,
             workers=workers,
             hash_name=hash_name,
-            dry_run=dry_run,
-            resume=resume,
-            accept_guesses=accept_guesses,
-            allow_damage=allow_damage,
             part=part,
-            join=join,
             on=on,
             progress=bar,
+            **flags,
         )
     return _told(done, as_json, report, language)
 
