@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -141,6 +141,9 @@ $(PEERS)/.ready: $(READY)
 
 bench-schemes: setup $(PEERS)/.ready ## packed weights made plain and ModelSlim written, beside the formats' own libraries (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.schemes $(PEERS) $(ARGS)
+
+bench-cost: setup $(PEERS)/.ready ## what packing costs a real model: KL divergence from its F32, beside that of bf16
+	@$(BIN)/python -m benchmarks.schemes.cost $(PEERS)
 
 # mkdocs and its theme lie beside the environment, too. They fetch nothing: the site is made of what is here.
 SITE := $(VENV)/site
