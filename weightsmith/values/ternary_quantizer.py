@@ -43,7 +43,7 @@ _EPS_BELOW, _EPS_ABOVE = (np.nextafter(np.float32(EPS), np.float32(end)) for end
 # Elements of a block and of a chunk of blocks. A chunk is what a piece of a conversion holds, and a block is as large
 # as caches allow. Between calls of numpy threads wait for the interpreter's lock: calls that last longer let more of
 # them work. Measured, 1.6 GB on 16 cores of an Intel Xeon: with chunks of 2**20 and blocks of 2**17 2.8, 2.6, 2.1 and
-# 2.4 s with 1, 2, 4 and 8 threads; with these 3.6, 1.6, 1.6 and 1.6 s. On two cores of an AMD EPYC they take the same time.
+# 2.4 s with 1, 2, 4 and 8 threads; with these 3.6, 1.6, 1.6 and 1.6 s. On two cores of an AMD EPYC both are equal.
 _CHUNK = 1 << 22
 _BLOCK = 1 << 18
 
