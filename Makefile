@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-judges bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -144,6 +144,18 @@ bench-schemes: setup $(PEERS)/.ready ## packed weights made plain and ModelSlim 
 
 bench-cost: setup $(PEERS)/.ready ## what packing costs a real model: KL divergence from its F32, beside that of bf16
 	@$(BIN)/python -m benchmarks.schemes.cost $(PEERS)
+
+# The libraries that pack weights, none of which the environment has.
+JUDGES := $(VENV)/judges
+$(JUDGES)/.ready: $(READY)
+	@rm -rf $(JUDGES)
+	@for judge in bitsandbytes==0.50.2 torchao==0.18.0 optimum-quanto==0.2.7 autoawq==0.2.7.post3 "mlx==0.32.0 mlx-cpu==0.32.0" \
+		auto-gptq==0.7.1; do \
+		$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --only-binary=:all: --target $(JUDGES) $$judge || true; done
+	@mkdir -p $(JUDGES) && touch $@
+
+bench-judges: setup $(JUDGES)/.ready $(HARNESS)/.ready ## what bitsandbytes, torchao, quanto, MLX, AWQ, GPTQ and compressed-tensors packed, plain by them and by us
+	@$(BIN)/python -m benchmarks.schemes.judges $(JUDGES):$(HARNESS)
 
 # mkdocs and its theme lie beside the environment, too. They fetch nothing: the site is made of what is here.
 SITE := $(VENV)/site
