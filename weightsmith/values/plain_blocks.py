@@ -34,6 +34,29 @@ class PlainBlocks:
             for start in range(0, rows, step):
                 yield self._block(made, start, min(start + step, rows), once * rows)
 
+    def elements(self, made: Formula, total: int, start: int, stop: int) -> Bits:
+        """Elements start:stop of a weight that has `total`, as patterns of float32 in its own order.
+
+        Makes no more rows of codes than these need; of a weight that is turned or made in slices all that stand before
+        them, too. Raises CorruptCheckpoint.
+        """
+        rows = grid(made.codes)[0]
+        each, left = divmod(total, rows)
+        if made.turned or made.slices != 1 or left:
+            return self._from_stream(made, start, stop)
+        first, last = start // each, -(-stop // each)
+        return self._block(made, first, last, 0)[start - first * each : stop - first * each]
+
+    def _from_stream(self, made: Formula, start: int, stop: int) -> Bits:
+        parts, at = [], 0
+        for block in self.blocks(made):
+            if at + len(block) > start:
+                parts.append(block[max(0, start - at) : stop - at].copy())
+            at += len(block)
+            if at >= stop:
+                break
+        return np.concatenate(parts) if parts else np.empty(0, np.uint32)
+
     def _block(self, made: Formula, start: int, stop: int, before: int) -> Bits:
         among = range(before + start, before + stop)
         block = self.codes.block(made.codes, start, stop)

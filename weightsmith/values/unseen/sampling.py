@@ -1,0 +1,123 @@
+"""Reads samples of weights for the statistics: runs of whole rows, as float32, of packed and of plain weights alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weightsmith.checkpoint.float_formats import FORMATS, widen
+from weightsmith.schemes.formula import Formula
+from weightsmith.values.blocks import BlockReader, grid
+from weightsmith.values.plain_blocks import PlainBlocks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from weightsmith.checkpoint.arrays import Array, Singles
+    from weightsmith.checkpoint.data import TensorReader
+    from weightsmith.schemes import PlainView
+
+# Layers that are looked at, spread evenly: heads and norms are alike in kind in all of them.
+LAYERS = 12
+# Rows of a matrix that the norms of its columns are told from. The logarithm of a norm over so many numbers has a
+# standard deviation of 1 / sqrt(2 * 256) = 0.044; heads of trained models differ by 0.1 to 0.5.
+ROWS, RUNS = 256, 4
+# So many bytes cost less to read over than another request; and a run is no longer than so many times that.
+_NEAR, _LONGEST_RUN = 1 << 17, 32
+# A packed weight whose rows cannot be made one by one is made whole, up to so many elements.
+_LARGEST_MADE = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Rows of the plain view of one checkpoint, in one thread.
+
+    view: whose tensors are read. formulas: how packed weights are made, by plain name.
+    """
+
+    view: PlainView
+    formulas: Mapping[str, Formula]
+    blocks: BlockReader
+    packed: PlainBlocks
+
+    @staticmethod
+    def of(view: PlainView, reader: TensorReader) -> Sampler:
+        """Reads through `reader`, which stays open as long as this is used."""
+        made = ((module.plain, module.made) for module in view.modules)
+        formulas = {name: one for name, one in made if isinstance(one, Formula)}
+        return Sampler(
+            view, formulas, BlockReader(reader), PlainBlocks(BlockReader(reader), BlockReader(reader))
+        )
+
+    def readable(self, name: str) -> bool:
+        """Whether there is such a tensor of floating-point numbers, or packed ones that are not too many."""
+        tensor = self.view.tensors.get(name)
+        if tensor is None or not tensor.elements:
+            return False
+        if name in self.formulas:
+            return tensor.elements <= _LARGEST_MADE
+        return tensor.dtype in FORMATS and not self._is_packed(name)
+
+    def rows(self, name: str, start: int, stop: int) -> Singles:
+        """Rows start:stop of the tensor's grid (`blocks.grid`), [rows, columns]; a vector is one column.
+
+        Raises what `TensorReader.read` raises, and CorruptCheckpoint for codes that stand for no number.
+        """
+        tensor = self.view.tensors[name]
+        if name in self.formulas:
+            columns = grid(tensor)[1]
+            made = self.packed.elements(self.formulas[name], tensor.elements, start * columns, stop * columns)
+            return made.view(np.float32).reshape(-1, columns).copy()
+        return widen(self.blocks.block(tensor, start, stop), FORMATS[tensor.dtype]).astype(np.float32)
+
+    def some(self, name: str, rows: Sequence[int]) -> Singles:
+        """These rows, in this order. Rows that lie near each other are read at once."""
+        tensor = self.view.tensors[name]
+        gap = max(1, _NEAR // max(1, tensor.nbytes // grid(tensor)[0]))
+        wanted = sorted(set(rows))
+        runs: list[list[int]] = []
+        for row in wanted:
+            if runs and row - runs[-1][-1] <= gap and row - runs[-1][0] < _LONGEST_RUN * gap:
+                runs[-1].append(row)
+            else:
+                runs.append([row])
+        held: dict[int, Singles] = {}
+        for run in runs:
+            block = self.rows(name, run[0], run[-1] + 1)
+            held.update({row: block[row - run[0]].copy() for row in run})
+        return np.stack([held[row] for row in rows])
+
+    def whole(self, name: str) -> Singles:
+        """All rows."""
+        return self.rows(name, 0, grid(self.view.tensors[name])[0])
+
+    def vector(self, name: str) -> Singles:
+        """All elements of a vector."""
+        return self.whole(name).reshape(-1)
+
+    def spread(self, name: str, rows: int = ROWS, runs: int = RUNS) -> Singles:
+        """About so many rows in so many runs, evenly from the first to the last; all where there are no more."""
+        total = grid(self.view.tensors[name])[0]
+        if total <= rows:
+            return self.whole(name)
+        each = max(1, rows // runs)
+        starts = np.linspace(0, total - each, runs).astype(int)
+        return np.concatenate([self.rows(name, int(start), int(start) + each) for start in starts])
+
+    def _is_packed(self, name: str) -> bool:
+        return any(module.plain == name for module in self.view.modules)
+
+
+def evenly(count: int, most: int = LAYERS) -> list[int]:
+    """At most so many of the indices 0 … count - 1, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(most, count))}) if count else []
+
+
+def log_norms(matrix: Array, axis: int) -> Array:
+    """Natural logarithms of the Euclidean norms along an axis; numbers that are not finite count as 0, and so small a
+    norm that a logarithm would run away as 1e-12."""
+    finite = np.nan_to_num(matrix.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    found: Array = np.log(np.maximum(np.sqrt((finite**2).sum(axis=axis)), 1e-12))
+    return found
