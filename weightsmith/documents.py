@@ -394,12 +394,26 @@ class PackedSides(TypedDict):
     b: str | None
 
 
+class LineageEntry(TypedDict):
+    """What two checkpoints are to each other; figures are null where nothing was compared."""
+
+    relation: Literal["same", "quantized", "trained", "rotated", "permuted", "unrelated", "not told"]
+    towards: str | None
+    log10_p: Figure | None
+    correlation: Figure | None
+    cosine: Figure | None
+    blocks: int
+
+
 class _Packed(Origin, total=False):
     packed: PackedSides
+    lineage: LineageEntry
 
 
 class DiffDocument(_Packed):
-    """How two checkpoints differ. packed: where what the codes of one side stand for was compared."""
+    """How two checkpoints differ. packed: where what the codes of one side stand for was compared. lineage: with
+    --lineage.
+    """
 
     command: Literal["diff"]
     a: CheckpointSummary

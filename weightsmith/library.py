@@ -287,17 +287,22 @@ def diff(
     a: AnyPlace | Checkpoint,
     b: AnyPlace | Checkpoint,
     *,
+    lineage: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckpointDifference:
     """Compares two checkpoints tensor by tensor.
 
+    lineage: tell what they are to each other: one trained further, quantized, permuted or rotated, or unrelated.
     workers: threads; each holds two blocks of a few MiB. Raises what `open` raises.
     """
     from weightsmith.values.diff import diff
+    from weightsmith.values.lineage import with_lineage
 
     one, other = _opened(a), _opened(b)
     found = diff(one, other, progress, workers)
+    if lineage:
+        found = with_lineage(found)
     _need_reached(one, other)
     return found
 

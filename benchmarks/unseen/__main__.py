@@ -17,7 +17,8 @@ import weightsmith
 from benchmarks.unseen.asking import Answers, Subject, ask, ask_broken, rate, settles
 from benchmarks.unseen.controls import CONTROLS, false_alarms
 from benchmarks.unseen.faults import FAULTS
-from benchmarks.unseen.training import KINDS, trained
+from benchmarks.unseen.kin import descended, strangers
+from benchmarks.unseen.training import KINDS, trained, untrained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,13 +28,15 @@ _SMOL_HISTORY = {"quantized-once": {"kind": "int", "bits": 4, "group": 32}}
 
 
 def main() -> int:
-    """Prints four tables; exits 1 where a sound model, or chance, got a wrong answer."""
+    """Prints five tables; exits 1 where a sound model, or chance, got a wrong answer."""
     options = _options()
     subjects = list(_subjects(options))
     answers = [ask(subject) for subject in subjects]
     wrong = _sound(answers)
     _corrected([one.subject for one in answers if one.told("head-width")])
     _broken([one.subject for one in answers if one.subject.trained], options.only)
+    wrong += _kin([one for one in subjects if one.trained], options.draws // 100 or 1)
+    wrong += _untrained(list(KINDS)[: options.kinds], options)
     return 1 if wrong + _chance(options.draws) else 0
 
 
@@ -45,6 +48,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
         "--kinds", type=int, default=len(KINDS), help="how many kinds of models, in their order"
+    )
+    parser.add_argument(
+        "--untrained", type=int, default=20, help="how many more untrained models of each kind"
     )
     parser.add_argument("--draws", type=int, default=500, help="how many draws of chance for each statistic")
     parser.add_argument("--only", default="", help="faults whose name contains this")
@@ -89,14 +95,13 @@ def _sound(answers: Sequence[Answers]) -> int:
         )
     headers = ("sound model", "heads", "told", "share", "margin", "tokenizer", "wrong", "seconds")
     print(tabulate(rows, headers, tablefmt="github", floatfmt=".2f"))
-    asked = [one for one in answers if one.subject.trained]
-    told = [one for one in asked if one.told("head-width")]
-    untold = [one for one in answers if not one.subject.trained and not one.told("head-width")]
+    asked = [one for one in answers if any(found.name == "head-width" for found in one.found)]
+    for state, is_so in (("trained", True), ("untrained", False)):
+        these = [one for one in asked if one.subject.trained == is_so]
+        told = [one for one in these if one.told("head-width")]
+        print(f"head width told for {len(told)} of {len(these)} {state} models whose shapes leave it open")
     wrong = sum(len(one.wrong) for one in answers)
-    print(
-        f"\nhead width told for {len(told)} of {len(asked)} trained models, and for none of {len(untold)} untrained;"
-    )
-    print(f"{wrong} wrong answers in {len(answers)} sound models\n")
+    print(f"{wrong} wrong answers about {len(answers)} sound models\n")
     return wrong
 
 
@@ -128,8 +133,32 @@ def _broken(subjects: Sequence[Subject], only: str) -> None:
     print(tabulate(rows, ("fault", "question", "told", "of"), tablefmt="github"), "\n")
 
 
+def _kin(subjects: Sequence[Subject], draws: int) -> int:
+    """What `diff --lineage` rests on. Returns how many strangers were called kin."""
+    own = [one.folder for one in subjects if (one.folder.parent / "untrained").exists()]
+    told, asked = descended([(folder.parent / "untrained", folder) for folder in own])
+    wrong, strange = strangers([one.folder for one in subjects], draws)
+    rows = [("a model and what it began as", told, asked), ("strangers", wrong, strange)]
+    print(tabulate(rows, ("pair", "called kin", "of"), tablefmt="github"), "\n")
+    return wrong
+
+
+def _untrained(kinds: Sequence[str], options: argparse.Namespace) -> int:
+    """Models as their classes initialize them, whole. Returns how many wrong answers they got."""
+    count, wrong = 0, 0
+    for kind in kinds:
+        for seed in range(options.untrained):
+            with untrained(options.models, kind, 1000 + seed) as folder:
+                found = ask(Subject(kind, folder, KINDS[kind][0], False, {}))
+            told = found.told("head-width"), found.told("tokenizer")
+            wrong += len(found.wrong) + sum(one is not None for one in told)
+            count += 1
+    print(f"{wrong} answers about heads and tokenizer, or wrong ones, of {count} more untrained models\n")
+    return wrong
+
+
 def _chance(draws: int) -> int:
-    """The fourth table: what chance is answered. Returns how many answers it got."""
+    """The last table: what chance is answered. Returns how many answers it got."""
     rows = [(name, false_alarms(name, draws), draws) for name in CONTROLS]
     print(tabulate(rows, ("question", "answers to chance", "of"), tablefmt="github"))
     return sum(wrong for _, wrong, _ in rows)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +120,17 @@ def trained(folder: Path, kind: str, seed: int, seconds: float) -> tuple[Path, P
         (made / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     (place / "loss.json").write_text(json.dumps(loss))
     return begin, end
+
+
+@contextmanager
+def untrained(folder: Path, kind: str, seed: int) -> Iterator[Path]:
+    """A model as its class initializes it, with the tokenizer of `folder`; it is removed afterwards."""
+    tokens(folder)
+    torch.manual_seed(seed)
+    with tempfile.TemporaryDirectory() as kept:
+        KINDS[kind][1]().save_pretrained(kept)
+        (Path(kept) / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+        yield Path(kept)
 
 
 def _fit(model: hf.PreTrainedModel, ids: np.ndarray, seed: int, seconds: float) -> float:

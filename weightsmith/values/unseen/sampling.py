@@ -116,8 +116,13 @@ def evenly(count: int, most: int = LAYERS) -> list[int]:
 
 
 def log_norms(matrix: Array, axis: int) -> Array:
-    """Natural logarithms of the Euclidean norms along an axis; numbers that are not finite count as 0, and so small a
-    norm that a logarithm would run away as 1e-12."""
-    finite = np.nan_to_num(matrix.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    found: Array = np.log(np.maximum(np.sqrt((finite**2).sum(axis=axis)), 1e-12))
+    """Natural logarithms of the Euclidean norms along an axis of a matrix, in float64.
+
+    Numbers that are not finite count as 0, and so small a norm that a logarithm would run away as 1e-12.
+    """
+    squares = np.einsum("ij,ij->j" if axis == 0 else "ij,ij->i", matrix, matrix)
+    if not np.isfinite(squares).all():
+        finite = np.nan_to_num(matrix.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        squares = (finite**2).sum(axis=axis)
+    found: Array = np.log(np.maximum(np.sqrt(squares.astype(np.float64)), 1e-12))
     return found
