@@ -20,7 +20,8 @@ from weightsmith.values.unseen.kinship import (
     log_kolmogorov,
 )
 
-LATENT = Path(__file__).resolve().parents[1] / "models" / "ternary-llama"
+MODELS = Path(__file__).resolve().parents[1] / "models"
+LATENT = MODELS / "ternary-llama"
 SEEDS = st.integers(0, 10**6)
 
 
@@ -85,6 +86,13 @@ def test_a_descendant_is_told_from_a_copy_and_a_stranger(tmp_path: Path) -> None
 def test_models_without_such_blocks_are_not_judged(tmp_path: Path) -> None:
     one = {"a.weight": torch.randn(8, 8)}
     assert told(tmp_path, one, {"a.weight": torch.randn(8, 8)}) == ("not told", None)
+
+
+def test_a_packed_side_is_the_coarser_one(tmp_path: Path) -> None:
+    weightsmith.convert(MODELS / "hrm-text", tmp_path / "w8", converter="modelslim")
+    found = weightsmith.diff(MODELS / "hrm-text", tmp_path / "w8", lineage=True).lineage
+    assert found is not None
+    assert (found.relation, found.towards) == ("quantized", "A→B")
 
 
 def test_nobody_asked_is_nothing_told(tmp_path: Path) -> None:

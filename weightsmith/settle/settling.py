@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
@@ -82,7 +83,7 @@ def settled(
     answers: list[tuple[HeadFields, ValueFinding]] = []
     view = plain_view(found.checkpoint)
     with TensorReader(found.checkpoint) as reader:
-        sampler = Sampler.of(view, reader)
+        sampler = Sampler.of(view, reader, near=isinstance(found.checkpoint.root, Path))
         for fields in head_fields(found):
             for told in tell_heads(sampler, fields.stack, _stated(fields, found)):
                 findings.append(_judged(told, found))
@@ -106,7 +107,8 @@ def _others(sampler: Sampler, found: Inference) -> Iterator[ValueFinding]:
     yield from tell_offset(sampler)
     blocks = feed_forwards(sampler.view.tensors)
     yield from tell_gate(sampler, blocks)
-    yield from tell_order(sampler, blocks)
+    if sampler.near:  # it takes a part of every layer
+        yield from tell_order(sampler, blocks)
     yield from tell_experts(sampler, blocks)
     yield from tell_history(sampler)
 

@@ -90,17 +90,17 @@ def lineage(a: Checkpoint, b: Checkpoint, cosines: Iterable[float | None], *, sa
         found = kinship([(_norms(sides[0], one), _norms(sides[1], other)) for one, other in pairs])
         if found is None:
             return Lineage("not told", None, None, None, cosine, 0)
-        grids = [_on_grid(side, [pair[i] for pair in pairs]) for i, side in enumerate(sides)]
-    return _judged(found, cosine, (grids[0], grids[1]))
+        coarse = [_is_coarse(side, [pair[i] for pair in pairs]) for i, side in enumerate(sides)]
+    return _judged(found, cosine, (coarse[0], coarse[1]))
 
 
-def _judged(found: Kinship, cosine: float | None, grids: tuple[bool, bool]) -> Lineage:
+def _judged(found: Kinship, cosine: float | None, coarse: tuple[int, int]) -> Lineage:
     relation: Relation = "unrelated"
     towards, log10_p = None, found.paired
     if found.paired <= LEAST:
         relation = "rotated" if cosine is not None and abs(cosine) < OTHER else "trained"
-        if grids[0] != grids[1] and cosine is not None and cosine >= ROUNDED:
-            relation, towards = "quantized", "B→A" if grids[0] else "A→B"
+        if coarse[0] != coarse[1] and cosine is not None and cosine >= ROUNDED:
+            relation, towards = "quantized", "B→A" if coarse[0] > coarse[1] else "A→B"
     elif found.unpaired <= LEAST:
         relation, log10_p = "permuted", found.unpaired
     return Lineage(relation, towards, log10_p, found.correlation, cosine, found.blocks)
@@ -129,11 +129,10 @@ def _norms(side: Sampler, one: FeedForward) -> Array:
     return np.concatenate(parts)
 
 
-def _on_grid(side: Sampler, blocks: Sequence[FeedForward]) -> bool:
-    """Whether most of a few matrices lie on the grid of a quantizer, or are packed."""
+def _is_coarse(side: Sampler, blocks: Sequence[FeedForward]) -> int:
+    """2 where these matrices are packed, 1 where most of a few lie on the grid of a quantizer, else 0."""
+    if all(one.up in side.formulas for one in blocks):
+        return 2
     chosen = [blocks[i] for i in evenly(len(blocks), 3)]
-    found = [
-        one.up in side.formulas or quantized_grid(side.spread(one.up, _GRID_ROWS)) is not None
-        for one in chosen
-    ]
-    return 2 * sum(found) > len(found)
+    found = [quantized_grid(side.spread(one.up, _GRID_ROWS)) is not None for one in chosen]
+    return int(2 * sum(found) > len(found))

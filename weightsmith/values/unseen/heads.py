@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Elements of a matrix of which all rows are read, and of all such matrices together: of larger ones the output
 # projections, which a sample of rows suffices for, tell by themselves.
 _LARGEST, _ALL = 1 << 23, 1 << 25
+# Of a remote checkpoint so many times less is read of these.
+_LESS_OF_FAR = 8
 # Wrong widths in so many models that were untrained, permuted or trained (`make bench-unseen`).
 FALSE_ALARMS = (0, 1)
 QUESTION, ORDER = "head-width", "rotary-order"
@@ -75,15 +77,17 @@ def _joined(
 def _stands_alone(steps: HeadWidth, rotary: RotaryWidth, stated: Stated) -> bool:
     """Whether the places of rotary pairs tell a width that the steps do not.
 
-    Interleaved pairs look like halves of heads twice as wide. So either it is the steps' likeliest width, too; or the
-    family has halves, the steps do not speak against it, and the config does not name half of it.
+    Interleaved pairs look like halves of heads twice as wide: where the config names half the width, either it or the
+    order of the rows is wrong, and nothing is told. Else the steps must like the same width best; or the family has
+    halves, and the steps do not speak against it.
     """
-    if rotary.width == steps.best.width:
+    if stated.configured is not None and rotary.width == 2 * stated.configured:
+        return False
+    if rotary.width == steps.best.width and steps.gain > 0:
         return True
     costs = {score.width: score.cost for score in steps.scores}
     near = costs.get(rotary.best, float("inf")) - steps.best.cost < LEAST_NATS
-    doubled = stated.configured is not None and rotary.width == 2 * stated.configured
-    return stated.halves and (near or steps.gain < LEAST_NATS) and not doubled
+    return stated.halves and (near or steps.gain < LEAST_NATS)
 
 
 def _of_steps(stack: AttentionStack, steps: HeadWidth) -> ValueFinding:
@@ -160,6 +164,7 @@ def _whole_ones(sampler: Sampler, names: Sequence[str]) -> list[str]:
     """As many of these matrices as may be read whole, evenly spread; none where one of them is too large."""
     chosen = [names[i] for i in evenly(len(names)) if sampler.readable(names[i])]
     largest = max((sampler.view.tensors[name].elements for name in chosen), default=0)
-    if not chosen or largest > _LARGEST:
+    less = 1 if sampler.near else _LESS_OF_FAR
+    if not chosen or largest > _LARGEST // less:
         return []
-    return [chosen[i] for i in evenly(len(chosen), max(1, _ALL // largest))]
+    return [chosen[i] for i in evenly(len(chosen), max(1, _ALL // less // largest))]

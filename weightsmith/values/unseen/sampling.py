@@ -34,22 +34,23 @@ _LARGEST_MADE = 1 << 26
 class Sampler:
     """Rows of the plain view of one checkpoint, in one thread.
 
-    view: whose tensors are read. formulas: how packed weights are made, by plain name.
+    view: whose tensors are read. formulas: how packed weights are made, by plain name. near: the files lie here, so
+    that a hundred megabytes are no matter.
     """
 
     view: PlainView
     formulas: Mapping[str, Formula]
     blocks: BlockReader
     packed: PlainBlocks
+    near: bool = True
 
     @staticmethod
-    def of(view: PlainView, reader: TensorReader) -> Sampler:
+    def of(view: PlainView, reader: TensorReader, *, near: bool = True) -> Sampler:
         """Reads through `reader`, which stays open as long as this is used."""
         made = ((module.plain, module.made) for module in view.modules)
         formulas = {name: one for name, one in made if isinstance(one, Formula)}
-        return Sampler(
-            view, formulas, BlockReader(reader), PlainBlocks(BlockReader(reader), BlockReader(reader))
-        )
+        packed = PlainBlocks(BlockReader(reader), BlockReader(reader))
+        return Sampler(view, formulas, BlockReader(reader), packed, near)
 
     def readable(self, name: str) -> bool:
         """Whether there is such a tensor of floating-point numbers, or packed ones that are not too many."""
