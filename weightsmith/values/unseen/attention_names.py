@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import without_indices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from weightsmith.checkpoint import Tensor
 
-# A module of attention, then the projection. Not linear attention and state spaces, whose heads are others.
-_IN_ATTENTION = re.compile(r"(?:^|\.)[a-zA-Z_]*?(?:attn|attention|Attention)\.(?:\w+\.)*?")
-_NOT_ATTENTION = re.compile(r"(linear_attn|lightning|mamba|ssm|conv|indexer)")
-_OUTPUT = re.compile(
-    _IN_ATTENTION.pattern + r"(o_proj|out_proj|out_lin|output\.dense|dense|c_proj|proj|Wo|o)\.weight$"
-)
-_VALUE = re.compile(_IN_ATTENTION.pattern + r"(v_proj|value|v_lin|v)\.weight$")
+# A module of attention has one of these in its name. Linear attention and state spaces have heads of another kind.
+_ATTENTION = ("attn", "attention", "Attention")
+_NOT_ATTENTION = ("linear_attn", "lightning", "mamba", "ssm", "conv", "indexer")
+_OUTPUT = frozenset({"o_proj", "out_proj", "out_lin", "dense", "c_proj", "proj", "Wo", "o"})
+_VALUE = frozenset({"v_proj", "value", "v_lin", "v"})
 # Queries, keys and values in one matrix, one after the other; not where they alternate from head to head.
-_JOINED = re.compile(_IN_ATTENTION.pattern + r"(qkv_proj|c_attn|Wqkv)\.weight$")
-_KEY = re.compile(_IN_ATTENTION.pattern + r"k_proj\.weight$")
-_QUERY = re.compile(_IN_ATTENTION.pattern + r"q_proj\.weight$")
-_INDEX = re.compile(r"\.(\d+)\.")
+_JOINED = frozenset({"qkv_proj", "c_attn", "Wqkv"})
+_KEY, _QUERY = frozenset({"k_proj"}), frozenset({"q_proj"})
+_KINDS = (_OUTPUT, _VALUE, _KEY, _QUERY, _JOINED)
+# No family has longer names; what somebody else has written there is not looked at.
+_LONGEST_NAME = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +51,35 @@ class AttentionStack:
 
 def attention_stacks(tensors: Mapping[str, Tensor]) -> list[AttentionStack]:
     """Every stack whose output projections all take the same number of columns. tensors: a plain view, by name."""
-    names: dict[str, list[str]] = {}
+    stacks: dict[str, dict[frozenset[str], list[str]]] = {}
     for name, tensor in tensors.items():
-        index = _INDEX.search(name)
-        if index is not None and len(tensor.shape) == 2 and not _NOT_ATTENTION.search(name):
-            names.setdefault(name[: index.start()], []).append(name)
-    found = (_stack(stem, inside, tensors) for stem, inside in names.items())
+        if len(tensor.shape) != 2 or not name.endswith(".weight") or len(name) > _LONGEST_NAME:
+            continue
+        *modules, projection, _ = name.split(".")
+        kind = next((kind for kind in _KINDS if projection in kind), None)
+        index = next((at for at, module in enumerate(modules) if module.isdecimal()), None)
+        if kind is not None and index and _is_attention(modules[index:]):
+            stem = ".".join(modules[:index])
+            stacks.setdefault(stem, {}).setdefault(kind, []).append(name)
+    found = (_stack(stem, names, tensors) for stem, names in stacks.items())
     return [stack for stack in found if stack is not None]
 
 
-def _stack(stem: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> AttentionStack | None:
-    inside = list(names)
-    outputs = [name for name in inside if _OUTPUT.search(name)]
+def _is_attention(modules: Sequence[str]) -> bool:
+    """Whether one of the modules around a projection is attention, and none is what only sounds so."""
+    inside = any(module.endswith(_ATTENTION) for module in modules)
+    return inside and not any(other in module for module in modules for other in _NOT_ATTENTION)
+
+
+def _stack(
+    stem: str, names: Mapping[frozenset[str], list[str]], tensors: Mapping[str, Tensor]
+) -> AttentionStack | None:
+    outputs, values, keys, queries, joined = (tuple(names.get(kind, ())) for kind in _KINDS)
     turned = bool(outputs) and _is_turned(outputs[0], tensors)
     widths = {tensors[name].shape[0 if turned else 1] for name in outputs}
     if len(widths) != 1:
         return None
-    values, keys, queries, joined = (
-        tuple(name for name in inside if part.search(name)) for part in (_VALUE, _KEY, _QUERY, _JOINED)
-    )
-    return AttentionStack(stem, tuple(outputs), values, keys, queries, joined, widths.pop(), turned)
+    return AttentionStack(stem, outputs, values, keys, queries, joined, widths.pop(), turned)
 
 
 def _is_turned(output: str, tensors: Mapping[str, Tensor]) -> bool:

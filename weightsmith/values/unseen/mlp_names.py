@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
 
 _LAYER = re.compile(r"^(?P<stem>.*?)\.(?P<layer>\d+)\.(?P<rest>.+)\.weight$")
+# No family has longer names; what somebody else has written there is not looked at.
+_LONGEST_NAME = 300
 _EXPERT = re.compile(r"experts\.(\d+)\.")
 # What goes up, what gates it where something does, and what goes down again; [out, in] each.
 _KINDS = (
@@ -45,7 +47,8 @@ def feed_forwards(tensors: Mapping[str, Tensor]) -> list[FeedForward]:
     """All blocks, in the order of their layers and experts. tensors: a plain view, by name."""
     found = []
     for name in tensors:
-        place = _LAYER.match(name)
+        short = name.endswith(".weight") and len(name) <= _LONGEST_NAME
+        place = _LAYER.match(name) if short else None
         block = _block(name, place["rest"], tensors) if place else None
         if place is None or block is None:
             continue
