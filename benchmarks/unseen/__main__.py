@@ -18,7 +18,7 @@ from benchmarks.unseen.asking import Answers, Subject, ask, ask_broken, rate, se
 from benchmarks.unseen.controls import CONTROLS, false_alarms
 from benchmarks.unseen.faults import FAULTS
 from benchmarks.unseen.kin import descended, strangers
-from benchmarks.unseen.training import KINDS, trained, untrained
+from benchmarks.unseen.training import KINDS, steps_of, trained, untrained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,8 +84,9 @@ def _sound(answers: Sequence[Answers]) -> int:
         rows.append(
             (
                 one.subject.name,
+                steps_of(one.subject.folder) if one.subject.trained else 0,
                 one.subject.width,
-                "not told" if width is None else width.value,
+                _answer(one) if width is None else width.value,
                 None if width is None else width.statistic,
                 None if width is None else width.margin,
                 "not told" if tokenizer is None else tokenizer.telling,
@@ -93,7 +94,7 @@ def _sound(answers: Sequence[Answers]) -> int:
                 one.seconds,
             )
         )
-    headers = ("sound model", "heads", "told", "share", "margin", "tokenizer", "wrong", "seconds")
+    headers = ("sound model", "steps", "heads", "told", "share", "margin", "tokenizer", "wrong", "seconds")
     print(tabulate(rows, headers, tablefmt="github", floatfmt=".2f"))
     asked = [one for one in answers if any(found.name == "head-width" for found in one.found)]
     for state, is_so in (("trained", True), ("untrained", False)):
@@ -103,6 +104,12 @@ def _sound(answers: Sequence[Answers]) -> int:
     wrong = sum(len(one.wrong) for one in answers)
     print(f"{wrong} wrong answers about {len(answers)} sound models\n")
     return wrong
+
+
+def _answer(one: Answers) -> str:
+    """Where no width is told: whether that was a question."""
+    asked = any(found.name == "head-width" for found in one.found)
+    return "not told" if asked else "by shapes"
 
 
 def _corrected(subjects: Sequence[Subject]) -> None:

@@ -114,12 +114,18 @@ def trained(folder: Path, kind: str, seed: int, seconds: float) -> tuple[Path, P
     torch.manual_seed(seed)
     model = KINDS[kind][1]()
     model.save_pretrained(begin)
-    loss = _fit(model, ids, seed, seconds)
+    history = _fit(model, ids, seed, seconds)
     model.save_pretrained(end)
     for made in (begin, end):
         (made / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
-    (place / "loss.json").write_text(json.dumps(loss))
+    (place / "history.json").write_text(json.dumps(history))
     return begin, end
+
+
+def steps_of(folder: Path) -> int | None:
+    """How many steps of training a model of `trained` had; None for another model."""
+    kept = folder.parent / "history.json"
+    return int(json.loads(kept.read_text())["steps"]) if kept.exists() else None
 
 
 @contextmanager
@@ -133,8 +139,8 @@ def untrained(folder: Path, kind: str, seed: int) -> Iterator[Path]:
         yield Path(kept)
 
 
-def _fit(model: hf.PreTrainedModel, ids: np.ndarray, seed: int, seconds: float) -> float:
-    """AdamW with a cosine schedule over the time there is; the mean loss of the last 20 steps, in nats a token."""
+def _fit(model: hf.PreTrainedModel, ids: np.ndarray, seed: int, seconds: float) -> dict[str, float]:
+    """AdamW with a cosine schedule over the time there is: how many steps, and the mean loss of the last 20 in nats."""
     draw, losses, start = np.random.default_rng(seed), [], time.monotonic()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
     model.train()
@@ -152,4 +158,4 @@ def _fit(model: hf.PreTrainedModel, ids: np.ndarray, seed: int, seconds: float) 
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-    return float(np.mean(losses[-20:]))
+    return {"steps": len(losses), "loss": float(np.mean(losses[-20:]))}

@@ -131,7 +131,8 @@ def _rotates_halves(found: Inference) -> bool:
 def _judged(told: ValueFinding, found: Inference) -> ValueFinding:
     """A finding that contradicts the family that the config names."""
     if told.name == ORDER and told.value == "interleaved" and _rotates_halves(found):
-        return replace(told, telling="contradicted")
+        says = f"{told.says}; {found.architecture.model_type} pairs row i with row i + half a head"
+        return replace(told, telling="contradicted", says=says)
     return told
 
 

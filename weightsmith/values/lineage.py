@@ -131,7 +131,7 @@ def _norms(side: Sampler, one: FeedForward) -> Array:
 
 def _is_coarse(side: Sampler, blocks: Sequence[FeedForward]) -> int:
     """2 where these matrices are packed, 1 where most of a few lie on the grid of a quantizer, else 0."""
-    if all(one.up in side.formulas for one in blocks):
+    if all(one.up in side.modules for one in blocks):
         return 2
     chosen = [blocks[i] for i in evenly(len(blocks), 3)]
     found = [quantized_grid(side.spread(one.up, _GRID_ROWS)) is not None for one in chosen]

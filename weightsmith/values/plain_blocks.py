@@ -40,10 +40,9 @@ class PlainBlocks:
         Makes no more rows of codes than these need; of a weight that is turned or made in slices all that stand before
         them, too. Raises CorruptCheckpoint.
         """
-        rows = grid(made.codes)[0]
-        each, left = divmod(total, rows)
-        if made.turned or made.slices != 1 or left:
+        if not in_rows(made, total):
             return self._from_stream(made, start, stop)
+        each = total // grid(made.codes)[0]
         first, last = start // each, -(-stop // each)
         return self._block(made, first, last, 0)[start - first * each : stop - first * each]
 
@@ -67,3 +66,8 @@ class PlainBlocks:
             way_out = "get undamaged weights"
             raise CorruptCheckpoint(error.tensor or made.codes.name, str(error), way_out) from error
         return values.view(np.uint32).reshape(-1)
+
+
+def in_rows(made: Formula, total: int) -> bool:
+    """Whether each row of codes makes the same number of a weight's `total` elements, one row's after another's."""
+    return not made.turned and made.slices == 1 and total % max(1, grid(made.codes)[0]) == 0

@@ -71,7 +71,8 @@ def narrower_dtype(values: Singles, stored: str) -> str | None:
 
 def quantized_grid(rows: Singles) -> Grid | None:
     """The coarsest grid that rows of a matrix, [rows, columns], lie on; None where they lie on none."""
-    rows = rows[np.ptp(rows, axis=1) > 0] if rows.size else rows
+    rows = rows[np.isfinite(rows).all(axis=1)] if rows.size else rows
+    rows = rows[rows.max(axis=1) > rows.min(axis=1)] if rows.size else rows
     if not rows.size:
         return None
     for bits in BITS:
@@ -130,7 +131,7 @@ def _is_int8(rows: Singles, group: int) -> bool:
 def tell_history(sampler: Sampler) -> Iterator[ValueFinding]:
     """What the matrices that are stored as plain numbers were before. Raises what `Sampler.rows` raises."""
     names = [name for name, t in sampler.view.tensors.items() if is_linear(t) and sampler.readable(name)]
-    plain = [name for name in names if name not in sampler.formulas]
+    plain = [name for name in names if name not in sampler.modules]
     chosen = [plain[i] for i in evenly(len(plain), _MOST_MATRICES)]
     if not chosen:
         return

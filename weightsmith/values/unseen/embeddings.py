@@ -8,6 +8,7 @@ import numpy as np
 
 from weightsmith.value_finding import ValueFinding
 from weightsmith.values.blocks import grid
+from weightsmith.values.unseen.sampling import finite
 from weightsmith.values.unseen.tokenizer_fit import (
     FEWEST_PAIRS,
     MOST_PAIRS,
@@ -41,13 +42,13 @@ def tell_tokenizer(sampler: Sampler, name: str, vocabulary: Vocabulary) -> Itera
     name: of the embedding, [rows, width]. Raises what `Sampler.rows` raises.
     """
     rows = grid(sampler.view.tensors[name])[0]
-    others = np.unique(sampler.spread(name, _ROWS, _RUNS), axis=0)
+    others = np.unique(sampler.spread(name, _ROWS, _RUNS).astype(np.float64), axis=0)
     if len(others) < _RUNS or not np.isfinite(others).all():
         return
     shifts = shifted_pairs(near_pairs(vocabulary, MOST_PAIRS), rows)
     if len(shifts[0]) >= FEWEST_PAIRS:
         wanted = sorted({row for pairs in shifts.values() for pair in pairs for row in pair})
-        held = dict(zip(wanted, sampler.some(name, wanted), strict=True))
+        held = dict(zip(wanted, finite(sampler.some(name, wanted)), strict=True))
         sides = {
             shift: (np.stack([held[a] for a, _ in pairs]), np.stack([held[b] for _, b in pairs]))
             for shift, pairs in shifts.items()
@@ -103,7 +104,7 @@ def _of_special(
     tokens = [(token, number) for token, number in vocabulary.special.items() if number < rows][:MOST_PAIRS]
     if not tokens:
         return
-    found = sampler.some(name, [number for _, number in tokens])
+    found = finite(sampler.some(name, [number for _, number in tokens]))
     untrained = [
         token for (token, _), is_so in zip(tokens, never_trained(found, others), strict=True) if is_so
     ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.sampling import evenly
+from weightsmith.values.unseen.sampling import evenly, finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,5 +90,4 @@ def _samples(sampler: Sampler, experts: Sequence[FeedForward]) -> Array:
     """The same corner of the matrix that goes down, of each expert: [experts, elements]."""
     rows = min(_ROWS, sampler.view.tensors[experts[0].down].shape[0])
     read = [sampler.rows(one.down, 0, rows)[:, :_COLUMNS].ravel() for one in experts]
-    found: Array = np.nan_to_num(np.stack(read).astype(np.float64))
-    return found
+    return finite(np.stack(read))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.sampling import log_norms
+from weightsmith.values.unseen.sampling import finite, log_norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -139,5 +139,5 @@ class _Signature:
 
 def _signature(sampler: Sampler, one: FeedForward) -> _Signature:
     up, down = sampler.spread(one.up, _ROWS, _RUNS), sampler.spread(one.down, _ROWS, _RUNS)
-    few = np.concatenate([up[:_FEW, :_WIDE].ravel(), down[:_FEW, :_WIDE].ravel()]).astype(np.float64)
-    return _Signature(log_norms(up, 0), log_norms(down, 1), np.nan_to_num(few))
+    few = np.concatenate([up[:_FEW, :_WIDE].ravel(), down[:_FEW, :_WIDE].ravel()])
+    return _Signature(log_norms(up, 0), log_norms(down, 1), finite(few))

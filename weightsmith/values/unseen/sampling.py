@@ -10,14 +10,15 @@ import numpy as np
 from weightsmith.checkpoint.float_formats import FORMATS, widen
 from weightsmith.schemes.formula import Formula
 from weightsmith.values.blocks import BlockReader, grid
-from weightsmith.values.plain_blocks import PlainBlocks
+from weightsmith.values.plain_blocks import PlainBlocks, in_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.checkpoint.arrays import Array, Singles
+    from weightsmith.checkpoint.arrays import Array, Doubles, Singles
     from weightsmith.checkpoint.data import TensorReader
     from weightsmith.schemes import PlainView
+    from weightsmith.schemes.view import PackedModule
 
 # Layers that are looked at, spread evenly: heads and norms are alike in kind in all of them.
 LAYERS = 12
@@ -34,12 +35,12 @@ _LARGEST_MADE = 1 << 26
 class Sampler:
     """Rows of the plain view of one checkpoint, in one thread.
 
-    view: whose tensors are read. formulas: how packed weights are made, by plain name. near: the files lie here, so
-    that a hundred megabytes are no matter.
+    view: whose tensors are read. modules: what is packed, by plain name. near: the files lie here, so that a hundred
+    megabytes are no matter.
     """
 
     view: PlainView
-    formulas: Mapping[str, Formula]
+    modules: Mapping[str, PackedModule]
     blocks: BlockReader
     packed: PlainBlocks
     near: bool = True
@@ -47,19 +48,21 @@ class Sampler:
     @staticmethod
     def of(view: PlainView, reader: TensorReader, *, near: bool = True) -> Sampler:
         """Reads through `reader`, which stays open as long as this is used."""
-        made = ((module.plain, module.made) for module in view.modules)
-        formulas = {name: one for name, one in made if isinstance(one, Formula)}
+        modules = {module.plain: module for module in view.modules}
         packed = PlainBlocks(BlockReader(reader), BlockReader(reader))
-        return Sampler(view, formulas, BlockReader(reader), packed, near)
+        return Sampler(view, modules, BlockReader(reader), packed, near)
 
     def readable(self, name: str) -> bool:
-        """Whether there is such a tensor of floating-point numbers, or packed ones that are not too many."""
+        """Whether there is such a tensor of floating-point numbers, or packed ones of which a part can be made."""
         tensor = self.view.tensors.get(name)
         if tensor is None or not tensor.elements:
             return False
-        if name in self.formulas:
-            return tensor.elements <= _LARGEST_MADE
-        return tensor.dtype in FORMATS and not self._is_packed(name)
+        if name not in self.modules:
+            return tensor.dtype in FORMATS
+        made = self.modules[name].made
+        return isinstance(made, Formula) and (
+            in_rows(made, tensor.elements) or tensor.elements <= _LARGEST_MADE
+        )
 
     def rows(self, name: str, start: int, stop: int) -> Singles:
         """Rows start:stop of the tensor's grid (`blocks.grid`), [rows, columns]; a vector is one column.
@@ -67,10 +70,11 @@ class Sampler:
         Raises what `TensorReader.read` raises, and CorruptCheckpoint for codes that stand for no number.
         """
         tensor = self.view.tensors[name]
-        if name in self.formulas:
-            columns = grid(tensor)[1]
-            made = self.packed.elements(self.formulas[name], tensor.elements, start * columns, stop * columns)
-            return made.view(np.float32).reshape(-1, columns).copy()
+        if name in self.modules:
+            made, columns = self.modules[name].made, grid(tensor)[1]
+            assert isinstance(made, Formula), name
+            patterns = self.packed.elements(made, tensor.elements, start * columns, stop * columns)
+            return patterns.view(np.float32).reshape(-1, columns).copy()
         return widen(self.blocks.block(tensor, start, stop), FORMATS[tensor.dtype]).astype(np.float32)
 
     def some(self, name: str, rows: Sequence[int]) -> Singles:
@@ -107,13 +111,16 @@ class Sampler:
         starts = np.linspace(0, total - each, runs).astype(int)
         return np.concatenate([self.rows(name, int(start), int(start) + each) for start in starts])
 
-    def _is_packed(self, name: str) -> bool:
-        return any(module.plain == name for module in self.view.modules)
-
 
 def evenly(count: int, most: int = LAYERS) -> list[int]:
     """At most so many of the indices 0 … count - 1, evenly spread."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(most, count))}) if count else []
+
+
+def finite(rows: Array) -> Doubles:
+    """The numbers in float64, those that are not finite as 0."""
+    found: Doubles = np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return found
 
 
 def log_norms(matrix: Array, axis: int) -> Array:
@@ -123,7 +130,6 @@ def log_norms(matrix: Array, axis: int) -> Array:
     """
     squares = np.einsum("ij,ij->j" if axis == 0 else "ij,ij->i", matrix, matrix)
     if not np.isfinite(squares).all():
-        finite = np.nan_to_num(matrix.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        squares = (finite**2).sum(axis=axis)
+        squares = (finite(matrix) ** 2).sum(axis=axis)
     found: Array = np.log(np.maximum(np.sqrt(squares.astype(np.float64)), 1e-12))
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
+from weightsmith.values.unseen.sampling import finite
 from weightsmith.values.unseen.tokenizer_fit import unit
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def tell_tied(sampler: Sampler, embedding: str, head: str) -> Iterator[ValueFind
     tensors = sampler.view.tensors
     if tensors[embedding].shape != tensors[head].shape:
         return
-    one, other = (unit(sampler.spread(name, _ROWS, _RUNS).astype(np.float64)) for name in (embedding, head))
+    one, other = (unit(finite(sampler.spread(name, _ROWS, _RUNS))) for name in (embedding, head))
     cosine = float(np.median((one * other).sum(axis=1)))
     if cosine >= SAME:
         says = f"the head is the embedding's copy: the same rows have a median cosine of {cosine:.4f}"
