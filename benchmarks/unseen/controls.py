@@ -10,11 +10,12 @@ from weightsmith.values.unseen.dtype_history import quantized_grid
 from weightsmith.values.unseen.experts import compare_experts
 from weightsmith.values.unseen.gate_up import gate_and_up
 from weightsmith.values.unseen.head_width import head_width
-from weightsmith.values.unseen.layer_order import alike, best_exchange
+from weightsmith.values.unseen.layer_order import alike, best_exchange, copies
 from weightsmith.values.unseen.norm_offset import less_one
 from weightsmith.values.unseen.rotary import layout, rotary_width
 from weightsmith.values.unseen.sampling import log_norms
-from weightsmith.values.unseen.tokenizer_fit import tokenizer_fit
+from weightsmith.values.unseen.tied import SAME
+from weightsmith.values.unseen.tokenizer_fit import tokenizer_fit, unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,15 @@ def _layers(draw: Generator) -> bool:
     return best_exchange(alike([ups, downs])).told
 
 
+def _copies(draw: Generator) -> bool:
+    return bool(copies(_matrix(draw, int(draw.integers(5, 33)), 1024)))
+
+
+def _tied(draw: Generator) -> bool:
+    one, other = _matrix(draw, 256, 192), _matrix(draw, 256, 192)
+    return float(np.median((unit(one) * unit(other)).sum(axis=1))) >= SAME
+
+
 def _experts(draw: Generator) -> bool:
     count = int(draw.integers(2, 65))
     found = compare_experts(_matrix(draw, 8 * count, 192).reshape(count, -1))
@@ -102,6 +112,8 @@ CONTROLS: dict[str, Callable[[Generator], bool]] = {
     "tokenizer": _tokenizer,
     "gate-and-up": _gate,
     "layer-order": _layers,
+    "layer-copies": _copies,
+    "tied-head": _tied,
     "expert-copies": _experts,
     "norm-offset": _offset,
     "quantized-once": _quantized,

@@ -15,6 +15,7 @@ import numpy as np
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.value_finding import ValueFinding
 from weightsmith.values.linear import is_linear
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.sampling import Sampler
 
 NARROWER, QUANTIZED = "dtype-history", "quantized-once"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 # Groups along a row that have one scale; 0: the whole row.
 GROUPS = (0, 256, 128, 64, 32, 16)
 BITS = (2, 3, 4)
@@ -144,7 +143,7 @@ def tell_history(sampler: Sampler) -> Iterator[ValueFinding]:
         only = before.pop() if len(before) == 1 else None
         if only is not None:
             says = f"the numbers are {only} stored as {dtype}: each fits into the narrower dtype without loss"
-            yield ValueFinding(NARROWER, "told", only, says, pattern, 1.0, None, FALSE_ALARMS)
+            yield ValueFinding(NARROWER, "told", only, says, pattern, 1.0, None, ALARMS[NARROWER])
     yield from _of_grids(read, pattern)
 
 
@@ -161,4 +160,4 @@ def _of_grids(read: Sequence[Array], pattern: str) -> Iterator[ValueFinding]:
         scope = f"groups of {grid.group}" if grid.group else "rows"
         says = f"these were quantized once, to {grid.bits} bits, one scale for {scope}: {count} show it"
     value: Json = {"kind": grid.kind, "bits": grid.bits, "group": grid.group}
-    yield ValueFinding(QUANTIZED, "told", value, says, pattern, float(grid.most), None, FALSE_ALARMS)
+    yield ValueFinding(QUANTIZED, "told", value, says, pattern, float(grid.most), None, ALARMS[QUANTIZED])

@@ -8,6 +8,7 @@ import numpy as np
 
 from weightsmith.value_finding import ValueFinding
 from weightsmith.values.blocks import grid
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import finite
 from weightsmith.values.unseen.tokenizer_fit import (
     FEWEST_PAIRS,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.vocabulary import Vocabulary
 
 QUESTION, UNUSED, SPECIAL = "tokenizer", "unused-rows", "special-tokens"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 # Rows from all over the embedding, in runs.
 _ROWS, _RUNS = 1024, 16
 # A row was never trained where it is so like the other such rows, or so short beside the rest.
@@ -66,7 +65,7 @@ def _of_fit(name: str, fit: TokenizerFit) -> ValueFinding:
             f"the ids are the embedding's rows: {fit.pairs} pairs such as a word and its plural have a mean cosine of "
             f"{zero.cosine:.2f} beyond that of unrelated words, {margin:.0f} standard errors"
         )
-        return ValueFinding(QUESTION, "told", 0, says, name, zero.cosine, margin, FALSE_ALARMS)
+        return ValueFinding(QUESTION, "told", 0, says, name, zero.cosine, margin, ALARMS[QUESTION])
     if fit.verdict == "shifted":
         says = (
             f"the ids are not the embedding's rows: with {fit.shift:+d} added to each, {fit.pairs} pairs such as a "
@@ -74,7 +73,7 @@ def _of_fit(name: str, fit: TokenizerFit) -> ValueFinding:
             f"are {zero.cosine:.2f}"
         )
         return ValueFinding(
-            QUESTION, "contradicted", fit.shift, says, name, fit.best.cosine, margin, FALSE_ALARMS
+            QUESTION, "contradicted", fit.shift, says, name, fit.best.cosine, margin, ALARMS[QUESTION]
         )
     if fit.verdict == "other":
         says = (
@@ -83,19 +82,19 @@ def _of_fit(name: str, fit: TokenizerFit) -> ValueFinding:
             f"neighbours {fit.trained:.1f} times as near as chance)"
         )
         return ValueFinding(
-            QUESTION, "contradicted", None, says, name, zero.cosine, zero.errors, FALSE_ALARMS
+            QUESTION, "contradicted", None, says, name, zero.cosine, zero.errors, ALARMS[QUESTION]
         )
     says = (
         f"not told: {fit.pairs} pairs such as a word and its plural have a mean cosine of {zero.cosine:.2f} beyond "
         f"that of unrelated words, {zero.errors:.1f} standard errors"
     )
-    return ValueFinding(QUESTION, "not told", None, says, name, zero.cosine, zero.errors, FALSE_ALARMS)
+    return ValueFinding(QUESTION, "not told", None, says, name, zero.cosine, zero.errors, ALARMS[QUESTION])
 
 
 def _of_unused(name: str, rows: int, vocabulary: Vocabulary) -> ValueFinding:
     count = rows - vocabulary.rows
     says = f"{count:,} rows of {rows:,} are beyond the tokenizer's largest id, {vocabulary.rows - 1:,}"
-    return ValueFinding(UNUSED, "told", count, says, name, float(count) / rows, None, FALSE_ALARMS)
+    return ValueFinding(UNUSED, "told", count, says, name, float(count) / rows, None, ALARMS[UNUSED])
 
 
 def _of_special(
@@ -113,7 +112,7 @@ def _of_special(
         more = ", …" if len(untrained) > _NAMED else ""
         says = f"{len(untrained)} special tokens were never trained, or barely: {shown}{more}"
         yield ValueFinding(
-            SPECIAL, "told", list(untrained), says, name, float(len(untrained)), None, FALSE_ALARMS
+            SPECIAL, "told", list(untrained), says, name, float(len(untrained)), None, ALARMS[SPECIAL]
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly, finite
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.sampling import Sampler
 
 COPIES, SMALL = "expert-copies", "experts-untrained"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 SAME = 0.999
 # The norm of an expert is so small beside the median of its layer. Trained experts are within 0.6 of it.
 SMALLEST = 0.3
@@ -71,7 +70,7 @@ def tell_experts(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Va
         shown = ", ".join(f"{layer}:{i}={layer}:{j}" for layer, i, j in same[:_NAMED])
         says = f"{len(same)} pairs of experts (layer:expert) have the same weights: {shown}{_more(len(same))}"
         pairs = [list(triple) for triple in same]
-        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None, FALSE_ALARMS)
+        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None, ALARMS[COPIES])
     if small:
         shown = ", ".join(f"{layer}:{expert}" for layer, expert in small[:_NAMED])
         says = (
@@ -79,7 +78,7 @@ def tell_experts(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Va
             f"{shown}{_more(len(small))}"
         )
         pairs = [list(pair) for pair in small]
-        yield ValueFinding(SMALL, "told", pairs, says, pattern, SMALLEST, None, FALSE_ALARMS)
+        yield ValueFinding(SMALL, "told", pairs, says, pattern, SMALLEST, None, ALARMS[SMALL])
 
 
 def _more(count: int) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly, log_norms
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.sampling import Sampler
 
 QUESTION = "gate-and-up"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 # The mean difference of the two correlations, and how many of the blocks agree with it.
 LEAST_DIFFERENCE, LEAST_AGREEING = 0.2, 0.8
 _FEWEST_BLOCKS = 2
@@ -81,17 +80,24 @@ def tell_gate(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Value
     if found.order is None:
         says = f"not told: the norms go with those of down alike: correlation {figures}"
         yield ValueFinding(
-            QUESTION, "not told", None, says, pattern, found.up - found.gate, margin, FALSE_ALARMS
+            QUESTION, "not told", None, says, pattern, found.up - found.gate, margin, ALARMS[QUESTION]
         )
     elif found.order == "as-named":
         says = f"gate and up are as named: the norms go with those of down: correlation {figures}"
         yield ValueFinding(
-            QUESTION, "told", found.order, says, pattern, found.up - found.gate, margin, FALSE_ALARMS
+            QUESTION, "told", found.order, says, pattern, found.up - found.gate, margin, ALARMS[QUESTION]
         )
     else:
         says = f"gate and up are exchanged: the norms go with those of down: correlation {figures}"
         yield ValueFinding(
-            QUESTION, "contradicted", found.order, says, pattern, found.up - found.gate, margin, FALSE_ALARMS
+            QUESTION,
+            "contradicted",
+            found.order,
+            says,
+            pattern,
+            found.up - found.gate,
+            margin,
+            ALARMS[QUESTION],
         )
 
 

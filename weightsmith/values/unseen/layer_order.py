@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import finite, log_norms
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.sampling import Sampler
 
 COPIES, ORDER = "layer-copies", "layer-order"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 # Two layers are copies where the same sample of their weights has such a cosine: rounding apart, the same numbers.
 SAME = 0.999
 # Two layers are exchanged where that would shorten the path by so much. Sound models gain at most 0.1 by any exchange.
@@ -115,7 +114,7 @@ def _of_stack(sampler: Sampler, layers: Sequence[FeedForward]) -> Iterator[Value
         shown = ", ".join(f"{i}={j}" for i, j in named[:_NAMED])
         says = f"{len(named)} pairs of layers have the same weights: {shown}{', …' if len(named) > _NAMED else ''}"
         pairs = [list(pair) for pair in named]
-        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None, FALSE_ALARMS)
+        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None, ALARMS[COPIES])
         return
     found = best_exchange(alike([np.stack([one.up for one in read]), np.stack([one.down for one in read])]))
     if found.told:
@@ -125,7 +124,7 @@ def _of_stack(sampler: Sampler, layers: Sequence[FeedForward]) -> Iterator[Value
             f"by {found.gain:.2f} (sound models gain at most 0.1)"
         )
         margin = found.gain - LEAST_GAIN
-        yield ValueFinding(ORDER, "told", [one, other], says, pattern, found.gain, margin, FALSE_ALARMS)
+        yield ValueFinding(ORDER, "told", [one, other], says, pattern, found.gain, margin, ALARMS[ORDER])
 
 
 @dataclass(frozen=True, slots=True)

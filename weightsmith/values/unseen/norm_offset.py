@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.sampling import Sampler
 
 QUESTION = "norm-offset"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 # A gain counts as negative below this; -0.0001 is a channel that died. So large a share of a norm's gains must be, in
 # so large a share of the norms.
 NEGATIVE, LEAST_SHARE, LEAST_NORMS = -0.005, 0.05, 0.6
@@ -57,5 +56,5 @@ def tell_offset(sampler: Sampler) -> Iterator[ValueFinding]:
             f"the gains of norms are stored less one: {share:.0%} of {len(chosen)} norms have negative ones"
         )
         yield ValueFinding(
-            QUESTION, "told", "less-one", says, chosen[0], share, share - LEAST_NORMS, FALSE_ALARMS
+            QUESTION, "told", "less-one", says, chosen[0], share, share - LEAST_NORMS, ALARMS[QUESTION]
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
+from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import finite
 from weightsmith.values.unseen.tokenizer_fit import unit
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from weightsmith.values.unseen.sampling import Sampler
 
 QUESTION = "tied-head"
-# Wrong answers, and models asked: `make bench-unseen`.
-FALSE_ALARMS = (0, 1)
 # The cosine of a row of the head and the same row of the embedding, median over the rows looked at. Matrices that were
 # trained apart measure below 0.7.
 SAME = 0.98
@@ -33,4 +32,4 @@ def tell_tied(sampler: Sampler, embedding: str, head: str) -> Iterator[ValueFind
     cosine = float(np.median((one * other).sum(axis=1)))
     if cosine >= SAME:
         says = f"the head is the embedding's copy: the same rows have a median cosine of {cosine:.4f}"
-        yield ValueFinding(QUESTION, "told", True, says, head, cosine, cosine - SAME, FALSE_ALARMS)
+        yield ValueFinding(QUESTION, "told", True, says, head, cosine, cosine - SAME, ALARMS[QUESTION])
