@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import weightsmith
 from weightsmith.cli import commands, terminal
-from weightsmith.settle.settling import ROTATE_HALVES
+from weightsmith.settle.asking import ROTATE_HALVES
 
 if TYPE_CHECKING:
     from weightsmith.shapes import FieldReport, Inference
@@ -190,3 +190,18 @@ def test_families_that_are_said_to_rotate_halves_do_so_in_transformers() -> None
         source = (models / family / f"modeling_{family}.py").read_text(encoding="utf-8")
         rotated = source.partition("def rotate_half(x):")[2][:300]
         assert "x1 = x[..., : x.shape[-1] // 2]" in rotated, family
+
+
+def test_stacks_that_disagree_about_the_same_fields_settle_nothing(tmp_path: Path) -> None:
+    """HRM-Text has two stacks and one number of heads for both."""
+    tensors = load_file(MODELS / "hrm-text" / "model.safetensors")
+    draw = torch.Generator().manual_seed(0)
+    for stack, width in (("H_module", 32), ("L_module", 64)):
+        for name in [n for n in tensors if stack in n and n.endswith("o_proj.weight")]:
+            size = torch.exp(0.5 * torch.randn(128 // width, generator=draw)).repeat_interleave(width)
+            tensors[name] = (torch.randn(128, 128, generator=draw) * 0.02 * size).to(tensors[name].dtype)
+    save_file(tensors, tmp_path / "model.safetensors")
+    found = weightsmith.infer(tmp_path, values=True)
+    told = [one.value for one in found.values or () if one.name == "head-width"]
+    assert told == [32, 64]
+    assert [row.name for row in found.fields if row.basis == "values"] == []

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.checkpoint.data import TensorReader
-from weightsmith.schemes import plain_view
-from weightsmith.settle.wanted import candidate_widths, configured_width, embedding_of, head_fields
+from weightsmith.settle.asking import ask
 from weightsmith.shapes import verdict_of
 from weightsmith.shapes.beside.tokenizer_file import TOKENIZER
 from weightsmith.shapes.page.value import freeze
 from weightsmith.shapes.solve.equations import TensorEvidence
-from weightsmith.values.unseen.dtype_history import tell_history
 from weightsmith.values.unseen.embeddings import QUESTION as TOKENIZER_QUESTION
-from weightsmith.values.unseen.embeddings import tell_tokenizer
-from weightsmith.values.unseen.experts import tell_experts
 from weightsmith.values.unseen.gate_up import QUESTION as GATE_QUESTION
-from weightsmith.values.unseen.gate_up import tell_gate
-from weightsmith.values.unseen.heads import ORDER, QUESTION, Stated, tell_heads
-from weightsmith.values.unseen.layer_order import tell_order
-from weightsmith.values.unseen.mlp_names import feed_forwards
-from weightsmith.values.unseen.norm_offset import tell_offset
-from weightsmith.values.unseen.sampling import Sampler
-from weightsmith.values.unseen.tied import tell_tied
-from weightsmith.values.unseen.vocabulary import read_vocabulary
+from weightsmith.values.unseen.heads import ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.settle.wanted import HeadFields
@@ -40,28 +26,6 @@ if TYPE_CHECKING:
 # The codes of the problems that findings are, and the files that they are in.
 CODES = {TOKENIZER_QUESTION: "tokenizer-mismatch", GATE_QUESTION: GATE_QUESTION, ORDER: ORDER}
 FILES = {TOKENIZER_QUESTION: TOKENIZER}
-# Families whose classes in transformers rotate row i with row i + width / 2 (their `rotate_half`; 5.19), whole heads.
-ROTATE_HALVES = frozenset(
-    {
-        "falcon",
-        "gemma",
-        "gemma2",
-        "granite",
-        "llama",
-        "mistral",
-        "mixtral",
-        "olmo",
-        "olmo2",
-        "olmoe",
-        "qwen2",
-        "qwen2_moe",
-        "qwen3",
-        "qwen3_moe",
-        "smollm3",
-        "starcoder2",
-    }
-)
-HEAD = "lm_head.weight"
 # The code of the problem that the user sets something else than the numbers tell.
 OVERRULED = "values"
 
@@ -79,61 +43,9 @@ def settled(
     """
     if found.architecture.model_type is None or found.verdict == "unknown":
         return replace(found, values=())
-    findings: list[ValueFinding] = []
-    answers: list[tuple[HeadFields, ValueFinding]] = []
-    view = plain_view(found.checkpoint)
-    with TensorReader(found.checkpoint) as reader:
-        sampler = Sampler.of(view, reader, near=isinstance(found.checkpoint.root, Path))
-        for fields in head_fields(found):
-            for told in tell_heads(sampler, fields.stack, _stated(fields, found)):
-                findings.append(_judged(told, found))
-                if told.name == QUESTION and isinstance(told.value, int):
-                    answers.append((fields, told))
-        findings += _others(sampler, found)
-    for fields, told in answers:
-        found = _with_width(found, config, user_set, fields, told, again)
-    return _with_problems(replace(found, values=tuple(findings)), config)
-
-
-def _others(sampler: Sampler, found: Inference) -> Iterator[ValueFinding]:
-    """What bears on no field."""
-    embedding = embedding_of(found)
-    vocabulary = read_vocabulary(found.checkpoint.root / TOKENIZER)
-    if embedding is not None and sampler.readable(embedding):
-        if vocabulary is not None:
-            yield from tell_tokenizer(sampler, embedding, vocabulary)
-        if sampler.readable(HEAD):
-            yield from tell_tied(sampler, embedding, HEAD)
-    yield from tell_offset(sampler)
-    blocks = feed_forwards(sampler.view.tensors)
-    yield from tell_gate(sampler, blocks)
-    if sampler.near:  # it takes a part of every layer
-        yield from tell_order(sampler, blocks)
-    yield from tell_experts(sampler, blocks)
-    yield from tell_history(sampler)
-
-
-def _stated(fields: HeadFields, found: Inference) -> Stated:
-    widths = tuple(candidate_widths(fields, found))
-    return Stated(widths, configured_width(fields, found), _rotates_halves(found))
-
-
-def _rotates_halves(found: Inference) -> bool:
-    """Whether the config names a family that does, and does not speak of heads that are rotated in part.
-
-    Of bare tensors the family is often one of several.
-    """
-    family = found.architecture
-    partly = "partial_rotary_factor" in json.dumps(found.config, default=str)
-    return family.source == "config" and family.model_type in ROTATE_HALVES and not partly
-
-
-def _judged(told: ValueFinding, found: Inference) -> ValueFinding:
-    """A finding that contradicts the family that the config names."""
-    if told.name == ORDER and told.value == "interleaved" and _rotates_halves(found):
-        says = f"{told.says}; {found.architecture.model_type} pairs row i with row i + half a head"
-        return replace(told, telling="contradicted", says=says)
-    return told
+    findings, answers = ask(found)
+    decided = _with_widths(found, config, user_set, _agreed(answers), again)
+    return _with_problems(replace(decided, values=tuple(findings)), config)
 
 
 def _with_problems(found: Inference, config: JsonObject | None) -> Inference:
@@ -148,29 +60,45 @@ def _with_problems(found: Inference, config: JsonObject | None) -> Inference:
     return replace(found, problems=every, verdict=verdict_of(config, found.fields, every))
 
 
-def _with_width(
+def _agreed(answers: Sequence[tuple[HeadFields, ValueFinding]]) -> list[tuple[HeadFields, ValueFinding]]:
+    """Those that no other stack of the same fields contradicts."""
+    widths: dict[tuple[str, ...], set[Json]] = {}
+    for fields, told in answers:
+        widths.setdefault(fields.names, set()).add(told.value)
+    return [(fields, told) for fields, told in answers if len(widths[fields.names]) == 1]
+
+
+def _with_widths(
     found: Inference,
     config: JsonObject | None,
     user_set: Mapping[str, Json],
-    fields: HeadFields,
-    told: ValueFinding,
+    answers: Sequence[tuple[HeadFields, ValueFinding]],
     again: Callable[[Mapping[str, Json]], Inference],
 ) -> Inference:
-    """The answer of the shapes once the heads are as wide as the numbers tell."""
-    assert isinstance(told.value, int)
-    settings = fields.settings(told.value)
-    set_otherwise = [n for n in settings if n in user_set and freeze(user_set[n]) != freeze(settings[n])]
-    if set_otherwise:
-        name = set_otherwise[0]
-        message = f"{name} was set to {user_set[name]}, and the numbers of the weights tell {settings[name]}"
+    """The answer of the shapes once heads are as wide as the numbers tell."""
+    settings: dict[str, Json] = {}
+    for fields, told in answers:
+        assert isinstance(told.value, int)
+        settings |= fields.settings(told.value)
+    told_of = {name: told for fields, told in answers for name in fields.names}
+    against = {
+        n: user_set[n] for n in settings if n in user_set and freeze(user_set[n]) != freeze(settings[n])
+    }
+    if not settings:
+        return found
+    if against:
+        name, value = next(iter(against.items()))
+        message = f"{name} was set to {value}, and the numbers of the weights tell {settings[name]}"
         return replace(found, problems=(*found.problems, Problem(OVERRULED, message)))
     decided = again({**user_set, **settings})
     if decided.ruled_out is not None and found.ruled_out is None:
-        return found
+        named = ", ".join(f"{name}={value}" for name, value in settings.items())
+        message = f"the numbers of the weights tell {named}, which their shapes rule out"
+        return replace(found, problems=(*found.problems, Problem(OVERRULED, message)))
     before = {row.name: row for row in found.fields}
     rows = tuple(
-        _row(row, before.get(row.name, row), told, filed=config is not None)
-        if row.name in fields.names
+        _row(row, before.get(row.name, row), told_of[row.name], filed=config is not None)
+        if row.name in told_of
         else row
         for row in decided.fields
     )
