@@ -234,8 +234,12 @@ def check(
         return inspect(opened, values=values).survey
 
     paths = folders_of(map(located, checkpoints)) if by_folder else list(map(_as_named, checkpoints))
+
+    def derive(opened: Checkpoint) -> Inference:
+        return infer(opened, values=values is not None)
+
     asked = None if values is None else survey
-    return checked(paths, infer, asked, whole=values == "full", strict=strict, progress=progress)
+    return checked(paths, derive, asked, whole=values == "full", strict=strict, progress=progress)
 
 
 def convert(

@@ -205,3 +205,13 @@ def test_stacks_that_disagree_about_the_same_fields_settle_nothing(tmp_path: Pat
     told = [one.value for one in found.values or () if one.name == "head-width"]
     assert told == [32, 64]
     assert [row.name for row in found.fields if row.basis == "values"] == []
+
+
+def test_check_asks_the_numbers_too_where_it_may_read_them(tmp_path: Path) -> None:
+    folder = tokenized(tmp_path / "off", 1)
+
+    def rules(found: weightsmith.Checked) -> set[str]:
+        return {one.rule for check in found.checkpoints[0].checks for one in check.findings}
+
+    assert "tokenizer-mismatch" not in rules(weightsmith.check(folder))
+    assert "tokenizer-mismatch" in rules(weightsmith.check(folder, values="sample"))
