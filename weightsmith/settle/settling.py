@@ -80,7 +80,8 @@ def _with_widths(
     for fields, told in answers:
         assert isinstance(told.value, int)
         settings |= fields.settings(told.value)
-    told_of = {name: told for fields, told in answers for name in fields.names}
+    before = {row.name: row for row in found.fields}
+    told_of = {name: told for fields, told in answers for name in _told_names(fields, before)}
     against = {
         n: user_set[n] for n in settings if n in user_set and freeze(user_set[n]) != freeze(settings[n])
     }
@@ -95,7 +96,6 @@ def _with_widths(
         named = ", ".join(f"{name}={value}" for name, value in settings.items())
         message = f"the numbers of the weights tell {named}, which their shapes rule out"
         return replace(found, problems=(*found.problems, Problem(OVERRULED, message)))
-    before = {row.name: row for row in found.fields}
     rows = tuple(
         _row(row, before.get(row.name, row), told_of[row.name], filed=config is not None)
         if row.name in told_of
@@ -104,6 +104,13 @@ def _with_widths(
     )
     verdict = verdict_of(config, rows, decided.problems)
     return replace(decided, fields=rows, verdict=verdict, user_set=found.user_set)
+
+
+def _told_names(fields: HeadFields, before: Mapping[str, FieldReport]) -> list[str]:
+    """The fields that a width of heads decides. Key heads that no shape depends on do not follow from it."""
+    keys = before.get(fields.key_value_heads or "")
+    free = keys is not None and keys.status == "unverifiable"
+    return [name for name in fields.names if name != fields.key_value_heads or not free]
 
 
 def _row(row: FieldReport, before: FieldReport, told: ValueFinding, *, filed: bool) -> FieldReport:
