@@ -183,7 +183,7 @@ def _settled(
 ) -> Inference:
     """The inference with what the numbers tell. The page that was learned for it is used again."""
     from weightsmith import shapes
-    from weightsmith.settle import settled
+    from weightsmith.settle.settling import settled
 
     stated = None if original is None else original.data
 

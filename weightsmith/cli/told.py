@@ -34,7 +34,7 @@ def show_values(found: Inference) -> None:
 
 
 def _offer(found: Inference) -> None:
-    from weightsmith.settle import could_settle  # needs numpy, which `--help` does without
+    from weightsmith.settle.wanted import could_settle  # `--help` does without the solver
 
     names = could_settle(found)
     if names:
