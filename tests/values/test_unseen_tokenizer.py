@@ -72,6 +72,18 @@ def test_an_untrained_embedding_tells_nothing(seed: int) -> None:
     assert judged(*embedding(seed, 0.0)).verdict == "not told"
 
 
+@given(st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_words_that_a_model_was_not_trained_on_contradict_nothing(seed: int) -> None:
+    """As in a model of another language, or of sounds: its other rows are trained, those of English words are not."""
+    rows, pairs = embedding(seed, 0.5)
+    draw = np.random.default_rng(seed + 1)
+    for pair in pairs:
+        for row in pair:
+            rows[row] = draw.standard_normal(WIDTH)
+    assert judged(rows, pairs).verdict == "not told"
+
+
 def test_words_and_their_other_forms_are_pairs() -> None:
     words = ["model", "Ġmodel", "Ġmodels", "ĠModel", "▁token", "token", "ab", "Ġ123", "naïve", "Model"]
     vocabulary = Vocabulary({word: number for number, word in enumerate(words)}, {})

@@ -30,7 +30,8 @@ MOST_COSINE, MOST_ERRORS = 0.04, 3.0
 # Pairs that must speak where no shift fits; and how alike unrelated words may be then: what was never trained is alike.
 PAIRS_TO_REFUTE, MOST_ALIKE = 64, 0.2
 # An embedding is trained where its rows have near neighbours: the cosine to the nearest of the others, 9th decile, over
-# what normal numbers would have. Untrained ones measure 0.9 to 1.0, trained ones 2.4 to 3.4.
+# what normal numbers would have. Untrained ones measure 0.9 to 1.0, trained ones 2.4 to 3.4. Rows from all over must be
+# so, and those that are judged: a model may have been trained on other tokens than English words.
 LEAST_TRAINED = 1.8
 
 
@@ -67,7 +68,8 @@ def tokenizer_fit(sides: Mapping[int, tuple[Array, Array]], others: Array) -> To
     centre = others.mean(axis=0)
     scores = {shift: pair_score(one - centre, two - centre) for shift, (one, two) in sides.items()}
     at_zero, pairs = scores[0], len(sides[0][0])
-    trained = trainedness(others - centre)
+    judged = np.unique(np.concatenate(sides[0]), axis=0)
+    trained = min(trainedness(others - centre), trainedness(judged - centre))
     best = max(scores, key=lambda shift: scores[shift].errors)
     verdict: Fit = "not told"
     if _speaks(at_zero):
