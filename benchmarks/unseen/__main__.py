@@ -16,6 +16,7 @@ from tabulate import tabulate
 import weightsmith
 from benchmarks.unseen.asking import Answers, Subject, ask, ask_broken, rate, settles
 from benchmarks.unseen.controls import CONTROLS, false_alarms
+from benchmarks.unseen.exchanges import exchanges
 from benchmarks.unseen.faults import FAULTS
 from benchmarks.unseen.kin import descended, strangers
 from benchmarks.unseen.training import KINDS, steps_of, trained, untrained
@@ -28,13 +29,14 @@ _SMOL_HISTORY = {"quantized-once": {"kind": "int", "bits": 4, "group": 32}}
 
 
 def main() -> int:
-    """Prints five tables; exits 1 where a sound model, or chance, got a wrong answer."""
+    """Prints six tables; exits 1 where a sound model, or chance, got a wrong answer."""
     options = _options()
     subjects = list(_subjects(options))
     answers = [ask(subject) for subject in subjects]
     wrong = _sound(answers)
     _corrected([one.subject for one in answers if one.told("head-width")])
     _broken([one.subject for one in answers if one.subject.trained], options.only)
+    _exchanged([one for one in subjects if one.trained])
     wrong += _kin([one for one in subjects if one.trained], options.draws // 100 or 1)
     wrong += _untrained(list(KINDS)[: options.kinds], options)
     return 1 if wrong + _chance(options.draws) else 0
@@ -138,6 +140,14 @@ def _broken(subjects: Sequence[Subject], only: str) -> None:
             found = [ask_broken(one, fault) for one in subjects]
             rows.append((fault.name, fault.finding, *rate(found)))
     print(tabulate(rows, ("fault", "question", "told", "of"), tablefmt="github"), "\n")
+
+
+def _exchanged(subjects: Sequence[Subject]) -> None:
+    """What becomes of every exchange of two layers."""
+    found = [(one.name, exchanges(one.folder)) for one in subjects]
+    rows = [(name, *figures) for name, figures in found if figures is not None]
+    headers = ("any two layers exchanged", "named", "others named", "of")
+    print(tabulate(rows, headers, tablefmt="github"), "\n")
 
 
 def _kin(subjects: Sequence[Subject], draws: int) -> int:

@@ -106,7 +106,7 @@ def tell_order(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Valu
 
 
 def _of_stack(sampler: Sampler, layers: Sequence[FeedForward]) -> Iterator[ValueFinding]:
-    read = [_signature(sampler, one) for one in layers]
+    read = [signature(sampler, one) for one in layers]
     pattern = layers[0].up.replace(f".{layers[0].layer}.", ".*.", 1)
     same = copies(np.stack([one.sample for one in read]))
     if same:
@@ -128,7 +128,7 @@ def _of_stack(sampler: Sampler, layers: Sequence[FeedForward]) -> Iterator[Value
 
 
 @dataclass(frozen=True, slots=True)
-class _Signature:
+class Signature:
     """up: log norms of columns; down: of the rows that are looked at; sample: a few of the numbers of both."""
 
     up: Array
@@ -136,7 +136,8 @@ class _Signature:
     sample: Array
 
 
-def _signature(sampler: Sampler, one: FeedForward) -> _Signature:
+def signature(sampler: Sampler, one: FeedForward) -> Signature:
+    """Of a sample of the two matrices of a layer. Raises what `Sampler.rows` raises."""
     up, down = sampler.spread(one.up, _ROWS, _RUNS), sampler.spread(one.down, _ROWS, _RUNS)
     few = np.concatenate([up[:_FEW, :_WIDE].ravel(), down[:_FEW, :_WIDE].ravel()])
-    return _Signature(log_norms(up, 0), log_norms(down, 1), finite(few))
+    return Signature(log_norms(up, 0), log_norms(down, 1), finite(few))
