@@ -38,7 +38,6 @@ _VERDICTS = {"differs": say("differs"), "equal": say("equal"), "identical": say(
             ("weightsmith diff before/ after/", "what a conversion or a training changed"),
             ("weightsmith diff model-int4/ model-bf16/", "a packed checkpoint against what it stands for"),
             ("weightsmith diff a/ b/ --lineage", "whether one descends from the other, and how"),
-            ("weightsmith diff a/ b/ --json", "every figure of every tensor"),
         ],
         ["the same numbers", "they differ", "one of them cannot be read"],
         "diff.md",
