@@ -11,6 +11,7 @@ import torch
 import transformers as hf
 
 import weightsmith
+from weightsmith.shapes.given.config import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,11 @@ ENCODER_DECODER = {
     "vocab_size": 256, "d_model": 128, "encoder_layers": 3, "decoder_layers": 3, "encoder_attention_heads": 8,
     "decoder_attention_heads": 8, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "pad_token_id": 0,
     "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+}  # fmt: skip
+CLIP_TEXT = {"vocab_size": 256, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+CLIP_VISION = {
+    "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 8, "intermediate_size": 256,
+    "image_size": 32, "patch_size": 8,
 }  # fmt: skip
 GPT = {"vocab_size": 256, "bos_token_id": 1, "eos_token_id": 2}
 
@@ -75,6 +81,13 @@ FAMILIES: dict[str, Family] = {
         r"out_proj\.weight",
         "encoder_attention_heads",
     ),
+    "clip": (
+        lambda: hf.CLIPModel(
+            hf.CLIPConfig(text_config=CLIP_TEXT, vision_config=CLIP_VISION, projection_dim=64)
+        ),
+        r"vision_model\.encoder.*out_proj\.weight",
+        "vision_config.num_attention_heads",
+    ),
     "whisper": (
         lambda: hf.WhisperForConditionalGeneration(hf.WhisperConfig(**ENCODER_DECODER)),
         r"out_proj\.weight",
@@ -107,7 +120,8 @@ def test_the_numbers_tell_its_heads_and_correct_a_config_that_has_others(name: s
     row = next(row for row in sound.fields if row.name == field)
     assert (row.basis, row.derived) == ("values", HEADS)
     config = json.loads((folder / "config.json").read_text())
-    config[field] = HEADS // 2
+    section, _, last = field.rpartition(".")
+    (config[section] if section else config)[last] = HEADS // 2
     config.pop("head_dim", None)
     if "num_key_value_heads" in config:
         config["num_key_value_heads"] = HEADS // 2
@@ -116,4 +130,4 @@ def test_the_numbers_tell_its_heads_and_correct_a_config_that_has_others(name: s
     assert wrong.verdict == "differs"
     row = next(row for row in wrong.fields if row.name == field)
     assert (row.configured, row.derived, row.status, row.basis) == (HEADS // 2, HEADS, "differs", "values")
-    assert wrong.config[field] == HEADS
+    assert lookup(wrong.config, field) == (True, HEADS)

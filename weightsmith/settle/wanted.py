@@ -49,7 +49,7 @@ def head_fields(found: Inference) -> list[HeadFields]:
     """The fields of every stack of attention that has some. A model with two stacks for the same fields has none."""
     if found.architecture.model_type is None:
         return []
-    rows = [row.name for row in found.fields]
+    rows = [*(row.name for row in found.fields), *_in_sections(found)]
     stacks = attention_stacks(plain_view(found.checkpoint).tensors)
     pairs = [_of_stack(stack, rows) for stack in stacks]
     named = [one for one in pairs if one.heads or one.width]
@@ -57,6 +57,19 @@ def head_fields(found: Inference) -> list[HeadFields]:
     for one in named:
         owners.setdefault(one.heads or one.width, set()).add(one.stack.width)
     return [one for one in named if len(owners[one.heads or one.width]) == 1]
+
+
+def _in_sections(found: Inference) -> dict[str, int]:
+    """Numbers of heads and widths in the sections of a config (`vision_config`), which no row speaks of."""
+    rows = {row.name for row in found.fields}
+    known = {*_HEADS, *_SIDED, *_WIDTHS, *_KEY_VALUE_HEADS}
+    return {
+        f"{section}.{name}": value
+        for section, settings in found.config.items()
+        if isinstance(settings, dict) and section not in rows
+        for name, value in settings.items()
+        if name in known and isinstance(value, int) and f"{section}.{name}" not in rows
+    }
 
 
 def _of_stack(stack: AttentionStack, rows: Iterable[str]) -> HeadFields:
@@ -95,9 +108,8 @@ def embedding_of(found: Inference) -> str | None:
 def could_settle(found: Inference) -> tuple[str, ...]:
     """The open fields that the numbers may tell. Reads nothing."""
     rows: Mapping[str, FieldReport] = {row.name: row for row in found.fields}
-    return tuple(
-        name for one in head_fields(found) for name in one.names if name in rows and _is_open(rows[name])
-    )
+    names = (name for one in head_fields(found) for name in one.names)
+    return tuple(dict.fromkeys(name for name in names if name not in rows or _is_open(rows[name])))
 
 
 def _is_open(row: FieldReport) -> bool:
@@ -112,15 +124,16 @@ def candidate_widths(one: HeadFields, found: Inference) -> list[int]:
     if row is not None and row.basis == "weights":
         return [row.derived] if isinstance(row.derived, int) else []
     listed = row.candidates if row is not None else ()
-    if not listed and one.heads is not None and rows[one.heads].candidates:
-        listed = tuple(total // n for n in rows[one.heads].candidates if isinstance(n, int) and n > 0)
+    heads = rows.get(one.heads or "")
+    if not listed and heads is not None:
+        listed = tuple(total // n for n in heads.candidates if isinstance(n, int) and n > 0)
     widths = [w for w in listed if isinstance(w, int)] or range(2, total + 1)
     return [w for w in widths if 0 < w <= total and total % w == 0]
 
 
 def configured_width(one: HeadFields, found: Inference) -> int | None:
     """The width of a head as the config has it, or as it follows from the number of heads there."""
-    rows = {row.name: row.configured for row in found.fields}
+    rows = {**_in_sections(found), **{row.name: row.configured for row in found.fields}}
     width, heads = rows.get(one.width or ""), rows.get(one.heads or "")
     if isinstance(width, int):
         return width
