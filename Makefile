@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -56,6 +56,13 @@ $(OBJECTS)/.ready: $(READY)
 		Werkzeug==3.1.9 blinker==1.9.0 itsdangerous==2.2.0 responses==0.26.3 xmltodict==1.0.4 py-partiql-parser==0.6.3
 	@touch $@
 
+# Ray, with what it needs and vLLM does not bring, for tests on clusters of this machine.
+RAY := $(VENV)/ray
+$(RAY)/.ready: $(READY)
+	@rm -rf $(RAY)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(RAY) ray==2.60.0 msgpack==1.2.1
+	@touch $@
+
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
 	@$(BIN)/python -m benchmarks.demo
 
@@ -63,7 +70,7 @@ demo: setup ## the whole story on a small trained ternary model: what it claims,
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
-test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(RAY)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine or ask the package index
@@ -134,6 +141,9 @@ $(PEERS)/.ready: $(READY)
 
 bench-schemes: setup $(PEERS)/.ready ## packed weights made plain and ModelSlim written, beside the formats' own libraries (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.schemes $(PEERS) $(ARGS)
+
+bench-cost: setup $(PEERS)/.ready ## what packing costs a real model: KL divergence from its F32, beside that of bf16
+	@$(BIN)/python -m benchmarks.schemes.cost $(PEERS)
 
 # mkdocs and its theme lie beside the environment, too. They fetch nothing: the site is made of what is here.
 SITE := $(VENV)/site

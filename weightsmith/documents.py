@@ -328,11 +328,35 @@ class ConvertedBytes(TypedDict):
 ConfigChangeEntry = TypedDict("ConfigChangeEntry", {"name": str, "from": object, "to": object})
 
 
+class ConversionPartEntry(TypedDict):
+    """A part of a conversion. finished: weights files of all parts that are there, of `files`."""
+
+    number: int
+    of: int
+    there_before: int
+    finished: int
+    files: int
+
+
+class NodeEntry(TypedDict):
+    """A machine of a cluster, and what it wrote of a conversion, or will. at_once: parts at a time."""
+
+    name: str
+    at_once: int
+    parts: int
+    bytes: int
+    bytes_per_second: int | None
+    seconds: float
+
+
+ConversionVerdict: TypeAlias = Literal["written", "part", "planned", "unsound"]
+
+
 class ConvertDocument(Origin):
     """What `convert` did, or in a dry run would do. left_out: side files that were not copied, and why."""
 
     command: Literal["convert"]
-    verdict: Literal["written", "planned", "unsound"]
+    verdict: ConversionVerdict
     dry_run: bool
     converter: str
     reason: str
@@ -347,6 +371,8 @@ class ConvertDocument(Origin):
     problems: Sequence[ProblemEntry]
     notes: Sequence[str]
     left_out: Mapping[str, str]
+    part: ConversionPartEntry | None
+    nodes: Sequence[NodeEntry]
 
 
 # diff

@@ -256,6 +256,9 @@ def convert(
     resume: bool = False,
     accept_guesses: bool = False,
     allow_damage: bool = False,
+    part: str | None = None,
+    join: bool = False,
+    on: str | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty.
@@ -264,11 +267,14 @@ def convert(
     to bfloat16, float16 or float32. max_shard_size: a new file begins beyond so many bytes, with a unit. workers:
     threads, for the same bytes. dry_run: plan and check, write nothing. resume: keep the finished shards that a killed
     run of the same work left. accept_guesses: write a config also where nothing decides all of it. allow_damage:
-    convert also what is incomplete, and numbers that are NaN or infinite.
+    convert also what is incomplete, and numbers that are NaN or infinite. part: "1/8" writes an eighth of the files, on
+    whichever machine has both folders; the others are for other runs with the same arguments. join: checks what all of
+    them wrote, and finishes it. on: "ray" or "ray=ADDRESS" does both on the nodes of a Ray cluster.
     Raises ConversionRefused, TargetRefused, and what `open` raises; `target` is then as it was before.
     """
     from weightsmith.checkpoint.place import located
     from weightsmith.convert import run
+    from weightsmith.convert.parts.share import parse_share
 
     return run.convert(
         located(source),
@@ -283,6 +289,7 @@ def convert(
         resume=resume,
         accept_guesses=accept_guesses,
         allow_damage=allow_damage,
+        share=parse_share(part, join, on, workers),
         progress=progress,
     )
 

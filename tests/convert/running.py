@@ -13,12 +13,13 @@ from tests.values.making import save_bin
 from weightsmith.checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _MAIN = """
 import sys
 from pathlib import Path
-from weightsmith.convert import convert
+from weightsmith.library import convert
 from weightsmith.errors import WeightsmithError
 {setup}
 try:
@@ -34,11 +35,17 @@ def _heed_signals() -> None:
 
 
 def start(
-    source: Path, target: Path, converter: str = "plain", setup: str = "", **popen: Any
+    source: Path,
+    target: Path,
+    converter: str = "plain",
+    setup: str = "",
+    options: Mapping[str, str] | None = None,
+    **popen: Any,
 ) -> subprocess.Popen[str]:
     """setup: Python statements that run before the conversion."""
-    options = {"group_size": "128"} if converter == "ternary" else {}
-    code = _MAIN.format(setup=setup, converter=converter, options=options)
+    if options is None:
+        options = {"group_size": "128"} if converter == "ternary" else {}
+    code = _MAIN.format(setup=setup, converter=converter, options=dict(options))
     command = [sys.executable, "-c", code, str(source), str(target)]
     # A shell that runs the suite in the background hands down an ignored SIGINT, and nohup an ignored SIGHUP.
     popen.setdefault("preexec_fn", _heed_signals)

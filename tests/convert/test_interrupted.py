@@ -72,8 +72,8 @@ POINTS = {
     "before the weights": ("weightsmith.convert.run", "write_weights"),
     "before reading back": ("weightsmith.convert.run", "verify"),
     "before the last sync": ("weightsmith.convert.stream.ordered_file", "Stream._seal"),
-    "before the metadata": ("weightsmith.convert.run", "create_file"),
-    "before the manifest": ("weightsmith.convert.run", "manifest"),
+    "before the metadata": ("weightsmith.convert.finish.metadata", "create_file"),
+    "before the manifest": ("weightsmith.convert.finish.metadata", "manifest"),
     "before finishing": ("weightsmith.convert.run", "finish"),
     "between marker and rename": ("weightsmith.convert.finish.staging", "sync_folder"),
 }

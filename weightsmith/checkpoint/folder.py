@@ -12,10 +12,11 @@ from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.place import folders_in
 from weightsmith.checkpoint.small_file import listed, names_in
 from weightsmith.checkpoint.table import Problem
+from weightsmith.checkpoint.unfinished import refuse_unfinished
 from weightsmith.errors import MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from weightsmith.checkpoint.index import WeightIndex
     from weightsmith.checkpoint.place import Place
@@ -65,7 +66,9 @@ def choose_weights(folder: Place) -> WeightFiles:
     Raises MissingInput (unreadable, incomplete set), UnknownFormat (no weights; says what is there), or what
     `read_index` raises.
     """
-    names = _in_sight(folder)
+    everything = listed(folder)
+    refuse_unfinished(folder, everything)
+    names = _in_sight(everything)
     candidates = _candidates(names)
     usual = of_transformers(folder, names)
     if not candidates and usual is None:
@@ -84,9 +87,9 @@ def choose_weights(folder: Place) -> WeightFiles:
     return WeightFiles(index, files, problems)
 
 
-def _in_sight(folder: Place) -> list[str]:
+def _in_sight(names: Iterable[str]) -> list[str]:
     """The names that a loader's patterns find: none that begins with a dot, as what macOS adds to each file does."""
-    return [name for name in listed(folder) if not name.startswith(".")]
+    return [name for name in names if not name.startswith(".")]
 
 
 def _candidates(names: list[str]) -> list[str]:
@@ -183,7 +186,7 @@ def unlisted(folder: Place, index: str, files: tuple[str, ...]) -> list[Problem]
     named = set(files)
     found = [
         name
-        for name in _in_sight(folder)
+        for name in _in_sight(listed(folder))
         if name.endswith(suffixes) and name not in named and not _TRAINING.fullmatch(name)
     ]
     aside = [name for name in found if _aside(name)]

@@ -13,7 +13,7 @@ from weightsmith.cli.options import A_PATH, A_PLACE, AS_JSON, LANGUAGE, pairs
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, aside, line
-from weightsmith.cli.wording import cell, size
+from weightsmith.cli.wording import cell, duration, size
 from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.place import AnyPlace
     from weightsmith.convert import Conversion
+    from weightsmith.convert.conversion import PartReport
     from weightsmith.phrases import Text
     from weightsmith.report import Language
 
@@ -92,6 +93,15 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
 )
 @click.option("--accept-guesses", is_flag=True, help="Write a config also where some of it is a guess.")
 @click.option("--allow-damage", is_flag=True, help="Convert also what is incomplete, NaN or infinite.")
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="Write the I-th of N shares of the weights files, on any machine that has both folders.",
+)
+@click.option("--join", is_flag=True, help="Check what all parts wrote, and finish DST.")
+@click.option(
+    "--on", metavar="ray[=ADDRESS]", help="Write the parts on the nodes of a Ray cluster, and join them."
+)
 @click.option("--dry-run", is_flag=True, help="Plan and check, write nothing.")
 @REPORT
 @LANGUAGE
@@ -105,13 +115,12 @@ def command(
     max_shard_size: str,
     workers: int | None,
     hash_name: Literal["blake3", "sha256"],
-    resume: bool,
-    accept_guesses: bool,
-    allow_damage: bool,
-    dry_run: bool,
+    part: str | None,
+    on: str | None,
     report: Path | None,
     language: Language,
     as_json: bool,
+    **flags: bool,
 ) -> int:
     """Write DST, checked safetensors with a corrected config, from the checkpoint SRC."""
     need_report(report, as_json, source)
@@ -125,12 +134,16 @@ def command(
             max_shard_size=max_shard_size,
             workers=workers,
             hash_name=hash_name,
-            dry_run=dry_run,
-            resume=resume,
-            accept_guesses=accept_guesses,
-            allow_damage=allow_damage,
+            part=part,
+            on=on,
             progress=bar,
+            **flags,
         )
+    return _told(done, as_json, report, language)
+
+
+def _told(done: Conversion, as_json: bool, report: Path | None, language: Language) -> int:
+    """Tells the result; the exit code."""
     _say_reasons(done)
     if delivered(done, as_json, report, language):
         _show(done)
@@ -170,3 +183,34 @@ def _show(done: Conversion) -> None:
         headers = [say("config field"), say("from"), say("to")]
         terminal.table(rows, headers, right=headers[1:])
     line(say("files: {files}", files=", ".join(done.files)))
+    if done.part is not None:
+        _show_part(done.part)
+    if done.nodes:
+        _show_nodes(done)
+
+
+def _show_nodes(done: Conversion) -> None:
+    """What each machine of the cluster did, or will do."""
+    rows = [
+        (node.name, node.at_once, node.parts, size(node.nbytes), _rate(node.rate), duration(node.seconds))
+        for node in done.nodes
+    ]
+    headers = [say("node"), say("at once"), say("parts"), say("bytes"), say("a second"), say("time")]
+    terminal.table(rows, headers, right=headers[1:])
+    if done.dry_run:
+        line(say("times are measured on the first pieces: reading, converting and hashing, without writing"))
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else size(round(rate))
+
+
+def _show_part(part: PartReport) -> None:
+    """How far all parts are, and what comes next."""
+    if part.there_before:
+        line(say("{count} of these files were there before", count=part.there_before))
+    if part.finished == part.files:
+        line(say("all {files} weights files are there: finish with --join", files=part.files))
+    else:
+        words = "{finished} of {files} weights files of all parts are there"
+        line(say(words, finished=part.finished, files=part.files))

@@ -33,6 +33,14 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def duration(seconds: float) -> str:
+    """How long something takes: "0.8 s", "12 min", "3 h 20 min"."""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def size(count: float) -> str:
     """Bytes as people read them, in powers of 1000 as hubs and disks count."""
     for unit in ("B", "kB", "MB", "GB"):

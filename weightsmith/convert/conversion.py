@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from weightsmith.convert.plan.output_config import ConfigChange
     from weightsmith.convert.protocol import Recipe, RecipeStep
     from weightsmith.convert.request import ConversionRequest, ConversionSource
-    from weightsmith.documents import ConvertDocument
+    from weightsmith.documents import ConversionPartEntry, ConversionVerdict, ConvertDocument, NodeEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,61 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class PartReport:
+    """One part of a conversion: the part `number` of `of`.
+
+    there_before: how many of its files another run had finished.
+    finished, files: how many weights files of all parts are there now, and how many there will be.
+    """
+
+    number: int
+    of: int
+    there_before: int
+    finished: int
+    files: int
+
+    def document(self) -> ConversionPartEntry:
+        """The `part` of the JSON contract."""
+        return {
+            "number": self.number,
+            "of": self.of,
+            "there_before": self.there_before,
+            "finished": self.finished,
+            "files": self.files,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What one machine of a cluster did; of a dry run what it will do.
+
+    at_once: how many parts it works on at a time.
+    parts, nbytes: what it wrote.
+    rate: bytes a second, of all that it works on at a time; None where it did nothing. Of a dry run what it reads,
+        converts and hashes, without what its disk takes to write.
+    seconds: how long it was at work.
+    """
+
+    name: str
+    at_once: int
+    parts: int
+    nbytes: int
+    rate: float | None
+    seconds: float
+
+    def document(self) -> NodeEntry:
+        """One entry of `nodes` in the JSON contract."""
+        return {
+            "name": self.name,
+            "at_once": self.at_once,
+            "parts": self.parts,
+            "bytes": self.nbytes,
+            "bytes_per_second": None if self.rate is None else round(self.rate),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Conversion:
     """What was done.
 
@@ -51,6 +106,8 @@ class Conversion:
     problems: what was wrong with the source, and what is with the output.
     notes: what the user should know.
     dry_run: nothing was written.
+    part: None of a whole conversion. Of a part the files, tensors and bytes are its own.
+    nodes: of the cluster that did it.
     """
 
     converter: str
@@ -68,23 +125,34 @@ class Conversion:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     dry_run: bool
+    part: PartReport | None = None
+    nodes: tuple[NodeReport, ...] = ()
 
     @property
     def sound(self) -> bool:
         """A loader gets through with the output."""
         return not any(problem.stops_loader for problem in self.problems)
 
+    @property
+    def verdict(self) -> ConversionVerdict:
+        """The one word for it."""
+        if not self.sound:
+            return "unsound"
+        if self.dry_run:
+            return "planned"
+        return "written" if self.part is None else "part"
+
     def fingerprint(self) -> Mapping[str, str]:
-        """Hashes of what was written, as weightsmith.json has them; none of a dry run."""
+        """Hashes of what was written, as weightsmith.json has them; none of a dry run or of a part."""
         from weightsmith.convert.finish.hash_check import recorded_hashes
 
-        return {} if self.dry_run else recorded_hashes(Path(self.output))
+        return {} if self.dry_run or self.part else recorded_hashes(Path(self.output))
 
     def document(self) -> ConvertDocument:
         """The JSON contract of `convert`."""
         return {
             "command": "convert",
-            "verdict": "unsound" if not self.sound else "planned" if self.dry_run else "written",
+            "verdict": self.verdict,
             "dry_run": self.dry_run,
             "converter": self.converter,
             "reason": self.reason,
@@ -104,6 +172,8 @@ class Conversion:
             "problems": [problem.document() for problem in self.problems],
             "notes": list(self.notes),
             "left_out": dict(self.left_out),
+            "part": None if self.part is None else self.part.document(),
+            "nodes": [node.document() for node in self.nodes],
         }
 
 

@@ -85,6 +85,32 @@ def create_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def claim_file(path: Path, data: bytes) -> bool:
+    """Puts a file with these bytes at `path` where nothing is yet. Of several processes that do so one succeeds.
+
+    The file appears whole, also to those who come too late. Raises OSError.
+    """
+    with _opened_folder(path.parent) as folder:
+        name = f".{path.name[:_NAME_CHARACTERS]}.{secrets.token_hex(8)}{PARTIAL}"
+        with _created(folder, name) as file:
+            file.write(data)
+        try:
+            os.link(name, path.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(name, dir_fd=folder)
+        _sync_names(folder)
+    return True
+
+
+def move_file(file: Path, target: Path) -> None:
+    """Renames a file that is on the disk to `target`, in place of what is there; both lie on one file system."""
+    with _opened_folder(target.parent) as folder:
+        os.rename(file, target.name, dst_dir_fd=folder)
+        _sync_names(folder)
+
+
 def need_new_file(folder: Path) -> None:
     """Makes a file in a folder and removes it. Raises OSError where that cannot be done."""
     with _opened_folder(folder) as descriptor:

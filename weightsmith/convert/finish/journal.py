@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.convert.plan.output_plan import OutputPlan
-    from weightsmith.convert.stamps import Stamp
     from weightsmith.json_value import Json
 
 # A journal is a line for the work and one for each shard and each remote source; a longer one is none of ours.
@@ -37,15 +36,15 @@ _LONGEST, _MOST_LINES = 16 << 20, 100_000
 def describe_work(
     plan: OutputPlan,
     orders: Sequence[object],
-    stamps: Mapping[str, Stamp],
+    source: Mapping[str, object],
 ) -> str:
-    """A digest of all that decides the bytes of the weights files.
+    """A digest of all that decides the bytes of the weights files: a run goes on with what another one of it did.
 
-    orders: converter, options and the like, as JSON can hold them. stamps: of the source's files. The tool's
-    version is part of it: another one may compute otherwise.
+    orders: converter, options and the like, as JSON can hold them. source: file -> how it is told that it is the same
+    file. The tool's version is part of it: another one may compute otherwise.
     """
     hasher = new_hasher("sha256")
-    known = [__version__, list(orders), dict(stamps), plan.finite]
+    known = [__version__, list(orders), dict(source), plan.finite]
     hasher.update(memoryview(json.dumps(known, sort_keys=True).encode()))
     for file, layout in plan.files.items():
         hasher.update(memoryview(file.encode() + layout.header))

@@ -39,6 +39,13 @@ def verify(folder: Path, table: Checkpoint) -> None:
         raise CorruptCheckpoint(table.path, "reads back other than it was planned", "check the disk")
 
 
+def verify_file(found: Checkpoint, file: str, table: Checkpoint) -> None:
+    """The same of one weights file, opened by itself. Raises CorruptCheckpoint."""
+    planned = {name: _fact(tensor) for name, tensor in table.tensors.items() if tensor.storage.file == file}
+    if dict(found.files) != {file: table.files[file]} or _facts(found) != planned:
+        raise CorruptCheckpoint(table.path, f"{file} reads back other than it was planned", "check the disk")
+
+
 def _facts(checkpoint: Checkpoint) -> dict[str, tuple[object, ...]]:
     return {name: _fact(tensor) for name, tensor in checkpoint.tensors.items()}
 

@@ -39,7 +39,8 @@ def resolve_target(source: Place, target: Path) -> Path:
         raise refusal(target, error) from error
 
 
-def _need_apart(root: Path, real: Path, target: Path) -> None:
+def need_apart(root: Path, real: Path, target: Path) -> None:
+    """Raises TargetRefused where the folders of source and target, both real paths, lie in one another."""
     if root.is_dir() and (real == root or root in real.parents):
         raise TargetRefused(target, "lies in the source folder", "name a folder outside it")
     if real in root.parents:
@@ -49,7 +50,7 @@ def _need_apart(root: Path, real: Path, target: Path) -> None:
 def _resolved(source: Place, target: Path) -> Path:
     real = Path(os.path.realpath(target))
     if isinstance(source, Path):
-        _need_apart(Path(os.path.realpath(source)), real, target)
+        need_apart(Path(os.path.realpath(source)), real, target)
     if real.exists() and not real.is_dir():
         raise TargetRefused(target, "is a file", "name a folder that does not exist yet")
     if not real.parent.is_dir():
@@ -138,7 +139,7 @@ def finish(folder: StagingFolder, target: Path, planned: Mapping[str, Written], 
     """
     (folder.path / MARKER).unlink()
     need_planned(folder, target, planned, hash_name)
-    os.fchmod(folder.descriptor, _usual_mode(folder))
+    os.fchmod(folder.descriptor, usual_mode(folder))
     sync_folder(folder.path)
     try:
         if not _same_folder(folder.named, folder.descriptor):
@@ -152,7 +153,7 @@ def finish(folder: StagingFolder, target: Path, planned: Mapping[str, Written], 
         raise
 
 
-def _usual_mode(folder: StagingFolder) -> int:
+def usual_mode(folder: StagingFolder) -> int:
     """The mode of a new folder there, by umask and what the folder hands down; asking for the umask would change it."""
     probe = f"mode-{secrets.token_hex(8)}"
     os.mkdir(probe, 0o777, dir_fd=folder.descriptor)

@@ -86,6 +86,18 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Path
     )
 
 
+def orders(request: ConversionRequest, plan: ConversionPlan) -> list[object]:
+    """What was ordered that decides the weights files, as JSON can hold it."""
+    return [
+        plan.converter,
+        dict(plan.recipe.options),
+        dict(request.options),
+        request.dtype,
+        request.max_shard_bytes,
+        request.hash_name,
+    ]
+
+
 def _true_config(
     request: ConversionRequest, source: ConversionSource, table: Checkpoint, recipe: Recipe
 ) -> TrueConfig:

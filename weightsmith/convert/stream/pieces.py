@@ -111,18 +111,23 @@ def pieces(plan: OutputPlan, done: Collection[str] = ()) -> Iterator[Piece]:
         if file not in done:
             yield KnownPiece(FileBytes(file, 0, _bytes(plan.files[file].header)))
         for step in steps:
-            if any(plan.file_of[output.name] not in done for output in step.outputs):
+            if _is_wanted(plan, step, done):
                 yield from _of_step(step, file, plan.start(step.outputs[0]))
 
 
-def stretches(plan: OutputPlan) -> Iterator[tuple[str, int, int]]:
+def stretches(plan: OutputPlan, done: Collection[str] = ()) -> Iterator[tuple[str, int, int]]:
     """(file, start, stop) of the source's bytes in the order in which the pieces read them."""
     for steps in _steps_by_file(plan).values():
-        for rows in (rows for step in steps for rows in step.inputs):
+        wanted = (step for step in steps if _is_wanted(plan, step, done))
+        for rows in (rows for step in wanted for rows in step.inputs):
             start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
             stop = rows.tensor.start + (_bits(rows.tensor, rows.stop) + 7) // 8
             # A strided view has its bytes anywhere: nothing comes before them.
             yield rows.tensor.storage.file, start if rows.tensor.contiguous else -1, stop
+
+
+def _is_wanted(plan: OutputPlan, step: RecipeStep, done: Collection[str]) -> bool:
+    return any(plan.file_of[output.name] not in done for output in step.outputs)
 
 
 def _steps_by_file(plan: OutputPlan) -> dict[str, list[RecipeStep]]:

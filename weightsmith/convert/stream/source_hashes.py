@@ -9,7 +9,7 @@ from weightsmith.checkpoint.place import open_file
 from weightsmith.convert.stream.pieces import stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from weightsmith.checkpoint.hashing import Hasher
     from weightsmith.checkpoint.place import Place
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 
 
-def files_read_in_order(plan: OutputPlan) -> set[str]:
-    """The source files whose tensors are read in the order of their bytes, no byte twice."""
+def files_read_in_order(plan: OutputPlan, done: Collection[str] = ()) -> set[str]:
+    """The source files whose tensors are read in the order of their bytes, no byte twice.
+
+    done: weights files that are not written now.
+    """
     reached: dict[str, int] = {}
     others: set[str] = set()
-    for file, start, stop in stretches(plan):
+    for file, start, stop in stretches(plan, done):
         if start < reached.get(file, 0):
             others.add(file)
         reached[file] = stop
