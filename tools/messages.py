@@ -66,6 +66,8 @@ COVERED = (
     "weightsmith/verify/selftest/*.py",
     "weightsmith/verify/tasks/*.py",
     "weightsmith/values/beside/*.py",
+    "weightsmith/values/unseen/*.py",
+    "weightsmith/settle/*.py",
 )
 # What begins so is a command to copy, and no sentence.
 _COMMANDS = re.compile(

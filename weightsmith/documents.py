@@ -60,8 +60,16 @@ class ArchitectureEntry(TypedDict):
     missing_tensors: Sequence[str]
 
 
-class EvidenceEntry(TypedDict):
-    """One tensor that bears on a field; axis and size are null where its presence alone is the evidence."""
+class _Measures(TypedDict, total=False):
+    statistic: Figure
+    margin: Figure
+
+
+class EvidenceEntry(_Measures):
+    """One tensor that bears on a field; axis and size are null where its presence alone is the evidence.
+
+    statistic, margin: where the numbers of the weights tell the field.
+    """
 
     tensor: str
     axis: int | None
@@ -77,7 +85,7 @@ class FieldEntry(TypedDict):
     default: object
     derived: object
     status: Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
-    basis: Literal["weights", "weights+config", "guess"] | None
+    basis: Literal["weights", "weights+config", "values", "guess"] | None
     candidates: Sequence[object]
     evidence: Sequence[EvidenceEntry]
 
@@ -118,13 +126,34 @@ class ProofEntry(TypedDict):
     differences: Sequence[BuildDifferenceEntry]
 
 
+class FalseAlarmsEntry(TypedDict):
+    """How often a statistic was wrong, of how many sound or untrained models, when its limits were set."""
+
+    wrong: int
+    asked: int
+
+
+class ValueFindingEntry(TypedDict):
+    """What one statistic over the numbers found; value, statistic and margin are null where there is none."""
+
+    name: str
+    telling: Literal["told", "not told", "contradicted"]
+    value: object
+    says: str
+    tensors: str
+    statistic: Figure | None
+    margin: Figure | None
+    false_alarms: FalseAlarmsEntry
+
+
 class _InferredOnRequest(Origin, total=False):
     learned: LearnedEntry
+    values: Sequence[ValueFindingEntry]
     proof: ProofEntry
 
 
 class InferConfigDocument(_InferredOnRequest):
-    """What `infer-config` found. learned: with --learn. proof: with --check."""
+    """What `infer-config` found. learned: with --learn. proof: with --check. values: with --values."""
 
     command: Literal["infer-config"]
     checkpoint: CheckpointSummary
@@ -391,12 +420,26 @@ class PackedSides(TypedDict):
     b: str | None
 
 
+class LineageEntry(TypedDict):
+    """What two checkpoints are to each other; figures are null where nothing was compared."""
+
+    relation: Literal["same", "quantized", "trained", "rotated", "permuted", "unrelated", "not told"]
+    towards: str | None
+    log10_p: Figure | None
+    correlation: Figure | None
+    cosine: Figure | None
+    blocks: int
+
+
 class _Packed(Origin, total=False):
     packed: PackedSides
+    lineage: LineageEntry
 
 
 class DiffDocument(_Packed):
-    """How two checkpoints differ. packed: where what the codes of one side stand for was compared."""
+    """How two checkpoints differ. packed: where what the codes of one side stand for was compared. lineage: with
+    --lineage.
+    """
 
     command: Literal["diff"]
     a: CheckpointSummary

@@ -121,17 +121,18 @@ def infer(
     learn: bool = False,
     check: bool = False,
     trust_remote_code: bool = False,
+    values: bool = False,
     write: bool = False,
     output: AnyPath | None = None,
     accept_guesses: bool = False,
 ) -> Inference:
     """Derives the true config from names and shapes of the tensors, and compares it with the one that is there.
 
-    config: compare with this file instead of the checkpoint's own. model_type: the family; None finds it.
-    set: dotted name of a field → its value, taken as given where the weights allow it.
-    learn: learn the family from the installed transformers when the catalog lacks it.
-    check: let the installed transformers build the corrected config, and compare every name and shape (`proof`).
-    trust_remote_code: `learn` and `check` may run code that lies in the checkpoint.
+    config: compare with this file instead of the checkpoint's own. model_type: the family; None finds it. set: dotted
+    name of a field → its value, taken as given where the weights allow it. learn: learn the family from the installed
+    transformers when the catalog lacks it. check: let these build the corrected config, and compare every name and
+    shape (`proof`). trust_remote_code: both may run code that lies in the checkpoint. values: let a sample of the
+    numbers settle what shapes leave open.
     write: replace config.json by the corrected config, and keep the old file. output: write to this file instead.
     accept_guesses: write also what is a guess (`guesses`).
 
@@ -145,12 +146,12 @@ def infer(
         raise Usage("infer", "write and output exclude each other", "choose one")
     table = _opened(checkpoint)
     original = shapes.find_config(table, _path(config))
-    inference = _derive(table, original, model_type, set, learn, trust_remote_code)
+    inference = _derive(table, original, model_type, set, learn, trust_remote_code, values)
     if check:
         inference = _prove(inference, table, trust_remote_code)
-    if not (write or output is not None) or not inference.writable(accept_guesses):
-        return inference
-    return replace(inference, written=shapes.write_config(table, original, inference, _path(output)))
+    writes = (write or output is not None) and inference.writable(accept_guesses)
+    written = shapes.write_config(table, original, inference, _path(output)) if writes else None
+    return replace(inference, written=written)
 
 
 def _derive(
@@ -160,6 +161,7 @@ def _derive(
     user_set: Mapping[str, Json] | None,
     learn: bool,
     trust_code: bool,
+    values: bool = False,
 ) -> Inference:
     from weightsmith import shapes
 
@@ -168,7 +170,31 @@ def _derive(
     inference = shapes.infer(table, stated, model_type, page, user_set)
     problems = (*inference.problems, *shapes.found_above(table, original))
     _need_reached(table)
-    return replace(inference, learned=page, problems=problems)
+    inference = replace(inference, learned=page, problems=problems)
+    return _settled(inference, table, original, model_type, user_set) if values else inference
+
+
+def _settled(
+    inference: Inference,
+    table: Checkpoint,
+    original: ConfigFile | None,
+    model_type: str | None,
+    user_set: Mapping[str, Json] | None,
+) -> Inference:
+    """The inference with what the numbers tell. The page that was learned for it is used again."""
+    from weightsmith import shapes
+    from weightsmith.settle.settling import settled
+
+    stated = None if original is None else original.data
+
+    def again(given: Mapping[str, Json]) -> Inference:
+        found = shapes.infer(table, stated, model_type, inference.learned, given)
+        problems = (*found.problems, *shapes.found_above(table, original))
+        return replace(found, learned=inference.learned, problems=problems)
+
+    found = settled(inference, stated, user_set or {}, again)
+    _need_reached(table)
+    return found
 
 
 def _learn(
@@ -208,8 +234,12 @@ def check(
         return inspect(opened, values=values).survey
 
     paths = folders_of(map(located, checkpoints)) if by_folder else list(map(_as_named, checkpoints))
+
+    def derive(opened: Checkpoint) -> Inference:
+        return infer(opened, values=values is not None)
+
     asked = None if values is None else survey
-    return checked(paths, infer, asked, whole=values == "full", strict=strict, progress=progress)
+    return checked(paths, derive, asked, whole=values == "full", strict=strict, progress=progress)
 
 
 def convert(
@@ -268,17 +298,22 @@ def diff(
     a: AnyPlace | Checkpoint,
     b: AnyPlace | Checkpoint,
     *,
+    lineage: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckpointDifference:
     """Compares two checkpoints tensor by tensor.
 
+    lineage: tell what they are to each other: one trained further, quantized, permuted or rotated, or unrelated.
     workers: threads; each holds two blocks of a few MiB. Raises what `open` raises.
     """
     from weightsmith.values.diff import diff
+    from weightsmith.values.lineage import with_lineage
 
     one, other = _opened(a), _opened(b)
     found = diff(one, other, progress, workers)
+    if lineage:
+        found = with_lineage(found)
     _need_reached(one, other)
     return found
 

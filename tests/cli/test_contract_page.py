@@ -15,6 +15,7 @@ from weightsmith.cli.infer_config import command
 from weightsmith.shapes import infer
 from weightsmith.shapes.field_reports import Basis, FieldReport, Status
 from weightsmith.shapes.inference import Guess, Verdict
+from weightsmith.value_finding import ValueFinding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 
@@ -40,8 +41,17 @@ def test_the_documents_have_these_keys() -> None:
     shapes = predicted({"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 256})
     document = infer(table(shapes), None).document()
     keys, entry = PAGE.split("An entry of `guesses`")
-    assert re.findall(r"^\| `(\w+)` \|", keys.split("## JSON")[1], re.M) == [*document, "learned", "proof"]
+    assert re.findall(r"^\| `(\w+)` \|", keys.split("## JSON")[1], re.M) == [
+        *document,
+        "learned",
+        "proof",
+        "values",
+    ]
+    entry, told = entry.split("An entry of `values`")
     assert re.findall(r"^\| `(\w+)` \|", entry, re.M) == [field.name for field in fields(Guess)]
+    assert re.findall(r"`(\w+)`", "".join(re.findall(r"^(\|.*?\|)", told, re.M))) == [
+        field.name for field in fields(ValueFinding)
+    ]
     (row,) = (line for line in keys.splitlines() if line.startswith("| `fields`"))
     assert re.findall(r"`(\w+)`", row)[1:] == [field.name for field in fields(FieldReport)]
 

@@ -39,6 +39,7 @@ def test_the_guess_is_shown_with_its_candidates_and_what_settles_it(folder: Path
         "  head_dim = 64, or 32, 16, 8, 4, 2",
         "settled by:",
         "  --set head_dim=64 (num_attention_heads, num_key_value_heads go with it)",
+        "--values may tell: num_attention_heads, num_key_value_heads, head_dim",
     ]
     assert all(len(line) <= 80 for line in told.splitlines())
     assert "verdict: guessed: " in done.stdout

@@ -35,6 +35,7 @@ def test_every_reading_command_says_the_same_of_both(hub: Hub, name: str, folder
     remote = f"hf://{name}"
     for here, there in [
         (library.infer(folder), library.infer(remote)),
+        (library.infer(folder, values=True), library.infer(remote, values=True)),
         (library.inspect(folder), library.inspect(remote)),
         (library.inspect(folder, values="full"), library.inspect(remote, values="full")),
         (library.inspect(folder, values="sample"), library.inspect(remote, values="sample")),

@@ -37,7 +37,7 @@ _VERDICTS = {"differs": say("differs"), "equal": say("equal"), "identical": say(
         [
             ("weightsmith diff before/ after/", "what a conversion or a training changed"),
             ("weightsmith diff model-int4/ model-bf16/", "a packed checkpoint against what it stands for"),
-            ("weightsmith diff a/ b/ --json", "every figure of every tensor"),
+            ("weightsmith diff a/ b/ --lineage", "whether one descends from the other, and how"),
         ],
         ["the same numbers", "they differ", "one of them cannot be read"],
         "diff.md",
@@ -45,14 +45,21 @@ _VERDICTS = {"differs": say("differs"), "equal": say("equal"), "identical": say(
 )
 @click.argument("a", type=A_PLACE)
 @click.argument("b", type=A_PLACE)
+@click.option(
+    "--lineage",
+    is_flag=True,
+    help="Tell what they are to each other: trained further, quantized, unrelated, …",
+)
 @REPORT
 @LANGUAGE
 @AS_JSON
-def command(a: AnyPlace, b: AnyPlace, report: Path | None, language: Language, as_json: bool) -> int:
+def command(
+    a: AnyPlace, b: AnyPlace, lineage: bool, report: Path | None, language: Language, as_json: bool
+) -> int:
     """Compare two checkpoints tensor by tensor."""
     need_report(report, as_json, a, b)
     with progress_bar(say("comparing")) as bar:
-        found = library.diff(a, b, progress=bar)
+        found = library.diff(a, b, lineage=lineage, progress=bar)
     if delivered(found, as_json, report, language):
         _show(found)
     return BAD if found.verdict == "differs" else DONE
@@ -80,6 +87,10 @@ def _show(found: CheckpointDifference) -> None:
     for setting in found.settings:
         a, b = cell(setting.a), cell(setting.b)
         line(say("{file}: {name} is {a} in A, {b} in B", file=setting.file, name=setting.name, a=a, b=b))
+    if found.lineage is not None:
+        from weightsmith.report.related import lineage_sentence  # `--help` does without reports
+
+        line(lineage_sentence(found.lineage.document()))
     same = len(found.tensors) - len(different)
     common = counted(len(found.tensors), "common tensor")
     words = "verdict: {verdict} ({same} of {common} identical)"

@@ -16,6 +16,7 @@ from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, LANGUAGE, VERB
 from weightsmith.cli.results import REPORT, command_line, delivered, need_report
 from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, FAILED, aside, line
+from weightsmith.cli.told import show_values
 from weightsmith.cli.wording import cell, checkpoint_line, counted
 from weightsmith.phrases import Sentence, say
 
@@ -97,6 +98,9 @@ _OF_CONFIG = ("config", "fields")
 @click.option(
     "--check", is_flag=True, help="Let transformers build the corrected config, and compare it all."
 )
+@click.option(
+    "--values", is_flag=True, help="Read a sample of the numbers, and let it settle what no shape tells."
+)
 @click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
 @REPORT
 @LANGUAGE
@@ -112,6 +116,7 @@ def command(
     accept_guesses: bool,
     learn: bool,
     check: bool,
+    values: bool,
     trust_remote_code: bool,
     report: Path | None,
     language: Language,
@@ -122,8 +127,7 @@ def command(
 
     Of several, one after the other; an option holds for each. --write, --output and --report take one.
     """
-    _need_sense(len(checkpoints), write, output, report, accept_guesses)
-    _need("--trust-remote-code is for --learn and --check", trust_remote_code, learn or check)
+    _need_sense(len(checkpoints), write, output, report, accept_guesses, trust_remote_code > (learn or check))
     need_report(report, as_json, *checkpoints, other=output)
     look = partial(
         library.infer,
@@ -133,6 +137,7 @@ def command(
         learn=learn,
         check=check,
         trust_remote_code=trust_remote_code,
+        values=values,
         write=write,
         output=output,
         accept_guesses=accept_guesses,
@@ -165,15 +170,24 @@ def _end(found: Inference, *, asked_to_write: bool) -> int:
 
 
 def _need_sense(
-    checkpoints: int, write: bool, output: Path | None, report: Path | None, accept_guesses: bool
+    checkpoints: int,
+    write: bool,
+    output: Path | None,
+    report: Path | None,
+    accept_guesses: bool,
+    trusts_for_nothing: bool,
 ) -> None:
-    """Raises click.UsageError unless there is one config, with one place to go to, where one is to be written."""
+    """Raises click.UsageError unless there is one config, with one place to go to, where one is to be written.
+
+    trusts_for_nothing: code may be run, and nothing is asked that would run it.
+    """
     writes = write or output is not None
     if checkpoints > 1 and (writes or report is not None):
         raise click.UsageError("--write, --output and --report take one CKPT: one after the other")
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
     _need("--accept-guesses is for --write and --output", accept_guesses, writes)
+    _need("--trust-remote-code is for --learn and --check", trusts_for_nothing, False)
 
 
 def _need(sentence: str, given: bool, useful: bool) -> None:
@@ -229,6 +243,7 @@ def _show(found: Inference, *, verbose: bool) -> None:
     _show_fields(found, verbose=verbose)
     if found.guesses:
         _show_guesses(found.guesses)
+    show_values(found)
     for problem in found.problems:
         line(say("problem: {message} [{code}]", message=Sentence(problem.message), code=problem.code))
     for sentence in found.misread:

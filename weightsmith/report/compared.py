@@ -11,6 +11,7 @@ from weightsmith.phrases import say
 from weightsmith.report.blocks import Column, Grid, Items, Judged, Paragraph, Report, Section, Table
 from weightsmith.report.bounds import MOST_BARS, MOST_COLUMNS
 from weightsmith.report.facts import fact_table
+from weightsmith.report.related import lineage_sentence
 from weightsmith.report.shared import checkpoint_rows, closing_sections, origin_line, value_text
 from weightsmith.values.anatomy import layer_of, part_of
 
@@ -52,6 +53,8 @@ def _summary(document: DiffDocument) -> Iterator[Text]:
         a=f"{len(document['only_in_a']):,}",
         b=f"{len(document['only_in_b']):,}",
     )
+    if "lineage" in document:
+        yield lineage_sentence(document["lineage"])
     yield origin_line(document)
 
 

@@ -19,7 +19,13 @@ from weightsmith.report.shared import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from weightsmith.documents import EvidenceEntry, FieldEntry, InferConfigDocument, ProofEntry
+    from weightsmith.documents import (
+        EvidenceEntry,
+        FieldEntry,
+        InferConfigDocument,
+        ProofEntry,
+        ValueFindingEntry,
+    )
     from weightsmith.phrases import Phrase, Text
     from weightsmith.report.blocks import Block, Cell
 
@@ -36,6 +42,11 @@ _STATES: dict[str, Cell] = {
     "missing": Judged("fail", say("missing")),
     "ambiguous": Judged("inconclusive", say("ambiguous")),
     "unverifiable": say("no shape can tell"),
+}
+_TELLING: dict[str, Literal["pass", "fail", "inconclusive"]] = {
+    "told": "pass",
+    "contradicted": "fail",
+    "not told": "inconclusive",
 }
 _MOST_EVIDENCE = 3
 # Characters of a value that is not folded.
@@ -71,6 +82,8 @@ def _sections(document: InferConfigDocument) -> Iterator[Section]:
     nothing = Paragraph(say("Nothing in the config contradicts the weights."))
     yield Section(say("What the weights say of the config"), (_fields(wrong) if wrong else nothing,))
     yield from problem_sections(document["problems"])
+    if document.get("values"):
+        yield Section(say("What the numbers tell"), (_values(document["values"]),))
     if document["guesses"]:
         yield Section(say("Guesses"), tuple(_guesses(document)))
     if document["misread"]:
@@ -169,6 +182,15 @@ def _guesses(document: InferConfigDocument) -> Iterator[Block]:
     )
     yield Paragraph(say("Nothing decides these settings: several values explain the weights."))
     yield Table(columns, rows)
+
+
+def _values(findings: Sequence[ValueFindingEntry]) -> Table:
+    columns = (Column(say("question")), Column(say("answer"), "long"), Column(say("tensors"), "long"))
+    rows = tuple(
+        (finding["name"], Judged(_TELLING[finding["telling"]], Sentence(finding["says"])), finding["tensors"])
+        for finding in findings
+    )
+    return Table(columns, rows)
 
 
 def _proof(proof: ProofEntry) -> Iterator[Block]:

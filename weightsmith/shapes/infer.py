@@ -205,7 +205,7 @@ def _conclude(
     return Inference(
         checkpoint,
         architecture,
-        _verdict(config, fields, found),
+        verdict_of(config, fields, found),
         tuple(fields),
         tuple(found),
         corrected,
@@ -214,10 +214,13 @@ def _conclude(
     )
 
 
-def _verdict(
+def verdict_of(
     config: JsonObject | None, fields: Iterable[FieldReport], problems: Iterable[Problem]
 ) -> Verdict:
-    """A contradiction counts more than a guess: it is certain."""
+    """What the rows and problems come to. config: the file, None where there is none.
+
+    A contradiction counts more than a guess: it is certain.
+    """
     contradicted = any(field.contradicted for field in fields) or any(p.stops_loader for p in problems)
     ruled_out = any(problem.code == RULED_OUT for problem in problems)
     if ruled_out or (contradicted and config is not None):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.field_reports import FieldReport
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
+    from weightsmith.value_finding import ValueFinding
 
 # The code of the problem that the weights rule out what the user sets.
 RULED_OUT = "set"
@@ -96,6 +97,7 @@ class Inference:
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
     restructured: the corrected config is laid out anew, as that of a part of the model that the file describes.
+    values: what the numbers tell, None when nobody asked.
     """
 
     checkpoint: Checkpoint
@@ -112,6 +114,7 @@ class Inference:
     proof: ReferenceProof | None = None
     written: str | None = None
     restructured: bool = False
+    values: tuple[ValueFinding, ...] | None = None
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:
@@ -184,4 +187,6 @@ class Inference:
             document["learned"] = {"source": self.learned.source, "unexpressed": unexpressed}
         if self.proof is not None:
             document["proof"] = self.proof.document()
+        if self.values is not None:
+            document["values"] = [finding.document() for finding in self.values]
         return document

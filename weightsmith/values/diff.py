@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Checkpoint, Tensor
     from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Mask
     from weightsmith.documents import DiffDocument, LowRankEntry, TensorDifferenceEntry
+    from weightsmith.values.lineage import Lineage
     from weightsmith.values.settings_diff import SettingDifference
 
 # Elements of the largest matrix whose difference is searched for a low rank, and how many matrices of each kind are.
@@ -109,7 +110,8 @@ class CheckpointDifference:
 
     a, b: what was compared. packed: how the weights of a and of b are packed; empty for a side where none is.
     undone: one side alone is packed, and what its codes stand for was compared, as float32; else what is stored was.
-    settings: of the files beside them; they do not bear on the verdict. low_rank: of weights that differ.
+    settings: of the files beside them; they do not bear on the verdict. low_rank: of weights that differ. lineage:
+    what they are to each other, None when nobody asked.
     """
 
     a: Checkpoint
@@ -122,6 +124,7 @@ class CheckpointDifference:
     undone: bool = False
     settings: tuple[SettingDifference, ...] = ()
     low_rank: tuple[LowRank, ...] = ()
+    lineage: Lineage | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
         """Hashes of what was read, of both sides."""
@@ -141,6 +144,8 @@ class CheckpointDifference:
             "settings": [setting.document() for setting in self.settings],
             "low_rank": [found.document() for found in self.low_rank],
         }
+        if self.lineage is not None:
+            document["lineage"] = self.lineage.document()
         if self.undone:
             document["packed"] = {"a": self.packed[0] or None, "b": self.packed[1] or None}
         return document

@@ -34,6 +34,28 @@ class PlainBlocks:
             for start in range(0, rows, step):
                 yield self._block(made, start, min(start + step, rows), once * rows)
 
+    def elements(self, made: Formula, total: int, start: int, stop: int) -> Bits:
+        """Elements start:stop of a weight that has `total`, as patterns of float32 in its own order.
+
+        Makes no more rows of codes than these need; of a weight that is turned or made in slices all that stand before
+        them, too. Raises CorruptCheckpoint.
+        """
+        if not in_rows(made, total):
+            return self._from_stream(made, start, stop)
+        each = total // grid(made.codes)[0]
+        first, last = start // each, -(-stop // each)
+        return self._block(made, first, last, 0)[start - first * each : stop - first * each]
+
+    def _from_stream(self, made: Formula, start: int, stop: int) -> Bits:
+        parts, at = [], 0
+        for block in self.blocks(made):
+            if at + len(block) > start:
+                parts.append(block[max(0, start - at) : stop - at].copy())
+            at += len(block)
+            if at >= stop:
+                break
+        return np.concatenate(parts) if parts else np.empty(0, np.uint32)
+
     def _block(self, made: Formula, start: int, stop: int, before: int) -> Bits:
         among = range(before + start, before + stop)
         block = self.codes.block(made.codes, start, stop)
@@ -44,3 +66,8 @@ class PlainBlocks:
             way_out = "get undamaged weights"
             raise CorruptCheckpoint(error.tensor or made.codes.name, str(error), way_out) from error
         return values.view(np.uint32).reshape(-1)
+
+
+def in_rows(made: Formula, total: int) -> bool:
+    """Whether each row of codes makes the same number of a weight's `total` elements, one row's after another's."""
+    return not made.turned and made.slices == 1 and total % max(1, grid(made.codes)[0]) == 0

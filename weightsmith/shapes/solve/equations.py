@@ -27,16 +27,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorEvidence:
-    """One tensor that bears on a field. axis and size are None where its presence alone is the evidence."""
+    """One tensor that bears on a field. axis and size are None where its presence alone is the evidence.
+
+    statistic, margin: where its numbers tell, what they were measured by, and how clearly.
+    """
 
     tensor: str
     axis: int | None
     size: int | None
     equation: str
+    statistic: float | None = None
+    margin: float | None = None
 
     def document(self) -> EvidenceEntry:
         """One entry of a field's `evidence` in the JSON contract."""
-        return {"tensor": self.tensor, "axis": self.axis, "size": self.size, "equation": self.equation}
+        entry: EvidenceEntry = {
+            "tensor": self.tensor,
+            "axis": self.axis,
+            "size": self.size,
+            "equation": self.equation,
+        }
+        if self.statistic is not None and self.margin is not None:
+            entry["statistic"], entry["margin"] = self.statistic, self.margin
+        return entry
 
 
 @dataclass(frozen=True, slots=True)
