@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-judges bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-judges bench-parts bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -189,6 +189,9 @@ bench-fits: setup ## what fits says, against what real engines said of 331 publi
 
 bench-remote: setup ## infer-config on remote checkpoints: requests, bytes and seconds, beside the same from the disk
 	@$(BIN)/python -m benchmarks.remote
+
+bench-parts: setup $(RAY)/.ready ## the plan of a 671-billion-parameter conversion, whole, in a part, and foretold on Ray
+	@$(BIN)/python -m benchmarks.parts
 
 bench-kills: setup ## kill -9 at random moments of a conversion and a verification, and what it leaves (ARGS="--kills 200 --seed 1")
 	@$(BIN)/python -m benchmarks.kills $(ARGS)

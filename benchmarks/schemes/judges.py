@@ -102,7 +102,8 @@ def bitsandbytes(folder: Path, **how: Any) -> Truth:
         if "load_in_8bit" in how:
             codes = one.weight.data
             scale = one.state.SCB if one.state.SCB is not None else one.weight.SCB
-            found[name] = int8_vectorwise_dequant(codes, scale)
+            # It multiplies by the scale, then by 1/127, both in float32: a last bit there is not the weight's.
+            found[name] = int8_vectorwise_dequant(codes, scale).bfloat16()
         else:
             found[name] = dequantize_4bit(one.weight.data, one.weight.quant_state)
     return found
@@ -261,6 +262,8 @@ def compressed_tensors(folder: Path, scheme: str) -> Truth:
     model = small_llama()
     packed, found = {}, {}
     chosen = preset_name_to_scheme(scheme, ["Linear"])
+    if (chosen.weights.group_size or 0) > 64:  # more than the small model's channels
+        chosen.weights = chosen.weights.model_copy(update={"group_size": 64})
     arguments = chosen.weights
     form = chosen.format or ("pack-quantized" if arguments.num_bits == 4 else "int-quantized")
     chosen.format = form
