@@ -110,17 +110,6 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         open_checkpoint(folder)
 
 
-def test_columns_in_several_files_are_refused_with_a_way_out(folder: Path) -> None:
-    metadata = described(folder)
-    metadata.state_dict_metadata["weight"].chunks = [
-        ChunkStorageMetadata(torch.Size([0, 0]), torch.Size([10, 3])),
-        ChunkStorageMetadata(torch.Size([0, 3]), torch.Size([10, 3])),
-    ]
-    describe(folder, metadata)
-    with pytest.raises(UnknownFormat, match=r"another axis.*dcp_to_torch"):
-        open_checkpoint(folder)
-
-
 def lie_about(folder: Path, name: str, **fields: Any) -> None:
     metadata = described(folder)
     info = metadata.storage_data[MetadataIndex(name, [0] * STATE[name].ndim)]  # type: ignore[union-attr]

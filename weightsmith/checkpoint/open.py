@@ -23,7 +23,9 @@ from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.place import is_absent, is_folder, located, need_reached, open_file, prefetch
 from weightsmith.checkpoint.recognise import recognise
 from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.small_file import listed
 from weightsmith.checkpoint.table import Checkpoint, Problem
+from weightsmith.checkpoint.training.names import may_be_run
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInput
 
 if TYPE_CHECKING:
@@ -73,6 +75,9 @@ def _opened(path: Place) -> Checkpoint:
     if folder and is_distributed(path):
         return _read_distributed(path, path)
     if folder:
+        run = _read_run(path)
+        if run is not None:
+            return run
         choice = choose_weights(path)
         if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
@@ -161,6 +166,19 @@ def _without_elements(path: Place, empty: list[str], count: int) -> Problem:
 def _saying_expanded(checkpoint: Checkpoint) -> Checkpoint:
     problem = expanded(checkpoint)
     return _with_problems(checkpoint, [problem] if problem else [])
+
+
+def _read_run(folder: Place) -> Checkpoint | None:
+    """What the processes of a training run left in a folder; None for any other."""
+    if not may_be_run(listed(folder)):
+        return None
+    from weightsmith.checkpoint.training.find import folder_of_weights, read_training_run
+
+    inner = folder_of_weights(folder)
+    if is_distributed(inner):
+        return _read_distributed(folder, inner)
+    run = read_training_run(folder, inner)
+    return None if run is None else _saying_expanded(run)
 
 
 def _read_distributed(path: Place, root: Place) -> Checkpoint:

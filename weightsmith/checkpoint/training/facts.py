@@ -1,0 +1,56 @@
+"""What is known of the training run that left a checkpoint, beside its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.checkpoint.place import Place
+    from weightsmith.checkpoint.table import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What neither files nor shapes tell, and the weights depend on.
+
+    name: of the `--set` option that answers it. candidates: the answers that the shapes allow, smallest first.
+    why: in words, what depends on it.
+    """
+
+    name: str
+    candidates: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """Who wrote the files, and how the model was cut.
+
+    library: in words. processes: how many wrote.
+    layout: degree of each kind of parallelism that cut the weights, by its usual name ("tensor": 2).
+    left_out: what of the run is no weight of the model, in words.
+    copies: tensor -> the same numbers as other processes held them; equal if the run was sound.
+    beside: the folder with the model's config and tokenizer, where it is another than that of the files.
+    config: settings that the run states of itself: a claim, to be checked by the shapes.
+    questions: what must be answered before the tensors have their own names; empty where all is told.
+    """
+
+    library: str
+    processes: int
+    layout: Mapping[str, int]
+    left_out: tuple[str, ...] = ()
+    copies: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    beside: Place | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """One line: who wrote it, how many processes, how they cut the weights."""
+        cut = " x ".join(f"{name} {degree}" for name, degree in self.layout.items() if degree > 1)
+        several = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        return f"{self.library}, {several}" + (f", cut {cut}" if cut else "")
