@@ -162,7 +162,9 @@ def _derive(
     trust_code: bool,
 ) -> Inference:
     from weightsmith import shapes
+    from weightsmith.shapes.family.run_model import model_of
 
+    table = model_of(table)
     stated = None if original is None else original.data
     page = _learn(model_type, stated, table, trust_code) if learn else None
     inference = shapes.infer(table, stated, model_type, page, user_set)

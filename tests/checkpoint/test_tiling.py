@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -18,9 +16,18 @@ from weightsmith.values.blocks import BlockReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
-PINWHEEL: list[Box] = [((0, 0), (2, 4)), ((0, 4), (4, 2)), ((4, 2), (2, 4)), ((2, 0), (4, 2)), ((2, 2), (2, 2))]
+PINWHEEL: list[Box] = [
+    ((0, 0), (2, 4)),
+    ((0, 4), (4, 2)),
+    ((4, 2), (2, 4)),
+    ((2, 0), (4, 2)),
+    ((2, 2), (2, 2)),
+]
 
 
 @st.composite

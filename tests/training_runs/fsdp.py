@@ -67,7 +67,9 @@ def verl(root: nn.Module, folder: Path, rank: int) -> None:
     of = f"world_size_{PROCESSES}_rank_{rank}.pt"
     torch.save(root.state_dict(), folder / f"model_{of}")
     torch.save(trained(root).state_dict(), folder / f"optim_{of}")
-    torch.save({"lr_scheduler": {"last_epoch": 1}, "rng": torch.get_rng_state()}, folder / f"extra_state_{of}")
+    torch.save(
+        {"lr_scheduler": {"last_epoch": 1}, "rng": torch.get_rng_state()}, folder / f"extra_state_{of}"
+    )
     if rank == 0:
         (folder / "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": PROCESSES}))
         (folder / "huggingface").mkdir(exist_ok=True)
@@ -92,7 +94,10 @@ def write(rank: int, port: int, target: str) -> None:
 
     root = sharded(square)
     average = sharded(square, seed=8)
-    state = {"optimizer": get_optimizer_state_dict(root, trained(root)), "train_state": {"step": torch.tensor(7)}}
+    state = {
+        "optimizer": get_optimizer_state_dict(root, trained(root)),
+        "train_state": {"step": torch.tensor(7)},
+    }
     dcp.save({**root.state_dict(), **state}, checkpoint_id=folder / "mesh")
     state |= {"model": root.state_dict(), "ema": average.state_dict()}
     dcp.save(state, checkpoint_id=folder / "averaged")

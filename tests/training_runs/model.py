@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A vocabulary that no number of processes divides: the last shard of it is smaller than the others.
 CONFIG: dict[str, Any] = {

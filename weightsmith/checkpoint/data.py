@@ -133,9 +133,7 @@ class TensorReader:
             return np.concatenate([self.read(piece) for piece in tensor.pieces])
         whole = np.empty(tensor.shape, numpy_dtype(tensor.dtype))
         for piece in tensor.pieces:
-            place = tuple(
-                slice(at, at + size) for at, size in zip(piece.corner, piece.shape, strict=True)
-            )
+            place = tuple(slice(at, at + size) for at, size in zip(piece.corner, piece.shape, strict=True))
             whole[place] = self.read(piece)
         return whole
 

@@ -84,6 +84,11 @@ def choose_weights(folder: Place) -> WeightFiles:
     return WeightFiles(index, files, problems)
 
 
+def is_trainer_state(name: str) -> bool:
+    """Whether a file of this name is what a trainer keeps beside the weights."""
+    return _TRAINING.fullmatch(name) is not None
+
+
 def _in_sight(folder: Place) -> list[str]:
     """The names that a loader's patterns find: none that begins with a dot, as what macOS adds to each file does."""
     return [name for name in listed(folder) if not name.startswith(".")]

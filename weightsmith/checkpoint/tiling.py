@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.checkpoint.dtypes import BITS
 from weightsmith.checkpoint.layout import row_major
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from weightsmith.checkpoint.table import Tensor
 
@@ -146,3 +147,51 @@ def _made_of(like: Tensor, shape: tuple[int, ...], blocks: Sequence[Tensor]) -> 
         strides=row_major(shape),
         pieces=tuple(blocks),
     )
+
+
+def unflattened(name: str, shape: tuple[int, ...], runs: Sequence[Tensor]) -> Tensor:
+    """The tensor whose elements, in row-major order, are those of the runs one behind the other.
+
+    runs: vectors without gaps, which may end anywhere in a row. Raises ValueError where they have more or fewer
+    elements than the shape, or another dtype each.
+    """
+    if sum(run.shape[0] for run in runs) != prod(shape):
+        raise ValueError(f"runs of {sum(run.shape[0] for run in runs):,} elements for {prod(shape):,}")
+    blocks, begin = [], 0
+    for run in runs:
+        for first, corner, size in boxes_of_run(shape, begin, begin + run.shape[0]):
+            offset = run.offset + first - begin
+            block = replace(run, name=name, shape=size, offset=offset, strides=row_major(size), corner=corner)
+            blocks.append(block)
+        begin += run.shape[0]
+    return tiled(name, runs[0].dtype, shape, blocks)
+
+
+def boxes_of_run(
+    shape: tuple[int, ...], start: int, stop: int
+) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+    """(first element, corner, size) of boxes that hold the elements start:stop in row-major order, at most two for
+    each axis and one more. The elements of each follow each other in that order.
+    """
+    if start >= stop:
+        return
+    each = prod(shape[1:])
+    if not shape or stop - start == prod(shape):
+        yield start, (0,) * len(shape), shape
+        return
+    first, last = -(-start // each), stop // each
+    if first > last:  # all of it within one row
+        yield from _boxes_of_row(shape, last, start, stop)
+        return
+    yield from _boxes_of_row(shape, first - 1, start, first * each)
+    if first < last:
+        yield first * each, (first, *(0,) * (len(shape) - 1)), (last - first, *shape[1:])
+    yield from _boxes_of_row(shape, last, last * each, stop)
+
+
+def _boxes_of_row(
+    shape: tuple[int, ...], index: int, start: int, stop: int
+) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+    before = index * prod(shape[1:])
+    for first, corner, size in boxes_of_run(shape[1:], start - before, stop - before):
+        yield before + first, (index, *corner), (1, *size)

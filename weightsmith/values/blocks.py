@@ -56,7 +56,9 @@ def rows_per_block(tensor: Tensor, block_bytes: int = BLOCK_BYTES) -> int:
 def byte_range(tensor: Tensor, start: int, stop: int) -> Tensor:
     """Bytes start:stop of a contiguous tensor's own bytes, as a U8 vector."""
     storage = replace(tensor.storage, start=tensor.start + start, nbytes=stop - start)
-    return replace(tensor, dtype="U8", shape=(stop - start,), storage=storage, offset=0, strides=(1,), corner=())
+    return replace(
+        tensor, dtype="U8", shape=(stop - start,), storage=storage, offset=0, strides=(1,), corner=()
+    )
 
 
 def as_bytes(tensor: Tensor) -> Tensor:

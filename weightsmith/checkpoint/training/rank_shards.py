@@ -76,7 +76,9 @@ def read_rank_shards(path: Place, root: Place, names: Sequence[str]) -> Checkpoi
         library="FSDP (a file for each process, as verl writes)",
         processes=len(files),
         layout=_layout(parts),
-        left_out=(f"{len(state)} files with optimizer and other state ({sample(list(state), 2)})",) if state else (),
+        left_out=(f"{len(state)} files with optimizer and other state ({sample(list(state), 2)})",)
+        if state
+        else (),
         copies=copies,
         beside=beside,
     )
@@ -92,7 +94,9 @@ def _files_of_ranks(root: Place, names: Sequence[str]) -> list[str]:
         raise UnknownFormat(root, fact, "remove those that are not meant")
     (world,) = worlds
     # Walks the files that are there: the number of processes is only a name.
-    absent = next((rank for rank in range(len(found) + 1) if rank < world and (world, rank) not in found), None)
+    absent = next(
+        (rank for rank in range(len(found) + 1) if rank < world and (world, rank) not in found), None
+    )
     if absent is not None:
         fact = f"has the files of {len(found)} of {world} processes; that of rank {absent} is missing"
         raise MissingInput(root, fact, "copy the missing files of the run")
@@ -139,7 +143,9 @@ def _assembled(root: Place, name: str, parts: Sequence[_Part]) -> tuple[Tensor, 
     return whole[0], tuple(whole[1:])
 
 
-def _block(part: _Part, order: Mapping[int, Sequence[int]], starts: Mapping[int, Mapping[tuple[int, ...], int]]) -> Tensor:
+def _block(
+    part: _Part, order: Mapping[int, Sequence[int]], starts: Mapping[int, Mapping[tuple[int, ...], int]]
+) -> Tensor:
     corner = tuple(
         starts[dim][tuple(part.coordinate[axis] for axis in order[dim])] if dim in order else 0
         for dim in range(len(part.shape))

@@ -1,0 +1,72 @@
+"""What torch's distributed checkpoints tell of the run that left them; torchtitan's names made released ones."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.config_file import readable_config
+from weightsmith.checkpoint.small_file import is_there
+from weightsmith.checkpoint.training.facts import TrainingRun
+from weightsmith.checkpoint.training.titan import released_titan
+from weightsmith.errors import UnknownFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.checkpoint.table import Checkpoint
+
+# torch/distributed/checkpoint/filesystem.py: the writing process and the number of its file.
+_WRITTEN = re.compile(r"__([0-9]+)_[0-9]+\.distcp")
+_AXES = ("rows", "columns")
+
+
+def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
+    """The checkpoint with what is known of its run, its tensors under released names where they are torchtitan's.
+
+    Raises UnknownFormat for an answer that the shapes rule out.
+    """
+    ranks = {m[1] for file in checkpoint.files if (m := _WRITTEN.fullmatch(file))}
+    above = checkpoint.root.parent
+    run = TrainingRun(
+        library="torch.distributed.checkpoint",
+        processes=max(1, len(ranks)),
+        layout=_layout(checkpoint),
+        beside=above if _is_step(checkpoint) and is_there(above / "config.json") else None,
+    )
+    told = replace(checkpoint, run=run)
+    head_dim = answers.get("head_dim") or _head_dim(told)
+    try:
+        tensors, questions = released_titan(told.tensors, head_dim)
+    except ValueError as error:
+        way_out = "say another with --converter training --set head_dim=NUMBER, or mend config.json"
+        raise UnknownFormat(
+            checkpoint.path, f"has other heads than {head_dim} wide: {error}", way_out
+        ) from error
+    return replace(told, tensors=tensors, run=replace(run, questions=questions))
+
+
+def _is_step(checkpoint: Checkpoint) -> bool:
+    """Whether the weights lie in a folder of their own below the one that was named."""
+    return checkpoint.path != checkpoint.root and not is_there(checkpoint.root / "config.json")
+
+
+def _layout(checkpoint: Checkpoint) -> dict[str, int]:
+    """In how many parts rows and columns are cut at most."""
+    layout = dict.fromkeys(_AXES, 1)
+    for tensor in checkpoint.tensors.values():
+        for axis, name in enumerate(_AXES[: len(tensor.shape)]):
+            layout[name] = max(layout[name], len({piece.corner[axis] for piece in tensor.pieces}))
+    return layout
+
+
+def _head_dim(checkpoint: Checkpoint) -> int | None:
+    """Width of a head as a config beside the weights states it; None where there is none."""
+    config = readable_config(checkpoint) or {}
+    width, hidden, heads = (config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads"))
+    if type(width) is int and width > 0:
+        return width
+    if type(hidden) is int and type(heads) is int and heads > 0 and hidden % heads == 0:
+        return hidden // heads
+    return None
