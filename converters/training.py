@@ -18,7 +18,7 @@ from weightsmith.checkpoint.model_files import belongs_to_model, is_weights
 from weightsmith.checkpoint.names import sample
 from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, names_in, read_small
 from weightsmith.convert.plan.set_options import read_choice, read_number
-from weightsmith.convert.protocol import Companion, RoundingKernel
+from weightsmith.convert.protocol import REMOVED, Companion, RoundingKernel
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes.packing import left_packed
 from weightsmith.shapes.family.run_model import model_in_run
@@ -42,7 +42,7 @@ _OF_RUN = ("fsdp_config.json", "huggingface", "latest", "latest_checkpointed_ite
 # What may be asked: option -> what it says.
 _QUESTIONS = {
     "head_dim": "width of an attention head, where no file of the run states it",
-    "num_query_groups": "groups of query heads that share a key and a value, where no file of the run states it",
+    "vocab_size": "words of the tokenizer, where Megatron filled the vocabulary up and no file of the run says to what",
 }
 _MOST = 1 << 20
 
@@ -113,8 +113,10 @@ class Training:
         if fault is not None:
             raise ConversionRefused(fault.subject, fault.fact, fault.way_out)
         weights = read_choice(options, "weights", RUN_WEIGHTS) or "ema"
+        claims = {} if evidence.config is not None else dict(run.config)
         model = model_in_run(checkpoint, weights)
-        plain = plain_recipe(replace(evidence, checkpoint=model.checkpoint), dtype)
+        told = evidence.config if evidence.config is not None else claims or None
+        plain = plain_recipe(replace(evidence, checkpoint=model.checkpoint, config=told), dtype)
         files = _files_beside(run.beside)
         notes = [f"{run.words}: joined", *run.notes, *model.notes]
         notes += [f"left out: {what}" for what in run.left_out]
@@ -127,11 +129,21 @@ class Training:
             options={**{name: options[name] for name in sorted(options)}, **plain.options},
             steps=tuple(_compared(step, run.copies) for step in plain.steps),
             dropped={**plain.dropped, **model.beside},
-            config={**run.config, **plain.config},
+            config={**_positions(claims), **plain.config},
             left_out={**dict.fromkeys(_OF_RUN, _STATE_OF_RUN), **plain.left_out},
             files=files,
             notes=(*plain.notes, *notes),
         )
+
+
+def _positions(claims: Mapping[str, object]) -> dict[str, object]:
+    """A run's claims, with the base of its positions where transformers 5 has it."""
+    changes = dict(claims)
+    base = changes.pop("rope_theta", None)
+    if isinstance(base, int | float):
+        changes["rope_theta"] = REMOVED
+        changes["rope_parameters"] = {"rope_type": "default", "rope_theta": float(base)}
+    return changes
 
 
 def _refuse_questions(checkpoint: Checkpoint, run: TrainingRun) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.config_file import readable_config
-from weightsmith.checkpoint.small_file import is_there
+from weightsmith.checkpoint.training.beside import folder_beside, head_width
 from weightsmith.checkpoint.training.facts import TrainingRun
 from weightsmith.checkpoint.training.titan import released_titan
 from weightsmith.errors import UnknownFormat
@@ -28,15 +28,14 @@ def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
     Raises UnknownFormat for an answer that the shapes rule out.
     """
     ranks = {m[1] for file in checkpoint.files if (m := _WRITTEN.fullmatch(file))}
-    above = checkpoint.root.parent
     run = TrainingRun(
         library="torch.distributed.checkpoint",
         processes=max(1, len(ranks)),
         layout=_layout(checkpoint),
-        beside=above if _is_step(checkpoint) and is_there(above / "config.json") else None,
+        beside=folder_beside(checkpoint.root) if checkpoint.path != checkpoint.root else None,
     )
     told = replace(checkpoint, run=run)
-    head_dim = answers.get("head_dim") or _head_dim(told)
+    head_dim = answers.get("head_dim") or head_width(readable_config(told) or {})
     try:
         tensors, questions = released_titan(told.tensors, head_dim)
     except ValueError as error:
@@ -47,11 +46,6 @@ def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
     return replace(told, tensors=tensors, run=replace(run, questions=questions))
 
 
-def _is_step(checkpoint: Checkpoint) -> bool:
-    """Whether the weights lie in a folder of their own below the one that was named."""
-    return checkpoint.path != checkpoint.root and not is_there(checkpoint.root / "config.json")
-
-
 def _layout(checkpoint: Checkpoint) -> dict[str, int]:
     """In how many parts rows and columns are cut at most."""
     layout = dict.fromkeys(_AXES, 1)
@@ -59,14 +53,3 @@ def _layout(checkpoint: Checkpoint) -> dict[str, int]:
         for axis, name in enumerate(_AXES[: len(tensor.shape)]):
             layout[name] = max(layout[name], len({piece.corner[axis] for piece in tensor.pieces}))
     return layout
-
-
-def _head_dim(checkpoint: Checkpoint) -> int | None:
-    """Width of a head as a config beside the weights states it; None where there is none."""
-    config = readable_config(checkpoint) or {}
-    width, hidden, heads = (config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads"))
-    if type(width) is int and width > 0:
-        return width
-    if type(hidden) is int and type(heads) is int and heads > 0 and hidden % heads == 0:
-        return hidden // heads
-    return None

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.place import folders_in
 from weightsmith.checkpoint.small_file import is_there, listed, names_in, read_small
-from weightsmith.checkpoint.training.names import ACCELERATE, LATEST, RANK_FILE, ZERO_MODEL, ZERO_OPTIMIZER
+from weightsmith.checkpoint.training.megatron import read_megatron
+from weightsmith.checkpoint.training.megatron_ranks import rank_folders
+from weightsmith.checkpoint.training.names import (
+    ACCELERATE,
+    LATEST,
+    LATEST_ITERATION,
+    MODEL_PARALLEL,
+    RANK_FILE,
+    ZERO_MODEL,
+    ZERO_OPTIMIZER,
+)
 from weightsmith.checkpoint.training.rank_shards import read_rank_shards
 from weightsmith.checkpoint.training.zero import read_zero
 from weightsmith.errors import MissingInput
@@ -30,6 +40,8 @@ def folder_of_weights(folder: Place) -> Place:
     """
     if is_there(folder / LATEST):
         return _named_in(folder, LATEST)
+    if is_there(folder / LATEST_ITERATION):
+        return _last_iteration(folder)
     for name in folders_in(folder):
         if ACCELERATE.fullmatch(name) and names_in(folder / name):
             return folder / name
@@ -49,6 +61,20 @@ def _named_in(folder: Place, note: str) -> Place:
     return folder / name
 
 
+def _last_iteration(folder: Place) -> Place:
+    """The step that Megatron wrote last: its note holds a number, or `release`."""
+    note = read_small(folder / LATEST_ITERATION, _LARGEST_NOTE).strip()
+    if note != b"release" and not note.isdigit():
+        return folder
+    name = note.decode() if note == b"release" else f"iter_{int(note):07d}"
+    if name not in folders_in(folder):
+        fact = f"names the step {quoted(name)}, which is not there"
+        raise MissingInput(
+            folder / LATEST_ITERATION, fact, "copy it from the training run, or name another step's folder"
+        )
+    return folder / name
+
+
 def read_training_run(path: Place, folder: Place, answers: Mapping[str, int]) -> Checkpoint | None:
     """The table of `folder`, which the processes of a training run left; None for any other folder.
 
@@ -59,4 +85,7 @@ def read_training_run(path: Place, folder: Place, answers: Mapping[str, int]) ->
         return read_rank_shards(path, folder, names)
     if all(any(pattern.fullmatch(name) for name in names) for pattern in (ZERO_OPTIMIZER, ZERO_MODEL)):
         return read_zero(path, folder, names)
+    ranks = rank_folders(folder) if any(MODEL_PARALLEL.fullmatch(name) for name in names) else {}
+    if ranks:
+        return read_megatron(path, folder, ranks, answers)
     return None

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.names import check_name, quoted, sample
-from weightsmith.checkpoint.small_file import is_there
 from weightsmith.checkpoint.table import Checkpoint
 from weightsmith.checkpoint.tiling import tiled
 from weightsmith.checkpoint.torch_objects import TensorRef
+from weightsmith.checkpoint.training.beside import folder_beside
 from weightsmith.checkpoint.training.facts import TrainingRun
 from weightsmith.checkpoint.training.names import RANK_FILE, RANK_STATE
 from weightsmith.checkpoint.training.objects import ShardRef
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.training.objects import Placement
     from weightsmith.checkpoint.training.rank_file import RankFile
 
-# Where verl puts the model's config and tokenizer.
-_BESIDE = "huggingface"
 _DAMAGED = "the checkpoint is damaged, or of several steps; copy it again from the training run"
 
 
@@ -70,7 +68,6 @@ def read_rank_shards(path: Place, root: Place, names: Sequence[str]) -> Checkpoi
         tensors[name], others = _assembled(root, name, found)
         if others:
             copies[name] = others
-    beside = root / _BESIDE if is_there(root / _BESIDE / "config.json") else None
     state = tuple(name for name in names if RANK_STATE.fullmatch(name))
     run = TrainingRun(
         library="FSDP (a file for each process, as verl writes)",
@@ -80,7 +77,7 @@ def read_rank_shards(path: Place, root: Place, names: Sequence[str]) -> Checkpoi
         if state
         else (),
         copies=copies,
-        beside=beside,
+        beside=folder_beside(root),
     )
     return Checkpoint(path, root, "torch-shards", sizes, tensors, None, {}, (), run=run)
 

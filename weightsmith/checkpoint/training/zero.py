@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from weightsmith.checkpoint.layout import shape_fault
 from weightsmith.checkpoint.names import check_name, quoted
 from weightsmith.checkpoint.pickle_state import Inert
-from weightsmith.checkpoint.small_file import is_there
 from weightsmith.checkpoint.table import Checkpoint
 from weightsmith.checkpoint.tiling import rows_of, unflattened
 from weightsmith.checkpoint.torch_objects import TensorRef
+from weightsmith.checkpoint.training.beside import folder_beside
 from weightsmith.checkpoint.training.facts import TrainingRun
 from weightsmith.checkpoint.training.names import ZERO_MODEL, ZERO_OPTIMIZER
 from weightsmith.checkpoint.training.rank_file import read_rank_file, refuse_many_blocks
@@ -68,7 +68,7 @@ def read_zero(path: Place, root: Place, names: Sequence[str]) -> Checkpoint:
         processes=len(flats),
         layout={"data": len(flats)},
         left_out=("the optimizer's moments and other state of the run",),
-        beside=_beside(root),
+        beside=folder_beside(root),
         notes=(
             "the weights are the optimizer's own (master) copies, which are wider than those that it trained with",
         )
@@ -295,12 +295,6 @@ def _wider(model: RankFile, tensors: Mapping[str, Tensor]) -> bool:
         for name, ref in module.items()
         if name in tensors
     )
-
-
-def _beside(root: Place) -> Place | None:
-    """The folder above, where a trainer keeps config and tokenizer beside the folders of its steps."""
-    above = root.resolve().parent
-    return above if is_there(above / "config.json") and not is_there(root / "config.json") else None
 
 
 def _refuse(subject: object, fact: str) -> NoReturn:
