@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _STATE_OF_RUN = "of the training run, no file of a model"
 # Files and folders of a run that no name gives away as weights or state.
-_OF_RUN = ("fsdp_config.json", "huggingface", "latest", "latest_checkpointed_iteration.txt", "zero_to_fp32.py",
-           "zero_to_torch.py")  # fmt: skip
+_OF_RUN = ("fsdp_config.json", "huggingface", "latest", "latest_checkpointed_iteration.txt", "metadata.json",
+           "zero_to_fp32.py", "zero_to_torch.py")  # fmt: skip
 # What may be asked: option -> what it says.
 _QUESTIONS = {
     "head_dim": "width of an attention head, where no file of the run states it",

@@ -10,14 +10,11 @@ model beside `optimizer` and `train_state`), verl (utils/checkpoint/fsdp_checkpo
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -25,7 +22,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from tests.training_runs import model
+from tests.training_runs import model, processes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,9 +74,7 @@ def verl(root: nn.Module, folder: Path, rank: int) -> None:
         (folder / "huggingface/generation_config.json").write_text(json.dumps({"temperature": 0.6}))
 
 
-def write(rank: int, port: int, target: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=PROCESSES)
+def write(rank: int, target: str) -> None:
     folder = Path(target)
     flat = init_device_mesh("cpu", (4,), mesh_dim_names=("data",))
     hybrid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("copy", "data"))
@@ -103,15 +98,7 @@ def write(rank: int, port: int, target: str) -> None:
     dcp.save(state, checkpoint_id=folder / "averaged")
     verl(root, folder / "verl-mesh/actor", rank)
     verl(sharded(hybrid), folder / "verl-hybrid/actor", rank)
-    dist.destroy_process_group()
-
-
-def main(folder: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(write, (port, folder), nprocs=PROCESSES)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    processes.run(write, PROCESSES, sys.argv[1])

@@ -9,9 +9,7 @@ a process has. Folders and what lies in a file: Megatron-LM (training/checkpoint
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tests.training_runs import model
+from tests.training_runs import model, processes
 
 PROCESSES = 4
 # Megatron fills the vocabulary up to a multiple of this for each rank.
@@ -60,7 +58,7 @@ def moe_weights(seed: int = 9) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Case:
-    """How a run was cut. first: layers of the first stage where it has others than the rest. args: whether it states them."""
+    """How a run was cut. first: layers of the first stage, where not as the others. args: whether files state it."""
 
     name: str
     tensor: int = 1
@@ -82,6 +80,9 @@ CASES = (
     Case("experts-whole", tensor=2, expert=2, moe=True, layers=2, args=False),
     Case("experts-cut", tensor=2, expert=2, expert_tensor=2, moe=True, layers=2, args=False),
 )
+
+# Those that are also written as Megatron's distributed checkpoints (torch_dist).
+DISTRIBUTED = ("uneven", "experts")
 
 
 def truth(case: Case) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -154,9 +155,13 @@ def fill(module: Any, case: Case) -> None:
     from transformers import AutoConfig
 
     weights, config = truth(case)
-    settings = AutoConfig.for_model(config["model_type"], **{k: v for k, v in config.items() if k != "model_type"})
+    settings = AutoConfig.for_model(
+        config["model_type"], **{k: v for k, v in config.items() if k != "model_type"}
+    )
     settings.rope_theta = config["rope_theta"]
-    bridge = (Qwen3MoEBridge if case.moe else Qwen2Bridge)(settings, dtype=torch.float32, make_vocab_size_divisible_by=FILLED)
+    bridge = (Qwen3MoEBridge if case.moe else Qwen2Bridge)(
+        settings, dtype=torch.float32, make_vocab_size_divisible_by=FILLED
+    )
     bridge.vocab_size, bridge.padded_vocab_size = config["vocab_size"], FILLED
     tensor = parallel_state.get_tensor_model_parallel_rank()
     for name, parameter in module.named_parameters():
@@ -178,9 +183,14 @@ def whole_name(module: Any, name: str, case: Case) -> tuple[str, bool]:
     if match is None:
         return name, False
     layer = module.decoder.layers[int(match[1])].layer_number - 1
-    inner, expert = match[2], re.fullmatch(r"mlp\.experts\.local_experts\.(\d+)\.(linear_fc[12])\.weight", match[2])
+    inner, expert = (
+        match[2],
+        re.fullmatch(r"mlp\.experts\.local_experts\.(\d+)\.(linear_fc[12])\.weight", match[2]),
+    )
     if expert:
-        number = int(expert[1]) + parallel_state.get_expert_model_parallel_rank() * (MOE["num_experts"] // case.expert)
+        number = int(expert[1]) + parallel_state.get_expert_model_parallel_rank() * (
+            MOE["num_experts"] // case.expert
+        )
         inner = f"mlp.experts.{expert[2]}.weight{number}"
     return f"decoder.layers.{layer}.{inner}", expert is not None
 
@@ -227,7 +237,7 @@ def run_args(case: Case) -> argparse.Namespace:
 
 
 def write_case(case: Case, folder: Path) -> None:
-    from megatron.core import parallel_state
+    from megatron.core import dist_checkpointing, parallel_state
 
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=case.tensor,
@@ -246,7 +256,11 @@ def write_case(case: Case, folder: Path) -> None:
         numbers += f"_{parallel_state.get_expert_model_parallel_rank():03d}"
     at = folder / case.name / "iter_0000005" / f"mp_rank_{numbers}"
     at.mkdir(parents=True, exist_ok=True)
-    state: dict[str, Any] = {"checkpoint_version": 3.0, "iteration": 5, "rng_state": [{"torch": torch.get_rng_state()}]}
+    state: dict[str, Any] = {
+        "checkpoint_version": 3.0,
+        "iteration": 5,
+        "rng_state": [{"torch": torch.get_rng_state()}],
+    }
     state["optimizer"] = {"param_groups": [{"lr": 1e-4}], "fp32_from_fp16_params": [[torch.ones(3)]]}
     if case.args:
         state["args"] = run_args(case)
@@ -254,24 +268,25 @@ def write_case(case: Case, folder: Path) -> None:
         state[f"model{number}" if len(modules) > 1 else "model"] = module.state_dict()
     torch.save(state, at / "model_optim_rng.pt")
     (folder / case.name / "latest_checkpointed_iteration.txt").write_text("5")
+    if case.name in DISTRIBUTED:
+        at = folder / f"{case.name}-dist"
+        at.mkdir(parents=True, exist_ok=True)
+        dist.barrier()
+        whole = {"model": modules[0].sharded_state_dict(), "args": run_args(case), "iteration": 5}
+        dist_checkpointing.save(whole, str(at))
     parallel_state.destroy_model_parallel()
 
 
-def write(rank: int, port: int, target: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank)}
-    dist.init_process_group("gloo", rank=rank, world_size=PROCESSES)
+def write(rank: int, target: str) -> None:
+    # There is no device to wait for, and Megatron's writer asks for one.
+    torch.cuda.synchronize = lambda *_: None
+    torch.cuda.current_device = lambda: "cpu"  # type: ignore[assignment, return-value]
     for case in CASES:
         write_case(case, Path(target))
         dist.barrier()
-    dist.destroy_process_group()
-
-
-def main(folder: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(write, (port, folder), nprocs=PROCESSES)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    from mbridge.models import qwen3moe  # noqa: F401 - before the processes are made
+
+    processes.run(write, PROCESSES, sys.argv[1])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint.config_file import readable_config
 from weightsmith.checkpoint.training.beside import folder_beside, head_width
 from weightsmith.checkpoint.training.facts import TrainingRun
+from weightsmith.checkpoint.training.megatron import named_by_megatron
+from weightsmith.checkpoint.training.megatron_dist import is_megatron
 from weightsmith.checkpoint.training.titan import released_titan
 from weightsmith.errors import UnknownFormat
 
@@ -35,6 +37,8 @@ def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
         beside=folder_beside(checkpoint.root) if checkpoint.path != checkpoint.root else None,
     )
     told = replace(checkpoint, run=run)
+    if is_megatron(checkpoint.tensors):
+        return named_by_megatron(told, run, answers)
     head_dim = answers.get("head_dim") or head_width(readable_config(told) or {})
     try:
         tensors, questions = released_titan(told.tensors, head_dim)
@@ -43,7 +47,8 @@ def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
         raise UnknownFormat(
             checkpoint.path, f"has other heads than {head_dim} wide: {error}", way_out
         ) from error
-    return replace(told, tensors=tensors, run=replace(run, questions=questions))
+    said = {name: answers[name] for name in ("head_dim",) if name in answers}
+    return replace(told, tensors=tensors, run=replace(run, questions=questions, config=said))
 
 
 def _layout(checkpoint: Checkpoint) -> dict[str, int]:

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.place import Place
     from weightsmith.checkpoint.table import Tensor
+    from weightsmith.documents import QuestionEntry, TrainingRunEntry
+    from weightsmith.json_value import Json
+
+
+# Of published models the widest head has 512.
+_WIDEST_HEAD = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,17 @@ class Question:
     name: str
     candidates: tuple[int, ...]
     why: str
+
+    def document(self) -> QuestionEntry:
+        """One entry of `questions` in the JSON contract."""
+        return {"name": self.name, "candidates": list(self.candidates), "why": self.why}
+
+
+def asked_width(rows: int, why: str) -> Question:
+    """What is asked where nothing tells how wide a head is. rows: a number of rows that whole heads make up."""
+    return Question(
+        "head_dim", tuple(n for n in range(2, min(rows, _WIDEST_HEAD) + 1, 2) if rows % n == 0), why
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +61,19 @@ class TrainingRun:
     left_out: tuple[str, ...] = ()
     copies: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     beside: Place | None = None
-    config: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, Json] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def document(self) -> TrainingRunEntry:
+        """`run` in the JSON contract of `inspect`."""
+        return {
+            "library": self.library,
+            "processes": self.processes,
+            "layout": dict(self.layout),
+            "left_out": list(self.left_out),
+            "questions": [question.document() for question in self.questions],
+        }
 
     @property
     def words(self) -> str:

@@ -11,13 +11,20 @@ from weightsmith.checkpoint.table import Checkpoint
 from weightsmith.checkpoint.tiling import rows_of
 from weightsmith.checkpoint.training.beside import folder_beside, head_width
 from weightsmith.checkpoint.training.facts import TrainingRun
+from weightsmith.checkpoint.training.megatron_dist import common_claims, joined_model
 from weightsmith.checkpoint.training.megatron_join import join
-from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD
+from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD, PROJECTION
 from weightsmith.checkpoint.training.megatron_ranks import read_ranks
-from weightsmith.checkpoint.training.megatron_release import claimed_config, heads_of, refuse_claims, released
+from weightsmith.checkpoint.training.megatron_release import (
+    claimed_config,
+    heads_of,
+    need_claim,
+    refuse_claims,
+    released,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from weightsmith.checkpoint.place import Place
     from weightsmith.checkpoint.table import Tensor
@@ -25,6 +32,11 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.training.megatron_ranks import Ranks
 
 _KINDS = ("tensor", "pipeline", "expert", "chunk")
+_DEGREES = {
+    "tensor": "tensor_model_parallel_size",
+    "pipeline": "pipeline_model_parallel_size",
+    "expert": "expert_model_parallel_size",
+}
 _BLOCK_BYTES = 1 << 20
 
 
@@ -39,28 +51,51 @@ def read_megatron(
     ranks = read_ranks(root, files)
     whole = join(root, ranks, _Same(root, ranks.sizes))
     degrees = {kind: ranks.degree(kind) for kind in _KINDS}
-    model, *others = whole.tables
-    refuse_claims(root, model, ranks.claims, degrees)
-    beside = folder_beside(root)
-    bare = Checkpoint(path, root, "torch-shards", ranks.sizes, {}, None, {}, ())
-    run = _run(ranks, whole, degrees, beside)
-    config = readable_config(replace(bare, run=run)) or {}
-    words = answers.get("vocab_size") or config.get("vocab_size") or ranks.claims.get("vocab_size")
-    filled = _filled(model, words)
-    if filled:
-        model, *others = [_without_filling(table, filled) for table in whole.tables]
-        note = f"rows {filled} and on, up to which Megatron fills the vocabulary, are left out"
+    for kind, claim in _DEGREES.items():
+        need_claim(root, ranks.claims, claim, degrees[kind])
+    run = _run(ranks, whole, degrees, folder_beside(root))
+    bare = Checkpoint(path, root, "torch-shards", ranks.sizes, {}, None, {}, (), run=run)
+    return _named(bare, run, whole.tables, ranks.claims, answers)
+
+
+def named_by_megatron(checkpoint: Checkpoint, run: TrainingRun, answers: Mapping[str, int]) -> Checkpoint:
+    """A distributed checkpoint with Megatron's names under released names. Raises as `read_megatron`."""
+    table, beside = joined_model(checkpoint.tensors)
+    ranks = next(
+        (len({p.corner[1] for p in t[0].pieces}) for n, t in table.items() if n.endswith(PROJECTION)), 1
+    )
+    run = replace(run, library="Megatron (torch_dist)", layout={"tensor": max(1, ranks)})
+    made = _named(replace(checkpoint, run=run), run, (table,), common_claims(checkpoint.root), answers)
+    return replace(made, tensors={**made.tensors, **beside})
+
+
+def _named(
+    bare: Checkpoint,
+    run: TrainingRun,
+    tables: Sequence[Joined],
+    claims: Mapping[str, object],
+    answers: Mapping[str, int],
+) -> Checkpoint:
+    """The checkpoint with the tensors of the first table, and the others as copies."""
+    root = bare.root
+    refuse_claims(root, tables[0], claims)
+    config = readable_config(bare) or {}
+    words = _filled(
+        tables[0], answers.get("vocab_size") or config.get("vocab_size") or claims.get("vocab_size")
+    )
+    if words:
+        tables = [_without_filling(table, words) for table in tables]
+        note = f"rows {words} and on, up to which Megatron fills the vocabulary, are left out"
         run = replace(run, notes=(*run.notes, note))
-    heads = heads_of(root, model, ranks.claims, answers.get("head_dim") or head_width(config))
+    heads = heads_of(root, tables[0], claims, answers.get("head_dim") or head_width(config))
     if heads is not None and heads.questions:
-        return replace(bare, tensors=_as_joined(model), run=replace(run, questions=heads.questions))
-    tensors = released(root, model, heads)
+        return replace(bare, tensors=_as_joined(tables[0]), run=replace(run, questions=heads.questions))
     copies: dict[str, tuple[Tensor, ...]] = {}
-    for table in others:
+    for table in tables[1:]:
         for name, tensor in released(root, table, heads).items():
             copies[name] = (*copies.get(name, ()), tensor)
-    claims = claimed_config(ranks.claims, heads)
-    return replace(bare, tensors=_in_order(tensors), run=replace(run, copies=copies, config=claims))
+    told = replace(run, copies=copies, config=claimed_config(claims, heads))
+    return replace(bare, tensors=_in_order(released(root, tables[0], heads)), run=told)
 
 
 def _run(ranks: Ranks, whole: Whole, degrees: Mapping[str, int], beside: Place | None) -> TrainingRun:

@@ -90,7 +90,7 @@ def read_ranks(root: Place, files: Mapping[tuple[int, ...], str]) -> Ranks:
     _need_all(root, parts)
     first = next(iter(read.values()))
     sizes = {file.name: file.size for file in read.values()}
-    return Ranks(tuple(parts), sizes, _claims(first))
+    return Ranks(tuple(parts), sizes, claims_of(first))
 
 
 def _place(numbers: tuple[int, ...], second_is_expert: bool) -> tuple[int, int, int]:
@@ -157,7 +157,7 @@ def _need_all(root: Place, parts: Sequence[Part]) -> None:
                 raise MissingInput(root, fact, _MISSING)
 
 
-def _claims(file: RankFile) -> dict[str, object]:
+def claims_of(file: RankFile) -> dict[str, object]:
     """The plain values of the run's `args`."""
     args = file.content.get("args")
     fields = args.state if isinstance(args, Inert) and args.name == "argparse.Namespace" else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.tiling import rows_of, stacked
-from weightsmith.checkpoint.training.facts import Question
+from weightsmith.checkpoint.training.facts import asked_width
 from weightsmith.checkpoint.training.megatron_join import parameter_of
 from weightsmith.checkpoint.training.megatron_names import (
     EMBEDDING,
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.checkpoint.table import Tensor
+    from weightsmith.checkpoint.training.facts import Question
     from weightsmith.checkpoint.training.megatron_join import Joined
+    from weightsmith.json_value import Json
 
 _DAMAGED = "the checkpoint is damaged, or of several runs; copy it again from the training run"
 _TOOLS = "convert it with the run's own code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
@@ -53,9 +55,8 @@ class Heads:
     def questions(self) -> tuple[Question, ...]:
         if self.width is not None:
             return ()
-        rows = gcd(self.queries, self.keys)
-        fits = tuple(n for n in range(2, min(rows, 1024) + 1, 2) if rows % n == 0)
-        return (Question("head_dim", fits, "Megatron keeps q, k and v of a group of heads side by side"),)
+        why = "Megatron keeps q, k and v of a group of heads side by side"
+        return (asked_width(gcd(self.queries, self.keys), why),)
 
 
 def heads_of(
@@ -88,10 +89,10 @@ def heads_of(
             subject, f"has {queries:,} rows of queries and {keys:,} of keys, which are no heads of {width}"
         )
     if width is not None:
-        _need_claim(subject, claims, "num_attention_heads", queries // width)
+        need_claim(subject, claims, "num_attention_heads", queries // width)
         groups = "num_query_groups" if claims.get("group_query_attention", True) else "num_attention_heads"
-        _need_claim(subject, claims, groups, keys // width)
-        _need_claim(subject, claims, "kv_channels", width)
+        need_claim(subject, claims, groups, keys // width)
+        need_claim(subject, claims, "kv_channels", width)
     return Heads(queries, keys, width)
 
 
@@ -102,11 +103,9 @@ def _claimed_width(claims: Mapping[str, object]) -> int | None:
     return hidden // heads if type(hidden) is int and type(heads) is int and heads > 0 else None
 
 
-def refuse_claims(
-    subject: object, table: Joined, claims: Mapping[str, object], degrees: Mapping[str, int]
-) -> None:
-    """Raises UnknownFormat where a run says that its model is another than the names, CorruptCheckpoint where it
-    states other sizes or another layout than its files have.
+def refuse_claims(subject: object, table: Joined, claims: Mapping[str, object]) -> None:
+    """Raises UnknownFormat where a run says that its model is another than the names tell, CorruptCheckpoint where some
+    of the model is missing, or it states other sizes than the tensors have.
     """
     for name, value, what in _OTHER_MODEL:
         if claims.get(name) == value and type(claims.get(name)) is type(value):
@@ -116,15 +115,9 @@ def refuse_claims(
         absent = next((name for name in (EMBEDDING, NORM) if name not in table), "decoder.layers")
         _refuse(subject, f"is no whole model: {quoted(absent)} is in none of its ranks")
     hidden = table[NORM][0].shape[-1]
-    _need_claim(subject, claims, "hidden_size", hidden)
+    need_claim(subject, claims, "hidden_size", hidden)
     if "noop_layers" not in claims:
-        _need_claim(subject, claims, "num_layers", len(layers))
-    for kind, claim in (
-        ("tensor", "tensor_model_parallel_size"),
-        ("pipeline", "pipeline_model_parallel_size"),
-        ("expert", "expert_model_parallel_size"),
-    ):
-        _need_claim(subject, claims, claim, degrees[kind])
+        need_claim(subject, claims, "num_layers", len(layers))
     for name, tensors in table.items():
         if name in (EMBEDDING, HEAD) or name.endswith(QKV):
             width = tensors[0].shape[-1]
@@ -132,7 +125,8 @@ def refuse_claims(
                 _refuse(subject, f"has {quoted(name)} of {width:,} columns in a model of width {hidden:,}")
 
 
-def _need_claim(subject: object, claims: Mapping[str, object], name: str, found: int) -> None:
+def need_claim(subject: object, claims: Mapping[str, object], name: str, found: int) -> None:
+    """Raises CorruptCheckpoint where the run states another number than is found; nothing where it states none."""
     claimed = claims.get(name)
     if type(claimed) is int and claimed != found:
         _refuse(subject, f"states {name} {claimed:,} in its args, and its tensors have {found:,}")
@@ -216,7 +210,7 @@ def _unfused(subject: object, tensor: Tensor, heads: Heads, width: int) -> tuple
     )
 
 
-def claimed_config(claims: Mapping[str, object], heads: Heads | None) -> dict[str, object]:
+def claimed_config(claims: Mapping[str, object], heads: Heads | None) -> dict[str, Json]:
     """What the run states of its model that no shape shows, by transformers' names."""
     wanted = {
         "rotary_base": "rope_theta",
@@ -226,7 +220,11 @@ def claimed_config(claims: Mapping[str, object], heads: Heads | None) -> dict[st
         "moe_router_topk": "num_experts_per_tok",
         "init_method_std": "initializer_range",
     }
-    found = {new: claims[old] for old, new in wanted.items() if type(claims.get(old)) in (int, float)}
+    found: dict[str, Json] = {}
+    for old, new in wanted.items():
+        value = claims.get(old)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[new] = value
     if "num_experts_per_tok" in found and not claims.get("num_experts", claims.get("num_moe_experts")):
         del found["num_experts_per_tok"]
     untied = claims.get("untie_embeddings_and_output_weights")

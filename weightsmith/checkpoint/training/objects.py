@@ -1,7 +1,6 @@
-"""The names that training libraries put into their files, and the inert values that stand for them.
+"""DTensors in the files of single processes: the part of a tensor that one process held, as inert values.
 
-Beside plain tensors these files hold settings of the run, which stay names with a state, and DTensors: the part of
-a tensor that one process held. Sources: torch/distributed/tensor (DTensor, DTensorSpec, placement_types.py) and
+Sources: torch/distributed/tensor (DTensor, DTensorSpec, placement_types.py) and
 torch/distributed/device_mesh.py, whose objects are pickled as an empty one and a dict of their fields.
 """
 
@@ -45,31 +44,6 @@ _OF_TORCH = frozenset(
         "torch.serialization._get_layout",
     }
 )
-# Settings and states that DeepSpeed, Megatron and MindSpeed pickle beside the weights.
-_OF_LIBRARIES = frozenset(
-    {
-        "_io.BytesIO",
-        "signal.Signals",
-        *(f"deepspeed.runtime.fp16.loss_scaler.{name}" for name in ("LossScaler", "DynamicLossScaler")),
-        "deepspeed.runtime.zero.config.ZeroStageEnum",
-        "deepspeed.runtime.zero.config.DeepSpeedZeroConfig",
-        "deepspeed.utils.tensor_fragment.fragment_address",
-        "deepspeed.utils.tensor_fragment.tensor_fragment",
-        "megatron.core.enums.ModelType",
-        "megatron.model.enums.ModelType",
-        "megatron.core.enums.Fp8Recipe",
-        "megatron.core.transformer.enums.AttnBackend",
-        "megatron.core.transformer.enums.AttnMaskType",
-        "megatron.core.transformer.enums.CudaGraphScope",
-        "megatron.core.transformer.enums.LayerType",
-        "megatron.core.transformer.pipeline_parallel_layer_layout.PipelineParallelLayerLayout",
-        *(
-            f"megatron.core.rerun_state_machine.{name}"
-            for name in ("RerunMode", "RerunState", "RerunDiagnostic", "RerunErrorInjector")
-        ),
-        "megatron.core.optimizer.optimizer_config.OptimizerConfig",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +69,19 @@ class ShardRef:
 
 
 class RunVocabulary(TorchVocabulary):
-    """What a torch file may name, and the names of training libraries beside it; nothing is imported or called."""
+    """What a torch file may name, and DTensors; nothing is imported or called."""
 
     __slots__ = ()
 
     def find(self, module: str, name: str) -> object:
         """Raises as `TorchVocabulary.find` for every name that neither knows."""
         dotted = f"{module}.{name}"
-        known = dotted in _OF_TORCH or dotted in _OF_LIBRARIES
-        return Name(dotted) if known else super().find(module, name)
+        return Name(dotted) if dotted in _OF_TORCH else super().find(module, name)
 
     def call(self, callee: object, args: tuple[object, ...]) -> object:
         """Raises as `TorchVocabulary.call`; UnknownFormat for a DTensor of a version that is not known."""
         if isinstance(callee, Name):
-            if callee.dotted in _OF_LIBRARIES or callee.dotted in _OF_TORCH:
+            if callee.dotted in _OF_TORCH:
                 return Inert(callee.dotted)
             if callee.dotted in _REBUILDS and _is_wrapped(args):
                 return self._shard(args)

@@ -13,15 +13,15 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.tiling import row_of, rows_of, stacked
-from weightsmith.checkpoint.training.facts import Question
+from weightsmith.checkpoint.training.facts import asked_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint.table import Tensor
+    from weightsmith.checkpoint.training.facts import Question
 
 EMBEDDING = "tok_embeddings.weight"
-_HEAD_DIM = "head_dim"
 _TOP = {
     EMBEDDING: "model.embed_tokens.weight",
     "norm.weight": "model.norm.weight",
@@ -64,9 +64,8 @@ def released_titan(
     halves = any(name.endswith(".attention.q_norm.weight") for name in tensors)
     if not halves and head_dim is None:
         sizes = gcd(*(tensors[name].shape[0] for name, inner in named.items() if _is_turned(inner)))
-        fits = tuple(n for n in (16, 32, 64, 80, 96, 128, 192, 256) if sizes % n == 0)
         why = "torchtitan's Llama orders the rows of q and k within each head"
-        return dict(tensors), (Question(_HEAD_DIM, fits, why),)
+        return dict(tensors), (asked_width(sizes, why),)
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name in named:

@@ -1,0 +1,79 @@
+"""Megatron's distributed checkpoints (`torch_dist`): every parameter whole, all layers of a kind in one tensor.
+
+`decoder.layers.mlp.linear_fc1.weight` is [layers, rows, columns], experts are [layers, experts, rows, columns]; layers
+that are not alike have their number in the name. `common.pt` has the run's args.
+Source: megatron/core/dist_checkpointing, transformer/transformer_block.py (sharded_state_dict).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.small_file import is_there
+from weightsmith.checkpoint.tiling import row_of, rows_of
+from weightsmith.checkpoint.training.megatron_join import parameter_of
+from weightsmith.checkpoint.training.megatron_names import AHEAD, EMBEDDING, LATENT, canonical
+from weightsmith.checkpoint.training.megatron_ranks import claims_of
+from weightsmith.checkpoint.training.rank_file import read_rank_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from weightsmith.checkpoint.place import Place
+    from weightsmith.checkpoint.table import Tensor
+    from weightsmith.checkpoint.training.megatron_join import Joined
+
+_STACKED = re.compile(r"decoder\.layers\.(?![0-9]+\.)(.+)")
+_EXPERTS = re.compile(r"(decoder\.layers\.[0-9]+\.mlp\.experts\.)experts\.(linear_fc[12]\.weight)")
+_OF_MODEL = ("decoder.", "embedding.", "output_layer.")
+COMMON = "common.pt"
+
+
+def is_megatron(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a distributed checkpoint has Megatron's names."""
+    return EMBEDDING in tensors and any(name.startswith("decoder.layers.") for name in tensors)
+
+
+def joined_model(tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tensor]]:
+    """(the model's parameters by Megatron's names in the whole model, all other tensors of the run)."""
+    flat: dict[str, Tensor] = {}
+    beside: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        new = canonical(name) if name.startswith(_OF_MODEL) else None
+        if new is None:
+            beside[name] = tensor
+        else:
+            flat.update(_of_layers(new, tensor))
+    latent = any(name.endswith(LATENT) for name in flat)
+    table: Joined = {}
+    for name, tensor in flat.items():
+        parameter = None if name.startswith(AHEAD) else parameter_of(name, latent)
+        gated = parameter is not None and parameter.cut == "gated"
+        half = tensor.shape[0] // 2
+        table[name] = (rows_of(tensor, 0, half), rows_of(tensor, half, 2 * half)) if gated else (tensor,)
+    return table, beside
+
+
+def _of_layers(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """A tensor of many layers, and of many experts, as one tensor for each of them."""
+    stacked = _STACKED.fullmatch(name)
+    if stacked is None:
+        yield from _of_experts(name, tensor)
+        return
+    for layer in range(tensor.shape[0]):
+        yield from _of_experts(f"decoder.layers.{layer}.{stacked[1]}", row_of(tensor, layer))
+
+
+def _of_experts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    experts = _EXPERTS.fullmatch(name)
+    if experts is None:
+        yield name, tensor
+        return
+    for number in range(tensor.shape[0]):
+        yield f"{experts[1]}{number}.{experts[2]}", row_of(tensor, number)
+
+
+def common_claims(root: Place) -> dict[str, object]:
+    """What the run states of itself in the file that all processes share; nothing where it is not there."""
+    return claims_of(read_rank_file(root, COMMON)) if is_there(root / COMMON) else {}
