@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from argparse import Namespace
@@ -10,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.training_runs import megatron, model
+from tests.training_runs import damage, megatron, model
 from tests.training_runs.starting import LIBRARIES, written
 from weightsmith import library
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
-from weightsmith.errors import ConversionRefused, CorruptCheckpoint, MissingInput, UnknownFormat
+from weightsmith.errors import (
+    ConversionRefused,
+    CorruptCheckpoint,
+    MissingInput,
+    UnknownFormat,
+    WeightsmithError,
+)
 from weightsmith.values.diff import diff
 
 if TYPE_CHECKING:
@@ -273,3 +282,18 @@ def test_what_a_rank_file_runs_is_refused_unrun(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="nothing was executed"):
         open_checkpoint(tmp_path / STEP)
     assert not (tmp_path / "trap").exists()
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_any_change_to_a_process_file_is_read_or_refused(
+    data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = runs / "experts-cut" / STEP
+    folder = tmp_path_factory.getbasetemp() / "changed-megatron"
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    name = "mp_rank_01_000/model_optim_rng.pt"
+    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
+    with contextlib.suppress(WeightsmithError):
+        open_checkpoint(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,22 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.training_runs import model
+from tests.training_runs import damage, model
 from tests.training_runs.starting import written
 from weightsmith import library
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.convert import convert
-from weightsmith.errors import ConversionRefused, CorruptCheckpoint, MissingInput, UnknownFormat
+from weightsmith.errors import (
+    ConversionRefused,
+    CorruptCheckpoint,
+    MissingInput,
+    UnknownFormat,
+    WeightsmithError,
+)
 from weightsmith.values.diff import diff
 
 if TYPE_CHECKING:
@@ -258,10 +267,25 @@ def test_torchtitans_qwen_turns_halves_already(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_heads_that_do_not_fit_are_no_answer(tmp_path: Path) -> None:
     source = save(tmp_path / "step", titan(model.weights()))
-    with pytest.raises(UnknownFormat, match="other heads than 24 wide"):
+    with pytest.raises(UnknownFormat, match="does not fit heads of 24"):
         convert(source, tmp_path / "out", converter="training", options={"head_dim": "24"})
 
 
 def test_what_no_training_run_left_is_not_converted_as_one(truth: Path, tmp_path: Path) -> None:
     with pytest.raises(ConversionRefused, match="no part of a training run"):
         convert(truth, tmp_path / "out", converter="training")
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_any_change_to_a_process_file_is_read_or_refused(
+    data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = runs / "verl-mesh/actor"
+    folder = tmp_path_factory.getbasetemp() / "changed-training"
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    name = "model_world_size_4_rank_1.pt"
+    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
+    with contextlib.suppress(WeightsmithError):
+        open_checkpoint(folder)

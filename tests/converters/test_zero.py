@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.training_runs import model
+from tests.training_runs import damage, model
 from tests.training_runs.starting import written
 from tests.training_runs.zero import BUFFER, FROZEN, STAGES
 from weightsmith.checkpoint import open_checkpoint
@@ -156,3 +159,33 @@ def test_experts_of_their_own_processes_are_refused(runs: Path, tmp_path: Path) 
     (tmp_path / "step/layer_0_expert_0_mp_rank_00_model_states.pt").write_bytes(b"")
     with pytest.raises(UnknownFormat, match="experts of their own processes"):
         open_checkpoint(tmp_path / "step")
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_any_change_to_a_process_file_is_read_or_refused(
+    data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = runs / "stage-3" / STEP
+    folder = tmp_path_factory.getbasetemp() / "changed-zero"
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    name = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
+    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
+    with contextlib.suppress(WeightsmithError):
+        open_checkpoint(folder)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_change_to_the_models_file_is_read_or_refused(
+    data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = runs / "stage-2" / STEP
+    folder = tmp_path_factory.getbasetemp() / "changed-zero-2"
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    name = "mp_rank_00_model_states.pt"
+    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
+    with contextlib.suppress(WeightsmithError):
+        open_checkpoint(folder)

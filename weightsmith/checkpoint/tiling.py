@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # (corner, shape).
 Box: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
-# Meshes of processes cut a tensor along three axes at most; corners are counted in two to the power of these.
-_MOST_CUT = 6
+# Layers, experts, rows and columns: each is cut at most. Corners are counted in two to the power of these.
+_MOST_CUT = 4
 
 
 def tiling_fault(shape: Sequence[int], boxes: Sequence[Box]) -> str | None:

@@ -44,9 +44,7 @@ def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
         tensors, questions = released_titan(told.tensors, head_dim)
     except ValueError as error:
         way_out = "say another with --converter training --set head_dim=NUMBER, or mend config.json"
-        raise UnknownFormat(
-            checkpoint.path, f"has other heads than {head_dim} wide: {error}", way_out
-        ) from error
+        raise UnknownFormat(checkpoint.path, f"does not fit heads of {head_dim}: {error}", way_out) from error
     said = {name: answers[name] for name in ("head_dim",) if name in answers}
     return replace(told, tensors=tensors, run=replace(run, questions=questions, config=said))
 

@@ -60,7 +60,7 @@ def read_megatron(
 
 def named_by_megatron(checkpoint: Checkpoint, run: TrainingRun, answers: Mapping[str, int]) -> Checkpoint:
     """A distributed checkpoint with Megatron's names under released names. Raises as `read_megatron`."""
-    table, beside = joined_model(checkpoint.tensors)
+    table, beside = joined_model(checkpoint.root, checkpoint.tensors)
     ranks = next(
         (len({p.corner[1] for p in t[0].pieces}) for n, t in table.items() if n.endswith(PROJECTION)), 1
     )

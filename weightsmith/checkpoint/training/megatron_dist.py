@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.small_file import is_there
 from weightsmith.checkpoint.tiling import row_of, rows_of
-from weightsmith.checkpoint.training.megatron_join import parameter_of
+from weightsmith.checkpoint.training.limits import MOST_EXPERTS, MOST_LAYERS, need_few, need_few_tensors
+from weightsmith.checkpoint.training.megatron_join import need_axes, parameter_of
 from weightsmith.checkpoint.training.megatron_names import AHEAD, EMBEDDING, LATENT, canonical
 from weightsmith.checkpoint.training.megatron_ranks import claims_of
 from weightsmith.checkpoint.training.rank_file import read_rank_file
+from weightsmith.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +31,7 @@ _STACKED = re.compile(r"decoder\.layers\.(?![0-9]+\.)(.+)")
 _EXPERTS = re.compile(r"(decoder\.layers\.[0-9]+\.mlp\.experts\.)experts\.(linear_fc[12]\.weight)")
 _OF_MODEL = ("decoder.", "embedding.", "output_layer.")
 COMMON = "common.pt"
+_DAMAGED = "the checkpoint is damaged; copy it again from the training run"
 
 
 def is_megatron(tensors: Mapping[str, Tensor]) -> bool:
@@ -35,8 +39,11 @@ def is_megatron(tensors: Mapping[str, Tensor]) -> bool:
     return EMBEDDING in tensors and any(name.startswith("decoder.layers.") for name in tensors)
 
 
-def joined_model(tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tensor]]:
-    """(the model's parameters by Megatron's names in the whole model, all other tensors of the run)."""
+def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tensor]]:
+    """(the model's parameters by Megatron's names in the whole model, all other tensors of the run).
+
+    Raises CorruptCheckpoint for a parameter that is no matrix where one of its kind is.
+    """
     flat: dict[str, Tensor] = {}
     beside: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -44,33 +51,40 @@ def joined_model(tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tenso
         if new is None:
             beside[name] = tensor
         else:
-            flat.update(_of_layers(new, tensor))
+            flat.update(_of_layers(subject, new, tensor))
+            need_few_tensors(subject, len(flat))
     latent = any(name.endswith(LATENT) for name in flat)
     table: Joined = {}
     for name, tensor in flat.items():
         parameter = None if name.startswith(AHEAD) else parameter_of(name, latent)
         gated = parameter is not None and parameter.cut == "gated"
+        try:
+            need_axes(name, parameter.cut if parameter else "same", (tensor,))
+        except ValueError as error:
+            raise CorruptCheckpoint(subject, f"has {quoted(name)} of {error}", _DAMAGED) from error
         half = tensor.shape[0] // 2
         table[name] = (rows_of(tensor, 0, half), rows_of(tensor, half, 2 * half)) if gated else (tensor,)
     return table, beside
 
 
-def _of_layers(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _of_layers(subject: object, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     """A tensor of many layers, and of many experts, as one tensor for each of them."""
     stacked = _STACKED.fullmatch(name)
     if stacked is None:
-        yield from _of_experts(name, tensor)
+        yield from _of_experts(subject, name, tensor)
         return
-    for layer in range(tensor.shape[0]):
-        yield from _of_experts(f"decoder.layers.{layer}.{stacked[1]}", row_of(tensor, layer))
+    need_few(subject, tensor.shape[0] if tensor.shape else 0, MOST_LAYERS, "layers")
+    for layer in range(tensor.shape[0] if tensor.shape else 0):
+        yield from _of_experts(subject, f"decoder.layers.{layer}.{stacked[1]}", row_of(tensor, layer))
 
 
-def _of_experts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _of_experts(subject: object, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     experts = _EXPERTS.fullmatch(name)
     if experts is None:
         yield name, tensor
         return
-    for number in range(tensor.shape[0]):
+    need_few(subject, tensor.shape[0] if tensor.shape else 0, MOST_EXPERTS, "experts")
+    for number in range(tensor.shape[0] if tensor.shape else 0):
         yield f"{experts[1]}{number}.{experts[2]}", row_of(tensor, number)
 
 

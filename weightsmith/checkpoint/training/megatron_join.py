@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.tiling import rows_of, stacked, transposed
+from weightsmith.checkpoint.training.limits import MOST_EXPERTS, need_few
 from weightsmith.checkpoint.training.megatron_names import (
     AHEAD,
     EXPERT,
@@ -73,7 +74,8 @@ def join(root: Place, ranks: Ranks, same: Callable[[Tensor, Tensor], bool]) -> W
         held[name][place] = tensor
     ahead = [name for name in held if name.startswith(AHEAD)]
     latent = any(name.endswith(LATENT) for name in held)
-    experts = max((t.shape[0] for n, h in held.items() if n.endswith(ROUTER) for t in h.values()), default=0)
+    routers = [t for name, ranked in held.items() if name.endswith(ROUTER) for t in ranked.values()]
+    experts = max((router.shape[0] for router in routers if router.shape), default=0)
     told: dict[str, bool] = {}
     tables: list[Joined] = [{}]
     for name, ranked in held.items():
@@ -87,6 +89,7 @@ def join(root: Place, ranks: Ranks, same: Callable[[Tensor, Tensor], bool]) -> W
             if number == len(tables):
                 tables.append({})
             try:
+                need_axes(name, parameter.cut, parts)
                 tables[number][name] = _joined(name, cut, parts)
             except ValueError as error:
                 fact = f"holds parts of {quoted(name)} that do not fit together: {error}"
@@ -122,8 +125,8 @@ def _experts_of(part: Part, names: Mapping[str, str], degree: int) -> Iterator[t
             number = int(expert[1] or expert[4]) + part.expert * len(local[layer[1]])
             yield f"{at}mlp.experts.{number}.{expert[2] or expert[3]}", tensor
         elif layer[2] in GROUPED:
-            router = part.tensors[name.removesuffix(layer[2]) + ROUTER]
-            count = router.shape[0] // degree
+            router = part.tensors.get(name.removesuffix(layer[2]) + ROUTER)
+            count = router.shape[0] // degree if router is not None and router.shape else 0
             for number, one in enumerate(_ungrouped(tensor, layer[2], count)):
                 yield f"{at}mlp.experts.{number + part.expert * count}.{GROUPED[layer[2]]}", one
         else:
@@ -132,12 +135,29 @@ def _experts_of(part: Part, names: Mapping[str, str], degree: int) -> Iterator[t
 
 def _ungrouped(tensor: Tensor, name: str, count: int) -> Iterator[Tensor]:
     """The experts in one matrix of the older grouped product: [experts, inputs, outputs] whatever its stated shape."""
+    need_few(name, count, MOST_EXPERTS, "experts")
+    if len(tensor.shape) != 2 or not count or not tensor.contiguous or not tensor.elements:
+        raise CorruptCheckpoint(
+            name, f"has shape {list(tensor.shape)}, which is not that of {count} experts", _DAMAGED
+        )
     hidden = tensor.shape[0] if name.endswith("weight1") else tensor.shape[1]
-    other = tensor.elements // hidden // max(1, count)
+    other, rest = divmod(tensor.elements, hidden * count)
+    if rest:
+        raise CorruptCheckpoint(
+            name, f"has shape {list(tensor.shape)}, which is not that of {count} experts", _DAMAGED
+        )
     shape = (hidden, other) if name.endswith("weight1") else (other, hidden)
     for number in range(count):
         offset = tensor.offset + number * shape[0] * shape[1]
         yield transposed(replace(tensor, shape=shape, strides=(shape[1], 1), offset=offset))
+
+
+def need_axes(name: str, cut: Cut, parts: Sequence[Tensor]) -> None:
+    """Raises ValueError where a parameter is no matrix, or no vector, as one of its kind is."""
+    is_matrix = name.endswith(ROUTER) or (name.endswith(".weight") and cut != "same")
+    fits = {2} if is_matrix else {1} if name.endswith(".bias") else {1, 2}
+    if any(len(part.shape) not in fits or 0 in part.shape for part in parts):
+        raise ValueError(f"shapes {[list(part.shape) for part in parts]}")
 
 
 def _cut_of(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.tiling import rows_of, stacked
 from weightsmith.checkpoint.training.facts import asked_width
+from weightsmith.checkpoint.training.limits import MOST_HEADS, need_few
 from weightsmith.checkpoint.training.megatron_join import parameter_of
 from weightsmith.checkpoint.training.megatron_names import (
     EMBEDDING,
@@ -199,6 +200,7 @@ class _Spelling:
 def _unfused(subject: object, tensor: Tensor, heads: Heads, width: int) -> tuple[Tensor, ...]:
     """q, k and v of the rows of all groups: in each, rows of its queries, of its key, of its value."""
     groups = heads.keys // width
+    need_few(subject, groups, MOST_HEADS, "heads")
     each = heads.queries // groups
     step = each + 2 * width
     if tensor.shape[0] != groups * step:

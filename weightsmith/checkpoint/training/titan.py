@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.tiling import row_of, rows_of, stacked
 from weightsmith.checkpoint.training.facts import asked_width
+from weightsmith.checkpoint.training.limits import MOST_EXPERTS, MOST_HEADS, need_few
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,8 @@ _TOP = {
     "lm_head.weight": "lm_head.weight",
 }
 _LAYER = re.compile(r"layers\.([0-9]{1,5})\.(.+)")
+# The largest vocabularies have 300,000 words.
+_MOST_ROWS = 1 << 24
 # The three projections lie in a module of their own since 0.3.
 _IN_LAYER = {
     "attention.wq.weight": "self_attn.q_proj.weight",
@@ -61,6 +64,8 @@ def released_titan(
     named = {name: inner for name in tensors if (inner := _inner(name)) is not None}
     if EMBEDDING not in tensors or not any(".attention.w" in name for name in named.values()):
         return dict(tensors), ()
+    if any(not tensors[name].shape or tensors[name].shape[0] > _MOST_ROWS for name in named):
+        return dict(tensors), ()  # no parameters of any model
     halves = any(name.endswith(".attention.q_norm.weight") for name in tensors)
     if not halves and head_dim is None:
         sizes = gcd(*(tensors[name].shape[0] for name, inner in named.items() if _is_turned(inner)))
@@ -99,11 +104,14 @@ def _released(inner: str, tensor: Tensor, head_dim: int | None) -> dict[str, Ten
     at = f"model.layers.{int(layer[1])}."
     experts = _EXPERTS.fullmatch(layer[2])
     if experts is not None:
+        need_few(inner, tensor.shape[0], MOST_EXPERTS, "experts")
+        if len(tensor.shape) != 3:
+            raise ValueError(f"{inner} has shape {list(tensor.shape)}, and experts have three axes")
         return {
             (name := f"{at}mlp.experts.{n}.{_OF_EXPERT[experts[1]]}.weight"): replace(
                 row_of(tensor, n), name=name
             )
-            for n in range(tensor.shape[0] if len(tensor.shape) == 3 else 0)
+            for n in range(tensor.shape[0])
         }
     name = at + _IN_LAYER[layer[2]]
     return {name: halves_of_pairs(name, tensor, head_dim) if head_dim else replace(tensor, name=name)}
@@ -115,6 +123,7 @@ def halves_of_pairs(name: str, tensor: Tensor, head_dim: int) -> Tensor:
     Raises ValueError where heads of this width do not make up its rows.
     """
     rows = tensor.shape[0]
+    need_few(name, rows // head_dim, MOST_HEADS, "heads")
     if rows % head_dim or head_dim % 2:
         raise ValueError(f"{rows} rows are no heads of {head_dim}")
     parts = [
