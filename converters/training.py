@@ -118,7 +118,7 @@ class Training:
         told = evidence.config if evidence.config is not None else claims or None
         plain = plain_recipe(replace(evidence, checkpoint=model.checkpoint, config=told), dtype)
         files = _files_beside(run.beside)
-        notes = [f"{run.words}: joined", *run.notes, *model.notes]
+        notes = [*run.notes, *model.notes]
         notes += [f"left out: {what}" for what in run.left_out]
         if run.copies:
             notes.append(
@@ -154,7 +154,7 @@ def _refuse_questions(checkpoint: Checkpoint, run: TrainingRun) -> None:
     asked = " ".join(f"--set {question.name}=NUMBER" for question in run.questions)
     raise ConversionRefused(
         checkpoint.path,
-        f"is of {run.words}; {first.why}, and neither files nor shapes tell {first.name} ({could_be} would fit)",
+        f"does not tell {first.name} ({could_be} would fit), on which the weights depend: {first.why}",
         f"say it: --converter training {asked}",
     )
 

@@ -20,7 +20,6 @@ from weightsmith.checkpoint import open_checkpoint, torch_distributed
 from weightsmith.checkpoint.data import TensorReader
 from weightsmith.checkpoint.distributed_objects import DistributedVocabulary
 from weightsmith.checkpoint.pickle_state import Inert
-from weightsmith.checkpoint.state_dict import MOST_NAMED
 from weightsmith.errors import (
     CorruptCheckpoint,
     HostileCheckpoint,
@@ -213,7 +212,7 @@ def test_chunks_are_counted_however_they_are_named(folder: Path) -> None:
     """Thousands of tensors may share one description, and descriptions one list of chunks."""
     metadata = described(folder)
     one = metadata.state_dict_metadata["weight"]
-    metadata.state_dict_metadata = {f"w{n}": one for n in range(MOST_NAMED + 1)}
+    metadata.state_dict_metadata = {f"w{n}": one for n in range(torch_distributed._MOST_CHUNKS + 1)}
     describe(folder, metadata)
     refused_soon(folder, HostileCheckpoint, "chunks of tensors", "dcp_to_torch")
 

@@ -88,7 +88,7 @@ def test_what_the_run_states_makes_the_config(runs: Path, tmp_path: Path) -> Non
 
 
 def test_the_width_of_a_head_is_asked_where_nothing_tells_it(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConversionRefused, match=r"neither files nor shapes tell head_dim \(2, 4, 8, 16, 32"):
+    with pytest.raises(ConversionRefused, match=r"does not tell head_dim \(2, 4, 8, 16, 32"):
         convert(runs / "uneven", tmp_path / "out")
     told = library.inspect(runs / "uneven").document()["run"]
     assert told is not None and [question["name"] for question in told["questions"]] == ["head_dim"]
@@ -263,6 +263,14 @@ def test_a_lone_rank_is_no_model(runs: Path, tmp_path: Path) -> None:
         with pytest.raises((ConversionRefused, UnknownFormat)):
             convert(runs / "uneven" / STEP / rank, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+def test_of_several_steps_one_must_be_named(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "dense" / STEP, tmp_path / "run" / STEP)
+    assert open_checkpoint(tmp_path / "run").tensors
+    shutil.copytree(runs / "dense" / STEP, tmp_path / "run/iter_0000006")
+    with pytest.raises(MissingInput, match=r"2 steps of a training run.*iter_0000006"):
+        open_checkpoint(tmp_path / "run")
 
 
 def test_a_step_that_is_gone_is_named(tmp_path: Path) -> None:

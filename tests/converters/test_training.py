@@ -204,7 +204,7 @@ def test_torchtitans_llama_asks_for_the_width_of_a_head(truth: Path, tmp_path: P
     state = {**titan(model.weights()), "train_state": {"step": torch.tensor(5)}}
     source = save(tmp_path / "step-5", state)
     with pytest.raises(
-        ConversionRefused, match=r"tell head_dim \(2, 4, 8, 16, 32 would fit\).*--set head_dim"
+        ConversionRefused, match=r"does not tell head_dim \(2, 4, 8, 16, 32 would fit\).*--set head_dim"
     ):
         convert(source, tmp_path / "out")
     result = convert(source, tmp_path / "out", converter="training", options={"head_dim": "8"})

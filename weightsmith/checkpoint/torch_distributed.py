@@ -27,7 +27,6 @@ from weightsmith.checkpoint.pickle_machine import read_pickle
 from weightsmith.checkpoint.pickle_state import Inert
 from weightsmith.checkpoint.place import open_file
 from weightsmith.checkpoint.small_file import is_there
-from weightsmith.checkpoint.state_dict import MOST_NAMED
 from weightsmith.checkpoint.table import Checkpoint, Tensor
 from weightsmith.checkpoint.tiling import tiled, tiling_fault
 from weightsmith.checkpoint.torch_dtypes import DTYPES
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.checkpoint.place import Place
 
+# 82 opcodes and 7 calls a chunk, half as many more with Megatron's plans. The weights and two moments of 300 tensors in
+# 128 processes are 115,000 chunks. Measured: 0.1 ms a chunk for the pickle, 0.4 ms for its archive.
+_MOST_STEPS, _MOST_CHUNKS = 25_000_000, 150_000
 _DAMAGED = "the checkpoint is damaged; copy it again from where it was written"
 
 
@@ -92,7 +94,8 @@ def _metadata(root: Place) -> tuple[dict[str, object], dict[str, object]]:
                 f"has {file.size:,} bytes, more than {LARGEST_PICKLE:,}",
                 "no honest checkpoint describes so many tensors",
             )
-        found, _ = read_pickle(file.read(0, file.size), 0, file.subject, DistributedVocabulary(file.subject))
+        vocabulary = DistributedVocabulary(file.subject)
+        found, _ = read_pickle(file.read(0, file.size), 0, file.subject, vocabulary, _MOST_STEPS)
         state = _state(found, METADATA)
         shapes, places = state.get("state_dict_metadata"), state.get("storage_data")
         if not isinstance(shapes, dict) or not isinstance(places, dict):
@@ -171,10 +174,10 @@ def _refuse_many_chunks(subject: str, shapes: dict[str, object]) -> None:
     """One list of chunks may be named by thousands of tensors: chunks are counted, not the lists."""
     lists = (_state(described, TENSOR).get("chunks") for described in shapes.values())
     count = sum(len(chunks) for chunks in lists if isinstance(chunks, list))
-    if count > MOST_NAMED:
+    if count > _MOST_CHUNKS:
         raise HostileCheckpoint(
             subject,
-            f"describes {count:,} chunks of tensors, more than {MOST_NAMED:,}",
+            f"describes {count:,} chunks of tensors, more than {_MOST_CHUNKS:,}",
             "join it where torch is: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR FILE",
         )
 

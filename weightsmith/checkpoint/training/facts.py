@@ -80,4 +80,4 @@ class TrainingRun:
         """One line: who wrote it, how many processes, how they cut the weights."""
         cut = " x ".join(f"{name} {degree}" for name, degree in self.layout.items() if degree > 1)
         several = "1 process" if self.processes == 1 else f"{self.processes} processes"
-        return f"{self.library}, {several}" + (f", cut {cut}" if cut else "")
+        return f"{self.library}, {several}: {cut}" if cut else f"{self.library}, {several}"

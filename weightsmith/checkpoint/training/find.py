@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.names import quoted
+from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.place import folders_in
 from weightsmith.checkpoint.small_file import is_there, listed, names_in, read_small
 from weightsmith.checkpoint.training.megatron import read_megatron
@@ -16,6 +16,7 @@ from weightsmith.checkpoint.training.names import (
     LATEST_ITERATION,
     MODEL_PARALLEL,
     RANK_FILE,
+    STEP,
     ZERO_MODEL,
     ZERO_OPTIMIZER,
 )
@@ -42,7 +43,14 @@ def folder_of_weights(folder: Place) -> Place:
         return _named_in(folder, LATEST)
     if is_there(folder / LATEST_ITERATION):
         return _last_iteration(folder)
-    for name in folders_in(folder):
+    folders = folders_in(folder)
+    steps = [name for name in folders if STEP.fullmatch(name) and rank_folders(folder / name)]
+    if len(steps) == 1:
+        return folder / steps[0]
+    if steps:
+        fact = f"holds {len(steps)} steps of a training run ({sample(steps)}), and nothing says which is the last"
+        raise MissingInput(folder, fact, f"name the folder of the step: {quoted(steps[-1])}")
+    for name in folders:
         if ACCELERATE.fullmatch(name) and names_in(folder / name):
             return folder / name
     return folder

@@ -85,7 +85,7 @@ def _named(
     )
     if words:
         tables = [_without_filling(table, words) for table in tables]
-        note = f"rows {words} and on, up to which Megatron fills the vocabulary, are left out"
+        note = f"the rows from {words} on, with which Megatron fills up the vocabulary, are left out"
         run = replace(run, notes=(*run.notes, note))
     heads = heads_of(root, tables[0], claims, answers.get("head_dim") or head_width(config))
     if heads is not None and heads.questions:

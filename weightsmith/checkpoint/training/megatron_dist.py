@@ -61,7 +61,9 @@ def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined
         try:
             need_axes(name, parameter.cut if parameter else "same", (tensor,))
         except ValueError as error:
-            raise CorruptCheckpoint(subject, f"has {quoted(name)} of {error}", _DAMAGED) from error
+            raise CorruptCheckpoint(
+                subject, f"holds parts of {quoted(name)} that do not fit together: {error}", _DAMAGED
+            ) from error
         half = tensor.shape[0] // 2
         table[name] = (rows_of(tensor, 0, half), rows_of(tensor, half, 2 * half)) if gated else (tensor,)
     return table, beside

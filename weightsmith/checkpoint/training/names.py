@@ -27,7 +27,8 @@ MEGATRON_FILES = ("model_optim_rng.pt", "model_rng.pt")
 ACCELERATE = re.compile(r"pytorch_model_fsdp(_[0-9]+)?")
 # Weights that stand for themselves: a folder that has them is a model, whatever lies beside.
 _WEIGHTS = (".safetensors", ".bin", ".gguf")
-_OF_A_RUN = (RANK_FILE, ZERO_OPTIMIZER, MODEL_PARALLEL, ACCELERATE)
+STEP = re.compile(r"iter_[0-9]{7}|release")
+_OF_A_RUN = (RANK_FILE, ZERO_OPTIMIZER, MODEL_PARALLEL, ACCELERATE, STEP)
 
 
 def may_be_run(names: Sequence[str]) -> bool:

@@ -47,7 +47,7 @@ def read_flat(file: RankFile) -> Flat:
     vectors = [part for group in groups for part in (group if isinstance(group, list) else [group])]
     if not vectors or not all(isinstance(v, TensorRef) and len(v.shape) == 1 for v in vectors):
         refuse(file.subject, "holds flat weights that are no vectors")
-    return Flat(file, tuple(file.tensor(f"group {n}", v) for n, v in enumerate(vectors)))
+    return Flat(file, tuple(file.tensor(f"group_{n}", v) for n, v in enumerate(vectors)))
 
 
 def first_two_stages(root: Place, groups: Sequence[Shapes], flats: Sequence[Flat]) -> dict[str, Tensor]:
@@ -83,8 +83,9 @@ def _agree(flats: Sequence[Flat], group: int, name: str, begin: int, count: int)
         start, stop = max(begin - first, 0), min(begin + count - first, size)
         stated = _stated(flat.file, group, name)
         if stated is not None and start < stop and stated != (start, stop - start):
-            derived = f"{stop - start:,} at {start:,}"
-            fact = f"states {stated[1]:,} elements of {quoted(name)} at {stated[0]:,}, not {derived}"
+            there, place = stated[1], stated[0]
+            own = stop - start
+            fact = f"states {there:,} elements of {quoted(name)} at {place:,}, not {own:,} at {start:,}"
             refuse(flat.file.subject, fact)
         first += size
 
