@@ -79,5 +79,10 @@ class TrainingRun:
     def words(self) -> str:
         """One line: who wrote it, how many processes, how they cut the weights."""
         cut = " x ".join(f"{name} {degree}" for name, degree in self.layout.items() if degree > 1)
-        several = "1 process" if self.processes == 1 else f"{self.processes} processes"
-        return f"{self.library}, {several}: {cut}" if cut else f"{self.library}, {several}"
+        if cut:
+            return f"{self.library}, {self.processes} processes, cut {cut}"
+        return (
+            f"{self.library}, one process"
+            if self.processes == 1
+            else f"{self.library}, {self.processes} processes"
+        )

@@ -70,7 +70,7 @@ def read_rank_shards(path: Place, root: Place, names: Sequence[str]) -> Checkpoi
             copies[name] = others
     state = tuple(name for name in names if RANK_STATE.fullmatch(name))
     run = TrainingRun(
-        library="FSDP (a file for each process, as verl writes)",
+        library="FSDP (one file a process)",
         processes=len(files),
         layout=_layout(parts),
         left_out=(f"{len(state)} files with optimizer and other state ({sample(list(state), 2)})",)
