@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training_runs import damage, megatron, model
+from tests.training_runs import damage, megatron_models, model
 from tests.training_runs.starting import LIBRARIES, written
 from weightsmith import library
 from weightsmith.checkpoint import open_checkpoint
@@ -31,7 +31,7 @@ from weightsmith.values.diff import diff
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CASES = {case.name: case for case in megatron.CASES}
+CASES = {case.name: case for case in megatron_models.CASES}
 STEP = "iter_0000005"
 # What a user says where nothing else does.
 SAID = {"vocab_size": str(model.CONFIG["vocab_size"]), "head_dim": str(model.CONFIG["head_dim"])}
@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def truth(folder: Path, case: str) -> Path:
-    weights, config = megatron.truth(CASES[case])
+    weights, config = megatron_models.truth(CASES[case])
     return model.release(folder, weights, config)
 
 
@@ -55,7 +55,9 @@ def same(one: Path, other: Path) -> bool:
     ("case", "layout"),
     [
         ("dense", {"tensor": 2, "pipeline": 2, "virtual stages": 2}),
+        ("tied", {"tensor": 2, "pipeline": 2}),
         ("uneven", {"tensor": 2, "pipeline": 2}),
+        ("latent", {"tensor": 2}),
         ("experts", {"pipeline": 2, "expert": 2}),
         ("experts-whole", {"tensor": 2, "expert": 2}),
         ("experts-cut", {"tensor": 2, "expert": 2}),
@@ -69,7 +71,7 @@ def test_the_ranks_are_the_release(runs: Path, tmp_path: Path, case: str, layout
     assert {kind: degree for kind, degree in run.layout.items() if degree > 1} == layout
 
 
-@pytest.mark.parametrize("case", megatron.DISTRIBUTED)
+@pytest.mark.parametrize("case", megatron_models.DISTRIBUTED)
 def test_megatrons_distributed_checkpoints_are_too(runs: Path, tmp_path: Path, case: str) -> None:
     convert(runs / f"{case}-dist", tmp_path / "out", accept_guesses=True)
     assert same(tmp_path / "out", truth(tmp_path / "truth", case))
@@ -178,6 +180,21 @@ def test_a_stage_that_nobody_copied_is_told_without_args(runs: Path, tmp_path: P
         open_checkpoint(tmp_path / "step")
 
 
+def test_projections_to_low_ranks_that_every_rank_has_whole(runs: Path, tmp_path: Path) -> None:
+    """Megatron cuts them or not, as its version and its kernels have it: only the numbers tell."""
+    down = ("self_attention.linear_q_down_proj.weight", "self_attention.linear_kv_down_proj.weight")
+    ranks = [runs / "latent" / STEP / f"mp_rank_0{n}" / "model_optim_rng.pt" for n in (0, 1)]
+    parts = [torch.load(file, weights_only=False)["model"] for file in ranks]
+    whole = {n: torch.cat([part[n] for part in parts]) for n in parts[0] if n.endswith(down)}
+
+    def gather(state: dict[str, Any], rank: str) -> None:
+        state["model"].update(whole)
+
+    folder = changed(runs, tmp_path / "step", gather, "latent")
+    convert(folder, tmp_path / "out", converter="training", options=SAID, accept_guesses=True)
+    assert same(tmp_path / "out", truth(tmp_path / "truth", "latent"))
+
+
 # MindSpeed's layers without parameters, and the names of older Megatron.
 
 
@@ -249,7 +266,7 @@ def test_experts_in_one_matrix_are_taken_apart(runs: Path, tmp_path: Path) -> No
             for number, fc in ((1, "linear_fc1"), (2, "linear_fc2")):
                 parts = [tensors.pop(f"{at}local_experts.{n}.{fc}.weight") for n in range(count)]
                 flat = torch.stack([part.T.contiguous() for part in parts])
-                hidden = megatron.MOE["hidden_size"]
+                hidden = megatron_models.MOE["hidden_size"]
                 shape = (hidden, -1) if number == 1 else (-1, hidden)
                 tensors[f"{at}weight{number}"] = flat.reshape(-1).view(*shape).clone()
 

@@ -11,89 +11,86 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from tests.training_runs import model, processes
+from tests.training_runs import processes
+from tests.training_runs.megatron_models import CASES, DISTRIBUTED, FILLED, MOE, Case, truth
 
 PROCESSES = 4
-# Megatron fills the vocabulary up to a multiple of this for each rank.
-FILLED = 208
-MOE: dict[str, Any] = {
-    **model.CONFIG,
-    "architectures": ["Qwen3MoeForCausalLM"],
-    "model_type": "qwen3_moe",
-    "num_hidden_layers": 2,
-    "num_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 32,
-    "decoder_sparse_step": 1,
-    "mlp_only_layers": [],
-    "norm_topk_prob": True,
-    "router_aux_loss_coef": 0.001,
-}
 
 
-def moe_weights(seed: int = 9) -> dict[str, torch.Tensor]:
-    """A small Qwen 3 with experts under its released names."""
-    dense = model.weights(seed)
-    generator = torch.Generator().manual_seed(seed + 1)
-    hidden, inner, width = MOE["hidden_size"], MOE["moe_intermediate_size"], MOE["head_dim"]
-    found = {name: t for name, t in dense.items() if ".mlp." not in name and ".layers.2." not in name}
-    for layer in range(MOE["num_hidden_layers"]):
-        at = f"model.layers.{layer}."
-        shapes = {f"{at}mlp.gate.weight": (MOE["num_experts"], hidden)}
-        shapes |= {f"{at}self_attn.{part}_norm.weight": (width,) for part in "qk"}
-        for expert in range(MOE["num_experts"]):
-            one = f"{at}mlp.experts.{expert}."
-            shapes |= {f"{one}gate_proj.weight": (inner, hidden), f"{one}up_proj.weight": (inner, hidden)}
-            shapes[f"{one}down_proj.weight"] = (hidden, inner)
-        found |= {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    return found
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a run was cut. first: layers of the first stage, where not as the others. args: whether files state it."""
-
-    name: str
-    tensor: int = 1
-    pipeline: int = 1
-    expert: int = 1
-    expert_tensor: int = 1
-    virtual: int | None = None
-    first: int | None = None
-    layers: int = 4
-    moe: bool = False
-    args: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-CASES = (
-    Case("dense", tensor=2, pipeline=2, virtual=2),
-    Case("uneven", tensor=2, pipeline=2, first=1, layers=3, args=False),
-    Case("experts", pipeline=2, expert=2, moe=True, layers=2, args=False),
-    Case("experts-whole", tensor=2, expert=2, moe=True, layers=2, args=False),
-    Case("experts-cut", tensor=2, expert=2, expert_tensor=2, moe=True, layers=2, args=False),
-)
-
-# Those that are also written as Megatron's distributed checkpoints (torch_dist).
-DISTRIBUTED = ("uneven", "experts")
-
-
-def truth(case: Case) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(released weights, config) that the case's run must come to."""
+def common(case: Case) -> dict[str, Any]:
+    """Megatron's settings for a case."""
+    _, config = truth(case)
+    experts = {}
     if case.moe:
-        return moe_weights(), MOE
-    config = {**model.CONFIG, "num_hidden_layers": case.layers}
-    weights = model.weights()
-    for name in [n for n in weights if ".layers.0." in n] if case.layers == 4 else []:
-        weights[name.replace(".0.", ".3.")] = weights[name].flip(0)
-    return weights, config
+        experts = {
+            "expert_tensor_parallel_size": case.expert_tensor,
+            "num_moe_experts": config.get("num_experts", config.get("n_routed_experts")),
+            "moe_ffn_hidden_size": config["moe_intermediate_size"],
+        }
+    return {
+        "num_layers": case.layers,
+        "hidden_size": config["hidden_size"],
+        "num_attention_heads": config["num_attention_heads"],
+        "num_query_groups": config["num_key_value_heads"],
+        "kv_channels": config.get("head_dim"),
+        "ffn_hidden_size": config["intermediate_size"],
+        "gated_linear_unit": True,
+        "activation_func": torch.nn.functional.silu,
+        "add_bias_linear": False,
+        "add_qkv_bias": case.tied,
+        "normalization": "RMSNorm",
+        "use_cpu_initialization": True,
+        "params_dtype": torch.float32,
+        "pipeline_dtype": torch.float32,
+        "tensor_model_parallel_size": case.tensor,
+        "pipeline_model_parallel_size": case.pipeline,
+        "virtual_pipeline_model_parallel_size": case.virtual,
+        "num_layers_in_first_pipeline_stage": case.first,
+        "expert_model_parallel_size": case.expert,
+        "qk_layernorm": case.moe,
+        **experts,
+    }
+
+
+def latent(case: Case) -> dict[str, Any]:
+    """The same of attention through low ranks."""
+    _, config = truth(case)
+    return {
+        **common(case),
+        "multi_latent_attention": True,
+        "q_lora_rank": config["q_lora_rank"],
+        "kv_lora_rank": config["kv_lora_rank"],
+        "qk_head_dim": config["qk_nope_head_dim"],
+        "qk_pos_emb_head_dim": config["qk_rope_head_dim"],
+        "v_head_dim": config["v_head_dim"],
+        "rope_type": "rope",
+        "apply_rope_fusion": False,
+        "moe_shared_expert_intermediate_size": config["moe_intermediate_size"],
+        "moe_layer_freq": [0, 1],
+        "moe_router_enable_expert_bias": True,
+        "moe_router_score_function": "sigmoid",
+        "moe_router_load_balancing_type": "none",
+    }
+
+
+def without_kernel(spec: Any) -> Any:
+    """The layers without the product of queries and keys: it has no weights, and some have no CPU version."""
+    from megatron.core.transformer import multi_latent_attention
+    from megatron.core.transformer.identity_op import IdentityOp
+
+    class Absent:
+        """Stands for Transformer Engine's linear layers, which no layer here is."""
+
+    multi_latent_attention.TELinear = multi_latent_attention.TEColumnParallelLinear = Absent
+    for layer in spec.layer_specs:
+        layer.submodules.self_attention.submodules.core_attention = IdentityOp
+    return spec
 
 
 def chunks(case: Case) -> list[Any]:
@@ -101,46 +98,25 @@ def chunks(case: Case) -> list[Any]:
     from megatron.core import parallel_state
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
     from megatron.core.models.gpt.gpt_model import GPTModel
-    from megatron.core.transformer.transformer_config import TransformerConfig
+    from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 
     _, config = truth(case)
-    settings = TransformerConfig(
-        num_layers=case.layers,
-        hidden_size=config["hidden_size"],
-        num_attention_heads=config["num_attention_heads"],
-        num_query_groups=config["num_key_value_heads"],
-        kv_channels=config["head_dim"],
-        ffn_hidden_size=config["intermediate_size"],
-        gated_linear_unit=True,
-        activation_func=torch.nn.functional.silu,
-        add_bias_linear=False,
-        normalization="RMSNorm",
-        use_cpu_initialization=True,
-        params_dtype=torch.float32,
-        pipeline_dtype=torch.float32,
-        tensor_model_parallel_size=case.tensor,
-        pipeline_model_parallel_size=case.pipeline,
-        virtual_pipeline_model_parallel_size=case.virtual,
-        num_layers_in_first_pipeline_stage=case.first,
-        expert_model_parallel_size=case.expert,
-        expert_tensor_parallel_size=case.expert_tensor if case.moe else None,
-        num_moe_experts=config["num_experts"] if case.moe else None,
-        moe_ffn_hidden_size=config["moe_intermediate_size"] if case.moe else None,
-        qk_layernorm=case.moe,
-    )
+    settings = MLATransformerConfig(**latent(case)) if case.latent else TransformerConfig(**common(case))
     found = []
     for stage in range(case.virtual or 1):
         virtual = stage if case.virtual else None
         found.append(
             GPTModel(
                 settings,
-                get_gpt_decoder_block_spec(settings, use_transformer_engine=False, vp_stage=virtual),
+                without_kernel(
+                    get_gpt_decoder_block_spec(settings, use_transformer_engine=False, vp_stage=virtual)
+                ),
                 vocab_size=FILLED,
                 max_sequence_length=config["max_position_embeddings"],
                 pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=virtual),
                 post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=virtual),
                 position_embedding_type="rope",
-                share_embeddings_and_output_weights=False,
+                share_embeddings_and_output_weights=case.tied,
                 vp_stage=virtual,
             )
         )
@@ -149,6 +125,7 @@ def chunks(case: Case) -> list[Any]:
 
 def fill(module: Any, case: Case) -> None:
     """The released weights into Megatron's parameters: mbridge fuses and cuts them."""
+    from mbridge.models.deepseek_v3 import DeepseekV3Bridge
     from mbridge.models.qwen2 import Qwen2Bridge
     from mbridge.models.qwen3moe import Qwen3MoEBridge
     from megatron.core import parallel_state
@@ -159,14 +136,24 @@ def fill(module: Any, case: Case) -> None:
         config["model_type"], **{k: v for k, v in config.items() if k != "model_type"}
     )
     settings.rope_theta = config["rope_theta"]
-    bridge = (Qwen3MoEBridge if case.moe else Qwen2Bridge)(
-        settings, dtype=torch.float32, make_vocab_size_divisible_by=FILLED
-    )
+    kind = DeepseekV3Bridge if case.latent else Qwen3MoEBridge if case.moe else Qwen2Bridge
+    # Its own settings of DeepSeek name one that this Megatron has no more: the module's are the same. A tied head is
+    # noted in the class, for all that come after.
+    own = {"_build_config": lambda _: module.config, "_DIRECT_MAPPING": dict(kind._DIRECT_MAPPING)}
+    known = type(kind.__name__, (kind,), own)
+    bridge = known(settings, dtype=torch.float32, make_vocab_size_divisible_by=FILLED)
     bridge.vocab_size, bridge.padded_vocab_size = config["vocab_size"], FILLED
     tensor = parallel_state.get_tensor_model_parallel_rank()
-    for name, parameter in module.named_parameters():
+    biases = [
+        (name, buffer) for name, buffer in module.named_buffers() if name.endswith("router.expert_bias")
+    ]
+    for name, parameter in [*module.named_parameters(), *biases]:
         named, expert = whole_name(module, name, case)
-        whole = bridge._weight_to_mcore_format(named, [weights[one] for one in released(bridge, named)])
+        wanted = [
+            "model.embed_tokens.weight" if case.tied and one == "lm_head.weight" else one
+            for one in released(bridge, named)
+        ]
+        whole = bridge._weight_to_mcore_format(named, [weights[one] for one in wanted])
         count, rank = (case.tensor, tensor)
         if expert:
             count = case.expert_tensor
@@ -199,6 +186,8 @@ def released(bridge: Any, name: str) -> list[str]:
     """Its names in the release, as mbridge has them; norms that Transformer Engine fuses stand for themselves here."""
     layer = name.split(".")[2] if name.startswith("decoder.layers.") else ""
     alone = {"input_layernorm": "input_layernorm", "pre_mlp_layernorm": "post_attention_layernorm"}
+    if "kv_lora_rank" in bridge.hf_config.to_dict():
+        alone |= {"q_layernorm": "self_attn.q_a_layernorm", "kv_layernorm": "self_attn.kv_a_layernorm"}
     for own, other in alone.items():
         if name.endswith(f".{own}.weight"):
             return [f"model.layers.{layer}.{other}.weight"]
@@ -227,7 +216,7 @@ def run_args(case: Case) -> argparse.Namespace:
         max_position_embeddings=512,
         position_embedding_type="rope",
         normalization="RMSNorm",
-        untie_embeddings_and_output_weights=True,
+        untie_embeddings_and_output_weights=not case.tied,
         padded_vocab_size=FILLED,
         vocab_size=config["vocab_size"],
         params_dtype=torch.float32,
@@ -255,7 +244,6 @@ def write_case(case: Case, folder: Path) -> None:
     if case.expert > 1:
         numbers += f"_{parallel_state.get_expert_model_parallel_rank():03d}"
     at = folder / case.name / "iter_0000005" / f"mp_rank_{numbers}"
-    at.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = {
         "checkpoint_version": 3.0,
         "iteration": 5,
@@ -266,8 +254,15 @@ def write_case(case: Case, folder: Path) -> None:
         state["args"] = run_args(case)
     for number, module in enumerate(modules):
         state[f"model{number}" if len(modules) > 1 else "model"] = module.state_dict()
-    torch.save(state, at / "model_optim_rng.pt")
-    (folder / case.name / "latest_checkpointed_iteration.txt").write_text("5")
+    copies = (
+        parallel_state.get_expert_data_parallel_rank()
+        if case.moe
+        else parallel_state.get_data_parallel_rank()
+    )
+    if copies == 0:
+        at.mkdir(parents=True, exist_ok=True)
+        torch.save(state, at / "model_optim_rng.pt")
+        (folder / case.name / "latest_checkpointed_iteration.txt").write_text("5")
     if case.name in DISTRIBUTED:
         at = folder / f"{case.name}-dist"
         at.mkdir(parents=True, exist_ok=True)
@@ -278,7 +273,8 @@ def write_case(case: Case, folder: Path) -> None:
 
 
 def write(rank: int, target: str) -> None:
-    # There is no device to wait for, and Megatron's writer asks for one.
+    # There is no device to move to or to wait for, and Megatron asks for one.
+    torch.Tensor.cuda = lambda self, *_: self  # type: ignore[assignment, method-assign]
     torch.cuda.synchronize = lambda *_: None
     torch.cuda.current_device = lambda: "cpu"  # type: ignore[assignment, return-value]
     for case in CASES:

@@ -16,6 +16,7 @@ from weightsmith.checkpoint.training.megatron_join import join
 from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD, PROJECTION
 from weightsmith.checkpoint.training.megatron_ranks import read_ranks
 from weightsmith.checkpoint.training.megatron_release import (
+    Spelling,
     claimed_config,
     heads_of,
     need_claim,
@@ -90,12 +91,13 @@ def _named(
     heads = heads_of(root, tables[0], claims, answers.get("head_dim") or head_width(config))
     if heads is not None and heads.questions:
         return replace(bare, tensors=_as_joined(tables[0]), run=replace(run, questions=heads.questions))
+    spelling = Spelling.of(tables[0])
     copies: dict[str, tuple[Tensor, ...]] = {}
     for table in tables[1:]:
-        for name, tensor in released(root, table, heads).items():
+        for name, tensor in released(root, table, heads, spelling).items():
             copies[name] = (*copies.get(name, ()), tensor)
     told = replace(run, copies=copies, config=claimed_config(claims, heads))
-    return replace(bare, tensors=_in_order(released(root, tables[0], heads)), run=told)
+    return replace(bare, tensors=_in_order(released(root, tables[0], heads, spelling)), run=told)
 
 
 def _run(ranks: Ranks, whole: Whole, degrees: Mapping[str, int], beside: Place | None) -> TrainingRun:

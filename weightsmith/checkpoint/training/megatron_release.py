@@ -133,16 +133,15 @@ def need_claim(subject: object, claims: Mapping[str, object], name: str, found: 
         _refuse(subject, f"states {name} {claimed:,} in its args, and its tensors have {found:,}")
 
 
-def released(subject: object, table: Joined, heads: Heads | None) -> dict[str, Tensor]:
+def released(subject: object, table: Joined, heads: Heads | None, spelling: Spelling) -> dict[str, Tensor]:
     """The parameters under released names; q, k and v, gate and up as tensors of their own.
 
+    spelling: of the whole model; the table may be of copies of a part of it.
     Raises UnknownFormat for a parameter that is not known, CorruptCheckpoint for shapes that do not fit.
     """
-    latent = any(name.endswith(LATENT) for name in table)
-    spelling = _Spelling.of(table)
     found: dict[str, Tensor] = {}
     for name, tensors in table.items():
-        parameter = parameter_of(name, latent)
+        parameter = parameter_of(name, spelling.latent)
         if parameter is None:
             raise UnknownFormat(
                 subject, f"holds {quoted(name)}, a parameter of no kind that is known", _TOOLS
@@ -159,20 +158,25 @@ def released(subject: object, table: Joined, heads: Heads | None) -> dict[str, T
 
 
 @dataclass(frozen=True, slots=True)
-class _Spelling:
-    """What families call the same thing otherwise. mixtral: experts as Mixtral has them. gated: one shared expert that
-    is switched by a gate, as in Qwen's."""
+class Spelling:
+    """What families call the same thing otherwise.
 
+    latent: attention goes through low ranks. mixtral: experts as Mixtral has them. gated: one shared expert that is
+    switched by a gate, as in Qwen's.
+    """
+
+    latent: bool
     mixtral: bool
     gated: bool
 
     @staticmethod
-    def of(table: Joined) -> _Spelling:
-        """Told by what other families with experts have and these have not."""
+    def of(table: Joined) -> Spelling:
+        """Of a whole model: told by what other families with experts have and these have not."""
         gated = any("shared_experts.gate_weight" in name for name in table)
         experts = any((m := LAYER.fullmatch(name)) and EXPERT.fullmatch(m[2]) for name in table)
         others = ("shared_experts.", "q_layernorm.", "expert_bias", "linear_qkv.bias", "kv_down_proj.")
-        return _Spelling(experts and not any(word in name for name in table for word in others), gated)
+        mixtral = experts and not any(word in name for name in table for word in others)
+        return Spelling(any(name.endswith(LATENT) for name in table), mixtral, gated)
 
     def names(self, name: str, released: Sequence[str]) -> list[str]:
         """The released names of a parameter."""
