@@ -153,6 +153,41 @@ def test_a_parameter_that_is_not_known_is_not_copied(runs: Path, tmp_path: Path)
         open_checkpoint(changed(runs, tmp_path / "step", add))
 
 
+def test_an_mlp_without_a_gate_is_another_model(runs: Path, tmp_path: Path) -> None:
+    def widen(state: dict[str, Any], rank: str) -> None:
+        for chunk in ("model0", "model1"):
+            for name in [name for name in state[chunk] if name.endswith("linear_fc2.weight")]:
+                state[chunk][name] = state[chunk][name].repeat(1, 2)
+
+    with pytest.raises(UnknownFormat, match="without a gate"):
+        open_checkpoint(changed(runs, tmp_path / "step", widen))
+
+
+def test_an_embedding_of_the_last_stage_is_a_copy(runs: Path, tmp_path: Path) -> None:
+    """Heads that look ahead need one there: it is compared, and they are left out."""
+    first = {
+        rank: torch.load(
+            runs / "uneven" / STEP / f"mp_rank_0{rank}_000/model_optim_rng.pt", weights_only=False
+        )
+        for rank in (0, 1)
+    }
+
+    def look_ahead(state: dict[str, Any], rank: str) -> None:
+        if rank.endswith("_001"):
+            embedding = first[int(rank[8:10])]["model"]["embedding.word_embeddings.weight"]
+            state["model"]["embedding.word_embeddings.weight"] = embedding
+            state["model"]["mtp.layers.0.enorm.weight"] = torch.ones(64)
+
+    folder = changed(runs, tmp_path / "step", look_ahead, "uneven")
+    result = convert(folder, tmp_path / "out", converter="training", options=SAID)
+    assert same(tmp_path / "out", truth(tmp_path / "truth", "uneven"))
+    assert any(
+        "2 tensors of heads that predict tokens" in note or "1 tensors" in note for note in result.notes
+    )
+    run = open_checkpoint(folder, {"head_dim": 8}).run
+    assert run is not None and "model.embed_tokens.weight" in run.copies
+
+
 def test_replicated_weights_that_differ_are_damage(runs: Path, tmp_path: Path) -> None:
     def drift(state: dict[str, Any], rank: str) -> None:
         if rank == "mp_rank_01_001":
@@ -202,7 +237,7 @@ def test_layers_without_parameters_have_no_number(runs: Path, tmp_path: Path) ->
     """MindSpeed fills stages up with them (noop_layers): of six layers the second and the last hold nothing."""
 
     def spread(state: dict[str, Any], rank: str) -> None:
-        state["args"].num_layers, state["args"].noop_layers = 6, "1,5"
+        state["args"].num_layers, state["args"].noop_layers = 6, {1, 5}
         if rank.endswith("_000"):
             old = state["model0"]
             state["model0"] = {name.replace("layers.0.", "layers.1."): value for name, value in old.items()}

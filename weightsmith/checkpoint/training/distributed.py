@@ -10,7 +10,7 @@ from weightsmith.checkpoint.config_file import readable_config
 from weightsmith.checkpoint.training.beside import folder_beside, head_width
 from weightsmith.checkpoint.training.facts import TrainingRun
 from weightsmith.checkpoint.training.megatron import named_by_megatron
-from weightsmith.checkpoint.training.megatron_dist import is_megatron
+from weightsmith.checkpoint.training.megatron_dist import prefix_of
 from weightsmith.checkpoint.training.titan import released_titan
 from weightsmith.errors import UnknownFormat
 
@@ -37,7 +37,7 @@ def with_run(checkpoint: Checkpoint, answers: Mapping[str, int]) -> Checkpoint:
         beside=folder_beside(checkpoint.root) if checkpoint.path != checkpoint.root else None,
     )
     told = replace(checkpoint, run=run)
-    if is_megatron(checkpoint.tensors):
+    if prefix_of(checkpoint.tensors) is not None:
         return named_by_megatron(told, run, answers)
     head_dim = answers.get("head_dim") or head_width(readable_config(told) or {})
     try:

@@ -11,18 +11,17 @@ from weightsmith.checkpoint.table import Checkpoint
 from weightsmith.checkpoint.tiling import rows_of
 from weightsmith.checkpoint.training.beside import folder_beside, head_width
 from weightsmith.checkpoint.training.facts import TrainingRun
+from weightsmith.checkpoint.training.megatron_claims import (
+    claimed_config,
+    need_claim,
+    refuse_claims,
+    refuse_other_mlp,
+)
 from weightsmith.checkpoint.training.megatron_dist import common_claims, joined_model
 from weightsmith.checkpoint.training.megatron_join import join
 from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD, PROJECTION
 from weightsmith.checkpoint.training.megatron_ranks import read_ranks
-from weightsmith.checkpoint.training.megatron_release import (
-    Spelling,
-    claimed_config,
-    heads_of,
-    need_claim,
-    refuse_claims,
-    released,
-)
+from weightsmith.checkpoint.training.megatron_release import Spelling, heads_of, released
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +79,7 @@ def _named(
     """The checkpoint with the tensors of the first table, and the others as copies."""
     root = bare.root
     refuse_claims(root, tables[0], claims)
+    refuse_other_mlp(root, tables[0])
     config = readable_config(bare) or {}
     words = _filled(
         tables[0], answers.get("vocab_size") or config.get("vocab_size") or claims.get("vocab_size")
@@ -96,7 +96,7 @@ def _named(
     for table in tables[1:]:
         for name, tensor in released(root, table, heads, spelling).items():
             copies[name] = (*copies.get(name, ()), tensor)
-    told = replace(run, copies=copies, config=claimed_config(claims, heads))
+    told = replace(run, copies=copies, config={**claimed_config(claims), **(heads.config() if heads else {})})
     return replace(bare, tensors=_in_order(released(root, tables[0], heads, spelling)), run=told)
 
 

@@ -29,14 +29,22 @@ if TYPE_CHECKING:
 
 _STACKED = re.compile(r"decoder\.layers\.(?![0-9]+\.)(.+)")
 _EXPERTS = re.compile(r"(decoder\.layers\.[0-9]+\.mlp\.experts\.)experts\.(linear_fc[12]\.weight)")
-_OF_MODEL = ("decoder.", "embedding.", "output_layer.")
+_OF_MODEL = ("decoder.", "embedding.", "output_layer.", AHEAD)
+_PREFIXES = ("", "module.", "model.", "model.module.")
 COMMON = "common.pt"
 _DAMAGED = "the checkpoint is damaged; copy it again from the training run"
 
 
-def is_megatron(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a distributed checkpoint has Megatron's names."""
-    return EMBEDDING in tensors and any(name.startswith("decoder.layers.") for name in tensors)
+def prefix_of(tensors: Mapping[str, Tensor]) -> str | None:
+    """What stands before Megatron's names in a distributed checkpoint, as NeMo's `module.`; None where it has none of
+    these names.
+    """
+    for prefix in _PREFIXES:
+        if prefix + EMBEDDING in tensors and any(
+            name.startswith(f"{prefix}decoder.layers.") for name in tensors
+        ):
+            return prefix
+    return None
 
 
 def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tensor]]:
@@ -46,8 +54,10 @@ def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined
     """
     flat: dict[str, Tensor] = {}
     beside: dict[str, Tensor] = {}
+    prefix = prefix_of(tensors) or ""
     for name, tensor in tensors.items():
-        new = canonical(name) if name.startswith(_OF_MODEL) else None
+        own = name.removeprefix(prefix) if name.startswith(prefix) else ""
+        new = canonical(own) if own.startswith(_OF_MODEL) else None
         if new is None:
             beside[name] = tensor
         else:
@@ -56,7 +66,9 @@ def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined
     latent = any(name.endswith(LATENT) for name in flat)
     table: Joined = {}
     for name, tensor in flat.items():
-        parameter = None if name.startswith(AHEAD) else parameter_of(name, latent)
+        if name.startswith(AHEAD):
+            continue
+        parameter = parameter_of(name, latent)
         gated = parameter is not None and parameter.cut == "gated"
         try:
             need_axes(name, parameter.cut if parameter else "same", (tensor,))

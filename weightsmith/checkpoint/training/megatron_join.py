@@ -70,8 +70,11 @@ def join(root: Place, ranks: Ranks, same: Callable[[Tensor, Tensor], bool]) -> W
     Raises CorruptCheckpoint (parts that do not fit), UnknownFormat (a parameter that is not known).
     """
     held: dict[str, _Held] = defaultdict(dict)
-    for name, place, tensor in _by_whole_names(ranks):
-        held[name][place] = tensor
+    for name, (rank, expert), tensor in _by_whole_names(ranks):
+        # Two stages may have the same: the last one its own embedding, for heads that look ahead.
+        while (rank, expert) in held[name]:
+            expert += ranks.degree("expert")
+        held[name][rank, expert] = tensor
     ahead = [name for name in held if name.startswith(AHEAD)]
     latent = any(name.endswith(LATENT) for name in held)
     routers = [t for name, ranked in held.items() if name.endswith(ROUTER) for t in ranked.values()]

@@ -1,7 +1,7 @@
 """Megatron's folders of ranks: `mp_rank_TT[_PPP][_EEE]/model_optim_rng.pt`, a part of the model in each.
 
-Which of the second and third number counts pipeline stages and which experts is told by the tensors: only the first
-stage has the embedding, and every expert-parallel rank of it has. Numbers of layers are local to a stage; stages, and
+Whether a second number counts pipeline stages or experts is told by the tensors: embedding and last norm are in the
+first and the last stage alone, and in every expert-parallel rank. Numbers of layers are local to a stage; stages, and
 with virtual stages first all first chunks, follow each other.
 Source: Megatron-LM (training/checkpointing.py, get_checkpoint_name; core/transformer/transformer_layer.py,
 get_transformer_layer_offset).
@@ -18,7 +18,7 @@ from weightsmith.checkpoint.pickle_state import Inert
 from weightsmith.checkpoint.place import folders_in
 from weightsmith.checkpoint.small_file import names_in
 from weightsmith.checkpoint.torch_objects import TensorRef
-from weightsmith.checkpoint.training.megatron_names import EMBEDDING, LAYER, canonical
+from weightsmith.checkpoint.training.megatron_names import EMBEDDING, LAYER, NORM, canonical
 from weightsmith.checkpoint.training.names import MEGATRON_FILES, MODEL_PARALLEL
 from weightsmith.checkpoint.training.rank_file import read_rank_file, refuse_many_blocks
 from weightsmith.errors import CorruptCheckpoint, MissingInput, UnknownFormat
@@ -81,7 +81,10 @@ def read_ranks(root: Place, files: Mapping[tuple[int, ...], str]) -> Ranks:
     read = {numbers: read_rank_file(root, name) for numbers, name in sorted(files.items())}
     chunks = {numbers: list(_chunks(file)) for numbers, file in read.items()}
     refuse_many_blocks(root, sum(len(tensors) for found in chunks.values() for _, tensors in found))
-    second_is_expert = all(any(EMBEDDING in tensors for _, tensors in found) for found in chunks.values())
+    second_is_expert = all(
+        any(EMBEDDING in tensors for _, tensors in found) and any(NORM in tensors for _, tensors in found)
+        for found in chunks.values()
+    )
     parts = [
         Part(*_place(numbers, second_is_expert), chunk, tensors)
         for numbers, found in chunks.items()
@@ -161,8 +164,12 @@ def claims_of(file: RankFile) -> dict[str, object]:
     """The plain values of the run's `args`."""
     args = file.content.get("args")
     fields = args.state if isinstance(args, Inert) and args.name == "argparse.Namespace" else None
-    plain = (bool, int, float, str)
-    return {n: v for n, v in fields.items() if isinstance(v, plain)} if isinstance(fields, dict) else {}
+    if not isinstance(fields, dict):
+        return {}
+    claims: dict[str, object] = {n: v for n, v in fields.items() if isinstance(v, bool | int | float | str)}
+    if fields.get("noop_layers") is not None:  # MindSpeed keeps a set of them
+        claims["noop_layers"] = True
+    return claims
 
 
 def with_global_layers(ranks: Ranks) -> list[tuple[Part, dict[str, str]]]:

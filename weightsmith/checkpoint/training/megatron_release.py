@@ -1,28 +1,26 @@
-"""A joined Megatron model under the names that transformers knows, and what its run claims, held against the shapes."""
+"""A joined Megatron model under the names that transformers knows; its heads, as the shapes and the run tell them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import gcd
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.tiling import rows_of, stacked
 from weightsmith.checkpoint.training.facts import asked_width
 from weightsmith.checkpoint.training.limits import MOST_HEADS, need_few
+from weightsmith.checkpoint.training.megatron_claims import need_claim, refuse
 from weightsmith.checkpoint.training.megatron_join import parameter_of
 from weightsmith.checkpoint.training.megatron_names import (
-    EMBEDDING,
     EXPERT,
-    HEAD,
     LATENT,
     LAYER,
-    NORM,
     PROJECTION,
     QKV,
     QUERY_NORM,
 )
-from weightsmith.errors import CorruptCheckpoint, UnknownFormat
+from weightsmith.errors import UnknownFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,16 +30,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.training.megatron_join import Joined
     from weightsmith.json_value import Json
 
-_DAMAGED = "the checkpoint is damaged, or of several runs; copy it again from the training run"
 _TOOLS = "convert it with the run's own code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
-# Settings under which the same weights are another model than transformers' families of these names.
-_OTHER_MODEL: tuple[tuple[str, object, str], ...] = (
-    ("rotary_interleaved", True, "turns neighbours as pairs"),
-    ("apply_layernorm_1p", True, "adds one to the weights of norms"),
-    ("position_embedding_type", "learned_absolute", "has learned positions"),
-    ("position_embedding_type", "none", "has no positions"),
-    ("normalization", "LayerNorm", "has other norms than RMSNorm"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +40,13 @@ class Heads:
     queries: int
     keys: int
     width: int | None
+
+    def config(self) -> dict[str, Json]:
+        """The heads by transformers' names; nothing where their width is not known."""
+        if self.width is None:
+            return {}
+        counts = {"num_attention_heads": self.queries, "num_key_value_heads": self.keys}
+        return {**{name: rows // self.width for name, rows in counts.items()}, "head_dim": self.width}
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -74,11 +70,11 @@ def heads_of(
         return None
     rows = table[layer + QKV][0].shape[0]
     if layer + PROJECTION not in table:
-        _refuse(subject, f"has {quoted(layer + QKV)} and no {quoted(layer + PROJECTION)}")
+        refuse(subject, f"has {quoted(layer + QKV)} and no {quoted(layer + PROJECTION)}")
     queries = table[layer + PROJECTION][0].shape[1]
     keys, rest = divmod(rows - queries, 2)
     if rest or keys <= 0 or queries % keys:
-        _refuse(
+        refuse(
             subject,
             f"has {rows:,} rows of attention for {queries:,} columns of its output, which fit no heads",
         )
@@ -86,7 +82,7 @@ def heads_of(
     claimed = _claimed_width(claims)
     width = (norm[0].shape[0] if norm and norm[0].shape[0] < queries else None) or stated or claimed
     if width is not None and (keys % width or queries % width):
-        _refuse(
+        refuse(
             subject, f"has {queries:,} rows of queries and {keys:,} of keys, which are no heads of {width}"
         )
     if width is not None:
@@ -102,35 +98,6 @@ def _claimed_width(claims: Mapping[str, object]) -> int | None:
     if type(width) is int and width > 0:
         return width
     return hidden // heads if type(hidden) is int and type(heads) is int and heads > 0 else None
-
-
-def refuse_claims(subject: object, table: Joined, claims: Mapping[str, object]) -> None:
-    """Raises UnknownFormat where a run says that its model is another than the names tell, CorruptCheckpoint where some
-    of the model is missing, or it states other sizes than the tensors have.
-    """
-    for name, value, what in _OTHER_MODEL:
-        if claims.get(name) == value and type(claims.get(name)) is type(value):
-            raise UnknownFormat(subject, f"is of a model that {what} ({name}: {value})", _TOOLS)
-    layers = {match[1] for name in table if (match := LAYER.fullmatch(name))}
-    if NORM not in table or EMBEDDING not in table or not layers:
-        absent = next((name for name in (EMBEDDING, NORM) if name not in table), "decoder.layers")
-        _refuse(subject, f"is no whole model: {quoted(absent)} is in none of its ranks")
-    hidden = table[NORM][0].shape[-1]
-    need_claim(subject, claims, "hidden_size", hidden)
-    if "noop_layers" not in claims:
-        need_claim(subject, claims, "num_layers", len(layers))
-    for name, tensors in table.items():
-        if name in (EMBEDDING, HEAD) or name.endswith(QKV):
-            width = tensors[0].shape[-1]
-            if width != hidden:
-                _refuse(subject, f"has {quoted(name)} of {width:,} columns in a model of width {hidden:,}")
-
-
-def need_claim(subject: object, claims: Mapping[str, object], name: str, found: int) -> None:
-    """Raises CorruptCheckpoint where the run states another number than is found; nothing where it states none."""
-    claimed = claims.get(name)
-    if type(claimed) is int and claimed != found:
-        _refuse(subject, f"states {name} {claimed:,} in its args, and its tensors have {found:,}")
 
 
 def released(subject: object, table: Joined, heads: Heads | None, spelling: Spelling) -> dict[str, Tensor]:
@@ -152,7 +119,7 @@ def released(subject: object, table: Joined, heads: Heads | None, spelling: Spel
             tensors = _unfused(subject, tensors[0], heads, heads.width)
         for new, tensor in zip(spelling.names(name, parameter.released), tensors, strict=True):
             if new in found:
-                _refuse(subject, f"has two parameters for {quoted(new)}")
+                refuse(subject, f"has two parameters for {quoted(new)}")
             found[new] = replace(tensor, name=new)
     return found
 
@@ -208,40 +175,9 @@ def _unfused(subject: object, tensor: Tensor, heads: Heads, width: int) -> tuple
     each = heads.queries // groups
     step = each + 2 * width
     if tensor.shape[0] != groups * step:
-        _refuse(subject, f"has {quoted(tensor.name)} of {tensor.shape[0]:,} rows, not {groups * step:,}")
+        refuse(subject, f"has {quoted(tensor.name)} of {tensor.shape[0]:,} rows, not {groups * step:,}")
     cuts = ((0, each), (each, each + width), (each + width, step))
     return tuple(
         stacked(tensor.name, [rows_of(tensor, group * step + a, group * step + b) for group in range(groups)])
         for a, b in cuts
     )
-
-
-def claimed_config(claims: Mapping[str, object], heads: Heads | None) -> dict[str, Json]:
-    """What the run states of its model that no shape shows, by transformers' names."""
-    wanted = {
-        "rotary_base": "rope_theta",
-        "norm_epsilon": "rms_norm_eps",
-        "layernorm_epsilon": "rms_norm_eps",
-        "max_position_embeddings": "max_position_embeddings",
-        "moe_router_topk": "num_experts_per_tok",
-        "init_method_std": "initializer_range",
-    }
-    found: dict[str, Json] = {}
-    for old, new in wanted.items():
-        value = claims.get(old)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found[new] = value
-    if "num_experts_per_tok" in found and not claims.get("num_experts", claims.get("num_moe_experts")):
-        del found["num_experts_per_tok"]
-    untied = claims.get("untie_embeddings_and_output_weights")
-    if type(untied) is bool:
-        found["tie_word_embeddings"] = not untied
-    if heads is not None and heads.width is not None:
-        found["num_attention_heads"] = heads.queries // heads.width
-        found["num_key_value_heads"] = heads.keys // heads.width
-        found["head_dim"] = heads.width
-    return found
-
-
-def _refuse(subject: object, fact: str) -> NoReturn:
-    raise CorruptCheckpoint(subject, fact, _DAMAGED)
