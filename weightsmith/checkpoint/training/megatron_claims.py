@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD, LAYER, NORM, QKV
+from weightsmith.checkpoint.training.ways_out import DAMAGED, TOOLS
 from weightsmith.errors import CorruptCheckpoint, UnknownFormat
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.training.megatron_join import Joined
     from weightsmith.json_value import Json
 
-_DAMAGED = "the checkpoint is damaged, or of several runs; copy it again from the training run"
-_TOOLS = "convert it with the run's own code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
 # Settings under which the same weights are another model than transformers' families of these names.
 _OTHER_MODEL: tuple[tuple[str, object, str], ...] = (
     ("rotary_interleaved", True, "turns neighbours as pairs"),
@@ -32,7 +31,7 @@ def refuse_claims(subject: object, table: Joined, claims: Mapping[str, object]) 
     """
     for name, value, what in _OTHER_MODEL:
         if claims.get(name) == value and type(claims.get(name)) is type(value):
-            raise UnknownFormat(subject, f"is of a model that {what} ({name}: {value})", _TOOLS)
+            raise UnknownFormat(subject, f"is of a model that {what} ({name}: {value})", TOOLS)
     layers = {match[1] for name in table if (match := LAYER.fullmatch(name))}
     if NORM not in table or EMBEDDING not in table or not layers:
         absent = next((name for name in (EMBEDDING, NORM) if name not in table), "decoder.layers")
@@ -60,7 +59,7 @@ def refuse_other_mlp(subject: object, table: Joined) -> None:
         inner, columns = tensors[0].shape[0], second[0].shape[1] if second else 0
         if columns == 2 * inner:
             raise UnknownFormat(
-                subject, f"has {quoted(name)} without a gate, which no family of these names has", _TOOLS
+                subject, f"has {quoted(name)} without a gate, which no family of these names has", TOOLS
             )
         if columns != inner:
             refuse(
@@ -101,4 +100,4 @@ def claimed_config(claims: Mapping[str, object]) -> dict[str, Json]:
 
 def refuse(subject: object, fact: str) -> NoReturn:
     """Raises CorruptCheckpoint: shapes or claims do not fit each other."""
-    raise CorruptCheckpoint(subject, fact, _DAMAGED)
+    raise CorruptCheckpoint(subject, fact, DAMAGED)

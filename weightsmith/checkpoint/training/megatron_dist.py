@@ -18,6 +18,7 @@ from weightsmith.checkpoint.training.megatron_join import need_axes, parameter_o
 from weightsmith.checkpoint.training.megatron_names import AHEAD, EMBEDDING, LATENT, canonical
 from weightsmith.checkpoint.training.megatron_ranks import claims_of
 from weightsmith.checkpoint.training.rank_file import read_rank_file
+from weightsmith.checkpoint.training.ways_out import DAMAGED
 from weightsmith.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _EXPERTS = re.compile(r"(decoder\.layers\.[0-9]+\.mlp\.experts\.)experts\.(linea
 _OF_MODEL = ("decoder.", "embedding.", "output_layer.", AHEAD)
 _PREFIXES = ("", "module.", "model.", "model.module.")
 COMMON = "common.pt"
-_DAMAGED = "the checkpoint is damaged; copy it again from the training run"
 
 
 def prefix_of(tensors: Mapping[str, Tensor]) -> str | None:
@@ -74,7 +74,7 @@ def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined
             need_axes(name, parameter.cut if parameter else "same", (tensor,))
         except ValueError as error:
             raise CorruptCheckpoint(
-                subject, f"holds parts of {quoted(name)} that do not fit together: {error}", _DAMAGED
+                subject, f"holds parts of {quoted(name)} that do not fit together: {error}", DAMAGED
             ) from error
         half = tensor.shape[0] // 2
         table[name] = (rows_of(tensor, 0, half), rows_of(tensor, half, 2 * half)) if gated else (tensor,)

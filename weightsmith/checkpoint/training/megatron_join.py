@@ -22,6 +22,7 @@ from weightsmith.checkpoint.training.megatron_names import (
     TOP,
 )
 from weightsmith.checkpoint.training.megatron_ranks import with_global_layers
+from weightsmith.checkpoint.training.ways_out import DAMAGED, TOOLS
 from weightsmith.errors import CorruptCheckpoint, UnknownFormat
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 Joined: TypeAlias = "dict[str, tuple[Tensor, ...]]"
 # (tensor-parallel rank, expert-parallel rank) -> what it held.
 _Held: TypeAlias = "dict[tuple[int, int], Tensor]"
-_DAMAGED = "the checkpoint is damaged, or of several steps; copy it again from the training run"
-_TOOLS = "convert it with the run's own code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def join(root: Place, ranks: Ranks, same: Callable[[Tensor, Tensor], bool]) -> W
             continue
         parameter = parameter_of(name, latent)
         if parameter is None:
-            raise UnknownFormat(root, f"holds {quoted(name)}, a parameter of no kind that is known", _TOOLS)
+            raise UnknownFormat(root, f"holds {quoted(name)}, a parameter of no kind that is known", TOOLS)
         cut = _cut_of(name, parameter, ranked, same, told)
         for number, parts in enumerate(_rounds(cut, ranked)):
             if number == len(tables):
@@ -96,7 +95,7 @@ def join(root: Place, ranks: Ranks, same: Callable[[Tensor, Tensor], bool]) -> W
                 tables[number][name] = _joined(name, cut, parts)
             except ValueError as error:
                 fact = f"holds parts of {quoted(name)} that do not fit together: {error}"
-                raise CorruptCheckpoint(root, fact, _DAMAGED) from error
+                raise CorruptCheckpoint(root, fact, DAMAGED) from error
     return Whole(tuple(tables), len(ahead), experts, told.get("experts", True))
 
 
@@ -141,13 +140,13 @@ def _ungrouped(tensor: Tensor, name: str, count: int) -> Iterator[Tensor]:
     need_few(name, count, MOST_EXPERTS, "experts")
     if len(tensor.shape) != 2 or not count or not tensor.contiguous or not tensor.elements:
         raise CorruptCheckpoint(
-            name, f"has shape {list(tensor.shape)}, which is not that of {count} experts", _DAMAGED
+            name, f"has shape {list(tensor.shape)}, which is not that of {count} experts", DAMAGED
         )
     hidden = tensor.shape[0] if name.endswith("weight1") else tensor.shape[1]
     other, rest = divmod(tensor.elements, hidden * count)
     if rest:
         raise CorruptCheckpoint(
-            name, f"has shape {list(tensor.shape)}, which is not that of {count} experts", _DAMAGED
+            name, f"has shape {list(tensor.shape)}, which is not that of {count} experts", DAMAGED
         )
     shape = (hidden, other) if name.endswith("weight1") else (other, hidden)
     for number in range(count):

@@ -21,6 +21,7 @@ from weightsmith.checkpoint.torch_objects import TensorRef
 from weightsmith.checkpoint.training.megatron_names import EMBEDDING, LAYER, NORM, canonical
 from weightsmith.checkpoint.training.names import MEGATRON_FILES, MODEL_PARALLEL
 from weightsmith.checkpoint.training.rank_file import read_rank_file, refuse_many_blocks
+from weightsmith.checkpoint.training.ways_out import DAMAGED
 from weightsmith.errors import CorruptCheckpoint, MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _CHUNK = re.compile(r"model([0-9]{0,3})")
 _DEEPEST = 4
-_DAMAGED = "the checkpoint is damaged; copy it again from the training run"
 _MISSING = "copy the folders of all ranks, or the whole step"
 
 
@@ -77,7 +77,7 @@ def read_ranks(root: Place, files: Mapping[tuple[int, ...], str]) -> Ranks:
     `read_rank_file` raises.
     """
     if len({len(numbers) for numbers in files}) > 1:
-        raise CorruptCheckpoint(root, "holds ranks whose folders have names of two kinds", _DAMAGED)
+        raise CorruptCheckpoint(root, "holds ranks whose folders have names of two kinds", DAMAGED)
     read = {numbers: read_rank_file(root, name) for numbers, name in sorted(files.items())}
     chunks = {numbers: list(_chunks(file)) for numbers, file in read.items()}
     refuse_many_blocks(root, sum(len(tensors) for found in chunks.values() for _, tensors in found))
@@ -120,7 +120,7 @@ def _chunks(file: RankFile) -> Iterator[tuple[int, dict[str, Tensor]]]:
                 continue
             check_name(file.subject, new)
             if new in tensors:
-                raise CorruptCheckpoint(file.subject, f"names {quoted(new)} twice", _DAMAGED)
+                raise CorruptCheckpoint(file.subject, f"names {quoted(new)} twice", DAMAGED)
             tensors[new] = file.tensor(new, ref)
         yield number, tensors
 

@@ -20,6 +20,7 @@ from weightsmith.checkpoint.training.megatron_names import (
     QKV,
     QUERY_NORM,
 )
+from weightsmith.checkpoint.training.ways_out import TOOLS
 from weightsmith.errors import UnknownFormat
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.training.facts import Question
     from weightsmith.checkpoint.training.megatron_join import Joined
     from weightsmith.json_value import Json
-
-_TOOLS = "convert it with the run's own code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +109,10 @@ def released(subject: object, table: Joined, heads: Heads | None, spelling: Spel
     for name, tensors in table.items():
         parameter = parameter_of(name, spelling.latent)
         if parameter is None:
-            raise UnknownFormat(
-                subject, f"holds {quoted(name)}, a parameter of no kind that is known", _TOOLS
-            )
+            raise UnknownFormat(subject, f"holds {quoted(name)}, a parameter of no kind that is known", TOOLS)
         if parameter.cut == "qkv":
             if heads is None or heads.width is None:
-                raise UnknownFormat(subject, "has heads of a width that nothing tells", _TOOLS)
+                raise UnknownFormat(subject, "has heads of a width that nothing tells", TOOLS)
             tensors = _unfused(subject, tensors[0], heads, heads.width)
         for new, tensor in zip(spelling.names(name, parameter.released), tensors, strict=True):
             if new in found:

@@ -19,6 +19,7 @@ from weightsmith.checkpoint.training.facts import TrainingRun
 from weightsmith.checkpoint.training.names import RANK_FILE, RANK_STATE
 from weightsmith.checkpoint.training.objects import ShardRef
 from weightsmith.checkpoint.training.rank_file import read_rank_file, refuse_many_blocks
+from weightsmith.checkpoint.training.ways_out import DAMAGED
 from weightsmith.errors import CorruptCheckpoint, MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.table import Tensor
     from weightsmith.checkpoint.training.objects import Placement
     from weightsmith.checkpoint.training.rank_file import RankFile
-
-_DAMAGED = "the checkpoint is damaged, or of several steps; copy it again from the training run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +57,13 @@ def read_rank_shards(path: Place, root: Place, names: Sequence[str]) -> Checkpoi
             parts[tensor].append(part)
         refuse_many_blocks(root, sum(map(len, parts.values())))
     if not parts:
-        raise CorruptCheckpoint(root, "describes no tensors", _DAMAGED)
+        raise CorruptCheckpoint(root, "describes no tensors", DAMAGED)
     tensors: dict[str, Tensor] = {}
     copies: dict[str, tuple[Tensor, ...]] = {}
     for name, found in parts.items():
         if len(found) != len(files):
             fact = f"has the tensor {quoted(name)} in {len(found)} of {len(files)} files"
-            raise CorruptCheckpoint(root, fact, _DAMAGED)
+            raise CorruptCheckpoint(root, fact, DAMAGED)
         tensors[name], others = _assembled(root, name, found)
         if others:
             copies[name] = others
@@ -206,4 +205,4 @@ def _layout(parts: Mapping[str, Sequence[_Part]]) -> dict[str, int]:
 
 
 def _refuse(root: Place, name: str, fact: str) -> NoReturn:
-    raise CorruptCheckpoint(root, f"the tensor {quoted(name)} {fact}", _DAMAGED)
+    raise CorruptCheckpoint(root, f"the tensor {quoted(name)} {fact}", DAMAGED)

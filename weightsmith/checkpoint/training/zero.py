@@ -14,6 +14,7 @@ from weightsmith.checkpoint.training.beside import folder_beside
 from weightsmith.checkpoint.training.facts import TrainingRun
 from weightsmith.checkpoint.training.names import ZERO_MODEL, ZERO_OPTIMIZER
 from weightsmith.checkpoint.training.rank_file import read_rank_file, refuse_many_blocks
+from weightsmith.checkpoint.training.ways_out import DAMAGED
 from weightsmith.checkpoint.training.zero_module import (
     buffers,
     frozen_weights,
@@ -22,7 +23,6 @@ from weightsmith.checkpoint.training.zero_module import (
     with_the_rest,
 )
 from weightsmith.checkpoint.training.zero_vectors import (
-    DAMAGED,
     FLAT_3,
     STATE,
     first_two_stages,

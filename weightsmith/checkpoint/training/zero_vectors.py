@@ -15,6 +15,7 @@ from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.pickle_state import Inert
 from weightsmith.checkpoint.tiling import rows_of, unflattened
 from weightsmith.checkpoint.torch_objects import TensorRef
+from weightsmith.checkpoint.training.ways_out import DAMAGED
 from weightsmith.errors import CorruptCheckpoint
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Shapes: TypeAlias = "dict[str, tuple[int, ...]]"
 STATE, FLAT, FLAT_3 = "optimizer_state_dict", "single_partition_of_fp32_groups", "fp32_flat_groups"
 _ADDRESS = "deepspeed.utils.tensor_fragment.fragment_address"
-DAMAGED = "the checkpoint is damaged, or of several steps; copy it again from the training run"
 
 
 @dataclass(frozen=True, slots=True)
