@@ -87,21 +87,17 @@ class Training:
         return {"weights": "ema (default, where the run kept averages) or raw", **_QUESTIONS}
 
     def source(self, named: Path, options: Mapping[str, str]) -> Checkpoint:
-        answers = {
-            name: number
+        given = {
+            name: read_number(options, name, lambda number: 0 < number < _MOST, "give a whole number")
             for name in _QUESTIONS
-            if (number := read_number(options, name, lambda n: 0 < n < _MOST, "give a whole number"))
-            is not None
         }
-        return open_checkpoint(named, answers)
+        return open_checkpoint(named, {name: number for name, number in given.items() if number is not None})
 
     def recognise(self, evidence: SourceEvidence) -> str | None:
         run = evidence.checkpoint.run
-        return (
-            None
-            if run is None or is_training_run(evidence.checkpoint)
-            else f"a training run left it ({run.words})"
-        )
+        if run is None or is_training_run(evidence.checkpoint):  # HRM-Text's have a converter of their own
+            return None
+        return f"a training run left it ({run.words})"
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
         checkpoint, run = evidence.checkpoint, evidence.checkpoint.run
@@ -117,13 +113,6 @@ class Training:
         model = model_in_run(checkpoint, weights)
         told = evidence.config if evidence.config is not None else claims or None
         plain = plain_recipe(replace(evidence, checkpoint=model.checkpoint, config=told), dtype)
-        files = _files_beside(run.beside)
-        notes = [*run.notes, *model.notes]
-        notes += [f"left out: {what}" for what in run.left_out]
-        if run.copies:
-            notes.append(
-                f"{len(run.copies)} tensors were held by several processes, and are compared bit by bit"
-            )
         return replace(
             plain,
             options={**{name: options[name] for name in sorted(options)}, **plain.options},
@@ -131,9 +120,16 @@ class Training:
             dropped={**plain.dropped, **model.beside},
             config={**_positions(claims), **plain.config},
             left_out={**dict.fromkeys(_OF_RUN, _STATE_OF_RUN), **plain.left_out},
-            files=files,
-            notes=(*plain.notes, *notes),
+            files=_files_beside(run.beside),
+            notes=(*plain.notes, *run.notes, *model.notes, *_notes(run)),
         )
+
+
+def _notes(run: TrainingRun) -> list[str]:
+    left = [f"left out: {what}" for what in run.left_out]
+    count = len(run.copies)
+    held = f"{count} tensors were held by several processes, and are compared bit by bit"
+    return [*left, held] if count else left
 
 
 def _positions(claims: Mapping[str, object]) -> dict[str, object]:

@@ -35,6 +35,8 @@ CASES = {case.name: case for case in megatron_models.CASES}
 STEP = "iter_0000005"
 # What a user says where nothing else does.
 SAID = {"vocab_size": str(model.CONFIG["vocab_size"]), "head_dim": str(model.CONFIG["head_dim"])}
+# One worker writes the run for all of these.
+pytestmark = pytest.mark.xdist_group("megatron-runs")
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,15 @@ def test_a_parameter_that_is_not_known_is_not_copied(runs: Path, tmp_path: Path)
 
     with pytest.raises(UnknownFormat, match=r"self_attention\.sink\.weight.*no kind that is known"):
         open_checkpoint(changed(runs, tmp_path / "step", add))
+
+
+def test_a_config_that_states_far_fewer_words_drops_none(runs: Path, tmp_path: Path) -> None:
+    """Megatron fills up by less than 128 rows for each rank: a smaller vocabulary beside is a lie, not filling."""
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "experts", folder)
+    (folder / "config.json").write_text(json.dumps({**megatron_models.MOE, "vocab_size": 64}))
+    assert open_checkpoint(folder).tensors["lm_head.weight"].shape[0] == 208
+    assert open_checkpoint(folder, {"vocab_size": 64}).tensors["lm_head.weight"].shape[0] == 64
 
 
 def test_an_mlp_without_a_gate_is_another_model(runs: Path, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.convert.conversion import Conversion
+# One worker writes the run for all of these.
+pytestmark = pytest.mark.xdist_group("training-runs")
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEP = "global_step5"
+# One worker writes the run for all of these.
+pytestmark = pytest.mark.xdist_group("zero-runs")
 
 
 @pytest.fixture(scope="module")

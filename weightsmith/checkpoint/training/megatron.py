@@ -81,10 +81,8 @@ def _named(
     refuse_claims(root, tables[0], claims)
     refuse_other_mlp(root, tables[0])
     config = readable_config(bare) or {}
-    words = _filled(
-        tables[0], answers.get("vocab_size") or config.get("vocab_size") or claims.get("vocab_size")
-    )
-    if words:
+    words = answers.get("vocab_size") or _filled(tables[0], run, claims, config.get("vocab_size"))
+    if words and words < tables[0][EMBEDDING][0].shape[0]:
         tables = [_without_filling(table, words) for table in tables]
         note = f"the rows from {words} on, with which Megatron fills up the vocabulary, are left out"
         run = replace(run, notes=(*run.notes, note))
@@ -123,13 +121,17 @@ def _run(ranks: Ranks, whole: Whole, degrees: Mapping[str, int], beside: Place |
     )
 
 
-def _filled(model: Joined, words: object) -> int:
+def _filled(model: Joined, run: TrainingRun, claims: Mapping[str, object], stated: object) -> int:
     """How many rows the vocabulary has, where it was filled up to more; 0 where it was not, or nobody states it.
 
-    Megatron makes the number of rows a multiple of 128 (make_vocab_size_divisible_by) for each tensor-parallel rank.
+    stated: by a config beside. Megatron makes the number of rows a multiple of 128 (make_vocab_size_divisible_by) for
+    each tensor-parallel rank: who states fewer rows than that explains is wrong, or means something else.
     """
+    words = stated if type(stated) is int else claims.get("vocab_size")
+    each = claims.get("make_vocab_size_divisible_by")
+    most = (each if type(each) is int and each > 0 else 128) * run.layout.get("tensor", 1)
     rows = model[EMBEDDING][0].shape[0]
-    return words if type(words) is int and 0 < words < rows else 0
+    return words if type(words) is int and rows - most < words < rows and words > 0 else 0
 
 
 def _without_filling(table: Joined, words: int) -> Joined:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.names import quoted
-from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD, LAYER, NORM, QKV
+from weightsmith.checkpoint.training.megatron_names import EMBEDDING, HEAD, LAYER, NORM, PROJECTION, QKV
 from weightsmith.checkpoint.training.ways_out import DAMAGED, TOOLS
 from weightsmith.errors import CorruptCheckpoint, UnknownFormat
 
@@ -41,10 +41,11 @@ def refuse_claims(subject: object, table: Joined, claims: Mapping[str, object]) 
     if "noop_layers" not in claims:
         need_claim(subject, claims, "num_layers", len(layers))
     for name, tensors in table.items():
-        if name in (EMBEDDING, HEAD) or name.endswith(QKV):
-            width = tensors[0].shape[-1]
-            if width != hidden:
-                refuse(subject, f"has {quoted(name)} of {width:,} columns in a model of width {hidden:,}")
+        reads = name in (EMBEDDING, HEAD) or name.endswith(QKV)
+        writes = name.endswith((PROJECTION, "linear_fc2.weight"))
+        width = tensors[0].shape[-1 if reads else 0]
+        if (reads or writes) and width != hidden:
+            refuse(subject, f"has {quoted(name)} of width {width:,} in a model of width {hidden:,}")
 
 
 def refuse_other_mlp(subject: object, table: Joined) -> None:
