@@ -355,7 +355,7 @@ def test_what_a_rank_file_runs_is_refused_unrun(tmp_path: Path) -> None:
     assert not (tmp_path / "trap").exists()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_change_to_a_process_file_is_read_or_refused(
     data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory

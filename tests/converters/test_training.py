@@ -278,7 +278,7 @@ def test_what_no_training_run_left_is_not_converted_as_one(truth: Path, tmp_path
         convert(truth, tmp_path / "out", converter="training")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_change_to_a_process_file_is_read_or_refused(
     data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory

@@ -163,7 +163,7 @@ def test_experts_of_their_own_processes_are_refused(runs: Path, tmp_path: Path) 
         open_checkpoint(tmp_path / "step")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_change_to_a_process_file_is_read_or_refused(
     data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
