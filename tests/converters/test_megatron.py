@@ -368,3 +368,31 @@ def test_any_change_to_a_process_file_is_read_or_refused(
     damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
     with contextlib.suppress(WeightsmithError):
         open_checkpoint(folder)
+
+
+def numbered(state: dict[str, Any], rank: str) -> None:
+    """As Transformer Engine's grouped product names the experts of a rank: weight0, weight1, …"""
+    for name in [name for name in state["model"] if ".local_experts." in name]:
+        number, fc = name.split(".local_experts.")[1].split(".")[:2]
+        new = f"{name.split('.local_experts.')[0]}.{fc}"
+        value = state["model"].pop(name)
+        if value is not None:
+            state["model"][f"{new}.weight{number}"] = value
+
+
+def test_experts_of_a_grouped_product_are_numbered(runs: Path, tmp_path: Path) -> None:
+    folder = changed(runs, tmp_path / "step", numbered, "experts-cut")
+    convert(folder, tmp_path / "out", converter="training", options=SAID, accept_guesses=True)
+    assert same(tmp_path / "out", truth(tmp_path / "truth", "experts-cut"))
+
+
+def test_experts_of_a_model_without_norms_of_q_and_k_are_mixtrals(runs: Path, tmp_path: Path) -> None:
+    def bare(state: dict[str, Any], rank: str) -> None:
+        for name in [name for name in state["model"] if "q_layernorm" in name or "k_layernorm" in name]:
+            del state["model"][name]
+
+    folder = changed(runs, tmp_path / "step", bare, "experts")
+    convert(folder, tmp_path / "out", converter="training", options=SAID, accept_guesses=True)
+    made = open_checkpoint(tmp_path / "out").tensors
+    assert made["model.layers.1.block_sparse_moe.experts.3.w2.weight"].shape == (64, 32)
+    assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "mixtral"
