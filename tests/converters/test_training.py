@@ -102,6 +102,12 @@ def test_the_moving_averages_are_taken_unless_the_weights_are_asked_for(
     assert same(tmp_path / "raw", truth)
 
 
+def test_the_optimizer_alone_is_no_model(runs: Path, tmp_path: Path) -> None:
+    """accelerate keeps it in a folder of its own, under the names of the model with `exp_avg` behind them."""
+    with pytest.raises(ConversionRefused, match="holds training state"):
+        converted(runs / "accelerate/optimizer_0", tmp_path / "out")
+
+
 def test_infer_config_reads_the_model_in_a_run(runs: Path) -> None:
     found = library.infer(runs / "mesh")
     assert found.architecture.model_type == "llama"

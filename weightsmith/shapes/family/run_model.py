@@ -119,7 +119,8 @@ def _unknown(checkpoint: Checkpoint, keys: set[str]) -> str:
     """Of a model that no family knows: the one place that programs call so. Raises ConversionRefused."""
     if not any(_STATE.fullmatch(key) for key in keys):
         return ""
-    named = [place for place in _places(keys) if place.rstrip(".").rpartition(".")[2] in _MODEL]
+    free = [place for place in _places(keys) if not _STATE.fullmatch(place.rstrip("."))]
+    named = [place for place in free if place.rstrip(".").rpartition(".")[2] in _MODEL]
     outer = [
         place for place in named if not any(place != other and place.startswith(other) for other in named)
     ]
