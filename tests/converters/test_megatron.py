@@ -22,6 +22,7 @@ from weightsmith.convert import convert
 from weightsmith.errors import (
     ConversionRefused,
     CorruptCheckpoint,
+    HostileCheckpoint,
     MissingInput,
     UnknownFormat,
     WeightsmithError,
@@ -340,6 +341,34 @@ def test_a_step_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "latest_checkpointed_iteration.txt").write_text("700")
     with pytest.raises(MissingInput, match="names the step 'iter_0000700', which is not there"):
         open_checkpoint(tmp_path)
+
+
+def test_classes_of_the_library_among_its_arguments_are_inert(runs: Path, tmp_path: Path) -> None:
+    """Each version of Megatron and MindSpeed pickles others."""
+
+    def add(state: dict[str, Any], rank: str) -> None:
+        from megatron.core.dist_checkpointing.validation import StrictHandling
+        from megatron.core.inference.inference_request import Status
+
+        state["args"].strict, state["args"].status = StrictHandling.RAISE_ALL, Status.COMPLETED
+
+    assert open_checkpoint(changed(runs, tmp_path / "step", add)).tensors
+
+
+def test_functions_of_the_library_are_not(runs: Path, tmp_path: Path) -> None:
+    class Call:
+        def __reduce__(self) -> tuple[Any, ...]:
+            from megatron.core.utils import get_model_config
+
+            return get_model_config, (1,)
+
+    rank = tmp_path / STEP / "mp_rank_00"
+    rank.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(LIBRARIES))
+        torch.save({"model": {"a": torch.ones(2)}, "args": Namespace(x=Call())}, rank / "model_optim_rng.pt")
+    with pytest.raises(HostileCheckpoint, match=r"megatron\.core\.utils\.get_model_config"):
+        open_checkpoint(tmp_path / STEP)
 
 
 def test_what_a_rank_file_runs_is_refused_unrun(tmp_path: Path) -> None:

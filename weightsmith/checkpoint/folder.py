@@ -31,6 +31,7 @@ _STEP, _RANK = re.compile(r"iter_[0-9]+|release"), re.compile(r"mp_rank_[0-9]+(_
 MERGE_SLICES = (
     "join the slices with the run's code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
 )
+WHOLE_STEP = f"name the folder above, with all ranks of the step, or {MERGE_SLICES}"
 ONE_SLICE, _SEVERAL = "one-of-several-slices", 2
 _MAIN = ("model", "pytorch_model")
 METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"

@@ -46,6 +46,9 @@ _OF_TORCH = frozenset(
 )
 
 
+_LIBRARIES = ("megatron.", "mindspeed.", "mindspeed_llm.", "modellink.", "deepspeed.")
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """What one axis of the mesh does to a tensor. dim: the tensor's axis that it cuts. factor: see `_StridedShard`."""
@@ -76,12 +79,13 @@ class RunVocabulary(TorchVocabulary):
     def find(self, module: str, name: str) -> object:
         """Raises as `TorchVocabulary.find` for every name that neither knows."""
         dotted = f"{module}.{name}"
-        return Name(dotted) if dotted in _OF_TORCH else super().find(module, name)
+        known = dotted in _OF_TORCH or _is_class_of_library(module, name)
+        return Name(dotted) if known else super().find(module, name)
 
     def call(self, callee: object, args: tuple[object, ...]) -> object:
         """Raises as `TorchVocabulary.call`; UnknownFormat for a DTensor of a version that is not known."""
         if isinstance(callee, Name):
-            if callee.dotted in _OF_TORCH:
+            if callee.dotted in _OF_TORCH or _is_class_of_library(*callee.dotted.rsplit(".", 1)):
                 return Inert(callee.dotted)
             if callee.dotted in _REBUILDS and _is_wrapped(args):
                 return self._shard(args)
@@ -124,6 +128,14 @@ class RunVocabulary(TorchVocabulary):
         if type(dim) is not int or type(factor) is not int or not -axes <= dim < axes:
             self.refuse("a DTensor is cut along an axis that it has not")
         return Placement(kind, dim % axes, factor)
+
+
+def _is_class_of_library(module: str, name: str) -> bool:
+    """Whether a name is that of a class of a training library: each version pickles others among its arguments.
+
+    Where such files lie these are honest, and here they are names with a state, as every other. A function is none.
+    """
+    return module.startswith(_LIBRARIES) and name[:1].isupper() and name.isidentifier()
 
 
 def _is_wrapped(args: tuple[object, ...]) -> bool:
