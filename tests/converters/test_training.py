@@ -92,6 +92,16 @@ def test_the_files_of_single_processes_are_the_release(
     assert {"huggingface", "fsdp_config.json", "optim_world_size_4_rank_0.pt"} <= result.left_out.keys()
 
 
+def test_the_first_generation_of_fsdp_is_read_where_it_has_a_mesh(
+    runs: Path, truth: Path, tmp_path: Path
+) -> None:
+    """verl gives it one. Without it torch saves ShardedTensors, which are refused with a way out."""
+    converted(runs / "verl-first/actor", tmp_path / "out")
+    assert same(tmp_path / "out", truth)
+    with pytest.raises(UnknownFormat, match="ShardedTensor.*device_mesh"):
+        open_checkpoint(runs / "verl-without-mesh/actor")
+
+
 def test_the_moving_averages_are_taken_unless_the_weights_are_asked_for(
     runs: Path, truth: Path, tmp_path: Path
 ) -> None:

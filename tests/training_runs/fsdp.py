@@ -18,7 +18,12 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import (
+    FullyShardedDataParallel,
+    ShardedStateDictConfig,
+    StateDictType,
+    fully_shard,
+)
 from torch.distributed.tensor import Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
@@ -57,6 +62,15 @@ def trained(root: nn.Module) -> torch.optim.Optimizer:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     return optimizer
+
+
+def first_generation(mesh: DeviceMesh | None) -> dict[str, Any]:
+    """What FSDP 1 gives: DTensors on a mesh of devices, else ShardedTensors."""
+    where = {} if mesh is None else {"device_mesh": mesh}
+    root = FullyShardedDataParallel(model.module(model.weights()), device_id=torch.device("cpu"), **where)
+    how = ShardedStateDictConfig(offload_to_cpu=True)
+    with FullyShardedDataParallel.state_dict_type(root, StateDictType.SHARDED_STATE_DICT, how):
+        return root.state_dict()
 
 
 def verl(root: nn.Module, folder: Path, rank: int) -> None:
@@ -98,6 +112,10 @@ def write(rank: int, target: str) -> None:
     dcp.save(state, checkpoint_id=folder / "averaged")
     verl(root, folder / "verl-mesh/actor", rank)
     verl(sharded(hybrid), folder / "verl-hybrid/actor", rank)
+    for name, mesh in (("verl-first", flat), ("verl-without-mesh", None)):
+        at = folder / name / "actor"
+        at.mkdir(parents=True, exist_ok=True)
+        torch.save(first_generation(mesh), at / f"model_world_size_{PROCESSES}_rank_{rank}.pt")
 
 
 if __name__ == "__main__":

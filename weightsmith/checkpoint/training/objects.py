@@ -77,8 +77,12 @@ class RunVocabulary(TorchVocabulary):
     __slots__ = ()
 
     def find(self, module: str, name: str) -> object:
-        """Raises as `TorchVocabulary.find` for every name that neither knows."""
+        """Raises UnknownFormat for a ShardedTensor, and as `TorchVocabulary.find` for every name that neither knows."""
         dotted = f"{module}.{name}"
+        if module.startswith("torch.distributed._shard."):
+            fact = f"holds a ShardedTensor, as FSDP 1 without a mesh of devices makes them ({quoted(dotted)})"
+            way_out = "save it with torch.distributed.checkpoint, or give FSDP a device_mesh"
+            raise UnknownFormat(self.subject, fact, way_out)
         known = dotted in _OF_TORCH or _is_class_of_library(module, name)
         return Name(dotted) if known else super().find(module, name)
 
