@@ -98,7 +98,7 @@ def test_the_first_generation_of_fsdp_is_read_where_it_has_a_mesh(
     """verl gives it one. Without it torch saves ShardedTensors, which are refused with a way out."""
     converted(runs / "verl-first/actor", tmp_path / "out")
     assert same(tmp_path / "out", truth)
-    with pytest.raises(UnknownFormat, match="ShardedTensor.*device_mesh"):
+    with pytest.raises(UnknownFormat, match=r"ShardedTensor.*device_mesh"):
         open_checkpoint(runs / "verl-without-mesh/actor")
 
 
