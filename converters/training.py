@@ -116,18 +116,18 @@ class Training:
         return replace(
             plain,
             options={**{name: options[name] for name in sorted(options)}, **plain.options},
-            steps=tuple(_compared(step, run.copies) for step in plain.steps),
+            steps=tuple(_compared(step, checkpoint.copies) for step in plain.steps),
             dropped={**plain.dropped, **model.beside},
             config={**_positions(claims), **plain.config},
             left_out={**dict.fromkeys(_OF_RUN, _STATE_OF_RUN), **plain.left_out},
             files=_files_beside(run.beside),
-            notes=(*plain.notes, *run.notes, *model.notes, *_notes(run)),
+            notes=(*plain.notes, *run.notes, *model.notes, *_notes(checkpoint, run)),
         )
 
 
-def _notes(run: TrainingRun) -> list[str]:
+def _notes(checkpoint: Checkpoint, run: TrainingRun) -> list[str]:
     left = [f"left out: {what}" for what in run.left_out]
-    count = len(run.copies)
+    count = len(checkpoint.copies)
     held = f"{count} tensors were held by several processes, and are compared bit by bit"
     return [*left, held] if count else left
 

@@ -135,9 +135,7 @@ def test_copies_that_differ_are_damage(runs: Path, tmp_path: Path) -> None:
     """Two halves of a hybrid run hold the same; a changed bit in the second half is found while it is written."""
     folder = tmp_path / "actor"
     shutil.copytree(runs / "verl-hybrid/actor", folder)
-    run = open_checkpoint(folder).run
-    assert run is not None
-    piece = run.copies["model.layers.1.mlp.up_proj.weight"][0].pieces[1]
+    piece = open_checkpoint(folder).copies["model.layers.1.mlp.up_proj.weight"][0].pieces[1]
     raw = bytearray((folder / piece.storage.file).read_bytes())
     raw[piece.start] ^= 1
     (folder / piece.storage.file).write_bytes(raw)

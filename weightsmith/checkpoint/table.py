@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -132,6 +132,7 @@ class Checkpoint:
     metadata: the safetensors `__metadata__` entries.
     config: of the model, where the weights file brings it (GGUF); no other is looked for then.
     run: the training run that left it, where its processes wrote parts.
+    copies: tensor -> the same numbers as other processes held them; equal if the run was sound.
     """
 
     path: Place
@@ -144,6 +145,7 @@ class Checkpoint:
     problems: tuple[Problem, ...]
     config: Mapping[str, Json] | None = None
     run: TrainingRun | None = None
+    copies: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint.place import Place
-    from weightsmith.checkpoint.table import Tensor
     from weightsmith.documents import QuestionEntry, TrainingRunEntry
     from weightsmith.json_value import Json
 
@@ -49,7 +48,6 @@ class TrainingRun:
     library: in words. processes: how many wrote.
     layout: degree of each kind of parallelism that cut the weights, by its usual name ("tensor": 2).
     left_out: what of the run is no weight of the model, in words.
-    copies: tensor -> the same numbers as other processes held them; equal if the run was sound.
     beside: the folder with the model's config and tokenizer, where it is another than that of the files.
     config: settings that the run states of itself: a claim, to be checked by the shapes.
     questions: what must be answered before the tensors have their own names; empty where all is told.
@@ -59,7 +57,6 @@ class TrainingRun:
     processes: int
     layout: Mapping[str, int]
     left_out: tuple[str, ...] = ()
-    copies: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     beside: Place | None = None
     config: Mapping[str, Json] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()

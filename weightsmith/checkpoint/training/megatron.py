@@ -94,8 +94,9 @@ def _named(
     for table in tables[1:]:
         for name, tensor in released(root, table, heads, spelling).items():
             copies[name] = (*copies.get(name, ()), tensor)
-    told = replace(run, copies=copies, config={**claimed_config(claims), **(heads.config() if heads else {})})
-    return replace(bare, tensors=_in_order(released(root, tables[0], heads, spelling)), run=told)
+    told = replace(run, config={**claimed_config(claims), **(heads.config() if heads else {})})
+    tensors = _in_order(released(root, tables[0], heads, spelling))
+    return replace(bare, tensors=tensors, run=told, copies=copies)
 
 
 def _run(ranks: Ranks, whole: Whole, degrees: Mapping[str, int], beside: Place | None) -> TrainingRun:

@@ -75,10 +75,9 @@ def read_rank_shards(path: Place, root: Place, names: Sequence[str]) -> Checkpoi
         left_out=(f"{len(state)} files with optimizer and other state ({sample(list(state), 2)})",)
         if state
         else (),
-        copies=copies,
         beside=folder_beside(root),
     )
-    return Checkpoint(path, root, "torch-shards", sizes, tensors, None, {}, (), run=run)
+    return Checkpoint(path, root, "torch-shards", sizes, tensors, None, {}, (), run=run, copies=copies)
 
 
 def _files_of_ranks(root: Place, names: Sequence[str]) -> list[str]:
