@@ -44,8 +44,7 @@ _OF_TORCH = frozenset(
         "torch.serialization._get_layout",
     }
 )
-
-
+# Packages whose classes are found among the arguments of a run.
 _LIBRARIES = ("megatron.", "mindspeed.", "mindspeed_llm.", "modellink.", "deepspeed.")
 
 
