@@ -60,7 +60,15 @@ $(OBJECTS)/.ready: $(READY)
 RAY := $(VENV)/ray
 $(RAY)/.ready: $(READY)
 	@rm -rf $(RAY)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(RAY) ray==2.60.0 msgpack==1.2.1
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(RAY) ray==2.60.0 msgpack==1.2.4
+	@touch $@
+
+# What writes training checkpoints, for tests that read them: nothing of these is built or needs a device.
+RUNS := $(VENV)/runs
+$(RUNS)/.ready: $(READY)
+	@rm -rf $(RUNS)
+	@DS_BUILD_OPS=0 $(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --no-build-isolation --target $(RUNS) \
+		deepspeed==0.19.8 hjson==3.1.0 msgpack==1.2.4 megatron-core==0.16.1 mbridge==0.15.1
 	@touch $@
 
 demo: setup ## the whole story on a small trained ternary model: what it claims, what it is, converted, proven
@@ -70,7 +78,7 @@ demo: setup ## the whole story on a small trained ternary model: what it claims,
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
-test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(RAY)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(RAY)/.ready $(RUNS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine or ask the package index

@@ -10,10 +10,10 @@ import numpy as np
 from weightsmith.checkpoint.dtypes import TORCH_NAMES
 from weightsmith.checkpoint.float_formats import FORMATS, array_type, cast
 from weightsmith.checkpoint.gguf_types import PREFIX
-from weightsmith.convert.plan.training_run import model_in_run
 from weightsmith.convert.protocol import Output, Recipe, RecipeStep, whole
 from weightsmith.errors import ConversionRefused
 from weightsmith.schemes import packed_tensors, plain_view
+from weightsmith.shapes.family.run_model import model_in_run
 from weightsmith.shapes.page.kept_wide import is_wide, wide_tensors
 from weightsmith.values.blocks import grid
 from weightsmith.values.underflow import cast_to_zero

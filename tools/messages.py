@@ -29,6 +29,7 @@ COVERED = (
     "weightsmith/check/forms/lines.py",
     "weightsmith/checkpoint/*.py",
     "weightsmith/checkpoint/remote/*.py",
+    "weightsmith/checkpoint/training/*.py",
     "weightsmith/convert/*.py",
     "weightsmith/convert/*/*.py",
     "converters/*.py",

@@ -291,8 +291,26 @@ class _Surveyed(TypedDict, total=False):
     hashes: Sequence[HashEntry]
 
 
+class QuestionEntry(TypedDict):
+    """What must be said before the weights of a training run can be converted, and what the shapes allow."""
+
+    name: str
+    candidates: Sequence[int]
+    why: str
+
+
+class TrainingRunEntry(TypedDict):
+    """The run whose processes left the parts of the checkpoint. layout: degree of each kind of parallelism."""
+
+    library: str
+    processes: int
+    layout: Mapping[str, int]
+    left_out: Sequence[str]
+    questions: Sequence[QuestionEntry]
+
+
 class InspectDocument(_Surveyed):
-    """What `inspect` found. fusion, damage, sampled: with --values. hashes: with --hashes."""
+    """What `inspect` found. fusion, damage, sampled: with --values. hashes: with --hashes. run: null of a release."""
 
     command: Literal["inspect"]
     checkpoint: CheckpointSummary
@@ -303,6 +321,7 @@ class InspectDocument(_Surveyed):
     code: CodeEntry
     licence: LicenceEntry | None
     generation: Sequence[GenerationEntry]
+    run: TrainingRunEntry | None
 
 
 # convert

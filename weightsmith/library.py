@@ -164,10 +164,17 @@ def _derive(
     values: bool = False,
 ) -> Inference:
     from weightsmith import shapes
+    from weightsmith.shapes.family.run_model import model_of
 
+    table = model_of(table)
     stated = None if original is None else original.data
     page = _learn(model_type, stated, table, trust_code) if learn else None
     inference = shapes.infer(table, stated, model_type, page, user_set)
+    # What a training run states of itself settles what its weights leave open.
+    claims = table.run.config if stated is None and table.run is not None else {}
+    told = {guess.name: claims[guess.name] for guess in inference.guesses if guess.name in claims}
+    if told:
+        inference = shapes.infer(table, stated, model_type, page, {**told, **(user_set or {})})
     problems = (*inference.problems, *shapes.found_above(table, original))
     _need_reached(table)
     inference = replace(inference, learned=page, problems=problems)

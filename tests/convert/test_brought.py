@@ -179,7 +179,9 @@ def test_slices_of_model_parallel_ranks_are_no_model(tmp_path: Path) -> None:
         with pytest.raises(MissingInput, match=r"slices of a model.*2 model-parallel ranks.*join the slices"):
             convert(tmp_path / "run" / inside, tmp_path / "out")
     for one in ("mp_rank_00", "mp_rank_01/weights.pt"):
-        with pytest.raises(ConversionRefused, match=r"is the slice of a model.*join the slices"):
+        with pytest.raises(
+            ConversionRefused, match=r"is the slice of a model.*name the folder above.*join the slices"
+        ):
             convert(tmp_path / "run/iter_0000500" / one, tmp_path / "out")
     (tmp_path / "alone").mkdir()
     (tmp_path / "run/iter_0000500/mp_rank_00").rename(tmp_path / "alone/mp_rank_00")

@@ -71,3 +71,36 @@ def test_hundreds_of_shards_need_few_open_files(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(source), str(tmp_path / "out")], check=True)
     assert len(open_checkpoint(tmp_path / "out").files) == 300
+
+
+def test_the_ranks_of_a_run_need_a_fraction_of_it(tmp_path: Path) -> None:
+    """Two ranks of Megatron, whose halves of rows and columns make each matrix: 260 MB."""
+    hidden, inner, words = 2048, 16384, 256
+    layer = "decoder.layers.0."
+    shapes = {
+        "embedding.word_embeddings.weight": (words // 2, hidden),
+        "output_layer.weight": (words // 2, hidden),
+        "decoder.final_layernorm.weight": (hidden,),
+        f"{layer}input_layernorm.weight": (hidden,),
+        f"{layer}self_attention.linear_qkv.weight": (hidden, hidden),
+        f"{layer}self_attention.linear_proj.weight": (hidden, hidden // 2),
+        f"{layer}self_attention.q_layernorm.weight": (128,),
+        f"{layer}self_attention.k_layernorm.weight": (128,),
+        f"{layer}pre_mlp_layernorm.weight": (hidden,),
+        f"{layer}mlp.linear_fc1.weight": (inner, hidden),
+        f"{layer}mlp.linear_fc2.weight": (hidden, inner // 2),
+    }
+    for rank in range(2):
+        folder = tmp_path / f"source/mp_rank_0{rank}"
+        folder.mkdir(parents=True)
+        state = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+        torch.save({"model": state}, folder / "model_optim_rng.pt")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom weightsmith.convert import convert\n"
+        "done = convert(Path(sys.argv[1]), Path(sys.argv[2]), workers=4, accept_guesses=True)\n"
+        "assert done.bytes_written > 220_000_000\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "source"), str(tmp_path / "out")]
+    peak = int(subprocess.check_output(command, text=True)) / 1024
+    assert peak < 180, f"{peak:.0f} MB resident"

@@ -121,6 +121,17 @@ def _adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
+def _run(folder: Path) -> None:
+    """A step of a training run, as FSDP saves it: weights, moving averages and the optimizer's state."""
+    import torch.distributed.checkpoint as dcp
+
+    weights = {name: torch.from_numpy(array.astype(np.float32)) for name, array in _random(_LLAMA).items()}
+    optimizer = {f"state.{name}.exp_avg": torch.zeros_like(tensor) for name, tensor in weights.items()}
+    averages = {name: tensor / 2 for name, tensor in weights.items()}
+    dcp.save({"model": weights, "ema": averages, "optimizer": optimizer}, checkpoint_id=folder, no_dist=True)
+    (folder / "config.json").write_text(json.dumps(_LLAMA))
+
+
 def _packed(folder: Path) -> None:
     """Ternary weights as int4 codes and their scales."""
     weightsmith.convert(MODELS / "ternary-llama", folder, options={"pack": "int4"})
@@ -151,6 +162,7 @@ GIVEN: Mapping[str, Maker] = {
     "by-row": _by_row,
     "adapter": _adapter,
     "packed": _packed,
+    "run": _run,
     "works.json": _machine(),
     "broken.json": _machine(torch="2.9.0"),
     "result.json": lambda path: shutil.copy(KEPT / "hrm-text.json", path),

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from tests.checkpoint import forge
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.data import TensorReader
+from weightsmith.checkpoint.tiling import stacked
 from weightsmith.values import blocks
 from weightsmith.values.blocks import BlockReader, grid, grid_of
 
@@ -70,7 +71,7 @@ def test_a_tensor_in_pieces_is_read_across_them(table, monkeypatch, longest):
     pieces = tuple(
         view_of("w", table, (rows, 7), (7, 1), start) for rows, start in ((2, 70), (1, 0), (4, 700))
     )
-    whole = replace(pieces[0], shape=(7, 7), pieces=pieces)
+    whole = stacked("w", pieces)
     wanted = np.concatenate(
         [np.arange(start, start + rows * 7) for rows, start in ((2, 70), (1, 0), (4, 700))]
     )

@@ -23,7 +23,10 @@ _STEP_FOLDER = re.compile(r"global_step[0-9]+")
 def config_path(checkpoint: Checkpoint) -> Place | None:
     """Where the checkpoint's config is; None where it has none. A link that leads nowhere is a config that is lost."""
     own = checkpoint.root / CONFIG
-    return own if is_there(own) else config_above(checkpoint)
+    if is_there(own):
+        return own
+    run = checkpoint.run
+    return run.beside / CONFIG if run is not None and run.beside is not None else config_above(checkpoint)
 
 
 def config_above(checkpoint: Checkpoint) -> Place | None:

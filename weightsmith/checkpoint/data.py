@@ -15,10 +15,11 @@ from weightsmith.checkpoint.file_bytes import ByteFile, too_big
 from weightsmith.checkpoint.layout import span
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.place import open_file
+from weightsmith.checkpoint.tiling import rows_of
 from weightsmith.errors import CorruptCheckpoint, WeightsmithError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from mmap import mmap
 
     from weightsmith.checkpoint.arrays import Array, ArrayType
@@ -84,7 +85,7 @@ class TensorReader:
         Raises CorruptCheckpoint when the file has changed, WeightsmithError when there is not enough memory.
         """
         if tensor.pieces:
-            return self._joined(tensor, tensor.pieces)
+            return self._joined(tensor)
         dtype = numpy_dtype(tensor.dtype)
         with self._open(tensor) as file:
             array = _read(tensor, dtype, file)
@@ -103,18 +104,15 @@ class TensorReader:
         """
         if not tensor.shape or not 0 <= start <= stop <= tensor.shape[0]:
             raise ValueError(f"rows {start}:{stop} of a tensor of shape {tensor.shape}")
-        if tensor.pieces:
-            return self._joined(tensor, _rows_of_pieces(tensor.pieces, start, stop))
-        offset = tensor.offset + start * tensor.strides[0]
-        rows = replace(tensor, shape=(stop - start, *tensor.shape[1:]), offset=offset)
+        wanted = rows_of(tensor, start, stop)
         bits = BITS[tensor.dtype]
-        if bits < 8 and (offset * bits % 8 or rows.elements * bits % 8):
+        if bits < 8 and any(p.offset * bits % 8 or p.elements * bits % 8 for p in wanted.pieces or (wanted,)):
             raise WeightsmithError(
                 tensor.storage.file,
                 f"rows {start}:{stop} of tensor {quoted(tensor.name)} do not fill whole bytes",
                 "read the whole tensor",
             )
-        return self.read(rows)
+        return self.read(wanted)
 
     def read_bytes_into(self, tensor: Tensor, buffer: bytearray | memoryview | mmap | Array) -> None:
         """Fills the writable `buffer` of exactly `tensor.nbytes` bytes with a contiguous tensor's bytes.
@@ -129,11 +127,15 @@ class TensorReader:
         with self._open(tensor) as file:
             file.read_into(tensor.start, view)
 
-    def _joined(self, tensor: Tensor, pieces: Sequence[Tensor]) -> Array:
-        """Blocks of rows as one array. Memory: twice their bytes."""
-        if not pieces:
-            return np.empty((0, *tensor.shape[1:]), numpy_dtype(tensor.dtype))
-        return np.concatenate([self.read(piece) for piece in pieces])
+    def _joined(self, tensor: Tensor) -> Array:
+        """The blocks as one array. Memory: the tensor and its largest block."""
+        if BITS[tensor.dtype] < 8:  # whole rows, see `tiled`
+            return np.concatenate([self.read(piece) for piece in tensor.pieces])
+        whole = np.empty(tensor.shape, numpy_dtype(tensor.dtype))
+        for piece in tensor.pieces:
+            place = tuple(slice(at, at + size) for at, size in zip(piece.corner, piece.shape, strict=True))
+            whole[place] = self.read(piece)
+        return whole
 
     @contextmanager
     def _open(self, tensor: Tensor) -> Iterator[ByteFile]:
@@ -213,18 +215,6 @@ def _read_strided(tensor: Tensor, file: ByteFile, out: Array) -> None:
         shape = (*tensor.shape[:axis], stop - start, *tensor.shape[axis + 1 :])
         part = replace(tensor, shape=shape, offset=tensor.offset + start * tensor.strides[axis])
         _read_strided(part, file, out[(slice(None),) * axis + (slice(start, stop),)])
-
-
-def _rows_of_pieces(pieces: Sequence[Tensor], start: int, stop: int) -> list[Tensor]:
-    """The parts of the blocks that make up rows start:stop of the whole."""
-    found, first = [], 0
-    for piece in pieces:
-        begin, end = max(start - first, 0), min(stop - first, piece.shape[0])
-        if begin < end:
-            offset = piece.offset + begin * piece.strides[0]
-            found.append(replace(piece, shape=(end - begin, *piece.shape[1:]), offset=offset))
-        first += piece.shape[0]
-    return found
 
 
 def _bytes_of(array: Array) -> memoryview:

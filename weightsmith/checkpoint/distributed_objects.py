@@ -31,6 +31,13 @@ _INERT = {
     f"{_CLASSES}.TensorProperties",
     f"{_CLASSES}.StorageMeta",
     f"{_CLASSES}._MEM_FORMAT_ENCODING",
+    # Megatron keeps the plans by which its processes wrote (core/dist_checkpointing/strategies).
+    *(
+        f"torch.distributed.checkpoint.planner.{name}"
+        for name in ("SavePlan", "WriteItem", "WriteItemType", "TensorWriteData", "BytesIOWriteData")
+    ),
+    "megatron.core.dist_checkpointing.strategies.torch.MCoreSavePlan",
+    "megatron.core.dist_checkpointing.strategies.torch.MCoreMetadata",
     "torch.serialization._get_layout",
     "pathlib.PosixPath",
     "pathlib.WindowsPath",

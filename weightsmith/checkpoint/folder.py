@@ -32,6 +32,7 @@ _STEP, _RANK = re.compile(r"iter_[0-9]+|release"), re.compile(r"mp_rank_[0-9]+(_
 MERGE_SLICES = (
     "join the slices with the run's code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
 )
+WHOLE_STEP = f"name the folder above, with all ranks of the step, or {MERGE_SLICES}"
 ONE_SLICE, _SEVERAL = "one-of-several-slices", 2
 _MAIN = ("model", "pytorch_model")
 METADATA_FILE, _DISTRIBUTED = ".metadata", ".distcp"
@@ -85,6 +86,11 @@ def choose_weights(folder: Place) -> WeightFiles:
     differs = difference(folder, weights, files, index)
     problems = (differs,) if differs else tuple(_left_aside(folder, names, index, files))
     return WeightFiles(index, files, problems)
+
+
+def is_trainer_state(name: str) -> bool:
+    """Whether a file of this name is what a trainer keeps beside the weights."""
+    return _TRAINING.fullmatch(name) is not None
 
 
 def _in_sight(names: Iterable[str]) -> list[str]:

@@ -23,11 +23,13 @@ from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.place import is_absent, is_folder, located, need_reached, open_file, prefetch
 from weightsmith.checkpoint.recognise import recognise
 from weightsmith.checkpoint.safetensors_file import read_safetensors
+from weightsmith.checkpoint.small_file import listed
 from weightsmith.checkpoint.table import Checkpoint, Problem
+from weightsmith.checkpoint.training.names import may_be_run
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.checkpoint.index import WeightIndex
@@ -56,29 +58,34 @@ def _collector_paused() -> Iterator[None]:
 
 
 @_collector_paused()
-def open_checkpoint(path: AnyPlace) -> Checkpoint:
+def open_checkpoint(path: AnyPlace, answers: Mapping[str, int] | None = None) -> Checkpoint:
     """The tensor table of a checkpoint folder, one weights file or an index file. Reads headers only.
+
+    answers: to what the files of a training run leave open, see `TrainingRun.questions`.
 
     Nothing in a file is ever executed, whatever it holds. Raises only WeightsmithError: MissingInput (absent,
     unreadable, a shard missing), UnknownFormat, CorruptCheckpoint, HostileCheckpoint, InvalidConfig (index).
     Lesser faults are in the result's `problems`.
     """
-    found = _opened(located(path))
+    found = _opened(located(path), answers or {})
     need_reached(found.root)
     return found
 
 
-def _opened(path: Place) -> Checkpoint:
+def _opened(path: Place, answers: Mapping[str, int]) -> Checkpoint:
     folder = is_folder(path)
     if folder and is_distributed(path):
-        return _read_distributed(path, path)
+        return _read_distributed(path, path, answers)
     if folder:
+        run = _read_run(path, answers)
+        if run is not None:
+            return run
         choice = choose_weights(path)
         if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
         return _read_files(path, path, choice.files, (*choice.problems, *one_slice(path, path)))
     if path.name == METADATA_FILE:
-        return _read_distributed(path, path.parent)
+        return _read_distributed(path, path.parent, answers)
     if path.name.endswith(".index.json"):
         index = read_index(path)
         return _read_indexed(path, path.parent, index, tuple(unlisted(path.parent, path.name, index.files)))
@@ -163,11 +170,25 @@ def _saying_expanded(checkpoint: Checkpoint) -> Checkpoint:
     return _with_problems(checkpoint, [problem] if problem else [])
 
 
-def _read_distributed(path: Place, root: Place) -> Checkpoint:
+def _read_run(folder: Place, answers: Mapping[str, int]) -> Checkpoint | None:
+    """What the processes of a training run left in a folder; None for any other."""
+    if not may_be_run(listed(folder)):
+        return None
+    from weightsmith.checkpoint.training.find import folder_of_weights, read_training_run
+
+    inner = folder_of_weights(folder)
+    if is_distributed(inner):
+        return _read_distributed(folder, inner, answers)
+    run = read_training_run(folder, inner, answers)
+    return None if run is None else _saying_expanded(run)
+
+
+def _read_distributed(path: Place, root: Place, answers: Mapping[str, int]) -> Checkpoint:
     # The pickle modules are loaded only where a checkpoint needs them.
     from weightsmith.checkpoint.torch_distributed import read_torch_distributed
+    from weightsmith.checkpoint.training.distributed import with_run
 
-    return _saying_expanded(read_torch_distributed(path, root))
+    return _saying_expanded(with_run(read_torch_distributed(path, root), answers))
 
 
 def _read_file(file: ByteFile) -> FilePart:

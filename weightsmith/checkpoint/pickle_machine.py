@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.pickle_state import Vocabulary
 
 
-def read_pickle(data: bytes, start: int, subject: str, vocabulary: Vocabulary) -> tuple[object, int]:
+def read_pickle(
+    data: bytes, start: int, subject: str, vocabulary: Vocabulary, most_steps: int = MOST_STEPS
+) -> tuple[object, int]:
     """The value of the pickle at `start` and the position behind its STOP.
+
+    most_steps: when to give up; a call counts CALL_STEPS.
 
     Nothing that the pickle names is imported or called. dicts keep entries under text keys only: others are
     never tensor names, and their hashes could be chosen to collide.
@@ -35,7 +39,7 @@ def read_pickle(data: bytes, start: int, subject: str, vocabulary: Vocabulary) -
     """
     state = PickleState(data, start, subject, vocabulary)
     handlers, size = _HANDLERS, len(data)
-    while state.steps < MOST_STEPS:
+    while state.steps < most_steps:
         # An opcode stacks one item at most: looking at the depth once a round is enough, and costs nothing.
         state.check_depth()
         state.steps += _ROUND
@@ -50,7 +54,7 @@ def read_pickle(data: bytes, start: int, subject: str, vocabulary: Vocabulary) -
                     return state.pop(), state.at
                 state.hostile(f"the pickle uses the opcode {_REFUSED.get(data[at], hex(data[at]))}")
             handler(state)
-    state.hostile(f"the pickle takes more than {MOST_STEPS:,} steps")
+    state.hostile(f"the pickle takes more than {most_steps:,} steps")
     return None, state.at
 
 

@@ -17,20 +17,22 @@ def shared_groups(checkpoint: Checkpoint) -> list[tuple[str, ...]]:
     A strided view counts from its first to its last byte: interleaved columns of one storage are a group too.
     """
     runs = sorted(
-        (tensor.storage.file, tensor.start, tensor.start + _spanned(tensor), name)
+        (part.storage.file, part.start, part.start + _spanned(part), name)
         for name, tensor in checkpoint.tensors.items()
-        if tensor.elements
+        for part in tensor.pieces or (tensor,)
+        if part.elements
     )
-    groups: list[list[str]] = []
+    groups: list[dict[str, None]] = []
     last, end = "", 0
     for file, start, stop, name in runs:
         if file == last and start < end:
-            groups[-1].append(name)
+            groups[-1][name] = None
             end = max(end, stop)
         else:
-            groups.append([name])
+            groups.append({name: None})
             last, end = file, stop
-    return [tuple(group) for group in groups if len(group) > 1]
+    # Two tensors of many blocks share some in each of many places.
+    return list(dict.fromkeys(tuple(group) for group in groups if len(group) > 1))
 
 
 def _spanned(tensor: Tensor) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.checkpoint.place import Place
+    from weightsmith.checkpoint.training.facts import TrainingRun
     from weightsmith.documents import CheckpointSummary, ProblemEntry
     from weightsmith.json_value import Json
 
 # What kind of files hold the weights; "mixed": several kinds.
-Format = Literal["safetensors", "torch-zip", "torch-legacy", "torch-distributed", "gguf", "mixed"]
+# "torch-shards": torch files of single processes of a training run, joined.
+Format = Literal[
+    "safetensors", "torch-zip", "torch-legacy", "torch-distributed", "torch-shards", "gguf", "mixed"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class Tensor:
 
     safetensors tensors are always contiguous with offset 0; torch files may hold transposed, expanded or
     sliced views and several tensors on one storage. pieces: of a tensor that was written by several
-    processes, its blocks of rows in order; storage, offset and strides are then those of the first.
+    processes, the blocks that fill it (checkpoint/tiling.py); storage and offset are then those of the first.
+    corner: of such a block, the index of its first element in the whole.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Tensor:
     offset: int
     strides: tuple[int, ...]
     pieces: tuple[Tensor, ...] = ()
+    corner: tuple[int, ...] = ()
 
     @property
     def elements(self) -> int:
@@ -71,7 +77,7 @@ class Tensor:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that its bytes lie in, in the order of its rows."""
+        """The files that its bytes lie in, in the order of its blocks."""
         return tuple(dict.fromkeys(piece.storage.file for piece in self.pieces or (self,)))
 
     @property
@@ -125,6 +131,8 @@ class Checkpoint:
     index: the file that says which tensor lies where, when there is one.
     metadata: the safetensors `__metadata__` entries.
     config: of the model, where the weights file brings it (GGUF); no other is looked for then.
+    run: the training run that left it, where its processes wrote parts.
+    copies: tensor -> the same numbers as other processes held them; equal if the run was sound.
     """
 
     path: Place
@@ -136,6 +144,8 @@ class Checkpoint:
     metadata: Mapping[str, str]
     problems: tuple[Problem, ...]
     config: Mapping[str, Json] | None = None
+    run: TrainingRun | None = None
+    copies: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.distributed_objects import (
@@ -22,14 +21,14 @@ from weightsmith.checkpoint.distributed_objects import (
     entry,
 )
 from weightsmith.checkpoint.folder import METADATA_FILE
-from weightsmith.checkpoint.layout import row_major, shape_fault
+from weightsmith.checkpoint.layout import shape_fault
 from weightsmith.checkpoint.names import check_name, quoted
 from weightsmith.checkpoint.pickle_machine import read_pickle
 from weightsmith.checkpoint.pickle_state import Inert
 from weightsmith.checkpoint.place import open_file
 from weightsmith.checkpoint.small_file import is_there
-from weightsmith.checkpoint.state_dict import MOST_NAMED
 from weightsmith.checkpoint.table import Checkpoint, Tensor
+from weightsmith.checkpoint.tiling import tiled, tiling_fault
 from weightsmith.checkpoint.torch_dtypes import DTYPES
 from weightsmith.checkpoint.torch_objects import DType
 from weightsmith.checkpoint.torch_zip import LARGEST_PICKLE, read_single_tensor
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.checkpoint.place import Place
 
+# 82 opcodes and 7 calls a chunk, half as many more with Megatron's plans. The weights and two moments of 300 tensors in
+# 128 processes are 115,000 chunks. Measured: 0.1 ms a chunk for the pickle, 0.4 ms for its archive.
+_MOST_STEPS, _MOST_CHUNKS = 25_000_000, 150_000
 _DAMAGED = "the checkpoint is damaged; copy it again from where it was written"
 
 
@@ -56,8 +58,7 @@ class _Chunk:
 def read_torch_distributed(path: Place, root: Place) -> Checkpoint:
     """The table of the folder `root`: every tensor, optimizer state included, under its flat name.
 
-    Raises MissingInput (a file is absent), CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (tensors cut
-    along another axis than the first, compressed chunks).
+    Raises MissingInput (a file is absent), CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (compressed chunks).
     """
     subject = str(root / METADATA_FILE)
     shapes, places = _metadata(root)
@@ -77,7 +78,7 @@ def read_torch_distributed(path: Place, root: Place) -> Checkpoint:
             pieces = [_piece(files[c.file], name, dtype, c, read) for c in chunks]
             if not pieces:
                 _refuse(subject, f"names no chunk of the tensor {quoted(name)}")
-            tensors[name] = _whole(shape, pieces)
+            tensors[name] = tiled(name, pieces[0].dtype, shape, pieces)
     if not tensors:
         raise CorruptCheckpoint(subject, "describes no tensors", _DAMAGED)
     sizes = {name: files[name].size for name in sorted(files)}
@@ -93,7 +94,8 @@ def _metadata(root: Place) -> tuple[dict[str, object], dict[str, object]]:
                 f"has {file.size:,} bytes, more than {LARGEST_PICKLE:,}",
                 "no honest checkpoint describes so many tensors",
             )
-        found, _ = read_pickle(file.read(0, file.size), 0, file.subject, DistributedVocabulary(file.subject))
+        vocabulary = DistributedVocabulary(file.subject)
+        found, _ = read_pickle(file.read(0, file.size), 0, file.subject, vocabulary, _MOST_STEPS)
         state = _state(found, METADATA)
         shapes, places = state.get("state_dict_metadata"), state.get("storage_data")
         if not isinstance(shapes, dict) or not isinstance(places, dict):
@@ -110,7 +112,7 @@ def _state(value: object, name: str) -> dict[str, object]:
 def _described(
     subject: str, name: str, described: object, places: dict[str, object]
 ) -> tuple[str, tuple[int, ...], list[_Chunk]]:
-    """(torch dtype, shape, chunks in the order of their rows; empty ones, of processes without rows, left out)."""
+    """(torch dtype, shape, chunks; empty ones, of processes without a part of it, left out)."""
     state = _state(described, TENSOR)
     properties, size, listed = state.get("properties"), state.get("size"), state.get("chunks")
     told = properties.state if isinstance(properties, Inert) else None
@@ -121,11 +123,11 @@ def _described(
     if fault:
         _refuse(subject, f"describes the tensor {quoted(name)} wrongly: {fault}")
     chunks = [_chunk(subject, name, size, _state(chunk, CHUNK), places) for chunk in listed]
-    full = sorted((chunk for chunk in chunks if 0 not in chunk.sizes), key=lambda chunk: chunk.offsets)
-    ends = [0, *accumulate(chunk.sizes[0] for chunk in full if size)]
-    if size and (ends[-1] != size[0] or any(c.offsets[0] != end for c, end in zip(full, ends, strict=False))):
-        _refuse(subject, f"names chunks of {quoted(name)} that do not make up its {list(size)}")
-    return dtype.name, size, full
+    fault = tiling_fault(size, [(chunk.offsets, chunk.sizes) for chunk in chunks])
+    if fault:
+        _refuse(subject, f"names chunks of {quoted(name)} that do not make up its {list(size)}: {fault}")
+    full = [chunk for chunk in chunks if 0 not in chunk.sizes]
+    return dtype.name, size, full or chunks[:1]
 
 
 def _chunk(
@@ -143,12 +145,6 @@ def _chunk(
         _refuse(subject, f"describes a chunk of {quoted(name)} with another number of axes")
     if any(o + s > n for o, s, n in zip(offsets, sizes, size, strict=True)):
         _refuse(subject, f"describes a chunk of {quoted(name)} that reaches outside of it")
-    if sizes[1:] != size[1:] and 0 not in sizes:
-        raise UnknownFormat(
-            subject,
-            f"cuts the tensor {quoted(name)} along another axis than its first",
-            "join it where torch is: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR FILE",
-        )
     info = _state(places.get(entry(name, offsets)), INFO)
     file, start, nbytes = info.get("relative_path"), info.get("offset"), info.get("length")
     if type(file) is not str or type(start) is not int or type(nbytes) is not int:
@@ -178,10 +174,10 @@ def _refuse_many_chunks(subject: str, shapes: dict[str, object]) -> None:
     """One list of chunks may be named by thousands of tensors: chunks are counted, not the lists."""
     lists = (_state(described, TENSOR).get("chunks") for described in shapes.values())
     count = sum(len(chunks) for chunks in lists if isinstance(chunks, list))
-    if count > MOST_NAMED:
+    if count > _MOST_CHUNKS:
         raise HostileCheckpoint(
             subject,
-            f"describes {count:,} chunks of tensors, more than {MOST_NAMED:,}",
+            f"describes {count:,} chunks of tensors, more than {_MOST_CHUNKS:,}",
             "join it where torch is: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR FILE",
         )
 
@@ -193,18 +189,11 @@ def _piece(
     place = (chunk.file, chunk.start, chunk.nbytes)
     if place not in read:
         read[place] = read_single_tensor(file.section(chunk.start, chunk.nbytes), name)
-    tensor = replace(read[place], name=name)
+    tensor = replace(read[place], name=name, corner=chunk.offsets)
     if (tensor.dtype, tensor.shape) != (DTYPES[dtype][1], chunk.sizes):
         stated = f"{dtype} {list(chunk.sizes)}"
         _refuse(file.subject, f"holds {quoted(name)} as {tensor.dtype} {list(tensor.shape)}, not {stated}")
     return tensor
-
-
-def _whole(shape: tuple[int, ...], pieces: list[Tensor]) -> Tensor:
-    """One tensor out of blocks of rows that follow each other."""
-    if len(pieces) == 1:
-        return pieces[0]
-    return replace(pieces[0], shape=shape, strides=row_major(shape), pieces=tuple(pieces))
 
 
 def _refuse(subject: str, fact: str) -> NoReturn:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from weightsmith.checkpoint.layout import shape_fault
+from weightsmith.checkpoint.library_objects import LIBRARY_OBJECTS
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.pickle_state import MOST_STEPS, Inert
 from weightsmith.checkpoint.torch_dtypes import DTYPES, STORAGES
@@ -52,30 +53,34 @@ _SETTINGS = {
     ),
 }
 # Values that training checkpoints hold beside their tensors; no tensor depends on them.
-_INERT = _SETTINGS | {
-    "builtins.complex",
-    "builtins.float",
-    "builtins.int",
-    "builtins.bool",
-    "builtins.bytearray",
-    "builtins.set",
-    "builtins.frozenset",
-    "builtins.list",
-    "builtins.slice",
-    "builtins.str",
-    "_codecs.encode",
-    "collections.Counter",
-    "collections.defaultdict",
-    "collections.deque",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "torch.device",
-    "torch_npu.npu._format.Format",
-}
+_INERT = (
+    _SETTINGS
+    | LIBRARY_OBJECTS
+    | {
+        "builtins.complex",
+        "builtins.float",
+        "builtins.int",
+        "builtins.bool",
+        "builtins.bytearray",
+        "builtins.set",
+        "builtins.frozenset",
+        "builtins.list",
+        "builtins.slice",
+        "builtins.str",
+        "_codecs.encode",
+        "collections.Counter",
+        "collections.defaultdict",
+        "collections.deque",
+        "numpy.dtype",
+        "numpy.ndarray",
+        "numpy.core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy._core.multiarray._reconstruct",
+        "torch.device",
+        "torch_npu.npu._format.Format",
+    }
+)
 _TENSOR_TYPES = {
     "torch.Tensor",
     "torch._tensor.Tensor",
@@ -90,7 +95,10 @@ _UNSUPPORTED = {
     "torch.serialization._get_layout": ("a sparse tensor", "call .to_dense() on it and save again"),
     "torch._utils._rebuild_qtensor": ("a quantized tensor", "call .dequantize() on it and save again"),
     "torch._utils._rebuild_nested_tensor": ("a nested tensor", "call .to_padded_tensor() and save again"),
-    "torch._utils._rebuild_wrapper_subclass": ("a tensor subclass", "unwrap it and save plain tensors"),
+    "torch._utils._rebuild_wrapper_subclass": (
+        "a tensor subclass",
+        "name the folder with the files of all processes, or unwrap it and save plain tensors",
+    ),
     "torch._utils._rebuild_device_tensor_from_numpy": ("a device tensor", "call .cpu() on it and save again"),
     "torch._utils._rebuild_xla_tensor": ("an XLA tensor", "call .cpu() on it and save again"),
 }
@@ -168,10 +176,12 @@ class TorchVocabulary:
             what, way_out = _UNSUPPORTED[dotted]
             raise UnknownFormat(self.subject, f"holds {what} ({dotted})", way_out)
         if module.startswith(_SUBCLASSES):
+            of_one = module.startswith("torch.distributed.")
+            way_out = "in the program that wrote them, make them plain tensors and save again"
             raise UnknownFormat(
                 self.subject,
                 f"holds tensors of another package's type ({quoted(dotted)}; nothing was executed)",
-                "in the program that wrote them, make them plain tensors and save again",
+                f"name the folder with the files of all processes, or, {way_out}" if of_one else way_out,
             )
         if module.startswith(("torch.nn.modules", "transformers.models")):
             raise HostileCheckpoint(

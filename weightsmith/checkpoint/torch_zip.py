@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from weightsmith.checkpoint.file_bytes import ByteFile
+    from weightsmith.checkpoint.pickle_state import Vocabulary
     from weightsmith.checkpoint.table import Tensor
     from weightsmith.checkpoint.zip_directory import Entry
 
@@ -29,7 +30,7 @@ def read_torch_zip(file: ByteFile) -> FilePart:
 
     Raises CorruptCheckpoint, HostileCheckpoint, or UnknownFormat (TorchScript, a zip that is not torch's).
     """
-    root, place, read = _read_archive(file, sparing=file.costly)
+    root, place, read = read_archive(file, TorchVocabulary(file.subject), sparing=file.costly)
     refs, problems = named_tensors(file.subject, root)
     tensors = {name: placed(file.subject, name, ref, place) for name, ref in refs.items()}
     return FilePart("torch-zip", tensors, {}, tuple(problems), read)
@@ -50,14 +51,19 @@ def read_single_tensor(file: ByteFile, name: str) -> Tensor:
 
     Raises as `read_torch_zip` does.
     """
-    root, place, _ = _read_archive(file, sparing=False)
+    root, place, _ = read_archive(file, TorchVocabulary(file.subject), sparing=False)
     if not isinstance(root, TensorRef):
         _refuse(file, f"has a {type(root).__name__} where the tensor {quoted(name)} should be")
     return placed(file.subject, name, root, place)
 
 
-def _read_archive(file: ByteFile, *, sparing: bool) -> tuple[object, Callable[[StorageRef], Storage], int]:
-    """What the archive's pickle describes, the function that finds a storage's bytes, and the pickle's bytes."""
+def read_archive(
+    file: ByteFile, vocabulary: Vocabulary, *, sparing: bool
+) -> tuple[object, Callable[[StorageRef], Storage], int]:
+    """What the archive's pickle describes, the function that finds a storage's bytes, and the pickle's bytes.
+
+    vocabulary: what the pickle may name. sparing: of a remote file, see `read_directory`. Raises as `read_torch_zip`.
+    """
     entries = read_directory(file, sparing=sparing)
     prefix = _prefix(file, entries)
     _refuse_unreadable(file, entries, prefix)
@@ -69,7 +75,7 @@ def _read_archive(file: ByteFile, *, sparing: bool) -> tuple[object, Callable[[S
             "weights lie outside the pickle: save the state dict alone, or as safetensors",
         )
     data = file.read(pickle.start, pickle.nbytes)
-    root, _ = read_pickle(data, 0, file.subject, TorchVocabulary(file.subject))
+    root, _ = read_pickle(data, 0, file.subject, vocabulary)
     storages: dict[str, Storage] = {}
 
     def place(ref: StorageRef) -> Storage:

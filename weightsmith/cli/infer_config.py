@@ -17,7 +17,7 @@ from weightsmith.cli.results import REPORT, command_line, delivered, need_report
 from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, FAILED, aside, line
 from weightsmith.cli.told import show_values
-from weightsmith.cli.wording import cell, checkpoint_line, counted
+from weightsmith.cli.wording import cell, checkpoint_line, counted, run_lines
 from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
@@ -230,6 +230,8 @@ def _say_outcome(found: Inference, *, asked_to_write: bool) -> None:
 def _show(found: Inference, *, verbose: bool) -> None:
     """The table that the field reports drew by hand: what the weights say, what the config says, and why."""
     line(checkpoint_line(found.checkpoint))
+    for told in run_lines(found.checkpoint):
+        line(told)
     if found.learned is not None:
         _show_learned(found.learned)
     if found.architecture.model_type is None:

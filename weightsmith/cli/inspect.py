@@ -14,7 +14,7 @@ from weightsmith.cli.options import AS_JSON, CHECKPOINTS, SCREEN_LANGUAGE, VALUE
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, line
-from weightsmith.cli.wording import cell, checkpoint_line, size
+from weightsmith.cli.wording import cell, checkpoint_line, run_lines, size
 from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def _show(found: Inspection, *, alone: bool = False) -> None:
     alone: only the tensors that were asked for, one by one.
     """
     line(checkpoint_line(found.checkpoint, found.parameters))
+    for told in run_lines(found.checkpoint):
+        line(told)
     if found.hashes is not None:
         wrong = "; ".join(f"{file}: {verdict}" for file, verdict in found.hashes if verdict != "same")
         same = say("all {count} files are those that were written", count=len(found.hashes))

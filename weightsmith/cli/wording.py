@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from weightsmith.phrases import say
+from weightsmith.phrases import Sentence, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,6 +64,19 @@ def folded(names: Iterable[str]) -> dict[str, int]:
         pattern = without_indices(name)
         found[pattern] = found.get(pattern, 0) + 1
     return found
+
+
+def run_lines(checkpoint: Checkpoint) -> list[Phrase]:
+    """Whose training run left a checkpoint and how it was cut, what is no weight in it, what is open; else nothing."""
+    run = checkpoint.run
+    if run is None:
+        return []
+    asked = [
+        say("open: {name}, because {why}", name=question.name, why=Sentence(question.why))
+        for question in run.questions
+    ]
+    left = [say("beside the weights: {what}", what=Sentence(what)) for what in run.left_out]
+    return [say("training run: {run}", run=Sentence(run.words)), *left, *asked]
 
 
 def checkpoint_line(checkpoint: Checkpoint, parameters: int | None = None) -> Phrase:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.checkpoint.dtypes import BITS
+from weightsmith.checkpoint.tiling import row_of, rows_of, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,13 +56,16 @@ def rows_per_block(tensor: Tensor, block_bytes: int = BLOCK_BYTES) -> int:
 def byte_range(tensor: Tensor, start: int, stop: int) -> Tensor:
     """Bytes start:stop of a contiguous tensor's own bytes, as a U8 vector."""
     storage = replace(tensor.storage, start=tensor.start + start, nbytes=stop - start)
-    return replace(tensor, dtype="U8", shape=(stop - start,), storage=storage, offset=0, strides=(1,))
+    return replace(
+        tensor, dtype="U8", shape=(stop - start,), storage=storage, offset=0, strides=(1,), corner=()
+    )
 
 
 def as_bytes(tensor: Tensor) -> Tensor:
     """A tensor whose elements are smaller than a byte, as a U8 vector; such tensors and their pieces are contiguous."""
-    whole = byte_range(tensor, 0, tensor.nbytes)
-    return replace(whole, pieces=tuple(map(as_bytes, tensor.pieces)))
+    if not tensor.pieces:
+        return byte_range(tensor, 0, tensor.nbytes)
+    return stacked(tensor.name, [as_bytes(piece) for piece in tensor.pieces])
 
 
 class BlockReader:
@@ -130,36 +134,22 @@ def _parts(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:
     """
     if stop - start == tensor.elements:
         yield tensor
-    elif tensor.pieces:
-        first = 0
-        for piece in tensor.pieces:
-            begin, end = max(start - first, 0), min(stop - first, piece.elements)
-            if begin < end:
-                yield from _parts(piece, begin, end)
-            first += piece.elements
     else:
-        yield from _parts_of_view(tensor, start, stop)
+        yield from _parts_along_rows(tensor, start, stop)
 
 
-def _parts_of_view(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:
+def _parts_along_rows(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:
     each = prod(tensor.shape[1:])
     first, last = -(-start // each), stop // each
     if first > last:  # all of it within one index of the first axis
-        yield from _parts(_at(tensor, last), start - last * each, stop - last * each)
+        yield from _parts(row_of(tensor, last), start - last * each, stop - last * each)
         return
     if start < first * each:
-        yield from _parts(_at(tensor, first - 1), start - (first - 1) * each, each)
+        yield from _parts(row_of(tensor, first - 1), start - (first - 1) * each, each)
     if first < last:
-        offset = tensor.offset + first * tensor.strides[0]
-        yield replace(tensor, shape=(last - first, *tensor.shape[1:]), offset=offset)
+        yield rows_of(tensor, first, last)
     if last * each < stop:
-        yield from _parts(_at(tensor, last), 0, stop - last * each)
-
-
-def _at(tensor: Tensor, index: int) -> Tensor:
-    """tensor[index]."""
-    offset = tensor.offset + index * tensor.strides[0]
-    return replace(tensor, shape=tensor.shape[1:], strides=tensor.strides[1:], offset=offset)
+        yield from _parts(row_of(tensor, last), 0, stop - last * each)
 
 
 def _runs(tensor: Tensor, step: int, at_most: int | None) -> Iterator[tuple[int, int]]:

@@ -119,6 +119,7 @@ class Inspection:
             "code": self.beside.code.document(),
             "licence": None if self.beside.licence is None else self.beside.licence.document(),
             "generation": [setting.document() for setting in self.beside.generation],
+            "run": None if self.checkpoint.run is None else self.checkpoint.run.document(),
         }
         if self.survey is not None:
             document["fusion"] = self.survey.fusion.document()

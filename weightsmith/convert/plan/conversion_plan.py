@@ -12,6 +12,7 @@ from weightsmith.convert.plan.set_options import check_options
 from weightsmith.convert.plan.shards import INDEX, index
 from weightsmith.convert.plan.side_files import find_side_files
 from weightsmith.schemes import packed_tensors
+from weightsmith.shapes.family.run_model import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +109,7 @@ def _true_config(
     stated = source.evidence.config
     return true_config(
         shown,
-        source.checkpoint,
+        model_of(source.checkpoint),
         stated,
         recipe.config,
         accept_guesses=request.accept_guesses,

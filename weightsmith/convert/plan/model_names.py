@@ -31,7 +31,8 @@ def under_model_names(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[str, ..
     if len(named) < len(checkpoint.tensors):
         return checkpoint, ()
     said = tuple(f"{problem.message}; the output has the names without it" for problem in found.problems)
-    return replace(checkpoint, tensors=named), said
+    copies = {found.without(name): others for name, others in checkpoint.copies.items()}
+    return replace(checkpoint, tensors=named, copies=copies), said
 
 
 def _is_known(found: Wrapping, checkpoint: Checkpoint) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.expansion import refuse_expanded
-from weightsmith.checkpoint.folder import MERGE_SLICES, ONE_SLICE
+from weightsmith.checkpoint.folder import ONE_SLICE, WHOLE_STEP
 from weightsmith.checkpoint.gguf_model import NOT_KNOWN
 from weightsmith.checkpoint.place import need_reached
 from weightsmith.checkpoint.small_file import is_there
@@ -64,6 +64,6 @@ def _refuse_incomplete(checkpoint: Checkpoint) -> None:
         raise ConversionRefused(
             checkpoint.path,
             what if slice_of_it else f"is incomplete: {what}",
-            f"{MERGE_SLICES if slice_of_it else 'get the whole of it'}, "
+            f"{WHOLE_STEP if slice_of_it else 'get the whole of it'}, "
             "or convert what there is with --allow-damage (library: allow_damage=True)",
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.errors import ConversionRefused
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint import Checkpoint
 
-# What programs call the place of a model; of several copies of the weights it is the one that was trained.
+Weights: TypeAlias = Literal["ema", "raw"]
+# What programs call the place of a model, and that of its moving averages.
 _MODEL = ("model", "module", "state_dict", "model_state_dict")
+_AVERAGES = re.compile(
+    r"ema|(ema|swa|avg|averaged)_(model|params|weights|state|state_dict|module)|(model|module|params|weights)_(ema|swa|avg)"
+    r"|averages?|shadow(_params)?|averaged"
+)
 # State of a trainer, by the first word of its names.
 _STATE = re.compile(
     r"((\w+_)?(optim|optimizers?|opt_state|schedulers?|scaler|dataloaders?|data_loader|rng_states?|random_states?|"
@@ -40,15 +45,16 @@ class RunModel:
     notes: tuple[str, ...] = ()
 
 
-def model_in_run(checkpoint: Checkpoint) -> RunModel:
+def model_in_run(checkpoint: Checkpoint, weights: Weights = "raw") -> RunModel:
     """What to convert of a checkpoint. One of another format, or that holds a model alone, comes back as it is.
 
+    weights: "raw" for those of the last step, of several copies; "ema" for moving averages where the run kept them.
     Raises ConversionRefused where training state lies in it and nothing tells which of the rest is the model.
     """
     if checkpoint.format != "torch-distributed":
         return RunModel(checkpoint, {})
     keys = {name: name_key(name) for name in checkpoint.tensors}
-    place = _place(checkpoint, {*keys.values()})
+    place = _place(checkpoint, {*keys.values()}, weights)
     state = {
         name for name, key in keys.items() if (not name.startswith(place) if place else _STATE.fullmatch(key))
     }
@@ -61,10 +67,12 @@ def model_in_run(checkpoint: Checkpoint) -> RunModel:
         return RunModel(checkpoint, {})
     left = f"; left out: {len(state)} tensors of its training run ({_kinds(state)})" if state else ""
     under = f"the weights are those under {place!r}" if place else "the weights are the model's alone"
+    if _is_average(place):
+        under = f"the weights are the moving averages under {place!r} (--set weights=raw for those of the last step)"
     return RunModel(replace(checkpoint, tensors=kept), dict.fromkeys(sorted(state), _BESIDE), (under + left,))
 
 
-def _place(checkpoint: Checkpoint, keys: set[str]) -> str:
+def _place(checkpoint: Checkpoint, keys: set[str], weights: Weights) -> str:
     """What the names of the model begin with; empty where nothing stands before them. Raises ConversionRefused."""
     index = load_index()
     known = {place: index.known_in_any_spelling(_under(place, keys)) for place in _places(keys)}
@@ -72,15 +80,23 @@ def _place(checkpoint: Checkpoint, keys: set[str]) -> str:
     if not most:
         return _unknown(checkpoint, keys)
     best = sorted((place for place, count in known.items() if count == most), key=len)
-    apart = [place for place in best if not any(place != other and place.startswith(other) for other in best)]
+    averages = [place for place in best if _is_average(place)]
+    others = [place for place in best if place not in averages] or averages
+    apart = [place for place in others if not any(place != o and place.startswith(o) for o in others)]
     named = [place for place in apart if place.rstrip(".").rpartition(".")[2] in _MODEL]
-    if len(apart) > 1 and len(named) != 1:
+    chosen = apart if len(apart) == 1 else named
+    # Averages of one of several models are nobody's: the model itself must be told from the others.
+    if len(chosen) != 1 or (averages and apart != averages and chosen[0] and not named):
         raise ConversionRefused(
             checkpoint.path,
-            f"holds the weights of {len(apart)} models in one training run ({sample(apart)})",
+            f"holds the weights of {len(apart) + len(averages)} models in one training run ({sample(best)})",
             "save the one that you mean by itself",
         )
-    return named[0] if len(apart) > 1 else apart[0]
+    return averages[0] if weights == "ema" and len(averages) == 1 else chosen[0]
+
+
+def _is_average(place: str) -> bool:
+    return any(_AVERAGES.fullmatch(word) for word in place.split("."))
 
 
 def _places(keys: Iterable[str]) -> set[str]:
@@ -103,7 +119,8 @@ def _unknown(checkpoint: Checkpoint, keys: set[str]) -> str:
     """Of a model that no family knows: the one place that programs call so. Raises ConversionRefused."""
     if not any(_STATE.fullmatch(key) for key in keys):
         return ""
-    named = [place for place in _places(keys) if place.rstrip(".").rpartition(".")[2] in _MODEL]
+    free = [place for place in _places(keys) if not _STATE.fullmatch(place.rstrip("."))]
+    named = [place for place in free if place.rstrip(".").rpartition(".")[2] in _MODEL]
     outer = [
         place for place in named if not any(place != other and place.startswith(other) for other in named)
     ]
@@ -119,3 +136,11 @@ def _unknown(checkpoint: Checkpoint, keys: set[str]) -> str:
 
 def _kinds(names: Iterable[str]) -> str:
     return ", ".join(sorted({name.partition(".")[0] for name in names})[:4])
+
+
+def model_of(checkpoint: Checkpoint) -> Checkpoint:
+    """The model alone, for what looks at names and shapes; all of it where nothing tells which of it is the model."""
+    try:
+        return model_in_run(checkpoint).checkpoint
+    except ConversionRefused:
+        return checkpoint

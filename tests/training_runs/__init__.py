@@ -1,0 +1,1 @@
+"""Writes what training runs leave, with the libraries that leave it."""
