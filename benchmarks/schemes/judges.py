@@ -252,12 +252,19 @@ def gptq(folder: Path, bits: int, ordered: bool = False) -> Truth:
     return found
 
 
+# Of each preset scheme, as llm-compressor stores it.
+FORMS = {
+    "W4A16": "pack-quantized", "W4A16_ASYM": "pack-quantized", "W8A16": "pack-quantized", "W8A8": "int-quantized",
+    "FP8": "float-quantized", "FP8_DYNAMIC": "float-quantized", "NVFP4A16": "nvfp4-pack-quantized",
+    "MXFP4A16": "mxfp4-pack-quantized",
+}  # fmt: skip
+
+
 def compressed_tensors(folder: Path, scheme: str) -> Truth:
     """Its own compressor of a whole model, of a preset scheme, and its own decompression."""
-    import torch
     from compressed_tensors.compressors import BaseCompressor
     from compressed_tensors.quantization import preset_name_to_scheme
-    from compressed_tensors.quantization.utils import calculate_qparams
+    from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 
     model = small_llama()
     packed, found = {}, {}
@@ -265,18 +272,24 @@ def compressed_tensors(folder: Path, scheme: str) -> Truth:
     if (chosen.weights.group_size or 0) > 64:  # more than the small model's channels
         chosen.weights = chosen.weights.model_copy(update={"group_size": 64})
     arguments = chosen.weights
-    form = chosen.format or ("pack-quantized" if arguments.num_bits == 4 else "int-quantized")
-    chosen.format = form
+    chosen.format = form = FORMS[scheme]
     compressor = BaseCompressor.get_value_from_registry(form)
     for name, one in linears(model).items():
         weight = one.weight.data
-        groups = weight.unflatten(-1, (-1, arguments.group_size or weight.shape[-1]))
-        scale, zero = calculate_qparams(groups.amin(-1), groups.amax(-1), arguments)
-        state = compressor.compress(
-            {"weight": weight, "weight_scale": scale, "weight_zero_point": zero}, chosen
+        groups = weight.unflatten(-1, (-1, arguments.group_size)) if arguments.group_size else weight
+        over = None if arguments.strategy == "tensor" else -1
+        low, high = (
+            (groups.amin(over), groups.amax(over)) if over else (groups.amin()[None], groups.amax()[None])
         )
+        state = {"weight": weight}
+        if form.startswith("nvfp4"):
+            state["weight_global_scale"] = generate_gparam(weight.amin(), weight.amax())
+        scale, zero = calculate_qparams(low, high, arguments, state.get("weight_global_scale"))
+        scale = scale[:, None] if arguments.strategy == "channel" else scale
+        zero = zero[:, None] if arguments.strategy == "channel" else zero
+        state = compressor.compress({**state, "weight_scale": scale, "weight_zero_point": zero}, chosen)
         packed[name] = dict(state)
-        found[name] = compressor.decompress(dict(state), chosen)["weight"].to(torch.bfloat16)
+        found[name] = compressor.decompress(dict(state), chosen)["weight"]
     group = {"targets": ["Linear"], **json.loads(chosen.model_dump_json(exclude={"targets"}))}
     section = {
         "quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
@@ -306,7 +319,7 @@ JUDGES: Mapping[str, tuple[str, Callable[[Path], Truth]]] = {
     "GPTQ, 4 bits, act-order": ("auto_gptq", lambda f: gptq(f, 4, ordered=True)),
     **{
         f"compressed-tensors {name}": ("compressed-tensors", lambda f, n=name: compressed_tensors(f, n))
-        for name in ("W4A16", "W4A16_ASYM", "W8A16", "W8A8", "FP8", "FP8_DYNAMIC", "NVFP4A16", "MXFP4A16")
+        for name in FORMS
     },
 }  # fmt: skip
 
