@@ -69,6 +69,9 @@ def write_part(
         made_zero = _write(plan, part, missing, at_home, progress)
     except OSError as error:
         raise refusal(plan.target, error) from error
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (f"what was finished is kept in {plan.target}: run the same part again",)
+        raise
     return _described(plan, part, mine, Outcome(len(mine) - len(missing), made_zero), began)
 
 
