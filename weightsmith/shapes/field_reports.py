@@ -13,6 +13,7 @@ from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
+from weightsmith.shapes.given.layer_overrides import places_of_overrides
 from weightsmith.shapes.page.runs import is_in_runs, of_length
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
@@ -138,6 +139,7 @@ def report(
         row if row.evidence or row.status != "differs" else _with_any_evidence(row, chosen) for row in rows
     ]
     rows = [own for row in rows for own in _in_own_words(config, page, row)]
+    rows = [own for row in rows for own in _of_single_layers(config, row)]
     if page.aliases:
         rows = [named for row in rows for named in _under_file_names(config, page, row)]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
@@ -173,6 +175,12 @@ def _in_own_words(config: JsonObject | None, page: Page, row: FieldReport) -> li
         candidates = tuple(said[name] for said in others if said)
         rows.append(replace(own, default=default.get(name), candidates=candidates))
     return rows or [row]
+
+
+def _of_single_layers(config: JsonObject | None, row: FieldReport) -> list[FieldReport]:
+    """A wrong setting that the file says of each layer alone, where it says it."""
+    names = places_of_overrides(config, row.name) if row.changed else []
+    return [replace(row, name=name, configured=lookup(config, name)[1]) for name in names] or [row]
 
 
 def _under_file_names(config: JsonObject | None, page: Page, row: FieldReport) -> Iterator[FieldReport]:

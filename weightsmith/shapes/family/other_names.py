@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.family.task_heads import with_label_count
 from weightsmith.shapes.given.config import lookup, with_values
 from weightsmith.shapes.given.file_words import with_page_lists
+from weightsmith.shapes.given.layer_overrides import with_overrides
 
 if TYPE_CHECKING:
     from weightsmith.json_value import JsonObject
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def canonical(config: JsonObject | None, page: Page) -> JsonObject | None:
     """The config as its class reads it: every setting under the page's name, every list in the page's words."""
-    config = with_label_count(config, page)
+    config = with_overrides(with_label_count(config, page), page)
     moved = _moved(config, page)
     if config is None or not moved:
         return with_page_lists(config, page)
