@@ -77,6 +77,16 @@ def large(hub: Hub, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("second", ["hf://org/sound", str(SOUND)])
+def test_parts_of_it_from_here_and_from_there_make_the_same(hub: Hub, tmp_path: Path, second: str) -> None:
+    how = {"converter": "plain", "max_shard_size": "300kB"}
+    library.convert(SOUND, tmp_path / "here", **how)  # type: ignore[arg-type]
+    library.convert(second, tmp_path / "there", part="2/2", **how)  # type: ignore[arg-type]
+    library.convert("hf://org/sound", tmp_path / "there", part="1/2", **how)  # type: ignore[arg-type]
+    library.convert("hf://org/sound", tmp_path / "there", join=True, **how)  # type: ignore[arg-type]
+    same_output(tmp_path / "here", tmp_path / "there")
+
+
 def test_no_byte_of_weights_is_fetched_twice(hub: Hub, large: Path, tmp_path: Path) -> None:
     library.convert("hf://org/large", tmp_path / "out", converter="plain")
     size = sum(path.stat().st_size for path in large.glob("*.safetensors"))
