@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.checkpoint.headers import write_headers_only
 from tests.shapes.predicted import NO_COPIES, predicted, table
-from tests.shapes.reference import table_of
+from tests.shapes.reference import reference_shapes, table_of
 from tests.shapes.test_learn import StandIn
+from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.learn.probe.builder import BuildObservation
@@ -23,6 +25,7 @@ from weightsmith.shapes.solve.fit import fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 FULL, LINEAR, CONV = "full_attention", "linear_attention", "conv"
 
@@ -425,3 +428,24 @@ def test_a_list_that_no_shape_decides_is_kept_and_must_be_as_long_as_the_model()
             infer(checkpoint, {**config, "layer_types": [FULL, *config["layer_types"]][:length]}).verdict
             == "differs"
         )
+
+
+def test_a_default_list_of_another_length_is_written_out(tmp_path: Path) -> None:
+    """Zamba2's class has 54 kinds, whatever the number of layers, and refuses a config that leaves them to it."""
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 6,
+        "vocab_size": 96,
+        "num_attention_heads": 4,
+        "n_mamba_heads": 8,
+    }
+    shapes = reference_shapes("zamba2", {**sizes, "layers_block_type": ["linear_attention"] * 6})
+    write_headers_only(tmp_path, shapes)
+    found = infer(
+        open_checkpoint(tmp_path), {"model_type": "zamba2", "architectures": ["Zamba2ForCausalLM"], **sizes}
+    )
+    assert len(found.config["layers_block_type"]) == 6
+    rebuilt = reference_shapes(
+        "zamba2", {k: v for k, v in found.config.items() if k in {*sizes, "layers_block_type"}}
+    )
+    assert rebuilt == shapes

@@ -375,8 +375,6 @@ def _field(name: str, chosen: Fit, filed: Stated, stated: Stated) -> FieldReport
     derived = solution.values.get(name)
     configured = filed.value(name) if filed.has(name) else None
     default = None if filed.has(name) else chosen.page.fields[name].default(solution.values)
-    if _continues(derived, default):
-        default = derived
     row = FieldReport(name, thaw(configured), thaw(default), thaw(derived), "unverifiable", None)
     determined = _determined_status(filed, name, derived, default)
     if name not in solution.options:
@@ -401,18 +399,6 @@ def _known(name: str, chosen: Fit, stated: Stated) -> bool:
     """Whether all that a field is computed from is forced or stated; a class default is no word about this model."""
     fields = chosen.page.computed[name].value.fields()
     return all(stated.has(f) or len(chosen.solution.options.get(f, ())) == 1 for f in fields)
-
-
-def _continues(items: Value, known: Value) -> bool:
-    """Whether a list of kinds of layers is the class's own default of another length.
-
-    The class makes as many kinds as there are layers: where the page has fewer or more, it does not know them all.
-    A list of numbers names layers, or sizes: a shorter one is another one.
-    """
-    if not isinstance(items, tuple) or not isinstance(known, tuple) or len(items) == len(known):
-        return False
-    kinds = items and known and all(isinstance(kind, str) for kind in (*items, *known))
-    return bool(kinds) and all(a == b for a, b in zip(items, known, strict=False))
 
 
 def _listed(options: Iterable[Value]) -> tuple[Json, ...]:
