@@ -28,12 +28,11 @@ def with_overrides(config: JsonObject | None, page: Page) -> JsonObject | None:
     """The config with each such setting under the page's name; the same object where none is said in this way."""
     found: dict[str, Json] = {}
     for field in page.fields:
-        entries, base = _entries(config, field), _base(field)
-        values = {
-            freeze(entry.get(base[1], lookup(config, base[0] + base[1])[1])) for entry in entries.values()
-        }
-        if len(values) == 1:
-            found[field] = next(iter(entries.values())).get(base[1], lookup(config, base[0] + base[1])[1])
+        section, name = _base(field)
+        of_all = lookup(config, section + name)[1]
+        values = [entry.get(name, of_all) for entry in _entries(config, field).values()]
+        if values and len({freeze(value) for value in values}) == 1:
+            found[field] = values[0]
     return with_values(config, found) if config is not None and found else config
 
 
