@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import time
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
