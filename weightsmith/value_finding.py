@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from weightsmith.false_alarms import ALARMS
+
 if TYPE_CHECKING:
     from weightsmith.documents import ValueFindingEntry
     from weightsmith.json_value import Json
@@ -19,8 +21,7 @@ class ValueFinding:
 
     name: of the question, which stays. value: the answer, None where there is none. says: the same as a sentence.
     tensors: which were looked at, with * for indices. statistic, margin: the number that it rests on, and how far it
-    is beyond the limit or the next candidate. false_alarms: how many wrong answers, in how many sound or untrained
-    models, the limits were set by.
+    is beyond the limit or the next candidate.
     """
 
     name: str
@@ -30,11 +31,10 @@ class ValueFinding:
     tensors: str
     statistic: float | None
     margin: float | None
-    false_alarms: tuple[int, int]
 
     def document(self) -> ValueFindingEntry:
         """One entry of `values` in the JSON contract of `infer-config`."""
-        wrong, asked = self.false_alarms
+        wrong, asked = ALARMS[self.name]
         return {
             "name": self.name,
             "telling": self.telling,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ from weightsmith.errors import (
     CorruptCheckpoint,
     MissingInput,
     UnknownFormat,
-    WeightsmithError,
 )
 from weightsmith.values.diff import diff
 
@@ -297,11 +295,5 @@ def test_what_no_training_run_left_is_not_converted_as_one(truth: Path, tmp_path
 def test_any_change_to_a_process_file_is_read_or_refused(
     data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    source = runs / "verl-mesh/actor"
     folder = tmp_path_factory.getbasetemp() / "changed-training"
-    if not folder.exists():
-        shutil.copytree(source, folder)
-    name = "model_world_size_4_rank_1.pt"
-    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
-    with contextlib.suppress(WeightsmithError):
-        open_checkpoint(folder)
+    damage.read_or_refused(data, runs / "verl-mesh/actor", "model_world_size_4_rank_1.pt", folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -168,14 +167,10 @@ def test_experts_of_their_own_processes_are_refused(runs: Path, tmp_path: Path) 
 def test_any_change_to_a_process_file_is_read_or_refused(
     data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    source = runs / "stage-3" / STEP
     folder = tmp_path_factory.getbasetemp() / "changed-zero"
-    if not folder.exists():
-        shutil.copytree(source, folder)
-    name = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
-    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
-    with contextlib.suppress(WeightsmithError):
-        open_checkpoint(folder)
+    damage.read_or_refused(
+        data, runs / "stage-3" / STEP, "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt", folder
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -183,11 +178,5 @@ def test_any_change_to_a_process_file_is_read_or_refused(
 def test_any_change_to_the_models_file_is_read_or_refused(
     data: st.DataObject, runs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    source = runs / "stage-2" / STEP
     folder = tmp_path_factory.getbasetemp() / "changed-zero-2"
-    if not folder.exists():
-        shutil.copytree(source, folder)
-    name = "mp_rank_00_model_states.pt"
-    damage.change(data, (source / name).read_bytes(), damage.pickle_place(source / name), folder / name)
-    with contextlib.suppress(WeightsmithError):
-        open_checkpoint(folder)
+    damage.read_or_refused(data, runs / "stage-2" / STEP, "mp_rank_00_model_states.pt", folder)

@@ -23,6 +23,8 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import fully_shard
 
+from tests.training_runs.model import place_of
+
 TRAINED = (
     ("model.H_module.layers.", "model.H_level.core.layers."),
     ("model.L_module.layers.", "model.L_level.core.layers."),
@@ -55,11 +57,7 @@ def module_of(weights: dict[str, torch.Tensor]) -> nn.Module:
     root = nn.Module()
     for name, value in weights.items():
         *path, leaf = name.split(".")
-        place = root
-        for part in path:
-            if not hasattr(place, part):
-                place.add_module(part, nn.Module())
-            place = getattr(place, part)
+        place = place_of(root, path)
         if name == BUFFER:
             place.register_buffer(leaf, value)
         else:

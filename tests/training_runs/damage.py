@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import zipfile
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
+
+from weightsmith.checkpoint import open_checkpoint
+from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,3 +38,12 @@ def change(data: st.DataObject, original: bytes, place: tuple[int, int], file: P
     for _ in range(data.draw(st.integers(1, 4))):
         raw[start + data.draw(st.integers(0, size - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(raw)
+
+
+def read_or_refused(data: st.DataObject, source: Path, name: str, folder: Path) -> None:
+    """A copy of a run in `folder`, made once, with one file of it changed: it is read, or refused in words."""
+    if not folder.exists():
+        shutil.copytree(source, folder)
+    change(data, (source / name).read_bytes(), pickle_place(source / name), folder / name)
+    with contextlib.suppress(WeightsmithError):  # anything else fails the test
+        open_checkpoint(folder)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 # A vocabulary that no number of processes divides: the last shard of it is smaller than the others.
@@ -75,16 +76,21 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
 
+def place_of(root: nn.Module, path: Iterable[str]) -> nn.Module:
+    """The module at a path below the root; what is not there yet is made."""
+    for part in path:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = getattr(root, part)
+    return root
+
+
 def module(tensors: dict[str, torch.Tensor]) -> nn.Module:
     """A tree of Linear, Embedding and Norm with exactly these parameters."""
     root = nn.Module()
     for name, value in tensors.items():
         *path, last, _ = name.split(".")
-        place = root
-        for part in path:
-            if not hasattr(place, part):
-                place.add_module(part, nn.Module())
-            place = getattr(place, part)
+        place = place_of(root, path)
         leaf: nn.Module
         if value.ndim == 1:
             leaf = Norm(len(value))

@@ -1,4 +1,7 @@
-"""How wide heads are: told by steps and by rotary pairs, never by chance, and never a copy's double."""
+"""How wide heads are: told by steps and by rotary pairs, never by chance, and never a copy's double.
+
+A statistic says nothing now and then where it should: the draws are the same in every run.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def turned(draw: np.random.Generator, heads: int, width: int, noise: float = 0.1
 
 
 @given(st.integers(0, 10**6), WIDTHS, st.integers(4, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_heads_of_different_sizes_tell_their_width(seed: int, width: int, heads: int) -> None:
     draw = np.random.default_rng(seed)
     found = head_width([steps(draw, heads, width) for _ in range(4)], divisors(heads * width))
@@ -44,7 +47,7 @@ def test_heads_of_different_sizes_tell_their_width(seed: int, width: int, heads:
 
 
 @given(st.integers(0, 10**6), WIDTHS, st.integers(2, 12), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_rows_of_the_same_size_tell_nothing(seed: int, width: int, heads: int, layers: int) -> None:
     draw = np.random.default_rng(seed)
     profiles = [0.05 * draw.standard_normal(heads * width) for _ in range(layers)]
@@ -79,7 +82,7 @@ def test_one_candidate_is_no_question() -> None:
 
 
 @given(st.integers(0, 10**6), WIDTHS, st.integers(2, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_rotary_pairs_tell_the_width_and_their_layout(seed: int, width: int, heads: int) -> None:
     draw = np.random.default_rng(seed)
     keys = [turned(draw, heads, width) for _ in range(6)]
@@ -92,7 +95,7 @@ def test_rotary_pairs_tell_the_width_and_their_layout(seed: int, width: int, hea
 
 
 @given(st.integers(0, 10**6), WIDTHS, st.integers(1, 12), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_keys_of_chance_have_no_pairs(seed: int, width: int, heads: int, layers: int) -> None:
     draw = np.random.default_rng(seed)
     keys = [0.1 * draw.standard_normal(heads * width) for _ in range(layers)]

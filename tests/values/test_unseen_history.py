@@ -1,4 +1,7 @@
-"""What the numbers were before, which half is the gate, and in which order layers and experts stand."""
+"""What the numbers were before, which half is the gate, and in which order layers and experts stand.
+
+A statistic says nothing now and then where it should: the draws are the same in every run.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def rounded(values: Array, bits: int, group: int) -> Singles:
 
 
 @given(SEEDS, st.sampled_from([32, 64, 128]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_four_bits_are_told_with_their_groups(seed: int, group: int) -> None:
     found = quantized_grid(rounded(weight(seed), 4, group))
     assert found is not None
@@ -46,7 +49,7 @@ def test_four_bits_are_told_with_their_groups(seed: int, group: int) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_eight_bits_with_a_scale_a_row_are_told(seed: int) -> None:
     found = quantized_grid(rounded(weight(seed), 8, 512))
     assert found is not None
@@ -65,7 +68,7 @@ def test_fp8_is_told_by_its_mantissas(dtype: str, bits: int) -> None:
 
 
 @given(SEEDS, st.sampled_from([64, 192, 512, 768]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_numbers_that_were_never_quantized_lie_on_no_grid(seed: int, columns: int) -> None:
     assert quantized_grid(weight(seed, columns)) is None
     assert (
@@ -94,7 +97,7 @@ def bound(draw: np.random.Generator) -> tuple[Array, Array, Array]:
 
 
 @given(SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_what_goes_with_down_is_up(seed: int) -> None:
     blocks = [bound(np.random.default_rng(seed + i)) for i in range(4)]
     found = gate_and_up(blocks)
@@ -106,7 +109,7 @@ def test_what_goes_with_down_is_up(seed: int) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_norms_that_all_go_together_or_not_at_all_tell_nothing(seed: int) -> None:
     draw = np.random.default_rng(seed)
     chance = gate_and_up([tuple(draw.standard_normal((3, 512))) for _ in range(4)])
@@ -129,13 +132,13 @@ def drifting(seed: int, layers: int) -> Array:
 
 
 @given(SEEDS, st.integers(6, 24))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_layers_in_their_order_are_not_called_exchanged(seed: int, layers: int) -> None:
     assert not best_exchange(alike([drifting(seed, layers)])).told
 
 
 @given(SEEDS, st.integers(10, 24))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_two_layers_that_were_exchanged_are_named(seed: int, layers: int) -> None:
     order = list(range(layers))
     order[2], order[layers - 3] = order[layers - 3], order[2]

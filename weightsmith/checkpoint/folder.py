@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.index import read_index
 from weightsmith.checkpoint.loaders import USUAL, difference, of_transformers
+from weightsmith.checkpoint.model_files import is_trainer_state
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.place import folders_in
 from weightsmith.checkpoint.small_file import listed, names_in
 from weightsmith.checkpoint.table import Problem
+from weightsmith.checkpoint.training.names import MODEL_PARALLEL, STEP
+from weightsmith.checkpoint.training.ways_out import MERGE_SLICES
 from weightsmith.checkpoint.unfinished import refuse_unfinished
 from weightsmith.errors import MissingInput, UnknownFormat
 
@@ -21,17 +24,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.index import WeightIndex
     from weightsmith.checkpoint.place import Place
 
-# The state that trainers (transformers, accelerate, DeepSpeed, Lightning, Megatron) leave beside the weights.
-_TRAINING = re.compile(
-    r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
-    r"carry_epoch|common|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
-)
 _SHARD = re.compile(r"(.+?)-([0-9]{5,6})-of-([0-9]{5,6})(\.[\w.]+)")
-# Megatron's folders: a step of the run, and in it one for each rank (tensor, then pipeline, then expert parallel).
-_STEP, _RANK = re.compile(r"iter_[0-9]+|release"), re.compile(r"mp_rank_[0-9]+(_[0-9]+){0,2}")
-MERGE_SLICES = (
-    "join the slices with the run's code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
-)
 WHOLE_STEP = f"name the folder above, with all ranks of the step, or {MERGE_SLICES}"
 ONE_SLICE, _SEVERAL = "one-of-several-slices", 2
 _MAIN = ("model", "pytorch_model")
@@ -82,15 +75,10 @@ def choose_weights(folder: Place) -> WeightFiles:
         way_out = f"name the folder {inner}" if inner else usually
         raise UnknownFormat(folder, _contents(names), way_out)
     index, files = _usual(folder, names, usual) if usual else _unusual(folder, names, candidates)
-    weights = [name for name in names if not _TRAINING.fullmatch(name)]
+    weights = [name for name in names if not is_trainer_state(name)]
     differs = difference(folder, weights, files, index)
     problems = (differs,) if differs else tuple(_left_aside(folder, names, index, files))
     return WeightFiles(index, files, problems)
-
-
-def is_trainer_state(name: str) -> bool:
-    """Whether a file of this name is what a trainer keeps beside the weights."""
-    return _TRAINING.fullmatch(name) is not None
 
 
 def _in_sight(names: Iterable[str]) -> list[str]:
@@ -101,7 +89,7 @@ def _in_sight(names: Iterable[str]) -> list[str]:
 def _candidates(names: list[str]) -> list[str]:
     """All that may be weights: safetensors, else torch files of the first suffix that there are any of."""
     for suffix in (".safetensors", *_TORCH_SUFFIXES):
-        found = [name for name in names if name.endswith(suffix) and not _TRAINING.fullmatch(name)]
+        found = [name for name in names if name.endswith(suffix) and not is_trainer_state(name)]
         if found:
             return found
     return []
@@ -134,7 +122,7 @@ def _left_aside(
     folder: Place, names: list[str], index: WeightIndex | None, files: tuple[str, ...]
 ) -> list[Problem]:
     """Other weights that nobody loads."""
-    torch = [name for name in names if name.endswith(_TORCH_SUFFIXES) and not _TRAINING.fullmatch(name)]
+    torch = [name for name in names if name.endswith(_TORCH_SUFFIXES) and not is_trainer_state(name)]
     problems = []
     if torch and files[0].endswith(".safetensors"):
         text = f"{folder}: holds safetensors and torch files; the safetensors were read, not {sample(torch)}"
@@ -150,7 +138,7 @@ def _left_aside(
 
 def refuse_slices(folder: Place, names: list[str]) -> None:
     """Raises MissingInput where the folders of several ranks lie in a folder, or in one of its steps."""
-    steps = [name for name in names if _STEP.fullmatch(name)]
+    steps = [name for name in names if STEP.fullmatch(name)]
     for inside, ranks in [
         ("", _ranks(names)),
         *((f"{step}/", _ranks(names_in(folder / step))) for step in steps),
@@ -164,7 +152,7 @@ def refuse_slices(folder: Place, names: list[str]) -> None:
 def one_slice(path: Place, folder: Place) -> tuple[Problem, ...]:
     """The problem of weights in the folder of one rank of several; none of any other folder."""
     rank = folder.resolve()
-    ranks = _ranks(names_in(rank.parent)) if _RANK.fullmatch(rank.name) else []
+    ranks = _ranks(names_in(rank.parent)) if MODEL_PARALLEL.fullmatch(rank.name) else []
     is_first = re.search(r"[1-9]", rank.name) is None
     if not ranks or (is_first and len(ranks) < _SEVERAL):  # one rank alone holds the whole model
         return ()
@@ -173,7 +161,7 @@ def one_slice(path: Place, folder: Place) -> tuple[Problem, ...]:
 
 
 def _ranks(names: Sequence[str]) -> list[str]:
-    return sorted(name for name in names if _RANK.fullmatch(name))
+    return sorted(name for name in names if MODEL_PARALLEL.fullmatch(name))
 
 
 def is_distributed(folder: Place) -> bool:
@@ -193,7 +181,7 @@ def unlisted(folder: Place, index: str, files: tuple[str, ...]) -> list[Problem]
     found = [
         name
         for name in _in_sight(listed(folder))
-        if name.endswith(suffixes) and name not in named and not _TRAINING.fullmatch(name)
+        if name.endswith(suffixes) and name not in named and not is_trainer_state(name)
     ]
     aside = [name for name in found if _aside(name)]
     shards = [name for name in found if not _aside(name)]
@@ -280,7 +268,7 @@ def _contents(names: list[str]) -> str:
     )
     if foreign:
         return f"holds no safetensors or torch weights, only {' and '.join(foreign)} files"
-    training = [name for name in names if _TRAINING.fullmatch(name)]
+    training = [name for name in names if is_trainer_state(name)]
     if training:
         return f"holds no weights, only a trainer's state ({sample(training)})"
     return f"holds no weights; it has {sample(names, 5)}"

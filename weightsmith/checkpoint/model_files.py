@@ -34,7 +34,11 @@ _FOR_PEOPLE = re.compile(
     re.IGNORECASE,
 )
 
-
+# The state that trainers (transformers, accelerate, DeepSpeed, Lightning, Megatron) leave beside the weights.
+_TRAINING = re.compile(
+    r"(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|sampler|dataloader|rng_state|random_states|"
+    r"carry_epoch|common|custom_checkpoint|.*optim_states|.*_optimizer)(?![A-Za-z])[\w.-]*\.(bin|pt|pth|pkl)"
+)
 _TOKENIZER = re.compile(
     r"(tokenizer|special_tokens_map|added_tokens|tokenizer_config|vocab|tekken|chat_template)\.json|merges\.txt"
     r"|vocab\.(txt|bpe|model)|(tokenizer|sentencepiece|spiece|spm)[\w.-]*\.model(\.v\d+)?|[\w.-]+\.tiktoken"
@@ -66,3 +70,8 @@ def belongs_to_model(name: str) -> bool:
 def weights_in(folder: Path) -> list[Path]:
     """The files of such names in a folder; none where it cannot be read."""
     return [folder / name for name in names_in(folder) if is_weights(name)]
+
+
+def is_trainer_state(name: str) -> bool:
+    """Whether a file of this name is what a trainer keeps beside the weights."""
+    return _TRAINING.fullmatch(name) is not None

@@ -127,7 +127,7 @@ def command(
 
     Of several, one after the other; an option holds for each. --write, --output and --report take one.
     """
-    _need_sense(len(checkpoints), write, output, report, accept_guesses, trust_remote_code > (learn or check))
+    _need_sense(len(checkpoints), write, output, report, accept_guesses, trust_remote_code, learn or check)
     need_report(report, as_json, *checkpoints, other=output)
     look = partial(
         library.infer,
@@ -175,11 +175,12 @@ def _need_sense(
     output: Path | None,
     report: Path | None,
     accept_guesses: bool,
-    trusts_for_nothing: bool,
+    trusts_code: bool,
+    runs_code: bool,
 ) -> None:
     """Raises click.UsageError unless there is one config, with one place to go to, where one is to be written.
 
-    trusts_for_nothing: code may be run, and nothing is asked that would run it.
+    trusts_code, runs_code: code of the checkpoint may be run, and something is asked that would run it.
     """
     writes = write or output is not None
     if checkpoints > 1 and (writes or report is not None):
@@ -187,7 +188,7 @@ def _need_sense(
     if write and output:
         raise click.UsageError("--write and --output exclude each other")
     _need("--accept-guesses is for --write and --output", accept_guesses, writes)
-    _need("--trust-remote-code is for --learn and --check", trusts_for_nothing, False)
+    _need("--trust-remote-code is for --learn and --check", trusts_code, runs_code)
 
 
 def _need(sentence: str, given: bool, useful: bool) -> None:

@@ -199,7 +199,7 @@ def describe_conversion(
     """The result of a plan that was carried out, or in a dry run was only made.
 
     seconds: how long all of it took.
-    outcome: None of a dry run.
+    outcome: None where nothing of it is told: of a dry run, and where parts did the work.
     """
     files = plan.weights.files
     found = () if outcome is None else tuple(_notes(outcome, plan))

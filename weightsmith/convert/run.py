@@ -86,10 +86,10 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
         return describe_conversion(request, source, plan, time.monotonic() - began)
     work = describe_work(plan.weights, orders(request, plan), source.stamps)
     with staging(plan.target, work if request.resume else None) as folder:
-        written = execute(request, source, plan, folder.path, work, progress)
+        written, outcome = execute(request, source, plan, folder.path, work, progress)
         planned = seal(request, source, plan, folder.path, written)
         finish(folder, plan.target, planned, request.hash_name)
-    return describe_conversion(request, source, plan, time.monotonic() - began, written.outcome)
+    return describe_conversion(request, source, plan, time.monotonic() - began, outcome)
 
 
 def execute(
@@ -99,7 +99,7 @@ def execute(
     folder: Path,
     work: str,
     progress: Callable[[int, int], None] | None = None,
-) -> WrittenWeights:
+) -> tuple[WrittenWeights, Outcome]:
     """Writes the weights files into `folder`, hashed and on the disk, and opens them again to check them.
 
     work: the digest under which the journal notes what is finished.
@@ -125,4 +125,4 @@ def execute(
         hashes = write_weights(plan.weights, checkpoint, folder, request.workers, hash_name, done, observer)
         verify(folder, plan.table)
         hashed = {**known, **source_hasher.digests(), **other_hashes.result()}
-        return WrittenWeights(hashes, hashed, Outcome(len(done), made_zero))
+        return WrittenWeights(hashes, hashed), Outcome(len(done), made_zero)

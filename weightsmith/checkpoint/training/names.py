@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.folder import is_trainer_state
+from weightsmith.checkpoint.model_files import is_trainer_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ MEGATRON_FILES = ("model_optim_rng.pt", "model_rng.pt")
 ACCELERATE = re.compile(r"pytorch_model_fsdp(_[0-9]+)?")
 # Weights that stand for themselves: a folder that has them is a model, whatever lies beside.
 _WEIGHTS = (".safetensors", ".bin", ".gguf")
-STEP = re.compile(r"iter_[0-9]{7}|release")
+STEP = re.compile(r"iter_[0-9]+|release")
 _OF_A_RUN = (RANK_FILE, ZERO_OPTIMIZER, MODEL_PARALLEL, ACCELERATE, STEP)
 
 

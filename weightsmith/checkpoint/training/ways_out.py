@@ -2,3 +2,6 @@
 
 DAMAGED = "the checkpoint is damaged, or of several steps; copy it again from the training run"
 TOOLS = "convert it with the run's own code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
+MERGE_SLICES = (
+    "join the slices with the run's code (Megatron-LM's tools/checkpoint/convert.py, or Megatron Bridge)"
+)

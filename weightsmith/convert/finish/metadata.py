@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from weightsmith.convert.conversion import Outcome
     from weightsmith.convert.plan.conversion_plan import ConversionPlan
     from weightsmith.convert.request import ConversionRequest, ConversionSource
 
@@ -32,7 +31,6 @@ class WrittenWeights:
 
     hashes: Mapping[str, str]
     source_hashes: Mapping[str, tuple[int, str]]
-    outcome: Outcome
 
 
 def seal(

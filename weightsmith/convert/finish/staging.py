@@ -34,29 +34,45 @@ def resolve_target(source: Place, target: Path) -> Path:
     source: a checkpoint folder, which must stay as it is, or a single file, beside which a folder may be made.
     """
     try:
-        return _resolved(source, target)
+        real = _real(source, target)
+        _need_replaceable(real, target)
+        return real
     except (OSError, ValueError) as error:
         raise refusal(target, error) from error
 
 
-def need_apart(root: Path, real: Path, target: Path) -> None:
-    """Raises TargetRefused where the folders of source and target, both real paths, lie in one another."""
+def real_target(source: Place, target: Path) -> tuple[Path, set[str]]:
+    """(the real path of a target, what is in it): one that may be absent or hold anything. Raises TargetRefused."""
+    try:
+        real = _real(source, target)
+        return real, {path.name for path in real.iterdir()} if real.is_dir() else set()
+    except (OSError, ValueError) as error:
+        raise refusal(target, error) from error
+
+
+def _need_apart(root: Path, real: Path, target: Path) -> None:
     if root.is_dir() and (real == root or root in real.parents):
         raise TargetRefused(target, "lies in the source folder", "name a folder outside it")
     if real in root.parents:
         raise TargetRefused(target, "contains the source folder", "name a folder beside it")
 
 
-def _resolved(source: Place, target: Path) -> Path:
+def _real(source: Place, target: Path) -> Path:
+    """The real path of a folder that may be made, apart from the source."""
     real = Path(os.path.realpath(target))
     if isinstance(source, Path):
-        need_apart(Path(os.path.realpath(source)), real, target)
+        _need_apart(Path(os.path.realpath(source)), real, target)
     if real.exists() and not real.is_dir():
         raise TargetRefused(target, "is a file", "name a folder that does not exist yet")
     if not real.parent.is_dir():
         raise TargetRefused(target, f"its parent folder {real.parent} does not exist", "create it first")
+    return real
+
+
+def _need_replaceable(real: Path, target: Path) -> None:
+    """Raises TargetRefused unless the folder is absent, or empty and can be replaced whole."""
     if not real.is_dir():
-        return real
+        return
     occupied = next(real.iterdir(), None)
     if occupied is not None:
         raise TargetRefused(
@@ -70,7 +86,6 @@ def _resolved(source: Place, target: Path) -> Path:
         raise TargetRefused(
             target, "is the current folder, which cannot be replaced whole", "name a new folder"
         )
-    return real
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import open_checkpoint
@@ -13,7 +12,7 @@ from weightsmith.checkpoint.manifest_file import MANIFEST
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.sub_folders import is_sub_folder, with_sub_files
 from weightsmith.checkpoint.unfinished import PARTS
-from weightsmith.convert.conversion import Outcome, describe_conversion
+from weightsmith.convert.conversion import describe_conversion
 from weightsmith.convert.finish.digests import sized_hash
 from weightsmith.convert.finish.leftovers import MARKER, clean_leftovers
 from weightsmith.convert.finish.metadata import WrittenWeights, seal
@@ -61,8 +60,7 @@ def join_parts(request: ConversionRequest, progress: Callable[[int, int], None] 
             _join(plan, progress)
     except OSError as error:
         raise refusal(plan.target, error) from error
-    outcome = Outcome(0, Counter())
-    return describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began, outcome)
+    return describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began)
 
 
 def _join(plan: PartsPlan, progress: Callable[[int, int], None] | None) -> None:
@@ -74,7 +72,7 @@ def _join(plan: PartsPlan, progress: Callable[[int, int], None] | None) -> None:
     with staging(notes_folder(plan.target) / "join") as private:
         _need_nobody_else(plan, private.named.name)
         _need_as_written(plan, hashes, progress)
-        written = WrittenWeights(hashes, _source_hashes(plan), Outcome(0, Counter()))
+        written = WrittenWeights(hashes, _source_hashes(plan))
         planned = seal(request, plan.source, plan.conversion, private.path, written)
         _need_no_other(plan, planned)
         beside = {name: what for name, what in planned.items() if name not in hashes}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightsmith import errors
 from weightsmith.checkpoint.place import located
-from weightsmith.convert.conversion import NodeReport, Outcome, describe_conversion
+from weightsmith.convert.conversion import NodeReport, describe_conversion
 from weightsmith.convert.finish.staging import refusal
 from weightsmith.convert.parts.join import join_parts
 from weightsmith.convert.parts.notes import begin, finished_shards
@@ -71,13 +70,11 @@ def convert_on_ray(
         nodes = _nodes(ray, order)
         if request.dry_run:
             reports = _foretold(ray, plan, order, nodes)
-            outcome = None
         else:
             reports = _write_all(ray, plan, order, nodes, progress)
-            outcome = Outcome(0, Counter())
-    if outcome is not None:
+    if not request.dry_run:
         join_parts(request)
-    whole = describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began, outcome)
+    whole = describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began)
     return replace(whole, nodes=reports)
 
 
@@ -95,7 +92,7 @@ class _Order:
         return _Order(str(rest.pop("source")), str(Path.cwd()), rest)
 
     def request(self) -> ConversionRequest:
-        """The request on the machine of a task. Raises TargetRefused where the driver's folder is not there."""
+        """The request on the machine of a task. Relative paths begin in the driver's folder where it is there, too."""
         with suppress(OSError):
             os.chdir(self.folder)
         return ConversionRequest(source=located(self.source), **self.rest)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.json_file import read_json_object
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
 from weightsmith.checkpoint.unfinished import PARTS
-from weightsmith.convert.conversion import Outcome, describe_conversion
+from weightsmith.convert.conversion import describe_conversion
 from weightsmith.convert.finish.journal import describe_work
-from weightsmith.convert.finish.staging import need_apart, refusal
+from weightsmith.convert.finish.staging import real_target
 from weightsmith.convert.parts.notes import is_begun
 from weightsmith.convert.plan.conversion_plan import make_plan, orders
 from weightsmith.convert.plan.read_source import read_source
 from weightsmith.errors import TargetRefused, WeightsmithError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.convert.conversion import Conversion
     from weightsmith.convert.plan.conversion_plan import ConversionPlan
@@ -66,25 +65,12 @@ def plan_parts(request: ConversionRequest) -> PartsPlan:
 def _resolved(request: ConversionRequest, source: ConversionSource) -> Path:
     """The real path of a target that is absent, empty, being filled in parts, or was so."""
     target = request.target
-    try:
-        real = Path(os.path.realpath(target))
-        for root in (request.source, source.checkpoint.root):
-            if isinstance(root, Path):
-                need_apart(Path(os.path.realpath(root)), real, target)
-        if real.exists() and not real.is_dir():
-            raise TargetRefused(target, "is a file", "name a folder that does not exist yet")
-        if not real.parent.is_dir():
-            raise TargetRefused(target, f"its parent folder {real.parent} does not exist", "create it first")
-        names = {path.name for path in real.iterdir()} if real.is_dir() else set()
-    except (OSError, ValueError) as error:
-        raise refusal(target, error) from error
-    if not is_begun(real) and MANIFEST not in names and names - {PARTS}:
-        occupied = min(names - {PARTS})
-        raise TargetRefused(
-            target,
-            f"is not empty (it holds {occupied})",
-            "name a new or an empty folder, the same for all parts",
-        )
+    for place in (request.source, source.checkpoint.root):
+        real, names = real_target(place, target)
+    others = names - {PARTS}
+    if others and MANIFEST not in names and not is_begun(real):
+        fact = f"is not empty (it holds {min(others)})"
+        raise TargetRefused(target, fact, "name a new or an empty folder, the same for all parts")
     return real
 
 
@@ -92,23 +78,20 @@ def finished_already(plan: PartsPlan) -> bool:
     """Whether a join has made the target whole. Raises TargetRefused where it is the output of other work."""
     if is_begun(plan.target) or not (plan.target / MANIFEST).is_file():
         return False
+    planned = {file: layout.nbytes for file, layout in plan.weights.files.items()}
     try:
         document = read_json_object(plan.target / MANIFEST, MANIFEST_LIMITS)
         recorded = {file.name: file.nbytes for file in recorded_files(document.get("output"))}
+        same = document.get("converter") == plan.conversion.converter
     except (WeightsmithError, ValueError):
-        recorded = {}
-    planned = {file: layout.nbytes for file, layout in plan.weights.files.items()}
-    if planned.items() <= recorded.items() and document.get("converter") == plan.conversion.converter:
-        return True
-    raise TargetRefused(
-        plan.request.target,
-        f"is not empty (it holds {MANIFEST} of other work)",
-        "name a new or an empty folder",
-    )
+        same, recorded = False, {}
+    if not same or not planned.items() <= recorded.items():
+        fact = f"is not empty (it holds {MANIFEST} of other work)"
+        raise TargetRefused(plan.request.target, fact, "name a new or an empty folder")
+    return True
 
 
 def described_as_finished(plan: PartsPlan, began: float) -> Conversion:
     """The result of a run that found everything done. began: by the monotonic clock, in seconds."""
-    outcome = Outcome(0, Counter())
-    whole = describe_conversion(plan.request, plan.source, plan.conversion, time.monotonic() - began, outcome)
+    whole = describe_conversion(plan.request, plan.source, plan.conversion, time.monotonic() - began)
     return replace(whole, notes=(*whole.notes, "it was joined before: nothing was written now"))

@@ -66,7 +66,8 @@ def write_part(
         at_home = begin(plan.target, plan.work, plan.source.stamps, plan.source.checkpoint.root)
         done = finished_shards(plan.target, plan.weights)
         missing = tuple(file for file in mine if file not in done)
-        made_zero = _write(plan, part, missing, at_home, progress)
+        to_hash = _to_hash(plan, mine, missing, at_home=at_home)
+        made_zero = _write(plan, part, missing, to_hash, progress)
     except OSError as error:
         raise refusal(plan.target, error) from error
     except KeyboardInterrupt as interrupt:
@@ -75,23 +76,30 @@ def write_part(
     return _described(plan, part, mine, Outcome(len(mine) - len(missing), made_zero), began)
 
 
-def _write(
-    plan: PartsPlan,
-    part: Part,
-    missing: tuple[str, ...],
-    at_home: bool,
-    progress: Callable[[int, int], None] | None,
-) -> Counter[str]:
-    """Writes and delivers the missing files, then notes the hashes of the source files that fall to this part.
+def _to_hash(plan: PartsPlan, mine: Collection[str], missing: Collection[str], *, at_home: bool) -> set[str]:
+    """The files of the source whose hashes fall to this part.
 
     at_home: the source is the very files of the first part. A copy elsewhere is hashed as far as it is read, so that
     a join sees where two copies differ.
     """
+    if at_home:
+        return hashed_by(plan.weights, mine) - known_sources(plan.target).keys()
+    return set().union(*read_for(plan.weights, missing).values())
+
+
+def _write(
+    plan: PartsPlan,
+    part: Part,
+    missing: tuple[str, ...],
+    to_hash: set[str],
+    progress: Callable[[int, int], None] | None,
+) -> Counter[str]:
+    """Writes and delivers the missing files, then notes the hashes of some files of the source; see `Outcome`.
+
+    to_hash: these files.
+    """
     request, checkpoint = plan.request, plan.source.checkpoint
     read = read_for(plan.weights, missing)
-    mine = share(plan.weights, part)
-    to_hash = hashed_by(plan.weights, mine) if at_home else set().union(*read.values())
-    to_hash -= known_sources(plan.target).keys() if at_home else set()
     made_zero: Counter[str] = Counter()
     others = plan.weights.files.keys() - missing
     in_order = files_read_in_order(plan.weights, others) & to_hash

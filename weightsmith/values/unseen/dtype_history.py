@@ -15,7 +15,6 @@ import numpy as np
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.value_finding import ValueFinding
 from weightsmith.values.linear import is_linear
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def tell_history(sampler: Sampler) -> Iterator[ValueFinding]:
         only = before.pop() if len(before) == 1 else None
         if only is not None:
             says = f"the numbers are {only} stored as {dtype}: each fits into the narrower dtype without loss"
-            yield ValueFinding(NARROWER, "told", only, says, pattern, 1.0, None, ALARMS[NARROWER])
+            yield ValueFinding(NARROWER, "told", only, says, pattern, 1.0, None)
     yield from _of_grids(read, pattern)
 
 
@@ -160,4 +159,4 @@ def _of_grids(read: Sequence[Array], pattern: str) -> Iterator[ValueFinding]:
         scope = f"groups of {grid.group}" if grid.group else "rows"
         says = f"these were quantized once, to {grid.bits} bits, one scale for {scope}: {count} show it"
     value: Json = {"kind": grid.kind, "bits": grid.bits, "group": grid.group}
-    yield ValueFinding(QUANTIZED, "told", value, says, pattern, float(grid.most), None, ALARMS[QUANTIZED])
+    yield ValueFinding(QUANTIZED, "told", value, says, pattern, float(grid.most), None)

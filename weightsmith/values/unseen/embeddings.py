@@ -8,7 +8,6 @@ import numpy as np
 
 from weightsmith.value_finding import ValueFinding
 from weightsmith.values.blocks import grid
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import finite
 from weightsmith.values.unseen.tokenizer_fit import (
     FEWEST_PAIRS,
@@ -65,36 +64,32 @@ def _of_fit(name: str, fit: TokenizerFit) -> ValueFinding:
             f"the ids are the embedding's rows: {fit.pairs} pairs such as a word and its plural have a mean cosine of "
             f"{zero.cosine:.2f} beyond that of unrelated words, {margin:.0f} standard errors"
         )
-        return ValueFinding(QUESTION, "told", 0, says, name, zero.cosine, margin, ALARMS[QUESTION])
+        return ValueFinding(QUESTION, "told", 0, says, name, zero.cosine, margin)
     if fit.verdict == "shifted":
         says = (
             f"the ids are not the embedding's rows: with {fit.shift:+d} added to each, {fit.pairs} pairs such as a "
             f"word and its plural have a mean cosine of {fit.best.cosine:.2f} beyond that of unrelated words, as they "
             f"are {zero.cosine:.2f}"
         )
-        return ValueFinding(
-            QUESTION, "contradicted", fit.shift, says, name, fit.best.cosine, margin, ALARMS[QUESTION]
-        )
+        return ValueFinding(QUESTION, "contradicted", fit.shift, says, name, fit.best.cosine, margin)
     if fit.verdict == "other":
         says = (
             f"the ids are not the embedding's rows: {fit.pairs} pairs such as a word and its plural have a mean cosine "
             f"of {zero.cosine:.2f} beyond that of unrelated words, though the embedding is trained (its rows have "
             f"neighbours {fit.trained:.1f} times as near as chance)"
         )
-        return ValueFinding(
-            QUESTION, "contradicted", None, says, name, zero.cosine, zero.errors, ALARMS[QUESTION]
-        )
+        return ValueFinding(QUESTION, "contradicted", None, says, name, zero.cosine, zero.errors)
     says = (
         f"not told: {fit.pairs} pairs such as a word and its plural have a mean cosine of {zero.cosine:.2f} beyond "
         f"that of unrelated words, {zero.errors:.1f} standard errors"
     )
-    return ValueFinding(QUESTION, "not told", None, says, name, zero.cosine, zero.errors, ALARMS[QUESTION])
+    return ValueFinding(QUESTION, "not told", None, says, name, zero.cosine, zero.errors)
 
 
 def _of_unused(name: str, rows: int, vocabulary: Vocabulary) -> ValueFinding:
     count = rows - vocabulary.rows
     says = f"{count:,} rows of {rows:,} are beyond the tokenizer's largest id, {vocabulary.rows - 1:,}"
-    return ValueFinding(UNUSED, "told", count, says, name, float(count) / rows, None, ALARMS[UNUSED])
+    return ValueFinding(UNUSED, "told", count, says, name, float(count) / rows, None)
 
 
 def _of_special(
@@ -111,9 +106,7 @@ def _of_special(
         shown = ", ".join(untrained[:_NAMED])
         more = ", …" if len(untrained) > _NAMED else ""
         says = f"{len(untrained)} special tokens were never trained, or barely: {shown}{more}"
-        yield ValueFinding(
-            SPECIAL, "told", list(untrained), says, name, float(len(untrained)), None, ALARMS[SPECIAL]
-        )
+        yield ValueFinding(SPECIAL, "told", list(untrained), says, name, float(len(untrained)), None)
 
 
 def never_trained(rows: Array, others: Array) -> Sequence[bool]:

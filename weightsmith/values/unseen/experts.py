@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly, finite
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def tell_experts(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Va
         shown = ", ".join(f"{layer}:{i}={layer}:{j}" for layer, i, j in same[:_NAMED])
         says = f"{len(same)} pairs of experts (layer:expert) have the same weights: {shown}{_more(len(same))}"
         pairs = [list(triple) for triple in same]
-        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None, ALARMS[COPIES])
+        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None)
     if small:
         shown = ", ".join(f"{layer}:{expert}" for layer, expert in small[:_NAMED])
         says = (
@@ -78,7 +77,7 @@ def tell_experts(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Va
             f"{shown}{_more(len(small))}"
         )
         pairs = [list(pair) for pair in small]
-        yield ValueFinding(SMALL, "told", pairs, says, pattern, SMALLEST, None, ALARMS[SMALL])
+        yield ValueFinding(SMALL, "told", pairs, says, pattern, SMALLEST, None)
 
 
 def _more(count: int) -> str:

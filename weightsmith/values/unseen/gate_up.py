@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly, log_norms
 
 if TYPE_CHECKING:
@@ -79,25 +78,14 @@ def tell_gate(sampler: Sampler, blocks: Sequence[FeedForward]) -> Iterator[Value
     margin = abs(found.up - found.gate) - LEAST_DIFFERENCE
     if found.order is None:
         says = f"not told: the norms go with those of down alike: correlation {figures}"
-        yield ValueFinding(
-            QUESTION, "not told", None, says, pattern, found.up - found.gate, margin, ALARMS[QUESTION]
-        )
+        yield ValueFinding(QUESTION, "not told", None, says, pattern, found.up - found.gate, margin)
     elif found.order == "as-named":
         says = f"gate and up are as named: the norms go with those of down: correlation {figures}"
-        yield ValueFinding(
-            QUESTION, "told", found.order, says, pattern, found.up - found.gate, margin, ALARMS[QUESTION]
-        )
+        yield ValueFinding(QUESTION, "told", found.order, says, pattern, found.up - found.gate, margin)
     else:
         says = f"gate and up are exchanged: the norms go with those of down: correlation {figures}"
         yield ValueFinding(
-            QUESTION,
-            "contradicted",
-            found.order,
-            says,
-            pattern,
-            found.up - found.gate,
-            margin,
-            ALARMS[QUESTION],
+            QUESTION, "contradicted", found.order, says, pattern, found.up - found.gate, margin
         )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.names import without_indices
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.head_width import LEAST_NATS, head_width
 from weightsmith.values.unseen.rotary import layout, rotary_width
 from weightsmith.values.unseen.sampling import evenly, log_norms
@@ -70,7 +69,7 @@ def _joined(
     if rotary is None or rotary.width in (steps.width, 2 * steps.width):
         return _of_steps(stack, steps)
     says = f"not told: the output projections say {steps.width}, the keys {rotary.width}"
-    return ValueFinding(QUESTION, "not told", None, says, stack.pattern, None, None, ALARMS[QUESTION])
+    return ValueFinding(QUESTION, "not told", None, says, stack.pattern, None, None)
 
 
 def _stands_alone(steps: HeadWidth, rotary: RotaryWidth, stated: Stated) -> bool:
@@ -96,16 +95,12 @@ def _of_steps(stack: AttentionStack, steps: HeadWidth) -> ValueFinding:
             f"not told: no width explains the norms well enough: the best, {best.width}, explains {best.share:.2f} of "
             f"their variance and is {margin:.0f} nats better than the next, of {LEAST_NATS:.0f} that are needed"
         )
-        return ValueFinding(
-            QUESTION, "not told", None, says, stack.pattern, best.share, margin, ALARMS[QUESTION]
-        )
+        return ValueFinding(QUESTION, "not told", None, says, stack.pattern, best.share, margin)
     says = (
         f"{stack.width // best.width} heads of {best.width}: blocks of {best.width} explain {best.share:.2f} of the "
         f"variance of the norms, {margin:.0f} nats better than any other width"
     )
-    return ValueFinding(
-        QUESTION, "told", best.width, says, stack.pattern, best.share, margin, ALARMS[QUESTION]
-    )
+    return ValueFinding(QUESTION, "told", best.width, says, stack.pattern, best.share, margin)
 
 
 def _of_rotary(stack: AttentionStack, rotary: RotaryWidth) -> ValueFinding:
@@ -115,9 +110,7 @@ def _of_rotary(stack: AttentionStack, rotary: RotaryWidth) -> ValueFinding:
         f"explains"
     )
     tensors = without_indices(stack.keys[0])
-    return ValueFinding(
-        QUESTION, "told", rotary.width, says, tensors, rotary.share, rotary.margin, ALARMS[QUESTION]
-    )
+    return ValueFinding(QUESTION, "told", rotary.width, says, tensors, rotary.share, rotary.margin)
 
 
 def _order(stack: AttentionStack, rows: Sequence[Array], width: int) -> Iterator[ValueFinding]:
@@ -129,7 +122,7 @@ def _order(stack: AttentionStack, rows: Sequence[Array], width: int) -> Iterator
         f"norms, pairs of neighbouring rows {pairs:.2f}"
     )
     tensors = without_indices(stack.keys[0])
-    yield ValueFinding(ORDER, "told", order, says, tensors, halves, abs(halves - pairs), ALARMS[ORDER])
+    yield ValueFinding(ORDER, "told", order, says, tensors, halves, abs(halves - pairs))
 
 
 def _output_profiles(sampler: Sampler, stack: AttentionStack) -> list[Array]:

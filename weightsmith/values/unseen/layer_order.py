@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import finite, log_norms
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def _of_stack(sampler: Sampler, layers: Sequence[FeedForward]) -> Iterator[Value
         shown = ", ".join(f"{i}={j}" for i, j in named[:_NAMED])
         says = f"{len(named)} pairs of layers have the same weights: {shown}{', …' if len(named) > _NAMED else ''}"
         pairs = [list(pair) for pair in named]
-        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None, ALARMS[COPIES])
+        yield ValueFinding(COPIES, "told", pairs, says, pattern, SAME, None)
         return
     found = best_exchange(alike([np.stack([one.up for one in read]), np.stack([one.down for one in read])]))
     if found.told:
@@ -124,7 +123,7 @@ def _of_stack(sampler: Sampler, layers: Sequence[FeedForward]) -> Iterator[Value
             f"by {found.gain:.2f} (sound models gain at most 0.1)"
         )
         margin = found.gain - LEAST_GAIN
-        yield ValueFinding(ORDER, "told", [one, other], says, pattern, found.gain, margin, ALARMS[ORDER])
+        yield ValueFinding(ORDER, "told", [one, other], says, pattern, found.gain, margin)
 
 
 @dataclass(frozen=True, slots=True)

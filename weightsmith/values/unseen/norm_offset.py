@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import evenly
 
 if TYPE_CHECKING:
@@ -55,6 +54,4 @@ def tell_offset(sampler: Sampler) -> Iterator[ValueFinding]:
         says = (
             f"the gains of norms are stored less one: {share:.0%} of {len(chosen)} norms have negative ones"
         )
-        yield ValueFinding(
-            QUESTION, "told", "less-one", says, chosen[0], share, share - LEAST_NORMS, ALARMS[QUESTION]
-        )
+        yield ValueFinding(QUESTION, "told", "less-one", says, chosen[0], share, share - LEAST_NORMS)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightsmith.value_finding import ValueFinding
-from weightsmith.values.unseen.false_alarms import ALARMS
 from weightsmith.values.unseen.sampling import finite
 from weightsmith.values.unseen.tokenizer_fit import unit
 
@@ -32,4 +31,4 @@ def tell_tied(sampler: Sampler, embedding: str, head: str) -> Iterator[ValueFind
     cosine = float(np.median((one * other).sum(axis=1)))
     if cosine >= SAME:
         says = f"the head is the embedding's copy: the same rows have a median cosine of {cosine:.4f}"
-        yield ValueFinding(QUESTION, "told", True, says, head, cosine, cosine - SAME, ALARMS[QUESTION])
+        yield ValueFinding(QUESTION, "told", True, says, head, cosine, cosine - SAME)
