@@ -1,6 +1,6 @@
 """Whether ids are an embedding's rows: told of right and wrong ones, and of no untrained embedding.
 
-A statistic says nothing now and then where it should: shifted ids in 2 of 600 draws. The draws are the same in every run.
+A statistic says nothing now and then where it should (shifted ids in 2 of 600 draws): draws are the same in every run.
 """
 
 from __future__ import annotations
