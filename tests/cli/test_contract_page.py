@@ -12,10 +12,10 @@ from tests.shapes.predicted import predicted, table
 from weightsmith.check.result import CheckVerdict, Level
 from weightsmith.check.result import Verdict as CheckedVerdict
 from weightsmith.cli.infer_config import command
+from weightsmith.documents import ValueFindingEntry
 from weightsmith.shapes import infer
 from weightsmith.shapes.field_reports import Basis, FieldReport, Status
 from weightsmith.shapes.inference import Guess, Verdict
-from weightsmith.value_finding import ValueFinding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 
@@ -50,7 +50,7 @@ def test_the_documents_have_these_keys() -> None:
     entry, told = entry.split("An entry of `values`")
     assert re.findall(r"^\| `(\w+)` \|", entry, re.M) == [field.name for field in fields(Guess)]
     assert re.findall(r"`(\w+)`", "".join(re.findall(r"^(\|.*?\|)", told, re.M))) == [
-        field.name for field in fields(ValueFinding)
+        *ValueFindingEntry.__annotations__
     ]
     (row,) = (line for line in keys.splitlines() if line.startswith("| `fields`"))
     assert re.findall(r"`(\w+)`", row)[1:] == [field.name for field in fields(FieldReport)]
