@@ -72,6 +72,7 @@ OPEN = {
     "records",
     "formats",
     "value_finding",
+    "behaviour_finding",
     "false_alarms",
     "guide",
     "phrases",

@@ -57,6 +57,8 @@ COVERED = (
     "weightsmith/values/*.py",
     "weightsmith/verify/*.py",
     "weightsmith/verify/engine/[!s]*.py",
+    "weightsmith/verify/likelihood/[!t]*.py",
+    "weightsmith/verify/likelihood/tokenized.py",
     "weightsmith/verify/engine/serve*.py",
     "weightsmith/verify/inputs/[!p]*.py",
     "weightsmith/verify/inputs/pooling.py",

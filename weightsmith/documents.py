@@ -85,7 +85,7 @@ class FieldEntry(TypedDict):
     default: object
     derived: object
     status: Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
-    basis: Literal["weights", "weights+config", "values", "guess"] | None
+    basis: Literal["weights", "weights+config", "values", "behaviour", "guess"] | None
     candidates: Sequence[object]
     evidence: Sequence[EvidenceEntry]
 
@@ -96,7 +96,7 @@ class GuessEntry(TypedDict):
     name: str
     value: object
     candidates: Sequence[object]
-    order: Literal["published", "class-default"]
+    order: Literal["published", "class-default", "likelihood"]
     settle: str
     together: Sequence[str]
 
@@ -146,14 +146,39 @@ class ValueFindingEntry(TypedDict):
     false_alarms: FalseAlarmsEntry
 
 
+class ExclusionEntry(TypedDict):
+    """A value with which known texts are less likely: nats per token, and standard errors."""
+
+    value: object
+    nats: Figure
+    z: Figure
+
+
+class BehaviourFindingEntry(TypedDict):
+    """What the likelihood of known texts says of one setting."""
+
+    name: str
+    telling: Literal["told", "not told", "contradicted"]
+    value: object
+    best: object
+    allowed: Sequence[object]
+    ruled_out: Sequence[ExclusionEntry]
+    says: str
+    whole: bool
+
+
 class _InferredOnRequest(Origin, total=False):
     learned: LearnedEntry
     values: Sequence[ValueFindingEntry]
+    behaviour: Sequence[BehaviourFindingEntry]
     proof: ProofEntry
 
 
 class InferConfigDocument(_InferredOnRequest):
-    """What `infer-config` found. learned: with --learn. proof: with --check. values: with --values."""
+    """What `infer-config` found. learned: with --learn. proof: with --check. values: with --values.
+
+    behaviour: with --behaviour.
+    """
 
     command: Literal["infer-config"]
     checkpoint: CheckpointSummary

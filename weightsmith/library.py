@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
@@ -122,36 +123,41 @@ def infer(
     check: bool = False,
     trust_remote_code: bool = False,
     values: bool = False,
+    behaviour: bool = False,
     write: bool = False,
     output: AnyPath | None = None,
     accept_guesses: bool = False,
+    progress: Stage | None = None,
 ) -> Inference:
     """Derives the true config from names and shapes of the tensors, and compares it with the one that is there.
 
     config: compare with this file instead of the checkpoint's own. model_type: the family; None finds it. set: dotted
-    name of a field → its value, taken as given where the weights allow it. learn: learn the family from the installed
-    transformers when the catalog lacks it. check: let these build the corrected config, and compare every name and
-    shape (`proof`). trust_remote_code: both may run code that lies in the checkpoint. values: let a sample of the
-    numbers settle what shapes leave open.
-    write: replace config.json by the corrected config, and keep the old file. output: write to this file instead.
-    accept_guesses: write also what is a guess (`guesses`).
+    name of a field → its value, taken where the weights allow it. learn: learn the family from transformers when the
+    catalog lacks it. check: let these build the corrected config, and compare every shape (`proof`). trust_remote_code:
+    both may run code that lies in the checkpoint. values: a sample of the numbers settles what shapes leave open.
+    behaviour: transformers reads known texts, which rule settings out. write: replace config.json, and keep the old
+    file. output: write to this file instead. accept_guesses: write guesses, too. progress: told what transformers does.
 
     Nothing is written where no family fits, `check` refutes the corrected config, a loader would stop all the same
     (`stopping`), or a guess is not accepted. Raises what `open` raises, InvalidConfig, InvalidPage (model_type), Usage
-    (`set` names no field), EngineFailed (transformers cannot build the family), and TargetRefused.
+    (`set` names no field), EngineFailed (transformers cannot build or run it), and TargetRefused.
     """
     from weightsmith import shapes
 
-    if write and output is not None:
-        raise Usage("infer", "write and output exclude each other", "choose one")
+    _need_one_target(write, output)
     table = _opened(checkpoint)
     original = shapes.find_config(table, _path(config))
     inference = _derive(table, original, model_type, set, learn, trust_remote_code, values)
-    if check:
-        inference = _prove(inference, table, trust_remote_code)
+    inference = _behaved(inference, original, model_type, set, progress) if behaviour else inference
+    inference = _prove(inference, table, trust_remote_code) if check else inference
     writes = (write or output is not None) and inference.writable(accept_guesses)
     written = shapes.write_config(table, original, inference, _path(output)) if writes else None
     return replace(inference, written=written)
+
+
+def _need_one_target(write: bool, output: AnyPath | None) -> None:
+    if write and output is not None:
+        raise Usage("infer", "write and output exclude each other", "choose one")
 
 
 def _derive(
@@ -189,19 +195,48 @@ def _settled(
     user_set: Mapping[str, Json] | None,
 ) -> Inference:
     """The inference with what the numbers tell. The page that was learned for it is used again."""
-    from weightsmith import shapes
     from weightsmith.settle.settling import settled
 
     stated = None if original is None else original.data
-
-    def again(given: Mapping[str, Json]) -> Inference:
-        found = shapes.infer(table, stated, model_type, inference.learned, given)
-        problems = (*found.problems, *shapes.found_above(table, original))
-        return replace(found, learned=inference.learned, problems=problems)
-
+    again = partial(_inferred_again, inference, table, original, model_type)
     found = settled(inference, stated, user_set or {}, again)
     _need_reached(table)
     return found
+
+
+def _behaved(
+    inference: Inference,
+    original: ConfigFile | None,
+    model_type: str | None,
+    user_set: Mapping[str, Json] | None,
+    progress: Stage | None,
+) -> Inference:
+    """The inference with what known texts say of the settings of its config."""
+    from weightsmith.settle.behaved import behaved
+    from weightsmith.verify.likelihood.asking import ask
+
+    if inference.verdict == "unknown" or not inference.config:
+        return inference
+    findings = ask(inference.checkpoint, inference.config, progress)
+    stated = None if original is None else original.data
+    again = partial(_inferred_again, inference, inference.checkpoint, original, model_type)
+    return behaved(inference, stated, user_set or {}, findings, again)
+
+
+def _inferred_again(
+    inference: Inference,
+    table: Checkpoint,
+    original: ConfigFile | None,
+    model_type: str | None,
+    given: Mapping[str, Json],
+) -> Inference:
+    """The inference anew with more settings given."""
+    from weightsmith import shapes
+
+    stated = None if original is None else original.data
+    found = shapes.infer(table, stated, model_type, inference.learned, given)
+    problems = (*found.problems, *shapes.found_above(table, original))
+    return replace(found, learned=inference.learned, problems=problems)
 
 
 def _learn(

@@ -62,6 +62,13 @@ KINDS: dict[str, tuple[int, Callable[[], hf.PreTrainedModel]]] = {
     "gpt2, 6 heads": (32, lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**_GPT2, n_head=6))),
     "gpt-j": (32, lambda: hf.GPTJForCausalLM(hf.GPTJConfig(**_GPT2, n_head=6, rotary_dim=16))),
     "gemma3": (32, lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**_SIZES, **_heads(6, 2, 32)))),
+    "gemma2": (32, lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(
+        **_SIZES, **_heads(6, 2, 32), query_pre_attn_scalar=32, sliding_window=32))),
+    "granite": (32, lambda: hf.GraniteForCausalLM(hf.GraniteConfig(
+        **_SIZES, num_attention_heads=6, num_key_value_heads=2, embedding_multiplier=12.0, logits_scaling=8.0,
+        residual_multiplier=0.22, attention_multiplier=1 / 32))),
+    "mistral, a window of 32": (32, lambda: hf.MistralForCausalLM(hf.MistralConfig(
+        **_SIZES, **_heads(6, 2, 32), sliding_window=32))),
 }  # fmt: skip
 
 

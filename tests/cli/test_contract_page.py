@@ -9,6 +9,7 @@ from typing import get_args
 
 import weightsmith
 from tests.shapes.predicted import predicted, table
+from weightsmith.behaviour_finding import BehaviourFinding
 from weightsmith.check.result import CheckVerdict, Level
 from weightsmith.check.result import Verdict as CheckedVerdict
 from weightsmith.cli.infer_config import command
@@ -46,11 +47,16 @@ def test_the_documents_have_these_keys() -> None:
         "learned",
         "proof",
         "values",
+        "behaviour",
     ]
     entry, told = entry.split("An entry of `values`")
+    told, asked = told.split("An entry of `behaviour`")
     assert re.findall(r"^\| `(\w+)` \|", entry, re.M) == [field.name for field in fields(Guess)]
     assert re.findall(r"`(\w+)`", "".join(re.findall(r"^(\|.*?\|)", told, re.M))) == [
         *ValueFindingEntry.__annotations__
+    ]
+    assert re.findall(r"^\| `(\w+)` \|", asked.split("\n## ")[0], re.M) == [
+        field.name for field in fields(BehaviourFinding)
     ]
     (row,) = (line for line in keys.splitlines() if line.startswith("| `fields`"))
     assert re.findall(r"`(\w+)`", row)[1:] == [field.name for field in fields(FieldReport)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.verify.conftest import TERNARY
-from tests.verify.test_reference_layers import COMPLETIONS, EXPERTS, RIGHT, _saved
+from tests.verify.test_reference_layers import COMPLETIONS, EXPERTS, RIGHT, saved
 from weightsmith.convert import convert
 from weightsmith.verify.reference import second_opinion, worker
 from weightsmith.verify.reference.controls import NoReference
@@ -64,7 +64,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         kind, target = kind or "llama", folder / name.replace("/", "-")
         if not target.exists():
             if not (folder / kind).exists():
-                _saved(folder / kind, kind, EXPERTS if kind == "qwen3_moe" else {})
+                saved(folder / kind, kind, EXPERTS if kind == "qwen3_moe" else {})
             convert(folder / kind, target, converter="modelslim", options={"mode": mode, "limit": "1"})
         return target
 

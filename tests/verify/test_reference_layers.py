@@ -42,7 +42,7 @@ COMPLETIONS = tuple(Replayed(n, tuple(range(3, 6 + 4 * n)), (7, 1 + n, 9, 30 - n
 RIGHT = Variation("reference", "float32", "causal")
 
 
-def _saved(folder: Path, model_type: str, settings: dict[str, Any], safe: bool = True) -> Path:
+def saved(folder: Path, model_type: str, settings: dict[str, Any], safe: bool = True) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -77,7 +77,7 @@ def _replayed(
 @pytest.mark.parametrize("name", MODELS)
 def test_it_says_what_the_whole_model_says(name: str, tmp_path: Path) -> None:
     model_type, settings = MODELS[name]
-    model = _saved(tmp_path / "m", model_type, settings)
+    model = saved(tmp_path / "m", model_type, settings)
     mask = PREFIX_LM.mask if model_type == "hrm_text" else "causal"
     right = replace(RIGHT, mask=mask)
     wrong = replace(right, name="layer-skipped", skip_layer=0.5)
@@ -97,7 +97,7 @@ def test_it_says_what_the_whole_model_says(name: str, tmp_path: Path) -> None:
 
 
 def test_weights_that_are_no_safetensors_are_laid_down_once_more(tmp_path: Path) -> None:
-    model = _saved(tmp_path / "m", "llama", {}, safe=False)
+    model = saved(tmp_path / "m", "llama", {}, safe=False)
     whole, layered = (_replayed(model, tmp_path / str(how), how, (RIGHT,)) for how in (False, True))
     for key, values in whole["reference", "float32"].items():
         assert np.array_equal(values, layered["reference", "float32"][key])
@@ -108,7 +108,7 @@ def llama(tmp_path: Path) -> OnDisk:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    folder = _saved(tmp_path / "m", "llama", {})
+    folder = saved(tmp_path / "m", "llama", {})
     config = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +13,11 @@ from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, LANGUAGE, VERBOSE, settings
+from weightsmith.cli.progress import stages
 from weightsmith.cli.results import REPORT, command_line, delivered, need_report
 from weightsmith.cli.several import each
 from weightsmith.cli.terminal import BAD, DONE, FAILED, aside, line
-from weightsmith.cli.told import show_values
+from weightsmith.cli.told import show_behaviour, show_values
 from weightsmith.cli.wording import cell, checkpoint_line, counted, run_lines
 from weightsmith.phrases import Sentence, say
 
@@ -36,6 +37,7 @@ _MAX_DIFFERENCES = 10
 _ORDERS = {
     "published": say("guessed, first what most published models have:"),
     "class-default": say("guessed, first what is nearest to the class default:"),
+    "likelihood": say("guessed, first what makes known texts likeliest:"),
 }
 _STATES = {
     "agrees": say("✓ agrees"),
@@ -101,6 +103,11 @@ _OF_CONFIG = ("config", "fields")
 @click.option(
     "--values", is_flag=True, help="Read a sample of the numbers, and let it settle what no shape tells."
 )
+@click.option(
+    "--behaviour",
+    is_flag=True,
+    help="Let transformers read short texts with other settings, and rule out what makes them less likely.",
+)
 @click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
 @REPORT
 @LANGUAGE
@@ -114,38 +121,40 @@ def command(
     write: bool,
     output: Path | None,
     accept_guesses: bool,
-    learn: bool,
-    check: bool,
-    values: bool,
-    trust_remote_code: bool,
     report: Path | None,
     language: Language,
     verbose: bool,
     as_json: bool,
+    **asked: bool,
 ) -> int:
     """Derive the true config from the weights and compare it with config.json.
 
     Of several, one after the other; an option holds for each. --write, --output and --report take one.
     """
-    _need_sense(len(checkpoints), write, output, report, accept_guesses, trust_remote_code, learn or check)
+    runs_code = asked["learn"] or asked["check"]
+    _need_sense(
+        len(checkpoints), write, output, report, accept_guesses, asked["trust_remote_code"], runs_code
+    )
     need_report(report, as_json, *checkpoints, other=output)
     look = partial(
-        library.infer,
+        _look,
         config=config,
         model_type=model_type,
         set=settings("--set", user_set),
-        learn=learn,
-        check=check,
-        trust_remote_code=trust_remote_code,
-        values=values,
         write=write,
         output=output,
         accept_guesses=accept_guesses,
+        **asked,
     )
     as_list = as_json and len(checkpoints) > 1
     show = partial(_deliver, report, language, output, as_json and not as_list, verbose)
     end = partial(_end, asked_to_write=write or output is not None)
     return each(checkpoints, look, show, end, _document, as_json=as_list, of_config=_OF_CONFIG)
+
+
+def _look(checkpoint: AnyPlace, /, **options: Any) -> Inference:
+    with stages() as progress:
+        return library.infer(checkpoint, progress=progress, **options)
 
 
 def _deliver(
@@ -247,6 +256,7 @@ def _show(found: Inference, *, verbose: bool) -> None:
     if found.guesses:
         _show_guesses(found.guesses)
     show_values(found)
+    show_behaviour(found, verbose=verbose)
     for problem in found.problems:
         line(say("problem: {message} [{code}]", message=Sentence(problem.message), code=problem.code))
     for sentence in found.misread:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.cli.terminal import line
@@ -33,9 +34,37 @@ def show_values(found: Inference) -> None:
         line(say("values: nothing here that the numbers are asked"))
 
 
+def show_behaviour(found: Inference, *, verbose: bool) -> None:
+    """A line for each setting of which known texts tell something, and one for those of which they do not."""
+    if found.behaviour is None:
+        _offer_behaviour(found)
+        return
+    for told in found.behaviour:
+        if verbose or told.telling != "not told":
+            words = "behaviour: {mark} {name}: {says}"
+            line(say(words, mark=_MARKS[told.telling], name=told.name, says=Sentence(told.says)))
+    left = [told.name for told in found.behaviour if told.telling == "not told"]
+    if left and not verbose:
+        line(say("behaviour: · not told apart: {names} (-v says how far)", names=", ".join(left)))
+    if not found.behaviour:
+        line(say("behaviour: no setting acts on the texts"))
+
+
 def _offer(found: Inference) -> None:
     from weightsmith.settle.wanted import could_settle  # `--help` does without the solver
 
     names = could_settle(found)
     if names:
         line(say("--values may tell: {names}", names=", ".join(names)))
+
+
+def _offer_behaviour(found: Inference) -> None:
+    """Where nothing else is wrong, and the model can run here."""
+    from weightsmith.verify.likelihood.questions import questions_of
+
+    if found.verdict not in ("agrees", "derived") or not isinstance(found.checkpoint.path, Path):
+        return
+    kept = {row.name for row in found.fields if row.status == "unverifiable"}
+    names = [one.name for one in questions_of(found.config, {}) if one.name in kept]
+    if names:
+        line(say("--behaviour may tell: {names}", names=", ".join(names)))

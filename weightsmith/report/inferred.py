@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from weightsmith.documents import (
+        BehaviourFindingEntry,
         EvidenceEntry,
         FieldEntry,
         InferConfigDocument,
@@ -84,6 +85,8 @@ def _sections(document: InferConfigDocument) -> Iterator[Section]:
     yield from problem_sections(document["problems"])
     if document.get("values"):
         yield Section(say("What the numbers tell"), (_values(document["values"]),))
+    if document.get("behaviour"):
+        yield Section(say("What known texts say of the settings"), (_behaviour(document["behaviour"]),))
     if document["guesses"]:
         yield Section(say("Guesses"), tuple(_guesses(document)))
     if document["misread"]:
@@ -188,6 +191,15 @@ def _values(findings: Sequence[ValueFindingEntry]) -> Table:
     columns = (Column(say("question")), Column(say("answer"), "long"), Column(say("tensors"), "long"))
     rows = tuple(
         (finding["name"], Judged(_TELLING[finding["telling"]], Sentence(finding["says"])), finding["tensors"])
+        for finding in findings
+    )
+    return Table(columns, rows)
+
+
+def _behaviour(findings: Sequence[BehaviourFindingEntry]) -> Table:
+    columns = (Column(say("setting")), Column(say("answer"), "long"))
+    rows = tuple(
+        (finding["name"], Judged(_TELLING[finding["telling"]], Sentence(finding["says"])))
         for finding in findings
     )
     return Table(columns, rows)

@@ -48,9 +48,9 @@ _SECTIONS = frozenset({"quantization_config", "compression_config"})
 # What the weights say of the value of a field.
 Status: TypeAlias = Literal["agrees", "differs", "missing", "ambiguous", "unverifiable"]
 # What the value rests on: the shapes alone; the shapes once named values of the file, or of the user, are kept; the
-# numbers of the weights; or nothing, where several values explain the weights and one was chosen. None where the file's
-# own or the class default is kept and no weights tell.
-Basis: TypeAlias = Literal["weights", "weights+config", "values", "guess"]
+# numbers of the weights; known texts, which the model reads; or nothing, where several values explain the weights and
+# one was chosen. None where the file's own or the class default is kept and no weights tell.
+Basis: TypeAlias = Literal["weights", "weights+config", "values", "behaviour", "guess"]
 
 # How many alternatives of an undecided field are worth listing.
 _MAX_CANDIDATES = 64

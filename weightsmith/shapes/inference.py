@@ -12,6 +12,7 @@ from weightsmith.shapes.beside.dialect import dialect_of, misread
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from weightsmith.behaviour_finding import BehaviourFinding
     from weightsmith.checkpoint import Checkpoint, Problem
     from weightsmith.documents import ArchitectureEntry, GuessEntry, InferConfigDocument
     from weightsmith.errors import WeightsmithError
@@ -60,14 +61,15 @@ class Guess:
     """A field that several values explain, and that nothing decided.
 
     value: what the corrected config has. candidates: every value that explains the weights, best first; `value` alone
-    where they could not all be found. order: what is best: what most published models have, or what is nearest to the
-    class default. settle: the option that decides it. together: the other guesses that it decides.
+    where they could not all be found. order: what is best: what most published models have, what is nearest to the
+    class default, or what makes known texts likeliest. settle: the option that decides it. together: the other guesses
+    that it decides.
     """
 
     name: str
     value: Json
     candidates: tuple[Json, ...]
-    order: Literal["published", "class-default"]
+    order: Literal["published", "class-default", "likelihood"]
     settle: str
     together: tuple[str, ...]
 
@@ -97,7 +99,7 @@ class Inference:
     proof: what transformers built from the corrected config, None when nobody asked.
     written: what was written where, in words, None when nothing was.
     restructured: the corrected config is laid out anew, as that of a part of the model that the file describes.
-    values: what the numbers tell, None when nobody asked.
+    values: what the numbers tell, behaviour: what known texts say of the settings; None when nobody asked.
     """
 
     checkpoint: Checkpoint
@@ -115,6 +117,7 @@ class Inference:
     written: str | None = None
     restructured: bool = False
     values: tuple[ValueFinding, ...] | None = None
+    behaviour: tuple[BehaviourFinding, ...] | None = None
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:
@@ -189,4 +192,6 @@ class Inference:
             document["proof"] = self.proof.document()
         if self.values is not None:
             document["values"] = [finding.document() for finding in self.values]
+        if self.behaviour is not None:
+            document["behaviour"] = [finding.document() for finding in self.behaviour]
         return document

@@ -129,7 +129,7 @@ def inspect_files(model: Path) -> Files:
         config=inference.config or ({} if file is None else file.data),
         checks=(config_check, _weights_check(model, checkpoint, found)),
         runnable=config_check.verdict != "fail",
-        size=_size(checkpoint),
+        size=size_of(checkpoint),
         nbytes=checkpoint.nbytes,
         weights=tuple(checkpoint.files),
         fusion=found.fusion.state,
@@ -140,7 +140,7 @@ def inspect_files(model: Path) -> Files:
     )
 
 
-def _size(checkpoint: Checkpoint) -> Size:
+def size_of(checkpoint: Checkpoint) -> Size:
     """A layer: the tensors whose names are the same up to their first number."""
     unpacked = plain_view(checkpoint)
     layers: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -64,12 +64,18 @@ class OnDisk:
     segments: by their names in `weights`; a control may leave one out, and the names after it stay.
     weights: full name of a parameter → its tensor, read at that moment.
     tied: parameter → those that are one with it, itself among them; not all of them need be in `weights`.
+    siblings: the segments of other models with the same tensors, which may run at the same time.
     """
 
     model: PreTrainedModel
     segments: Mapping[str, Module]
     weights: Mapping[str, Tensor]
     tied: Mapping[str, Sequence[str]]
+    siblings: Sequence[Mapping[str, Module]] = ()
+
+    def beside(self, models: Sequence[PreTrainedModel]) -> OnDisk:
+        """Itself with models that have the same tensors, which are filled with what is read for it."""
+        return replace(self, siblings=[segments(one) for one in models])
 
     def outputs(
         self, passes: Sequence[Callable[[], Tensor]], tell: Callable[[int, int], None]
@@ -99,16 +105,18 @@ class OnDisk:
 
     @contextmanager
     def _filled(self, name: str) -> Iterator[None]:
-        """A segment with its weights in memory, for as long as the block lasts."""
-        segment = self.segments[name]
-        empty = {inner: t for inner, t in segment.state_dict(keep_vars=True).items() if t.is_meta}
-        read = {inner: self._read(f"{name}.{inner}") for inner in empty}
-        segment.load_state_dict(read, strict=False, assign=True)
+        """A segment, of every model, with its weights in memory, for as long as the block lasts."""
+        same = [each[name] for each in (self.segments, *self.siblings)]
+        empty = [_on_meta(segment) for segment in same]
+        read = {inner: self._read(f"{name}.{inner}") for inner in empty[0]}
+        for segment in same:
+            segment.load_state_dict(read, strict=False, assign=True)
         del read
         try:
             yield
         finally:
-            segment.load_state_dict(empty, strict=False, assign=True)
+            for segment, before in zip(same, empty, strict=True):
+                segment.load_state_dict(before, strict=False, assign=True)
 
     def _read(self, name: str) -> Tensor:
         stored = next((one for one in self.tied[name] if one in self.weights), name)
@@ -117,13 +125,19 @@ class OnDisk:
     @contextmanager
     def _intercepted(self) -> Iterator[None]:
         """Every segment makes the thread that calls it wait, for as long as the block lasts."""
-        for name, segment in self.segments.items():
+        every = [named for each in (self.segments, *self.siblings) for named in each.items()]
+        for name, segment in every:
             segment.forward = partial(_wait, name, segment.forward)
         try:
             yield
         finally:
-            for segment in self.segments.values():
+            for _, segment in every:
                 del segment.forward  # the instance's, so that the class's own is called again
+
+
+def _on_meta(segment: Module) -> dict[str, Tensor]:
+    """Its parameters that have no data."""
+    return {name: one for name, one in segment.state_dict(keep_vars=True).items() if one.is_meta}
 
 
 def on_disk(model: PreTrainedModel, empty: PreTrainedModel) -> OnDisk:

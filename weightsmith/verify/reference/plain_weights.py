@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from weightsmith.schemes.formula import Fault
 
 
+CONFIG = "config.json"
+
+
 @dataclass(frozen=True, slots=True)
 class PlainWeight:
     """One tensor of a plain view, as transformers takes a slice of a safetensors file: indexing it reads it.
@@ -93,14 +96,16 @@ class Unpacked:
     fault: Fault | None
 
 
-def unpacked(folder: Path) -> Unpacked | None:
-    """The plain weights of a folder; None where nothing in it is packed. They keep its files open as they need them."""
-    checkpoint = open_checkpoint(folder)
+def unpacked(place: Path) -> Unpacked | None:
+    """The plain weights of a checkpoint; None for a model's folder in which nothing is packed: transformers opens it.
+
+    They keep its files open as they need them. A file alone, or weights without a config, transformers does not open.
+    """
+    checkpoint = open_checkpoint(place)
     view = plain_view(checkpoint)
-    if not view.modules:
-        fault = left_packed(checkpoint)
-        return Unpacked(checkpoint, view, {}, fault) if fault else None
-    fault = not_plain(checkpoint, view)
+    fault = not_plain(checkpoint, view) if view.modules else left_packed(checkpoint)
+    if not view.modules and fault is None and (place / CONFIG).is_file():
+        return None
     if fault is not None:
         return Unpacked(checkpoint, view, {}, fault)
     made = {module.plain: module.made for module in view.modules}

@@ -270,12 +270,12 @@ def _plan(request: ReplayRequest, shelf: _Shelf) -> tuple[ReplayPlan, dict[Varia
     everything = plan(request.kind, request.controls, half=half).variations
     ready = shelf.fetch(everything)
     at_hand = {dtype for dtype in WIDTHS if all(v in ready for v in everything if v.dtype == dtype)}
-    lacking = _lacking_for_layers(request.size.packed)
+    lacking = lacking_for_layers(request.size.packed)
     planned = plan(request.kind, request.controls, request.size, free_memory(), at_hand, lacking, half)
     return planned, ready | shelf.fetch([v for v in planned.variations if v not in everything])
 
 
-def _lacking_for_layers(packed: bool) -> str:
+def lacking_for_layers(packed: bool) -> str:
     """What a replay layer by layer lacks on this machine, in words; empty where it lacks nothing."""
     found = versions((_LAYER_LOADER, "transformers"))
     if _LAYER_LOADER not in found:

@@ -1,0 +1,138 @@
+"""What known texts say of settings becomes rows, guesses and problems; what they do not say changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.shapes.predicted import predicted, table
+from weightsmith.behaviour_finding import BehaviourFinding, Exclusion
+from weightsmith.settle.behaved import behaved
+from weightsmith.shapes import infer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes import FieldReport, Inference
+
+LLAMA: JsonObject = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "num_hidden_layers": 2,
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 512,
+    "vocab_size": 1000,
+    "rope_theta": 10000.0,
+    "hidden_act": "gelu",
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 2048,
+}
+SHAPES = table(predicted(LLAMA))
+
+
+def again(given: Mapping[str, Json], config: JsonObject | None = LLAMA) -> Inference:
+    return infer(SHAPES, config, None, None, given)
+
+
+def found(*findings: BehaviourFinding, user_set: Mapping[str, Json] | None = None) -> Inference:
+    return behaved(again(user_set or {}), LLAMA, user_set or {}, findings, again)
+
+
+def row(inference: Inference, name: str) -> FieldReport:
+    return next(one for one in inference.fields if one.name == name)
+
+
+THETA = BehaviourFinding(
+    "rope_parameters.rope_theta",
+    "contradicted",
+    10000.0,
+    100000.0,
+    (100000.0, 200000.0),
+    (Exclusion(10000.0, 0.2, 8.0),),
+    "10000 is ruled out",
+    whole=False,
+)
+ACTIVATION = BehaviourFinding(
+    "hidden_act",
+    "contradicted",
+    "gelu",
+    "silu",
+    ("silu",),
+    (Exclusion("gelu", 1.0, 9.0),),
+    "gelu is out",
+    whole=True,
+)
+TOLD = BehaviourFinding(
+    "rms_norm_eps", "told", 1e-6, 1e-6, (1e-6,), (Exclusion(1e-2, 0.3, 5.0),), "1e-06 is allowed", whole=False
+)
+
+
+def test_a_wrong_number_is_a_guess_under_the_files_own_name() -> None:
+    inference = found(THETA)
+    theta = row(inference, "rope_theta")
+    assert (theta.status, theta.basis, theta.configured, theta.derived) == (
+        "differs",
+        "guess",
+        10000.0,
+        100000.0,
+    )
+    assert theta.candidates == (100000.0, 200000.0)
+    assert inference.config["rope_theta"] == 100000.0
+    assert "rope_parameters" not in inference.config
+    assert inference.verdict == "differs"
+    (guess,) = inference.guesses
+    assert (guess.name, guess.order, guess.settle) == (
+        "rope_theta",
+        "likelihood",
+        "--set rope_theta=100000.0",
+    )
+    assert not inference.writable(accept_guesses=False)
+    assert inference.writable(accept_guesses=True)
+
+
+def test_a_wrong_word_of_which_one_is_left_is_replaced() -> None:
+    inference = found(ACTIVATION)
+    act = row(inference, "hidden_act")
+    assert (act.status, act.basis, act.derived) == ("differs", "behaviour", "silu")
+    assert (act.evidence[0].statistic, act.evidence[0].margin) == (1.0, 9.0)
+    assert inference.guesses == ()
+    assert inference.writable(accept_guesses=False)
+
+
+def test_what_is_told_agrees_and_what_is_not_stays() -> None:
+    inference = found(TOLD, replace(THETA, telling="not told"))
+    assert (row(inference, "rms_norm_eps").status, row(inference, "rms_norm_eps").basis) == (
+        "agrees",
+        "behaviour",
+    )
+    assert row(inference, "rope_theta").status == "unverifiable"
+    assert inference.verdict == "agrees"
+
+
+def test_the_users_word_stays_and_is_contradicted() -> None:
+    inference = found(THETA, user_set={"rope_theta": 10000.0})
+    assert inference.config["rope_theta"] == 10000.0
+    assert [problem.code for problem in inference.problems] == ["values"]
+
+
+@pytest.mark.parametrize("name", ["rope_parameters", "rope_parameters.factor"])
+def test_what_the_files_dialect_has_no_place_for_is_a_problem(name: str) -> None:
+    best: Json = {"rope_type": "default"} if name == "rope_parameters" else 2.0
+    inference = found(replace(THETA, name=name, best=best, allowed=(best,)))
+    assert inference.verdict == "differs"
+    assert [(problem.code, problem.stops_loader) for problem in inference.problems] == [("behaviour", True)]
+    assert inference.config == again({}).config
+
+
+def test_without_a_config_a_wrong_default_is_a_guess() -> None:
+    bare = partial(again, config=None)
+    inference = behaved(bare({}), None, {}, [THETA], bare)
+    named = [guess.name for guess in inference.guesses if guess.order == "likelihood"]
+    assert len(named) == 1
+    assert inference.verdict == "guessed"

@@ -1,0 +1,148 @@
+"""Real models read texts that they know: a wrong setting is ruled out, a right one never, and nothing is made up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import weightsmith
+from tests.models.corpus import FACTS
+from tests.verify.conftest import HRM_TEXT, TERNARY
+from tests.verify.test_reference_layers import MODELS, saved
+from weightsmith.errors import EngineFailed
+from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
+from weightsmith.verify.likelihood.asking import ask
+from weightsmith.verify.likelihood.judge import compare, known_texts
+from weightsmith.verify.likelihood.siblings import Lab
+from weightsmith.verify.likelihood.texts import BUILT_IN, Text
+from weightsmith.verify.likelihood.tokenized import Reading, tokenized
+from weightsmith.verify.reference.controls import NoReference
+from weightsmith.verify.reference.loading import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weightsmith.behaviour_finding import BehaviourFinding
+
+pytestmark = pytest.mark.engine  # it imports torch and transformers, as the likelihood's child does
+
+# What the tiny models were trained on: a prompt, of which nothing is asked, and its answer.
+KNOWN = {str(n): Text(fact.answer, fact.prompt) for n, fact in enumerate(FACTS[::8])}
+
+
+def asked(folder: Path, **changes: Any) -> dict[str, BehaviourFinding]:
+    checkpoint = weightsmith.open(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | changes
+    return {one.name: one for one in ask(checkpoint, config, None, KNOWN)}
+
+
+def test_a_sound_model_is_not_contradicted(fused_folder: Path) -> None:
+    """Its rotary scaling is told from a factor of two, an epsilon only from a large one, and its head is not tied."""
+    found = asked(fused_folder)
+    assert [one.name for one in found.values() if one.telling == "contradicted"] == []
+    assert found["tie_word_embeddings"].telling == "told"
+    assert {"rope_type": "linear", "factor": 2.0} in [
+        {name: one.value[name] for name in ("rope_type", "factor")}
+        for one in found["rope_parameters"].ruled_out
+        if isinstance(one.value, dict)
+    ]
+    epsilon = found["rms_norm_eps"]
+    assert epsilon.telling == "not told"
+    assert all(isinstance(one.value, float) and one.value > 1e-3 for one in epsilon.ruled_out)
+
+
+def test_a_wrong_scaling_is_ruled_out(fused_folder: Path) -> None:
+    found = asked(fused_folder, rope_scaling={"rope_type": "linear", "factor": 4.0})
+    scaling = found["rope_parameters"]
+    assert scaling.telling == "contradicted"
+    assert isinstance(scaling.best, dict)
+    assert scaling.best["rope_type"] == "default"
+    assert [one.name for one in found.values() if one.telling == "contradicted"] == ["rope_parameters"]
+
+
+def test_a_file_of_its_own_is_read_as_the_folder_is(fused_folder: Path, tmp_path: Path) -> None:
+    """A single file, opened by weightsmith's readers instead of transformers'."""
+    alone = tmp_path / "alone"
+    shutil.copytree(fused_folder, alone)
+    config = json.loads((alone / "config.json").read_text(encoding="utf-8"))
+    few = {name: KNOWN[name] for name in list(KNOWN)[:3]}
+    folder = ask(weightsmith.open(alone), config, None, few)
+    file = ask(weightsmith.open(alone / "model.safetensors"), config, None, few)
+    assert folder == file
+
+
+def test_hrm_text_is_read_with_its_prompt_as_a_prefix() -> None:
+    """A causal mask, and cycles that it was not trained with, make its answers much and surely less likely."""
+    folder = str(HRM_TEXT)
+    texts = {str(n): Text(fact.answer, fact.prompt) for n, fact in enumerate(FACTS[::6])}
+    lab = Lab(load(folder, folder, "float32", None), tokenized(HRM_TEXT, texts, PREFIX_LM), prefix=True)
+    config = lab.config()
+    others = [{**config, "prefix_lm": False}, {**config, "H_cycles": 4}]
+    right, *wrong = lab.scores([config, *others], None, lambda done, total: None)
+    assert right is not None
+    for one in wrong:
+        assert one is not None
+        evidence = compare(right, one, known_texts([right, one], 264))
+        assert evidence is not None
+        assert evidence.rules_out, evidence
+
+
+def test_a_model_of_chance_is_told_nothing(tmp_path: Path) -> None:
+    model = saved(tmp_path / "m", "llama", {"vocab_size": 264})
+    shutil.copy(TERNARY / "tokenizer.json", model)
+    found = asked(model)
+    assert found
+    assert {one.telling for one in found.values()} == {"not told"}
+    assert {one.ruled_out for one in found.values()} == {()}
+
+
+@pytest.mark.parametrize("name", ["tied", "windows and full attention", "recurrent"])
+def test_layer_by_layer_siblings_say_what_they_say_whole(name: str, tmp_path: Path) -> None:
+    model_type, settings = MODELS[name]
+    folder = str(saved(tmp_path / "m", model_type, settings))
+    ids = tuple(range(3, 30))
+    texts = {"one": Reading((), ids, 1), "two": Reading((2,), ids[::-1], 5)}
+    whole = Lab(load(folder, folder, "float32", None), texts, prefix=name == "recurrent")
+    layered = Lab(load(folder, folder, "float32", tmp_path / "o"), texts, prefix=name == "recurrent")
+    config = whole.config()
+    configs = [config, {**config, "rms_norm_eps": 0.5}, {**config, "hidden_size": 64}]
+    ours, theirs = (lab.scores(configs, None, lambda done, total: None) for lab in (whole, layered))
+    assert ours[2] is theirs[2] is None  # other tensors
+    for one, other in zip(ours[:2], theirs[:2], strict=True):
+        assert one is not None
+        assert other is not None
+        assert all(np.array_equal(one[text], other[text]) for text in texts)
+    assert ours[0] is not None
+    assert ours[1] is not None
+    assert not np.allclose(ours[0]["one"], ours[1]["one"], atol=1e-3)
+
+
+def test_texts_are_read_as_the_tokenizer_begins_them(tmp_path: Path) -> None:
+    """With what it puts before a text, and without what it puts behind; of a prefix-LM half is given."""
+    shutil.copy(TERNARY / "tokenizer.json", tmp_path)
+    plain, halved = (tokenized(tmp_path, BUILT_IN, kind)["story"] for kind in (CAUSAL, PREFIX_LM))
+    assert plain.given == 1
+    assert set(plain.ids) <= set(halved.ids)
+    assert halved.given - len(plain.ids) // 2 == len(halved.ids) - len(plain.ids)  # the template's tokens
+    answer = tokenized(
+        tmp_path, {"fact": Text(" Paris.", "The capital of France is"), "empty": Text("")}, CAUSAL
+    )
+    assert list(answer) == ["fact"]
+    assert len(answer["fact"].ids) - answer["fact"].given == len(b" Paris.")
+
+
+def test_what_cannot_run_says_why(tmp_path: Path, fused_folder: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(fused_folder / "model.safetensors", bare)
+    config = json.loads((fused_folder / "config.json").read_text(encoding="utf-8"))
+    with pytest.raises(EngineFailed, match="no tokenizer loads"):
+        ask(weightsmith.open(bare), config)
+    with pytest.raises(EngineFailed, match="no causal language model of type 't5'"):
+        ask(weightsmith.open(bare), config | {"model_type": "t5"})
+    with pytest.raises(NoReference, match="no tokenizer loads"):
+        tokenized(bare, BUILT_IN, CAUSAL)

@@ -1,0 +1,36 @@
+"""In the likelihood's child: whether a model expects the token that begins a text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from weightsmith.verify.likelihood.questions import Question
+from weightsmith.verify.likelihood.search import begun
+from weightsmith.verify.likelihood.words import finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weightsmith.behaviour_finding import BehaviourFinding
+    from weightsmith.verify.likelihood.siblings import Config, Lab
+
+NAME = "begin-of-text"
+
+
+def beginning(lab: Lab, config: Config, vocabulary: int) -> Iterator[BehaviourFinding]:
+    """What texts say of it. Nothing for a model without such a token.
+
+    The value is whether the tokenizer puts one before a text. config: the best that was found.
+    """
+    token = lab.loaded.model.config.get_text_config().bos_token_id
+    led = any(one.lead for one in lab.texts.values())
+    if not led and not isinstance(token, int):
+        return
+    other = {name: replace(one, lead=() if led else (token,)) for name, one in lab.texts.items()}
+    first, second = (
+        one.scores([config], None, lambda done, total: None)[0] for one in (lab, replace(lab, texts=other))
+    )
+    if first is not None and second is not None:
+        asked = Question((NAME,), led, "choice", (not led,))
+        yield finding(begun(asked, vocabulary, first, led).plus(not led, 1.0, second))

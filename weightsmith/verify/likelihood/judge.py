@@ -1,0 +1,79 @@
+"""Whether one model makes texts so much less likely than another that its setting is ruled out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    # Text → log-probability of each of its tokens, in nats. A model that is plainly worse may lack the later texts.
+    Scores: TypeAlias = Mapping[str, NDArray[np.float32]]
+
+# Nats per token. The best of several near settings is often not the true one, by less than this: on its own, a count
+# of standard errors would rule out the truth.
+FLOOR = 0.02
+# Standard errors; the best was chosen among some dozens.
+SURE = 4.0
+# A text is known to a model that needs this much of the nats of a draw among all tokens. Of an unknown text nothing
+# follows: a model that is not at home in it is as likely to gain as to lose by any change.
+KNOWN = 0.6
+# Errors of neighbouring tokens go together; those of blocks hardly do.
+BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How much less likely a text is to one model than to another. nats: per token. z: in standard errors."""
+
+    nats: float
+    z: float
+
+    @property
+    def rules_out(self) -> bool:
+        """Whether it is much, and sure."""
+        return self.nats >= FLOOR and self.z >= SURE
+
+
+def known_texts(models: Iterable[Scores], vocabulary: int) -> frozenset[str]:
+    """The texts that at least one of the models knows. vocabulary: how many tokens there are."""
+    most = KNOWN * math.log(vocabulary)
+    return frozenset(name for one in models for name, scores in one.items() if -float(scores.mean()) <= most)
+
+
+def likelihood(model: Scores, texts: Collection[str]) -> float:
+    """Mean over the tokens of some texts, in nats; minus infinity for a model that has not read all of them."""
+    if not texts or any(name not in model for name in texts):
+        return -math.inf
+    return float(np.concatenate([model[name] for name in sorted(texts)]).mean(dtype=np.float64))
+
+
+def compare(best: Scores, other: Scores, texts: Collection[str]) -> Evidence | None:
+    """Paired over the tokens that both have read; None where that is less than two blocks.
+
+    The standard error is that of the means of blocks of tokens, or of single tokens where that is larger.
+    """
+    shared = [best[name] - other[name] for name in sorted(texts) if name in best and name in other]
+    blocks = [
+        part.mean(dtype=np.float64)
+        for one in shared
+        for part in np.array_split(one, max(1, len(one) // BLOCK))
+    ]
+    if len(blocks) < 2:
+        return None
+    losses = np.concatenate(shared).astype(np.float64)
+    error = max(np.std(blocks, ddof=1) / math.sqrt(len(blocks)), np.std(losses) / math.sqrt(len(losses)))
+    nats = float(losses.mean())
+    return Evidence(nats, nats / error if error > 0 else 0.0)
+
+
+def same(one: Scores, other: Scores, texts: Collection[str]) -> bool:
+    """Whether a change did nothing: equal but for rounding."""
+    shared = [name for name in texts if name in one and name in other]
+    return all(np.allclose(one[name], other[name], rtol=0, atol=1e-5) for name in shared)

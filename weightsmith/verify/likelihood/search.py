@@ -1,0 +1,188 @@
+"""What to try next of a setting, and what all that was tried says of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from weightsmith.verify.likelihood.judge import FLOOR, compare, known_texts, likelihood, same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weightsmith.json_value import Json
+    from weightsmith.verify.likelihood.judge import Evidence, Scores
+    from weightsmith.verify.likelihood.questions import Question
+
+# A dial is asked twice and half, 2¹² times up and down, and then between what is ruled out and what is not, down to a
+# factor of two.
+FAR = 12.0
+NEAR = 1.0
+_WIDE = 3.0
+# The step of what the file says, where the config is mended there and no step leads to it.
+_ELSEWHERE = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One value of a setting. at: its step: a power of two of a dial, a difference of a count, the place of a choice.
+
+    scores: None where no model was built of it.
+    """
+
+    value: Json
+    at: float
+    scores: Scores | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A setting and the values that were tried, that of the config at step 0 first.
+
+    stated: what the file says, which is that of the config unless it is mended here. vocabulary: the tokens that there
+    are.
+    """
+
+    question: Question
+    vocabulary: int
+    stated: Json
+    tried: tuple[Tried, ...]
+
+    def plus(self, value: Json, at: float, scores: Scores | None) -> Search:
+        """With one more value."""
+        return replace(self, tried=(*self.tried, Tried(value, at, scores)))
+
+    @property
+    def built(self) -> list[Tried]:
+        """Without the values that no model has."""
+        return [one for one in self.tried if one.scores is not None]
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Those that a model of one of the values knows."""
+        own = self.tried[0].scores or {}
+        return known_texts((one.scores or {} for one in self.tried), self.vocabulary) & own.keys()
+
+    @property
+    def best(self) -> Tried:
+        """The value that makes the texts likeliest; that of the config where none is likelier."""
+        texts = self.texts
+        return max(self.built, key=lambda one: likelihood(one.scores or {}, texts))
+
+    @property
+    def acts(self) -> bool:
+        """Whether any value makes a difference."""
+        own = self.tried[0].scores or {}
+        return any(not same(own, one.scores or {}, own.keys()) for one in self.built[1:])
+
+    def ruled_out(self) -> dict[float, Evidence]:
+        """Step → how much less likely the texts are there than at the best, where that is much and sure."""
+        best, texts = self.best, self.texts
+        found = (
+            (one.at, compare(best.scores or {}, one.scores or {}, texts))
+            for one in self.built
+            if one is not best
+        )
+        return {at: one for at, one in found if one is not None and one.rules_out}
+
+    def allowed(self) -> list[Tried]:
+        """What is not ruled out, likeliest first."""
+        out, texts = self.ruled_out(), self.texts
+        left = [one for one in self.built if one.at not in out]
+        return sorted(left, key=lambda one: -likelihood(one.scores or {}, texts))
+
+    def next(self) -> tuple[tuple[Json, float], ...]:
+        """(value, step) of what is worth trying now; empty where the question is answered, or cannot be."""
+        steps = {one.at for one in self.tried}
+        values = {json_key(one.value) for one in self.tried}
+        found = [(self._value_at(at), at) for at in self._steps() if at not in steps]
+        return tuple(
+            (value, at) for value, at in found if value is not None and json_key(value) not in values
+        )
+
+    def _value_at(self, at: float) -> Json:
+        """The value at a step; None where there is none."""
+        question = self.question
+        if question.kind == "choice":
+            return self.stated if at == _ELSEWHERE else question.options[int(at) - 1]
+        assert isinstance(question.value, int | float)
+        if question.kind == "count":
+            return int(question.value + at) if question.value + at >= 1 else None
+        value = question.value * 2.0**at
+        return max(1, round(value)) if isinstance(question.value, int) else float(f"{value:.4g}")
+
+    def _steps(self) -> Iterator[float]:
+        question = self.question
+        if json_key(self.stated) != json_key(question.value):
+            yield step_of(question, self.stated)
+        if question.kind == "choice":
+            yield from range(1, len(question.options) + 1)
+        elif question.kind == "count":
+            assert isinstance(question.value, int)
+            yield from (-1.0, 1.0, -2.0, 2.0, float(-(question.value // 2)), float(question.value))
+        else:
+            yield from self._of_dial()
+
+    def _of_dial(self) -> Iterator[float]:
+        yield from (NEAR, -NEAR)
+        if not self.built[1:]:  # not yet, or because shapes depend on it
+            return
+        yield from (FAR, -FAR)
+        if self.acts and self.texts and {FAR, -FAR} <= {one.at for one in self.tried}:
+            built = {one.at for one in self.built}
+            out = self.ruled_out().keys() | {one.at for one in self.tried if one.at not in built}
+            inside = [one.at for one in self.tried if one.at not in out]
+            yield from _gaps(self.best.at, sorted(inside), sorted(out))
+            yield from self._slopes(inside)
+            if json_key(self.stated) != json_key(self.question.value):
+                yield from self._round_numbers()
+
+    def _slopes(self, inside: list[float]) -> Iterator[float]:
+        """The middle of wide gaps whose ends are not alike: something may lie between that is better than both."""
+        texts = self.texts
+        height = {one.at: likelihood(one.scores or {}, texts) for one in self.built if one.at in inside}
+        for lower, upper in pairwise(sorted(height)):
+            if upper - lower > _WIDE and abs(height[lower] - height[upper]) >= FLOOR:
+                yield (lower + upper) / 2
+
+    def _round_numbers(self) -> Iterator[float]:
+        """Where the file is wrong: the steps of what people write (1, 2 or 5 times a power of ten) near the best."""
+        value, best = self.question.value, self.best.value
+        assert isinstance(value, int | float)
+        assert isinstance(best, int | float)
+        ten = 10.0 ** math.floor(math.log10(best))
+        steps = (math.log2(digit * ten / value) for digit in (0.5, 1, 2, 5, 10))
+        yield from (at for at in steps if abs(at - math.log2(best / value)) <= NEAR)
+
+
+def begun(question: Question, vocabulary: int, scores: Scores, stated: Json) -> Search:
+    """A search of which nothing is tried yet but what the config has."""
+    return Search(question, vocabulary, stated, (Tried(question.value, 0.0, scores),))
+
+
+def step_of(question: Question, value: Json) -> float:
+    """The step at which a value of a setting lies."""
+    if question.kind == "choice" or not (
+        isinstance(value, int | float) and isinstance(question.value, int | float)
+    ):
+        return _ELSEWHERE
+    return value - question.value if question.kind == "count" else math.log2(value / question.value)
+
+
+def json_key(value: Json) -> str:
+    """Two values of a setting are one where this is the same; a whole number is itself as a float."""
+    return repr(float(value)) if isinstance(value, int) and not isinstance(value, bool) else repr(value)
+
+
+def _gaps(best: float, inside: list[float], out: list[float]) -> Iterator[float]:
+    """The middle between what is ruled out on either side of the best and what is not, until they are near."""
+    below = max((at for at in out if at < best), default=-math.inf)
+    above = min((at for at in out if at > best), default=math.inf)
+    lowest = min(at for at in inside if at > below)
+    highest = max(at for at in inside if at < above)
+    if math.isfinite(below) and lowest - below > NEAR:
+        yield (lowest + below) / 2
+    if math.isfinite(above) and above - highest > NEAR:
+        yield (highest + above) / 2

@@ -1,0 +1,173 @@
+"""In the likelihood's child: the same weights in models of changed configs, and what those say of the texts."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from weightsmith.verify.likelihood.judge import compare, same
+from weightsmith.verify.reference.loading import Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+    from transformers import PreTrainedModel
+
+    from weightsmith.json_value import Json
+    from weightsmith.verify.likelihood.judge import Scores
+    from weightsmith.verify.likelihood.tokenized import Reading
+    from weightsmith.verify.reference.layers import OnDisk
+
+    Config: TypeAlias = Mapping[str, Json]
+
+# Of the first text: what does nothing to so many tokens does nothing to the others.
+_FIRST = 48
+# Nats per token and standard errors by which a model may fall behind on a text before it reads no more.
+_HOPELESS, _SURELY = 0.5, 8.0
+# Bytes of buffers that any model may have.
+_SMALL_BUFFERS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A model, and texts that it and its siblings read.
+
+    prefix: whether what is given of a text is masked as the prompt of a prefix-LM is.
+    """
+
+    loaded: Whole | OnDisk
+    texts: Mapping[str, Reading]
+    prefix: bool = False
+
+    def config(self) -> dict[str, Json]:
+        """The model's own, with every default."""
+        found: dict[str, Json] = self.loaded.model.config.to_dict()
+        return found
+
+    def own_scores(self) -> Scores:
+        """What the loaded model itself says."""
+        return self._read_all([self.loaded.model])[0]
+
+    def scores(
+        self, configs: Sequence[Config], beside: Scores | None, tell: Callable[[int, int], None]
+    ) -> list[Scores | None]:
+        """What the siblings of some configs say; None for one that cannot be built, or has other tensors.
+
+        beside: a model that is known; who is plainly worse, or the same, need not read every text.
+        """
+        if isinstance(self.loaded, Whole):
+            found: list[Scores | None] = []
+            for config in configs:
+                tell(len(found), len(configs))
+                sibling = self._sibling(config)
+                found.append(None if sibling is None else self._read(sibling, beside))
+            return found
+        built = [self._sibling(config) for config in configs]
+        left = iter(self._read_all([one for one in built if one is not None]))
+        return [None if one is None else next(left) for one in built]
+
+    def _sibling(self, config: Config) -> PreTrainedModel | None:
+        """A model of another config with the same weights; None where it cannot have them."""
+        import torch
+
+        model = self.loaded.model
+        try:
+            with torch.device("meta"):
+                if not _alike(model, self._built(config)):
+                    return None
+            with without_weights():
+                sibling = self._built(config)
+        except Exception:  # a class may refuse a setting in any way
+            return None
+        filled = {name: one for name, one in model.state_dict().items() if not one.is_meta}
+        sibling.load_state_dict(filled, strict=False, assign=True)
+        if sibling.config.get_text_config().tie_word_embeddings:
+            sibling.tie_weights()
+        return sibling.eval()
+
+    def _built(self, config: Config) -> PreTrainedModel:
+        model = self.loaded.model
+        return type(model)._from_config(type(model.config).from_dict(dict(config)), dtype=model.dtype)
+
+    def _read(self, sibling: PreTrainedModel, beside: Scores | None) -> Scores | None:
+        """Text by text, while that may still tell something."""
+        found: dict[str, NDArray[np.float32]] = {}
+        try:
+            for name, reading in self.texts.items():
+                if beside is not None and not found:
+                    first = token_scores(sibling, reading.begun(_FIRST), self.prefix).numpy()
+                    if same({name: beside[name][: len(first)]}, {name: first}, [name]):
+                        return beside
+                found[name] = token_scores(sibling, reading, self.prefix).numpy()
+                if beside is not None and _is_hopeless(beside, found, name):
+                    break
+        except Exception:  # a setting may break a model in any way
+            return None
+        return found
+
+    def _read_all(self, siblings: Sequence[PreTrainedModel]) -> list[Scores]:
+        """All texts, with the weights of one layer at a time where they do not fit the memory."""
+        passes = [
+            partial(token_scores, one, reading, self.prefix)
+            for one in siblings
+            for reading in self.texts.values()
+        ]
+        if isinstance(self.loaded, Whole):
+            found = [one() for one in passes]
+        else:
+            found = self.loaded.beside(siblings).outputs(passes, lambda done, total: None)
+        rows = iter(found)
+        return [{name: next(rows).numpy() for name in self.texts} for _ in siblings]
+
+
+def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
+    """Whether two models have the same tensors, and buffers of about the same size: tables of positions may be vast."""
+    ours, theirs = ({name: one.shape for name, one in each.state_dict().items()} for each in (model, other))
+    small, large = (sum(one.nbytes for one in each.buffers()) for each in (model, other))
+    return ours == theirs and large <= 4 * small + _SMALL_BUFFERS
+
+
+def _is_hopeless(beside: Scores, found: Scores, name: str) -> bool:
+    behind = compare(beside, found, [name])
+    return behind is not None and behind.nats >= _HOPELESS and behind.z >= _SURELY
+
+
+def token_scores(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tensor:
+    """Log-probability of each token of a text after what is given, in nats: float32 [tokens].
+
+    prefix: 1 over the prompt is what makes HRM-Text's reference bidirectional there.
+    """
+    import torch
+
+    read = torch.tensor([[*reading.lead, *reading.ids]])
+    given = len(reading.lead) + reading.given
+    mask = {"token_type_ids": (torch.arange(read.shape[1]) < given).long()[None]} if prefix else {}
+    with torch.no_grad():
+        logits = model(input_ids=read, use_cache=False, **mask).logits[0, given - 1 : -1]
+        rows = torch.log_softmax(logits.float(), dim=-1)
+        return rows.gather(1, read[0, given:, None])[:, 0].contiguous()
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules built in the block have parameters without data. Buffers are made: a model's class computes them."""
+    from torch.nn import Module, Parameter
+
+    register = Module.register_parameter
+
+    def empty(module: Module, name: str, parameter: Parameter | None) -> None:
+        if parameter is not None:
+            parameter = Parameter(parameter.detach().to("meta"), requires_grad=False)
+        register(module, name, parameter)
+
+    Module.register_parameter = empty
+    try:
+        yield
+    finally:
+        Module.register_parameter = register

@@ -1,0 +1,57 @@
+"""Run as a child: has transformers read texts with the weights of a checkpoint and with settings of every kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.process.serving import serve
+from weightsmith.verify.inputs.kinds import kind_of
+from weightsmith.verify.likelihood.beginning import beginning
+from weightsmith.verify.likelihood.examine import Examination
+from weightsmith.verify.likelihood.likelihood_job import LikelihoodAnswer, LikelihoodJob
+from weightsmith.verify.likelihood.siblings import Lab
+from weightsmith.verify.likelihood.tokenized import tokenized
+from weightsmith.verify.reference.controls import NoReference
+from weightsmith.verify.reference.loading import load, need_native_class
+
+if TYPE_CHECKING:
+    from weightsmith.behaviour_finding import BehaviourFinding
+    from weightsmith.json_value import Json, JsonObject
+    from weightsmith.process.child import Stage
+
+
+def prepare() -> None:
+    """The imports, seconds of them."""
+    import torch
+    import transformers.modeling_utils  # what every model class imports  # noqa: F401
+
+    torch.set_grad_enabled(False)
+
+
+def work(job: JsonObject, folder: Path, stage: Stage) -> dict[str, Json]:
+    """The child's door: JSON in, JSON out."""
+    try:
+        findings = _findings(LikelihoodJob.from_json(job), folder, stage)
+    except NoReference as error:
+        return LikelihoodAnswer((), str(error)).to_json()
+    return LikelihoodAnswer(tuple(one.document() for one in findings)).to_json()
+
+
+def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourFinding]:
+    from transformers import PretrainedConfig
+
+    need_native_class(job.model)
+    stage("loading the weights")
+    loaded = load(job.model, job.weights, "float32", folder / "offload" if job.layer_by_layer else None)
+    kind = kind_of(read_json_object(Path(job.model) / "config.json"))
+    lab = Lab(loaded, tokenized(Path(job.tokenizer), job.texts, kind), kind.mask == "prefix")
+    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    findings, best = Examination(lab, PretrainedConfig().to_dict(), vocabulary, stage).findings()
+    stage("reading the texts from another beginning")
+    return [*findings, *beginning(lab, best, vocabulary)]
+
+
+if __name__ == "__main__":
+    serve(work, prepare)
