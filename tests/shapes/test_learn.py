@@ -42,6 +42,7 @@ from weightsmith.shapes.learn.probe.single_changes import (
 )
 from weightsmith.shapes.learn.write.assemble import _base as base_of
 from weightsmith.shapes.learn.write.assemble import _copies as copies_of
+from weightsmith.shapes.learn.write.assemble import defaults_of_class
 from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
@@ -501,6 +502,17 @@ def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_
     assert default_rule(found, "normed", None) is True
     found.accepted["normed"] = [False]
     assert default_rule(found, "normed", None) is None
+
+
+def test_an_inner_type_that_the_base_states_brings_its_own_defaults() -> None:
+    """Granite Vision's own text class is Llama's, which declares `head_dim`; published configs state granite's, which
+    does not, and makes it of two other sizes."""
+    prepare()
+    own = defaults_of_class("granite4_vision")
+    stated = defaults_of_class("granite4_vision", {"text_config.model_type": "granite"})
+    assert own["text_config.head_dim"] == 128 and "text_config.head_dim" not in stated
+    default = load_page("granite4_vision").fields["text_config.head_dim"].expression
+    assert default == "text_config.hidden_size // text_config.num_attention_heads"
 
 
 def test_what_moves_a_default_only_beside_another_change_is_found() -> None:

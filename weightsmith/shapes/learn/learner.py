@@ -84,7 +84,7 @@ def learn_surveyed(
     started = time.monotonic()
     found = _surveyed(model_type, builds, only)
     lab, progress = found.lab, _probed(found)
-    defaults = {**lab.hidden, **defaults_of_class(model_type)}
+    defaults = {**lab.hidden, **defaults_of_class(model_type, lab.base)}
     rules = _rules_beside_refusals(progress.found, defaults)
     page = _page(progress, defaults, rules)
     for attempt in range(2 * _ATTEMPTS):
