@@ -1,9 +1,9 @@
 """Settings of some layers alone, as transformers saves them since 5.19: `per_layer_config`, beside those of all layers.
 
 A class that has a setting for its global layers (`global_head_dim`) still takes it by that name, and writes it as
-`per_layer_config: {"05": {"head_dim": 512}}`; a layer whose value is that of all layers is left out there. Where
-`per_layer_config` stands, the class takes it alone. Source: transformers, configuration_utils.py
-(HeterogeneousConfigMixin) and models/gemma4/configuration_gemma4.py.
+`per_layer_config: {"05": {"head_dim": 512}}`; a layer whose value is that of all layers is left out there, and where
+every value is, none is left. Where `per_layer_config` stands, the class takes it alone. Source: transformers,
+configuration_utils.py (HeterogeneousConfigMixin) and models/gemma4/configuration_gemma4.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def with_overrides(config: JsonObject | None, page: Page) -> JsonObject | None:
         section, name = _base(field)
         of_all = lookup(config, section + name)[1]
         values = [entry.get(name, of_all) for entry in _entries(config, field).values()]
+        if not values and of_all is not None and _has_none(config, field):
+            values = [of_all]
         if values and len({freeze(value) for value in values}) == 1:
             found[field] = values[0]
     return with_values(config, found) if config is not None and found else config
@@ -51,6 +53,11 @@ def _entries(config: JsonObject | None, field: str) -> Mapping[str, Mapping[str,
     if not isinstance(stated, dict):
         return {}
     return {layer: entry for layer, entry in stated.items() if isinstance(entry, dict)}
+
+
+def _has_none(config: JsonObject | None, field: str) -> bool:
+    """Whether the file says that no layer has a setting of its own, and the field is one of global layers."""
+    return _GLOBAL in field.rpartition(".")[2] and lookup(config, _base(field)[0] + OVERRIDES)[1] == {}
 
 
 def _base(field: str) -> tuple[str, str]:
