@@ -80,6 +80,16 @@ def test_a_lie_in_it_is_mended_in_place(checkpoint: Path) -> None:
     assert "global_head_dim" not in found.config
 
 
+def test_key_heads_that_all_layers_have_alike_are_one_setting(tmp_path: Path) -> None:
+    """Global layers that say nothing of key heads have those of all layers: a wrong number is one correction."""
+    sizes = {**SIZES, "attention_k_eq_v": False}
+    write_headers_only(tmp_path / "model", reference_shapes("gemma4_text", sizes))
+    config = as_saved(sizes)
+    assert all("num_key_value_heads" not in entry for entry in config["per_layer_config"].values())
+    found = library.infer(write(tmp_path / "model", {**config, "num_key_value_heads": 4}))
+    assert [(row.name, row.derived) for row in found.changes] == [("num_key_value_heads", 2)]
+
+
 @pytest.mark.parametrize(
     "stated", [None, {}, [], "05", {"05": None}, {"05": {"head_dim": None}}, {"05": {"head_dim": "x"}}]
 )

@@ -28,14 +28,20 @@ def with_overrides(config: JsonObject | None, page: Page) -> JsonObject | None:
     """The config with each such setting under the page's name; the same object where none is said in this way."""
     found: dict[str, Json] = {}
     for field in page.fields:
-        section, name = _base(field)
-        of_all = lookup(config, section + name)[1]
-        values = [entry.get(name, of_all) for entry in _entries(config, field).values()]
+        of_all = lookup(config, "".join(_base(field)))[1]
+        values = [entry.get(_base(field)[1], of_all) for entry in _entries(config, field).values()]
         if not values and of_all is not None and _has_none(config, field):
             values = [of_all]
         if values and len({freeze(value) for value in values}) == 1:
             found[field] = values[0]
     return with_values(config, found) if config is not None and found else config
+
+
+def taken_from_all(config: JsonObject | None, field: str) -> str | None:
+    """The setting of all layers that global ones have in this file, which says nothing else of theirs; else None."""
+    entries = _entries(config, field)
+    said = any(_base(field)[1] in entry for entry in entries.values())
+    return "".join(_base(field)) if not said and (entries or _has_none(config, field)) else None
 
 
 def places_of_overrides(config: JsonObject | None, field: str) -> list[str]:
