@@ -34,7 +34,7 @@ from weightsmith.shapes.learn.probe import starting_config as starting
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity
+from weightsmith.shapes.learn.probe.rule_trials import challenge, last_item_rules, probe_parity
 from weightsmith.shapes.learn.probe.single_changes import (
     changes_shapes_alone,
     survey_fields,
@@ -563,6 +563,21 @@ def test_numbers_that_must_be_null_together_are_companions() -> None:
     found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
     defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
     assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "rules"),
+    [("gemma4_text", ["layer_types[-1] == 'full_attention'"]), ("olmo_hybrid", []), ("gemma3_text", [])],
+)
+def test_a_last_item_that_the_class_overwrites_is_a_rule(model_type: str, rules: list[str]) -> None:
+    """Gemma 4 makes its last layer a global one whatever the config states; other classes keep their lists."""
+    prepare()
+    values = flatten(make_config(model_type, {"num_hidden_layers": 4}))
+    words = {"layer_types": ["full_attention", "sliding_attention", "linear_attention"]}
+    base = BuildObservation({}, values, {}, {}, None, ())
+    lab = Lab(model_type, (), {"num_hidden_layers": 4})
+    found = FieldSurvey(lab, base, words, {"layer_types": [values["layer_types"]], "hidden_size": [64]})
+    assert last_item_rules(found) == rules
 
 
 def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:
