@@ -56,6 +56,17 @@ def test_a_layer_that_is_as_all_layers_is_left_out_there(tmp_path: Path) -> None
     assert library.infer(write(tmp_path / "model", config)).verdict == "agrees"
 
 
+def test_where_no_layer_has_a_setting_of_its_own_the_class_default_does_not_count(tmp_path: Path) -> None:
+    """`per_layer_config: {}` says that global layers are as wide as all others, and not 512 as the class has them."""
+    sizes = {**SIZES, "global_head_dim": SIZES["head_dim"], "attention_k_eq_v": False}
+    kinds = ["full_attention", *["sliding_attention"] * 4, "full_attention"]
+    config = as_saved({**sizes, "layer_types": kinds})
+    assert config["per_layer_config"] == {} and "global_head_dim" not in config
+    write_headers_only(tmp_path / "model", reference_shapes("gemma4_text", {**sizes, "layer_types": kinds}))
+    found = library.infer(write(tmp_path / "model", config))
+    assert found.verdict == "agrees", found.changes
+
+
 def test_a_lie_in_it_is_mended_in_place(checkpoint: Path) -> None:
     config = as_saved(SIZES)
     (layer,) = config["per_layer_config"]
@@ -67,6 +78,16 @@ def test_a_lie_in_it_is_mended_in_place(checkpoint: Path) -> None:
     ]
     assert found.config["per_layer_config"] == as_saved(SIZES)["per_layer_config"]
     assert "global_head_dim" not in found.config
+
+
+def test_key_heads_that_all_layers_have_alike_are_one_setting(tmp_path: Path) -> None:
+    """Global layers that say nothing of key heads have those of all layers: a wrong number is one correction."""
+    sizes = {**SIZES, "attention_k_eq_v": False}
+    write_headers_only(tmp_path / "model", reference_shapes("gemma4_text", sizes))
+    config = as_saved(sizes)
+    assert all("num_key_value_heads" not in entry for entry in config["per_layer_config"].values())
+    found = library.infer(write(tmp_path / "model", {**config, "num_key_value_heads": 4}))
+    assert [(row.name, row.derived) for row in found.changes] == [("num_key_value_heads", 2)]
 
 
 @pytest.mark.parametrize(

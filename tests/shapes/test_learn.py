@@ -34,7 +34,7 @@ from weightsmith.shapes.learn.probe import starting_config as starting
 from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
-from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity
+from weightsmith.shapes.learn.probe.rule_trials import challenge, last_item_rules, probe_parity
 from weightsmith.shapes.learn.probe.single_changes import (
     changes_shapes_alone,
     survey_fields,
@@ -42,6 +42,7 @@ from weightsmith.shapes.learn.probe.single_changes import (
 )
 from weightsmith.shapes.learn.write.assemble import _base as base_of
 from weightsmith.shapes.learn.write.assemble import _copies as copies_of
+from weightsmith.shapes.learn.write.assemble import defaults_of_class
 from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
@@ -503,6 +504,17 @@ def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_
     assert default_rule(found, "normed", None) is None
 
 
+def test_an_inner_type_that_the_base_states_brings_its_own_defaults() -> None:
+    """Granite Vision's own text class is Llama's, which declares `head_dim`; published configs state granite's, which
+    does not, and makes it of two other sizes."""
+    prepare()
+    own = defaults_of_class("granite4_vision")
+    stated = defaults_of_class("granite4_vision", {"text_config.model_type": "granite"})
+    assert own["text_config.head_dim"] == 128 and "text_config.head_dim" not in stated
+    default = load_page("granite4_vision").fields["text_config.head_dim"].expression
+    assert default == "text_config.hidden_size // text_config.num_attention_heads"
+
+
 def test_what_moves_a_default_only_beside_another_change_is_found() -> None:
     """A period of 1 makes every layer alike, whatever the offset."""
     base = {"num_hidden_layers": 5, "index_topk_freq": 1, "index_skip_topk_offset": 2}
@@ -551,6 +563,21 @@ def test_numbers_that_must_be_null_together_are_companions() -> None:
     found = surveyed({"budget": 64, "index_heads": 4, "hidden_size": 96}, validator)
     defaults = {"budget": None, "index_heads": None, "hidden_size": 96}
     assert companion_rules(found, defaults) == ["(budget is None) == (index_heads is None)"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "rules"),
+    [("gemma4_text", ["layer_types[-1] == 'full_attention'"]), ("olmo_hybrid", []), ("gemma3_text", [])],
+)
+def test_a_last_item_that_the_class_overwrites_is_a_rule(model_type: str, rules: list[str]) -> None:
+    """Gemma 4 makes its last layer a global one whatever the config states; other classes keep their lists."""
+    prepare()
+    values = flatten(make_config(model_type, {"num_hidden_layers": 4}))
+    words = {"layer_types": ["full_attention", "sliding_attention", "linear_attention"]}
+    base = BuildObservation({}, values, {}, {}, None, ())
+    lab = Lab(model_type, (), {"num_hidden_layers": 4})
+    found = FieldSurvey(lab, base, words, {"layer_types": [values["layer_types"]], "hidden_size": [64]})
+    assert last_item_rules(found) == rules
 
 
 def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.shapes.predicted import table
+from tests.shapes.predicted import predicted, table
 from tests.shapes.test_inner_types import INTERN, QWEN3, SIGLIP, TEXT, saved
 from weightsmith.checkpoint import Problem
 from weightsmith.shapes import ConfigFile, infer, write_config
@@ -126,6 +126,18 @@ def test_a_part_that_the_config_says_is_not_there_is_not_lost() -> None:
     shapes = {n: s for n, s in saved(QWEN_VL).items() if not n.startswith("model.visual.")}
     found = infer(table(shapes), {**QWEN_VL, "vision_config": None})
     assert found.instead is None
+
+
+@pytest.mark.parametrize("said", [True, False, None])
+def test_a_part_that_a_setting_switches_off_is_not_lost(said: bool | None) -> None:
+    """Qwen2.5-Omni without its talker is what its class builds with `enable_audio_output` false."""
+    silent = {"model_type": "qwen2_5_omni", "enable_audio_output": False}
+    shapes = predicted(silent)
+    assert shapes and all(name.startswith("thinker.") for name in shapes)
+    config = {"architectures": ["Qwen2_5OmniForConditionalGeneration"], **silent, "enable_audio_output": said}
+    found = infer(table(shapes), {name: value for name, value in config.items() if value is not None})
+    assert found.instead is None and found.config["enable_audio_output"] is False
+    assert found.verdict == ("agrees" if said is False else "differs")
 
 
 # A model whose towers are there only where its config has them.

@@ -22,6 +22,8 @@ DRAWN = [
     ("nemotron_h_omni", 1000, "kinds of layers, inside an outer config"),
     ("deepseek_v3", 1000, "dense layers, then experts"),
     ("whisper", 1000, "an encoder and a decoder"),
+    ("granite4_vision", 1000, "defaults of an inner type that the outer class does not have by default"),
+    ("zamba2", 1000, "blocks that take turns and are not tied"),
 ]
 
 

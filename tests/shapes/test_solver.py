@@ -14,7 +14,8 @@ from weightsmith.shapes.solve.solver import Contradiction, Solved, solve
 FIELDS = ("h", "k", "d", "n")
 TEMPLATES = (
     "h * d", "k * d", "n", "(h + 2 * k) * d", "h * (d + n)", "h + k", "d + n", "h * n", "3 * h * d", "2 * n * k",
-    "k * n + n", "d", "h // 2", "h * (n // h)", "(h // 2) * (k // 2)", "n * (d // 2)",
+    "k * n + n", "d", "h // 2", "h * (n // h)", "(h // 2) * (k // 2)", "n * (d // 2)", "d - d // 2",
+    "3 * k - (k + 1) // 4", "2 * n + n // 3",
 )  # fmt: skip
 # Python's own arithmetic is the judge of ours, and fast enough to try every assignment.
 FORMULAE = {text: compile(text, text, "eval") for text in TEMPLATES}
@@ -93,6 +94,12 @@ def test_a_size_that_is_rounded_up_leaves_the_values_that_round_to_it() -> None:
     (component,) = solve(equations).components
     assert component.exhaustive
     assert sorted(s["mels"] for s in component.solutions) == list(range(41, 49))
+
+
+def test_half_a_width_that_is_rounded_up_leaves_two_widths() -> None:
+    """ESM-2 stores `head_dim - head_dim // 2` rotary frequencies, which alone tell how wide its heads are."""
+    (component,) = solved({"d - d // 2": 32}).components
+    assert {solution["d"] for solution in component.solutions} == {63, 64} and component.complete
 
 
 def test_the_two_sides_of_a_patch_grid_are_every_pair_that_gives_its_size() -> None:

@@ -178,3 +178,45 @@ def test_a_tied_head_may_be_stored_but_not_a_tied_copy_of_a_whole_model() -> Non
     spare = {"twin.b", "twin.c", "twin.d", "twin.e", "twin.f"}
     one_head = {name: shape for name, shape in stored.items() if name not in spare}
     assert solve(page, one_head, tied).solution.values["tie_word_embeddings"] is True
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_second_model_is_not_tied_where_a_flag_beside_it_decides_about_shapes(wide: bool) -> None:
+    """Each value of the flag is solved on its own, and what is stored though tied has its price in each."""
+    parts = "abcdef"
+    twin = ["2 * width if wide and not tie_word_embeddings", "width if not tie_word_embeddings"]
+    page = parse_page(
+        {
+            "model_type": "twins",
+            "fields": {"width": 8, "wide": False, "tie_word_embeddings": True},
+            "copies": {f"twin.{part}": part for part in parts},
+            "tensors": {part: ["2 * width if wide", "width"] for part in parts}
+            | {f"twin.{part}": twin for part in parts}
+            | {"norm": "width"},
+        }
+    )
+    truth = {"width": 8, "wide": wide, "tie_word_embeddings": False}
+    found = solve(page, predict(page.layouts[""], truth), {"model_type": "twins"})
+    assert found.explains and found.solution.values == truth
+
+
+@pytest.mark.parametrize("odd", ["odd.weight", "l.0.self_attn.rotary_emb.inv_freq"])
+def test_a_tensor_that_no_equation_tells_of_leaves_the_choice_among_answers_as_it_is(odd: str) -> None:
+    """The cheapest answer here is a tied head of another shape than is stored, the next one explains all there is."""
+    page = parse_page(
+        {
+            "model_type": "made-up",
+            "fields": {"width": 8, "wide": False, "tie_word_embeddings": True},
+            "unexpressed": {"odd.weight": "no equation found for its shape"},
+            "copies": {"head": "embedding"},
+            "tensors": {
+                "norm": "width",
+                "embedding": ["2 * width if wide", "width"],
+                "head": ["2 * width if wide and not tie_word_embeddings", "width if not tie_word_embeddings"],
+            },
+        }
+    )
+    truth = {"width": 8, "wide": False, "tie_word_embeddings": False}
+    stated = {"model_type": "made-up", "tie_word_embeddings": True}
+    found = solve(page, {**predict(page.layouts[""], truth), odd: (3,)}, stated)
+    assert found.explains and found.solution.values == truth

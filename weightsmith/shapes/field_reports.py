@@ -13,13 +13,13 @@ from weightsmith.shapes.family.task_heads import LABELS, label_names
 from weightsmith.shapes.given.config import Stated, lookup
 from weightsmith.shapes.given.draft_layers import COUNTS, stated_counts, stored_layers
 from weightsmith.shapes.given.file_words import in_own_words, said_otherwise
-from weightsmith.shapes.given.layer_overrides import places_of_overrides
+from weightsmith.shapes.given.layer_overrides import places_of_overrides, taken_from_all
 from weightsmith.shapes.page.runs import is_in_runs, of_length
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze, thaw
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from weightsmith.documents import FieldEntry
     from weightsmith.json_value import Json, JsonObject
@@ -139,7 +139,8 @@ def report(
         row if row.evidence or row.status != "differs" else _with_any_evidence(row, chosen) for row in rows
     ]
     rows = [own for row in rows for own in _in_own_words(config, page, row)]
-    rows = [own for row in rows for own in _of_single_layers(config, row)]
+    right = {row.name: row.derived for row in rows}
+    rows = [own for row in rows for own in _of_single_layers(config, row, right)]
     if page.aliases:
         rows = [named for row in rows for named in _under_file_names(config, page, row)]
     rows = [named for row in rows for named in _label_rows(config, page, row)]
@@ -177,8 +178,14 @@ def _in_own_words(config: JsonObject | None, page: Page, row: FieldReport) -> li
     return rows or [row]
 
 
-def _of_single_layers(config: JsonObject | None, row: FieldReport) -> list[FieldReport]:
-    """A wrong setting that the file says of each layer alone, where it says it."""
+def _of_single_layers(
+    config: JsonObject | None, row: FieldReport, right: Mapping[str, Json]
+) -> list[FieldReport]:
+    """A wrong setting that the file says of each layer alone, where it says it; none where all layers' is corrected to
+    the same. right: what the corrected config has in every row."""
+    of_all = taken_from_all(config, row.name) if row.changed else None
+    if of_all is not None and of_all in right and right[of_all] == row.derived:
+        return []
     names = places_of_overrides(config, row.name) if row.changed else []
     return [replace(row, name=name, configured=lookup(config, name)[1]) for name in names] or [row]
 

@@ -121,12 +121,12 @@ def lost_parts(table: NameTable, config: JsonObject | None, page: Page) -> NoMod
     """What is said of a model of several parts of which some are lost whole; None where none is.
 
     config: of the whole; a part that is null in it is not expected, nor is one that it may leave out and does. page: of
-    the whole. Names alone tell.
+    the whole; a part that some setting switches off is not lost. Names alone tell.
     """
     _, names = page.reading(table.by_key.keys())
     parts = {s: p for s, p in inner_parts().get(page.model_type, {}).items() if _expects(config, s, page)}
     stored = {s for s, part in parts.items() if any(_stands_under(n, part, parts) for n in names)}
-    lost = {section: part for section, part in parts.items() if section not in stored}
+    lost = {s: p for s, p in parts.items() if s not in stored and not _is_switched(p, page)}
     if not stored or not lost or 2 * len(names & page.keys) < len(names):
         return None
     if stored == {_TEXT}:
@@ -140,6 +140,15 @@ def lost_parts(table: NameTable, config: JsonObject | None, page: Page) -> NoMod
 def _expects(config: JsonObject | None, section: str, page: Page) -> bool:
     found, stated = lookup(config, section)
     return stated is not None or (not found and section not in page.parts)
+
+
+def _is_switched(part: InnerPart, page: Page) -> bool:
+    """Whether settings decide if a part is built at all: none of its tensors is in every model of the family."""
+    every = (pattern for patterns in page.layouts.values() for pattern in patterns if pattern.required)
+    shapes = [
+        variant for pattern in every if pattern.text.startswith(part.prefix) for variant in pattern.variants
+    ]
+    return bool(shapes) and all(variant.condition is not None for variant in shapes)
 
 
 def _without_others(model_type: str, text: InnerPart, lost: Mapping[str, InnerPart]) -> NoModel:

@@ -19,7 +19,13 @@ from weightsmith.shapes.learn.fit.sightings import RoleParser
 from weightsmith.shapes.learn.probe.builder import BUILDS
 from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
 from weightsmith.shapes.learn.probe.layer_kinds import layer_kinds
-from weightsmith.shapes.learn.probe.rule_trials import challenge, probe_parity, probe_refused, share_rules
+from weightsmith.shapes.learn.probe.rule_trials import (
+    challenge,
+    last_item_rules,
+    probe_parity,
+    probe_refused,
+    share_rules,
+)
 from weightsmith.shapes.learn.probe.single_changes import (
     changes_of,
     from_second_base,
@@ -84,7 +90,7 @@ def learn_surveyed(
     started = time.monotonic()
     found = _surveyed(model_type, builds, only)
     lab, progress = found.lab, _probed(found)
-    defaults = {**lab.hidden, **defaults_of_class(model_type)}
+    defaults = {**lab.hidden, **defaults_of_class(model_type, lab.base)}
     rules = _rules_beside_refusals(progress.found, defaults)
     page = _page(progress, defaults, rules)
     for attempt in range(2 * _ATTEMPTS):
@@ -140,7 +146,7 @@ def _rules_beside_refusals(found: FieldSurvey, defaults: Mapping[str, Value]) ->
     """Rules that no constructor checks, and those that builds of their own were made for."""
     divided = [q for architecture in found.lab.architectures for q in quotients(architecture)]
     rules = [*grouping_rules(found, divided), *quotient_rules(found, divided), *positive_rules(found)]
-    return [*rules, *share_rules(found), *companion_rules(found, defaults)]
+    return [*rules, *share_rules(found), *last_item_rules(found), *companion_rules(found, defaults)]
 
 
 def _page(progress: Progress, defaults: Mapping[str, Value], rules: Sequence[str]) -> LearnedPage:

@@ -241,6 +241,8 @@ def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, stric
             raise Contradiction
         if pool.fields:
             pools.append(pool)
+        else:  # what is decided already has its price all the same
+            cost += min((way.odd for way in pool.ways), default=0.0)
     for pool in join(pools, stated):
         if not pool.ways and pool.complete and strict:
             raise Contradiction

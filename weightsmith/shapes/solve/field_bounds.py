@@ -59,6 +59,8 @@ class Bounds:
             window = _floor_window(*next(iter(terms.items())), size)
             if window:
                 self.windows[window[0]] = window[1]
+        if rest := _rest_window(terms, size):
+            self.windows[rest[0]] = rest[1]
         for name, values in _floor_factors(terms, size):
             both = set(values) & set(self.quotients.get(name, values))
             # Of two sides of a grid there are more than a search takes: the likely ones first.
@@ -124,6 +126,24 @@ def _floor_window(monomial: Monomial, coefficient: int, size: int) -> tuple[str,
     match monomial[0].denominator.terms:
         case (((str(field),), 1),) if whole and quotient > 0:
             return field, (whole // (quotient + 1) + 1, whole // quotient)
+    return None
+
+
+def _rest_window(terms: Mapping[Monomial, int], size: int) -> tuple[str, tuple[int, int]] | None:
+    """The values of the field in `a * field + b * ((field + c) // k) = size`, such as a half that is rounded up: the
+    quotient is (field + c - r) / k with a rest r below k."""
+    singles = [monomial[0] for monomial in terms if len(monomial) == 1]
+    for atom in singles if len(singles) == len(terms) == 2 else ():
+        shifted = _shifted(atom.numerator) if isinstance(atom, Floor) else None
+        divisor = atom.denominator.known() if isinstance(atom, Floor) else None
+        if not shifted or not divisor or (shifted[0],) not in terms:
+            continue
+        field, added = shifted
+        b = terms[atom,]
+        slope = terms[field,] * divisor + b
+        edges = [size * divisor - b * (added - rest) for rest in (0, divisor - 1)]
+        if slope > 0 and divisor > 0:
+            return field, (max(1, -(-min(edges) // slope)), max(edges) // slope)
     return None
 
 

@@ -7,7 +7,7 @@ chosen config must predict exactly the names and shapes that are there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.given.config import Stated
@@ -117,8 +117,10 @@ def fit(
     else is expected.
     """
     matching = matched(page, layout, table, spelling)
-    if exactly and any(not _expected_leftover(t.name, page) for t in matching.unmatched):
+    unmatched = (tensor for tensor in matching.unmatched if not _expected_leftover(tensor.name, page))
+    if exactly and next(unmatched, None) is not None:
         return None
+    matching = replace(matching, unmatched=tuple(unmatched))
     try:
         solution, facts = _solve_backwards(page, matching, stated, shared, exactly=exactly)
     except Contradiction:

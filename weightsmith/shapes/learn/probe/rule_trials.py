@@ -9,9 +9,11 @@ from itertools import chain, permutations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.starting_config import is_field
-from weightsmith.shapes.learn.probe.trial_values import alternatives
+from weightsmith.shapes.learn.probe.trial_values import alternatives, list_kinds
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.value import is_number, numbers_of
+from weightsmith.shapes.reference.config_fields import flatten
+from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,8 @@ _COMPARED = re.compile(r"[\w.]+ <=? [\w.]+")
 _HEADS = re.compile(r"heads?$")
 _WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
 _ODD = (3, 5, 7, 9)
+# A shorter list has no item beside the last.
+_FEW_ITEMS = 2
 
 
 def probe_refused(found: FieldSurvey) -> None:
@@ -146,6 +150,33 @@ def share_rules(found: FieldSurvey) -> list[str]:
             if fits and edge and not _overtaken(found, heads, width):
                 rules.append(f"{heads} <= {width}")
     return rules
+
+
+def last_item_rules(found: FieldSurvey) -> list[str]:
+    """`kinds[-1] == 'full'` where the class overwrites the last item of a list of words, whatever a config states.
+
+    Tried: every other word, behind the base's own items, and behind none but what the class writes there.
+    """
+    rules = []
+    for name in found.accepted:
+        items = found.base.values.get(name)
+        if not isinstance(items, tuple) or len(items) < _FEW_ITEMS:
+            continue
+        *rest, own = items
+        words = [word for word in list_kinds(found.words, name, items) if word != own]
+        stated = [(*others, word) for word in words for others in (rest, [own] * len(rest))]
+        read = [(one, taken) for one in stated if (taken := _as_read(found, name, one)) is not None]
+        if isinstance(own, str) and read and all(taken == (*one[:-1], own) for one, taken in read):
+            rules.append(f"{name}[-1] == {own!r}")
+    return rules
+
+
+def _as_read(found: FieldSurvey, name: str, value: Value) -> Value:
+    """What the class makes of a stated value; None where it refuses it."""
+    try:
+        return flatten(found.lab.config({name: value})).get(name)
+    except Rejected:
+        return None
 
 
 def _divided_by(found: FieldSurvey) -> list[str]:

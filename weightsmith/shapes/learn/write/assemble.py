@@ -299,16 +299,17 @@ def _copies(
     return copies, optional
 
 
-def defaults_of_class(model_type: str) -> dict[str, Value]:
+def defaults_of_class(model_type: str, base: Mapping[str, Value] | None = None) -> dict[str, Value]:
     """Every field of a config that states nothing but the types of its inner configs, and has all that it may have.
 
     An outer class may give an inner config that is left out whole other defaults than that one's own class; a file
-    that states any of it gets the inner class's.
+    that states any of it gets the inner class's. base: what the page was learned from; another inner type than the
+    outer class's own has defaults of its own.
     """
     try:
         config = make_config(model_type, {})
         plain = flatten(config)
-        inner = {n: v for n, v in plain.items() if n.endswith(".model_type") and v}
+        inner = {n: (base or {}).get(n, v) for n, v in plain.items() if n.endswith(".model_type") and v}
         inner |= {f"{section}.model_type": inside for section, inside in parts_left_out(config).items()}
         return flatten(make_config(model_type, inner)) if inner else plain
     except Rejected:
