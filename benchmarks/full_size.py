@@ -50,6 +50,28 @@ def write_latent(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def write_fp8(folder: Path, seed: int = 0) -> Path:
+    """The same shapes in shards of 1 GB, linear layers as DeepSeek stores them: FP8 in blocks; returns the folder."""
+    import torch
+    from huggingface_hub import save_torch_state_dict
+
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, torch.Tensor] = {}
+    for name, shape in reference_shapes("llama", BITCPM).items():
+        drawn = torch.empty(shape, dtype=torch.bfloat16).normal_(generator=generator)
+        if name.endswith("_proj.weight"):
+            blocks = [-(-size // GROUP_SIZE) for size in shape]
+            state[f"{name}_scale_inv"] = torch.empty(blocks).uniform_(1e-4, 1e-3, generator=generator)
+            drawn = (drawn * 100).clamp_(-448, 448).to(torch.float8_e4m3fn)
+        state[name] = drawn
+    folder.mkdir(parents=True)
+    save_torch_state_dict(state, folder, max_shard_size="1GB")
+    section = {"quant_method": "fp8", "weight_block_size": [GROUP_SIZE, GROUP_SIZE], "fmt": "e4m3"}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **BITCPM}
+    _describe(folder, {**config, "quantization_config": section})
+    return folder
+
+
 def write_sharded(folder: Path, layers: int, shard_bytes: int, data: bool = True) -> Path:
     """Llama 3.1 8B with so many layers in safetensors shards; returns the folder.
 

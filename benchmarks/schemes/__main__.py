@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from benchmarks.processes import Figure
 
-SETTINGS = Path(__file__).parent / "msmodelslim.yaml"
+# msmodelslim's program is told by a file what it does.
+_SETTINGS = {"msmodelslim": "msmodelslim.yaml", "msmodelslim convert": "msmodelslim_convert.yaml"}
 OURS = "weightsmith"
 
 
@@ -47,7 +48,10 @@ PARTS = {
     "int4": Part("compressed-tensors, 4 bits, groups of 64, to bf16", "int4", "dequant", _LIBRARIES),
     "int8": Part("compressed-tensors, 8 bits, rows, to bf16", "int8", "dequant", _LIBRARIES),
     "fp8": Part(
-        "FP8, blocks of 128 x 128, to bf16", "fp8", "dequant", ("compressed-tensors fp8", "transformers")
+        "FP8, blocks of 128 x 128, to bf16",
+        "fp8",
+        "dequant",
+        ("compressed-tensors fp8", "transformers", "msmodelslim convert"),
     ),
     "gguf": Part("GGUF Q4_1 to bf16", "gguf", "dequant", ("transformers gguf",)),
     "read": Part("what msmodelslim wrote, to bf16", "slim", "dequant", ("msmodelslim's function",)),
@@ -75,17 +79,10 @@ def command(peer: str, source: Path, target: Path, beside: Path) -> list[str]:
     if peer in _FUNCTIONS:
         module = [*python(beside), "-m", "benchmarks.schemes.peers", _FUNCTIONS[peer]]
         return [*module, str(source), str(target)]
-    program = [
-        *python(beside),
-        "-m",
-        "msmodelslim.cli",
-        "quant",
-        "--model_type",
-        "default",
-        "--device",
-        "cpu",
-    ]
-    paths = {"config": SETTINGS, "model": source, "save": target}
+    # With a model in memory it asks of which kind; from file to file it must not be told.
+    kind = ["--model_type", "default"] if peer == "msmodelslim" else []
+    program = [*python(beside), "-m", "msmodelslim.cli", "quant", *kind, "--device", "cpu"]
+    paths = {"config": Path(__file__).parent / _SETTINGS[peer], "model": source, "save": target}
     return [*program, *(word for name, path in paths.items() for word in (f"--{name}_path", str(path)))]
 
 

@@ -69,6 +69,11 @@ def test_nan_stays_nan_and_infinity_is_not_counted_as_lost() -> None:
     assert as_double[3] == np.inf
     assert as_double[4] == -np.inf
     assert lost == 0
+    # Sign and upper payload stay, and the quiet bit is set: of all alone as well.
+    expected = np.array([0x7FFF, 0xFFFF, 0x7FC0, 0x7F80, 0xFF80], np.uint16)
+    for chosen in ([0, 1, 2, 3, 4], [0], [1], [2], [3, 4]):
+        rounded, _ = cast(bits[chosen].view(np.float32), FORMATS["F32"], FORMATS["BF16"])
+        assert rounded.view(np.uint16).tolist() == expected[chosen].tolist()
 
 
 def test_numbers_that_become_infinite_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""The written file is the reference writer's, byte for byte; sizes and shards follow the Hugging Face rules."""
+"""What the reference writer wrote is written again byte for byte; sizes and shards follow the Hugging Face rules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.convert.plan.header import lay_out
 from weightsmith.convert.plan.shards import index, parse_size, split
@@ -39,27 +40,42 @@ MIXED = {
 
 
 def test_every_dtype_is_written_as_the_reference_writer_does(tmp_path: Path) -> None:
-    source = tmp_path / "pytorch_model.bin"
-    torch.save(MIXED, source)
-    convert(source, tmp_path / "out")
-    save_file(MIXED, tmp_path / "reference.safetensors", metadata={"format": "pt"})
+    (tmp_path / "source").mkdir()
+    save_file(MIXED, tmp_path / "source/model.safetensors", metadata={"format": "pt"})
+    convert(tmp_path / "source", tmp_path / "out")
     ours = (tmp_path / "out/model.safetensors").read_bytes()
-    assert ours == (tmp_path / "reference.safetensors").read_bytes()
+    assert ours == (tmp_path / "source/model.safetensors").read_bytes()
 
 
-def test_the_order_of_the_input_does_not_matter() -> None:
+def test_tensors_stand_in_the_order_of_a_torch_file_and_at_multiples_of_their_size(tmp_path: Path) -> None:
+    torch.save(MIXED, tmp_path / "pytorch_model.bin")
+    convert(tmp_path / "pytorch_model.bin", tmp_path / "out")
+    opened = open_checkpoint(tmp_path / "out")
+    assert all(tensor.start % MIXED[name].itemsize == 0 for name, tensor in opened.tensors.items())
+    sizes = [MIXED[name].itemsize for name in opened.tensors]
+    assert sizes == sorted(sizes, reverse=True)
+    for size in set(sizes):
+        in_file = [name for name, tensor in MIXED.items() if tensor.itemsize == size]
+        assert [name for name in opened.tensors if MIXED[name].itemsize == size] == in_file
+    assert all(
+        torch.equal(tensor, MIXED[name])
+        for name, tensor in load_file(tmp_path / "out/model.safetensors").items()
+    )
+
+
+def test_the_order_of_the_input_is_kept_among_dtypes_of_a_size() -> None:
     outputs = [
         Output("b", "F32", (2,)),
         Output("a", "F32", (2,)),
         Output("c", "I64", (1,)),
         Output("d", "U8", (3,)),
+        Output("e", "I32", (1,)),
     ]
     layout = lay_out(outputs)
-    assert layout == lay_out(outputs[::-1])
     assert len(layout.header) % 8 == 0
     assert layout.starts["a"] % 4 == 0
     header = json.loads(layout.header[8:])
-    assert list(header) == ["__metadata__", "c", "a", "b", "d"]
+    assert list(header) == ["__metadata__", "c", "b", "a", "e", "d"]
 
 
 @settings(max_examples=50, deadline=None)

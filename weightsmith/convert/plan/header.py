@@ -14,18 +14,8 @@ if TYPE_CHECKING:
 
     from weightsmith.convert.protocol import Output
 
-# The reference writer (safetensors, `safetensors/src/tensor.rs`, `prepare`) puts tensors in descending order
-# of its dtype enum, which ascends in alignment, then by name; and pads the header with spaces to a multiple
-# of 8.
-_DTYPE_ORDER = {
-    dtype: rank
-    for rank, dtype in enumerate(
-        (
-            "BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
-            "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32", "U32", "F32", "C64", "F64", "I64", "U64",
-        )
-    )
-}  # fmt: skip
+# The reference writer (safetensors, `safetensors/src/tensor.rs`, `prepare`) puts tensors in descending order of their
+# dtypes' sizes, so that each begins at a multiple of its own, and pads the header with spaces to a multiple of 8.
 _ALIGNMENT = 8
 
 
@@ -49,11 +39,14 @@ def size_of(output: Output) -> int:
 
 
 def lay_out(outputs: Sequence[Output], metadata: Mapping[str, str] | None = None) -> FileLayout:
-    """One file with these tensors. The same tensors in any order give the same layout.
+    """One file with these tensors, in the order given among dtypes of a size.
+
+    The reference writer goes on by name. The source's own order lets a torch file be read once, from its first byte to
+    its last, and keeps neighbours together, whose chunks a hub has then; of what that writer wrote it is the same.
 
     metadata: entries of `__metadata__`, beside `format`.
     """
-    ordered = sorted(outputs, key=lambda o: (-_DTYPE_ORDER[o.dtype], o.name.encode()))
+    ordered = sorted(outputs, key=lambda o: -max(8, BITS[o.dtype]))
     entries: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     offset = 0
     relative: dict[str, int] = {}

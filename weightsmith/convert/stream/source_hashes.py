@@ -80,11 +80,15 @@ class SourceHasher:
         return {file: (size, self._hashers[file].hexdigest()) for file, size in self._sizes.items()}
 
     def _fill(self, file: str, end: int) -> None:
-        """Reads up to byte `end`: headers, padding, tensors that nobody wanted."""
+        """Reads up to byte `end`: headers, padding, tensors that nobody wanted.
+
+        Of a torch file that is some hundred bytes before each tensor: what lies behind them has been read already.
+        """
         if self._next[file] == end:
             return
         with open_file(self._root / file, file) as opened:
+            alone = opened.alone()
             while self._next[file] < end:
-                data = opened.read(self._next[file], min(_CHUNK, end - self._next[file]))
+                data = alone.read(self._next[file], min(_CHUNK, end - self._next[file]))
                 self._hashers[file].update(memoryview(data))
                 self._next[file] += len(data)
