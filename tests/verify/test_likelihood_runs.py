@@ -20,6 +20,7 @@ from weightsmith.verify.likelihood.judge import compare, known_texts
 from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import BUILT_IN, Text
 from weightsmith.verify.likelihood.tokenized import Reading, tokenized
+from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import load
 
@@ -146,3 +147,29 @@ def test_what_cannot_run_says_why(tmp_path: Path, fused_folder: Path) -> None:
         ask(weightsmith.open(bare), config | {"model_type": "t5"})
     with pytest.raises(NoReference, match="no tokenizer loads"):
         tokenized(bare, BUILT_IN, CAUSAL)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_turn_ends_with_the_templates_token_and_something_has_to_stop_there(
+    stops: bool, fused_folder: Path, tmp_path: Path
+) -> None:
+    """The tiny model's answers end with token 256. Where no eos_token_id has it, an engine goes on."""
+    folder = tmp_path / "m"
+    shutil.copytree(fused_folder, folder)
+    end = "<|endoftext|>"
+    (folder / "chat_template.jinja").write_text(
+        "{{ messages[0].content }}{{ messages[1].content }}" + end, encoding="utf-8"
+    )
+    if not stops:
+        for name in ("config.json", "generation_config.json"):
+            stated = json.loads((folder / name).read_text(encoding="utf-8")) | {"eos_token_id": 7}
+            (folder / name).write_text(json.dumps(stated), encoding="utf-8")
+        stated = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        (folder / "tokenizer_config.json").write_text(json.dumps(stated | {"eos_token": "<|im_end|>"}))
+    lab = Lab(load(str(folder), str(folder), "float32", None), {})
+    talks = [(fact.prompt, fact.answer) for fact in FACTS[::50]]
+    (found,) = turn_end(lab, lab.config(), folder, talks)
+    assert (found.name, found.telling) == ("end-of-turn", "told" if stops else "contradicted")
+    assert ("nothing stops" in found.says) == (not stops)
+    (folder / "chat_template.jinja").unlink()
+    assert list(turn_end(lab, lab.config(), folder, talks)) == []

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # What evidence names in the place of a tensor.
 TEXTS = "known texts"
-# The code of the problem that the tokenizer begins texts otherwise than the model was trained.
-BEGINNING = "begin-of-text"
+# Findings that bear on no field: the code of the problem, and the file that it is in.
+OF_OTHER_FILES = {"begin-of-text": "tokenizer_config.json", "end-of-turn": "generation_config.json"}
 # The code of the problem that a setting is ruled out which only its publisher can write anew, such as rotary scaling.
 RULED_OUT = "behaviour"
 
@@ -39,7 +39,7 @@ def behaved(
     config: the file. user_set: what the user has set, which stays. again: infers once more, with these settings given.
     Of a number that is ruled out the best is a guess, since a range of others does as well; of a switch it is not.
     """
-    named = [(_field(one, found.fields), one) for one in findings]
+    named = [(_field(one, found.fields), one) for one in findings if one.name not in OF_OTHER_FILES]
     wrong = {
         name: one for name, one in named if one.telling == "contradicted" and _has_place(name, one, found)
     }
@@ -50,7 +50,7 @@ def behaved(
         row = rows.get(name) or FieldReport(name, None, one.value, one.value, "unverifiable", None)
         if row.status == "unverifiable" and name not in user_set and (one.telling == "told" or name in wrong):
             rows[name] = _row(row, one)
-    problems = (*decided.problems, *_problems(named, wrong, user_set))
+    problems = (*decided.problems, *_problems(named, wrong, user_set), *_of_other_files(findings))
     return replace(
         decided,
         fields=tuple(rows.values()),
@@ -104,10 +104,8 @@ def _has_place(name: str, finding: BehaviourFinding, found: Inference) -> bool:
     """Whether the file can be given the value: a number or word, at a place that its dialect has."""
     section = name.rpartition(".")[0]
     rows = {row.name for row in found.fields}
-    return (
-        not isinstance(finding.best, dict | list)
-        and finding.name != BEGINNING
-        and (name in rows or not section or section in found.config)
+    return not isinstance(finding.best, dict | list) and (
+        name in rows or not section or section in found.config
     )
 
 
@@ -116,13 +114,17 @@ def _problems(
     wrong: Mapping[str, BehaviourFinding],
     user_set: Mapping[str, Json],
 ) -> Iterator[Problem]:
-    """What is ruled out and stays: the user's word, a beginning, which is the tokenizer's, and what has no place."""
+    """What is ruled out and stays: the user's word, and what has no place."""
     for name, one in named:
         if one.telling != "contradicted":
             continue
-        if one.name == BEGINNING:
-            yield Problem(BEGINNING, one.says, file="tokenizer_config.json")
-        elif name in user_set:
+        if name in user_set:
             yield Problem(OVERRULED, f"{name} was set to {user_set[name]}; {one.says}")
         elif name not in wrong:
             yield Problem(RULED_OUT, f"{name}: {one.says}", stops_loader=True)
+
+
+def _of_other_files(findings: Iterable[BehaviourFinding]) -> Iterator[Problem]:
+    for one in findings:
+        if one.telling == "contradicted" and one.name in OF_OTHER_FILES:
+            yield Problem(one.name, one.says, file=OF_OTHER_FILES[one.name])

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 FLOOR = 0.02
 # Standard errors; the best was chosen among some dozens.
 SURE = 4.0
-# A text is known to a model that needs this much of the nats of a draw among all tokens. Of an unknown text nothing
-# follows: a model that is not at home in it is as likely to gain as to lose by any change.
-KNOWN = 0.6
+# A text is known to a model that needs this much of the nats of a draw among all tokens; who knows no more than how
+# frequent tokens are needs about 0.7. Of an unknown text nothing follows: a model that is not at home in it is as
+# likely to gain as to lose by any change.
+KNOWN = 0.65
 # Errors of neighbouring tokens go together; those of blocks hardly do.
 BLOCK = 16
 

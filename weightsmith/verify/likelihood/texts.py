@@ -113,3 +113,10 @@ BUILT_IN: Mapping[str, Text] = {
     "code": Text(_CODE),
     "chinese": Text(_CHINESE),
 }
+# Questions that any chat model answers, and whole answers.
+TALKS = (
+    ("What is the capital of France?", "The capital of France is Paris."),
+    ("How many days are in a week?", "There are seven days in a week."),
+    ("What is 2 + 2?", "2 + 2 = 4."),
+    ("中国的首都是哪里？", "中国的首都是北京。"),
+)

@@ -9,6 +9,7 @@ from weightsmith.checkpoint.json_file import read_json_object
 from weightsmith.process.serving import serve
 from weightsmith.verify.inputs.kinds import kind_of
 from weightsmith.verify.likelihood.beginning import beginning
+from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.likelihood.examine import Examination
 from weightsmith.verify.likelihood.likelihood_job import LikelihoodAnswer, LikelihoodJob
 from weightsmith.verify.likelihood.siblings import Lab
@@ -50,7 +51,9 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
     findings, best = Examination(lab, PretrainedConfig().to_dict(), vocabulary, stage).findings()
     stage("reading the texts from another beginning")
-    return [*findings, *beginning(lab, best, vocabulary)]
+    begun = list(beginning(lab, best, vocabulary))
+    stage("ending a turn")
+    return [*findings, *begun, *turn_end(lab, best, Path(job.tokenizer))]
 
 
 if __name__ == "__main__":
