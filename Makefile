@@ -213,7 +213,7 @@ bench-faults: setup ## injected faults and sound models through every command: w
 bench-signs: setup $(PEERS)/.ready ## sound and broken models through the signs of life: figures and verdicts (ARGS="--part smol --only noise")
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.signs $(PEERS) $(ARGS)
 
-bench-unseen: setup $(PEERS)/.ready ## trained, untrained and broken models through infer-config --values: who is told right (an hour of training at first; ARGS="--kinds 2 --draws 20")
+bench-unseen: setup $(PEERS)/.ready ## trained, untrained and broken models through infer-config --values and --behaviour: who is told right (an hour of training at first; ARGS="--kinds 2 --draws 20 --runs 5")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.unseen $(PEERS) $(ARGS)
 
 bench-reference: setup ## the reference layer by layer, beside the whole model in memory (12 GB; ARGS="--layers 4" for less)

@@ -123,7 +123,7 @@ def examined(lab: Lab) -> list[BehaviourFinding]:
 
 def excluded(lab: KeptLab, folder: Path, draws: int) -> tuple[int, int, list[str]]:
     """(runs, runs in which a true setting was ruled out, what was said there), each run on a draw of texts."""
-    draw = random.Random(0)
+    draw = random.Random(1)
     wrong: list[str] = []
     bad = 0
     for _ in range(draws):

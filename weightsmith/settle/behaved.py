@@ -48,7 +48,8 @@ def behaved(
     rows = {row.name: row for row in (*decided.fields, *found.fields)}
     for name, one in named:
         row = rows.get(name) or FieldReport(name, None, one.value, one.value, "unverifiable", None)
-        if row.status == "unverifiable" and name not in user_set and (one.telling == "told" or name in wrong):
+        told = one.telling == "told" and (name in rows or not isinstance(one.value, dict | list))
+        if row.status == "unverifiable" and name not in user_set and (told or name in wrong):
             rows[name] = _row(row, one)
     problems = (*decided.problems, *_problems(named, wrong, user_set), *_of_other_files(findings))
     return replace(

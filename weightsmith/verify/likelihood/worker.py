@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.json_file import read_json_object
+from weightsmith.errors import WeightsmithError
 from weightsmith.process.serving import serve
 from weightsmith.verify.inputs.kinds import kind_of
 from weightsmith.verify.likelihood.beginning import beginning
@@ -35,7 +36,7 @@ def work(job: JsonObject, folder: Path, stage: Stage) -> dict[str, Json]:
     """The child's door: JSON in, JSON out."""
     try:
         findings = _findings(LikelihoodJob.from_json(job), folder, stage)
-    except NoReference as error:
+    except (NoReference, WeightsmithError) as error:
         return LikelihoodAnswer((), str(error)).to_json()
     return LikelihoodAnswer(tuple(one.document() for one in findings)).to_json()
 
