@@ -74,6 +74,12 @@ def compare(best: Scores, other: Scores, texts: Collection[str]) -> Evidence | N
     return Evidence(nats, nats / error if error > 0 else 0.0)
 
 
+def apart(one: Scores, other: Scores, texts: Collection[str]) -> float:
+    """How far two models lie apart on the tokens that both have read, whoever is better: mean of |nats|."""
+    shared = [np.abs(one[name] - other[name]) for name in sorted(texts) if name in one and name in other]
+    return float(np.concatenate(shared).mean(dtype=np.float64)) if shared else 0.0
+
+
 def same(one: Scores, other: Scores, texts: Collection[str]) -> bool:
     """Whether a change did nothing: equal but for rounding."""
     shared = [name for name in texts if name in one and name in other]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.likelihood.judge import FLOOR, compare, known_texts, likelihood, same
+from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, known_texts, likelihood, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,9 +142,9 @@ class Search:
     def _slopes(self, inside: list[float]) -> Iterator[float]:
         """The middle of wide gaps whose ends are not alike: something may lie between that is better than both."""
         texts = self.texts
-        height = {one.at: likelihood(one.scores or {}, texts) for one in self.built if one.at in inside}
-        for lower, upper in pairwise(sorted(height)):
-            if upper - lower > _WIDE and abs(height[lower] - height[upper]) >= FLOOR:
+        said = {one.at: one.scores or {} for one in self.built if one.at in inside}
+        for lower, upper in pairwise(sorted(said)):
+            if upper - lower > _WIDE and apart(said[lower], said[upper], texts) >= FLOOR:
                 yield (lower + upper) / 2
 
     def _round_numbers(self) -> Iterator[float]:
