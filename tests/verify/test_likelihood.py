@@ -127,6 +127,22 @@ def test_a_wrong_number_is_answered_with_one_that_people_write() -> None:
     assert not told.whole
 
 
+def test_what_the_file_says_is_tried_where_it_is_no_number() -> None:
+    """A window that was missing, after the config was mended to have one."""
+    scores = world(lambda value: 1.0 if value is None else 0.01 * abs(math.log2(float(value) / 64)), 9)  # type: ignore[arg-type]
+    own = scores(64)
+    assert own is not None
+    search = begun(Question(("sliding_window",), 64, "dial"), VOCABULARY, own, None)
+    for _ in range(20):
+        for value, at in search.next():
+            search = search.plus(value, at, scores(value))
+    told = finding(search)
+    assert search.next() == ()
+    assert told.telling == "contradicted"
+    assert None in [one.value for one in told.ruled_out]
+    assert "null is ruled out" in told.says
+
+
 def test_what_only_grows_worse_one_way_is_not_told() -> None:
     """A norm's epsilon: all small ones are alike."""
     scores = world(lambda value: max(0.0, math.log2(float(value) / 1e-3)), 4)  # type: ignore[arg-type]

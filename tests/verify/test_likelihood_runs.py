@@ -16,11 +16,11 @@ from tests.verify.test_reference_layers import MODELS, saved
 from weightsmith.errors import EngineFailed
 from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 from weightsmith.verify.likelihood.asking import ask
+from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.likelihood.judge import compare, known_texts
 from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import BUILT_IN, Text
 from weightsmith.verify.likelihood.tokenized import Reading, tokenized
-from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import load
 
@@ -83,7 +83,7 @@ def test_hrm_text_is_read_with_its_prompt_as_a_prefix() -> None:
     lab = Lab(load(folder, folder, "float32", None), tokenized(HRM_TEXT, texts, PREFIX_LM), prefix=True)
     config = lab.config()
     others = [{**config, "prefix_lm": False}, {**config, "H_cycles": 4}]
-    right, *wrong = lab.scores([config, *others], None, lambda done, total: None)
+    right, *wrong = lab.scores([config, *others])
     assert right is not None
     for one in wrong:
         assert one is not None
@@ -111,7 +111,7 @@ def test_layer_by_layer_siblings_say_what_they_say_whole(name: str, tmp_path: Pa
     layered = Lab(load(folder, folder, "float32", tmp_path / "o"), texts, prefix=name == "recurrent")
     config = whole.config()
     configs = [config, {**config, "rms_norm_eps": 0.5}, {**config, "hidden_size": 64}]
-    ours, theirs = (lab.scores(configs, None, lambda done, total: None) for lab in (whole, layered))
+    ours, theirs = (lab.scores(configs) for lab in (whole, layered))
     assert ours[2] is theirs[2] is None  # other tensors
     for one, other in zip(ours[:2], theirs[:2], strict=True):
         assert one is not None

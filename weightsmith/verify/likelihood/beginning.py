@@ -28,9 +28,7 @@ def beginning(lab: Lab, config: Config, vocabulary: int) -> Iterator[BehaviourFi
     if not led and not isinstance(token, int):
         return
     other = {name: replace(one, lead=() if led else (token,)) for name, one in lab.texts.items()}
-    first, second = (
-        one.scores([config], None, lambda done, total: None)[0] for one in (lab, replace(lab, texts=other))
-    )
+    first, second = (one.scores([config])[0] for one in (lab, replace(lab, texts=other)))
     if first is not None and second is not None:
         asked = Question((NAME,), led, "choice", (not led,))
         yield finding(begun(asked, vocabulary, first, led).plus(not led, 1.0, second))

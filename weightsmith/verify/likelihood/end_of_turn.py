@@ -50,7 +50,7 @@ def turn_end(
         for n, one in enumerate(turns)
         for name, before in (("over", one.over), ("within", one.within))
     }
-    (found,) = replace(lab, texts=readings).scores([config], None, lambda done, total: None)
+    (found,) = replace(lab, texts=readings).scores([config])
     if found and turns:
         over, within = (
             math.exp(sum(float(found[f"{n} {name}"].mean()) for n in range(len(turns))) / len(turns))

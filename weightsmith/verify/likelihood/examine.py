@@ -49,7 +49,10 @@ class Examination:
         mended: dict[Path, Json] = {}
         self._need_same(config)
         searches = self._searched(config, mended)
-        while len(mended) < MOST_WRONG and (wrong := _worst(searches)) is not None:
+        for _ in range(MOST_WRONG):
+            wrong = _worst(searches)
+            if wrong is None:
+                break
             path = wrong.question.path
             mended.setdefault(path, at_path(config, path))
             config = with_value(config, path, wrong.best.value)
@@ -63,7 +66,7 @@ class Examination:
             raise NoReference("transformers does not build the same model from the settings that it has read")
 
     def _base(self, config: Mapping[str, Json]) -> Scores:
-        (found,) = self.lab.scores([config], None, _silent)
+        (found,) = self.lab.scores([config])
         if found is None:
             raise NoReference("transformers builds no model from the settings that it has read")
         return found
@@ -89,10 +92,6 @@ def _worst(searches: Sequence[Search]) -> Search | None:
     """The setting whose value is ruled out by most; None where none is."""
     gains = [(one.ruled_out()[0.0].nats, one) for one in searches if 0.0 in one.ruled_out()]
     return max(gains, key=lambda pair: pair[0])[1] if gains else None
-
-
-def _silent(done: int, total: int) -> None:
-    """Told how far it is, and says nothing."""
 
 
 def _telling(stage: Stage, turn: int, mended: int) -> Callable[[int, int], None]:

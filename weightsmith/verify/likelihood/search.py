@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 FAR = 12.0
 NEAR = 1.0
 _WIDE = 3.0
-# The step of what the file says, where the config is mended there and no step leads to it.
-_ELSEWHERE = -1.0
+# The step of what the file says, where the config is mended there and no other step leads to it, such as null.
+_ELSEWHERE = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,18 @@ class Search:
         values = {json_key(one.value) for one in self.tried}
         found = [(self._value_at(at), at) for at in self._steps() if at not in steps]
         return tuple(
-            (value, at) for value, at in found if value is not None and json_key(value) not in values
+            (value, at)
+            for value, at in found
+            if (value is not None or at == _ELSEWHERE) and json_key(value) not in values
         )
 
     def _value_at(self, at: float) -> Json:
         """The value at a step; None where there is none."""
         question = self.question
+        if at == _ELSEWHERE:
+            return self.stated
         if question.kind == "choice":
-            return self.stated if at == _ELSEWHERE else question.options[int(at) - 1]
+            return question.options[int(at) - 1]
         assert isinstance(question.value, int | float)
         if question.kind == "count":
             return int(question.value + at) if question.value + at >= 1 else None
@@ -133,7 +137,8 @@ class Search:
         if self.acts and self.texts and {FAR, -FAR} <= {one.at for one in self.tried}:
             built = {one.at for one in self.built}
             out = self.ruled_out().keys() | {one.at for one in self.tried if one.at not in built}
-            inside = [one.at for one in self.tried if one.at not in out]
+            out -= {_ELSEWHERE}
+            inside = [one.at for one in self.tried if one.at not in out and one.at != _ELSEWHERE]
             yield from _gaps(self.best.at, sorted(inside), sorted(out))
             yield from self._slopes(inside)
             if json_key(self.stated) != json_key(self.question.value):
@@ -164,10 +169,9 @@ def begun(question: Question, vocabulary: int, scores: Scores, stated: Json) -> 
 
 def step_of(question: Question, value: Json) -> float:
     """The step at which a value of a setting lies."""
-    if question.kind == "choice" or not (
-        isinstance(value, int | float) and isinstance(question.value, int | float)
-    ):
+    if question.kind == "choice" or not isinstance(value, int | float) or value <= 0:
         return _ELSEWHERE
+    assert isinstance(question.value, int | float)
     return value - question.value if question.kind == "count" else math.log2(value / question.value)
 
 

@@ -34,6 +34,10 @@ _HOPELESS, _SURELY = 0.5, 8.0
 _SMALL_BUFFERS = 1 << 26
 
 
+def silent(done: int, total: int) -> None:
+    """Told how far it is, and says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lab:
     """A model, and texts that it and its siblings read.
@@ -55,11 +59,15 @@ class Lab:
         return self._read_all([self.loaded.model])[0]
 
     def scores(
-        self, configs: Sequence[Config], beside: Scores | None, tell: Callable[[int, int], None]
+        self,
+        configs: Sequence[Config],
+        beside: Scores | None = None,
+        tell: Callable[[int, int], None] = silent,
     ) -> list[Scores | None]:
         """What the siblings of some configs say; None for one that cannot be built, or has other tensors.
 
-        beside: a model that is known; who is plainly worse, or the same, need not read every text.
+        beside: a model that is known; who is plainly worse, or the same, need not read every text. tell: told how many
+        have been read, of how many.
         """
         if isinstance(self.loaded, Whole):
             found: list[Scores | None] = []
@@ -121,7 +129,7 @@ class Lab:
         if isinstance(self.loaded, Whole):
             found = [one() for one in passes]
         else:
-            found = self.loaded.beside(siblings).outputs(passes, lambda done, total: None)
+            found = self.loaded.beside(siblings).outputs(passes, silent)
         rows = iter(found)
         return [{name: next(rows).numpy() for name in self.texts} for _ in siblings]
 
