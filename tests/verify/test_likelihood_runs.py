@@ -173,3 +173,16 @@ def test_a_turn_ends_with_the_templates_token_and_something_has_to_stop_there(
     assert ("nothing stops" in found.says) == (not stops)
     (folder / "chat_template.jinja").unlink()
     assert list(turn_end(lab, lab.config(), folder, talks)) == []
+
+
+def test_a_model_whose_tokens_see_the_next_ones_says_nothing(tmp_path: Path) -> None:
+    """Gemma 3 can be told to look both ways; every text is then likelier, and nothing follows."""
+    model_type, settings = MODELS["windows and full attention"]
+    folder = str(saved(tmp_path / "m", model_type, settings))
+    texts = {"one": Reading((), tuple(range(3, 60)), 1)}
+    for offload in (None, tmp_path / "o"):  # whole, and layer by layer
+        lab = Lab(load(folder, folder, "float32", offload), texts)
+        config = lab.config()
+        one_way, both = lab.scores([config, {**config, "use_bidirectional_attention": True}])
+        assert one_way is not None
+        assert both is None

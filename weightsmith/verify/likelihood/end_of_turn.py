@@ -45,13 +45,15 @@ def turn_end(
         turns = [] if not tokenizer.chat_template else [_turn(tokenizer, *talk) for talk in talks]
     except Exception:  # a tokenizer or its template may be damaged in any way, and is no matter of settings
         return
+    if not turns:
+        return
     readings = {
         f"{n} {name}": Reading((), (*before, one.end), len(before))
         for n, one in enumerate(turns)
         for name, before in (("over", one.over), ("within", one.within))
     }
     (found,) = replace(lab, texts=readings).scores([config])
-    if found and turns:
+    if found:
         over, within = (
             math.exp(sum(float(found[f"{n} {name}"].mean()) for n in range(len(turns))) / len(turns))
             for name in ("over", "within")

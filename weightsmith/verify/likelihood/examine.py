@@ -62,13 +62,16 @@ class Examination:
     def _need_same(self, config: Mapping[str, Json]) -> None:
         """Raises NoReference unless the loaded model and its sibling of the same config say the same."""
         self.stage("reading the texts")
-        if not same(self.lab.own_scores(), self._base(config), self.lab.texts.keys()):
+        own = self.lab.own_scores()
+        if own is None or not same(own, self._base(config), self.lab.texts.keys()):
             raise NoReference("transformers does not build the same model from the settings that it has read")
 
     def _base(self, config: Mapping[str, Json]) -> Scores:
         (found,) = self.lab.scores([config])
         if found is None:
-            raise NoReference("transformers builds no model from the settings that it has read")
+            raise NoReference(
+                "transformers builds no model of it in which a token does not see the next ones"
+            )
         return found
 
     def _searched(self, config: Mapping[str, Json], mended: Mapping[Path, Json]) -> list[Search]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from weightsmith.verify.likelihood.judge import compare, same
+from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, same
 from weightsmith.verify.reference.loading import Whole
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Lab:
         found: dict[str, Json] = self.loaded.model.config.to_dict()
         return found
 
-    def own_scores(self) -> Scores:
-        """What the loaded model itself says."""
+    def own_scores(self) -> Scores | None:
+        """What the loaded model itself says; None where it sees what comes next."""
         return self._read_all([self.loaded.model])[0]
 
     def scores(
@@ -104,34 +104,41 @@ class Lab:
         return type(model)._from_config(type(model.config).from_dict(dict(config)), dtype=model.dtype)
 
     def _read(self, sibling: PreTrainedModel, beside: Scores | None) -> Scores | None:
-        """Text by text, while that may still tell something."""
+        """Text by text, while that may still tell something. None for what breaks, or sees what comes next."""
         found: dict[str, NDArray[np.float32]] = {}
         try:
             for name, reading in self.texts.items():
-                if beside is not None and not found:
-                    first = token_scores(sibling, reading.begun(_FIRST), self.prefix).numpy()
-                    if same({name: beside[name][: len(first)]}, {name: first}, [name]):
-                        return beside
+                first = (
+                    token_scores(sibling, reading.begun(_FIRST), self.prefix).numpy() if not found else None
+                )
+                if (
+                    first is not None
+                    and beside is not None
+                    and same(_begun(beside, first), {"": first}, [""])
+                ):
+                    return beside
                 found[name] = token_scores(sibling, reading, self.prefix).numpy()
+                if first is not None and _sees_ahead(found, first):
+                    return None
                 if beside is not None and _is_hopeless(beside, found, name):
                     break
         except Exception:  # a setting may break a model in any way
             return None
         return found
 
-    def _read_all(self, siblings: Sequence[PreTrainedModel]) -> list[Scores]:
-        """All texts, with the weights of one layer at a time where they do not fit the memory."""
-        passes = [
-            partial(token_scores, one, reading, self.prefix)
-            for one in siblings
-            for reading in self.texts.values()
-        ]
+    def _read_all(self, siblings: Sequence[PreTrainedModel]) -> list[Scores | None]:
+        """As `_read`, but all texts, with the weights of one layer at a time where they do not fit the memory."""
+        readings = [next(iter(self.texts.values())).begun(_FIRST), *self.texts.values()]
+        passes = [partial(token_scores, one, each, self.prefix) for one in siblings for each in readings]
         if isinstance(self.loaded, Whole):
-            found = [one() for one in passes]
+            rows = iter([one() for one in passes])
         else:
-            found = self.loaded.beside(siblings).outputs(passes, silent)
-        rows = iter(found)
-        return [{name: next(rows).numpy() for name in self.texts} for _ in siblings]
+            rows = iter(self.loaded.beside(siblings).outputs(passes, silent))
+        found: list[Scores | None] = []
+        for _ in siblings:
+            first, scores = next(rows).numpy(), {name: next(rows).numpy() for name in self.texts}
+            found.append(None if _sees_ahead(scores, first) else scores)
+        return found
 
 
 def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
@@ -139,6 +146,16 @@ def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
     ours, theirs = ({name: one.shape for name, one in each.state_dict().items()} for each in (model, other))
     small, large = (sum(one.nbytes for one in each.buffers()) for each in (model, other))
     return ours == theirs and large <= 4 * small + _SMALL_BUFFERS
+
+
+def _begun(scores: Scores, first: NDArray[np.float32]) -> Scores:
+    """What was said of the beginning of the first text. first: what is said of it alone."""
+    return {"": next(iter(scores.values()))[: len(first)]}
+
+
+def _sees_ahead(scores: Scores, first: NDArray[np.float32]) -> bool:
+    """Whether the rest of a text changes what is said of its beginning: a token then sees those that are asked."""
+    return apart(_begun(scores, first), {"": first}, [""]) >= FLOOR
 
 
 def _is_hopeless(beside: Scores, found: Scores, name: str) -> bool:
