@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,11 +155,14 @@ def _cluster(address: str | None) -> Iterator[Any]:
     # A cluster of this machine alone needs no web page; one that runs keeps what it has.
     how = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **how)
+        with redirect_stdout(sys.stderr):
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **how)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         raise _no_cluster(address, " ".join(str(error).split())[:120]) from error
     try:
-        yield ray
+        # Ray's own threads print to stdout that a worker died, of another job as well; the document stands there.
+        with redirect_stdout(sys.stderr):
+            yield ray
     finally:
         ray.shutdown()
 
