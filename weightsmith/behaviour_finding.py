@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from weightsmith.value_finding import Telling
 
 
+# Findings that bear on no field: whether the model expects the token that begins a text, and with which it ends a turn.
+BEGIN_OF_TEXT, END_OF_TURN = "begin-of-text", "end-of-turn"
+
+
 @dataclass(frozen=True, slots=True)
 class Exclusion:
     """A value with which known texts are less likely. nats: per token. z: in standard errors, paired over tokens."""

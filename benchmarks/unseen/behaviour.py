@@ -58,7 +58,7 @@ def tables(models: Mapping[str, Path], runs: int, seed: int = 7) -> int:
         seconds = time.process_time() - started
         asked, bad, said = excluded(lab, folder, runs)
         total += bad
-        print(*said, sep="\n", end="\n" if said else "")
+        print(name, *said, sep="\n  ", flush=True)
         told = sum(one.telling == "told" for one in sound)
         sound_rows.append((name, len(sound), told, bad, asked, seconds))
         wrong_rows += [(name, *_row(one)) for one in made_wrong(lab, sound, per_setting=2 if small else 1)]
@@ -90,10 +90,10 @@ class KeptLab(Lab):
 
     kept: dict[str, PreTrainedModel | None] = field(default_factory=dict)
 
-    def _sibling(self, config: Config) -> PreTrainedModel | None:
+    def sibling(self, config: Config) -> PreTrainedModel | None:
         key = json.dumps(config, sort_keys=True, default=str)
         if key not in self.kept:
-            self.kept[key] = Lab._sibling(self, config)
+            self.kept[key] = Lab.sibling(self, config)
         return self.kept[key]
 
 
@@ -158,7 +158,7 @@ def made_wrong(lab: KeptLab, sound: list[BehaviourFinding], per_setting: int) ->
         shown = sorted((out for out in one.ruled_out if out.nats > SHOWS), key=lambda out: out.nats)
         for out in {id(each): each for each in (*shown[:1], *shown[-1:])[:per_setting]}.values():
             config = with_value(lab.config(), tuple(one.name.split(".")), out.value)
-            sibling = lab._sibling(config)
+            sibling = lab.sibling(config)
             if sibling is not None:
                 said = {told.name: told for told in examined(replace(lab, loaded=Whole(sibling)))}
                 found.append(_judged(one, out.value, out.nats, said))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,26 @@ def test_where_there_is_no_cluster_one_of_this_machine_is_made_for_the_run(
 def cluster() -> Iterator[Cluster]:
     with a_cluster(NODES) as cluster:
         yield cluster
+
+
+def test_what_rays_threads_print_is_not_in_the_document(cluster: Cluster) -> None:
+    """They print to stdout that a worker of any job died."""
+    program = (
+        "from weightsmith.convert.parts.on_ray import _cluster\n"
+        f"with _cluster({cluster.address!r}):\n"
+        "    print('a worker died')\n"
+        "print('the document')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=with_ray(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout == "the document\n"
+    assert "a worker died" in done.stderr
 
 
 def test_a_running_cluster_is_used_with_all_its_nodes(

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from tests.remote.conftest import LATENT, SOUND
 from weightsmith import library
+from weightsmith.errors import MissingInput
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,12 @@ def test_every_reading_command_says_the_same_of_both(hub: Hub, name: str, folder
     ]:
         assert _without_places(there.document()) == _without_places(here.document())
     assert library.infer(remote).fingerprint() == library.infer(folder).fingerprint()
+
+
+def test_a_model_that_is_not_here_is_not_run(hub: Hub) -> None:
+    with pytest.raises(MissingInput, match="is not on this machine") as caught:
+        library.infer("hf://org/sound", behaviour=True)
+    assert caught.value.way_out == "download it"
 
 
 def test_a_checkpoint_does_not_differ_from_its_remote_self(hub: Hub) -> None:

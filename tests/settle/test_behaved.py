@@ -121,7 +121,9 @@ def test_the_users_word_stays_and_is_contradicted() -> None:
     assert [problem.code for problem in inference.problems] == ["values"]
 
 
-@pytest.mark.parametrize("name", ["rope_parameters", "rope_parameters.factor"])
+@pytest.mark.parametrize(
+    "name", ["rope_parameters", "rope_parameters.factor", "rope_parameters.sliding_attention.rope_theta"]
+)
 def test_what_the_files_dialect_has_no_place_for_is_a_problem(name: str) -> None:
     best: Json = {"rope_type": "default"} if name == "rope_parameters" else 2.0
     inference = found(replace(THETA, name=name, best=best, allowed=(best,)))

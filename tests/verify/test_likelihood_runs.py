@@ -18,6 +18,7 @@ from weightsmith.verify.inputs.kinds import CAUSAL, PREFIX_LM
 from weightsmith.verify.likelihood.asking import ask
 from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.likelihood.judge import compare, known_texts
+from weightsmith.verify.likelihood.questions import with_value
 from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import BUILT_IN, Text
 from weightsmith.verify.likelihood.tokenized import Reading, tokenized
@@ -25,6 +26,7 @@ from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from weightsmith.behaviour_finding import BehaviourFinding
@@ -33,6 +35,17 @@ pytestmark = pytest.mark.engine  # it imports torch and transformers, as the lik
 
 # What the tiny models were trained on: a prompt, of which nothing is asked, and its answer.
 KNOWN = {str(n): Text(fact.answer, fact.prompt) for n, fact in enumerate(FACTS[::8])}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads of tests that run side by side would wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def asked(folder: Path, **changes: Any) -> dict[str, BehaviourFinding]:
@@ -186,3 +199,32 @@ def test_a_model_whose_tokens_see_the_next_ones_says_nothing(tmp_path: Path) -> 
         one_way, both = lab.scores([config, {**config, "use_bidirectional_attention": True}])
         assert one_way is not None
         assert both is None
+
+
+def test_a_setting_that_breaks_a_model_while_it_reads_leaves_the_others_alone(tmp_path: Path) -> None:
+    """Angles for more numbers than a head has: the model is built, and fails in its first layer."""
+    model_type, settings = MODELS["layers that share a rotary module"]
+    folder = str(saved(tmp_path / "m", model_type, settings))
+    texts = {"one": Reading((), tuple(range(3, 30)), 1)}
+    for offload in (None, tmp_path / "o"):  # whole, and layer by layer
+        lab = Lab(load(folder, folder, "float32", offload), texts)
+        config = lab.config()
+        wrong = with_value(config, ("rope_parameters", "partial_rotary_factor"), 3.0)
+        assert lab.sibling(wrong) is not None
+        sound, broken = lab.scores([config, wrong])
+        assert sound is not None
+        assert broken is None
+
+
+def test_a_window_that_is_longer_than_the_beginning_is_seen(tmp_path: Path) -> None:
+    """A change that does nothing to the first tokens may do something to later ones."""
+    model_type, settings = MODELS["windows and full attention"]
+    folder = str(saved(tmp_path / "m", model_type, settings))
+    lab = Lab(load(folder, folder, "float32", None), {"one": Reading((), tuple(range(3, 60)) * 2, 1)})
+    config = lab.config()
+    wide, narrow = ({**config, "sliding_window": window} for window in (1000, 60))
+    (base,) = lab.scores([wide])
+    (found,) = lab.scores([narrow], base)
+    assert base is not None
+    assert found is not None
+    assert not np.allclose(base["one"], found["one"], atol=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ def command(
 
 
 def _look(checkpoint: AnyPlace, /, **options: Any) -> Inference:
-    with stages() as progress:
+    with stages() if options["behaviour"] else nullcontext() as progress:
         return library.infer(checkpoint, progress=progress, **options)
 
 

@@ -11,6 +11,8 @@ from weightsmith.phrases import Sentence, say
 if TYPE_CHECKING:
     from weightsmith.shapes import Inference
 
+# How transformers calls classes that say what comes next.
+_SPEAKING = ("ForCausalLM", "LMHeadModel")
 _MARKS = {"told": "✓", "not told": "·", "contradicted": "✗"}
 
 
@@ -59,10 +61,12 @@ def _offer(found: Inference) -> None:
 
 
 def _offer_behaviour(found: Inference) -> None:
-    """Where nothing else is wrong, and the model can run here."""
+    """Where nothing else is wrong, the model says what comes next, and it is on this machine."""
     from weightsmith.verify.likelihood.questions import questions_of
 
-    if found.verdict not in ("agrees", "derived") or not isinstance(found.checkpoint.path, Path):
+    speaks = any(name.endswith(_SPEAKING) for name in found.architecture.architectures)
+    here = isinstance(found.checkpoint.path, Path)
+    if not speaks or not here or found.verdict not in ("agrees", "derived"):
         return
     kept = {row.name for row in found.fields if row.status == "unverifiable"}
     names = [one.name for one in questions_of(found.config, {}) if one.name in kept]

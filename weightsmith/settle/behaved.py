@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from weightsmith.behaviour_finding import BEGIN_OF_TEXT, END_OF_TURN
 from weightsmith.checkpoint import Problem
 from weightsmith.settle.settling import OVERRULED
 from weightsmith.shapes import FieldReport, verdict_of
+from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.guesses import setting
 from weightsmith.shapes.inference import Guess
 from weightsmith.shapes.solve.equations import TensorEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from weightsmith.behaviour_finding import BehaviourFinding
     from weightsmith.json_value import Json, JsonObject
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 # What evidence names in the place of a tensor.
 TEXTS = "known texts"
 # Findings that bear on no field: the code of the problem, and the file that it is in.
-OF_OTHER_FILES = {"begin-of-text": "tokenizer_config.json", "end-of-turn": "generation_config.json"}
+OF_OTHER_FILES = {BEGIN_OF_TEXT: "tokenizer_config.json", END_OF_TURN: "generation_config.json"}
+ROTARY = "rope_parameters"
 # The code of the problem that a setting is ruled out which only its publisher can write anew, such as rotary scaling.
 RULED_OUT = "behaviour"
 
@@ -39,7 +42,8 @@ def behaved(
     config: the file. user_set: what the user has set, which stays. again: infers once more, with these settings given.
     Of a number that is ruled out the best is a guess, since a range of others does as well; of a switch it is not.
     """
-    named = [(_field(one, found.fields), one) for one in findings if one.name not in OF_OTHER_FILES]
+    present = {row.name for row in found.fields}
+    named = [(_field(one, present), one) for one in findings if one.name not in OF_OTHER_FILES]
     wrong = {
         name: one for name, one in named if one.telling == "contradicted" and _has_place(name, one, found)
     }
@@ -59,7 +63,7 @@ def behaved(
         verdict=verdict_of(config, rows.values(), problems),
         guesses=(
             *decided.guesses,
-            *(_guess(rows[name], one) for name, one in wrong.items() if _is_open(rows[name])),
+            *(_guess(rows[name], one) for name, one in wrong.items() if rows[name].basis == "guess"),
         ),
         values=found.values,
         user_set=found.user_set,
@@ -67,19 +71,18 @@ def behaved(
     )
 
 
-def _field(finding: BehaviourFinding, rows: Iterable[FieldReport]) -> str:
-    """The file's own name for a setting: transformers keeps `rope_theta` in an object of its own."""
-    names = [row.name for row in rows]
-    last = finding.name.rpartition(".")[2]
-    alike = [name for name in names if name.rpartition(".")[2] == last]
-    return alike[0] if finding.name not in names and len(alike) == 1 else finding.name
+def _field(finding: BehaviourFinding, rows: Container[str]) -> str:
+    """The file's own name for a setting: transformers 4 has beside `rope_parameters` what 5 keeps in it."""
+    *section, last = finding.name.split(".")
+    beside = ".".join([*section[:-1], last])
+    moved = section[-1:] == [ROTARY] and finding.name not in rows and beside in rows
+    return beside if moved else finding.name
 
 
 def _row(row: FieldReport, finding: BehaviourFinding) -> FieldReport:
     """A row that no shape told, with the likelihood as its basis."""
-    effects = [(one.nats, one.z) for one in finding.ruled_out]
-    nats, z = min(effects)
-    evidence = TensorEvidence(TEXTS, None, None, finding.says, nats, z)
+    nearest = min(finding.ruled_out, key=lambda one: one.nats)
+    evidence = TensorEvidence(TEXTS, None, None, finding.says, nearest.nats, nearest.z)
     row = replace(row, default=row.default if row.configured is None else None, evidence=(evidence,))
     if finding.telling == "told":
         return replace(row, status="agrees", basis="behaviour")
@@ -93,10 +96,6 @@ def _row(row: FieldReport, finding: BehaviourFinding) -> FieldReport:
     )
 
 
-def _is_open(row: FieldReport) -> bool:
-    return row.basis == "guess"
-
-
 def _guess(row: FieldReport, finding: BehaviourFinding) -> Guess:
     return Guess(row.name, finding.best, finding.allowed, "likelihood", setting(row.name, finding.best), ())
 
@@ -104,10 +103,8 @@ def _guess(row: FieldReport, finding: BehaviourFinding) -> Guess:
 def _has_place(name: str, finding: BehaviourFinding, found: Inference) -> bool:
     """Whether the file can be given the value: a number or word, at a place that its dialect has."""
     section = name.rpartition(".")[0]
-    rows = {row.name for row in found.fields}
-    return not isinstance(finding.best, dict | list) and (
-        name in rows or not section or section in found.config
-    )
+    there = not section or lookup(found.config, section)[0] or name in {row.name for row in found.fields}
+    return there and not isinstance(finding.best, dict | list)
 
 
 def _problems(

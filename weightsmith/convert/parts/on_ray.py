@@ -154,17 +154,16 @@ def _cluster(address: str | None) -> Iterator[Any]:
     _need_listener(address)
     # A cluster of this machine alone needs no web page; one that runs keeps what it has.
     how = {} if address else {"include_dashboard": False}
-    try:
-        with redirect_stdout(sys.stderr):
+    # Ray's own threads print to stdout that a worker died, of another job as well; the document stands there.
+    with redirect_stdout(sys.stderr):
+        try:
             ray.init(address, log_to_driver=False, logging_level="ERROR", **how)
-    except (ConnectionError, ValueError, OSError, RuntimeError) as error:
-        raise _no_cluster(address, " ".join(str(error).split())[:120]) from error
-    try:
-        # Ray's own threads print to stdout that a worker died, of another job as well; the document stands there.
-        with redirect_stdout(sys.stderr):
+        except (ConnectionError, ValueError, OSError, RuntimeError) as error:
+            raise _no_cluster(address, " ".join(str(error).split())[:120]) from error
+        try:
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def _need_listener(address: str | None) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weightsmith.process.child import Stage
     from weightsmith.verify.likelihood.texts import Text
 
-WHO = "--behaviour"
+WHO, _WITHOUT = "--behaviour", "ask without it"
 _MODULE = "weightsmith.verify.likelihood.worker"
 # The siblings of a model, and what they compute, beside its weights.
 _ROOM_TO_COMPUTE = 1 << 30
@@ -45,17 +45,13 @@ def ask(
     config: all of it, of shapes as the checkpoint has them. Raises MissingInput for a checkpoint that is not on this
     machine, and EngineFailed where transformers cannot run it.
     """
-    root = checkpoint.root
-    if not isinstance(root, Path) or not isinstance(checkpoint.path, Path):
+    if not isinstance(checkpoint.path, Path):
         raise MissingInput(checkpoint.path, "is not on this machine, and the model has to run", "download it")
     with unwound_by_signals(), scratch_folder() as scratch:
         model = scratch / "model"
         model.mkdir()
         child.write_json(model / "config.json", config)
-        weights = root if root.is_dir() and checkpoint.path == root else checkpoint.path
-        job = LikelihoodJob(
-            str(model), str(weights.resolve()), str(root.resolve()), _by_layers(checkpoint), texts
-        )
+        job = LikelihoodJob(str(model), str(checkpoint.path.resolve()), _by_layers(checkpoint), texts)
         outcome = child.run(_MODULE, scratch / "child", job.to_json(), CPU_ONLY, _PATIENCE, progress)
     return _answer(outcome)
 
@@ -74,12 +70,12 @@ def _by_layers(checkpoint: Checkpoint) -> bool:
 def _answer(outcome: child.Outcome) -> tuple[BehaviourFinding, ...]:
     failure = outcome.failure
     if failure is not None or outcome.result is None:
-        way_out = "pip install torch and transformers" if failure and failure.unusable else "see --check"
+        way_out = "install torch and transformers" if failure and failure.unusable else _WITHOUT
         raise EngineFailed(WHO, failure.sentence() if failure else "gave no answer", way_out)
     try:
         answer = LikelihoodAnswer.from_json(outcome.result)
     except NotARecord as error:
         raise EngineFailed(WHO, f"gave half an answer ({error})", "run it again") from error
     if answer.impossible:
-        raise EngineFailed(WHO, answer.impossible, "ask without it")
+        raise EngineFailed(WHO, answer.impossible, _WITHOUT)
     return tuple(BehaviourFinding.of(one) for one in answer.findings)

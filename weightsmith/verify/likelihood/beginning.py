@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from weightsmith.behaviour_finding import BEGIN_OF_TEXT
 from weightsmith.verify.likelihood.questions import Question
 from weightsmith.verify.likelihood.search import begun
 from weightsmith.verify.likelihood.words import finding
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from weightsmith.behaviour_finding import BehaviourFinding
     from weightsmith.verify.likelihood.siblings import Config, Lab
-
-NAME = "begin-of-text"
 
 
 def beginning(lab: Lab, config: Config, vocabulary: int) -> Iterator[BehaviourFinding]:
@@ -30,5 +29,5 @@ def beginning(lab: Lab, config: Config, vocabulary: int) -> Iterator[BehaviourFi
     other = {name: replace(one, lead=() if led else (token,)) for name, one in lab.texts.items()}
     first, second = (one.scores([config])[0] for one in (lab, replace(lab, texts=other)))
     if first is not None and second is not None:
-        asked = Question((NAME,), led, "choice", (not led,))
+        asked = Question((BEGIN_OF_TEXT,), led, "choice", (not led,))
         yield finding(begun(asked, vocabulary, first, led).plus(not led, 1.0, second))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.behaviour_finding import BehaviourFinding
+from weightsmith.behaviour_finding import END_OF_TURN, BehaviourFinding
 from weightsmith.verify.likelihood.texts import TALKS
 from weightsmith.verify.likelihood.tokenized import Reading
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from weightsmith.verify.likelihood.siblings import Config, Lab
 
-NAME = "end-of-turn"
 # A probability of the end behind an answer that is over, and how many times less it has to be within one.
 _LIKELY, _LESS = 0.01, 100.0
 
@@ -93,9 +92,9 @@ def _finding(end: str, over: float, within: float, *, stopped: bool) -> Behaviou
     figures = f"its probability is {over:.2g} behind an answer, {within:.2g} within one"
     if over < _LIKELY or over < _LESS * within:
         says = f"the template ends turns with {end}, and the model does not tell where: {figures}"
-        return BehaviourFinding(NAME, "not told", end, end, (end,), (), says, whole=True)
+        return BehaviourFinding(END_OF_TURN, "not told", end, end, (end,), (), says, whole=True)
     if stopped:
         says = f"{end} ends a turn: {figures}"
-        return BehaviourFinding(NAME, "told", end, end, (end,), (), says, whole=True)
+        return BehaviourFinding(END_OF_TURN, "told", end, end, (end,), (), says, whole=True)
     says = f"the model ends its turns with {end}, at which nothing stops, since no eos_token_id has it: {figures}"
-    return BehaviourFinding(NAME, "contradicted", end, end, (end,), (), says, whole=True)
+    return BehaviourFinding(END_OF_TURN, "contradicted", end, end, (end,), (), says, whole=True)

@@ -47,8 +47,9 @@ class Examination:
         """
         config: Mapping[str, Json] = self.lab.config()
         mended: dict[Path, Json] = {}
-        self._need_same(config)
-        searches = self._searched(config, mended)
+        base = self._base(config)
+        self._need_same(base)
+        searches = self._searched(config, base, mended)
         for _ in range(MOST_WRONG):
             wrong = _worst(searches)
             if wrong is None:
@@ -56,15 +57,8 @@ class Examination:
             path = wrong.question.path
             mended.setdefault(path, at_path(config, path))
             config = with_value(config, path, wrong.best.value)
-            searches = self._searched(config, mended)
+            searches = self._searched(config, self._base(config), mended)
         return [finding(one) for one in searches if one.acts], config
-
-    def _need_same(self, config: Mapping[str, Json]) -> None:
-        """Raises NoReference unless the loaded model and its sibling of the same config say the same."""
-        self.stage("reading the texts")
-        own = self.lab.own_scores()
-        if own is None or not same(own, self._base(config), self.lab.texts.keys()):
-            raise NoReference("transformers does not build the same model from the settings that it has read")
 
     def _base(self, config: Mapping[str, Json]) -> Scores:
         (found,) = self.lab.scores([config])
@@ -74,9 +68,16 @@ class Examination:
             )
         return found
 
-    def _searched(self, config: Mapping[str, Json], mended: Mapping[Path, Json]) -> list[Search]:
+    def _need_same(self, base: Scores) -> None:
+        """Raises NoReference unless the loaded model says what its sibling of the same config says."""
+        own = self.lab.own_scores()
+        if own is None or not same(own, base, self.lab.texts.keys()):
+            raise NoReference("transformers does not build the same model from the settings that it has read")
+
+    def _searched(
+        self, config: Mapping[str, Json], base: Scores, mended: Mapping[Path, Json]
+    ) -> list[Search]:
         """Every question with all that was worth trying, beside one config. mended: path → what stood there."""
-        base = self._base(config)
         found = [
             begun(one, self.vocabulary, base, mended.get(one.path, one.value))
             for one in questions_of(config, self.general)

@@ -25,8 +25,8 @@ SURE = 4.0
 # frequent tokens are needs about 0.7. Of an unknown text nothing follows: a model that is not at home in it is as
 # likely to gain as to lose by any change.
 KNOWN = 0.65
-# Errors of neighbouring tokens go together; those of blocks hardly do.
-BLOCK = 16
+# Tokens whose errors may go together: those of a word, of a sentence, of a passage. The largest error counts.
+BLOCKS = (1, 16, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,27 @@ def likelihood(model: Scores, texts: Collection[str]) -> float:
 
 
 def compare(best: Scores, other: Scores, texts: Collection[str]) -> Evidence | None:
-    """Paired over the tokens that both have read; None where that is less than two blocks.
+    """Paired over the tokens that both have read; None where that is less than two passages.
 
-    The standard error is that of the means of blocks of tokens, or of single tokens where that is larger.
+    The standard error is that of the means of blocks, of the size for which it is the largest.
     """
-    shared = [best[name] - other[name] for name in sorted(texts) if name in best and name in other]
-    blocks = [
-        part.mean(dtype=np.float64)
-        for one in shared
-        for part in np.array_split(one, max(1, len(one) // BLOCK))
+    shared = [
+        (best[name] - other[name]).astype(np.float64)
+        for name in sorted(texts)
+        if name in best and name in other
     ]
-    if len(blocks) < 2:
+    means = [_means_of_blocks(shared, size) for size in BLOCKS]
+    if min(map(len, means)) < 2:
         return None
-    losses = np.concatenate(shared).astype(np.float64)
-    error = max(np.std(blocks, ddof=1) / math.sqrt(len(blocks)), np.std(losses) / math.sqrt(len(losses)))
-    nats = float(losses.mean())
+    error = max(float(np.std(one, ddof=1)) / math.sqrt(len(one)) for one in means)
+    nats = float(np.concatenate(shared).mean())
     return Evidence(nats, nats / error if error > 0 else 0.0)
+
+
+def _means_of_blocks(losses: Iterable[NDArray[np.float64]], size: int) -> list[float]:
+    """Each text in blocks of about so many tokens; a text shorter than that is one."""
+    cut = (part for one in losses for part in np.array_split(one, max(1, len(one) // size)))
+    return [float(part.mean()) for part in cut]
 
 
 def apart(one: Scores, other: Scores, texts: Collection[str]) -> float:

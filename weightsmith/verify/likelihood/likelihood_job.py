@@ -14,13 +14,12 @@ from weightsmith.verify.likelihood.texts import Text
 class LikelihoodJob(Record):
     """A model that is to be asked.
 
-    model: a folder with its config. weights: the checkpoint, a folder or a file. tokenizer: the folder that has it.
+    model: a folder with its config. weights: the checkpoint, a folder that has a tokenizer or a file in one.
     layer_by_layer: whether one layer's weights are in memory at a time. texts: by name, in the order of reading.
     """
 
     model: str
     weights: str
-    tokenizer: str
     layer_by_layer: bool
     texts: Mapping[str, Text]
 

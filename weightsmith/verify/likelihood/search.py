@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, known_texts, likelihood, same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.json_value import Json
     from weightsmith.verify.likelihood.judge import Evidence, Scores
@@ -27,14 +27,11 @@ _ELSEWHERE = -math.inf
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One value of a setting. at: its step: a power of two of a dial, a difference of a count, the place of a choice.
-
-    scores: None where no model was built of it.
-    """
+    """One value of a setting. at: its step: a power of two of a dial, a difference of a count, a place in a choice."""
 
     value: Json
     at: float
-    scores: Scores | None
+    scores: Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,61 +39,58 @@ class Search:
     """A setting and the values that were tried, that of the config at step 0 first.
 
     stated: what the file says, which is that of the config unless it is mended here. vocabulary: the tokens that there
-    are.
+    are. refused: step → the value of which no model was built.
     """
 
     question: Question
     vocabulary: int
     stated: Json
     tried: tuple[Tried, ...]
+    refused: Mapping[float, Json] = field(default_factory=dict)
 
     def plus(self, value: Json, at: float, scores: Scores | None) -> Search:
-        """With one more value."""
+        """With one more value. scores: None where no model was built of it."""
+        if scores is None:
+            return replace(self, refused={**self.refused, at: value})
         return replace(self, tried=(*self.tried, Tried(value, at, scores)))
 
     @property
-    def built(self) -> list[Tried]:
-        """Without the values that no model has."""
-        return [one for one in self.tried if one.scores is not None]
+    def own(self) -> Scores:
+        """Those of the config's value."""
+        return self.tried[0].scores
 
     @property
     def texts(self) -> frozenset[str]:
         """Those that a model of one of the values knows."""
-        own = self.tried[0].scores or {}
-        return known_texts((one.scores or {} for one in self.tried), self.vocabulary) & own.keys()
+        return known_texts((one.scores for one in self.tried), self.vocabulary) & self.own.keys()
 
     @property
     def best(self) -> Tried:
         """The value that makes the texts likeliest; that of the config where none is likelier."""
         texts = self.texts
-        return max(self.built, key=lambda one: likelihood(one.scores or {}, texts))
+        return max(self.tried, key=lambda one: likelihood(one.scores, texts))
 
     @property
     def acts(self) -> bool:
         """Whether any value makes a difference."""
-        own = self.tried[0].scores or {}
-        return any(not same(own, one.scores or {}, own.keys()) for one in self.built[1:])
+        return any(not same(self.own, one.scores, self.own.keys()) for one in self.tried[1:])
 
     def ruled_out(self) -> dict[float, Evidence]:
         """Step → how much less likely the texts are there than at the best, where that is much and sure."""
         best, texts = self.best, self.texts
-        found = (
-            (one.at, compare(best.scores or {}, one.scores or {}, texts))
-            for one in self.built
-            if one is not best
-        )
+        found = ((one.at, compare(best.scores, one.scores, texts)) for one in self.tried if one is not best)
         return {at: one for at, one in found if one is not None and one.rules_out}
 
     def allowed(self) -> list[Tried]:
         """What is not ruled out, likeliest first."""
         out, texts = self.ruled_out(), self.texts
-        left = [one for one in self.built if one.at not in out]
-        return sorted(left, key=lambda one: -likelihood(one.scores or {}, texts))
+        left = [one for one in self.tried if one.at not in out]
+        return sorted(left, key=lambda one: -likelihood(one.scores, texts))
 
     def next(self) -> tuple[tuple[Json, float], ...]:
         """(value, step) of what is worth trying now; empty where the question is answered, or cannot be."""
-        steps = {one.at for one in self.tried}
-        values = {json_key(one.value) for one in self.tried}
+        steps = {one.at for one in self.tried} | self.refused.keys()
+        values = {json_key(value) for value in (*(one.value for one in self.tried), *self.refused.values())}
         found = [(self._value_at(at), at) for at in self._steps() if at not in steps]
         return tuple(
             (value, at)
@@ -131,25 +125,23 @@ class Search:
 
     def _of_dial(self) -> Iterator[float]:
         yield from (NEAR, -NEAR)
-        if not self.built[1:]:  # not yet, or because shapes depend on it
+        if not self.tried[1:]:  # not yet, or because shapes depend on it
             return
         yield from (FAR, -FAR)
-        if self.acts and self.texts and {FAR, -FAR} <= {one.at for one in self.tried}:
-            built = {one.at for one in self.built}
-            out = self.ruled_out().keys() | {one.at for one in self.tried if one.at not in built}
-            out -= {_ELSEWHERE}
-            inside = [one.at for one in self.tried if one.at not in out and one.at != _ELSEWHERE]
-            yield from _gaps(self.best.at, sorted(inside), sorted(out))
-            yield from self._slopes(inside)
+        at_hand = {one.at: one.scores for one in self.tried if one.at != _ELSEWHERE}
+        if self.acts and self.texts and {FAR, -FAR} <= at_hand.keys() | self.refused.keys():
+            out = self.ruled_out().keys() & at_hand.keys() | self.refused.keys() - {_ELSEWHERE}
+            inside = sorted(at_hand.keys() - out)
+            yield from _gaps(self.best.at, inside, sorted(out))
+            yield from self._slopes({at: at_hand[at] for at in inside})
             if json_key(self.stated) != json_key(self.question.value):
                 yield from self._round_numbers()
 
-    def _slopes(self, inside: list[float]) -> Iterator[float]:
+    def _slopes(self, inside: Mapping[float, Scores]) -> Iterator[float]:
         """The middle of wide gaps whose ends are not alike: something may lie between that is better than both."""
         texts = self.texts
-        said = {one.at: one.scores or {} for one in self.built if one.at in inside}
-        for lower, upper in pairwise(sorted(said)):
-            if upper - lower > _WIDE and apart(said[lower], said[upper], texts) >= FLOOR:
+        for lower, upper in pairwise(inside):
+            if upper - lower > _WIDE and apart(inside[lower], inside[upper], texts) >= FLOOR:
                 yield (lower + upper) / 2
 
     def _round_numbers(self) -> Iterator[float]:

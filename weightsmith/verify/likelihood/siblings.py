@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,7 +12,7 @@ from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, same
 from weightsmith.verify.reference.loading import Whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Config: TypeAlias = Mapping[str, Json]
 
-# Of the first text: what does nothing to so many tokens does nothing to the others.
+# Tokens of the first text that are read alone as well.
 _FIRST = 48
 # Nats per token and standard errors by which a model may fall behind on a text before it reads no more.
 _HOPELESS, _SURELY = 0.5, 8.0
@@ -56,7 +57,7 @@ class Lab:
 
     def own_scores(self) -> Scores | None:
         """What the loaded model itself says; None where it sees what comes next."""
-        return self._read_all([self.loaded.model])[0]
+        return self._said_by([self.loaded.model], None)[0]
 
     def scores(
         self,
@@ -64,23 +65,21 @@ class Lab:
         beside: Scores | None = None,
         tell: Callable[[int, int], None] = silent,
     ) -> list[Scores | None]:
-        """What the siblings of some configs say; None for one that cannot be built, or has other tensors.
+        """What the siblings of some configs say; None for one that cannot be built, breaks, or has other tensors.
 
         beside: a model that is known; who is plainly worse, or the same, need not read every text. tell: told how many
-        have been read, of how many.
+        are built, of how many.
         """
-        if isinstance(self.loaded, Whole):
-            found: list[Scores | None] = []
-            for config in configs:
-                tell(len(found), len(configs))
-                sibling = self._sibling(config)
-                found.append(None if sibling is None else self._read(sibling, beside))
-            return found
-        built = [self._sibling(config) for config in configs]
-        left = iter(self._read_all([one for one in built if one is not None]))
-        return [None if one is None else next(left) for one in built]
+        return self._said_by(self._built_one_by_one(configs, tell), beside)
 
-    def _sibling(self, config: Config) -> PreTrainedModel | None:
+    def _built_one_by_one(
+        self, configs: Sequence[Config], tell: Callable[[int, int], None]
+    ) -> Iterator[PreTrainedModel | None]:
+        for n, config in enumerate(configs):
+            tell(n, len(configs))
+            yield self.sibling(config)
+
+    def sibling(self, config: Config) -> PreTrainedModel | None:
         """A model of another config with the same weights; None where it cannot have them."""
         import torch
 
@@ -101,44 +100,55 @@ class Lab:
 
     def _built(self, config: Config) -> PreTrainedModel:
         model = self.loaded.model
-        return type(model)._from_config(type(model.config).from_dict(dict(config)), dtype=model.dtype)
+        return type(model)._from_config(
+            type(model.config).from_dict(deepcopy(dict(config))), dtype=model.dtype
+        )
+
+    def _said_by(
+        self, siblings: Iterable[PreTrainedModel | None], beside: Scores | None
+    ) -> list[Scores | None]:
+        """One after the other; all at once, layer by layer, where the weights do not fit the memory."""
+        if isinstance(self.loaded, Whole):
+            return [None if one is None else self._read(one, beside) for one in siblings]
+        every = list(siblings)
+        built = [one for one in every if one is not None]
+        passes = [
+            partial(_read_or_broken, one, reading, self.prefix)
+            for one in built
+            for reading in (self._beginning, *self.texts.values())
+        ]
+        rows = iter(self.loaded.beside(built).outputs(passes, silent))
+        said = iter([self._joined(next(rows), [next(rows) for _ in self.texts]) for _ in built])
+        return [None if one is None else next(said) for one in every]
+
+    @property
+    def _beginning(self) -> Reading:
+        """Of the first text."""
+        return next(iter(self.texts.values())).begun(_FIRST)
 
     def _read(self, sibling: PreTrainedModel, beside: Scores | None) -> Scores | None:
         """Text by text, while that may still tell something. None for what breaks, or sees what comes next."""
         found: dict[str, NDArray[np.float32]] = {}
         try:
             for name, reading in self.texts.items():
-                first = (
-                    token_scores(sibling, reading.begun(_FIRST), self.prefix).numpy() if not found else None
-                )
-                if (
-                    first is not None
-                    and beside is not None
-                    and same(_begun(beside, first), {"": first}, [""])
-                ):
-                    return beside
                 found[name] = token_scores(sibling, reading, self.prefix).numpy()
-                if first is not None and _sees_ahead(found, first):
-                    return None
+                if len(found) == 1:
+                    if beside is not None and same(beside, found, [name]):
+                        return beside
+                    if _sees_ahead(found, token_scores(sibling, self._beginning, self.prefix).numpy()):
+                        return None
                 if beside is not None and _is_hopeless(beside, found, name):
                     break
         except Exception:  # a setting may break a model in any way
             return None
         return found
 
-    def _read_all(self, siblings: Sequence[PreTrainedModel]) -> list[Scores | None]:
-        """As `_read`, but all texts, with the weights of one layer at a time where they do not fit the memory."""
-        readings = [next(iter(self.texts.values())).begun(_FIRST), *self.texts.values()]
-        passes = [partial(token_scores, one, each, self.prefix) for one in siblings for each in readings]
-        if isinstance(self.loaded, Whole):
-            rows = iter([one() for one in passes])
-        else:
-            rows = iter(self.loaded.beside(siblings).outputs(passes, silent))
-        found: list[Scores | None] = []
-        for _ in siblings:
-            first, scores = next(rows).numpy(), {name: next(rows).numpy() for name in self.texts}
-            found.append(None if _sees_ahead(scores, first) else scores)
-        return found
+    def _joined(self, beginning: Tensor, rows: Sequence[Tensor]) -> Scores | None:
+        """What a model said of each text; None where it broke, or sees what comes next."""
+        if not all(len(one) for one in (beginning, *rows)):
+            return None
+        scores = {name: one.numpy() for name, one in zip(self.texts, rows, strict=True)}
+        return None if _sees_ahead(scores, beginning.numpy()) else scores
 
 
 def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
@@ -148,14 +158,10 @@ def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
     return ours == theirs and large <= 4 * small + _SMALL_BUFFERS
 
 
-def _begun(scores: Scores, first: NDArray[np.float32]) -> Scores:
-    """What was said of the beginning of the first text. first: what is said of it alone."""
-    return {"": next(iter(scores.values()))[: len(first)]}
-
-
-def _sees_ahead(scores: Scores, first: NDArray[np.float32]) -> bool:
-    """Whether the rest of a text changes what is said of its beginning: a token then sees those that are asked."""
-    return apart(_begun(scores, first), {"": first}, [""]) >= FLOOR
+def _sees_ahead(scores: Scores, beginning: NDArray[np.float32]) -> bool:
+    """Whether the rest of the first text changes what is said of its beginning: a token then sees the next ones."""
+    with_rest = next(iter(scores.values()))[: len(beginning)]
+    return apart({"": with_rest}, {"": beginning}, [""]) >= FLOOR
 
 
 def _is_hopeless(beside: Scores, found: Scores, name: str) -> bool:
@@ -177,6 +183,16 @@ def token_scores(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tens
         logits = model(input_ids=read, use_cache=False, **mask).logits[0, given - 1 : -1]
         rows = torch.log_softmax(logits.float(), dim=-1)
         return rows.gather(1, read[0, given:, None])[:, 0].contiguous()
+
+
+def _read_or_broken(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tensor:
+    """As `token_scores`; nothing of a model that breaks, so that others that run beside it go on."""
+    import torch
+
+    try:
+        return token_scores(model, reading, prefix)
+    except Exception:  # a setting may break a model in any way
+        return torch.empty(0)
 
 
 @contextmanager

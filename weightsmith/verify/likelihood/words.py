@@ -21,11 +21,11 @@ _NARROW = 8.0
 def finding(search: Search) -> BehaviourFinding:
     """One setting that acts. Of texts that the model does not know nothing follows."""
     allowed, out = search.allowed(), search.ruled_out()
-    gone = [one for one in sorted(search.built, key=lambda one: one.at) if one.at in out]
+    gone = [one for one in sorted(search.tried, key=lambda one: one.at) if one.at in out]
     wrong = next((one for one in gone if json_key(one.value) == json_key(search.stated)), None)
-    telling, says = _told(search, allowed, gone, out)
-    if wrong is not None:
-        telling, says = "contradicted", _contradiction(search, wrong, out[wrong.at])
+    telling, says = (
+        _told(search, allowed, gone, out) if wrong is None else _contradiction(search, out[wrong.at])
+    )
     return BehaviourFinding(
         search.question.name,
         telling,
@@ -74,10 +74,10 @@ def _range(search: Search, gone: list[Tried], effect: str) -> tuple[Telling, str
     return ("told" if near else "not told"), f"{stated} is allowed, ruled out is all {ends}: {effect}"
 
 
-def _contradiction(search: Search, wrong: Tried, evidence: Evidence) -> str:
+def _contradiction(search: Search, evidence: Evidence) -> tuple[Telling, str]:
     allowed, best, effect = search.allowed(), _text(search.best.value), _effect(evidence)
-    says = f"{_text(wrong.value)} is ruled out: known texts are likelier with {best}, by {effect}"
-    return f"{says} (allowed: {_listed(allowed)})" if len(allowed) > 1 else says
+    says = f"{_text(search.stated)} is ruled out: known texts are likelier with {best}, by {effect}"
+    return "contradicted", f"{says} (allowed: {_listed(allowed)})" if len(allowed) > 1 else says
 
 
 def _effect(evidence: Evidence) -> str:

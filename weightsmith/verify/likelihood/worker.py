@@ -48,13 +48,15 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     stage("loading the weights")
     loaded = load(job.model, job.weights, "float32", folder / "offload" if job.layer_by_layer else None)
     kind = kind_of(read_json_object(Path(job.model) / "config.json"))
-    lab = Lab(loaded, tokenized(Path(job.tokenizer), job.texts, kind), kind.mask == "prefix")
+    weights = Path(job.weights)
+    beside = weights if weights.is_dir() else weights.parent
+    lab = Lab(loaded, tokenized(beside, job.texts, kind), kind.mask == "prefix")
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
     findings, best = Examination(lab, PretrainedConfig().to_dict(), vocabulary, stage).findings()
     stage("reading the texts from another beginning")
     begun = list(beginning(lab, best, vocabulary))
     stage("ending a turn")
-    return [*findings, *begun, *turn_end(lab, best, Path(job.tokenizer))]
+    return [*findings, *begun, *turn_end(lab, best, beside)]
 
 
 if __name__ == "__main__":

@@ -193,9 +193,13 @@ class _PassThread(threading.Thread):
         self._await()
 
     def compute_segment(self) -> None:
-        """Computes the segment's output here, then runs to the next. Raises what either raises."""
+        """Computes the segment's output here, then runs to the next. Raises what the pass lets through of either."""
         assert self._request is not None
-        self._answered.put(self._request[1]())
+        try:
+            answer = self._request[1]()
+        except Exception as error:  # the pass's own, which may know what to do
+            answer = error
+        self._answered.put(answer)
         self._await()
 
     def cancel(self) -> None:
@@ -208,7 +212,7 @@ class _PassThread(threading.Thread):
         """Within the thread: waits for the output of a segment."""
         self._asked.put((name, compute))
         answer = self._answered.get()
-        if isinstance(answer, _Cancelled):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
