@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-chunks bench-schemes bench-cost bench-judges bench-parts bench-kills bench-faults bench-signs bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-chunks bench-schemes bench-cost bench-judges bench-parts bench-kills bench-faults bench-signs bench-unseen bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from weightsmith.cli import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # CI draws the same examples every time and remembers none; elsewhere new ones are tried. No example has a deadline:
 # what it takes depends on what else the machine does. Tests that limit time measure it themselves.
@@ -19,6 +25,7 @@ for variable in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
     if "zh" in os.environ.get(variable, ""):
         os.environ[variable] = "C.UTF-8"
 
+
 # A shell that starts the suite in the background hands down that both are ignored, and so to every child of a test.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:
@@ -26,6 +33,13 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQU
 
 # Fixtures that start an engine for many tests (tests/verify/conftest.py). Those that build on one name it, too.
 SHARED_ENGINES = ("fused", "hrm_text", "causal_hrm", "own_prompts")
+
+
+@pytest.fixture(autouse=True)
+def _english_again() -> Iterator[None]:
+    """A run speaks one language to its end, and the tests of one process are many runs."""
+    yield
+    terminal.speak("en")
 
 
 def _group(item: pytest.Item) -> str:

@@ -45,7 +45,6 @@ def _english_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
     yield
-    terminal.speak("en")
     run(["--version"])  # click's own help again
 
 

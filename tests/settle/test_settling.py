@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 import weightsmith
-from weightsmith.cli import commands, terminal
+from weightsmith.cli import commands
 from weightsmith.settle.asking import ROTATE_HALVES
 
 if TYPE_CHECKING:
@@ -170,7 +170,6 @@ def test_the_document_holds_every_answer_with_its_false_alarms(tmp_path: Path) -
 
 
 def test_the_screen_offers_what_it_could_tell(tmp_path: Path) -> None:
-    terminal.speak("en")  # other tests of this process have spoken Chinese
     folder = made(tmp_path / "m", head_gain=0.3)
     offered = CliRunner().invoke(commands, ["infer-config", str(folder)], standalone_mode=False)
     assert offered.return_value == 1
