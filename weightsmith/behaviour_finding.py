@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from weightsmith.value_finding import Telling
 
 
-# Findings that bear on no field: whether the model expects the token that begins a text, and with which it ends a turn.
-BEGIN_OF_TEXT, END_OF_TURN = "begin-of-text", "end-of-turn"
+# Findings that bear on no field: whether the model expects the token that begins a text, with which it ends a turn, and
+# whether its weights lie as its class expects them.
+BEGIN_OF_TEXT, END_OF_TURN, WEIGHTS_ORDER = "begin-of-text", "end-of-turn", "weights-order"
 
 
 @dataclass(frozen=True, slots=True)

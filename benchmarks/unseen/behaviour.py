@@ -91,6 +91,8 @@ class KeptLab(Lab):
     kept: dict[str, PreTrainedModel | None] = field(default_factory=dict)
 
     def sibling(self, config: Config) -> PreTrainedModel | None:
+        if self.changed:
+            return Lab.sibling(self, config)
         key = json.dumps(config, sort_keys=True, default=str)
         if key not in self.kept:
             self.kept[key] = Lab.sibling(self, config)
@@ -118,8 +120,7 @@ def laboratory(folder: Path, seed: int | None) -> KeptLab:
 def examined(lab: Lab) -> list[BehaviourFinding]:
     """All findings about the model of a lab."""
     vocabulary = int(lab.loaded.model.config.get_text_config().vocab_size)
-    found, _ = Examination(lab, PretrainedConfig().to_dict(), vocabulary, _silent).findings()
-    return found
+    return Examination(PretrainedConfig().to_dict(), vocabulary, _silent).of(lab).findings()
 
 
 def excluded(lab: KeptLab, folder: Path, draws: int) -> tuple[int, int, list[str]]:

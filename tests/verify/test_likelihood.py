@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightsmith.verify.likelihood.judge import FLOOR, SURE, compare, known_texts
+from weightsmith.verify.likelihood.judge import FLOOR, SURE, TEMPERATURES, compare, known_texts
 from weightsmith.verify.likelihood.questions import Question, at_path, questions_of, with_value
 from weightsmith.verify.likelihood.search import NEAR, Search, begun
 from weightsmith.verify.likelihood.words import finding
@@ -29,8 +29,8 @@ VOCABULARY = 1000
 
 
 def noise(seed: int) -> NDArray[np.float32]:
-    """How likely each token is, before anything is lost."""
-    return -np.random.default_rng(seed).gamma(1.0, 2.0, TOKENS).astype(np.float32)
+    """How likely each token is, before anything is lost, at one temperature."""
+    return -np.random.default_rng(seed).gamma(1.0, 2.0, (1, TOKENS)).astype(np.float32)
 
 
 def world(
@@ -91,9 +91,30 @@ def test_much_is_not_enough_and_sure_is_not_enough() -> None:
     assert not steady.rules_out
 
 
+@given(st.integers(0, 10_000), st.floats(0.8, 1.25))
+def test_a_sibling_that_is_only_surer_rules_nothing_out(seed: int, warmth: float) -> None:
+    """Logits of which one model has all divided: at its best temperature the other loses next to nothing."""
+    draw = np.random.default_rng(seed)
+    logits, said = draw.normal(0.0, 2.0, (TOKENS, 50)), draw.integers(0, 50, TOKENS)
+    logits[np.arange(TOKENS), said] += 3.0
+    plain, other = (as_scores(logits / one, said) for one in (1.0, warmth))
+    for best, rest in ((plain, other), (other, plain)):
+        evidence = compare(best, rest, ["a"])
+        assert evidence is not None
+        assert not evidence.rules_out
+
+
+def as_scores(logits: NDArray[np.float64], said: NDArray[np.int64]) -> Scores:
+    """What a model of these logits [tokens, vocabulary] says of its tokens."""
+    rows = (logits / one - np.log(np.exp(logits / one).sum(1, keepdims=True)) for one in TEMPERATURES)
+    return {"a": np.stack([row[np.arange(len(said)), said] for row in rows]).astype(np.float32)}
+
+
 def test_a_text_that_costs_nearly_a_draw_is_unknown() -> None:
     draw = math.log(VOCABULARY)
-    models = [{"known": np.full(9, -draw / 3, np.float32), "unknown": np.full(9, -draw * 0.9, np.float32)}]
+    models = [
+        {"known": np.full((1, 9), -draw / 3, np.float32), "unknown": np.full((1, 9), -draw * 0.9, np.float32)}
+    ]
     assert known_texts(models, VOCABULARY) == {"known"}
 
 

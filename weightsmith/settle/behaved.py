@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weightsmith.behaviour_finding import BEGIN_OF_TEXT, END_OF_TURN
+from weightsmith.behaviour_finding import BEGIN_OF_TEXT, END_OF_TURN, WEIGHTS_ORDER
 from weightsmith.checkpoint import Problem
 from weightsmith.settle.settling import OVERRULED
 from weightsmith.shapes import FieldReport, verdict_of
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 # What evidence names in the place of a tensor.
 TEXTS = "known texts"
-# Findings that bear on no field: the code of the problem, and the file that it is in.
-OF_OTHER_FILES = {BEGIN_OF_TEXT: "tokenizer_config.json", END_OF_TURN: "generation_config.json"}
+# Findings that bear on no field: the code of the problem, and the side file that it is in, empty for the weights.
+OF_OTHER_FILES = {
+    BEGIN_OF_TEXT: "tokenizer_config.json",
+    END_OF_TURN: "generation_config.json",
+    WEIGHTS_ORDER: "",
+}
 ROTARY = "rope_parameters"
 # The code of the problem that a setting is ruled out which only its publisher can write anew, such as rotary scaling.
 RULED_OUT = "behaviour"
@@ -125,4 +129,5 @@ def _problems(
 def _of_other_files(findings: Iterable[BehaviourFinding]) -> Iterator[Problem]:
     for one in findings:
         if one.telling == "contradicted" and one.name in OF_OTHER_FILES:
-            yield Problem(one.name, one.says, file=OF_OTHER_FILES[one.name])
+            file = OF_OTHER_FILES[one.name]
+            yield Problem(one.name, one.says, stops_loader=not file, file=file)

@@ -54,7 +54,7 @@ def turn_end(
     (found,) = replace(lab, texts=readings).scores([config])
     if found:
         over, within = (
-            math.exp(sum(float(found[f"{n} {name}"].mean()) for n in range(len(turns))) / len(turns))
+            math.exp(sum(float(found[f"{n} {name}"][0].mean()) for n in range(len(turns))) / len(turns))
             for name in ("over", "within")
         )
         stops = _stops(lab, tokenizer)

@@ -1,23 +1,25 @@
 """In the likelihood's child: asks a model about all its settings at once, and again where one of them was wrong.
 
-With one setting wrong, others look wrong, too. So the one that gains most is taken as it should be, and everything is
-asked anew, until nothing gains. What is said in the end is said beside the best config that was found.
+With one setting wrong, others look wrong, too, and so they do with the weights in a wrong order. So what gains most is
+taken as it should be, and everything is asked anew, until nothing gains. What is said in the end is said beside the
+best that was found.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from weightsmith.verify.likelihood.judge import same
+from weightsmith.verify.likelihood.ordering import Ordering
 from weightsmith.verify.likelihood.questions import at_path, questions_of, with_value
 from weightsmith.verify.likelihood.search import begun
 from weightsmith.verify.likelihood.words import finding
 from weightsmith.verify.reference.controls import NoReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from weightsmith.behaviour_finding import BehaviourFinding
     from weightsmith.json_value import Json
@@ -32,52 +34,93 @@ MOST_WRONG = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
-    """A model that is asked. general, vocabulary: see `questions_of` and `known_texts`. stage: told what begins."""
+class Setup:
+    """A model that is asked: a config for a lab. mended: path → what stood there in the file.
+
+    order: what was said of the weights, where their order is mended.
+    """
 
     lab: Lab
+    config: Mapping[str, Json]
+    mended: Mapping[Path, Json] = field(default_factory=dict)
+    order: tuple[BehaviourFinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What known texts say beside one setup. ordering: of its weights; None where their order is mended."""
+
+    setup: Setup
+    searches: tuple[Search, ...]
+    ordering: Ordering | None
+
+    def findings(self) -> list[BehaviourFinding]:
+        """Of the weights' order, and of every setting that acts."""
+        order = self.setup.order if self.ordering is None else self.ordering.findings()
+        return [*order, *(finding(one) for one in self.searches if one.acts)]
+
+    def better(self) -> Setup | None:
+        """The setup with what gains most taken as it should be; None where nothing gains."""
+        setup, order = self.setup, self.ordering.better if self.ordering else None
+        worst = max(self.searches, key=_gain, default=None)
+        if self.ordering and order and (worst is None or order[1].nats > _gain(worst)):
+            lab = setup.lab.with_order(setup.config, order[0])
+            return replace(setup, lab=lab, order=tuple(self.ordering.findings()))
+        if worst is None or not _gain(worst):
+            return None
+        path = worst.question.path
+        return replace(
+            setup,
+            config=with_value(setup.config, path, worst.best.value),
+            mended={path: at_path(setup.config, path), **setup.mended},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What is asked. general, vocabulary: see `questions_of` and `known_texts`. stage: told what begins."""
+
     general: Mapping[str, Json]
     vocabulary: int
     stage: Stage
 
-    def findings(self) -> tuple[list[BehaviourFinding], Mapping[str, Json]]:
-        """What known texts say of every setting that acts on them, and the best config that was found.
+    def of(self, lab: Lab) -> Examined:
+        """A model from its own config on, beside the best setup that was found.
 
         Raises NoReference where the model cannot be built again from its own config.
         """
-        config: Mapping[str, Json] = self.lab.config()
-        mended: dict[Path, Json] = {}
-        base = self._base(config)
-        self._need_same(base)
-        searches = self._searched(config, base, mended)
+        setup = Setup(lab, lab.config())
+        base = self._base(setup)
+        own = lab.own_scores()
+        if own is None or not same(own, base, lab.texts.keys()):
+            raise NoReference("transformers does not build the same model from the settings that it has read")
+        found = self._asked(setup, base)
         for _ in range(MOST_WRONG):
-            wrong = _worst(searches)
-            if wrong is None:
+            better = found.better()
+            if better is None:
                 break
-            path = wrong.question.path
-            mended.setdefault(path, at_path(config, path))
-            config = with_value(config, path, wrong.best.value)
-            searches = self._searched(config, self._base(config), mended)
-        return [finding(one) for one in searches if one.acts], config
+            found = self._asked(better, self._base(better))
+        return found
 
-    def _base(self, config: Mapping[str, Json]) -> Scores:
-        (found,) = self.lab.scores([config])
+    def _base(self, setup: Setup) -> Scores:
+        (found,) = setup.lab.scores([setup.config])
         if found is None:
             raise NoReference(
                 "transformers builds no model of it in which a token does not see the next ones"
             )
         return found
 
-    def _need_same(self, base: Scores) -> None:
-        """Raises NoReference unless the loaded model says what its sibling of the same config says."""
-        own = self.lab.own_scores()
-        if own is None or not same(own, base, self.lab.texts.keys()):
-            raise NoReference("transformers does not build the same model from the settings that it has read")
+    def _asked(self, setup: Setup, base: Scores) -> Examined:
+        searches = self._searched(setup, base)
+        if setup.order:
+            return Examined(setup, searches, None)
+        tell = partial(self.stage, "reading the texts with the weights in other orders")
+        tried = tuple(setup.lab.reordered(setup.config, base, tell))
+        return Examined(setup, searches, Ordering(base, tried, self.vocabulary))
 
-    def _searched(
-        self, config: Mapping[str, Json], base: Scores, mended: Mapping[Path, Json]
-    ) -> list[Search]:
-        """Every question with all that was worth trying, beside one config. mended: path → what stood there."""
+    def _searched(self, setup: Setup, base: Scores) -> tuple[Search, ...]:
+        """Every question with all that was worth trying."""
+        config, mended = setup.config, setup.mended
         found = [
             begun(one, self.vocabulary, base, mended.get(one.path, one.value))
             for one in questions_of(config, self.general)
@@ -87,15 +130,15 @@ class Examination:
             turn += 1
             configs = [with_value(config, found[n].question.path, value) for n, value, _ in asked]
             tell = _telling(self.stage, turn, len(mended))
-            for (n, value, at), scores in zip(asked, self.lab.scores(configs, base, tell), strict=True):
+            for (n, value, at), scores in zip(asked, setup.lab.scores(configs, base, tell), strict=True):
                 found[n] = found[n].plus(value, at, scores)
-        return found
+        return tuple(found)
 
 
-def _worst(searches: Sequence[Search]) -> Search | None:
-    """The setting whose value is ruled out by most; None where none is."""
-    gains = [(one.ruled_out()[0.0].nats, one) for one in searches if 0.0 in one.ruled_out()]
-    return max(gains, key=lambda pair: pair[0])[1] if gains else None
+def _gain(search: Search) -> float:
+    """Nats per token by which a config's value is ruled out; 0 for one that is not."""
+    evidence = search.ruled_out().get(0.0)
+    return 0.0 if evidence is None else evidence.nats
 
 
 def _telling(stage: Stage, turn: int, mended: int) -> Callable[[int, int], None]:

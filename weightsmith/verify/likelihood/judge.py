@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    # Text → log-probability of each of its tokens, in nats. A model that is plainly worse may lack the later texts.
+    # Text → [temperatures, tokens], log-probabilities in nats, each row at one of TEMPERATURES. A model that is plainly
+    # worse may lack the later texts.
     Scores: TypeAlias = Mapping[str, NDArray[np.float32]]
 
 # Nats per token. The best of several near settings is often not the true one, by less than this: on its own, a count
@@ -25,6 +26,10 @@ SURE = 4.0
 # frequent tokens are needs about 0.7. Of an unknown text nothing follows: a model that is not at home in it is as
 # likely to gain as to lose by any change.
 KNOWN = 0.65
+# What the logits are divided by; the first leaves them as they are. A model that has not learned to the end is less
+# sure than it might be (small ones trained here gain a tenth of a nat at 0.8), and then a wrong setting that makes it
+# surer would look right. So what is ruled out has to be worse at whichever of these is best for it.
+TEMPERATURES = (1.0, 0.8, 1.25)
 # Tokens whose errors may go together: those of a word, of a sentence, of a passage. The largest error counts.
 BLOCKS = (1, 16, 64)
 
@@ -45,26 +50,31 @@ class Evidence:
 def known_texts(models: Iterable[Scores], vocabulary: int) -> frozenset[str]:
     """The texts that at least one of the models knows. vocabulary: how many tokens there are."""
     most = KNOWN * math.log(vocabulary)
-    return frozenset(name for one in models for name, scores in one.items() if -float(scores.mean()) <= most)
+    return frozenset(
+        name for one in models for name, scores in one.items() if -float(scores[0].mean()) <= most
+    )
 
 
 def likelihood(model: Scores, texts: Collection[str]) -> float:
     """Mean over the tokens of some texts, in nats; minus infinity for a model that has not read all of them."""
     if not texts or any(name not in model for name in texts):
         return -math.inf
-    return float(np.concatenate([model[name] for name in sorted(texts)]).mean(dtype=np.float64))
+    return float(np.concatenate([model[name][0] for name in sorted(texts)]).mean(dtype=np.float64))
 
 
 def compare(best: Scores, other: Scores, texts: Collection[str]) -> Evidence | None:
     """Paired over the tokens that both have read; None where that is less than two passages.
 
-    The standard error is that of the means of blocks, of the size for which it is the largest.
+    The other is taken at the temperature that is best for it. The standard error is that of the means of blocks, of the
+    size for which it is the largest.
     """
-    shared = [
-        (best[name] - other[name]).astype(np.float64)
-        for name in sorted(texts)
-        if name in best and name in other
-    ]
+    names = [name for name in sorted(texts) if name in best and name in other]
+    if not names:
+        return None
+    row = int(
+        np.argmax(np.concatenate([other[name] for name in names], axis=1).mean(axis=1, dtype=np.float64))
+    )
+    shared = [(best[name][0] - other[name][row]).astype(np.float64) for name in names]
     means = [_means_of_blocks(shared, size) for size in BLOCKS]
     if min(map(len, means)) < 2:
         return None
@@ -81,7 +91,9 @@ def _means_of_blocks(losses: Iterable[NDArray[np.float64]], size: int) -> list[f
 
 def apart(one: Scores, other: Scores, texts: Collection[str]) -> float:
     """How far two models lie apart on the tokens that both have read, whoever is better: mean of |nats|."""
-    shared = [np.abs(one[name] - other[name]) for name in sorted(texts) if name in one and name in other]
+    shared = [
+        np.abs(one[name][0] - other[name][0]) for name in sorted(texts) if name in one and name in other
+    ]
     return float(np.concatenate(shared).mean(dtype=np.float64)) if shared else 0.0
 
 

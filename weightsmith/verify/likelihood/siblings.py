@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
-from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, same
+from weightsmith.verify.likelihood.judge import FLOOR, TEMPERATURES, apart, compare, same
+from weightsmith.verify.likelihood.orders import orders
 from weightsmith.verify.reference.loading import Whole
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json
     from weightsmith.verify.likelihood.judge import Scores
+    from weightsmith.verify.likelihood.orders import Order
     from weightsmith.verify.likelihood.tokenized import Reading
     from weightsmith.verify.reference.layers import OnDisk
 
@@ -43,12 +45,14 @@ def silent(done: int, total: int) -> None:
 class Lab:
     """A model, and texts that it and its siblings read.
 
-    prefix: whether what is given of a text is masked as the prompt of a prefix-LM is.
+    prefix: whether what is given of a text is masked as the prompt of a prefix-LM is. changed: the parameters, by name,
+    that every sibling has otherwise than the model.
     """
 
     loaded: Whole | OnDisk
     texts: Mapping[str, Reading]
     prefix: bool = False
+    changed: Mapping[str, Tensor] = field(default_factory=dict)
 
     def config(self) -> dict[str, Json]:
         """The model's own, with every default."""
@@ -93,10 +97,36 @@ class Lab:
         except Exception:  # a class may refuse a setting in any way
             return None
         filled = {name: one for name, one in model.state_dict().items() if not one.is_meta}
-        sibling.load_state_dict(filled, strict=False, assign=True)
+        sibling.load_state_dict({**filled, **self.changed}, strict=False, assign=True)
         if sibling.config.get_text_config().tie_word_embeddings:
             sibling.tie_weights()
         return sibling.eval()
+
+    def reordered(
+        self, config: Config, beside: Scores, tell: Callable[[int, int], None] = silent
+    ) -> Iterator[tuple[Order, Scores]]:
+        """What a sibling says with its weights in each other order that it runs with, as far as it is not ruled out.
+
+        beside: what it says with them as they are. Nothing of a model that is not in memory as a whole.
+        """
+        sibling = self.sibling(config) if isinstance(self.loaded, Whole) else None
+        if sibling is None:
+            return
+        stored = {name: one.data for name, one in sibling.named_parameters()}
+        every = list(orders(sibling))
+        for n, order in enumerate(every):
+            tell(n, len(every))
+            with _holding(sibling, order.weights(stored)):
+                found = self._read_in_order(sibling, beside)
+            if found is not None:
+                yield order, found
+
+    def with_order(self, config: Config, order: Order) -> Self:
+        """The same with the weights in another order. config: of one of the siblings."""
+        sibling = self.sibling(config)
+        assert sibling is not None  # it has been read
+        stored = {name: one.data for name, one in sibling.named_parameters()}
+        return replace(self, changed={**self.changed, **order.weights(stored)})
 
     def _built(self, config: Config) -> PreTrainedModel:
         model = self.loaded.model
@@ -126,6 +156,19 @@ class Lab:
         """Of the first text."""
         return next(iter(self.texts.values())).begun(_FIRST)
 
+    def _read_in_order(self, sibling: PreTrainedModel, beside: Scores) -> Scores | None:
+        """Text by text, until it is ruled out. None for what breaks; no order sees what another does not."""
+        found: dict[str, NDArray[np.float32]] = {}
+        try:
+            for name, reading in self.texts.items():
+                found[name] = token_scores(sibling, reading, self.prefix).numpy()
+                evidence = compare(beside, found, found)
+                if same(beside, found, found) or (evidence is not None and evidence.rules_out):
+                    break
+        except Exception:  # such as a norm of negative weights
+            return None
+        return found
+
     def _read(self, sibling: PreTrainedModel, beside: Scores | None) -> Scores | None:
         """Text by text, while that may still tell something. None for what breaks, or sees what comes next."""
         found: dict[str, NDArray[np.float32]] = {}
@@ -145,7 +188,7 @@ class Lab:
 
     def _joined(self, beginning: Tensor, rows: Sequence[Tensor]) -> Scores | None:
         """What a model said of each text; None where it broke, or sees what comes next."""
-        if not all(len(one) for one in (beginning, *rows)):
+        if not all(one.numel() for one in (beginning, *rows)):
             return None
         scores = {name: one.numpy() for name, one in zip(self.texts, rows, strict=True)}
         return None if _sees_ahead(scores, beginning.numpy()) else scores
@@ -160,7 +203,7 @@ def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
 
 def _sees_ahead(scores: Scores, beginning: NDArray[np.float32]) -> bool:
     """Whether the rest of the first text changes what is said of its beginning: a token then sees the next ones."""
-    with_rest = next(iter(scores.values()))[: len(beginning)]
+    with_rest = next(iter(scores.values()))[:, : beginning.shape[1]]
     return apart({"": with_rest}, {"": beginning}, [""]) >= FLOOR
 
 
@@ -170,7 +213,7 @@ def _is_hopeless(beside: Scores, found: Scores, name: str) -> bool:
 
 
 def token_scores(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tensor:
-    """Log-probability of each token of a text after what is given, in nats: float32 [tokens].
+    """Log-probability of each token of a text after what is given, in nats: float32 [temperatures, tokens].
 
     prefix: 1 over the prompt is what makes HRM-Text's reference bidirectional there.
     """
@@ -180,9 +223,9 @@ def token_scores(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tens
     given = len(reading.lead) + reading.given
     mask = {"token_type_ids": (torch.arange(read.shape[1]) < given).long()[None]} if prefix else {}
     with torch.no_grad():
-        logits = model(input_ids=read, use_cache=False, **mask).logits[0, given - 1 : -1]
-        rows = torch.log_softmax(logits.float(), dim=-1)
-        return rows.gather(1, read[0, given:, None])[:, 0].contiguous()
+        logits = model(input_ids=read, use_cache=False, **mask).logits[0, given - 1 : -1].float()
+        said = logits.gather(1, read[0, given:, None])[:, 0]
+        return torch.stack([said / one - torch.logsumexp(logits / one, dim=-1) for one in TEMPERATURES])
 
 
 def _read_or_broken(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tensor:
@@ -193,6 +236,20 @@ def _read_or_broken(model: PreTrainedModel, reading: Reading, prefix: bool) -> T
         return token_scores(model, reading, prefix)
     except Exception:  # a setting may break a model in any way
         return torch.empty(0)
+
+
+@contextmanager
+def _holding(model: PreTrainedModel, changed: Mapping[str, Tensor]) -> Iterator[None]:
+    """A model's parameters have other data while the block lasts."""
+    parameters = dict(model.named_parameters())
+    kept = {name: parameters[name].data for name in changed}
+    try:
+        for name, data in changed.items():
+            parameters[name].data = data
+        yield
+    finally:
+        for name, data in kept.items():
+            parameters[name].data = data
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def _told(
             f"{stated} is kept: nothing that was tried makes the texts much and surely less likely",
         )
     nearest = min(gone, key=lambda one: out[one.at].nats)
-    effect = f"{_effect(out[nearest.at])} with {_text(nearest.value)}"
+    effect = f"{amount(out[nearest.at])} with {_text(nearest.value)}"
     others = [one for one in allowed if json_key(one.value) != json_key(search.stated)]
     if not others:
         return "told", f"{stated} is allowed, the others that were tried are ruled out: {effect}"
@@ -75,12 +75,13 @@ def _range(search: Search, gone: list[Tried], effect: str) -> tuple[Telling, str
 
 
 def _contradiction(search: Search, evidence: Evidence) -> tuple[Telling, str]:
-    allowed, best, effect = search.allowed(), _text(search.best.value), _effect(evidence)
+    allowed, best, effect = search.allowed(), _text(search.best.value), amount(evidence)
     says = f"{_text(search.stated)} is ruled out: known texts are likelier with {best}, by {effect}"
     return "contradicted", f"{says} (allowed: {_listed(allowed)})" if len(allowed) > 1 else says
 
 
-def _effect(evidence: Evidence) -> str:
+def amount(evidence: Evidence | Exclusion) -> str:
+    """How much less likely, in words."""
     return f"{evidence.nats:.2f} nats a token, {evidence.z:.1f} standard errors"
 
 

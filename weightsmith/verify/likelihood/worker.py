@@ -52,11 +52,12 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     beside = weights if weights.is_dir() else weights.parent
     lab = Lab(loaded, tokenized(beside, job.texts, kind), kind.mask == "prefix")
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-    findings, best = Examination(lab, PretrainedConfig().to_dict(), vocabulary, stage).findings()
+    found = Examination(PretrainedConfig().to_dict(), vocabulary, stage).of(lab)
+    best = found.setup
     stage("reading the texts from another beginning")
-    begun = list(beginning(lab, best, vocabulary))
+    begun = list(beginning(best.lab, best.config, vocabulary))
     stage("ending a turn")
-    return [*findings, *begun, *turn_end(lab, best, beside)]
+    return [*found.findings(), *begun, *turn_end(best.lab, best.config, beside)]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""In the likelihood's child: whether a model's weights lie in the order that its class expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weightsmith.behaviour_finding import WEIGHTS_ORDER, BehaviourFinding, Exclusion
+from weightsmith.verify.likelihood.judge import compare, known_texts, same
+from weightsmith.verify.likelihood.words import amount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weightsmith.value_finding import Telling
+    from weightsmith.verify.likelihood.judge import Evidence, Scores
+    from weightsmith.verify.likelihood.orders import Order
+
+AS_STORED = "as they are stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Ordering:
+    """The orders that were tried. own: of the weights as they are stored. vocabulary: the tokens that there are."""
+
+    own: Scores
+    tried: tuple[tuple[Order, Scores], ...]
+    vocabulary: int
+
+    @property
+    def better(self) -> tuple[Order, Evidence] | None:
+        """The order beside which that of the files is ruled out by most; None where it is beside none."""
+        texts = self._known()
+        found = [(one, compare(scores, self.own, texts)) for one, scores in self.tried]
+        ruling = [(one, evidence) for one, evidence in found if evidence is not None and evidence.rules_out]
+        return max(ruling, key=lambda pair: pair[1].nats, default=None)
+
+    def findings(self) -> Iterator[BehaviourFinding]:
+        """One, where known texts say anything."""
+        better = self.better
+        if better is not None:
+            order, evidence = better
+            says = (
+                f"another order is meant: known texts are likelier with {order.says}, by {amount(evidence)}"
+            )
+            yield _finding(
+                "contradicted", order.says, (Exclusion(AS_STORED, evidence.nats, evidence.z),), says
+            )
+            return
+        texts = self._known()
+        acting = [(one, scores) for one, scores in self.tried if not same(self.own, scores, texts)]
+        worse = [(one, compare(self.own, scores, texts)) for one, scores in acting]
+        out = tuple(
+            Exclusion(one.says, evidence.nats, evidence.z)
+            for one, evidence in worse
+            if evidence is not None and evidence.rules_out
+        )
+        if out:
+            nearest = min(out, key=lambda one: one.nats)
+            shown = f"{amount(nearest)} with {nearest.value}"
+            yield _finding(
+                "told", AS_STORED, out, f"{len(out)} of {len(acting)} other orders are ruled out: {shown}"
+            )
+
+    def _known(self) -> frozenset[str]:
+        """The texts that the model knows in one of the orders."""
+        models = (self.own, *(scores for _, scores in self.tried))
+        return known_texts(models, self.vocabulary) & self.own.keys()
+
+
+def _finding(telling: Telling, best: str, out: tuple[Exclusion, ...], says: str) -> BehaviourFinding:
+    return BehaviourFinding(WEIGHTS_ORDER, telling, AS_STORED, best, (best,), out, says, whole=False)
