@@ -381,6 +381,7 @@ def verify(
     tolerance: float | None = None,
     bench: Sequence[tuple[int, int]] = (),
     cache: bool = True,
+    known_texts: bool = True,
     engine_timeout: float = 3600.0,
     command: str = "",
     progress: Stage | None = None,
@@ -407,6 +408,7 @@ def verify(
     tolerance: the drop of an accuracy that nobody minds, as a share; None: what chance does not explain is judged.
     bench: lengths (input, output) in tokens of loads that the server is measured under.
     cache: take references from the user's cache, and keep them there.
+    known_texts: ask known texts whether other settings, or another order of the weights, would be better.
     engine_timeout: seconds; an engine that has not answered by then is ended and has failed.
     command: what the report names as the command.
 
@@ -447,6 +449,7 @@ def verify(
         tolerance=tolerance,
         bench=tuple(bench),
         cache=cache,
+        known_texts=known_texts,
         command=command,
     )
     with _doctors_words(device):

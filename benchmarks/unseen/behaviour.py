@@ -21,7 +21,7 @@ from transformers import PretrainedConfig
 from benchmarks.unseen.training import texts
 from weightsmith.verify.inputs.kinds import CAUSAL
 from weightsmith.verify.likelihood.examine import Examination
-from weightsmith.verify.likelihood.questions import with_value
+from weightsmith.verify.likelihood.questions import questions_of
 from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import BUILT_IN, Text
 from weightsmith.verify.likelihood.tokenized import tokenized
@@ -155,11 +155,13 @@ def _every() -> list[str]:
 def made_wrong(lab: KeptLab, sound: list[BehaviourFinding], per_setting: int) -> list[Wrong]:
     """Every setting of a sound model set to the nearest value that shows, and to the farthest, one at a time."""
     found = []
+    asked = {one.name: one for one in questions_of(lab.config(), PretrainedConfig().to_dict())}
     for one in sound:
+        if one.name not in asked:  # of the weights' order
+            continue
         shown = sorted((out for out in one.ruled_out if out.nats > SHOWS), key=lambda out: out.nats)
         for out in {id(each): each for each in (*shown[:1], *shown[-1:])[:per_setting]}.values():
-            config = with_value(lab.config(), tuple(one.name.split(".")), out.value)
-            sibling = lab.sibling(config)
+            sibling = lab.sibling(asked[one.name].changed(lab.config(), out.value))
             if sibling is not None:
                 said = {told.name: told for told in examined(replace(lab, loaded=Whole(sibling)))}
                 found.append(_judged(one, out.value, out.nats, said))

@@ -117,6 +117,7 @@ def verified(
             "save_baseline": folder / "baseline.safetensors",
             "preemption": False,
             "long_tokens": 100,
+            "known_texts": False,
         } | options
         settings = Options(device="cpu", command="weightsmith verify-on-npu M", **{"cache": False} | chosen)
         with pytest.MonkeyPatch.context() as patch:

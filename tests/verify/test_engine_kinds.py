@@ -24,7 +24,8 @@ pytestmark = pytest.mark.engine
 
 
 def _verify(model: Path, **chosen: bool) -> VerifyResult:
-    return verify(model, Options(device="cpu", cache=False, long_tokens=0, preemption=False, **chosen))
+    plain = {"cache": False, "long_tokens": 0, "preemption": False, "known_texts": False}
+    return verify(model, Options(device="cpu", **{**plain, **chosen}))
 
 
 def _verdicts(result: VerifyResult) -> dict[str, str]:

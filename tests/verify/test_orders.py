@@ -47,8 +47,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         LLAMA,
         {
             "the rows of lm_head.weight one place up",
-            "model.layers.*.mlp.gate_proj.weight and model.layers.*.mlp.up_proj.weight exchanged",
-            "model.layers.*.self_attn.q_proj.weight transposed",
+            "mlp.gate_proj.weight and mlp.up_proj.weight of every layer exchanged",
+            "self_attn.q_proj.weight of every layer transposed",
             "the rows of each head of q_proj and k_proj taken as pairs",
             "the heads of q_proj taken as if every n-th shared one of k_proj",
             "model.layers.2 and model.layers.3 exchanged",
@@ -60,29 +60,29 @@ KINDS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         "phi3",
         SMALL | {"num_key_value_heads": 6, "pad_token_id": None},
         {
-            "model.layers.*.mlp.gate_up_proj.weight with its halves exchanged",
-            "model.layers.*.self_attn.qkv_proj.weight taken as heads of three parts",
+            "mlp.gate_up_proj.weight of every layer with its halves exchanged",
+            "self_attn.qkv_proj.weight of every layer taken as heads of three parts",
         },
     ),
     "experts": (
         "mixtral",
         MOE,
-        {"model.layers.*.mlp.experts.gate_up_proj taken as halves of channels"},
+        {"mlp.experts.gate_up_proj of every layer taken as halves of channels"},
     ),
     "experts as [in, out]": (
         "gpt_oss",
         MOE,
-        {"model.layers.*.mlp.experts.gate_up_proj taken as pairs of channels"},
+        {"mlp.experts.gate_up_proj of every layer taken as pairs of channels"},
     ),
     "columns": (
         "gpt2",
         {"vocab_size": 30, "n_embd": 24, "n_layer": 2, "n_head": 6},
-        {"transformer.h.*.attn.c_attn.weight taken as three parts of heads"},
+        {"attn.c_attn.weight of every layer taken as three parts of heads"},
     ),
     "biases": (
         "gpt_neox",
         SMALL,
-        {"gpt_neox.layers.*.attention.query_key_value.weight taken as heads of three parts"},
+        {"attention.query_key_value.weight of every layer taken as heads of three parts"},
     ),
     "two stacks": (
         "hrm_text",

@@ -26,6 +26,7 @@ class Options:
     gates: own limits by gate name.
     latent: the folder of latent weights that the model's were fused from.
     cache: whether references may come from the cache and go there.
+    known_texts: whether known texts are asked of settings that no shape tells and of the weights' order.
     engine_timeout, reference_timeout: seconds.
     command: the command line, for the report.
     arguments: of the engine, as for `vllm serve`; None: weightsmith chooses.
@@ -48,6 +49,7 @@ class Options:
     gates: Mapping[str, float] = field(default_factory=dict)
     latent: Path | None = None
     cache: bool = True
+    known_texts: bool = True
     engine_timeout: float = 3600.0
     reference_timeout: float = 3600.0
     command: str = ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.installed import versions
 from weightsmith.process.child import Failure
-from weightsmith.verify import at_server
+from weightsmith.verify import at_server, known_texts
 from weightsmith.verify.engine import device as devices
 from weightsmith.verify.engine import engine as engines
 from weightsmith.verify.inputs.kinds import OTHER_PICTURE, controls
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.latent import Latent
     from weightsmith.verify.inputs.tokens import Completion, PassResult
+    from weightsmith.verify.known_texts import KnownTexts
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.options import Options
     from weightsmith.verify.reference.replay import References
@@ -82,7 +83,9 @@ class Steps:
                 return self.observed(run)
             references = self._references(run, kept, here, ahead, folder / "reference")
             served = at_server.serve(self, run, folder / "server") if self.options.at_server else None
-            seen = replace(self.compare(run, references, kept, here), served=served)
+            seen = replace(
+                self.compare(run, references, kept, here), served=served, known_texts=self._known_texts()
+            )
         if self.options.save_baseline is not None and here is not None:
             usable = None if isinstance(references, Failure) else references
             baseline.save(self.options.save_baseline, here, self.device.name, run, usable)
@@ -204,6 +207,12 @@ class Steps:
         if isinstance(found, Failure):
             return found
         return replace(found, refused={**left_out, **found.refused})
+
+    def _known_texts(self) -> KnownTexts | None:
+        """None where none are asked: a baseline knows better, and without a reference nothing is run here."""
+        if not self.options.known_texts or self.options.reference != "hf":
+            return None
+        return known_texts.asked(self.model, self.files.config, self.prompts, self.telling(known_texts.NAME))
 
     def _store(self, here: Identity | None) -> Store | None:
         found = cache.default() if self.options.cache and here is not None else None

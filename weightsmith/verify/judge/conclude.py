@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.process.child import Failure
+from weightsmith.verify import known_texts
 from weightsmith.verify.checks import Check
 from weightsmith.verify.engine.engine import EngineRun
 from weightsmith.verify.inputs.kinds import unused_layers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from weightsmith.verify.inputs.kinds import Kind
     from weightsmith.verify.inputs.prompts import Prompt
     from weightsmith.verify.inputs.tokens import Completion
+    from weightsmith.verify.known_texts import KnownTexts
     from weightsmith.verify.measure.answers import Bond
     from weightsmith.verify.measure.baseline import Baseline, Identity
     from weightsmith.verify.measure.chosen import ChosenTokens
@@ -72,7 +74,7 @@ class Observed:
     parity, spread, comparing_seconds: None where nothing was measured. against: None without a baseline.
     bond: how much answers hang on their order and prompts, None where the whole distributions are not known.
     chosen: a sample of the chosen tokens' log-probabilities. hashes: by file name.
-    expected: of tasks and loads.
+    expected: of tasks and loads. known_texts: None where none were asked.
     """
 
     model: Path
@@ -93,6 +95,7 @@ class Observed:
     hashes: Mapping[str, str] = field(default_factory=dict)
     served: Served | Failure | None = None
     expected: Expected = field(default_factory=Expected)
+    known_texts: KnownTexts | None = None
 
 
 def sampled(seen: Observed) -> ChosenTokens | None:
@@ -144,7 +147,11 @@ def _conclude_run(
         command=command,
         performance=_performance(run),
         determinism=repeated,
-        not_run={**_not_run(run), **unused_layers(seen.files.config, run.settings.speculative)},
+        not_run={
+            **_not_run(run),
+            **_unasked(seen),
+            **unused_layers(seen.files.config, run.settings.speculative),
+        },
         served=None if isinstance(seen.served, Failure) else seen.served,
         tasks=task_checks.results(seen.served, seen.expected),
         bench=_bench(seen),
@@ -185,6 +192,7 @@ def _checks(
         *_baseline_checks(seen, run),
         *verdicts.picture_checks(run, seen.parity, limits),
         *_parity_checks(seen, limits),
+        *_known_texts_checks(seen),
     )
 
 
@@ -274,6 +282,16 @@ def _parity_checks(seen: Observed, limits: Mapping[str, float]) -> tuple[Check, 
     if isinstance(seen.reference, Failure):
         return (verdicts.no_parity(f"no reference: {seen.reference.sentence()}"),)
     return (verdicts.no_parity(f"no reference was run (--reference {seen.reference_asked})"),)
+
+
+def _known_texts_checks(seen: Observed) -> tuple[Check, ...]:
+    found = seen.known_texts
+    return () if found is None or found.why_not else (known_texts.check(found, seen.model),)
+
+
+def _unasked(seen: Observed) -> dict[str, str]:
+    found = seen.known_texts
+    return {known_texts.NAME: found.why_not} if found is not None and found.why_not else {}
 
 
 def _parity(seen: Observed) -> ParityFacts | None:

@@ -39,11 +39,13 @@ def ask(
     config: JsonObject,
     progress: Stage | None = None,
     texts: Mapping[str, Text] = BUILT_IN,
+    within: float | None = None,
 ) -> tuple[BehaviourFinding, ...]:
-    """What known texts say of every setting that acts on them.
+    """What known texts say of every setting that acts on them, and of the order of the weights.
 
-    config: all of it, of shapes as the checkpoint has them. Raises MissingInput for a checkpoint that is not on this
-    machine, and EngineFailed where transformers cannot run it.
+    config: all of it, of shapes as the checkpoint has them. within: seconds that it may take, where nothing more is
+    asked than whether anything is better. Raises MissingInput for a checkpoint that is not on this machine, and
+    EngineFailed where transformers cannot run it, or not within that time.
     """
     if not isinstance(checkpoint.path, Path):
         raise MissingInput(checkpoint.path, "is not on this machine, and the model has to run", "download it")
@@ -51,7 +53,10 @@ def ask(
         model = scratch / "model"
         model.mkdir()
         child.write_json(model / "config.json", config)
-        job = LikelihoodJob(str(model), str(checkpoint.path.resolve()), _by_layers(checkpoint), texts)
+        layered = _by_layers(checkpoint)
+        if layered and within is not None:
+            raise EngineFailed(WHO, "does not get the weights into the memory as a whole", _WITHOUT)
+        job = LikelihoodJob(str(model), str(checkpoint.path.resolve()), layered, texts, within)
         outcome = child.run(_MODULE, scratch / "child", job.to_json(), CPU_ONLY, _PATIENCE, progress)
     return _answer(outcome)
 

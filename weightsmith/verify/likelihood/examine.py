@@ -7,13 +7,15 @@ best that was found.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.likelihood.judge import same
+from weightsmith.verify.likelihood.judge import known_texts, same
 from weightsmith.verify.likelihood.ordering import Ordering
-from weightsmith.verify.likelihood.questions import at_path, questions_of, with_value
+from weightsmith.verify.likelihood.orders import orders
+from weightsmith.verify.likelihood.questions import at_path, questions_of
 from weightsmith.verify.likelihood.search import begun
 from weightsmith.verify.likelihood.words import finding
 from weightsmith.verify.reference.controls import NoReference
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from weightsmith.verify.likelihood.questions import Path
     from weightsmith.verify.likelihood.search import Search
     from weightsmith.verify.likelihood.siblings import Lab
+    from weightsmith.verify.likelihood.tokenized import Reading
 
 # Wrong settings that are looked for at most.
 MOST_WRONG = 3
+# Tokens on which a model that knows no text shows whether anything makes it know them: that is worth nats a token.
+_ENOUGH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +76,62 @@ class Examined:
         path = worst.question.path
         return replace(
             setup,
-            config=with_value(setup.config, path, worst.best.value),
+            config=worst.question.changed(setup.config, worst.best.value),
             mended={path: at_path(setup.config, path), **setup.mended},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What is asked. general, vocabulary: see `questions_of` and `known_texts`. stage: told what begins."""
+    """What is asked. general, vocabulary: see `questions_of` and `known_texts`. stage: told what begins.
+
+    within: seconds that it may take, where nothing more is asked than whether anything is better; None for the whole.
+    """
 
     general: Mapping[str, Json]
     vocabulary: int
     stage: Stage
+    within: float | None = None
 
     def of(self, lab: Lab) -> Examined:
         """A model from its own config on, beside the best setup that was found.
 
-        Raises NoReference where the model cannot be built again from its own config.
+        Raises NoReference where the model cannot be built again from its own config, or where it would take too long.
         """
         setup = Setup(lab, lab.config())
+        started = time.perf_counter()
         base = self._base(setup)
+        seconds = time.perf_counter() - started
         own = lab.own_scores()
         if own is None or not same(own, base, lab.texts.keys()):
             raise NoReference("transformers does not build the same model from the settings that it has read")
+        if self.within is not None:
+            setup = replace(setup, lab=self._brief(lab, base))
+            self._need_time(setup, seconds * _tokens(setup.lab.texts, first=True) / _tokens(lab.texts))
         found = self._asked(setup, base)
-        for _ in range(MOST_WRONG):
+        for _ in range(MOST_WRONG if self.within is None else 0):
             better = found.better()
             if better is None:
                 break
             found = self._asked(better, self._base(better))
         return found
+
+    def _brief(self, lab: Lab, base: Scores) -> Lab:
+        """The lab with the texts that the model knows, or with few short ones where it knows none."""
+        known = known_texts([base], self.vocabulary)
+        kept = {name: one for name, one in lab.texts.items() if name in known}
+        left = sorted(lab.texts.items(), key=lambda pair: len(pair[1].ids))
+        while not known and left and (not kept or _tokens(kept) < _ENOUGH):
+            name, one = left.pop(0)
+            kept[name] = one
+        return replace(lab, brief=True, texts=kept)
+
+    def _need_time(self, setup: Setup, seconds: float) -> None:
+        """seconds: of one of the models, most of which read the first text alone."""
+        asked = sum(len(one.next()) for one in self._begun(setup, {}))
+        count = asked + sum(1 for _ in orders(setup.lab.loaded.model))
+        if self.within is not None and count * seconds > self.within:
+            raise NoReference(f"{count} other models would take about {count * seconds / 60:.0f} minutes")
 
     def _base(self, setup: Setup) -> Scores:
         (found,) = setup.lab.scores([setup.config])
@@ -121,18 +152,27 @@ class Examination:
     def _searched(self, setup: Setup, base: Scores) -> tuple[Search, ...]:
         """Every question with all that was worth trying."""
         config, mended = setup.config, setup.mended
-        found = [
-            begun(one, self.vocabulary, base, mended.get(one.path, one.value))
-            for one in questions_of(config, self.general)
-        ]
+        found = self._begun(setup, base)
         turn = 0
         while asked := [(n, *step) for n, one in enumerate(found) for step in one.next()]:
             turn += 1
-            configs = [with_value(config, found[n].question.path, value) for n, value, _ in asked]
+            configs = [found[n].question.changed(config, value) for n, value, _ in asked]
             tell = _telling(self.stage, turn, len(mended))
             for (n, value, at), scores in zip(asked, setup.lab.scores(configs, base, tell), strict=True):
                 found[n] = found[n].plus(value, at, scores)
         return tuple(found)
+
+    def _begun(self, setup: Setup, base: Scores) -> list[Search]:
+        """Every question, with nothing tried yet."""
+        asked = questions_of(setup.config, self.general)
+        if self.within is not None:
+            asked = tuple(replace(one, kind="coarse") if one.kind == "dial" else one for one in asked)
+        return [begun(one, self.vocabulary, base, setup.mended.get(one.path, one.value)) for one in asked]
+
+
+def _tokens(texts: Mapping[str, Reading], *, first: bool = False) -> int:
+    sizes = [len(one.ids) for one in texts.values()]
+    return sizes[0] if first else sum(sizes)
 
 
 def _gain(search: Search) -> float:

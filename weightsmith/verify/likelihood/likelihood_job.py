@@ -16,12 +16,14 @@ class LikelihoodJob(Record):
 
     model: a folder with its config. weights: the checkpoint, a folder that has a tokenizer or a file in one.
     layer_by_layer: whether one layer's weights are in memory at a time. texts: by name, in the order of reading.
+    within: as of an `Examination`.
     """
 
     model: str
     weights: str
     layer_by_layer: bool
     texts: Mapping[str, Text]
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,13 +46,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Tensors that every layer has one of. name: with a star for the layer's number. names: number → name.
+    """Tensors that every layer has one of. name: within a layer. names: (stack of layers, number) → whole name.
 
     shape: of all of them.
     """
 
     name: str
-    names: Mapping[int, str]
+    names: Mapping[tuple[str, int], str]
     shape: tuple[int, ...]
 
     @property
@@ -76,14 +76,14 @@ def orders(model: PreTrainedModel) -> Iterator[Order]:
 
 
 def _kinds(stored: Weights) -> list[_Kind]:
-    """Those of which all layers have the same shape."""
-    found: dict[str, dict[int, str]] = defaultdict(dict)
-    for name in stored:
+    """Of all stacks together: whoever stores one of them otherwise does so with all, as with HRM-Text's two."""
+    found: dict[tuple[str, tuple[int, ...]], dict[tuple[str, int], str]] = defaultdict(dict)
+    for name, tensor in stored.items():
         at = _LAYER.search(name)
         if at is not None:
-            found[f"{name[: at.start()]}.*{name[at.end() :]}"][int(at[1])] = name
-    shapes = {kind: {tuple(stored[name].shape) for name in names.values()} for kind, names in found.items()}
-    return [_Kind(kind, names, *shapes[kind]) for kind, names in found.items() if len(shapes[kind]) == 1]
+            kind = name[at.end() + 1 :], tuple(tensor.shape)
+            found[kind][name[: at.start()], int(at[1])] = name
+    return [_Kind(kind, names, shape) for (kind, shape), names in found.items()]
 
 
 def _each(names: Iterable[str], change: Change) -> dict[str, tuple[str, Change]]:
@@ -107,12 +107,15 @@ def _exchanged(kinds: list[_Kind]) -> Iterator[Order]:
     for one, other in combinations(kinds, 2):
         alike = one.shape == other.shape and one.names.keys() == other.names.keys()
         if alike and len(one.shape) > 1 and one.part == other.part:
-            yield Order(f"{one.name} and {other.name} exchanged", _swapped(one.names, other.names))
+            says = f"{one.name} and {other.name} of every layer exchanged"
+            yield Order(says, _swapped(one.names, other.names))
 
 
-def _swapped(one: Mapping[int, str], other: Mapping[int, str]) -> dict[str, tuple[str, Change]]:
-    there = {name: (other[number], _as_stored) for number, name in one.items()}
-    return there | {name: (one[number], _as_stored) for number, name in other.items()}
+def _swapped(
+    one: Mapping[tuple[str, int], str], other: Mapping[tuple[str, int], str]
+) -> dict[str, tuple[str, Change]]:
+    there = {name: (other[layer], _as_stored) for layer, name in one.items()}
+    return there | {name: (one[layer], _as_stored) for layer, name in other.items()}
 
 
 def _turned(kinds: list[_Kind]) -> Iterator[Order]:
@@ -120,7 +123,8 @@ def _turned(kinds: list[_Kind]) -> Iterator[Order]:
     for kind in kinds:
         if len(kind.shape) == 2 and len(set(kind.shape)) == 1:
             yield Order(
-                f"{kind.name} transposed", _each(kind.names.values(), lambda one: one.mT.contiguous())
+                f"{kind.name} of every layer transposed",
+                _each(kind.names.values(), lambda one: one.mT.contiguous()),
             )
 
 
@@ -137,7 +141,7 @@ def _halves(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
                 ("taken as pairs of channels", channels.view(-1, 2).T.flatten()),
                 ("taken as halves of channels", channels.view(2, -1).T.flatten()),
             ):
-                yield Order(f"{kind.name} {words}", _reordered(stored, kind, order))
+                yield Order(f"{kind.name} of every layer {words}", _reordered(stored, kind, order))
 
 
 def _doubled(shape: tuple[int, ...], behind: tuple[int, ...]) -> int:
@@ -183,9 +187,13 @@ def _heads(stored: Weights, kinds: list[_Kind], config: PretrainedConfig) -> Ite
     for kind in kinds:
         if len(kind.shape) == 2 and len(channels) in kind.shape:
             by_head = channels.view(heads, 3, size).transpose(0, 1).flatten()
-            yield Order(f"{kind.name} taken as heads of three parts", _reordered(stored, kind, by_head))
+            yield Order(
+                f"{kind.name} of every layer taken as heads of three parts", _reordered(stored, kind, by_head)
+            )
             by_part = channels.view(3, heads, size).transpose(0, 1).flatten()
-            yield Order(f"{kind.name} taken as three parts of heads", _reordered(stored, kind, by_part))
+            yield Order(
+                f"{kind.name} of every layer taken as three parts of heads", _reordered(stored, kind, by_part)
+            )
 
 
 def _regrouped(stored: Weights, size: int, counts: tuple[int, int]) -> Iterator[Order]:
@@ -214,8 +222,8 @@ def _layers(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
     """Two neighbours exchanged, and layers that were sorted as words: 0, 1, 10, 11, 2."""
     stacks: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for kind in kinds:
-        for number, name in kind.names.items():
-            stacks[kind.name.partition(".*")[0]][number][kind.name] = name
+        for (stack, number), name in kind.names.items():
+            stacks[stack][number][kind.name] = name
     for stack, layers in stacks.items():
         numbers = sorted(layers)
         for one, other in pairwise(numbers):

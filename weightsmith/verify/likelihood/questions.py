@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json
 
-# dial: a positive number, asked in factors. count: a small whole number, asked in steps. choice: of a few values.
-Kind: TypeAlias = Literal["dial", "count", "choice"]
+# dial: a positive number, asked in factors. coarse: the same, asked once up and once down. count: a small whole number,
+# asked in steps. choice: of a few values.
+Kind: TypeAlias = Literal["dial", "coarse", "count", "choice"]
 Path: TypeAlias = tuple[str, ...]
 
 LARGEST_COUNT = 16
@@ -35,6 +36,9 @@ _SCALINGS: tuple[dict[str, Json], ...] = (
     {"rope_type": "linear", "factor": 8.0},
 )
 _THETA = "rope_theta"
+_HEADS, _SHARED, _WIDTH = "num_attention_heads", "num_key_value_heads", "head_dim"
+# By how much more heads there could be.
+_TIMES = ((1, 4), (1, 3), (1, 2), (2, 1), (3, 1), (4, 1))
 _ROUTERS = ("softmax", "sigmoid")
 # They act while a model is trained, or say how it is stored or asked, or how far.
 _IDLE = (
@@ -56,17 +60,34 @@ _SECTIONS_OF_TEXT = frozenset({"text_config", "llm_config", "language_config"})
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One setting. path: its keys in the config. value: what it is now. options: what else a choice could be."""
+    """One setting. path: its keys in the config. value: what it is now. options: what else a choice could be.
+
+    with_it, against_it: paths of whole numbers that grow as it grows, and that shrink: more heads are narrower ones.
+    """
 
     path: Path
     value: Json
     kind: Kind
     options: tuple[Json, ...] = ()
+    with_it: tuple[Path, ...] = ()
+    against_it: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
         """The path with dots."""
         return ".".join(self.path)
+
+    def changed(self, config: Mapping[str, Json], value: Json) -> dict[str, Json]:
+        """A copy of the config with another value."""
+        found = with_value(config, self.path, value)
+        for path in (*self.with_it, *self.against_it):
+            number = at_path(config, path)
+            assert isinstance(number, int)
+            assert isinstance(value, int)
+            assert isinstance(self.value, int)
+            up, down = (value, self.value) if path in self.with_it else (self.value, value)
+            found = with_value(found, path, number * up // down)
+        return found
 
 
 def questions_of(config: Mapping[str, Json], general: Mapping[str, Json]) -> tuple[Question, ...]:
@@ -102,14 +123,35 @@ def at_path(config: Mapping[str, Json], path: Path) -> Json:
 
 
 def _under(path: Path, settings: Mapping[str, Json]) -> Iterator[Question]:
+    heads = list(_of_heads(path, settings))
+    yield from heads
     for name, value in settings.items():
-        if any(word in name for word in _IDLE) or name == "rope_type":
+        if any(word in name for word in _IDLE) or name == "rope_type" or (heads and name == _HEADS):
             continue
         here = (*path, name)
         if isinstance(value, dict):
             yield from _of_section(here, value)
         else:
             yield from _of_value(here, value)
+
+
+def _of_heads(path: Path, settings: Mapping[str, Json]) -> Iterator[Question]:
+    """How many heads share the channels that the shapes tell: one number in two."""
+    heads, width = settings.get(_HEADS), settings.get(_WIDTH)
+    shared = settings.get(_SHARED, heads)
+    if not (isinstance(heads, int) and isinstance(width, int) and isinstance(shared, int)):
+        return
+    with_it = ((*path, _SHARED),) if _SHARED in settings else ()
+    options = tuple(
+        heads * up // down
+        for up, down in _TIMES
+        if heads * up % down
+        == shared * up % down
+        == width * down % (2 * up)
+        == 0  # rotated channels are pairs
+    )
+    if options:
+        yield Question((*path, _HEADS), heads, "choice", options, with_it, ((*path, _WIDTH),))
 
 
 def _of_section(path: Path, value: dict[str, Json]) -> Iterator[Question]:

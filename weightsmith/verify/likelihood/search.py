@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # factor of two.
 FAR = 12.0
 NEAR = 1.0
+# Where nothing more is asked than whether anything is better: what is off by a power of ten gains most of it here.
+COARSE = 3.0
 _WIDE = 3.0
 # The step of what the file says, where the config is mended there and no other step leads to it, such as null.
 _ELSEWHERE = -math.inf
@@ -120,6 +122,8 @@ class Search:
         elif question.kind == "count":
             assert isinstance(question.value, int)
             yield from (-1.0, 1.0, -2.0, 2.0, float(-(question.value // 2)), float(question.value))
+        elif question.kind == "coarse":
+            yield from (COARSE, -COARSE)
         else:
             yield from self._of_dial()
 

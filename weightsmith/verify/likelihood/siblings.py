@@ -46,13 +46,15 @@ class Lab:
     """A model, and texts that it and its siblings read.
 
     prefix: whether what is given of a text is masked as the prompt of a prefix-LM is. changed: the parameters, by name,
-    that every sibling has otherwise than the model.
+    that every sibling has otherwise than the model. brief: whether a sibling that is ruled out reads no further text,
+    so that it is not told by how much.
     """
 
     loaded: Whole | OnDisk
     texts: Mapping[str, Reading]
     prefix: bool = False
     changed: Mapping[str, Tensor] = field(default_factory=dict)
+    brief: bool = False
 
     def config(self) -> dict[str, Json]:
         """The model's own, with every default."""
@@ -117,7 +119,7 @@ class Lab:
         for n, order in enumerate(every):
             tell(n, len(every))
             with _holding(sibling, order.weights(stored)):
-                found = self._read_in_order(sibling, beside)
+                found = replace(self, brief=True)._read(sibling, beside)
             if found is not None:
                 yield order, found
 
@@ -156,19 +158,6 @@ class Lab:
         """Of the first text."""
         return next(iter(self.texts.values())).begun(_FIRST)
 
-    def _read_in_order(self, sibling: PreTrainedModel, beside: Scores) -> Scores | None:
-        """Text by text, until it is ruled out. None for what breaks; no order sees what another does not."""
-        found: dict[str, NDArray[np.float32]] = {}
-        try:
-            for name, reading in self.texts.items():
-                found[name] = token_scores(sibling, reading, self.prefix).numpy()
-                evidence = compare(beside, found, found)
-                if same(beside, found, found) or (evidence is not None and evidence.rules_out):
-                    break
-        except Exception:  # such as a norm of negative weights
-            return None
-        return found
-
     def _read(self, sibling: PreTrainedModel, beside: Scores | None) -> Scores | None:
         """Text by text, while that may still tell something. None for what breaks, or sees what comes next."""
         found: dict[str, NDArray[np.float32]] = {}
@@ -180,11 +169,18 @@ class Lab:
                         return beside
                     if _sees_ahead(found, token_scores(sibling, self._beginning, self.prefix).numpy()):
                         return None
-                if beside is not None and _is_hopeless(beside, found, name):
+                if beside is not None and self._is_over(beside, found, name):
                     break
         except Exception:  # a setting may break a model in any way
             return None
         return found
+
+    def _is_over(self, beside: Scores, found: Scores, name: str) -> bool:
+        """Whether it is so far behind on the last text that no other will make it the better one."""
+        behind = compare(beside, found, [name])
+        if behind is None:
+            return False
+        return behind.rules_out if self.brief else behind.nats >= _HOPELESS and behind.z >= _SURELY
 
     def _joined(self, beginning: Tensor, rows: Sequence[Tensor]) -> Scores | None:
         """What a model said of each text; None where it broke, or sees what comes next."""
@@ -205,11 +201,6 @@ def _sees_ahead(scores: Scores, beginning: NDArray[np.float32]) -> bool:
     """Whether the rest of the first text changes what is said of its beginning: a token then sees the next ones."""
     with_rest = next(iter(scores.values()))[:, : beginning.shape[1]]
     return apart({"": with_rest}, {"": beginning}, [""]) >= FLOOR
-
-
-def _is_hopeless(beside: Scores, found: Scores, name: str) -> bool:
-    behind = compare(beside, found, [name])
-    return behind is not None and behind.nats >= _HOPELESS and behind.z >= _SURELY
 
 
 def token_scores(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tensor:

@@ -34,7 +34,7 @@ def finding(search: Search) -> BehaviourFinding:
         tuple(one.value for one in allowed),
         tuple(Exclusion(one.value, out[one.at].nats, out[one.at].z) for one in gone),
         says,
-        search.question.kind != "dial",
+        search.question.kind not in ("dial", "coarse"),
     )
 
 

@@ -52,7 +52,9 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     beside = weights if weights.is_dir() else weights.parent
     lab = Lab(loaded, tokenized(beside, job.texts, kind), kind.mask == "prefix")
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-    found = Examination(PretrainedConfig().to_dict(), vocabulary, stage).of(lab)
+    found = Examination(PretrainedConfig().to_dict(), vocabulary, stage, job.within).of(lab)
+    if job.within is not None:
+        return found.findings()
     best = found.setup
     stage("reading the texts from another beginning")
     begun = list(beginning(best.lab, best.config, vocabulary))
