@@ -49,9 +49,9 @@ def test_an_answer_is_written_as_its_language_is() -> None:
         Prompt("Why?"),
     )
     assert answers(prompts) == {
-        "prompt 0": Text(" 2", "1+1="),
-        "prompt 1": Text(" blue", "The sky is"),
-        "prompt 2": Text("北京", "中国的首都是"),
+        "0": Text(" 2", "1+1="),
+        "1": Text(" blue", "The sky is"),
+        "2": Text("北京", "中国的首都是"),
     }
 
 

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         tolerance: float | None
         bench: tuple[tuple[int, int], ...]
 
+    known_texts: bool
+
 
 _STATES = {"pass": say("✓ pass"), "fail": say("✗ fail"), "inconclusive": say("? inconclusive")}
 _VERDICTS = {"pass": say("pass"), "fail": say("fail"), "inconclusive": say("inconclusive")}
@@ -209,9 +211,9 @@ def _list_gates(context: click.Context, _option: click.Parameter, asked: bool) -
 )
 @click.option("--no-cache", is_flag=True, help="Compute every reference anew and keep none.")
 @click.option(
-    "--no-known-texts",
-    is_flag=True,
-    help="Do not ask known texts whether other settings, or another order of the weights, would be better.",
+    "--known-texts/--no-known-texts",
+    default=True,
+    help="Ask known texts whether other settings, or another order of the weights, would be better, if that is quick.",
 )
 @click.option(
     "--self-test", is_flag=True, help="No MODEL: prove this machine with a tiny HRM-Text of our own."
@@ -225,7 +227,6 @@ def command(
     report: Path | None,
     gates: tuple[str, ...],
     no_cache: bool,
-    no_known_texts: bool,
     self_test: bool,
     print_command: bool,
     verbose: bool,
@@ -250,7 +251,6 @@ def command(
             report=report,
             gates=_limits(gates),
             cache=not no_cache,
-            known_texts=not no_known_texts,
             command=command_line(),
             progress=tell,
             **chosen,

@@ -53,7 +53,7 @@ def asked(model: Path, config: JsonObject, prompts: Sequence[Prompt], tell: Stag
 def answers(prompts: Sequence[Prompt]) -> dict[str, Text]:
     """A prompt and what is expected of it, as texts of which the expected part is asked."""
     return {
-        f"prompt {n}": Text(_joined(prompt.text, prompt.expect), prompt.text)
+        str(n): Text(_joined(prompt.text, prompt.expect), prompt.text)
         for n, prompt in enumerate(prompts)
         if prompt.expect is not None
     }
