@@ -286,7 +286,7 @@ def check(
 
 def convert(
     source: AnyPlace,
-    target: AnyPath,
+    target: AnyPlace,
     *,
     converter: str | None = None,
     options: Mapping[str, str] | None = None,
@@ -320,7 +320,7 @@ def convert(
 
     return run.convert(
         located(source),
-        Path(target),
+        located(target),
         converter=converter,
         options=options,
         dtype=dtype,

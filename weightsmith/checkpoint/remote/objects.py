@@ -14,6 +14,7 @@ from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.remote.content import Content
 from weightsmith.checkpoint.remote.repository import Entry, is_path_inside
 from weightsmith.checkpoint.sub_folders import is_sub_folder
+from weightsmith.checkpoint.unfinished import PARTS
 from weightsmith.errors import CorruptCheckpoint, MissingInput, MissingPackage, WeightsmithError
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ class Objects:
         return f"{self.address.scheme}://{self._key('')}"
 
     def files(self) -> Mapping[str, Entry]:
-        """The objects of the folder, and of the folders in it that a model may have."""
+        """The objects of the folder, and of those folders in it that a model has, or an unfinished conversion."""
         found = self._listed("")
         for name in [name for name, entry in found.items() if entry is None]:
             del found[name]
-            if is_sub_folder(name):
+            if is_sub_folder(name) or name == PARTS:
                 found |= {f"{name}/{file}": entry for file, entry in self._listed(name).items()}
         files = {name: entry for name, entry in found.items() if entry is not None}
         if not files:
