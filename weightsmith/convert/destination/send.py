@@ -96,12 +96,16 @@ def _completed(bucket: S3Bucket, key: str, upload: str, tags: list[str], usual: 
 
 
 def _need_same(bucket: S3Bucket, key: str, file: ByteFile, stop: Event) -> None:
-    """Reads the object again, and removes one that has other bytes."""
-    for start in range(0, file.size, _PART):
-        if stop.is_set():
-            raise GivenUpError
-        count = min(_PART, file.size - start)
-        if bucket.read(key, start, start + count) != file.read(start, count):
+    """Reads the object again, and removes one that has other bytes, or cannot be read."""
+    try:
+        for start in range(0, file.size, _PART):
+            if stop.is_set():
+                raise GivenUpError
+            count = min(_PART, file.size - start)
+            if bucket.read(key, start, start + count) != file.read(start, count):
+                fact = f"gave other bytes back than were sent (from byte {start:,} on)"
+                raise TargetRefused(f"{bucket.name}/{key}", fact, "check the store, then run again")
+    except BaseException:
+        with suppress(Exception):
             bucket.delete([key])
-            fact = f"gave other bytes back than were sent (from byte {start:,} on)"
-            raise TargetRefused(f"{bucket.name}/{key}", fact, "check the store, then run again")
+        raise

@@ -124,7 +124,7 @@ def _need_as_written(
 
 def _source_hashes(plan: PartsPlan) -> dict[str, tuple[int, str]]:
     """Of every file of the source: what the parts noted, and what none of them has read to its end."""
-    known = known_sources(plan.destination)
+    known = known_sources(plan.destination, plan.work)
     root, hash_name = plan.source.checkpoint.root, plan.request.hash_name
     return {
         file: known[file] if file in known else sized_hash(root / file, hash_name)

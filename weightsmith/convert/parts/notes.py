@@ -39,7 +39,7 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """A file that is whole. tag: see `FileState`. work: of the plan by which a weights file was made."""
+    """A file that is whole. tag: see `FileState`. work: see `begin`."""
 
     file: str
     nbytes: int
@@ -104,36 +104,34 @@ def forget_shard(destination: Destination, file: str) -> None:
     destination.remove([_shard_note(file)])
 
 
-def note_source(destination: Destination, file: str, nbytes: int, digest: str) -> None:
+def note_source(destination: Destination, work: str, file: str, nbytes: int, digest: str) -> None:
     """A part has read all of a source file. Two that read other bytes leave two notes."""
-    name = f"{_SOURCE}{text_hash(f'{file}/{digest}')[:32]}.json"
-    destination.put(name, _line({"file": file, "bytes": nbytes, "hash": digest}))
+    name = f"{_SOURCE}{text_hash(f'{work}/{file}/{digest}')[:32]}.json"
+    destination.put(name, _line({"file": file, "bytes": nbytes, "hash": digest, "work": work}))
 
 
 def finished_shards(destination: Destination, plan: OutputPlan, work: str) -> dict[str, str]:
     """Weights file -> the hash that its writer noted, of the files of the plan that are there as it left them.
 
-    A store tells that by their tags, a file system by their sizes alone. Notes of other work do not count: where a
-    store knows no exclusive creation, two runs that begin at the same moment may each take the folder for theirs.
+    A store tells that by their tags, a file system by their sizes alone.
     """
     states = destination.files()
     there = {file: note for file in plan.files if file in states and (note := _shard_note(file)) in states}
-    notes = dict(zip(there, _read(destination, list(there.values())), strict=True))
+    notes = dict(zip(there, _read(destination, work, list(there.values())), strict=True))
     return {
         file: note.digest
         for file, note in notes.items()
         if note is not None
-        and note.work == work
         and note.nbytes == plan.files[file].nbytes == states[file].nbytes
         and note.tag == states[file].tag
     }
 
 
-def known_sources(destination: Destination) -> dict[str, tuple[int, str]]:
+def known_sources(destination: Destination, work: str) -> dict[str, tuple[int, str]]:
     """Source file -> (bytes, hash), as the parts noted them. Raises TargetRefused where two say otherwise."""
     found: dict[str, tuple[int, str]] = {}
     names = sorted(name for name in destination.files() if name.startswith(_SOURCE))
-    for note in _read(destination, names):
+    for note in _read(destination, work, names):
         if note is None:
             continue
         known = note.nbytes, note.digest
@@ -154,10 +152,14 @@ def _line(document: Mapping[str, object]) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-def _read(destination: Destination, names: Collection[str]) -> Iterator[_Note | None]:
-    """In the order of the names. None where there is no note that can be read: then its work is done again."""
+def _read(destination: Destination, work: str, names: Collection[str]) -> Iterator[_Note | None]:
+    """In the order of the names. None where there is no note of this work that can be read: then it is done again.
+
+    Other work's are there where a store knows no exclusive creation, and two runs took the folder at the same moment.
+    """
     with ThreadPoolExecutor(_READERS) as pool:
-        yield from pool.map(lambda name: _note(destination, name), names)
+        for note in pool.map(lambda name: _note(destination, name), names):
+            yield note if note is not None and note.work == work else None
 
 
 def _note(destination: Destination, name: str) -> _Note | None:

@@ -86,7 +86,7 @@ def _to_hash(plan: PartsPlan, mine: Collection[str], missing: Collection[str], *
     a join sees where two copies differ.
     """
     if at_home:
-        return hashed_by(plan.weights, mine) - known_sources(plan.destination).keys()
+        return hashed_by(plan.weights, mine) - known_sources(plan.destination, plan.work).keys()
     return set().union(*read_for(plan.weights, missing).values())
 
 
@@ -125,7 +125,7 @@ def _write(
         found = {**hasher.digests(), **hashes.result()}
     need_unchanged(checkpoint.root, plan.source.stamps, request.source)
     for file, (nbytes, digest) in found.items():
-        note_source(plan.destination, file, nbytes, digest)
+        note_source(plan.destination, plan.work, file, nbytes, digest)
     return made_zero
 
 

@@ -60,7 +60,6 @@ def write_weights(
     ConversionRefused from a kernel. The same plan gives the same bytes whatever the number of workers.
     """
     missing = {file: layout.nbytes for file, layout in plan.files.items() if file not in done}
-    make = _maker(folder, missing, observer.room)
     tally = Tally(plan.bytes_read, observer.progress)
     if done:
         tally.add(plan.bytes_read - sum(piece.nbytes for piece in pieces(plan, done)))
@@ -71,6 +70,7 @@ def write_weights(
         observer.made_zero(result.made_zero)
 
     with TensorReader(source) as reader, _streams(folder, missing, hash_name, observer) as streams:
+        make = _maker(folder, missing, streams, observer.room)
 
         def write(result: PieceResult) -> None:
             for part in result.made:
@@ -83,10 +83,12 @@ def write_weights(
         return {file: done[file] if file in done else streams[file].sealed() for file in plan.files}
 
 
-def _maker(folder: Path, sizes: Mapping[str, int], room: Callable[[], None] | None) -> Callable[[str], None]:
+def _maker(
+    folder: Path, sizes: Mapping[str, int], streams: Mapping[str, Stream], room: Callable[[], None] | None
+) -> Callable[[str], None]:
     """What is called before each write to a file, and makes it when it is the first one.
 
-    sizes: file -> bytes. room: see `WriteObserver`.
+    sizes: file -> bytes. room: see `WriteObserver`; whoever answers has been told of all that is whole.
     """
     unmade = dict(sizes)
     if room is None:
@@ -94,9 +96,13 @@ def _maker(folder: Path, sizes: Mapping[str, int], room: Callable[[], None] | No
             allocate(folder / file, unmade.pop(file))
 
     def make(file: str) -> None:
-        if room is not None and file in unmade:
-            room()
-            allocate(folder / file, unmade.pop(file))
+        if room is None or file not in unmade:
+            return
+        for stream in streams.values():
+            if stream.is_whole:
+                stream.sealed()
+        room()
+        allocate(folder / file, unmade.pop(file))
 
     return make
 
