@@ -42,11 +42,12 @@ Fate = str | int | None
 
 @dataclass
 class Store:
-    """url: of the server. asked: what was asked, in order. fate: decides of each request."""
+    """url: of the server. asked: what was asked, in order. fate: decides of each request. door: of another protocol."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
     fate: Callable[[Asked], Fate] = lambda asked: None
+    door: Callable[[Any, dict[str, Any], Any], Iterable[bytes]] | None = None
 
     def __call__(self, app: Any, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         asked = Asked(
@@ -60,6 +61,8 @@ class Store:
             code = {403: "AccessDenied", 500: "InternalError"}[fate]
             start(f"{fate} {code}", [("Content-Type", "application/xml")])
             return [f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()]
+        if self.door is not None and environ.get("HTTP_AUTHORIZATION", "").startswith("OSS "):
+            return self.door(app, environ, start)
         answer = app(environ, _sealed(start) if fate == "sealed" else start)
         if fate == "unanswered":
             self._break(environ)
@@ -118,6 +121,9 @@ def serving() -> Iterator[Store]:
         store.url = f"http://127.0.0.1:{server.server_port}"
         for name, value in environment(store).items():
             patch.setenv(name, value)
+        from s3fs import S3FileSystem
+
+        S3FileSystem.clear_instance_cache()  # one that asks another server
         yield store
         server.shutdown()
         thread.join()

@@ -70,6 +70,7 @@ class Objects:
         """By name; None of a folder."""
         key = self._key(inside)
         with _told(self.base):
+            self.store.invalidate_cache()  # ossfs heeds no `refresh`
             listing = self.store.ls(key, detail=True, refresh=True)
         found: dict[str, Entry | None] = {}
         for one in listing:
@@ -83,7 +84,10 @@ class Objects:
         return ()
 
     def content(self, file: str, size: int | None, reach: Reach) -> ObjectContent:
-        return ObjectContent(self.store, self._key(file), f"{self.base}/{file}", size or 0, reach)
+        # ossfs 2025.5 hands both ends on to the store, for which the second is the last byte (core.py, `cat_file`).
+        beyond = 0 if self.address.scheme == "oss" else 1
+        subject = f"{self.base}/{file}"
+        return ObjectContent(self.store, self._key(file), subject, size or 0, reach, beyond=beyond)
 
     def _key(self, file: str) -> str:
         return "/".join(part for part in (self.address.repository, self.folder, file) if part)
@@ -92,9 +96,12 @@ class Objects:
 class ObjectContent(Content):
     """An object. That it stays the same is looked at once more when somebody asks for its `tag`."""
 
-    def __init__(self, store: Any, key: str, subject: str, size: int, reach: Reach) -> None:
+    def __init__(
+        self, store: Any, key: str, subject: str, size: int, reach: Reach, *, beyond: int = 1
+    ) -> None:
+        """beyond: how many bytes behind the last one of a range its end is, for the file system."""
         super().__init__(size, reach)
-        self._store, self._key, self._subject = store, key, subject
+        self._store, self._key, self._subject, self._beyond = store, key, subject, beyond
 
     @property
     def tag(self) -> str:
@@ -104,7 +111,8 @@ class ObjectContent(Content):
     def _fetch(self, start: int, view: memoryview) -> int:
         with self._reach.noted():
             with _told(self._subject):
-                data = self._store.cat_file(self._key, start=start, end=start + len(view))
+                end = start + len(view) - 1 + self._beyond
+                data = self._store.cat_file(self._key, start=start, end=end)
             if len(data) != len(view):
                 fact = (
                     f"changed while it was read: {len(data):,} bytes came where {len(view):,} were asked for"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from weightsmith.checkpoint.place import Place
     from weightsmith.checkpoint.remote.path import RemotePath
+    from weightsmith.convert.destination.bucket import Bucket
     from weightsmith.convert.destination.destination import Destination
 
 
@@ -29,17 +30,21 @@ def destination_of(target: Place, sources: Sequence[Place]) -> Destination:
 
 def _in_store(target: RemotePath, sources: Sequence[Place]) -> Destination:
     from weightsmith.checkpoint.remote.objects import Objects
+    from weightsmith.convert.destination.oss import OssBucket
     from weightsmith.convert.destination.s3 import S3Bucket
     from weightsmith.convert.destination.store import StoreFolder
 
     objects = target.home.repository
-    if not isinstance(objects, Objects) or objects.address.scheme != "s3":
-        raise TargetRefused(target, "is read here, not written to", "name a folder, or s3://BUCKET/PATH")
+    if not isinstance(objects, Objects):
+        way_out = "name a folder, s3://BUCKET/PATH or oss://BUCKET/PATH"
+        raise TargetRefused(target, "is read here, not written to", way_out)
     if objects.named:
         raise TargetRefused(target, "is the name of a file", "name a folder")
     for source in sources:
         _need_apart(source, target)
-    return StoreFolder(target, objects.folder, S3Bucket(objects.store, objects.address.repository))
+    kind = OssBucket if objects.address.scheme == "oss" else S3Bucket
+    bucket: Bucket = kind(objects.store, objects.address.repository)
+    return StoreFolder(target, objects.folder, bucket)
 
 
 def _need_apart(source: Place, target: RemotePath) -> None:

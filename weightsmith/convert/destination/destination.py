@@ -53,7 +53,8 @@ class Destination(Protocol):
         ...
 
     def read(self, name: str, most: int) -> bytes:
-        """The bytes of a small file. Raises WeightsmithError where it is absent, unreadable, or larger than `most`."""
+        """The bytes of a small file. Raises WeightsmithError where it is absent, unreadable, or larger than `most`;
+        TargetRefused where a store fails."""
         ...
 
     def claim(self, name: str, data: bytes) -> bool:
@@ -80,8 +81,9 @@ class Destination(Protocol):
         """Removes the folder of the notes, which is empty."""
         ...
 
-    def clear_dead_runs(self, own: StagingFolder) -> None:
-        """Removes what runs that died left. Raises TargetRefused where one is known to be at work."""
+    def clear_dead_runs(self, own: StagingFolder) -> tuple[str, ...]:
+        """Removes what runs that died left; what the user should know of it. Raises TargetRefused where one is known
+        to be at work."""
         ...
 
     def publish(self, own: StagingFolder) -> None:

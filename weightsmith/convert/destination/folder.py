@@ -87,10 +87,11 @@ class LocalFolder:
         if (self.place / notes).is_dir():
             (self.place / notes).rmdir()
 
-    def clear_dead_runs(self, own: StagingFolder) -> None:
+    def clear_dead_runs(self, own: StagingFolder) -> tuple[str, ...]:
         for name in sorted({path.name for path in self._notes.iterdir()} - {own.named.name}):
             if found := _PRIVATE.fullmatch(name):
                 clean_leftovers(self._notes / found[1])
+        return ()
 
     def publish(self, own: StagingFolder) -> None:
         self.place.chmod(usual_mode(own))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from weightsmith.checkpoint.place import Place
+    from weightsmith.convert.destination.bucket import Bucket
     from weightsmith.convert.destination.destination import FileState
-    from weightsmith.convert.destination.s3 import S3Bucket
 
 # Two runs that claim one name at the same moment are both asked to come again (ConditionalRequestConflict).
 _CLAIMS = 5
@@ -36,7 +36,7 @@ class StoreFolder:
 
     place: Place
     folder: str
-    bucket: S3Bucket = field(repr=False)
+    bucket: Bucket = field(repr=False)
     tells_bytes: bool = True
     costs_room: bool = True
 
@@ -109,12 +109,21 @@ class StoreFolder:
     def end(self, notes: str) -> None:
         """A folder without objects is none."""
 
-    def clear_dead_runs(self, own: StagingFolder) -> None:
-        """Aborts what was begun to be sent here and not ended: all files are there, so nobody needs it."""
-        with _told(self.place):
-            while uploads := self.bucket.uploads(self._key("")):
-                for key, upload in uploads:
-                    self.bucket.abort(key, upload)
+    def clear_dead_runs(self, own: StagingFolder) -> tuple[str, ...]:
+        """Aborts what was begun to be sent here and not ended: all files are there, so nobody needs it.
+
+        Keys that may write need not be allowed to list these: then a note says so.
+        """
+        try:
+            with _told(self.place):
+                while uploads := self.bucket.uploads(self._key("")):
+                    for key, upload in uploads:
+                        self.bucket.abort(key, upload)
+        except TargetRefused as error:
+            return (
+                f"whether killed runs left uploads that nobody ended could not be found out: {error.fact}",
+            )
+        return ()
 
     def publish(self, own: StagingFolder) -> None:
         """Who may read it is the bucket's business."""
@@ -144,4 +153,7 @@ def _told(place: Place) -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    return quoted(" ".join(str(error).split()) or type(error).__name__, 160)[1:-1]
+    """The store's own, where its library hands them on."""
+    code, message = (getattr(error.__cause__, name, "") for name in ("code", "message"))
+    said = f"{code}: {message}" if code else " ".join(str(error).split())
+    return quoted(said or type(error).__name__, 160)[1:-1]

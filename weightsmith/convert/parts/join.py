@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -49,30 +50,35 @@ def join_parts(request: ConversionRequest, progress: Callable[[int, int], None] 
     """
     began = time.monotonic()
     plan = plan_parts(request)
+    notes: tuple[str, ...] = ()
     if not request.dry_run:
         if finished_already(plan):
             remove_notes(plan.destination)  # of a join that died just before its end
             return described_as_finished(plan, began)
-        finish_parts(plan, progress)
-    return describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began)
+        notes = finish_parts(plan, progress)
+    whole = describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began)
+    return replace(whole, notes=(*whole.notes, *notes))
 
 
-def finish_parts(plan: PartsPlan, progress: Callable[[int, int], None] | None = None) -> None:
-    """Checks all weights files, and puts beside them what belongs there. Raises as `join_parts`."""
+def finish_parts(plan: PartsPlan, progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
+    """Checks all weights files, and puts beside them what belongs there; what the user should know of it.
+
+    Raises as `join_parts`.
+    """
     try:
-        _join(plan, progress)
+        return _join(plan, progress)
     except OSError as error:
         raise refusal(plan.destination.place, error) from error
 
 
-def _join(plan: PartsPlan, progress: Callable[[int, int], None] | None) -> None:
+def _join(plan: PartsPlan, progress: Callable[[int, int], None] | None) -> tuple[str, ...]:
     request, destination = plan.request, plan.destination
     if not is_begun(destination.files()):
         raise MissingInput(request.target, "holds no parts", "write them with --part 1/N to --part N/N")
     need_same_work(destination, plan.work)
     hashes = _need_all(plan)
     with destination.private("join", 0) as private:
-        destination.clear_dead_runs(private)
+        notes = destination.clear_dead_runs(private)
         if not destination.tells_bytes:
             _need_as_written(plan, hashes, progress)
         written = WrittenWeights(hashes, _source_hashes(plan))
@@ -84,6 +90,7 @@ def _join(plan: PartsPlan, progress: Callable[[int, int], None] | None) -> None:
         destination.publish(private)
         _move_beside(destination, private.path, beside)
     remove_notes(destination)
+    return notes
 
 
 def _need_all(plan: PartsPlan) -> dict[str, str]:

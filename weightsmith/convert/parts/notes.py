@@ -73,6 +73,8 @@ def need_same_work(destination: Destination, work: str) -> Mapping[str, Json]:
     target = destination.place
     try:
         document = parse_object(destination.read(_PLAN, _LIMITS.bytes), limits=_LIMITS)
+    except TargetRefused:
+        raise  # a store that fails says nothing of what it holds
     except (WeightsmithError, JsonFaultError) as error:
         raise TargetRefused(
             target, f"its parts left no plan that can be read ({error.fact})", _ANEW
@@ -155,6 +157,8 @@ def _line(document: Mapping[str, object]) -> bytes:
 def _read(destination: Destination, work: str, names: Collection[str]) -> Iterator[_Note | None]:
     """In the order of the names. None where there is no note of this work that can be read: then it is done again.
 
+    Raises TargetRefused where a store fails.
+
     Other work's are there where a store knows no exclusive creation, and two runs took the folder at the same moment.
     """
     with ThreadPoolExecutor(_READERS) as pool:
@@ -165,6 +169,8 @@ def _read(destination: Destination, work: str, names: Collection[str]) -> Iterat
 def _note(destination: Destination, name: str) -> _Note | None:
     try:
         document = parse_object(destination.read(name, _LIMITS.bytes), limits=_LIMITS)
+    except TargetRefused:
+        raise
     except (WeightsmithError, JsonFaultError):
         return None
     file, nbytes, digest = document.get("file"), document.get("bytes"), document.get("hash")

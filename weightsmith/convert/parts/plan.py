@@ -84,6 +84,8 @@ def finished_already(plan: PartsPlan) -> bool:
     try:
         raw = plan.destination.read(MANIFEST, MANIFEST_LIMITS.bytes)
         same = _is_of(plan, parse_object(raw, limits=MANIFEST_LIMITS))
+    except TargetRefused:
+        raise
     except (WeightsmithError, JsonFaultError, ValueError):
         same = False
     if not same:

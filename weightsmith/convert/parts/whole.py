@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.convert.conversion import describe_conversion
@@ -31,5 +32,6 @@ def convert_whole(
         remove_notes(plan.destination)
         return described_as_finished(plan, began)
     outcome = write_missing(plan, Part(1, 1), progress)
-    finish_parts(plan)
-    return describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began, outcome)
+    notes = finish_parts(plan)
+    whole = describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began, outcome)
+    return replace(whole, notes=(*whole.notes, *notes))
