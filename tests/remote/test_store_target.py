@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.convert.on_ray import RAY, on_ray, with_ray
 from tests.convert.running import large_source, start
 from tests.convert.test_parts import PACKED, contents
 from tests.remote.conftest import LATENT
-from tests.remote.store import Asked, Fate, Store, serving
+from tests.remote.store import Asked, Fate, Store, environment, serving
 from weightsmith import library
 from weightsmith.checkpoint.unfinished import PARTS
 from weightsmith.errors import ConversionRefused, MissingInput, TargetRefused
@@ -207,6 +208,22 @@ def test_parts_at_the_same_time(
     assert [process.wait(120) for process in running] == [0, 0, 0]
     convert(source, target, join=True)
     assert held(files, target) == expected
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.skipif(not RAY.is_dir(), reason="`make test` installs Ray beside the environment")
+def test_parts_on_a_cluster(store: Store, files: Any, large: Path, target: str, tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(RAY), environment(store)["PYTHONPATH"]])
+    command = on_ray(large, target, "ray", "--workers", "1")  # type: ignore[arg-type]
+    # Ray has sockets in TMPDIR, whose names may not be long.
+    own = {name: value for name, value in with_ray().items() if name != "TMPDIR"}
+    done = subprocess.run(
+        command, env={**own, "PYTHONPATH": paths}, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    how: Any = {"converter": "ternary", "options": {"group_size": "128"}, "max_shard_size": "13MB"}
+    convert(large, tmp_path / "out", **how)
+    assert held(files, target) == contents(tmp_path / "out")
 
 
 def running_in(source: Path, target: str, setup: str) -> subprocess.Popen[str]:
@@ -455,6 +472,30 @@ def test_damaged_weights_are_refused_as_in_a_folder(
 
 
 # claims
+
+
+def test_keys_that_may_not_list_uploads_leave_a_note(
+    store: Store, files: Any, source: Path, target: str, expected: dict[str, bytes]
+) -> None:
+    store.fate = lambda asked: 403 if asked.method == "GET" and asked.query.startswith("uploads") else None
+    done = convert(source, target)
+    assert "uploads that nobody ended could not be found out: may not be written" in done.notes[-1]
+    assert held(files, target) == expected
+
+
+@pytest.mark.parametrize("name", ["plan.json", "shard-model-00002", "weightsmith.json"])
+def test_a_note_that_the_store_cannot_give_is_no_reason_to_begin_anew(
+    store: Store, files: Any, source: Path, target: str, expected: dict[str, bytes], name: str
+) -> None:
+    convert(source, target, **({} if name == "weightsmith.json" else {"part": "1/1"}))
+    store.fate = lambda asked: 500 if asked.method == "GET" and name in asked.path else None
+    store.asked.clear()
+    with pytest.raises(TargetRefused, match="the store fails"):
+        convert(source, target)
+    assert not any(path.endswith(".safetensors") for path in writes(store))
+    store.fate = lambda asked: None
+    convert(source, target)
+    assert held(files, target) == expected
 
 
 def test_of_many_that_claim_one_wins(store: Store, files: Any, target: str) -> None:

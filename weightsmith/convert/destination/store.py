@@ -110,14 +110,15 @@ class StoreFolder:
         """A folder without objects is none."""
 
     def clear_dead_runs(self, own: StagingFolder) -> tuple[str, ...]:
-        """Aborts what was begun to be sent here and not ended: all files are there, so nobody needs it.
+        """Aborts what was begun to be sent into the folder itself and not ended: all files are there by now.
 
         Keys that may write need not be allowed to list these: then a note says so.
         """
+        inside = self._key("")
         try:
             with _told(self.place):
-                while uploads := self.bucket.uploads(self._key("")):
-                    for key, upload in uploads:
+                for key, upload in self.bucket.uploads(inside):
+                    if "/" not in key.removeprefix(inside):
                         self.bucket.abort(key, upload)
         except TargetRefused as error:
             return (
