@@ -181,6 +181,18 @@ def test_what_is_joined_is_left_alone(source: Path, tmp_path: Path, expected: di
     assert {path.name: path.stat().st_ino for path in target.iterdir()} == before
 
 
+def test_what_is_joined_is_not_taken_for_other_work(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    part(source, target, "1/1")
+    join(source, target)
+    with pytest.raises(TargetRefused, match="of other work"):
+        join(source, target, hash_name="sha256")
+    other = shutil.copytree(source, tmp_path / "other")
+    (other / "config.json").write_text(json.dumps({"model_type": "other"}))
+    with pytest.raises(TargetRefused, match="of other work"):
+        part(other, target, "1/1")
+
+
 # nothing unfinished passes for whole
 
 

@@ -290,6 +290,29 @@ def test_other_work_is_told(store: Store, files: Any, source: Path, target: str,
     assert held(files, target) == before
 
 
+def test_weights_that_were_replaced_are_not_mixed_with_the_first_ones(
+    store: Store, files: Any, source: Path, target: str, tmp_path: Path
+) -> None:
+    """Same names, shapes and config. What is made of them is refused, whether the first run ended or was killed."""
+    own = tmp_path / "own"
+    own.mkdir()
+    for path in source.iterdir():
+        if path.is_file():
+            (own / path.name).write_bytes(path.read_bytes())
+    (weights,) = own.glob("*.bin")
+    convert(own, target)
+    convert(own, f"{target}-begun", part="1/2")
+    raw = bytearray(weights.read_bytes())
+    raw[len(raw) // 2 + 100_000] ^= 1  # in the middle of a tensor
+    weights.write_bytes(raw)
+    before = held(files, target)
+    with pytest.raises(TargetRefused, match="of other work"):
+        convert(own, target)
+    assert held(files, target) == before
+    with pytest.raises(TargetRefused, match="begun with a source whose files had other"):
+        convert(own, f"{target}-begun")
+
+
 def test_something_strange_stops_the_end(store: Store, files: Any, source: Path, target: str) -> None:
     convert(source, target, part="1/1")
     files.pipe_file(f"{target}/modeling_evil.py".removeprefix("s3://"), b"")

@@ -76,14 +76,17 @@ def _destination(request: ConversionRequest, source: ConversionSource) -> Destin
     return found
 
 
-def finished_already(plan: PartsPlan) -> bool:
-    """Whether a join has made the target whole. Raises TargetRefused where it is the output of other work."""
+def finished_already(plan: PartsPlan, *, by_hash: bool = False) -> bool:
+    """Whether a join has made the target whole. Raises TargetRefused where it is the output of other work.
+
+    by_hash: all of the source is read, to see that it is the same; else what is no weights of it.
+    """
     files = plan.destination.files()
     if is_begun(files) or MANIFEST not in files:
         return False
     try:
         raw = plan.destination.read(MANIFEST, MANIFEST_LIMITS.bytes)
-        same = _is_of(plan, parse_object(raw, limits=MANIFEST_LIMITS))
+        same = _is_of(plan, parse_object(raw, limits=MANIFEST_LIMITS), by_hash)
     except TargetRefused:
         raise
     except (WeightsmithError, JsonFaultError, ValueError):
@@ -94,10 +97,10 @@ def finished_already(plan: PartsPlan) -> bool:
     return True
 
 
-def _is_of(plan: PartsPlan, document: Mapping[str, Json]) -> bool:
+def _is_of(plan: PartsPlan, document: Mapping[str, Json], by_hash: bool) -> bool:
     """Whether a manifest tells of this work: the same converter, options and hash, files of the same names and sizes.
 
-    Of the source those that are no weights are hashed, too. Raises ValueError where it lists no files.
+    by_hash: see `finished_already`. Raises ValueError where it lists no files.
     """
     made = {file.name: file.nbytes for file in recorded_files(document.get("output"))}
     read = {file.name: file for file in recorded_files(document.get("source"))}
@@ -107,18 +110,19 @@ def _is_of(plan: PartsPlan, document: Mapping[str, Json]) -> bool:
         and document.get("options") == json.loads(json.dumps(dict(plan.conversion.recipe.options)))
         and document.get("hash") == plan.request.hash_name
         and planned.items() <= made.items()
-        and _is_source(plan, read)
+        and _is_source(plan, read, by_hash)
     )
 
 
-def _is_source(plan: PartsPlan, recorded: Mapping[str, RecordedFile]) -> bool:
-    """Whether the source's files have the names and sizes of those that were read, and what is no weights its hash."""
+def _is_source(plan: PartsPlan, recorded: Mapping[str, RecordedFile], by_hash: bool) -> bool:
+    """Whether the source's files have the names and sizes of those that were read, and their hashes as asked for."""
     root, stamps = plan.source.checkpoint.root, plan.source.stamps
     for file in plan.source.files:
         known = recorded.get(name_to_record(Path(file).name if Path(file).is_absolute() else file))
         if known is None or known.nbytes != stamps[file].nbytes:
             return False
-        if not is_weights(file) and sized_hash(root / file, plan.request.hash_name)[1] != known.digest:
+        hashed = by_hash or not is_weights(file)
+        if hashed and sized_hash(root / file, plan.request.hash_name)[1] != known.digest:
             return False
     return True
 

@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 def convert_whole(
     request: ConversionRequest, progress: Callable[[int, int], None] | None = None
 ) -> Conversion:
-    """Writes and joins; what an earlier run of the same work has finished is not done again. Raises as `write_part`."""
+    """Writes and joins; what an earlier run of the same work has finished is not done again. Raises as `write_part`.
+
+    That the work is the same is told by the source's files, not by their headers alone: nothing that was made of
+    weights which have been replaced since is taken over.
+    """
     began = time.monotonic()
     plan = plan_parts(request)
     if request.dry_run:
         return describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began)
-    if finished_already(plan):
+    if finished_already(plan, by_hash=True):
         remove_notes(plan.destination)
         return described_as_finished(plan, began)
-    outcome = write_missing(plan, Part(1, 1), progress)
+    outcome = write_missing(plan, Part(1, 1), progress, alone=True)
     notes = finish_parts(plan)
     whole = describe_conversion(request, plan.source, plan.conversion, time.monotonic() - began, outcome)
     return replace(whole, notes=(*whole.notes, *notes))

@@ -62,11 +62,22 @@ def write_part(
     return _described(plan, part, mine, outcome, began)
 
 
-def write_missing(plan: PartsPlan, part: Part, progress: Callable[[int, int], None] | None = None) -> Outcome:
-    """Makes those of the part's files that are not there yet. Raises as `write_part`."""
+def write_missing(
+    plan: PartsPlan, part: Part, progress: Callable[[int, int], None] | None = None, *, alone: bool = False
+) -> Outcome:
+    """Makes those of the part's files that are not there yet. Raises as `write_part`.
+
+    alone: no other machine is at work with a copy of the source, so that other files are other weights.
+    """
     mine, destination = share(plan.weights, part), plan.destination
     try:
         at_home = begin(destination, plan.work, plan.source.stamps, plan.source.checkpoint.root)
+        if alone and not at_home:
+            raise TargetRefused(
+                destination.place,
+                "was begun with a source whose files had other sizes or times",
+                "name another folder, or remove this one and begin anew",
+            )
         done = finished_shards(destination, plan.weights, plan.work)
         missing = tuple(file for file in mine if file not in done)
         to_hash = _to_hash(plan, mine, missing, at_home=at_home)
