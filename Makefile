@@ -56,6 +56,15 @@ $(OBJECTS)/.ready: $(READY)
 		Werkzeug==3.1.9 blinker==1.9.0 itsdangerous==2.2.0 responses==0.26.3 xmltodict==1.0.4 py-partiql-parser==0.6.3
 	@touch $@
 
+# ossfs and what it needs: Alibaba's own client, which tests let talk to the same server.
+OSS := $(VENV)/oss
+$(OSS)/.ready: $(READY)
+	@rm -rf $(OSS)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(OSS) ossfs==2025.5.0 \
+		oss2==2.19.1 aiooss2==0.2.11 aliyun-python-sdk-core==2.16.1 aliyun-python-sdk-kms==2.16.5 crcmod==1.7 \
+		pycryptodome==4.4.0
+	@touch $@
+
 # Ray, with what it needs and vLLM does not bring, for tests on clusters of this machine.
 RAY := $(VENV)/ray
 $(RAY)/.ready: $(READY)
@@ -78,7 +87,7 @@ demo: setup ## the whole story on a small trained ternary model: what it claims,
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
-test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(RAY)/.ready $(RUNS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(OSS)/.ready $(RAY)/.ready $(RUNS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine or ask the package index

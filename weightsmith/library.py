@@ -286,7 +286,7 @@ def check(
 
 def convert(
     source: AnyPlace,
-    target: AnyPath,
+    target: AnyPlace,
     *,
     converter: str | None = None,
     options: Mapping[str, str] | None = None,
@@ -303,7 +303,8 @@ def convert(
     on: str | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty.
+    """Writes checked safetensors with a corrected config to `target`, a folder that is not there or empty, or the
+    address of one in an object store (`s3://`, `oss://`), in which an earlier run of the same work goes on.
 
     converter, options: its name (None chooses by evidence) and its options by name. dtype: cast floating-point tensors
     to bfloat16, float16 or float32. max_shard_size: a new file begins beyond so many bytes, with a unit. workers:
@@ -320,7 +321,7 @@ def convert(
 
     return run.convert(
         located(source),
-        Path(target),
+        located(target),
         converter=converter,
         options=options,
         dtype=dtype,

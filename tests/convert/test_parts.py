@@ -181,6 +181,18 @@ def test_what_is_joined_is_left_alone(source: Path, tmp_path: Path, expected: di
     assert {path.name: path.stat().st_ino for path in target.iterdir()} == before
 
 
+def test_what_is_joined_is_not_taken_for_other_work(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    part(source, target, "1/1")
+    join(source, target)
+    with pytest.raises(TargetRefused, match="of other work"):
+        join(source, target, hash_name="sha256")
+    other = shutil.copytree(source, tmp_path / "other")
+    (other / "config.json").write_text(json.dumps({"model_type": "other"}))
+    with pytest.raises(TargetRefused, match="of other work"):
+        part(other, target, "1/1")
+
+
 # nothing unfinished passes for whole
 
 
@@ -273,14 +285,14 @@ def test_a_source_that_is_written_to_leaves_no_shard_that_counts(source: Path, t
 
 DIE_AFTER = """
 import os, signal
-from weightsmith.convert.parts import write
-note, count = write.note_shard, [0]
+from weightsmith.convert.parts import delivery
+note, count = delivery.note_shard, [0]
 def die(*entry):
     note(*entry)
     count[0] += 1
     if count[0] == {count}:
         os.kill(os.getpid(), signal.SIGKILL)
-write.note_shard = die
+delivery.note_shard = die
 """
 
 
@@ -305,20 +317,20 @@ def test_a_part_that_is_killed_goes_on_where_it_was(
 DIE_IN_JOIN = """
 import os, signal
 from weightsmith.convert.parts import join as module
-from weightsmith.process import durable
-moved, count = durable.move_file, [0]
+from weightsmith.convert.destination import folder
+moved, count = folder.move_file, [0]
 def die(file, target):
     if count[0] == {count}:
         os.kill(os.getpid(), signal.SIGKILL)
     moved(file, target)
     count[0] += 1
-module.move_file = die
+folder.move_file = die
 removed = module.remove_notes
-def die_at_the_end(target):
+def die_at_the_end(destination):
     if {count} == 99:
-        (target / ".weightsmith-parts" / "plan.json").unlink()
+        (destination.place / ".weightsmith-parts" / "plan.json").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-    removed(target)
+    removed(destination)
 module.remove_notes = die_at_the_end
 convert = __import__("functools").partial(convert, max_shard_size="1MB", join=True)
 """

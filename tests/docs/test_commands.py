@@ -38,8 +38,8 @@ OTHERS = {
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 # What starts an engine or asks this machine, unless one of these keeps it from that.
 STARTING, ASKING_ONLY = {"verify-on-npu", "doctor"}, {"--list-gates", "--print-command", "--compare"}
-# What imports torch and transformers, or the package gguf, or starts a cluster.
-HEAVY = re.compile(r"--(check|learn|trust-remote-code|on)$|.*\.gguf$")
+# What imports torch and transformers, or the package gguf, starts a cluster, or asks an object store.
+HEAVY = re.compile(r"--(check|learn|trust-remote-code|on)$|.*\.gguf$|(s3|oss)://")
 
 
 def needs_more(words: Sequence[str]) -> bool:

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from tests.remote.conftest import LATENT, SOUND
+from tests.remote.store import serving
 from weightsmith import library
 from weightsmith.errors import CorruptCheckpoint, MissingInput, MissingPackage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-# s3fs and moto, beside the environment.
-OBJECTS = Path(sys.prefix) / "objects"
 BUCKET = "models-of-the-test"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    if not OBJECTS.is_dir():
-        pytest.skip("`make test` installs s3fs and moto beside the environment")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(OBJECTS))
-        from moto.server import ThreadedMotoServer
-
-        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        moto.start()
-        host, port = moto.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield f"http://{host}:{port}"
-        moto.stop()
+    with serving() as found:
+        yield found.url
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import click
 from weightsmith import library
 from weightsmith.cli import completion, terminal
 from weightsmith.cli.help import epilog
-from weightsmith.cli.options import A_PATH, A_PLACE, AS_JSON, LANGUAGE, pairs
+from weightsmith.cli.options import A_PLACE, AS_JSON, LANGUAGE, pairs
 from weightsmith.cli.progress import progress_bar
 from weightsmith.cli.results import REPORT, delivered, need_report
 from weightsmith.cli.terminal import BAD, DONE, aside, line
@@ -64,7 +64,7 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
     ),
 )
 @click.argument("source", metavar="SRC", type=A_PLACE)
-@click.argument("target", metavar="DST", type=A_PATH)
+@click.argument("target", metavar="DST", type=A_PLACE)
 @click.option(
     "--list",
     is_flag=True,
@@ -108,7 +108,7 @@ def _list_converters(context: click.Context, _option: click.Parameter, asked: bo
 @AS_JSON
 def command(
     source: AnyPlace,
-    target: Path,
+    target: AnyPlace,
     converter: str | None,
     options: tuple[str, ...],
     dtype: str | None,

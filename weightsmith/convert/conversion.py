@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.manifest_file import MANIFEST
@@ -144,9 +143,10 @@ class Conversion:
 
     def fingerprint(self) -> Mapping[str, str]:
         """Hashes of what was written, as weightsmith.json has them; none of a dry run or of a part."""
+        from weightsmith.checkpoint.place import located
         from weightsmith.convert.finish.hash_check import recorded_hashes
 
-        return {} if self.dry_run or self.part else recorded_hashes(Path(self.output))
+        return {} if self.dry_run or self.part else recorded_hashes(located(self.output))
 
     def document(self) -> ConvertDocument:
         """The JSON contract of `convert`."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint
     from weightsmith.checkpoint.place import Place
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 class ConversionRequest:
     """What was asked, parsed and checked.
 
-    source, target: paths as the user wrote them.
+    source, target: places as the user wrote them.
     converter: a name, or None to choose by evidence.
     options: the `--set` pairs.
     dtype: the safetensors name of the dtype to cast to; None to keep each tensor's own.
@@ -33,7 +32,7 @@ class ConversionRequest:
     """
 
     source: Place
-    target: Path
+    target: Place
     converter: str | None
     options: Mapping[str, str]
     dtype: str | None

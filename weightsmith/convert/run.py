@@ -14,6 +14,7 @@ from weightsmith.convert.finish.leftovers import MARKER, clear
 from weightsmith.convert.finish.metadata import WrittenWeights, seal
 from weightsmith.convert.finish.sealing import verify
 from weightsmith.convert.finish.staging import finish, resolve_target, staging
+from weightsmith.convert.parts.share import Whole
 from weightsmith.convert.plan.cast_dtype import parse_dtype
 from weightsmith.convert.plan.conversion_plan import make_plan, orders
 from weightsmith.convert.plan.read_source import read_source
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def convert(
     source: Place,
-    target: Path,
+    target: Place,
     *,
     converter: str | None = None,
     options: Mapping[str, str] | None = None,
@@ -76,6 +77,8 @@ def convert(
 
 def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] | None = None) -> Conversion:
     """Plans, validates, executes, and writes the metadata last; a dry run ends with the plan. Raises as `convert`."""
+    if not isinstance(request.target, Path):
+        return Whole().carry_out(request, progress)
     began = time.monotonic()
     source = read_source(request)
     target = resolve_target(request.source, request.target)
@@ -85,10 +88,10 @@ def carry_out(request: ConversionRequest, progress: Callable[[int, int], None] |
     if request.dry_run:
         return describe_conversion(request, source, plan, time.monotonic() - began)
     work = describe_work(plan.weights, orders(request, plan), source.stamps)
-    with staging(plan.target, work if request.resume else None) as folder:
-        written, outcome = execute(request, source, plan, folder.path, work, progress)
-        planned = seal(request, source, plan, folder.path, written)
-        finish(folder, plan.target, planned, request.hash_name)
+    with staging(target, work if request.resume else None) as staged:
+        written, outcome = execute(request, source, plan, staged.path, work, progress)
+        planned = seal(request, source, plan, staged.path, written)
+        finish(staged, target, planned, request.hash_name)
     return describe_conversion(request, source, plan, time.monotonic() - began, outcome)
 
 

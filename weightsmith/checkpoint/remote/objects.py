@@ -14,6 +14,7 @@ from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.remote.content import Content
 from weightsmith.checkpoint.remote.repository import Entry, is_path_inside
 from weightsmith.checkpoint.sub_folders import is_sub_folder
+from weightsmith.checkpoint.unfinished import PARTS
 from weightsmith.errors import CorruptCheckpoint, MissingInput, MissingPackage, WeightsmithError
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ class Objects:
         return f"{self.address.scheme}://{self._key('')}"
 
     def files(self) -> Mapping[str, Entry]:
-        """The objects of the folder, and of the folders in it that a model may have."""
+        """The objects of the folder, and of those folders in it that a model has, or an unfinished conversion."""
         found = self._listed("")
         for name in [name for name, entry in found.items() if entry is None]:
             del found[name]
-            if is_sub_folder(name):
+            if is_sub_folder(name) or name == PARTS:
                 found |= {f"{name}/{file}": entry for file, entry in self._listed(name).items()}
         files = {name: entry for name, entry in found.items() if entry is not None}
         if not files:
@@ -69,6 +70,7 @@ class Objects:
         """By name; None of a folder."""
         key = self._key(inside)
         with _told(self.base):
+            self.store.invalidate_cache()  # ossfs heeds no `refresh`
             listing = self.store.ls(key, detail=True, refresh=True)
         found: dict[str, Entry | None] = {}
         for one in listing:
@@ -82,7 +84,10 @@ class Objects:
         return ()
 
     def content(self, file: str, size: int | None, reach: Reach) -> ObjectContent:
-        return ObjectContent(self.store, self._key(file), f"{self.base}/{file}", size or 0, reach)
+        # ossfs 2025.5 hands both ends on to the store, for which the second is the last byte (core.py, `cat_file`).
+        beyond = 0 if self.address.scheme == "oss" else 1
+        subject = f"{self.base}/{file}"
+        return ObjectContent(self.store, self._key(file), subject, size or 0, reach, beyond=beyond)
 
     def _key(self, file: str) -> str:
         return "/".join(part for part in (self.address.repository, self.folder, file) if part)
@@ -91,9 +96,12 @@ class Objects:
 class ObjectContent(Content):
     """An object. That it stays the same is looked at once more when somebody asks for its `tag`."""
 
-    def __init__(self, store: Any, key: str, subject: str, size: int, reach: Reach) -> None:
+    def __init__(
+        self, store: Any, key: str, subject: str, size: int, reach: Reach, *, beyond: int = 1
+    ) -> None:
+        """beyond: how many bytes behind the last one of a range its end is, for the file system."""
         super().__init__(size, reach)
-        self._store, self._key, self._subject = store, key, subject
+        self._store, self._key, self._subject, self._beyond = store, key, subject, beyond
 
     @property
     def tag(self) -> str:
@@ -103,7 +111,8 @@ class ObjectContent(Content):
     def _fetch(self, start: int, view: memoryview) -> int:
         with self._reach.noted():
             with _told(self._subject):
-                data = self._store.cat_file(self._key, start=start, end=start + len(view))
+                end = start + len(view) - 1 + self._beyond
+                data = self._store.cat_file(self._key, start=start, end=end)
             if len(data) != len(view):
                 fact = (
                     f"changed while it was read: {len(data):,} bytes came where {len(view):,} were asked for"

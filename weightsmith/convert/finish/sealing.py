@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.finish.staging import StagingFolder
 
 
@@ -54,7 +55,9 @@ def _fact(tensor: Tensor) -> tuple[object, ...]:
     return tensor.dtype, tensor.shape, tensor.storage.file, tensor.start
 
 
-def need_planned(folder: StagingFolder, target: Path, planned: Mapping[str, Written], hash_name: str) -> None:
+def need_planned(
+    folder: StagingFolder, target: Place, planned: Mapping[str, Written], hash_name: str
+) -> None:
     """Raises TargetRefused where anything is in the folder that was not planned, or is not what was written there.
 
     planned: name -> what it must be. The bytes of what has a hash are read again; weights are read by `verify`.

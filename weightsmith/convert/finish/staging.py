@@ -177,7 +177,7 @@ def usual_mode(folder: StagingFolder) -> int:
     return stat.S_IMODE(mode)
 
 
-def refusal(target: Path, error: OSError | ValueError) -> TargetRefused:
+def refusal(target: Place, error: OSError | ValueError) -> TargetRefused:
     """The one line for an operating system error while writing."""
     if not isinstance(error, OSError):
         return TargetRefused(target, f"cannot be a path ({error})", "name another folder")

@@ -8,71 +8,74 @@ whoever writes it: parts need no order, no coordinator and no clock, and one tha
 from __future__ import annotations
 
 import json
-import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import text_hash
-from weightsmith.checkpoint.json_file import JsonLimits, read_json_object
+from weightsmith.checkpoint.json_file import JsonFaultError, JsonLimits, parse_object
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.unfinished import PARTS, PLAN
 from weightsmith.errors import TargetRefused, WeightsmithError
-from weightsmith.process.durable import claim_file, replace_file
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from weightsmith.checkpoint.place import Place
+    from weightsmith.convert.destination.destination import Destination, FileState
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.stamps import Stamp
     from weightsmith.json_value import Json
 
-_SHARD, _SOURCE = "shard-", "source-"
+_SHARD, _SOURCE = f"{PARTS}/shard-", f"{PARTS}/source-"
+_PLAN = f"{PARTS}/{PLAN}"
 _LIMITS = JsonLimits(16 << 20, 100_000)
 _ANEW = "name another folder, or remove this one and begin anew"
+# Notes that are read at the same time: those of a store take a request each.
+_READERS = 8
 
 
-class _Note(NamedTuple):
-    """A file that is whole."""
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """A file that is whole. tag: see `FileState`. work: see `begin`."""
 
     file: str
     nbytes: int
     digest: str
+    tag: str
+    work: str
 
 
-def notes_folder(target: Path) -> Path:
-    return target / PARTS
+def is_begun(files: Collection[str]) -> bool:
+    """Whether some part has begun to write, and no join has ended. files: what is in the destination."""
+    return _PLAN in files
 
 
-def is_begun(target: Path) -> bool:
-    """Whether some part has begun to write into `target`, and no join has ended."""
-    return (notes_folder(target) / PLAN).is_file()
-
-
-def begin(target: Path, work: str, stamps: Mapping[str, Stamp], root: Place) -> bool:
-    """Makes `target` ready for parts of this work, or finds that another part has. Whether the source is its source.
+def begin(destination: Destination, work: str, stamps: Mapping[str, Stamp], root: Place) -> bool:
+    """Makes it ready for parts of this work, or finds that another part has. Whether the source is its source.
 
     work: the digest of what decides the weights files. stamps: of the source's files. The answer is False where the
     source is not the same files as the first part's: a copy on another machine.
 
     Raises TargetRefused where the parts there do other work; OSError.
     """
-    target.mkdir(mode=0o700, exist_ok=True)
-    folder = notes_folder(target)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _need_own(folder, target)
+    destination.begin()
     mine = {file: _mark(stamp, root) for file, stamp in stamps.items()}
     document = {"tool": "weightsmith", "version": __version__, "work": work, "source": mine}
-    claim_file(folder / PLAN, json.dumps(document).encode() + b"\n")
-    return need_same_work(target, work).get("source") == mine
+    destination.claim(_PLAN, _line(document))
+    return need_same_work(destination, work).get("source") == mine
 
 
-def need_same_work(target: Path, work: str) -> Mapping[str, Json]:
+def need_same_work(destination: Destination, work: str) -> Mapping[str, Json]:
     """The plan that the first part noted. Raises TargetRefused where it is of other work, or cannot be read."""
+    target = destination.place
     try:
-        document = read_json_object(notes_folder(target) / PLAN, _LIMITS)
-    except WeightsmithError as error:
+        document = parse_object(destination.read(_PLAN, _LIMITS.bytes), limits=_LIMITS)
+    except TargetRefused:
+        raise  # a store that fails says nothing of what it holds
+    except (WeightsmithError, JsonFaultError) as error:
         raise TargetRefused(
             target, f"its parts left no plan that can be read ({error.fact})", _ANEW
         ) from error
@@ -87,53 +90,56 @@ def need_same_work(target: Path, work: str) -> Mapping[str, Json]:
     return document
 
 
-def _need_own(folder: Path, target: Path) -> None:
-    status = folder.lstat()
-    if folder.is_symlink() or status.st_uid != os.geteuid():
-        raise TargetRefused(target, f"its {folder.name} is not ours", _ANEW)
-
-
 def _mark(stamp: Stamp, root: Place) -> list[int]:
     """What is the same of one file on every machine that mounts it; of a remote file its state at its server."""
     return [stamp.nbytes, stamp.modified if isinstance(root, Path) else stamp.inode]
 
 
-def note_shard(target: Path, file: str, nbytes: int, digest: str) -> None:
-    """`file` is in `target`, whole and on the disk."""
-    _note(notes_folder(target) / _shard_note(file), file, nbytes, digest)
+def note_shard(destination: Destination, work: str, file: str, state: FileState, digest: str) -> None:
+    """`file` is in the destination, whole and on the disk. state: of it there. work: see `begin`."""
+    note = {"file": file, "bytes": state.nbytes, "hash": digest, "work": work}
+    destination.put(_shard_note(file), _line(note | ({"tag": state.tag} if state.tag else {})))
 
 
-def forget_shard(target: Path, file: str) -> None:
+def forget_shard(destination: Destination, file: str) -> None:
     """The file is to be made again."""
-    (notes_folder(target) / _shard_note(file)).unlink(missing_ok=True)
+    destination.remove([_shard_note(file)])
 
 
-def note_source(target: Path, file: str, nbytes: int, digest: str) -> None:
+def note_source(destination: Destination, work: str, file: str, nbytes: int, digest: str) -> None:
     """A part has read all of a source file. Two that read other bytes leave two notes."""
-    _note(notes_folder(target) / f"{_SOURCE}{text_hash(f'{file}/{digest}')[:32]}.json", file, nbytes, digest)
+    name = f"{_SOURCE}{text_hash(f'{work}/{file}/{digest}')[:32]}.json"
+    destination.put(name, _line({"file": file, "bytes": nbytes, "hash": digest, "work": work}))
 
 
-def finished_shards(target: Path, plan: OutputPlan) -> dict[str, str]:
-    """Weights file -> the hash that its writer noted, of the files of the plan that are there in their size."""
-    found: dict[str, str] = {}
-    for file, layout in plan.files.items():
-        note = _read(notes_folder(target) / _shard_note(file))
-        if note is not None and note.nbytes == layout.nbytes == _size(target / file):
-            found[file] = note.digest
-    return found
+def finished_shards(destination: Destination, plan: OutputPlan, work: str) -> dict[str, str]:
+    """Weights file -> the hash that its writer noted, of the files of the plan that are there as it left them.
+
+    A store tells that by their tags, a file system by their sizes alone.
+    """
+    states = destination.files()
+    there = {file: note for file in plan.files if file in states and (note := _shard_note(file)) in states}
+    notes = dict(zip(there, _read(destination, work, list(there.values())), strict=True))
+    return {
+        file: note.digest
+        for file, note in notes.items()
+        if note is not None
+        and note.nbytes == plan.files[file].nbytes == states[file].nbytes
+        and note.tag == states[file].tag
+    }
 
 
-def known_sources(target: Path) -> dict[str, tuple[int, str]]:
+def known_sources(destination: Destination, work: str) -> dict[str, tuple[int, str]]:
     """Source file -> (bytes, hash), as the parts noted them. Raises TargetRefused where two say otherwise."""
     found: dict[str, tuple[int, str]] = {}
-    for path in sorted(notes_folder(target).glob(f"{_SOURCE}*.json")):
-        note = _read(path)
+    names = sorted(name for name in destination.files() if name.startswith(_SOURCE))
+    for note in _read(destination, work, names):
         if note is None:
             continue
         known = note.nbytes, note.digest
         if found.setdefault(note.file, known) != known:
             raise TargetRefused(
-                target,
+                destination.place,
                 f"two parts read other bytes under the name {quoted(note.file)}",
                 f"give every part the same source; {_ANEW}",
             )
@@ -144,35 +150,39 @@ def _shard_note(file: str) -> str:
     return f"{_SHARD}{file}.json"
 
 
-def _note(path: Path, file: str, nbytes: int, digest: str) -> None:
-    replace_file(path, json.dumps({"file": file, "bytes": nbytes, "hash": digest}).encode() + b"\n")
+def _line(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
 
 
-def _read(path: Path) -> _Note | None:
-    """None where there is no note that can be read: then its work is done again."""
+def _read(destination: Destination, work: str, names: Collection[str]) -> Iterator[_Note | None]:
+    """In the order of the names. None where there is no note of this work that can be read: then it is done again.
+
+    Raises TargetRefused where a store fails.
+
+    Other work's are there where a store knows no exclusive creation, and two runs took the folder at the same moment.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        for note in pool.map(lambda name: _note(destination, name), names):
+            yield note if note is not None and note.work == work else None
+
+
+def _note(destination: Destination, name: str) -> _Note | None:
     try:
-        document = read_json_object(path, _LIMITS)
-    except WeightsmithError:
+        document = parse_object(destination.read(name, _LIMITS.bytes), limits=_LIMITS)
+    except TargetRefused:
+        raise
+    except (WeightsmithError, JsonFaultError):
         return None
     file, nbytes, digest = document.get("file"), document.get("bytes"), document.get("hash")
     if isinstance(file, str) and type(nbytes) is int and isinstance(digest, str):
-        return _Note(file, nbytes, digest)
+        return _Note(file, nbytes, digest, str(document.get("tag", "")), str(document.get("work", "")))
     return None
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return -1
-
-
-def remove_notes(target: Path) -> None:
+def remove_notes(destination: Destination) -> None:
     """The last step of a join. The plan goes first: what is left of the notes then marks nothing."""
-    folder = notes_folder(target)
-    if not folder.is_dir():
-        return
-    (folder / PLAN).unlink(missing_ok=True)
-    for path in folder.iterdir():
-        path.unlink(missing_ok=True)
-    folder.rmdir()
+    names = [name for name in destination.files() if name.startswith(f"{PARTS}/")]
+    if _PLAN in names:
+        destination.remove([_PLAN])
+    destination.remove([name for name in names if name != _PLAN])
+    destination.end(PARTS)

@@ -20,7 +20,7 @@ from weightsmith.checkpoint.place import located
 from weightsmith.convert.conversion import NodeReport, describe_conversion
 from weightsmith.convert.finish.staging import refusal
 from weightsmith.convert.parts.join import join_parts
-from weightsmith.convert.parts.notes import begin, finished_shards
+from weightsmith.convert.parts.notes import begin
 from weightsmith.convert.parts.plan import described_as_finished, finished_already, plan_parts
 from weightsmith.convert.parts.rehearse import rehearse
 from weightsmith.convert.parts.share import Part, share
@@ -81,22 +81,23 @@ def convert_on_ray(
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A request as a task takes it: the source as text, and the folder in which relative paths begin."""
+    """A request as a task takes it: source and target as text, and the folder in which relative paths begin."""
 
     source: str
+    target: str
     folder: str
     rest: Mapping[str, Any]
 
     @staticmethod
     def of(request: ConversionRequest) -> _Order:
         rest = {field.name: getattr(request, field.name) for field in fields(request)}
-        return _Order(str(rest.pop("source")), str(Path.cwd()), rest)
+        return _Order(str(rest.pop("source")), str(rest.pop("target")), str(Path.cwd()), rest)
 
     def request(self) -> ConversionRequest:
         """The request on the machine of a task. Relative paths begin in the driver's folder where it is there, too."""
         with suppress(OSError):
             os.chdir(self.folder)
-        return ConversionRequest(source=located(self.source), **self.rest)
+        return ConversionRequest(source=located(self.source), target=located(self.target), **self.rest)
 
     @property
     def threads(self) -> int:
@@ -219,9 +220,9 @@ def _write_all(
 ) -> tuple[NodeReport, ...]:
     """Every part on some node. Raises what a part was refused for; the others' files stay."""
     try:
-        begin(plan.target, plan.work, plan.source.stamps, plan.source.checkpoint.root)
+        begin(plan.destination, plan.work, plan.source.stamps, plan.source.checkpoint.root)
     except OSError as error:
-        raise refusal(plan.target, error) from error
+        raise refusal(plan.destination.place, error) from error
     write = _task(ray, _written, order)
     waiting = [write.remote(order, part) for part in _parts(plan, nodes)]
     answers = []
@@ -229,10 +230,8 @@ def _write_all(
         ready, waiting = ray.wait(waiting, timeout=_LOOK_AGAIN)
         answers += [_answer(_got(ray, task)) for task in ready]
         if progress is not None:
-            there = sum(
-                plan.weights.files[file].nbytes for file in finished_shards(plan.target, plan.weights)
-            )
-            progress(there, plan.weights.nbytes)
+            there = plan.destination.files().keys() & plan.weights.files.keys()
+            progress(sum(plan.weights.files[file].nbytes for file in there), plan.weights.nbytes)
     return tuple(_reported(node, [a for a in answers if a["node"] == node.number]) for node in nodes)
 
 

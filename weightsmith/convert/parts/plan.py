@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.json_file import read_json_object
-from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, recorded_files
+from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
+from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, name_to_record, recorded_files
+from weightsmith.checkpoint.model_files import is_weights
 from weightsmith.checkpoint.unfinished import PARTS
 from weightsmith.convert.conversion import describe_conversion
+from weightsmith.convert.destination.choose import destination_of
+from weightsmith.convert.finish.digests import sized_hash
 from weightsmith.convert.finish.journal import describe_work
-from weightsmith.convert.finish.staging import real_target
 from weightsmith.convert.parts.notes import is_begun
 from weightsmith.convert.plan.conversion_plan import make_plan, orders
 from weightsmith.convert.plan.read_source import read_source
 from weightsmith.errors import TargetRefused, WeightsmithError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint.manifest_file import RecordedFile
     from weightsmith.convert.conversion import Conversion
+    from weightsmith.convert.destination.destination import Destination
     from weightsmith.convert.plan.conversion_plan import ConversionPlan
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.request import ConversionRequest, ConversionSource
+    from weightsmith.json_value import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,8 @@ class PartsPlan:
     request: ConversionRequest
     source: ConversionSource
     conversion: ConversionPlan
+    destination: Destination
     work: str
-
-    @property
-    def target(self) -> Path:
-        """The real path of the output's folder."""
-        return self.conversion.target
 
     @property
     def weights(self) -> OutputPlan:
@@ -55,39 +58,72 @@ class PartsPlan:
 def plan_parts(request: ConversionRequest) -> PartsPlan:
     """The plan of the whole. Raises as `convert`, and TargetRefused where something else lies in the target."""
     source = read_source(request)
-    target = _resolved(request, source)
-    conversion = make_plan(request, source, target)
+    destination = _destination(request, source)
+    conversion = make_plan(request, source, destination.place)
     # Numbers of files and times are another machine's own; that the bytes are the same their hashes tell.
     work = describe_work(conversion.weights, orders(request, conversion), source.checkpoint.files)
-    return PartsPlan(request, source, conversion, work)
+    return PartsPlan(request, source, conversion, destination, work)
 
 
-def _resolved(request: ConversionRequest, source: ConversionSource) -> Path:
-    """The real path of a target that is absent, empty, being filled in parts, or was so."""
-    target = request.target
-    for place in (request.source, source.checkpoint.root):
-        real, names = real_target(place, target)
-    others = names - {PARTS}
-    if others and MANIFEST not in names and not is_begun(real):
+def _destination(request: ConversionRequest, source: ConversionSource) -> Destination:
+    """A folder that is absent, empty, being filled in parts, or was so. Raises TargetRefused for any other."""
+    found = destination_of(request.target, (request.source, source.checkpoint.root))
+    files = found.files()
+    others = {name.partition("/")[0] for name in files} - {PARTS}
+    if others and MANIFEST not in others and not is_begun(files):
         fact = f"is not empty (it holds {min(others)})"
-        raise TargetRefused(target, fact, "name a new or an empty folder, the same for all parts")
-    return real
+        raise TargetRefused(request.target, fact, "name a new or an empty folder, the same for all parts")
+    return found
 
 
-def finished_already(plan: PartsPlan) -> bool:
-    """Whether a join has made the target whole. Raises TargetRefused where it is the output of other work."""
-    if is_begun(plan.target) or not (plan.target / MANIFEST).is_file():
+def finished_already(plan: PartsPlan, *, by_hash: bool = False) -> bool:
+    """Whether a join has made the target whole. Raises TargetRefused where it is the output of other work.
+
+    by_hash: all of the source is read, to see that it is the same; else what is no weights of it.
+    """
+    files = plan.destination.files()
+    if is_begun(files) or MANIFEST not in files:
         return False
-    planned = {file: layout.nbytes for file, layout in plan.weights.files.items()}
     try:
-        document = read_json_object(plan.target / MANIFEST, MANIFEST_LIMITS)
-        recorded = {file.name: file.nbytes for file in recorded_files(document.get("output"))}
-        same = document.get("converter") == plan.conversion.converter
-    except (WeightsmithError, ValueError):
-        same, recorded = False, {}
-    if not same or not planned.items() <= recorded.items():
+        raw = plan.destination.read(MANIFEST, MANIFEST_LIMITS.bytes)
+        same = _is_of(plan, parse_object(raw, limits=MANIFEST_LIMITS), by_hash)
+    except TargetRefused:
+        raise
+    except (WeightsmithError, JsonFaultError, ValueError):
+        same = False
+    if not same:
         fact = f"is not empty (it holds {MANIFEST} of other work)"
         raise TargetRefused(plan.request.target, fact, "name a new or an empty folder")
+    return True
+
+
+def _is_of(plan: PartsPlan, document: Mapping[str, Json], by_hash: bool) -> bool:
+    """Whether a manifest tells of this work: the same converter, options and hash, files of the same names and sizes.
+
+    by_hash: see `finished_already`. Raises ValueError where it lists no files.
+    """
+    made = {file.name: file.nbytes for file in recorded_files(document.get("output"))}
+    read = {file.name: file for file in recorded_files(document.get("source"))}
+    planned = {file: layout.nbytes for file, layout in plan.weights.files.items()}
+    return (
+        document.get("converter") == plan.conversion.converter
+        and document.get("options") == json.loads(json.dumps(dict(plan.conversion.recipe.options)))
+        and document.get("hash") == plan.request.hash_name
+        and planned.items() <= made.items()
+        and _is_source(plan, read, by_hash)
+    )
+
+
+def _is_source(plan: PartsPlan, recorded: Mapping[str, RecordedFile], by_hash: bool) -> bool:
+    """Whether the source's files have the names and sizes of those that were read, and their hashes as asked for."""
+    root, stamps = plan.source.checkpoint.root, plan.source.stamps
+    for file in plan.source.files:
+        known = recorded.get(name_to_record(Path(file).name if Path(file).is_absolute() else file))
+        if known is None or known.nbytes != stamps[file].nbytes:
+            return False
+        hashed = by_hash or not is_weights(file)
+        if hashed and sized_hash(root / file, plan.request.hash_name)[1] != known.digest:
+            return False
     return True
 
 

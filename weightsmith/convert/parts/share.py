@@ -1,4 +1,4 @@
-"""What a run does of a conversion that several do: a part, the join, or all of it on a cluster."""
+"""What a run does of a conversion that several may do: a part, the join, or all of it, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -68,7 +68,18 @@ class OnRay:
         return convert_on_ray(request, self, progress)
 
 
-Share: TypeAlias = Part | Join | OnRay
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All of it here, into a folder that cannot be renamed whole."""
+
+    def carry_out(self, request: ConversionRequest, progress: Progress = None) -> Conversion:
+        """Writes and finishes it. Raises as `convert_whole`."""
+        from weightsmith.convert.parts.whole import convert_whole
+
+        return convert_whole(request, progress)
+
+
+Share: TypeAlias = Part | Join | OnRay | Whole
 
 
 def parse_share(part: str | None, join: bool, on: str | None, threads: int | None) -> Share | None:

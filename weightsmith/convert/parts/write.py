@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert.conversion import Outcome, PartReport, count_tensors, describe_conversion
 from weightsmith.convert.finish.digests import digesting
-from weightsmith.convert.finish.sealing import verify_file
-from weightsmith.convert.finish.staging import refusal, staging
+from weightsmith.convert.finish.staging import refusal
+from weightsmith.convert.parts.delivery import AT_ONCE, Delivery
 from weightsmith.convert.parts.notes import (
     begin,
     finished_shards,
     is_begun,
     known_sources,
-    note_shard,
     note_source,
-    notes_folder,
 )
-from weightsmith.convert.parts.plan import PartsPlan, described_as_finished, finished_already, plan_parts
+from weightsmith.convert.parts.plan import described_as_finished, finished_already, plan_parts
 from weightsmith.convert.parts.share import share
 from weightsmith.convert.parts.sources import hashed_by, read_for
 from weightsmith.convert.stamps import need_unchanged
@@ -29,13 +26,12 @@ from weightsmith.convert.stream.pieces import pieces
 from weightsmith.convert.stream.source_hashes import SourceHasher, files_read_in_order
 from weightsmith.convert.stream.writer import WriteObserver, write_weights
 from weightsmith.errors import TargetRefused
-from weightsmith.process.durable import move_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Collection
 
     from weightsmith.convert.conversion import Conversion
+    from weightsmith.convert.parts.plan import PartsPlan
     from weightsmith.convert.parts.share import Part
     from weightsmith.convert.request import ConversionRequest
 
@@ -59,21 +55,39 @@ def write_part(
         return _described(plan, part, mine, Outcome(0, Counter()), began)
     if finished_already(plan):
         return described_as_finished(plan, began)
-    if begun and not is_begun(plan.target):
+    if begun and not is_begun(plan.destination.files()):
         fact = "is not the folder that the other machines write to"
         raise TargetRefused(request.target, fact, "name a folder that all machines share")
+    outcome = write_missing(plan, part, progress)
+    return _described(plan, part, mine, outcome, began)
+
+
+def write_missing(
+    plan: PartsPlan, part: Part, progress: Callable[[int, int], None] | None = None, *, alone: bool = False
+) -> Outcome:
+    """Makes those of the part's files that are not there yet. Raises as `write_part`.
+
+    alone: no other machine is at work with a copy of the source, so that other files are other weights.
+    """
+    mine, destination = share(plan.weights, part), plan.destination
     try:
-        at_home = begin(plan.target, plan.work, plan.source.stamps, plan.source.checkpoint.root)
-        done = finished_shards(plan.target, plan.weights)
+        at_home = begin(destination, plan.work, plan.source.stamps, plan.source.checkpoint.root)
+        if alone and not at_home:
+            raise TargetRefused(
+                destination.place,
+                "was begun with a source whose files had other sizes or times",
+                "name another folder, or remove this one and begin anew",
+            )
+        done = finished_shards(destination, plan.weights, plan.work)
         missing = tuple(file for file in mine if file not in done)
         to_hash = _to_hash(plan, mine, missing, at_home=at_home)
         made_zero = _write(plan, part, missing, to_hash, progress)
     except OSError as error:
-        raise refusal(plan.target, error) from error
+        raise refusal(destination.place, error) from error
     except KeyboardInterrupt as interrupt:
-        interrupt.args = (f"what was finished is kept in {plan.target}: run the same part again",)
+        interrupt.args = (f"what was finished is kept in {destination.place}: run the same command again",)
         raise
-    return _described(plan, part, mine, Outcome(len(mine) - len(missing), made_zero), began)
+    return Outcome(len(mine) - len(missing), made_zero)
 
 
 def _to_hash(plan: PartsPlan, mine: Collection[str], missing: Collection[str], *, at_home: bool) -> set[str]:
@@ -83,7 +97,7 @@ def _to_hash(plan: PartsPlan, mine: Collection[str], missing: Collection[str], *
     a join sees where two copies differ.
     """
     if at_home:
-        return hashed_by(plan.weights, mine) - known_sources(plan.target).keys()
+        return hashed_by(plan.weights, mine) - known_sources(plan.destination, plan.work).keys()
     return set().union(*read_for(plan.weights, missing).values())
 
 
@@ -106,12 +120,15 @@ def _write(
     hasher = SourceHasher(
         checkpoint.root, {file: checkpoint.files[file] for file in in_order}, request.hash_name
     )
+    largest = sorted((plan.weights.files[file].nbytes for file in missing), reverse=True)[:AT_ONCE]
     with (
-        staging(notes_folder(plan.target) / f"{part.number}-of-{part.of}") as private,
+        plan.destination.private(f"{part.number}-of-{part.of}", sum(largest)) as private,
         digesting(checkpoint.root, sorted(to_hash - in_order), request.hash_name) as hashes,
+        Delivery(plan, private.path, read) as delivery,
     ):
-        delivery = _Delivery(plan, private.path, read)
-        observer = WriteObserver(delivery.finished, hasher.add, made_zero.update, _of(plan, others, progress))
+        observer = WriteObserver(
+            delivery.finished, hasher.add, made_zero.update, _of(plan, others, progress), delivery.room
+        )
         held = dict.fromkeys(others, "")
         write_weights(
             plan.weights, checkpoint, private.path, request.workers, request.hash_name, held, observer
@@ -119,29 +136,8 @@ def _write(
         found = {**hasher.digests(), **hashes.result()}
     need_unchanged(checkpoint.root, plan.source.stamps, request.source)
     for file, (nbytes, digest) in found.items():
-        note_source(plan.target, file, nbytes, digest)
+        note_source(plan.destination, plan.work, file, nbytes, digest)
     return made_zero
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """Takes each file that is whole from the private folder of a part to the target.
-
-    read: weights file -> the files of the source that it is made of.
-    """
-
-    plan: PartsPlan
-    private: Path
-    read: Mapping[str, set[str]]
-
-    def finished(self, file: str, nbytes: int, digest: str) -> None:
-        """Opens the file like a stranger's and looks whether its source was written to before it is let out."""
-        source = self.plan.source
-        verify_file(open_checkpoint(self.private / file), file, self.plan.table)
-        stamps = {name: source.stamps[name] for name in self.read[file]}
-        need_unchanged(source.checkpoint.root, stamps, self.plan.request.source)
-        move_file(self.private / file, self.plan.target / file)
-        note_shard(self.plan.target, file, nbytes, digest)
 
 
 def _of(
@@ -179,7 +175,7 @@ def _described(
             part.number,
             part.of,
             outcome.resumed,
-            len(finished_shards(plan.target, weights)),
+            len(finished_shards(plan.destination, weights, plan.work)),
             len(weights.files),
         ),
     )

@@ -16,9 +16,9 @@ from weightsmith.shapes.family.run_model import model_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from weightsmith.checkpoint import Checkpoint, Problem
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.plan.output_config import ConfigChange, TrueConfig
     from weightsmith.convert.plan.output_plan import OutputPlan
     from weightsmith.convert.plan.side_files import SideFiles
@@ -33,7 +33,7 @@ class ConversionPlan:
     """What will be written, and why.
 
     converter, reason: the converter's name, and why it was chosen.
-    target: the real path of the folder to write, links followed.
+    target: the folder to write; of a path the real one, links followed.
     recipe: what the converter wants written.
     weights: every weights file, header and offset.
     table: what opening the finished output must find.
@@ -47,7 +47,7 @@ class ConversionPlan:
 
     converter: str
     reason: str
-    target: Path
+    target: Place
     recipe: Recipe
     weights: OutputPlan
     table: Checkpoint
@@ -59,7 +59,7 @@ class ConversionPlan:
     notes: tuple[str, ...]
 
 
-def make_plan(request: ConversionRequest, source: ConversionSource, target: Path) -> ConversionPlan:
+def make_plan(request: ConversionRequest, source: ConversionSource, target: Place) -> ConversionPlan:
     """Chooses the converter, and plans what it wants written into `target`. Raises ConversionRefused."""
     checkpoint, evidence = source.checkpoint, source.evidence
     converter, reason = choose(evidence, request.converter)

@@ -16,8 +16,8 @@ from weightsmith.values.blocks import grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from weightsmith.checkpoint.place import Place
     from weightsmith.convert.protocol import Output, Recipe, RecipeStep
 
 
@@ -111,7 +111,7 @@ def _rows_bytes(tensor: Tensor, rows: int) -> int:
     return (rows * grid(tensor)[1] * BITS[tensor.dtype] + 7) // 8
 
 
-def as_checkpoint(plan: OutputPlan, source: Checkpoint, target: Path) -> Checkpoint:
+def as_checkpoint(plan: OutputPlan, source: Checkpoint, target: Place) -> Checkpoint:
     """The table that opening the finished output must give, with the source's folder for side files."""
     tensors: dict[str, Tensor] = {}
     for file, outputs in plan.shards.items():

@@ -83,6 +83,11 @@ class Stream:
         if self._next == self._nbytes:
             self._sealing = self._finish()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its last byte was given."""
+        return self._sealing is not None
+
     def sealed(self) -> str:
         """Waits until the whole file is on the disk; its hexadecimal hash.
 

@@ -32,12 +32,15 @@ class WriteObserver:
         a time.
     made_zero: called with tensor -> how many of its numbers became zero in a piece of the work, one piece at a time.
     progress: called with the bytes read so far, and with how many there are.
+    room: called before each file is made; it may wait. None: all are made at the start, so that a full disk is found
+        at once.
     """
 
     finished: Callable[[str, int, str], None]
     read: Callable[[FileBytes], object]
     made_zero: Callable[[Mapping[str, int]], object]
     progress: Callable[[int, int], None] | None = None
+    room: Callable[[], None] | None = None
 
 
 def write_weights(
@@ -57,8 +60,6 @@ def write_weights(
     ConversionRefused from a kernel. The same plan gives the same bytes whatever the number of workers.
     """
     missing = {file: layout.nbytes for file, layout in plan.files.items() if file not in done}
-    for file, nbytes in missing.items():
-        allocate(folder / file, nbytes)
     tally = Tally(plan.bytes_read, observer.progress)
     if done:
         tally.add(plan.bytes_read - sum(piece.nbytes for piece in pieces(plan, done)))
@@ -69,15 +70,41 @@ def write_weights(
         observer.made_zero(result.made_zero)
 
     with TensorReader(source) as reader, _streams(folder, missing, hash_name, observer) as streams:
+        make = _maker(folder, missing, streams, observer.room)
 
         def write(result: PieceResult) -> None:
             for part in result.made:
                 if part.file in streams:
+                    make(part.file)
                     streams[part.file].write(part.start, part.data)
 
         new_worker = _worker_factory(plan, reader, tally)
         in_order(pieces(plan, done), new_worker, (report_read, write), workers)
         return {file: done[file] if file in done else streams[file].sealed() for file in plan.files}
+
+
+def _maker(
+    folder: Path, sizes: Mapping[str, int], streams: Mapping[str, Stream], room: Callable[[], None] | None
+) -> Callable[[str], None]:
+    """What is called before each write to a file, and makes it when it is the first one.
+
+    sizes: file -> bytes. room: see `WriteObserver`; whoever answers has been told of all that is whole.
+    """
+    unmade = dict(sizes)
+    if room is None:
+        for file in sizes:
+            allocate(folder / file, unmade.pop(file))
+
+    def make(file: str) -> None:
+        if room is None or file not in unmade:
+            return
+        for stream in streams.values():
+            if stream.is_whole:
+                stream.sealed()
+        room()
+        allocate(folder / file, unmade.pop(file))
+
+    return make
 
 
 @contextmanager
