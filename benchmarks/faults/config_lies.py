@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.faults.case import Fault
@@ -32,6 +33,11 @@ def _lie(
 def _run(name: str, model: Model, make: Change, names: str, *, baseline: bool = False) -> Fault:
     """A lie that no shape depends on, so that the running model has to tell."""
     return _lie(name, model, make, names, "verify-on-npu", "behaviour", baseline=baseline)
+
+
+def _known(name: str, model: Model, make: Change, names: str) -> Fault:
+    """One that known texts tell, of the prompts that verify-on-npu has by itself."""
+    return replace(_run(name, model, make, names), all_prompts=True)
 
 
 def _without_token(token: str) -> Change:
@@ -98,12 +104,11 @@ LIES: tuple[Fault, ...] = (
         config(num_attention_heads=8, num_key_value_heads=4, head_dim=16),
         r"head_dim|short_factor",
     ),
-    _run(
+    _known(
         "heads of twice the size, their products unchanged",
         "hrm",
         config(num_attention_heads=2, head_dim=64),
-        _PARITY,
-        baseline=True,
+        r"num_attention_heads: 2 is ruled out",
     ),
     _lie("layers of a stack", "hrm", config(num_layers_per_stack=3), r"num_layers_per_stack"),
     _lie("cycles that the layer count contradicts", "hrm", config(H_cycles=3), r"num_hidden_layers|H_cycles"),
@@ -185,13 +190,17 @@ LIES: tuple[Fault, ...] = (
     _run("prefix_lm switched off", "hrm", config(prefix_lm=False), _PARITY),
     _run("RoPE base of another family", "fused", config(rope_theta=500000.0), _PARITY, baseline=True),
     _run("norm epsilon a thousand times larger", "fused", config(rms_norm_eps=1e-2), _PARITY, baseline=True),
-    _run("embedding scale of another family", "hrm", config(embedding_scale=11.3), _PARITY, baseline=True),
-    _run(
+    _known(
+        "embedding scale of another family",
+        "hrm",
+        config(embedding_scale=11.3),
+        r"embedding_scale: 11\.3 is ruled out",
+    ),
+    _known(
         "cycles and layer count both wrong",
         "hrm",
         config(H_cycles=1, num_hidden_layers=8),
-        _PARITY,
-        baseline=True,
+        r"H_cycles: 1 is ruled out",
     ),
     _run(
         "context stretched sixteenfold",

@@ -84,6 +84,11 @@ KINDS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         SMALL,
         {"attention.query_key_value.weight of every layer taken as heads of three parts"},
     ),
+    "no heads": (
+        "mamba",
+        {"vocab_size": 30, "hidden_size": 24, "num_hidden_layers": 2, "state_size": 4},
+        {"backbone.layers.0 and backbone.layers.1 exchanged"},
+    ),
     "two stacks": (
         "hrm_text",
         SMALL | {"num_layers_per_stack": 2},

@@ -14,6 +14,7 @@ from weightsmith.checkpoint.model_files import is_loaded, is_weights
 from weightsmith.checkpoint.small_file import LARGEST_TOKENIZER, is_there, listed, open_named, open_small
 from weightsmith.errors import InvalidConfig
 from weightsmith.schemes import plain_view
+from weightsmith.settle.settling import settled
 from weightsmith.shapes import find_config, infer
 from weightsmith.values.value_survey import survey_values
 from weightsmith.verify.checks import Check
@@ -121,7 +122,7 @@ def inspect_files(model: Path) -> Files:
     need_openable(model)
     checkpoint = open_checkpoint(model)
     file = find_config(checkpoint)
-    inference = infer(checkpoint, None if file is None else file.data)
+    inference = _inferred(checkpoint, None if file is None else file.data)
     beside = file is not None and file.path.parent == checkpoint.root
     config_check = _config_check(model, inference, configured=beside)
     found = survey_values(checkpoint, sample=True)
@@ -138,6 +139,15 @@ def inspect_files(model: Path) -> Files:
         dtypes=checkpoint.dtypes(),
         changes=(*_mended(model), *map(_wrong, inference.changes)),
     )
+
+
+def _inferred(checkpoint: Checkpoint, config: JsonObject | None) -> Inference:
+    """What the shapes say, and a sample of the numbers: heads, rotary order, gate and up, the tokenizer's ids."""
+
+    def again(given: Mapping[str, Json]) -> Inference:
+        return infer(checkpoint, config, None, None, given)
+
+    return settled(again({}), config, {}, again)
 
 
 def size_of(checkpoint: Checkpoint) -> Size:
@@ -161,10 +171,13 @@ def _config_check(model: Path, inference: Inference, configured: bool) -> Check:
         return Check(
             "config", "inconclusive", "unknown", "agrees", _listed(words, [*inference.nearest, *notes])
         )
-    wrong = [_contradiction(field) for field in inference.changes]
+    wrong = list(map(_contradiction, inference.changes))
     if inference.verdict in ("differs", "guessed"):
+        wrong += [problem.message for problem in inference.problems if problem.stops_loader]
         words = (
             f"the weights contradict config.json; repair it with `weightsmith infer-config {model} --write`"
+            if inference.changes
+            else "with these files another model runs than was trained"
         )
         return Check("config", "fail", inference.verdict, "agrees", _listed(words, wrong))
     words = f"config.json agrees with the weights ({inference.architecture.model_type})"

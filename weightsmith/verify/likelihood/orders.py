@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     Weights: TypeAlias = Mapping[str, Tensor]
     Change: TypeAlias = Callable[[Tensor], Tensor]
+    # Of a tensor in a layer: the kind's name and shape, and the numbers within the layer.
+    _Slot: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...]]
 
-_LAYER = re.compile(r"\.(\d+)(?=\.)")
+_NUMBER = re.compile(r"\.(\d+)(?=\.)")
 _ROTATED = re.compile(r"\.(q|k)_proj\.(weight|bias)$")
 _QUERIES, _OUTPUT = re.compile(r"\.q_proj\.(weight|bias)$"), re.compile(r"\.o_proj\.weight$")
 _NORM = re.compile(r"(norm|\bln_\w+)\.weight$")
@@ -43,16 +45,31 @@ class Order:
         """The parameters that change."""
         return {name: change(stored[source]) for name, (source, change) in self.taken.items()}
 
+    def nbytes(self, stored: Weights) -> int:
+        """What `weights` takes beside what is stored."""
+        return sum(
+            stored[name].nbytes for name, (_, change) in self.taken.items() if change is not _as_stored
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """A stack of layers, the number of one, and numbers within it, such as an expert's."""
+
+    stack: str
+    layer: int
+    within: tuple[int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Tensors that every layer has one of. name: within a layer. names: (stack of layers, number) → whole name.
+    """Tensors that every layer has one of, and every expert in it. name: within a layer, with stars for numbers.
 
-    shape: of all of them.
+    names: where each is → its whole name. shape: of all of them.
     """
 
     name: str
-    names: Mapping[tuple[str, int], str]
+    names: Mapping[_Where, str]
     shape: tuple[int, ...]
 
     @property
@@ -77,12 +94,12 @@ def orders(model: PreTrainedModel) -> Iterator[Order]:
 
 def _kinds(stored: Weights) -> list[_Kind]:
     """Of all stacks together: whoever stores one of them otherwise does so with all, as with HRM-Text's two."""
-    found: dict[tuple[str, tuple[int, ...]], dict[tuple[str, int], str]] = defaultdict(dict)
+    found: dict[tuple[str, tuple[int, ...]], dict[_Where, str]] = defaultdict(dict)
     for name, tensor in stored.items():
-        at = _LAYER.search(name)
-        if at is not None:
-            kind = name[at.end() + 1 :], tuple(tensor.shape)
-            found[kind][name[: at.start()], int(at[1])] = name
+        numbers = [int(one) for one in _NUMBER.findall(name)]
+        if numbers:
+            stack, _, rest = _NUMBER.sub(".*", name).partition(".*.")
+            found[rest, tuple(tensor.shape)][_Where(stack, numbers[0], tuple(numbers[1:]))] = name
     return [_Kind(kind, names, shape) for (kind, shape), names in found.items()]
 
 
@@ -111,11 +128,9 @@ def _exchanged(kinds: list[_Kind]) -> Iterator[Order]:
             yield Order(says, _swapped(one.names, other.names))
 
 
-def _swapped(
-    one: Mapping[tuple[str, int], str], other: Mapping[tuple[str, int], str]
-) -> dict[str, tuple[str, Change]]:
-    there = {name: (other[layer], _as_stored) for layer, name in one.items()}
-    return there | {name: (one[layer], _as_stored) for layer, name in other.items()}
+def _swapped(one: Mapping[_Where, str], other: Mapping[_Where, str]) -> dict[str, tuple[str, Change]]:
+    there = {name: (other[where], _as_stored) for where, name in one.items()}
+    return there | {name: (one[where], _as_stored) for where, name in other.items()}
 
 
 def _turned(kinds: list[_Kind]) -> Iterator[Order]:
@@ -168,7 +183,9 @@ def _heads(stored: Weights, kinds: list[_Kind], config: PretrainedConfig) -> Ite
     """The channels within a head, the heads among each other, and queries, keys and values in one tensor."""
     import torch
 
-    heads = int(config.num_attention_heads)
+    heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(heads, int):  # a model without attention, or with a number for each layer
+        return
     size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     rotated = [name for name in stored if _ROTATED.search(name)]
     if rotated and size % 2 == 0:
@@ -220,10 +237,10 @@ def _gains(stored: Weights) -> Iterator[Order]:
 
 def _layers(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
     """Two neighbours exchanged, and layers that were sorted as words: 0, 1, 10, 11, 2."""
-    stacks: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    stacks: dict[str, dict[int, dict[_Slot, str]]] = defaultdict(lambda: defaultdict(dict))
     for kind in kinds:
-        for (stack, number), name in kind.names.items():
-            stacks[stack][number][kind.name] = name
+        for where, name in kind.names.items():
+            stacks[where.stack][where.layer][kind.name, kind.shape, where.within] = name
     for stack, layers in stacks.items():
         numbers = sorted(layers)
         for one, other in pairwise(numbers):
@@ -241,13 +258,13 @@ def _layers(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
 
 
 def _moved(
-    layers: Mapping[int, Mapping[str, str]], places: Mapping[int, int]
+    layers: Mapping[int, Mapping[_Slot, str]], places: Mapping[int, int]
 ) -> dict[str, tuple[str, Change]]:
     """places: layer → the one whose tensors it takes."""
     return {
-        name: (layers[source][kind], _as_stored)
+        name: (layers[source][slot], _as_stored)
         for number, source in places.items()
-        for kind, name in layers[number].items()
+        for slot, name in layers[number].items()
     }
 
 

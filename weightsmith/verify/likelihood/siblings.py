@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from weightsmith.verify.likelihood.judge import FLOOR, TEMPERATURES, apart, compare, same
 from weightsmith.verify.likelihood.orders import orders
+from weightsmith.verify.reference.free_memory import free_memory
 from weightsmith.verify.reference.loading import Whole
 
 if TYPE_CHECKING:
@@ -109,13 +110,14 @@ class Lab:
     ) -> Iterator[tuple[Order, Scores]]:
         """What a sibling says with its weights in each other order that it runs with, as far as it is not ruled out.
 
-        beside: what it says with them as they are. Nothing of a model that is not in memory as a whole.
+        beside: what it says with them as they are. Nothing of a model that is not in memory as a whole, nor in an order
+        for which the memory has no room.
         """
         sibling = self.sibling(config) if isinstance(self.loaded, Whole) else None
         if sibling is None:
             return
-        stored = {name: one.data for name, one in sibling.named_parameters()}
-        every = list(orders(sibling))
+        stored, free = {name: one.data for name, one in sibling.named_parameters()}, free_memory()
+        every = [one for one in orders(sibling) if free is None or 2 * one.nbytes(stored) <= free]
         for n, order in enumerate(every):
             tell(n, len(every))
             with _holding(sibling, order.weights(stored)):
