@@ -27,7 +27,7 @@ BELOW = {
     "values": {"process", "checkpoint", "schemes"},
     "convert": {"process", "checkpoint", "schemes", "shapes", "values", "converters"},
     "converters": {"checkpoint", "schemes", "shapes", "values", "convert"},
-    "verify": {"process", "checkpoint", "schemes", "shapes", "values"},
+    "verify": {"process", "checkpoint", "schemes", "shapes", "settle", "values"},
     "settle": {"checkpoint", "schemes", "shapes", "values"},
     "check": {"process", "checkpoint", "shapes", "values", "convert"},
     "report": {"process", "checkpoint", "values", "verify"},

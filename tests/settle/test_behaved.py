@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes import FieldReport, Inference
+    from weightsmith.value_finding import Telling
 
 LLAMA: JsonObject = {
     "model_type": "llama",
@@ -137,6 +138,38 @@ def test_without_a_config_a_wrong_default_is_a_guess() -> None:
     inference = behaved(bare({}), None, {}, [THETA], bare)
     named = [guess.name for guess in inference.guesses if guess.order == "likelihood"]
     assert len(named) == 1
+    assert inference.verdict == "guessed"
+
+
+@pytest.mark.parametrize(("guess", "telling"), [(4, "told"), (8, "contradicted")])
+def test_the_one_guess_that_is_left_is_told_and_what_goes_with_it(guess: int, telling: Telling) -> None:
+    """Bare weights leave open how many heads there are; with the number of them go their width and the key heads."""
+    bare = partial(again, config=None)
+    before = bare({})
+    assert {"num_attention_heads", "num_key_value_heads", "head_dim"} <= {one.name for one in before.guesses}
+    out = (Exclusion(8, 2.0, 9.0),)
+    heads = BehaviourFinding("num_attention_heads", telling, guess, 4, (4,), out, "8 is out", whole=True)
+    inference = behaved(before, None, {}, [heads], bare)
+    told = {name: row(inference, name) for name in ("num_attention_heads", "num_key_value_heads", "head_dim")}
+    assert {name: one.derived for name, one in told.items()} == {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+    }
+    assert {(one.basis, one.candidates) for one in told.values()} == {("behaviour", ())}
+    assert not told.keys() & {one.name for one in inference.guesses}
+    assert inference.config["num_attention_heads"] == 4
+
+
+def test_several_guesses_that_are_left_stay_guesses() -> None:
+    bare = partial(again, config=None)
+    out = (Exclusion(8, 2.0, 9.0),)
+    heads = BehaviourFinding("num_attention_heads", "contradicted", 8, 4, (4, 2), out, "8 is out", whole=True)
+    inference = behaved(bare({}), None, {}, [heads], bare)
+    assert (row(inference, "num_attention_heads").basis, row(inference, "num_attention_heads").derived) == (
+        "guess",
+        4,
+    )
     assert inference.verdict == "guessed"
 
 

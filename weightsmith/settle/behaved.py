@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.behaviour_finding import BEGIN_OF_TEXT, END_OF_TURN, WEIGHTS_ORDER
 from weightsmith.checkpoint import Problem
-from weightsmith.settle.settling import OVERRULED
+from weightsmith.settle.settling import OVERRULED, settled_row
 from weightsmith.shapes import FieldReport, verdict_of
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.guesses import setting
@@ -45,34 +45,62 @@ def behaved(
 
     config: the file. user_set: what the user has set, which stays. again: infers once more, with these settings given.
     Of a number that is ruled out the best is a guess, since a range of others does as well; of a switch it is not.
+    Where one of several guesses of the shapes is left, it is told, and what goes with it.
     """
-    present = {row.name for row in found.fields}
-    named = [(_field(one, present), one) for one in findings if one.name not in OF_OTHER_FILES]
-    wrong = {
-        name: one for name, one in named if one.telling == "contradicted" and _has_place(name, one, found)
-    }
-    settings = {name: one.best for name, one in wrong.items() if name not in user_set}
+    said = _said(found, findings)
+    settings = {name: one.best for name, one in (said.wrong | said.left).items() if name not in user_set}
     decided = again({**user_set, **settings}) if settings else found
-    rows = {row.name: row for row in (*decided.fields, *found.fields)}
-    for name, one in named:
-        row = rows.get(name) or FieldReport(name, None, one.value, one.value, "unverifiable", None)
-        told = one.telling == "told" and (name in rows or not isinstance(one.value, dict | list))
-        if row.status == "unverifiable" and name not in user_set and (told or name in wrong):
-            rows[name] = _row(row, one)
-    problems = (*decided.problems, *_problems(named, wrong, user_set), *_of_other_files(findings))
+    rows = _rows(found, decided, said, user_set, filed=config is not None)
+    problems = (*decided.problems, *_problems(said, user_set), *_of_other_files(findings))
+    guesses = (_guess(rows[name], one) for name, one in said.wrong.items() if rows[name].basis == "guess")
     return replace(
         decided,
         fields=tuple(rows.values()),
         problems=problems,
         verdict=verdict_of(config, rows.values(), problems),
-        guesses=(
-            *decided.guesses,
-            *(_guess(rows[name], one) for name, one in wrong.items() if rows[name].basis == "guess"),
-        ),
+        guesses=(*decided.guesses, *guesses),
         values=found.values,
         user_set=found.user_set,
         behaviour=tuple(findings),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Findings by the file's names of the fields: of all of them, of those that are ruled out and have a place in the
+    file, and of guesses of which one is left.
+    """
+
+    named: tuple[tuple[str, BehaviourFinding], ...]
+    wrong: dict[str, BehaviourFinding]
+    left: dict[str, BehaviourFinding]
+
+
+def _said(found: Inference, findings: Iterable[BehaviourFinding]) -> _Said:
+    present = {row.name for row in found.fields}
+    named = [(_field(one, present), one) for one in findings if one.name not in OF_OTHER_FILES]
+    wrong = {
+        name: one for name, one in named if one.telling == "contradicted" and _has_place(name, one, found)
+    }
+    guessed = {guess.name for guess in found.guesses}
+    return _Said(
+        tuple(named), wrong, {name: one for name, one in named if name in guessed and _one_is_left(one)}
+    )
+
+
+def _rows(
+    found: Inference, decided: Inference, said: _Said, user_set: Mapping[str, Json], *, filed: bool
+) -> dict[str, FieldReport]:
+    """decided: inferred once more with what was said. filed: there is a file."""
+    rows = {row.name: row for row in (*decided.fields, *found.fields)}
+    rows |= _told_guesses(found, decided, said.left, filed=filed)
+    for name, one in said.named:
+        row = rows.get(name) or FieldReport(name, None, one.value, one.value, "unverifiable", None)
+        told = one.telling == "told" and (name in rows or not isinstance(one.value, dict | list))
+        asked = row.status == "unverifiable" or (row.basis == "guess" and name in said.wrong)
+        if asked and name not in user_set and (told or name in said.wrong):
+            rows[name] = _row(row, one)
+    return rows
 
 
 def _field(finding: BehaviourFinding, rows: Container[str]) -> str:
@@ -83,10 +111,36 @@ def _field(finding: BehaviourFinding, rows: Container[str]) -> str:
     return beside if moved else finding.name
 
 
+def _one_is_left(finding: BehaviourFinding) -> bool:
+    return finding.telling != "not told" and finding.whole and len(finding.allowed) == 1
+
+
+def _told_guesses(
+    found: Inference, decided: Inference, left: Mapping[str, BehaviourFinding], *, filed: bool
+) -> dict[str, FieldReport]:
+    """Rows of what was a guess and is none any more. left: the findings that decided it."""
+    if not left:
+        return {}
+    still_open = {guess.name for guess in decided.guesses}
+    before = {row.name: row for row in found.fields if row.basis == "guess" and row.name not in still_open}
+    first = next(iter(left.values()))
+    return {
+        row.name: settled_row(
+            row, before[row.name], "behaviour", _evidence(left.get(row.name, first)), filed=filed
+        )
+        for row in decided.fields
+        if row.name in before
+    }
+
+
+def _evidence(finding: BehaviourFinding) -> TensorEvidence:
+    nearest = min(finding.ruled_out, key=lambda one: one.nats)
+    return TensorEvidence(TEXTS, None, None, finding.says, nearest.nats, nearest.z)
+
+
 def _row(row: FieldReport, finding: BehaviourFinding) -> FieldReport:
     """A row that no shape told, with the likelihood as its basis."""
-    nearest = min(finding.ruled_out, key=lambda one: one.nats)
-    evidence = TensorEvidence(TEXTS, None, None, finding.says, nearest.nats, nearest.z)
+    evidence = _evidence(finding)
     row = replace(row, default=row.default if row.configured is None else None, evidence=(evidence,))
     if finding.telling == "told":
         return replace(row, status="agrees", basis="behaviour")
@@ -111,18 +165,14 @@ def _has_place(name: str, finding: BehaviourFinding, found: Inference) -> bool:
     return there and not isinstance(finding.best, dict | list)
 
 
-def _problems(
-    named: Iterable[tuple[str, BehaviourFinding]],
-    wrong: Mapping[str, BehaviourFinding],
-    user_set: Mapping[str, Json],
-) -> Iterator[Problem]:
+def _problems(said: _Said, user_set: Mapping[str, Json]) -> Iterator[Problem]:
     """What is ruled out and stays: the user's word, and what has no place."""
-    for name, one in named:
+    for name, one in said.named:
         if one.telling != "contradicted":
             continue
         if name in user_set:
             yield Problem(OVERRULED, f"{name} was set to {user_set[name]}; {one.says}")
-        elif name not in wrong:
+        elif name not in said.wrong:
             yield Problem(RULED_OUT, f"{name}: {one.says}", stops_loader=True)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.settle.wanted import HeadFields
     from weightsmith.shapes import FieldReport, Inference
+    from weightsmith.shapes.field_reports import Basis
     from weightsmith.value_finding import ValueFinding
 
 # The codes of the problems that findings are, and the files that they are in.
@@ -114,20 +115,26 @@ def _told_names(fields: HeadFields, before: Mapping[str, FieldReport]) -> list[s
 
 
 def _row(row: FieldReport, before: FieldReport, told: ValueFinding, *, filed: bool) -> FieldReport:
-    """A row of the heads, with the numbers as its basis where the shapes alone do not force it.
+    evidence = TensorEvidence(told.tensors, None, None, told.says, told.statistic, told.margin)
+    return settled_row(row, before, "values", evidence, filed=filed)
+
+
+def settled_row(
+    row: FieldReport, before: FieldReport, basis: Basis, evidence: TensorEvidence, *, filed: bool
+) -> FieldReport:
+    """A row of the heads, with another basis where the shapes alone do not force it.
 
     before: the row of the shapes alone, which has what the file says. filed: there is a file.
     """
     if row.basis == "weights":
         return row
-    evidence = TensorEvidence(told.tensors, None, None, told.says, told.statistic, told.margin)
     present = before.default if before.configured is None else before.configured
     same = filed and freeze(present) == freeze(row.derived)
     return replace(
         before,
         default=before.default if before.configured is None else None,
         derived=row.derived,
-        basis="values",
+        basis=basis,
         status="agrees" if same else "missing" if before.configured is None else "differs",
         candidates=(),
         evidence=(evidence, *before.evidence),
