@@ -65,6 +65,13 @@ $(OSS)/.ready: $(READY)
 		pycryptodome==4.4.0
 	@touch $@
 
+# What reads GGUF for transformers, of which tests take the tokenizer inside such a file.
+GGUF := $(VENV)/gguf
+$(GGUF)/.ready: $(READY)
+	@rm -rf $(GGUF)
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(GGUF) gguf==0.19.0
+	@touch $@
+
 # Ray, with what it needs and vLLM does not bring, for tests on clusters of this machine.
 RAY := $(VENV)/ray
 $(RAY)/.ready: $(READY)
@@ -87,7 +94,7 @@ demo: setup ## the whole story on a small trained ternary model: what it claims,
 JOBS ?= $(shell awk -v n="$$(nproc)" '/MemAvailable/ { m = int($$2 / 6e6); j = n < m ? n : m; if (j > 3) j = 3; if (j < 1) j = 1; print j }' /proc/meminfo)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=25
 
-test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(OSS)/.ready $(RAY)/.ready $(RUNS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
+test: setup $(TIMM)/.ready $(HARNESS)/.ready $(OBJECTS)/.ready $(OSS)/.ready $(GGUF)/.ready $(RAY)/.ready $(RUNS)/.ready ## the whole test suite, real vLLM included (JOBS=processes)
 	@$(PYTEST)
 
 test-fast: setup ## the suite without the tests that start an engine or ask the package index

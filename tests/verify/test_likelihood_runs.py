@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import weightsmith
+from tests.checkpoint.gguf_bytes import LLAMA, gguf
 from tests.models.corpus import FACTS
 from tests.verify.conftest import HRM_TEXT, TERNARY
 from tests.verify.test_reference_layers import MODELS, saved
@@ -27,7 +30,6 @@ from weightsmith.verify.reference.loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from weightsmith.behaviour_finding import BehaviourFinding
 
@@ -133,6 +135,22 @@ def test_layer_by_layer_siblings_say_what_they_say_whole(name: str, tmp_path: Pa
     assert ours[0] is not None
     assert ours[1] is not None
     assert not np.allclose(ours[0]["one"], ours[1]["one"], atol=1e-3)
+
+
+def test_a_gguf_file_brings_its_own_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none lies beside it: the same ids as of the tokenizer that it was made of."""
+    from transformers.utils import import_utils
+
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "gguf")
+    import_utils.is_gguf_available.cache_clear()
+    vocabulary = json.loads((TERNARY / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    entries = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": []}
+    model = tmp_path / "model.gguf"
+    model.write_bytes(gguf({}, {**LLAMA, **entries}))
+    texts = {name: BUILT_IN[name] for name in ("story", "chinese")}
+    assert tokenized(model, texts, CAUSAL) == tokenized(TERNARY, texts, CAUSAL)
+    import_utils.is_gguf_available.cache_clear()
 
 
 def test_texts_are_read_as_the_tokenizer_begins_them(tmp_path: Path) -> None:

@@ -30,14 +30,15 @@ class Reading:
         return replace(self, ids=self.ids[: self.given + tokens])
 
 
-def tokenized(folder: Path, texts: Mapping[str, Text], kind: Kind) -> dict[str, Reading]:
+def tokenized(place: Path, texts: Mapping[str, Text], kind: Kind) -> dict[str, Reading]:
     """Each text, except those of which nothing would be asked.
 
-    kind: one that reads a prompt is given half of a text where nothing else is, within its template. Raises NoReference
-    where the folder has no tokenizer that loads.
+    place: a folder that has a tokenizer, or a file in one; a GGUF file has its own where none is beside it. kind: one
+    that reads a prompt is given half of a text where nothing else is, within its template. Raises NoReference where
+    there is no tokenizer that loads.
     """
     try:
-        tokenizer = _tokenizer(folder)
+        tokenizer = _tokenizer(place)
         found = {name: _reading(tokenizer, text, kind) for name, text in texts.items()}
     except Exception as error:  # a tokenizer may be damaged in any way
         reason = "".join(str(error).splitlines()[:1])
@@ -58,8 +59,9 @@ class _Tokenizer:
         return tuple(one for one in found if one is not None)
 
 
-def _tokenizer(folder: Path) -> _Tokenizer:
+def _tokenizer(place: Path) -> _Tokenizer:
     """The fast tokenizer's file says all; others need their class."""
+    folder = place if place.is_dir() else place.parent
     if (folder / _FAST).is_file():
         from tokenizers import Tokenizer
 
@@ -70,7 +72,8 @@ def _tokenizer(folder: Path) -> _Tokenizer:
         )
     from transformers import AutoTokenizer
 
-    slow = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    own = {"gguf_file": place.name} if place.suffix == ".gguf" else {}
+    slow = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **own)
     return _Tokenizer(
         lambda text, special: tuple(slow(text, add_special_tokens=special).input_ids), slow.get_vocab().get
     )

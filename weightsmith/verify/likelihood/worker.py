@@ -50,7 +50,7 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     kind = kind_of(read_json_object(Path(job.model) / "config.json"))
     weights = Path(job.weights)
     beside = weights if weights.is_dir() else weights.parent
-    lab = Lab(loaded, tokenized(beside, job.texts, kind), kind.mask == "prefix")
+    lab = Lab(loaded, tokenized(weights, job.texts, kind), kind.mask == "prefix")
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
     found = Examination(PretrainedConfig().to_dict(), vocabulary, stage, job.within).of(lab)
     if job.within is not None:
