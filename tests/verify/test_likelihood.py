@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightsmith.verify.likelihood.judge import FLOOR, SURE, TEMPERATURES, compare, known_texts
+from weightsmith.verify.likelihood.ordering import Ordering
+from weightsmith.verify.likelihood.orders import Order
 from weightsmith.verify.likelihood.questions import Question, at_path, questions_of, with_value
 from weightsmith.verify.likelihood.search import NEAR, Search, begun
 from weightsmith.verify.likelihood.words import finding
@@ -108,6 +110,21 @@ def as_scores(logits: NDArray[np.float64], said: NDArray[np.int64]) -> Scores:
     """What a model of these logits [tokens, vocabulary] says of its tokens."""
     rows = (logits / one - np.log(np.exp(logits / one).sum(1, keepdims=True)) for one in TEMPERATURES)
     return {"a": np.stack([row[np.arange(len(said)), said] for row in rows]).astype(np.float32)}
+
+
+def test_who_is_only_less_sure_of_nonsense_is_not_better() -> None:
+    """Weights that lie wrong say nonsense with confidence; whatever takes that away is likelier, and no answer."""
+    random = np.random.default_rng(5)
+    texts = {str(n): random.gamma(2.0, 1.0, (1, 40)).astype(np.float32) for n in range(8)}
+    nonsense, vague = ({name: -worse - one for name, one in texts.items()} for worse in (9, 5))
+    right = {name: -one[:, ::-1] for name, one in texts.items()}
+    flat, true = Order("flat", {}), Order("true", {})
+    lost = Ordering(nonsense, ((flat, vague),), VOCABULARY)
+    assert lost.better is None
+    assert list(lost.findings()) == []
+    found = Ordering(nonsense, ((flat, vague), (true, right)), VOCABULARY).better
+    assert found is not None
+    assert found[0] is true
 
 
 def test_a_text_that_costs_nearly_a_draw_is_unknown() -> None:

@@ -32,8 +32,8 @@ _MODULE = "weightsmith.verify.likelihood.worker"
 _ROOM_TO_COMPUTE = 1 << 30
 # Seconds of wall time: of a small model a minute, of one that is read layer by layer hours.
 _PATIENCE = 24 * 3600.0
-# A child is waited for so many times what it may take, which is foretold; it imports and loads beside that.
-_LATE = 5.0
+# A child that may take a certain time imports and loads before it foretells what it will take, and that may be off.
+_TO_LOAD, _LATE = 600.0, 2.0
 
 
 def ask(
@@ -59,7 +59,7 @@ def ask(
         if layered and within is not None:
             raise EngineFailed(WHO, "does not get the weights into the memory as a whole", _WITHOUT)
         job = LikelihoodJob(str(model), str(checkpoint.path.resolve()), layered, texts, within)
-        patience = _PATIENCE if within is None else _LATE * within
+        patience = _PATIENCE if within is None else _TO_LOAD + _LATE * within
         outcome = child.run(_MODULE, scratch / "child", job.to_json(), CPU_ONLY, patience, progress)
     return _answer(outcome)
 

@@ -120,8 +120,8 @@ class Examination:
         """The lab with the texts that the model knows, or with few short ones where it knows none."""
         known = known_texts([base], self.vocabulary)
         kept = {name: one for name, one in lab.texts.items() if name in known}
-        left = sorted(lab.texts.items(), key=lambda pair: len(pair[1].ids))
-        while not known and left and (not kept or _tokens(kept) < _ENOUGH):
+        left = sorted(lab.texts.items(), key=lambda pair: pair[1].asked)
+        while not known and left and sum(one.asked for one in kept.values()) < _ENOUGH:
             name, one = left.pop(0)
             kept[name] = one
         return replace(lab, brief=True, texts=kept)

@@ -55,6 +55,14 @@ def known_texts(models: Iterable[Scores], vocabulary: int) -> frozenset[str]:
     )
 
 
+def knows(model: Scores, texts: Collection[str], vocabulary: int) -> bool:
+    """Whether a model knows texts on the whole, so that being likelier there makes it the better one.
+
+    Who only is less sure of its nonsense than another is likelier, too.
+    """
+    return -likelihood(model, texts) <= KNOWN * math.log(vocabulary)
+
+
 def likelihood(model: Scores, texts: Collection[str]) -> float:
     """Mean over the tokens of some texts, in nats; minus infinity for a model that has not read all of them."""
     if not texts or any(name not in model for name in texts):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.behaviour_finding import WEIGHTS_ORDER, BehaviourFinding, Exclusion
-from weightsmith.verify.likelihood.judge import compare, known_texts, same
+from weightsmith.verify.likelihood.judge import compare, known_texts, knows, same
 from weightsmith.verify.likelihood.words import amount
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ class Ordering:
     def better(self) -> tuple[Order, Evidence] | None:
         """The order beside which that of the files is ruled out by most; None where it is beside none."""
         texts = self._known()
-        found = [(one, compare(scores, self.own, texts)) for one, scores in self.tried]
+        found = [
+            (one, compare(scores, self.own, texts))
+            for one, scores in self.tried
+            if knows(scores, texts, self.vocabulary)
+        ]
         ruling = [(one, evidence) for one, evidence in found if evidence is not None and evidence.rules_out]
         return max(ruling, key=lambda pair: pair[1].nats, default=None)
 
@@ -48,6 +52,8 @@ class Ordering:
             )
             return
         texts = self._known()
+        if not knows(self.own, texts, self.vocabulary):
+            return
         acting = [(one, scores) for one, scores in self.tried if not same(self.own, scores, texts)]
         worse = [(one, compare(self.own, scores, texts)) for one, scores in acting]
         out = tuple(

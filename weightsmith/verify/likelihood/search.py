@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, known_texts, likelihood, same
+from weightsmith.verify.likelihood.judge import FLOOR, apart, compare, known_texts, knows, likelihood, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,6 +80,8 @@ class Search:
     def ruled_out(self) -> dict[float, Evidence]:
         """Step → how much less likely the texts are there than at the best, where that is much and sure."""
         best, texts = self.best, self.texts
+        if not knows(best.scores, texts, self.vocabulary):
+            return {}
         found = ((one.at, compare(best.scores, one.scores, texts)) for one in self.tried if one is not best)
         return {at: one for at, one in found if one is not None and one.rules_out}
 

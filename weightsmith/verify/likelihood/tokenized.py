@@ -25,6 +25,11 @@ class Reading:
     ids: tuple[int, ...]
     given: int
 
+    @property
+    def asked(self) -> int:
+        """How many of its tokens are."""
+        return len(self.ids) - self.given
+
     def begun(self, tokens: int) -> Reading:
         """The text up to so many tokens that are asked."""
         return replace(self, ids=self.ids[: self.given + tokens])
