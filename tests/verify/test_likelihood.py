@@ -116,8 +116,8 @@ def test_who_is_only_less_sure_of_nonsense_is_not_better() -> None:
     """Weights that lie wrong say nonsense with confidence; whatever takes that away is likelier, and no answer."""
     random = np.random.default_rng(5)
     texts = {str(n): random.gamma(2.0, 1.0, (1, 40)).astype(np.float32) for n in range(8)}
-    nonsense, vague = ({name: -worse - one for name, one in texts.items()} for worse in (9, 5))
-    right = {name: -one[:, ::-1] for name, one in texts.items()}
+    nonsense = {name: -9 - one for name, one in texts.items()}
+    vague, right = ({name: -worse - one[:, ::-1] for name, one in texts.items()} for worse in (5, 0))
     flat, true = Order("flat", {}), Order("true", {})
     lost = Ordering(nonsense, ((flat, vague),), VOCABULARY)
     assert lost.better is None
