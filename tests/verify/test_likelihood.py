@@ -114,25 +114,27 @@ def as_scores(logits: NDArray[np.float64], said: NDArray[np.int64]) -> Scores:
 
 def test_who_is_only_less_sure_of_nonsense_is_not_better() -> None:
     """Weights that lie wrong say nonsense with confidence; whatever takes that away is likelier, and no answer."""
-    random = np.random.default_rng(5)
-    texts = {str(n): random.gamma(2.0, 1.0, (1, 40)).astype(np.float32) for n in range(8)}
-    nonsense = {name: -9 - one for name, one in texts.items()}
-    vague, right = ({name: -worse - one[:, ::-1] for name, one in texts.items()} for worse in (5, 0))
-    flat, true = Order("flat", {}), Order("true", {})
-    lost = Ordering(nonsense, ((flat, vague),), VOCABULARY)
-    assert lost.better is None
-    assert list(lost.findings()) == []
-    found = Ordering(nonsense, ((flat, vague), (true, right)), VOCABULARY).better
-    assert found is not None
-    assert found[0] is true
+    texts = {str(n): noise(n)[:, :40] / 2 for n in range(6)}
+    lost = {name: one - (40.0 if name == "5" else 3.0) for name, one in texts.items()}
+    vague = {name: one[:, ::-1] + 2 for name, one in lost.items()}
+    right = {name: one[:, ::-1] for name, one in texts.items()}
+    surely = compare(vague, lost, texts)
+    assert surely is not None
+    assert surely.rules_out
+    assert Ordering(lost, ((Order("", {}), vague), (Order("", {}), right)), VOCABULARY).better is None
 
 
 def test_a_text_that_costs_nearly_a_draw_is_unknown() -> None:
     draw = math.log(VOCABULARY)
     models = [
-        {"known": np.full((1, 9), -draw / 3, np.float32), "unknown": np.full((1, 9), -draw * 0.9, np.float32)}
+        {
+            "known": np.full((1, 90), -draw / 3, np.float32),
+            "unknown": np.full((1, 90), -draw * 0.9, np.float32),
+        }
     ]
     assert known_texts(models, VOCABULARY) == {"known"}
+    few = [{name: one[:, :9] for name, one in model.items()} for model in models]
+    assert known_texts(few, VOCABULARY) == frozenset(), "nine tokens may be known by chance"
 
 
 @settings(max_examples=60, derandomize=True)

@@ -26,6 +26,8 @@ SURE = 4.0
 # frequent tokens are needs about 0.7. Of an unknown text nothing follows: a model that is not at home in it is as
 # likely to gain as to lose by any change.
 KNOWN = 0.65
+# Tokens of known texts from which on they tell anything: of dozens of short answers some are known by chance.
+LEAST = 64
 # What the logits are divided by; the first leaves them as they are. A model that has not learned to the end is less
 # sure than it might be (small ones trained here gain a tenth of a nat at 0.8), and then a wrong setting that makes it
 # surer would look right. So what is ruled out has to be worse at whichever of these is best for it.
@@ -48,11 +50,15 @@ class Evidence:
 
 
 def known_texts(models: Iterable[Scores], vocabulary: int) -> frozenset[str]:
-    """The texts that at least one of the models knows. vocabulary: how many tokens there are."""
+    """The texts that at least one of the models knows; none where they are short. vocabulary: how many tokens exist."""
     most = KNOWN * math.log(vocabulary)
-    return frozenset(
-        name for one in models for name, scores in one.items() if -float(scores[0].mean()) <= most
-    )
+    found = {
+        name: scores.shape[1]
+        for one in models
+        for name, scores in one.items()
+        if -float(scores[0].mean()) <= most
+    }
+    return frozenset(found) if sum(found.values()) >= LEAST else frozenset()
 
 
 def knows(model: Scores, texts: Collection[str], vocabulary: int) -> bool:
