@@ -84,6 +84,24 @@ KINDS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         SMALL,
         {"attention.query_key_value.weight of every layer taken as heads of three parts"},
     ),
+    "heads that are wider than the config's head_dim": (
+        "deepseek_v2",
+        SMALL
+        | {
+            "q_lora_rank": None,
+            "kv_lora_rank": 8,
+            "qk_nope_head_dim": 5,
+            "qk_rope_head_dim": 4,
+            "v_head_dim": 6,
+        }
+        | {
+            "num_key_value_heads": 6,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+        },
+        {"model.layers.0 and model.layers.1 exchanged"},
+    ),
     "no heads": (
         "mamba",
         {"vocab_size": 30, "hidden_size": 24, "num_hidden_layers": 2, "state_size": 4},

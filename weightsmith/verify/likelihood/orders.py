@@ -188,7 +188,7 @@ def _heads(stored: Weights, kinds: list[_Kind], config: PretrainedConfig) -> Ite
         return
     size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     rotated = [name for name in stored if _ROTATED.search(name)]
-    if rotated and size % 2 == 0:
+    if rotated and size % 2 == 0 and all(stored[name].shape[0] % size == 0 for name in rotated):
         yield Order(
             "the rows of each head of q_proj and k_proj taken as pairs",  # as Meta's release of Llama has them
             _each(rotated, lambda one: one.unflatten(0, (-1, size // 2, 2)).transpose(1, 2).flatten(0, 2)),
@@ -198,7 +198,9 @@ def _heads(stored: Weights, kinds: list[_Kind], config: PretrainedConfig) -> Ite
             _each(rotated, lambda one: one.unflatten(0, (-1, 2, size // 2)).transpose(1, 2).flatten(0, 2)),
         )
     shared = int(getattr(config, "num_key_value_heads", None) or heads)
-    if 1 < shared < heads:
+    whole = [stored[name].shape[0] for name in stored if _QUERIES.search(name)]
+    whole += [stored[name].shape[1] for name in stored if _OUTPUT.search(name)]
+    if 1 < shared < heads and set(whole) == {heads * size}:
         yield from _regrouped(stored, size, (heads // shared, shared))
     channels = torch.arange(3 * heads * size)
     for kind in kinds:
