@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from weightsmith.verify.likelihood.judge import known_texts, same
+from weightsmith.verify.likelihood.judge import LEAST, known_texts, same
 from weightsmith.verify.likelihood.ordering import Ordering
 from weightsmith.verify.likelihood.orders import orders
 from weightsmith.verify.likelihood.questions import at_path, questions_of
@@ -117,8 +117,12 @@ class Examination:
         return found
 
     def _brief(self, lab: Lab, base: Scores) -> Lab:
-        """The lab with the texts that the model knows, or with few short ones where it knows none."""
-        known = known_texts([base], self.vocabulary)
+        """The lab with the texts that the model knows, or with few short ones where it knows none.
+
+        Beside long texts short answers add little but noise: each is a passage of its own.
+        """
+        every = known_texts([base], self.vocabulary)
+        known = {name for name in every if lab.texts[name].asked >= LEAST} or every
         kept = {name: one for name, one in lab.texts.items() if name in known}
         left = sorted(lab.texts.items(), key=lambda pair: pair[1].asked)
         while not known and left and sum(one.asked for one in kept.values()) < _ENOUGH:
