@@ -53,8 +53,7 @@ if TYPE_CHECKING:
         baselines: tuple[str, ...]
         tolerance: float | None
         bench: tuple[tuple[int, int], ...]
-
-    known_texts: bool
+        known_texts: bool
 
 
 _STATES = {"pass": say("✓ pass"), "fail": say("✗ fail"), "inconclusive": say("? inconclusive")}

@@ -107,6 +107,7 @@ class Examination:
             raise NoReference("transformers does not build the same model from the settings that it has read")
         if self.within is not None:
             setup = replace(setup, lab=self._brief(lab, base))
+            base = {name: base[name] for name in setup.lab.texts}  # what the others read, too
             self._need_time(setup, seconds * _tokens(setup.lab.texts, first=True) / _tokens(lab.texts))
         found = self._asked(setup, base)
         for _ in range(MOST_WRONG if self.within is None else 0):
