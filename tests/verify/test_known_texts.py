@@ -10,15 +10,22 @@ import pytest
 
 from tests.models.corpus import FACTS
 from tests.verify.conftest import TERNARY
+from tests.verify.test_orders import SMALL, chance
 from tests.verify.test_reference_layers import saved
 from weightsmith.behaviour_finding import WEIGHTS_ORDER, BehaviourFinding, Exclusion
 from weightsmith.verify import known_texts
 from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.known_texts import KnownTexts, answers, asked, check
+from weightsmith.verify.likelihood.examine import Examination
+from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import Text
+from weightsmith.verify.likelihood.tokenized import Reading
+from weightsmith.verify.reference.loading import Whole
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from transformers import PreTrainedModel
 
     from weightsmith.verify.checks import Check
 
@@ -85,6 +92,35 @@ def test_an_embedding_off_by_one_is_named(fused_folder: Path, tmp_path: Path) ->
     failed = judged(model)
     assert failed.verdict == "fail"
     assert f"the rows of {table} one place up" in failed.detail
+
+
+@pytest.mark.engine
+def test_where_long_texts_are_known_they_alone_are_compared() -> None:
+    """What a model says is likelier with its own activation, also beside short answers, which are not read."""
+    import torch
+    from transformers import PretrainedConfig
+
+    right = chance("llama", SMALL)
+    texts = {str(n): Reading((), said_by(right, n, 6), 1) for n in range(20)}
+    texts |= {f"long {n}": Reading((), said_by(right, n, 1500), 1) for n in range(2)}
+    sibling = Lab(Whole(right), texts).sibling({**right.config.to_dict(), "hidden_act": "relu"})
+    assert sibling is not None
+    # Of so many tokens that any model would be at home in any text.
+    asking = Examination(PretrainedConfig().to_dict(), 10**12, silent, within=1000.0)
+    with torch.no_grad():
+        found = asking.of(Lab(Whole(sibling), texts))
+    assert found.setup.lab.texts.keys() == {"long 0", "long 1"}
+    (activation,) = (one for one in found.findings() if one.name == "hidden_act")
+    assert (activation.telling, activation.value, activation.best) == ("contradicted", "relu", "silu")
+
+
+def said_by(model: PreTrainedModel, seed: int, tokens: int) -> tuple[int, ...]:
+    import torch
+
+    torch.manual_seed(seed)
+    start = torch.tensor([[3 + seed % 20]])
+    ids = model.generate(start, do_sample=True, min_new_tokens=tokens, max_new_tokens=tokens)
+    return tuple(ids[0].tolist())
 
 
 @pytest.mark.engine
