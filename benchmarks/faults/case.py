@@ -48,6 +48,11 @@ class Fault:
     all_prompts: bool = False
 
 
+def known(name: str, family: Family, model: Model, make: Callable[[Path], None], names: str) -> Fault:
+    """One that known texts tell, of the prompts that verify-on-npu has by itself."""
+    return Fault(name, family, model, names, "verify-on-npu", "behaviour", make=make, all_prompts=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Clean:
     """A sound model that no command may object to. make: into a folder that is not there yet, from the models.

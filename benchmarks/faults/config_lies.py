@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmarks.faults.case import Fault
+from benchmarks.faults.case import Fault, known
 from benchmarks.faults.folder import ABSENT, both, config, cut, json_of, text, without
 
 if TYPE_CHECKING:
@@ -33,11 +32,6 @@ def _lie(
 def _run(name: str, model: Model, make: Change, names: str, *, baseline: bool = False) -> Fault:
     """A lie that no shape depends on, so that the running model has to tell."""
     return _lie(name, model, make, names, "verify-on-npu", "behaviour", baseline=baseline)
-
-
-def _known(name: str, model: Model, make: Change, names: str) -> Fault:
-    """One that known texts tell, of the prompts that verify-on-npu has by itself."""
-    return replace(_run(name, model, make, names), all_prompts=True)
 
 
 def _without_token(token: str) -> Change:
@@ -104,8 +98,9 @@ LIES: tuple[Fault, ...] = (
         config(num_attention_heads=8, num_key_value_heads=4, head_dim=16),
         r"head_dim|short_factor",
     ),
-    _known(
+    known(
         "heads of twice the size, their products unchanged",
+        "config",
         "hrm",
         config(num_attention_heads=2, head_dim=64),
         r"num_attention_heads: 2 is ruled out",
@@ -190,14 +185,16 @@ LIES: tuple[Fault, ...] = (
     _run("prefix_lm switched off", "hrm", config(prefix_lm=False), _PARITY),
     _run("RoPE base of another family", "fused", config(rope_theta=500000.0), _PARITY, baseline=True),
     _run("norm epsilon a thousand times larger", "fused", config(rms_norm_eps=1e-2), _PARITY, baseline=True),
-    _known(
+    known(
         "embedding scale of another family",
+        "config",
         "hrm",
         config(embedding_scale=11.3),
         r"embedding_scale: 11\.3 is ruled out",
     ),
-    _known(
+    known(
         "cycles and layer count both wrong",
+        "config",
         "hrm",
         config(H_cycles=1, num_hidden_layers=8),
         r"H_cycles: 1 is ruled out",

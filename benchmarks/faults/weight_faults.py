@@ -6,7 +6,7 @@ import json
 import struct
 from typing import TYPE_CHECKING
 
-from benchmarks.faults.case import Fault
+from benchmarks.faults.case import Fault, known
 from benchmarks.faults.folder import WEIGHTS, both, config, cut, sharded, text, weights, without
 
 if TYPE_CHECKING:
@@ -38,11 +38,6 @@ def _baseline(
     """Sound by itself: only somebody who knows the right model can tell."""
     witness: Witness = "behaviour" if command == "verify-on-npu" else "values"
     return Fault(name, "weights", model, names, command, witness, make=make, baseline=True)
-
-
-def _known(name: str, model: Model, make: Change, names: str) -> Fault:
-    """What known texts tell, of the prompts that verify-on-npu has by itself."""
-    return Fault(name, "weights", model, names, "verify-on-npu", "behaviour", make=make, all_prompts=True)
 
 
 def _swap_layers(tensors: Tensors) -> None:
@@ -217,8 +212,9 @@ _O_PROJ = f"{_LAYER(1)}self_attn.o_proj.weight"
 
 WEIGHTS_WRONG: tuple[Fault, ...] = (
     _values("latent, and the card says fused", "latent", None, r"latent"),
-    _known(
+    known(
         "latent, and nothing beside it says ternary",
+        "weights",
         "latent",
         both(without("README.md"), without("modeling_ternary.py")),
         r"rounded to ternary numbers",
@@ -267,14 +263,16 @@ WEIGHTS_WRONG: tuple[Fault, ...] = (
     ),
     _baseline("cast through fp8", "fused", weights(_through_fp8)),
     _shapes("lost tie: a stored head that differs", "tied", weights(_stored_head), r"tie_word_embeddings"),
-    _known(
+    known(
         "embedding rows shifted by one",
+        "weights",
         "fused",
         _roll_vocabulary("model.embed_tokens.weight"),
         r"rows of model\.embed_tokens\.weight one place up",
     ),
-    _known(
+    known(
         "head rows shifted by one",
+        "weights",
         "hrm",
         _roll_vocabulary("lm_head.weight"),
         r"rows of lm_head\.weight one place up",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
+from transformers import AutoTokenizer
 
 import weightsmith
 from benchmarks.unseen.asking import Answers, Subject, ask, ask_broken, rate, settles
@@ -20,6 +21,7 @@ from benchmarks.unseen.controls import CONTROLS, false_alarms
 from benchmarks.unseen.exchanges import exchanges
 from benchmarks.unseen.faults import FAULTS
 from benchmarks.unseen.kin import descended, strangers
+from benchmarks.unseen.stored import stored_wrong
 from benchmarks.unseen.training import KINDS, steps_of, trained, untrained
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _SMOL_HISTORY = {"quantized-once": {"kind": "int", "bits": 4, "group": 32}}
 
 
 def main() -> int:
-    """Prints eight tables; exits 1 where a sound model, or chance, got a wrong answer."""
+    """Prints nine tables; exits 1 where a sound model, or chance, got a wrong answer."""
     options = _options()
     subjects = list(_subjects(options))
     answers = [ask(subject) for subject in subjects]
@@ -42,6 +44,7 @@ def main() -> int:
     wrong += _untrained(list(KINDS)[: options.kinds], options)
     wrong += _chance(options.draws)
     trained_ones = {one.name: one.folder for one in subjects if one.trained}
+    wrong += stored_wrong({_SMOL: trained_ones[_SMOL]} if _SMOL in trained_ones else {})
     return 1 if wrong + tables(trained_ones, options.runs) else 0
 
 
@@ -78,6 +81,7 @@ def _subjects(options: argparse.Namespace) -> Iterator[Subject]:
         folder = options.models / _SMOL
         if not folder.exists():
             weightsmith.convert(file, folder)
+            AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
         yield Subject(_SMOL, folder, 64, True, _SMOL_HISTORY)
     for named in options.real:
         name, width, folder = named.split("=", 2)

@@ -68,6 +68,16 @@ def large_source(folder: Path, megabytes: int = 96) -> Path:
     return save_bin(folder, tensors)
 
 
+def source_with_files_beside(folder: Path) -> Path:
+    """The same, small, with a tokenizer and a template in a folder of its own."""
+    large_source(folder, 16)
+    (folder / "tokenizer.json").write_text("{}")
+    templates = folder / "additional_chat_templates"
+    templates.mkdir()
+    (templates / "tools.jinja").write_text("{{ messages }}")
+    return folder
+
+
 def leftovers(target: Path) -> list[str]:
     return [path.name for path in target.parent.iterdir() if path.name.startswith(f".{target.name}.")]
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.convert.running import large_source, start
+from tests.convert.running import source_with_files_beside, start
 from tests.values.making import save_bin
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.checkpoint.unfinished import PARTS, PLAN
@@ -36,12 +36,7 @@ PACKED = {"converter": "ternary", "options": {"group_size": "128", "pack": "int4
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = large_source(tmp_path_factory.mktemp("source"), 16)
-    (folder / "tokenizer.json").write_text("{}")
-    templates = folder / "additional_chat_templates"
-    templates.mkdir()
-    (templates / "tools.jinja").write_text("{{ messages }}")
-    return folder
+    return source_with_files_beside(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.convert.on_ray import RAY, on_ray, with_ray
-from tests.convert.running import large_source, start
+from tests.convert.running import large_source, source_with_files_beside, start
 from tests.convert.test_parts import PACKED, contents
 from tests.remote.conftest import LATENT
 from tests.remote.store import Asked, Fate, Store, environment, serving
@@ -77,12 +77,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = large_source(tmp_path_factory.mktemp("source"), 16)
-    (folder / "tokenizer.json").write_text("{}")
-    templates = folder / "additional_chat_templates"
-    templates.mkdir()
-    (templates / "tools.jinja").write_text("{{ messages }}")
-    return folder
+    return source_with_files_beside(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

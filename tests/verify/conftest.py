@@ -159,7 +159,7 @@ def causal_hrm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def fused(fused_folder: Path, verified: Callable[..., Verified]) -> Verified:
     """The converted model, with the latent weights that it was made from as one of its controls."""
-    return verified(fused_folder, latent=TERNARY)
+    return verified(fused_folder, latent=TERNARY, known_texts=True)
 
 
 @pytest.fixture(scope="session")

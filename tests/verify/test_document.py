@@ -15,6 +15,7 @@ import pytest
 
 from tests.report.printed import need_schema
 from tests.verify.conftest import HRM_TEXT
+from weightsmith.behaviour_finding import BehaviourFinding, Exclusion
 from weightsmith.machine.host import read_host
 from weightsmith.process.child import Failure
 from weightsmith.report import render
@@ -28,6 +29,7 @@ from weightsmith.verify.inputs.prompts import Prompt
 from weightsmith.verify.inputs.tokens import LogprobFile
 from weightsmith.verify.judge import gates
 from weightsmith.verify.judge.conclude import conclude, sampled
+from weightsmith.verify.known_texts import KnownTexts
 from weightsmith.verify.options import Options
 from weightsmith.verify.reference.replay import References
 from weightsmith.verify.reference.replay_job import ReferenceAnswer
@@ -69,15 +71,36 @@ def _concluded(seen: Observed, seconds: dict[str, float]) -> VerifyResult:
 
 
 @pytest.fixture(scope="module")
-def result() -> VerifyResult:
+def seen() -> Observed:
     job = EngineJob.from_json(_json("engine/job.json"))
     run = read_answer(job, EngineAnswer.from_json(_json("engine/result.json")), RECORDED / "engine", 20.0)
     run = replace(run, eager_and_graphs=engine.graphs("cpu", PREFIX_LM, run))
     seen = _steps().compare(run, _references())
-    seen = replace(seen, chosen=sampled(seen), hashes={"model.safetensors": "0"})
+    return replace(seen, chosen=sampled(seen), hashes={"model.safetensors": "0"})
+
+
+@pytest.fixture(scope="module")
+def result(seen: Observed) -> VerifyResult:
     found = _concluded(seen, {"device": 0.1, "files": 0.2, "comparing": 0.3, "whole": 30.0})
     needs = Needs("vllm-ascend 0.23.0", "910B", "fits", 1_605_888, 8192, 1024, 1)
     return replace(found, made="2026-11-27T05:00:00+00:00", host=read_host(Path("/nowhere"), {}), needs=needs)
+
+
+def test_what_known_texts_say_is_a_check_and_why_they_do_not_is_no_verdict(seen: Observed) -> None:
+    def concluded(found: KnownTexts | None) -> VerifyResult:
+        return _concluded(replace(seen, known_texts=found), {"whole": 30.0})
+
+    out = (Exclusion("gelu", 1.0, 9.0),)
+    wrong = BehaviourFinding(
+        "hidden_act", "contradicted", "gelu", "silu", ("silu",), out, "is out", whole=True
+    )
+    plain, failed = concluded(None), concluded(KnownTexts((wrong,)))
+    assert plain.verdict == "pass"
+    assert failed.verdict == "fail"
+    assert {one.name for one in failed.checks} - {one.name for one in plain.checks} == {"known-texts"}
+    left_open = concluded(KnownTexts((), "the weights do not fit"))
+    assert left_open.checks == plain.checks
+    assert left_open.not_run == {**plain.not_run, "known-texts": "the weights do not fit"}
 
 
 def structure(value: Any) -> Any:

@@ -40,6 +40,7 @@ INT4_KERNEL = pytest.mark.skipif(not HAS_INT4_KERNEL, reason="vLLM's int4 kernel
 def test_the_converted_ternary_model_passes_every_check(fused: Verified) -> None:
     assert fused.result.verdict == "pass", fused.verdicts
     assert set(fused.verdicts.values()) == {"pass"}
+    assert fused.check("known-texts").value == 0
 
 
 def test_it_answers_all_its_facts_in_both_languages(fused: Verified) -> None:

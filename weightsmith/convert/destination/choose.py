@@ -23,9 +23,11 @@ def destination_of(target: Place, sources: Sequence[Place]) -> Destination:
 
     Raises TargetRefused where it cannot be written to, or lies in the source, or the source in it.
     """
-    if isinstance(target, Path):
-        return LocalFolder([real_target(source, target)[0] for source in sources][-1])
-    return _in_store(target, sources)
+    if not isinstance(target, Path):
+        return _in_store(target, sources)
+    for source in sources:
+        real, _ = real_target(source, target)
+    return LocalFolder(real)
 
 
 def _in_store(target: RemotePath, sources: Sequence[Place]) -> Destination:

@@ -8,14 +8,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
+from weightsmith.errors import TargetRefused, WeightsmithError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Event
 
+    from weightsmith.checkpoint.json_file import JsonLimits
     from weightsmith.checkpoint.place import Place
     from weightsmith.convert.finish.staging import StagingFolder
+    from weightsmith.json_value import JsonObject
+
+
+# The way out of a folder whose parts cannot be gone on with.
+ANEW = "name another folder, or remove this one and begin anew"
+
+
+class NoDocumentError(Exception):
+    """A file of a destination is no JSON object that can be read, or is not there. fact: why."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(fact)
+        self.fact = fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +106,14 @@ class Destination(Protocol):
     def publish(self, own: StagingFolder) -> None:
         """Gives the folder the mode of a usual one."""
         ...
+
+
+def document_in(destination: Destination, name: str, limits: JsonLimits) -> JsonObject:
+    """A JSON file of a destination. Raises NoDocumentError; TargetRefused where a store fails, which says nothing of
+    what it holds."""
+    try:
+        return parse_object(destination.read(name, limits.bytes), limits=limits)
+    except TargetRefused:
+        raise
+    except (WeightsmithError, JsonFaultError) as error:
+        raise NoDocumentError(error.fact) from error

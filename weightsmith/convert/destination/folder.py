@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from weightsmith.checkpoint.small_file import read_small
 from weightsmith.checkpoint.sub_folders import with_sub_files
 from weightsmith.checkpoint.unfinished import PARTS
-from weightsmith.convert.destination.destination import FileState
+from weightsmith.convert.destination.destination import ANEW, FileState
 from weightsmith.convert.finish.leftovers import clean_leftovers
 from weightsmith.convert.finish.staging import staging, usual_mode
 from weightsmith.errors import TargetRefused
@@ -41,8 +41,7 @@ class LocalFolder:
         notes = self._notes
         notes.mkdir(mode=0o700, exist_ok=True)
         if notes.is_symlink() or notes.lstat().st_uid != os.geteuid():
-            way_out = "name another folder, or remove this one and begin anew"
-            raise TargetRefused(self.place, f"its {PARTS} is not ours", way_out)
+            raise TargetRefused(self.place, f"its {PARTS} is not ours", ANEW)
 
     def files(self) -> dict[str, FileState]:
         found = {}

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.hashing import text_hash
-from weightsmith.checkpoint.json_file import JsonFaultError, JsonLimits, parse_object
+from weightsmith.checkpoint.json_file import JsonLimits
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.unfinished import PARTS, PLAN
-from weightsmith.errors import TargetRefused, WeightsmithError
+from weightsmith.convert.destination.destination import ANEW, NoDocumentError, document_in
+from weightsmith.errors import TargetRefused
 from weightsmith.version import __version__
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _SHARD, _SOURCE = f"{PARTS}/shard-", f"{PARTS}/source-"
 _PLAN = f"{PARTS}/{PLAN}"
 _LIMITS = JsonLimits(16 << 20, 100_000)
-_ANEW = "name another folder, or remove this one and begin anew"
 # Notes that are read at the same time: those of a store take a request each.
 _READERS = 8
 
@@ -72,12 +72,10 @@ def need_same_work(destination: Destination, work: str) -> Mapping[str, Json]:
     """The plan that the first part noted. Raises TargetRefused where it is of other work, or cannot be read."""
     target = destination.place
     try:
-        document = parse_object(destination.read(_PLAN, _LIMITS.bytes), limits=_LIMITS)
-    except TargetRefused:
-        raise  # a store that fails says nothing of what it holds
-    except (WeightsmithError, JsonFaultError) as error:
+        document = document_in(destination, _PLAN, _LIMITS)
+    except NoDocumentError as error:
         raise TargetRefused(
-            target, f"its parts left no plan that can be read ({error.fact})", _ANEW
+            target, f"its parts left no plan that can be read ({error.fact})", ANEW
         ) from error
     if document.get("work") != work:
         version = document.get("version")
@@ -85,7 +83,7 @@ def need_same_work(destination: Destination, work: str) -> Mapping[str, Json]:
         raise TargetRefused(
             target,
             f"holds parts of another conversion{other}: another source, other options, or another version",
-            f"give every part the same SRC and options, or {_ANEW}",
+            f"give every part the same SRC and options, or {ANEW}",
         )
     return document
 
@@ -141,7 +139,7 @@ def known_sources(destination: Destination, work: str) -> dict[str, tuple[int, s
             raise TargetRefused(
                 destination.place,
                 f"two parts read other bytes under the name {quoted(note.file)}",
-                f"give every part the same source; {_ANEW}",
+                f"give every part the same source; {ANEW}",
             )
     return found
 
@@ -168,10 +166,8 @@ def _read(destination: Destination, work: str, names: Collection[str]) -> Iterat
 
 def _note(destination: Destination, name: str) -> _Note | None:
     try:
-        document = parse_object(destination.read(name, _LIMITS.bytes), limits=_LIMITS)
-    except TargetRefused:
-        raise
-    except (WeightsmithError, JsonFaultError):
+        document = document_in(destination, name, _LIMITS)
+    except NoDocumentError:
         return None
     file, nbytes, digest = document.get("file"), document.get("bytes"), document.get("hash")
     if isinstance(file, str) and type(nbytes) is int and isinstance(digest, str):

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.json_file import JsonFaultError, parse_object
 from weightsmith.checkpoint.manifest_file import MANIFEST, MANIFEST_LIMITS, name_to_record, recorded_files
 from weightsmith.checkpoint.model_files import is_weights
 from weightsmith.checkpoint.unfinished import PARTS
 from weightsmith.convert.conversion import describe_conversion
 from weightsmith.convert.destination.choose import destination_of
+from weightsmith.convert.destination.destination import NoDocumentError, document_in
 from weightsmith.convert.finish.digests import sized_hash
 from weightsmith.convert.finish.journal import describe_work
 from weightsmith.convert.parts.notes import is_begun
 from weightsmith.convert.plan.conversion_plan import make_plan, orders
 from weightsmith.convert.plan.read_source import read_source
-from weightsmith.errors import TargetRefused, WeightsmithError
+from weightsmith.errors import TargetRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,11 +85,8 @@ def finished_already(plan: PartsPlan, *, by_hash: bool = False) -> bool:
     if is_begun(files) or MANIFEST not in files:
         return False
     try:
-        raw = plan.destination.read(MANIFEST, MANIFEST_LIMITS.bytes)
-        same = _is_of(plan, parse_object(raw, limits=MANIFEST_LIMITS), by_hash)
-    except TargetRefused:
-        raise
-    except (WeightsmithError, JsonFaultError, ValueError):
+        same = _is_of(plan, document_in(plan.destination, MANIFEST, MANIFEST_LIMITS), by_hash)
+    except (NoDocumentError, ValueError):
         same = False
     if not same:
         fact = f"is not empty (it holds {MANIFEST} of other work)"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.convert.conversion import Outcome, PartReport, count_tensors, describe_conversion
+from weightsmith.convert.destination.destination import ANEW
 from weightsmith.convert.finish.digests import digesting
 from weightsmith.convert.finish.staging import refusal
 from weightsmith.convert.parts.delivery import AT_ONCE, Delivery
@@ -76,7 +77,7 @@ def write_missing(
             raise TargetRefused(
                 destination.place,
                 "was begun with a source whose files had other sizes or times",
-                "name another folder, or remove this one and begin anew",
+                ANEW,
             )
         done = finished_shards(destination, plan.weights, plan.work)
         missing = tuple(file for file in mine if file not in done)

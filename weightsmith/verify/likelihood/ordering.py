@@ -70,8 +70,7 @@ class Ordering:
 
     def _known(self) -> frozenset[str]:
         """The texts that the model knows in one of the orders."""
-        models = (self.own, *(scores for _, scores in self.tried))
-        return known_texts(models, self.vocabulary) & self.own.keys()
+        return known_texts((self.own, *(scores for _, scores in self.tried)), self.vocabulary)
 
 
 def _finding(telling: Telling, best: str, out: tuple[Exclusion, ...], says: str) -> BehaviourFinding:

@@ -64,7 +64,7 @@ class Search:
     @property
     def texts(self) -> frozenset[str]:
         """Those that a model of one of the values knows."""
-        return known_texts((one.scores for one in self.tried), self.vocabulary) & self.own.keys()
+        return known_texts((one.scores for one in self.tried), self.vocabulary)
 
     @property
     def best(self) -> Tried:
