@@ -17,7 +17,7 @@ from weightsmith.checkpoint.layout import MOST_ELEMENTS, row_major
 from weightsmith.shapes.given.config import Stated, assign
 from weightsmith.shapes.page.page import Page, load_page
 from weightsmith.shapes.page.predict import predict
-from weightsmith.shapes.solve.branches import complete
+from weightsmith.shapes.solve.solution import complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

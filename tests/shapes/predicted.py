@@ -10,7 +10,7 @@ from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.ties import Copies
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
-from weightsmith.shapes.solve.branches import complete
+from weightsmith.shapes.solve.solution import complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

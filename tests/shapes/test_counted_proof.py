@@ -12,7 +12,7 @@ from weightsmith.shapes.given.roles import match
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.solve import check
-from weightsmith.shapes.solve.branches import complete
+from weightsmith.shapes.solve.solution import complete
 
 SMALL = {
     "llama": {"num_hidden_layers": 3, "vocab_size": 300},

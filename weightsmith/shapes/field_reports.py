@@ -436,7 +436,7 @@ def _bound_fields(chosen: Fit, filed: Stated, stated: Stated) -> list[FieldRepor
 def _kept(name: str, chosen: Fit, stated: Stated) -> str:
     """The stated values that this field was decided with, as text; empty when neither file nor user states any."""
     values = chosen.solution.values
-    partners = sorted(chosen.solution.partners.get(name, frozenset()))
+    partners = sorted(chosen.solution.partners(name))
     agreeing = [p for p in (*partners, name) if stated.has(p) and stated.value(p) == values.get(p)]
     if name in stated.user_set and name in agreeing:
         return f"{name} = {values[name]} is set"

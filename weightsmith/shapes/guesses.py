@@ -43,7 +43,7 @@ def guesses(config: JsonObject | None, fields: Iterable[FieldReport], chosen: Fi
 
 def _joint(name: str, chosen: Fit) -> frozenset[str]:
     """A field and those that it was decided with."""
-    return chosen.solution.partners.get(name, frozenset()) | {name}
+    return chosen.solution.partners(name) | {name}
 
 
 def settling(found: Iterable[Guess]) -> list[Guess]:

@@ -41,6 +41,7 @@ class Stated:
     user_set: frozenset[str] = frozenset()
     file: bool = True
     _frozen: dict[str, Value] = field(default_factory=dict, compare=False, repr=False)
+    _completed: dict[str, Value] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def by_user(config: JsonObject | None, page: Page, given: Mapping[str, Json]) -> Stated:
@@ -90,8 +91,13 @@ class Stated:
         declared = self.page.fields.get(name)
         return declared.default(values) if declared else self.page.unverifiable.get(name)
 
-    def completed(self) -> dict[str, Value]:
+    def completed(self) -> Mapping[str, Value]:
         """Every field of the page with the value that a loader would take; defaults may build on each other."""
+        if not self._completed:
+            self._completed.update(self._loaded())
+        return self._completed
+
+    def _loaded(self) -> dict[str, Value]:
         names = [*self.page.fields, *self.page.unverifiable]
         values: dict[str, Value] = {name: self.value(name) for name in names if self.has(name)}
         for _ in range(3):

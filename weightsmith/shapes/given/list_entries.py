@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.value import LONGEST_LIST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.page.value import Value
 
-Options: TypeAlias = dict[str, tuple["Value", ...]]  # field -> every value that explains the weights
 
+def assembled(values: Mapping[str, Value], forced: Set[str], stated: Stated) -> dict[str, tuple[Value, bool]]:
+    """Every list field of which the equations found elements or the length: the whole list, and whether it is certain.
 
-def assemble(values: dict[str, Value], options: Options, stated: Stated) -> None:
-    """Adds every list field of which the equations found elements or the length to `values` and `options`.
-
-    The list is certain when its length and each of its elements are.
+    It is where its length and each of its elements are. forced: the names that can have one value only.
     """
     parts = [name for name in values if isinstance(name, At | Length)]
+    found: dict[str, tuple[Value, bool]] = {}
     for owner in dict.fromkeys(name.owner for name in parts):
         if owner not in stated.page.fields or owner in values:
             continue
         places = {name.place: values[name] for name in parts if isinstance(name, At) and name.owner == owner}
-        assumed = stated.assumed(owner, values)
+        known = {**values, **{name: whole for name, (whole, _) in found.items()}}
+        assumed = stated.assumed(owner, known)
         entries = _Entries(owner, places, assumed if isinstance(assumed, tuple) else ())
-        length, measured = _length(entries, values, options, stated)
-        if length > LONGEST_LIST:
-            continue
-        whole = tuple(entries.at(place) for place in range(length))
-        certain = measured and all(len(options.get(At(owner, place), ())) == 1 for place in range(length))
-        values[owner] = whole
-        options[owner] = (whole,) if certain else ()
+        length, measured = _length(entries, known, forced, stated)
+        if length <= LONGEST_LIST:
+            certain = measured and all(At(owner, place) in forced for place in range(length))
+            found[owner] = tuple(entries.at(place) for place in range(length)), certain
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +67,15 @@ def whole_lists(known: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _length(
-    entries: _Entries, values: Mapping[str, Value], options: Mapping[str, tuple[Value, ...]], stated: Stated
+    entries: _Entries, values: Mapping[str, Value], forced: Set[str], stated: Stated
 ) -> tuple[int, bool]:
     """(the list's length, whether the weights force it)."""
     named = Length(entries.owner)
     measured = values.get(named)
     if isinstance(measured, int):
-        return measured, len(options.get(named, ())) == 1
+        return measured, named in forced
     declared = stated.page.lists.get(entries.owner)
     demanded = declared.at(values) if declared else None
     if declared is not None and demanded is not None:
-        return demanded, all(len(options.get(field, ())) == 1 for field in declared.fields())
+        return demanded, declared.fields() <= forced
     return max([len(entries.assumed), *(place + 1 for place in entries.found)]), False

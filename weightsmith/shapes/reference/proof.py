@@ -18,7 +18,7 @@ from weightsmith.shapes.page.spellings import best
 from weightsmith.shapes.reference.build_answer import BuildQuestion, NotBuilt, read_answer
 from weightsmith.shapes.reference.child import ask
 from weightsmith.shapes.reference.remote_code import own_code
-from weightsmith.shapes.solve.branches import complete
+from weightsmith.shapes.solve.solution import complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

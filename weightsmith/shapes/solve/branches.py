@@ -6,118 +6,90 @@ follows from every set that has a solution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.given.list_entries import assemble
+from weightsmith.shapes.given.list_entries import assembled
+from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.predict import active_variant
-from weightsmith.shapes.solve.candidate_values import distinct
+from weightsmith.shapes.solve.budget import BUDGET
+from weightsmith.shapes.solve.choice import ranked
 from weightsmith.shapes.solve.equations import chosen_facts, solve_facts
-from weightsmith.shapes.solve.list_numbers import settle_list_numbers
-from weightsmith.shapes.solve.presence import Group
+from weightsmith.shapes.solve.list_numbers import with_list_numbers
 from weightsmith.shapes.solve.propagation import Contradiction
-from weightsmith.shapes.solve.ratios import settle_ratios
-from weightsmith.shapes.solve.relations import Pool, choose, from_component, from_group, join
-from weightsmith.shapes.solve.rule_repair import broken_rules, repair_by_rules
+from weightsmith.shapes.solve.ratios import with_ratios
+from weightsmith.shapes.solve.relation import Relation, Row, agreed, certain, joined
+from weightsmith.shapes.solve.rule_repair import broken_rules, with_rules_kept
+from weightsmith.shapes.solve.solution import Decided, Solution, complete, over_all
+from weightsmith.shapes.solve.solver import WITNESS as SIZES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.given.roles import Role
+    from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact
 
-# Sets of equations that are tried; beyond it nothing is claimed of the fields that they share.
-MAX_SCENARIOS = 64
-# Answers, the cheapest first, in which flags are turned when they do not explain everything.
-MAX_TURNED = 8
-
 
 @dataclass(frozen=True, slots=True)
-class Solution:
-    """The config that explains the weights at the least cost, and how certain each field of it is.
-
-    values: every field of the page. options: per field all values that explain the weights, empty when they
-    could not all be found; a field without an entry is one that no equation of these weights mentions.
-    cheapest: what is left of the options when as much of the stated config as possible is kept. partners: per
-    field, the others that it was decided together with. cost: the corrections that the stated config needs.
-    broken: rules of the family that contradict what the weights say.
-    """
-
-    values: Mapping[str, Value]
-    options: Mapping[str, tuple[Value, ...]]
-    cheapest: Mapping[str, tuple[Value, ...]]
-    partners: Mapping[str, frozenset[str]]
-    cost: float
-    broken: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Scenario:
-    """settings: one set of flags that stands for its kind. groups: the groups, cut down to that kind."""
+class _Branch:
+    """settings: one set of flags that stands for its kind. relations: what was said, cut down to that kind."""
 
     settings: Mapping[str, Value]
-    groups: tuple[Group, ...]
+    relations: tuple[Relation, ...]
 
 
 def explain(
     roles: Sequence[Role],
     facts: Sequence[Fact],
     base: Mapping[str, Value],
-    groups: Sequence[Group],
+    relations: Sequence[Relation],
     stated: Stated,
     explains: Callable[[Mapping[str, Value]], bool],
     *,
     exactly: bool = False,
-) -> tuple[Solution, list[Fact]]:
-    """The best solution over all scenarios, and the facts that it rests on.
+) -> Solution:
+    """The best solution over all branches.
 
-    facts: the equations that hold whatever the flags are; base: what follows from them. explains: whether a config
-    predicts every tensor, which rounded equations leave open. exactly: raises Contradiction where no solution
-    explains everything, instead of giving the nearest one.
+    facts: the equations that hold whatever the flags are; base: what follows from them. relations: what presence and
+    lists say. explains: whether a config predicts every tensor, which rounded equations leave open. exactly: raises
+    Contradiction where no solution explains everything, instead of giving the nearest one.
     """
-    scenarios = list(islice(_scenarios(roles, groups, base, stated), MAX_SCENARIOS + 1))
-    solutions: list[tuple[Solution, list[Fact]]] = []
-    for scenario in scenarios[:MAX_SCENARIOS]:
-        found = _solve_scenario(scenario, roles, facts, stated, strict=True)
-        if found is not None:
-            solutions.append(found)
+    branches = list(islice(_branches(roles, relations, base, stated), BUDGET.branches + 1))
+    unfinished = f"more than {BUDGET.branches} ways to read the shapes" if branches[BUDGET.branches :] else ""
+    tried = (_solved(branch, roles, facts, stated, strict=True) for branch in branches[: BUDGET.branches])
+    solutions = [solution for solution in tried if solution is not None]
     if not solutions and exactly:
         raise Contradiction
     if not solutions:
-        found = _solve_scenario(scenarios[0], roles, facts, stated, strict=False)
-        return found or (_settle(scenarios[0], list(facts), stated, strict=False), list(facts))
+        found = _solved(branches[0], roles, facts, stated, strict=False)
+        return found or _settled(branches[0], facts, stated, strict=False)
     # What the reference implementation refuses is no reading of the weights while there is another one.
-    valid = [pair for pair in solutions if not pair[0].broken]
-    solutions = sorted(valid or solutions, key=lambda pair: pair[0].cost)
-    best, its_facts = solutions[0]
-    if len(solutions) > 1 or any(group.loose for group in groups):
-        best, its_facts = _cheapest_proven(solutions, explains, stated) or solutions[0]
-        solutions = [(best, its_facts), *(pair for pair in solutions if pair[0] is not best)]
-    if len(solutions) == 1 and len(scenarios) <= MAX_SCENARIOS:
-        return best, its_facts
-    return _over_all_scenarios(
-        best, [a for a, _ in solutions], len(scenarios) <= MAX_SCENARIOS, base
-    ), its_facts
+    valid = [solution for solution in solutions if not solution.broken]
+    solutions = sorted(valid or solutions, key=lambda solution: solution.cost)
+    best = solutions[0]
+    if len(solutions) > 1 or any(relation.open_fields for relation in relations):
+        best = _cheapest_proven(solutions, explains, stated) or best
+    others = [solution for solution in solutions if solution is not best]
+    return over_all(best, others, unfinished, base) if others or unfinished else best
 
 
 def _cheapest_proven(
-    solutions: Sequence[tuple[Solution, list[Fact]]],
-    explains: Callable[[Mapping[str, Value]], bool],
-    stated: Stated,
-) -> tuple[Solution, list[Fact]] | None:
+    solutions: Sequence[Solution], explains: Callable[[Mapping[str, Value]], bool], stated: Stated
+) -> Solution | None:
     """The cheapest solution that explains everything, as it is or with one flag turned. solutions: cheapest first."""
-    best: tuple[Solution, list[Fact]] | None = None
-    for place, (solution, facts) in enumerate(solutions):
-        if best is not None and best[0].cost <= solution.cost:
+    best: Solution | None = None
+    for place, solution in enumerate(solutions):
+        if best is not None and best.cost <= solution.cost:
             break
         proven: Solution | None = solution
         if not explains(solution.values):
-            proven = _with_flag_turned(solution, explains, stated) if place < MAX_TURNED else None
-        if proven is not None and (best is None or proven.cost < best[0].cost):
-            best = proven, facts
+            proven = _with_flag_turned(solution, explains, stated) if place < BUDGET.turned else None
+        if proven is not None and (best is None or proven.cost < best.cost):
+            best = proven
     return best
 
 
@@ -133,67 +105,47 @@ def _with_flag_turned(
             continue
         turned = {**solution.values, name: not value}
         if explains(turned):
-            options, cheapest = {**solution.options, name: ()}, {**solution.cheapest, name: (not value,)}
-            cost = solution.cost + stated.cost([name], turned) - stated.cost([name], solution.values)
-            return Solution(turned, options, cheapest, solution.partners, cost, solution.broken)
+            cost = stated.cost([name], turned) - stated.cost([name], solution.values)
+            fields, row = solution.partners(name) | {name}, Row({name: not value})
+            only = Relation("forward check", fields, (row,), "turned until everything was explained")
+            return solution.deciding(only, fields=[name], cost=cost)
     return None
 
 
-def _solve_scenario(
-    scenario: _Scenario, roles: Sequence[Role], facts: Sequence[Fact], stated: Stated, *, strict: bool
-) -> tuple[Solution, list[Fact]] | None:
-    """None when its equations contradict each other."""
-    more = chosen_facts(roles, scenario.settings)
+def _solved(
+    branch: _Branch, roles: Sequence[Role], facts: Sequence[Fact], stated: Stated, *, strict: bool
+) -> Solution | None:
+    """None where the equations of the branch contradict each other."""
+    more = chosen_facts(roles, branch.settings)
     if more is None and strict:
         return None
-    whole = [*facts, *(more or ())]
     try:
-        return _settle(scenario, whole, stated, strict=strict and bool(more)), whole
+        return _settled(branch, [*facts, *(more or ())], stated, strict=strict and bool(more))
     except Contradiction:
         return None
 
 
-def _scenarios(
-    roles: Sequence[Role], groups: Sequence[Group], base: Mapping[str, Value], stated: Stated
-) -> Iterator[_Scenario]:
+def _branches(
+    roles: Sequence[Role], relations: Sequence[Relation], base: Mapping[str, Value], stated: Stated
+) -> Iterator[_Branch]:
     """One per way in which tensors can take one of several shapes."""
     several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
-    read = {n for role in several for v in role.pattern.variants if v.condition for n in v.condition.names}
-    parts: list[list[tuple[Mapping[str, Value], Group]]] = []
-    completed = {**stated.completed(), **base, **_agreed(groups)}
-    for group in groups:
-        if not read & set(group.fields):
-            first = dict(zip(group.fields, group.explanations[0], strict=True))
-            parts.append([(first, group)])
-            continue
-        concerned = [r for r in several if _reads(r, set(group.fields))]
-        kinds: dict[object, list[int]] = {}
-        for number, combination in enumerate(group.explanations):
-            settings = dict(zip(group.fields, combination, strict=True))
-            kinds.setdefault(_signature(concerned, {**completed, **settings}), []).append(number)
-        parts.append(
-            [
-                (dict(zip(group.fields, group.explanations[n[0]], strict=True)), _restricted(group, n))
-                for n in kinds.values()
-            ]
-        )
-    for picked in product(*parts):
-        settings = {k: v for values, _ in picked for k, v in values.items()}
-        yield _Scenario({**completed, **settings}, tuple(group for _, group in picked))
+    # One relation's flag may matter only by another relation's count.
+    completed = {**stated.completed(), **base, **agreed(relations)}
+    for picked in product(*(_kinds(relation, several, completed) for relation in relations)):
+        settings = {k: v for part in picked for row in part.rows[:1] for k, v in row.values.items()}
+        yield _Branch({**completed, **settings}, picked)
 
 
-def _agreed(groups: Sequence[Group]) -> dict[str, Value]:
-    """What all explanations of a group say alike: one group's flag may matter only by another group's count."""
-    found: dict[str, Value] = {}
-    for group in groups:
-        for place, field in enumerate(group.fields):
-            values = distinct(combination[place] for combination in group.explanations)
-            if len(values) == 1:
-                found[field] = values[0]
-    return found
+def _kinds(relation: Relation, several: Sequence[Role], completed: Mapping[str, Value]) -> list[Relation]:
+    """The rows that give every tensor the same shapes, together."""
+    concerned = [role for role in several if _reads(role, relation.fields)]
+    if not concerned or not relation.rows:
+        return [relation]
+    return relation.parts(lambda row: _signature(concerned, {**completed, **row}))
 
 
-def _reads(role: Role, fields: set[str]) -> bool:
+def _reads(role: Role, fields: Set[str]) -> bool:
     return any(v.condition is not None and v.condition.names & fields for v in role.pattern.variants)
 
 
@@ -213,87 +165,66 @@ def _signature(roles: Sequence[Role], settings: Mapping[str, Value]) -> object:
     return tuple(taken)
 
 
-def _restricted(group: Group, numbers: Sequence[int]) -> Group:
-    return Group(
-        group.fields,
-        tuple(group.explanations[n] for n in numbers),
-        tuple(group.odd[n] for n in numbers),
-        group.exact,
-        group.complete,
-        group.loose,
-    )
+def _settled(branch: _Branch, facts: Sequence[Fact], stated: Stated, *, strict: bool) -> Solution:
+    """Takes the cheapest row of every relation that is still open. Raises Contradiction (strict only)."""
+    numbers = {name: v for name, v in certain(branch.relations).items() if isinstance(v, int)}
+    hints = {**stated.completed(), **branch.settings}
+    said = (*solve_facts(facts, stated.page, numbers, hints, strict=strict), *branch.relations)
+    solution = _joined(Solution({}, {}, facts, said=said), stated, strict=strict)
+    for name, (items, is_certain) in assembled(solution.values, solution.forced, stated).items():
+        gap = "" if is_certain else "no tensor depends on some of its items"
+        solution = solution.deciding(Relation.of("lists", {name: items}, gap))
+    solution = with_ratios(solution, stated)
+    broken = broken_rules(stated.page, solution.values)
+    solution = replace(solution, values=complete(stated, solution.values), broken=broken)
+    solution = with_rules_kept(with_list_numbers(solution, stated), stated)
+    return replace(solution, cost=solution.cost + stated.list_cost(solution.values))
 
 
-def _settle(scenario: _Scenario, facts: Sequence[Fact], stated: Stated, *, strict: bool) -> Solution:
-    """Takes the cheapest solution of every pool that is still open. Raises Contradiction (strict only)."""
-    certain = _certain(scenario.groups)
-    hints = {**stated.completed(), **scenario.settings}
-    solved = solve_facts(facts, stated.page, certain, hints, strict=strict)
-    values: dict[str, Value] = dict(solved.known)
-    options: dict[str, tuple[Value, ...]] = {name: (value,) for name, value in solved.known.items()}
-    cheapest = dict(options)
-    partners: dict[str, frozenset[str]] = {}
+def _joined(solution: Solution, stated: Stated, *, strict: bool) -> Solution:
+    """What the witnesses say, relation by relation, joined where they share fields, and the cheapest row of each."""
+    known = [relation for relation in solution.said if relation.witness == SIZES and relation.settled]
+    values = certain(known)
+    decided = {name: Decided(relation, relation) for relation in known for name in relation.fields}
+    solution = replace(solution, values=values, decided=decided)
     cost = stated.cost(values, values)
-    pools: list[Pool] = [from_component(component) for component in solved.components]
-    for group in scenario.groups:
-        pool = from_group(group, values)
-        if not pool.ways and group.exact and strict:
+    left = []
+    for relation in (r.given(values) for r in solution.said if r.fields - values.keys() or r not in known):
+        if relation.contradictory and strict:
             raise Contradiction
-        if pool.fields:
-            pools.append(pool)
+        if relation.fields:
+            left.append(relation)
         else:  # what is decided already has its price all the same
-            cost += min((way.odd for way in pool.ways), default=0.0)
-    for pool in join(pools, stated):
-        if not pool.ways and pool.complete and strict:
+            cost += min((row.price for row in relation.rows), default=0.0)
+    solution = replace(solution, cost=cost)
+    ties = [rule.names for rule in stated.page.rules]
+    ties += [length.fields() for length in stated.page.lists.values()]
+    for relation in _defaults_first(joined(left, ties, BUDGET.rows), stated.page):
+        if relation.contradictory and strict:
             raise Contradiction
-        decision = choose(pool, values, stated)
-        options.update(decision.options)
-        cheapest.update(decision.cheapest)
-        partners.update((field, pool.fields - {field}) for field in pool.fields)
-        values.update(decision.way.values)
-        cost += stated.cost(pool.fields, values) + decision.way.odd
-    assemble(values, options, stated)
-    cheapest.update((name, (values[name],)) for name in options if name not in cheapest)
-    settled = settle_ratios(facts, values, options, cheapest, stated)
-    cost += stated.cost(settled, values)
-    broken = broken_rules(stated.page, values)
-    values = complete(stated, values)
-    settle_list_numbers(values, options, cheapest, stated)
-    repair_by_rules(values, options, cheapest, stated)
-    return Solution(values, options, cheapest, partners, cost + stated.list_cost(values), broken)
+        every, cheapest = ranked(relation, solution.values, stated)
+        row = cheapest.rows[0] if cheapest.rows else Row({})
+        price = stated.cost(relation.fields, {**solution.values, **row.values}) + row.price
+        solution = solution.deciding(every, cheapest, cost=price)
+    return solution
 
 
-def _certain(groups: Sequence[Group]) -> dict[str, int]:
-    """Numbers that all explanations of a group agree on: the equations may build on them."""
-    agreed = _agreed([group for group in groups if group.exact and group.complete])
-    return {field: value for field, value in agreed.items() if isinstance(value, int)}
+def _defaults_first(relations: Sequence[Relation], page: Page) -> list[Relation]:
+    """In an order in which a field is decided after those of which its class default is made."""
+    made_of = {
+        id(relation): {name for field in relation.fields for name in _default_names(field, page)}
+        for relation in relations
+    }
+    left, ordered = list(relations), list[Relation]()
+    while left:
+        later = {id(r): frozenset().union(*(other.fields for other in left if other is not r)) for r in left}
+        following = next((r for r in left if made_of[id(r)].isdisjoint(later[id(r)])), left[0])
+        left.remove(following)
+        ordered.append(following)
+    return ordered
 
 
-def complete(stated: Stated, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Fields that the weights say nothing of keep what is stated, else their class default."""
-    page, whole = stated.page, dict(values)
-    for _ in range(3):  # a default may be computed from another default
-        for name in [*page.fields, *page.unverifiable]:
-            if name not in values and whole.get(name) is None:  # None may be what the weights say
-                whole[name] = stated.assumed(name, whole)
-    for name, computed in page.computed.items():
-        guard = computed.when_configured
-        if stated.no_file or guard is None or stated.has(guard):
-            whole[name] = computed.value.at(whole)
-    return whole
-
-
-def _over_all_scenarios(
-    best: Solution, solutions: Sequence[Solution], all_tried: bool, base: Mapping[str, Value]
-) -> Solution:
-    """The best solution with the options of all: a field is certain only if every scenario says the same."""
-    options: dict[str, tuple[Value, ...]] = {}
-    for field in dict.fromkeys(name for solution in solutions for name in solution.options):
-        lists = [solution.options.get(field, ()) for solution in solutions]
-        known = all(lists) and (all_tried or field in base)
-        options[field] = tuple(distinct(v for values in lists for v in values)) if known else ()
-    cheapest = {field: best.cheapest.get(field, ()) for field in options}
-    tied = [a for a in solutions if a.cost == best.cost]
-    for field in cheapest:
-        cheapest[field] = tuple(distinct(v for a in tied for v in a.cheapest.get(field, ())))
-    return Solution(best.values, options, cheapest, best.partners, best.cost, best.broken)
+def _default_names(field: str, page: Page) -> frozenset[str]:
+    """The fields of which the class makes the default of one."""
+    own = page.fields.get(field)
+    return parse_condition(own.expression).names if own and own.expression else frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Floor, Limit
@@ -11,7 +11,7 @@ from weightsmith.shapes.page.field_names import At
 from weightsmith.shapes.page.predict import active_variant
 from weightsmith.shapes.page.value import LONGEST_LIST, is_number
 from weightsmith.shapes.solve.propagation import Contradiction, consistent
-from weightsmith.shapes.solve.solver import Solved, solve
+from weightsmith.shapes.solve.solver import solve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page import Divisors, Page
     from weightsmith.shapes.page.pattern import Variant
     from weightsmith.shapes.page.value import Value
+    from weightsmith.shapes.solve.relation import Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def solve_facts(
     hints: Mapping[str, Value] | None = None,
     *,
     strict: bool = False,
-) -> Solved:
+) -> list[Relation]:
     """Solves what the facts say; where they contradict each other, what most tensors say is taken.
 
     hints: what a loader would take, for fields that nothing bounds. strict: raises Contradiction instead of
@@ -177,13 +178,13 @@ def solve_facts(
     equations = [(polynomial, sizes.most_common(1)[0][0]) for polynomial, sizes in tally.items()]
     zeroable, flags = zeroable_fields(page), _flags(page)
     try:
-        return _typed(solve(equations, known, page.divisors, zeroable, _whole_numbers(hints), flags), flags)
+        return solve(equations, known, page.divisors, zeroable, _whole_numbers(hints), flags)
     except Contradiction:
         if strict:
             raise
     weight = {polynomial: sum(sizes.values()) for polynomial, sizes in tally.items()}
     ranked = sorted(equations, key=lambda e: -weight[e[0]])
-    return _typed(_solve_greedily(ranked, page.divisors, known, zeroable, flags), flags)
+    return _solve_greedily(ranked, page.divisors, known, zeroable, flags)
 
 
 def _solve_greedily(
@@ -192,7 +193,7 @@ def _solve_greedily(
     known: Mapping[str, int] | None,
     zeroable: frozenset[str],
     flags: frozenset[str],
-) -> Solved:
+) -> list[Relation]:
     """Takes the best-attested equations as long as they agree; the rest will show as misfits."""
     kept: list[tuple[Polynomial, int]] = []
     for equation in equations:
@@ -210,21 +211,6 @@ def _flags(page: Page) -> frozenset[str]:
     lists = ((n, f.value) for n, f in page.fields.items() if isinstance(f.value, tuple))
     items = {At(n, i) for n, v in lists for i, item in enumerate(v) if isinstance(item, bool)}
     return frozenset(single | items)
-
-
-def _typed(solved: Solved, flags: frozenset[str]) -> Solved:
-    """Flags as flags again: equations reckon with 0 and 1."""
-    if not flags & (set(solved.known) | {f for c in solved.components for f in c.fields}):
-        return solved
-
-    def typed(values: Mapping[str, int]) -> dict[str, int]:
-        return {name: bool(value) if name in flags else value for name, value in values.items()}
-
-    components = tuple(
-        replace(c, solutions=tuple(typed(s) for s in c.solutions)) if c.fields & flags else c
-        for c in solved.components
-    )
-    return Solved(typed(solved.known), components)
 
 
 def rounds(polynomial: Polynomial) -> bool:

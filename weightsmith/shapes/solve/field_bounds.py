@@ -8,17 +8,12 @@ from math import gcd, isqrt
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Floor, Polynomial
+from weightsmith.shapes.solve.budget import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from weightsmith.shapes.page.expression import Atom, Monomial
-
-# An unfactored equation is searched by counting up only while that is cheap.
-MAX_COUNTED = 4_096
-# The largest size that is taken apart: no axis of a tensor, nor a product of fields in one, is longer. The factors of a
-# larger number could not be found soon, and what is not tried is not claimed.
-LARGEST_FACTORED = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +78,12 @@ class Bounds:
         found += [
             (n, divisors_of(number))
             for n, number in self.divides.items()
-            if n not in self.rules.flags and number <= LARGEST_FACTORED
+            if n not in self.rules.flags and number <= BUDGET.factored
         ]
         found += [
-            (n, range(low, high + 1)) for n, (low, high) in self.windows.items() if high - low < MAX_COUNTED
+            (n, range(low, high + 1))
+            for n, (low, high) in self.windows.items()
+            if high - low < BUDGET.counted_up
         ]
         return found + list(self.quotients.items())
 
@@ -95,7 +92,7 @@ class Bounds:
         return [
             (name, range(0 if name in self.rules.zeroable else 1, top + 1))
             for name, top in self.largest.items()
-            if top <= MAX_COUNTED
+            if top <= BUDGET.counted_up
         ]
 
 
@@ -165,18 +162,18 @@ def _floor_factors(terms: Mapping[Monomial, int], size: int) -> Iterator[tuple[s
             continue
         whole, divisor = atom.numerator.known(), atom.denominator.known()
         match atom.denominator.terms:
-            case (((str(field),), 1),) if whole and whole <= MAX_COUNTED:
+            case (((str(field),), 1),) if whole and whole <= BUDGET.counted_up:
                 yield field, [v for v in range(1, whole + 1) if size % (whole // v) == 0]
         shifted = _shifted(atom.numerator)
-        if shifted and divisor and divisor > 0 and abs(size) <= LARGEST_FACTORED:
+        if shifted and divisor and divisor > 0 and abs(size) <= BUDGET.factored:
             least = [quotient * divisor - shifted[1] for quotient in divisors_of(size)]
-            if len(least) * divisor <= MAX_COUNTED:
+            if len(least) * divisor <= BUDGET.counted_up:
                 yield shifted[0], [v for low in least for v in range(max(1, low), low + divisor)]
 
 
 @lru_cache(maxsize=4_096)
 def divisors_of(number: int) -> tuple[int, ...]:
-    """In ascending order, by trial division: sizes are products of small numbers. number: at most LARGEST_FACTORED."""
+    """In ascending order, by trial division: sizes are products of small numbers. number: at most BUDGET.factored."""
     number = abs(number)
     divisors, rest = [1], number
     for prime in _primes():
@@ -194,8 +191,8 @@ def divisors_of(number: int) -> tuple[int, ...]:
 
 @cache
 def _primes() -> tuple[int, ...]:
-    """Every prime up to the root of LARGEST_FACTORED."""
-    top = isqrt(LARGEST_FACTORED)
+    """Every prime up to the root of the largest number that is taken apart."""
+    top = isqrt(BUDGET.factored)
     composite = bytearray(top + 1)
     for number in range(2, isqrt(top) + 1):
         if not composite[number]:

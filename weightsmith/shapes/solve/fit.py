@@ -18,12 +18,13 @@ from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.layouts import written_as
 from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.predict import active_variant, predict, slot_size
-from weightsmith.shapes.solve.branches import Solution, explain
+from weightsmith.shapes.solve.branches import explain
 from weightsmith.shapes.solve.check import Explaining, Misfit, prove
 from weightsmith.shapes.solve.equations import TensorEvidence, count_facts, plain_facts, solve_facts
 from weightsmith.shapes.solve.observations import observe
 from weightsmith.shapes.solve.presence import decide
 from weightsmith.shapes.solve.propagation import Contradiction
+from weightsmith.shapes.solve.solution import Solution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.spellings import Spelling
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.equations import Fact
-    from weightsmith.shapes.solve.solver import Component
 
 # Fewer tensors of its own than this for each that is not: the checkpoint is not of this family.
 OWN_FOR_EACH_EXTRA = 10
@@ -122,10 +122,10 @@ def fit(
         return None
     matching = replace(matching, unmatched=tuple(unmatched))
     try:
-        solution, facts = _solve_backwards(page, matching, stated, shared, exactly=exactly)
+        solution = _solve_backwards(page, matching, stated, shared, exactly=exactly)
     except Contradiction:
         return None
-    found = _checked_forwards(page, layout, spelling, matching, solution, facts, exactly=exactly)
+    found = _checked_forwards(page, layout, spelling, matching, solution, exactly=exactly)
     return found if found.explains or not exactly else None
 
 
@@ -139,22 +139,23 @@ def matched(page: Page, layout: str, table: NameTable, spelling: Spelling | None
 
 def _solve_backwards(
     page: Page, matching: Matching, stated: Stated, shared: Copies, *, exactly: bool
-) -> tuple[Solution, list[Fact]]:
-    """The solution from counts, sizes, presence and flags, in this order; and the equations that it rests on.
+) -> Solution:
+    """The solution from counts, sizes, presence and flags, in this order.
 
     Raises Contradiction (exactly only) where nothing explains every tensor.
     """
     counts = list(count_facts(matching.roles))
     facts = counts + list(plain_facts(matching.roles))
     solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
-    sizes = {fact.polynomial: fact.size for fact in counts}
-    known = {**solved.known, **whole_lists(solved.known)}
+    known = {name: value for found in solved if found.settled for name, value in found.agreed().items()}
+    known |= whole_lists(known)
     counted = {**stated.completed(), **known}
+    sizes = {fact.polynomial: fact.size for fact in counts}
     observations = observe(matching.roles, sizes, counted, known, shared, there_is_a_file=not stated.no_file)
-    narrowed = _narrowed(solved.components)
-    groups = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
-
-    return explain(matching.roles, facts, known, groups, stated, Explaining(matching), exactly=exactly)
+    narrowed = {name: found.told(name) for found in solved for name in found.fields - known.keys()}
+    narrowed = {name: values for name, values in narrowed.items() if values}
+    relations = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
+    return explain(matching.roles, facts, known, relations, stated, Explaining(matching), exactly=exactly)
 
 
 def _checked_forwards(
@@ -163,7 +164,6 @@ def _checked_forwards(
     spelling: Spelling | None,
     matching: Matching,
     solution: Solution,
-    facts: Iterable[Fact],
     *,
     exactly: bool,
 ) -> Fit:
@@ -179,7 +179,7 @@ def _checked_forwards(
         layout=layout,
         spelling=spelling,
         solution=solution,
-        evidence=_evidence(facts, matching.roles, page),
+        evidence=_evidence(solution.facts, matching.roles, page),
         absent_roles=tuple(
             p.text for p in absent if p.name((0,) * len(p.slots)) in missing or _layerless(p, solution.values)
         ),
@@ -210,16 +210,6 @@ def by_default(pattern: TensorPattern, defaults: Mapping[str, Value]) -> bool:
 def _expected_leftover(name: str, page: Page) -> bool:
     """What loaders skip; and what the page says it cannot express: the family's own, though no equation explains it."""
     return is_buffer(name) or (bool(page.unexpressed) and name_key(name) in page.unexpressed)
-
-
-def _narrowed(components: Iterable[Component]) -> dict[str, tuple[Value, ...]]:
-    """Fields that the equations leave open, with all values that they allow."""
-    found: dict[str, tuple[Value, ...]] = {}
-    for component in components:
-        for field in component.fields if component.exhaustive else ():
-            if all(field in solution for solution in component.solutions):
-                found[field] = tuple(dict.fromkeys(s[field] for s in component.solutions))
-    return found
 
 
 def _evidence(

@@ -6,13 +6,21 @@ found here ties no flags together, and the search for those stays small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.value import LONGEST_LIST
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
-from weightsmith.shapes.solve.layer_lists import Assembly, is_counted, list_length, places_read, watching
+from weightsmith.shapes.solve.layer_lists import (
+    WITNESS,
+    Assembly,
+    is_counted,
+    list_length,
+    places_read,
+    watching,
+)
+from weightsmith.shapes.solve.relation import NEAREST, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,37 +32,28 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.observations import Observation
 
 
-@dataclass(frozen=True, slots=True)
-class ForcedList:
-    """field: the list. value: with the items that the tensors force. exact: every item goes with all that was seen;
-    else each is the one that the fewest tensors contradict. loose: the list could be longer, or hold more."""
-
-    field: str
-    value: Value
-    exact: bool
-    loose: bool
-
-
 def forced_lists(
     observations: Mapping[Observation, int],
     known: Mapping[str, Value],
     counted: Mapping[str, Value],
     stated: Stated,
-) -> tuple[ForcedList, ...]:
+) -> list[Relation]:
     """Every list of which each item that some condition reads can be one thing only.
+
+    Where tensors contradict each other, an item is the one that the fewest of them rule out.
 
     observations: what was seen, and how many roles agree on it. known: fields that are decided. counted: what a loader
     would take for every field.
     """
     asked = readings(condition for seen in observations for condition in seen.conditions)
     open_lists = [f for f in asked if asked[f].listed and f in stated.page.fields and f not in known]
-    found = []
+    found: list[Relation] = []
     for field in open_lists:
         reading = {seen: roles for seen, roles in observations.items() if field in seen.fields()}
         if is_counted(field, known, stated) and all(seen.names for seen in reading):
             forced = _forced(field, reading, known, counted, stated, asked[field])
             found += [forced] if forced else []
-    return tuple(found)
+    return found
 
 
 def _forced(
@@ -64,7 +63,7 @@ def _forced(
     counted: Mapping[str, Value],
     stated: Stated,
     reading: Reading,
-) -> ForcedList | None:
+) -> Relation | None:
     """The list, if its items are forced; None where one could be several things."""
     lengths = {field: list_length(field, observations, known, counted, stated)}
     if lengths[field] > LONGEST_LIST:
@@ -83,7 +82,8 @@ def _forced(
     exact = all(min(faults) == 0 for faults in against.values())
     own = frozenset({field} if stated.has(field) else ())
     assembly = Assembly((field,), lengths, counted, {field: reading}, options, own, frozenset())
-    return ForcedList(field, assembly.whole(trial)[field], exact, field in assembly.loose(trial))
+    found = Relation.of(WITNESS, assembly.whole(trial), "" if exact else NEAREST)
+    return replace(found, open_fields=assembly.open_fields(trial))
 
 
 def _against(

@@ -38,13 +38,8 @@ def from_what_is_there(found: Fit, table: NameTable, stated: Stated) -> Fit:
     matching = matched(found.page, found.layout, table, found.spelling)
     values = _restored(found.solution.values, matching, stated)
     names = prove(matching, values).missing
-    open_fields = dict.fromkeys(_by_presence(matching), ())
-    solution = replace(
-        found.solution,
-        values=values,
-        options={**found.solution.options, **open_fields},
-        cheapest={**found.solution.cheapest, **open_fields},
-    )
+    left = found.solution.left_open(_by_presence(matching), "tensors are lost")
+    solution = replace(left, values=values)
     missing = tuple(map(found.spelling.write, names)) if found.spelling else names
     return replace(found, solution=solution, missing=missing)
 

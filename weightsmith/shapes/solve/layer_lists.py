@@ -7,14 +7,16 @@ number of possible lists.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, product
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.shapes.page.field_names import Length
 from weightsmith.shapes.page.value import LONGEST_LIST
+from weightsmith.shapes.solve.budget import BUDGET
 from weightsmith.shapes.solve.candidate_values import OTHER, kinds
+from weightsmith.shapes.solve.relation import Relation, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,32 +24,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.given.config import Stated
     from weightsmith.shapes.page.condition_uses import Reading
     from weightsmith.shapes.page.value import Value
+    from weightsmith.shapes.solve.budget import Count
     from weightsmith.shapes.solve.observations import Observation
 
 Place: TypeAlias = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
-# Lists that differ only in a few places are all listed; beyond this many only the likeliest is.
-MAX_LISTS = 32
-# Places that one condition ties together, and ways to fill them, before the search gives up.
-MAX_TIED, MAX_WAYS = 4, 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class Lists:
-    """choices: per list field a value, the likeliest first. loose: fields with more explanations than these."""
-
-    choices: tuple[Mapping[str, Value], ...]
-    loose: frozenset[str]
-
-
-@dataclass(slots=True)
-class Effort:
-    """left: how often an index combination of an observation may still be compared with lists that are tried."""
-
-    left: int
-
-    @property
-    def spent(self) -> bool:
-        return self.left <= 0
+WITNESS = "lists"
 
 
 class _Watched:
@@ -85,26 +66,27 @@ def explain_lists(
     counted: Mapping[str, Value],
     stated: Stated,
     asked: Mapping[str, Reading],
-    effort: Effort,
-) -> Lists | None:
-    """Every way to fill the lists that explains the observations; None when there is none.
+    compared: Count,
+) -> Relation:
+    """Every way to fill the lists that explains the observations, the likeliest first.
 
-    values: all other fields. counted: what a loader would take, the lists included. effort: is used up; once it is
-    spent, the lists stay as stated.
+    values: all other fields. counted: what a loader would take, the lists included. compared: how often an index was
+    compared with a list that was tried, over the whole checkpoint; where that is too often, the lists stay as stated.
     """
     lengths = {f: list_length(f, observations, values, counted, stated) for f in fields}
     if max(lengths.values()) > LONGEST_LIST:
-        return Lists((as_stated(fields, counted),), frozenset(fields))
+        return _as_they_are(fields, counted, f"longer than {LONGEST_LIST:,} items")
     options = {f: kinds(f, stated.page, asked[f], counted.get(f)) for f in fields}
     # What is read here of all values: they are copied for every way to fill a place.
     read = frozenset().union(*(seen.fields() for seen in observations))
-    clusters = _Clusters({name: values[name] for name in read if name in values}, lengths, options, effort)
+    clusters = _Clusters({name: values[name] for name in read if name in values}, lengths, options, compared)
     somewhere = [seen for seen in observations if not seen.is_nowhere(values)]
     for _, constraints in groupby(_layer_by_layer(somewhere), key=lambda c: c[1][:1]):
         if not clusters.take(constraints):
-            return None
-        if clusters.too_many or effort.spent:
-            return Lists((as_stated(fields, counted),), frozenset(fields))
+            return Relation(WITNESS, frozenset(fields), ())
+        if clusters.too_many or compared.spent:
+            why = compared.gap or f"one condition reads more than {BUDGET.places} items"
+            return _as_they_are(fields, counted, why)
     filled = [
         (places, sorted(clusters.ways(places), key=lambda w: _strangeness(places, w, counted)))
         for places in clusters.places()
@@ -116,8 +98,16 @@ def explain_lists(
     whole = {**values, **kept}
     # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
     if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.looked_at):
-        return Lists((kept, *(c for c in found.choices if c != kept)), found.loose | undeclared)
+        others = (row for row in found.rows if row.values != kept)
+        longer = dict.fromkeys(sorted(undeclared), "nothing tells its length")
+        return replace(found, rows=(Row(kept), *others), open_fields={**found.open_fields, **longer})
     return found
+
+
+def _as_they_are(fields: Sequence[str], counted: Mapping[str, Value], why: str) -> Relation:
+    """The lists that a loader would take, where all others could not be tried."""
+    found = Relation.of(WITNESS, as_stated(fields, counted))
+    return replace(found, open_fields=dict.fromkeys(fields, why))
 
 
 def is_counted(field: str, values: Mapping[str, Value], stated: Stated) -> bool:
@@ -159,9 +149,9 @@ class _Clusters:
         values: Mapping[str, Value],
         lengths: Mapping[str, int],
         options: Mapping[str, Sequence[Value]],
-        effort: Effort,
+        compared: Count,
     ) -> None:
-        self.values, self.lengths, self.options, self.effort = values, lengths, options, effort
+        self.values, self.lengths, self.options, self.compared = values, lengths, options, compared
         self.too_many = False
         self._groups: dict[frozenset[Place], list[_Constraint]] = {}
         self._ways: dict[frozenset[Place], list[tuple[Value, ...]]] = {}
@@ -194,7 +184,7 @@ class _Clusters:
             constraints += self._groups.pop(other)
         group = frozenset(merged)
         self._groups[group] = self._groups.get(group, []) + constraints
-        return len(merged) <= MAX_TIED
+        return len(merged) <= BUDGET.places
 
     def places(self) -> list[tuple[Place, ...]]:
         """The places of each cluster."""
@@ -215,7 +205,7 @@ class _Clusters:
     ) -> bool:
         environment = watching(self.values, self.lengths, dict(zip(places, way, strict=True)), [])
         for seen, combination in constraints:
-            self.effort.left -= 1
+            self.compared.take()
             if not seen.explained(combination, environment):
                 return False
         return True
@@ -240,7 +230,7 @@ def places_read(
         if found <= places:
             return places
         places |= found
-        if len(places) > MAX_TIED:
+        if len(places) > BUDGET.places:
             return None
 
 
@@ -315,32 +305,37 @@ class Assembly:
         kept = [i for i in items if i in inside or (i not in tested and field in self.own)]
         return (*kept, *sorted(inside - set(kept)))
 
-    def loose(self, read: Mapping[Place, Value]) -> set[str]:
+    def open_fields(self, read: Mapping[Place, Value]) -> dict[str, str]:
         """Lists of which some place is not read, so that they could hold something else there."""
-        return {
-            field
-            for field in self.fields
-            # A list of members may hold any number that no layer has.
-            if not self.asked[field].indexed
-            or {position for name, position in read if name == field} != set(range(self.lengths[field]))
-            or field in self.undeclared
-        }
+        found: dict[str, str] = {}
+        for field in self.fields:
+            places = {position for name, position in read if name == field}
+            if not self.asked[field].indexed:
+                found[field] = "it may hold any number that no layer has"
+            elif field in self.undeclared:
+                found[field] = "nothing tells its length"
+            elif places != set(range(self.lengths[field])):
+                found[field] = "no tensor depends on some of its items"
+        return found
 
 
 def _assembled(
     assembly: Assembly, filled: Sequence[tuple[tuple[Place, ...], list[tuple[Value, ...]]]]
-) -> Lists:
+) -> Relation:
     """Whole lists from the places.
 
     filled: places that are filled together, with the ways to do so, the likeliest first.
     """
     likeliest = {p: v for places, ways in filled for p, v in zip(places, ways[0], strict=True)}
-    loose = {field for places, ways in filled if len(ways) > 1 for field, _ in places}
+    several = {field for places, ways in filled if len(ways) > 1 for field, _ in places}
     choices = [assembly.whole(likeliest)]
-    if 1 < prod(len(ways) for _, ways in filled) <= MAX_LISTS:
+    if 1 < prod(len(ways) for _, ways in filled) <= BUDGET.lists:
         for picked in product(*(ways for _, ways in filled)):
             pairs = zip(filled, picked, strict=True)
             trial = {p: v for (places, _), way in pairs for p, v in zip(places, way, strict=True)}
             choices.append(assembly.whole(trial))
     kept = {tuple(sorted((k, str(v)) for k, v in choice.items())): choice for choice in choices}
-    return Lists(tuple(kept.values()), frozenset(loose | assembly.loose(likeliest)))
+    open_fields = dict.fromkeys(sorted(several), "other items explain the tensors as well")
+    open_fields |= assembly.open_fields(likeliest)
+    fields, rows = frozenset(assembly.fields), tuple(Row(choice) for choice in kept.values())
+    return Relation(WITNESS, fields, rows, "", open_fields)

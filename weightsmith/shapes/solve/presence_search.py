@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.solve.budget import BUDGET, Count
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.observations import Observation
-
-# A search that looks at more combinations than this keeps the file's own values and claims nothing.
-MAX_NODES = 60_000
 
 
 def _ordered(domains: Mapping[str, Sequence[Value]], group: Sequence[Observation]) -> list[str]:
@@ -31,7 +30,7 @@ class PresenceSearch:
 
     domains: per field, every value to try. group: what was seen. known: fields that are decided. lists: fields that
     some conditions read and that are not searched here; such a condition prunes where the other fields suffice.
-    exhausted: whether the search was given up before its end.
+    tried: how many combinations were looked at; the search ends where they are too many.
     """
 
     def __init__(
@@ -42,9 +41,8 @@ class PresenceSearch:
         lists: frozenset[str] = frozenset(),
     ) -> None:
         order = _ordered(domains, group)
-        self.exhausted = False
+        self.tried = Count(BUDGET.combinations, "combinations")
         self._order, self._domains, self._known, self._lists = order, domains, known, lists
-        self._nodes = 0
         self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
         # Per depth, the observations that become decidable with the field chosen there.
         self._due: list[list[tuple[int, tuple[str, ...], Observation]]] = [[] for _ in order]
@@ -54,7 +52,7 @@ class PresenceSearch:
                 self._due[max(order.index(f) for f in fields)].append((number, fields, seen))
 
     def exact(self) -> Iterator[dict[str, Value]]:
-        """Every combination that explains all observations, until the search is exhausted."""
+        """Every combination that explains all observations, while the limit holds."""
         yield from self._descend(0, {})
 
     def _descend(self, depth: int, values: dict[str, Value]) -> Iterator[dict[str, Value]]:
@@ -63,16 +61,14 @@ class PresenceSearch:
             return
         field = self._order[depth]
         for value in self._domains[field]:
-            self._nodes += 1
-            if self._nodes > MAX_NODES:
-                self.exhausted = True
+            if not self.tried.take():
                 return
             values[field] = value
             if all(
                 self._explained(number, fields, seen, values) for number, fields, seen in self._due[depth]
             ):
                 yield from self._descend(depth + 1, values)
-            if self.exhausted:
+            if self.tried.spent:
                 return
         values.pop(field, None)
 

@@ -13,46 +13,47 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
+from weightsmith.shapes.solve.budget import BUDGET
+from weightsmith.shapes.solve.field_bounds import divisors_of
 from weightsmith.shapes.solve.published_values import published_values
+from weightsmith.shapes.solve.relation import Relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.given.list_entries import Options
     from weightsmith.shapes.page.condition import Condition
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.value import Value
+    from weightsmith.shapes.solve.solution import Solution
 
+WITNESS = "rules"
 # Small numbers worth trying where a rule compares instead of dividing.
 _SMALL = 17
 
 
-def repair_by_rules(values: dict[str, Value], options: Options, cheapest: Options, stated: Stated) -> None:
-    """Replaces defaults that break a rule by a likely value that keeps all rules; `options` then lists those.
+def with_rules_kept(solution: Solution, stated: Stated) -> Solution:
+    """Replaces defaults that break a rule by a likely value that keeps all rules; all of those are told.
 
     Likely is what most published models have, where that is known, else what is nearest to the default.
 
     What the file states is left alone, a null too, and so is what the weights decide. Only parts that must add up to
     a number that the weights decide follow it.
-
-    values, options, cheapest: of every field, as in `branches.Solution`; they are changed in place.
     """
     for rule in stated.page.rules:
-        if _broken(rule, values):
-            _replace_default(rule, values, options, cheapest, stated)
-        if _broken(rule, values):
-            _scale_parts(rule, values, options, cheapest, stated)
+        if _broken(rule, solution.values):
+            solution = _with_default_replaced(rule, solution, stated)
+        if _broken(rule, solution.values):
+            solution = _with_parts_scaled(rule, solution, stated)
+    return solution
 
 
-def _replace_default(
-    rule: Condition, values: dict[str, Value], options: Options, cheapest: Options, stated: Stated
-) -> None:
-    """Changes the first field of the rule that is free to change and for which a value keeps all rules."""
+def _with_default_replaced(rule: Condition, solution: Solution, stated: Stated) -> Solution:
+    """With another value of the first field of the rule that is free to change and for which one keeps all rules."""
+    values = solution.values
     for name in sorted(rule.names):
         own = values.get(name)
-        if name in options or lookup(stated.config, name)[0] or not (own is None or _whole(own)):
+        if name in solution.decided or lookup(stated.config, name)[0] or not (own is None or _whole(own)):
             continue
         bound = [r for r in stated.page.rules if name in r.names]
         tried = _candidates(rule, name, values)
@@ -64,29 +65,27 @@ def _replace_default(
             published = published_values()
             for measure in published.measures([name], stated.page):
                 kept.sort(key=lambda v: -published.likelihood(measure, {**values, name: v}))
-            values[name], options[name], cheapest[name] = kept[0], tuple(kept), tuple(kept)
-            if len(kept) == 1 and name in stated.page.fields:
-                options[name] = ()  # what the rule binds it to may be a default itself: nothing is proven
-            return
+            alone = len(kept) == 1 and name in stated.page.fields
+            gap = "what the rule binds it to may be a default itself" if alone else ""
+            return solution.deciding(Relation.column(WITNESS, name, kept, gap))
+    return solution
 
 
-def _scale_parts(
-    rule: Condition, values: dict[str, Value], options: Options, cheapest: Options, stated: Stated
-) -> None:
+def _with_parts_scaled(rule: Condition, solution: Solution, stated: Stated) -> Solution:
     """Parts that must add up to a number go with it, in proportion; those of the file, too, where weights tell it."""
+    values = solution.values
     bound = [r for r in stated.page.rules if rule.names & r.names]
     objects = {n: v for n in sorted(rule.names) if isinstance(v := values.get(n), Mapping)}
     sums = [whole for number in _numbers(rule.names, values) for whole in (number, number // 2)]
-    told = rule.names - set(objects) <= options.keys()
+    told = rule.names - set(objects) <= solution.decided.keys()
     for name, parts in objects.items():
         if not told and lookup(stated.config, name)[0]:
             continue
         for key, whole in product(parts, sums):
             scaled = {**parts, key: _in_proportion(parts[key], whole)}
             if not any(_broken(r, {**values, name: scaled}) for r in bound):
-                values[name] = scaled
-                options[name] = cheapest[name] = (scaled,)
-                return
+                return solution.deciding(Relation.of(WITNESS, {name: scaled}))
+    return solution
 
 
 def _in_proportion(parts: Value, whole: int) -> Value:
@@ -106,7 +105,7 @@ def broken_rules(page: Page, values: Mapping[str, Value]) -> int:
 def _candidates(rule: Condition, name: str, values: Mapping[str, Value]) -> Sequence[int]:
     """Divisors of the numbers that the rule sets beside the field, their products and doubles, and small numbers."""
     others = _numbers(rule.names - {name}, values)
-    divided = [number for number in (prod(others), *others) if number <= LARGEST_FACTORED]
+    divided = [number for number in (prod(others), *others) if number <= BUDGET.factored]
     found = {*range(1, _SMALL), *(divisor for number in divided[:1] for divisor in divisors_of(number))}
     found |= {multiple * number for number in others for multiple in range(1, 9)}
     return sorted(found)

@@ -6,12 +6,15 @@ Presence says nothing about them, so every value is tried against the shapes. A 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.condition_uses import Reading, readings
 from weightsmith.shapes.page.value import LONGEST_LIST, is_number
+from weightsmith.shapes.solve.budget import BUDGET
 from weightsmith.shapes.solve.candidate_values import OTHER, distinct, domain, kinds
+from weightsmith.shapes.solve.relation import Relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +23,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.given.roles import Role
     from weightsmith.shapes.page.value import Value
 
-# Ways to give kinds to the layers that are told apart by their shapes.
-MAX_WAYS = 256
+WITNESS = "shapes"
 
 
 def variant_choices(
@@ -29,8 +31,8 @@ def variant_choices(
     decided: frozenset[str],
     counted: Mapping[str, Value],
     stated: Stated,
-) -> Iterator[tuple[str, list[Value], bool]]:
-    """(field, every value to try, whether those are all) for each field that only shapes can decide.
+) -> Iterator[Relation]:
+    """Every value to try of each field that only shapes can decide.
 
     decided: fields that are known or that presence decides. counted: what a loader would take.
     """
@@ -46,10 +48,11 @@ def variant_choices(
             values = domain(field, stated.page, reading, (), assumed, numbers if reading.counted else ())
             if page_field.expression is not None:
                 values = [v for v in values if v is not None]
-            yield field, values, OTHER not in values and not any(map(is_number, values))
+            whole = OTHER not in values and not any(map(is_number, values))
+            why = "" if whole else "a number or word stands for others"
         else:
-            values, whole = _lists(field, several, reading, counted, stated)
-            yield field, values, whole
+            values, why = _lists(field, several, reading, counted, stated)
+        yield replace(Relation.column(WITNESS, field, values), open_fields={field: why} if why else {})
 
 
 def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
@@ -61,8 +64,9 @@ def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
 
 def _lists(
     field: str, roles: Sequence[Role], reading: Reading, counted: Mapping[str, Value], stated: Stated
-) -> tuple[list[Value], bool]:
-    """Every list that gives layers of equal shapes one kind; the stated list and the default before them."""
+) -> tuple[list[Value], str]:
+    """(every list that gives layers of equal shapes one kind, the stated one and the default before them; why there
+    are others)"""
     shapes: dict[int, dict[str, set[tuple[int, ...]]]] = {}
     for role in roles:
         read = {n for v in role.pattern.variants if v.condition for n in v.condition.names}
@@ -84,8 +88,8 @@ def _lists(
     spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
     whole = isinstance(assumed, tuple) and len(assumed) == length + len(spare)
     first = [assumed] if whole or (reading.members and isinstance(assumed, tuple)) else []
-    if len(options) ** len(groups) > MAX_WAYS or length > LONGEST_LIST:
-        return first or [assumed], False
+    if len(options) ** len(groups) > BUDGET.kinds or length > LONGEST_LIST:
+        return first or [assumed], f"more than {BUDGET.kinds} ways to give kinds to layers"
     fill = options[0] if options else None
     lists: list[Value] = []
     for way in product(options, repeat=len(groups)):
@@ -95,4 +99,5 @@ def _lists(
             continue
         items = (kind[signatures[at]] if at in signatures else fill for at in range(length))
         lists.append((*items, *spare))
-    return distinct([*first, *lists]), declared is not None and set(signatures) == set(range(length))
+    counts = declared is not None and set(signatures) == set(range(length))
+    return distinct([*first, *lists]), "" if counts else "no tensor tells how long it is"

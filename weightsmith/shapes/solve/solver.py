@@ -2,8 +2,8 @@
 
 Three steps, repeated until nothing moves: put in what is known; eliminate over *monomials* as if each product
 were a variable of its own (this alone determines MLA); take roots of what then stands alone. What is left
-falls into components that share no field; each is searched by trying the divisors of a size for a field that
-divides every term of an equation. The search is exhaustive or says that it was not.
+falls into groups that share no field; each is searched by trying the divisors of a size for a field that
+divides every term of an equation. The search finds every solution or says why it did not.
 """
 
 from __future__ import annotations
@@ -13,41 +13,19 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.expression import Limit, Polynomial
+from weightsmith.shapes.solve.budget import BUDGET, Count
 from weightsmith.shapes.solve.field_bounds import Bounds, SearchRules
 from weightsmith.shapes.solve.propagation import Contradiction, Values, propagate
+from weightsmith.shapes.solve.relation import Relation, Row, connected
 
-__all__ = ["Component", "Contradiction", "Solved", "solve"]
+__all__ = ["Contradiction", "solve"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from weightsmith.shapes.page.expression import Atom
 
-# A search that branches more often than this has too little to go on; its result is marked incomplete.
-MAX_NODES = 6_000
-MAX_SOLUTIONS = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """Fields that constrain each other and what they can be together.
-
-    solutions: each assigns the fields that it determines and leaves the others free. exhaustive: there are no
-    others. complete: nor is any field free in one of them.
-    """
-
-    fields: frozenset[str]
-    solutions: tuple[Mapping[str, int], ...]
-    complete: bool
-    exhaustive: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Solved:
-    """`known` holds in every solution; the components list the rest."""
-
-    known: Mapping[str, int]
-    components: tuple[Component, ...]
+WITNESS = "sizes"
 
 
 def solve(
@@ -57,39 +35,34 @@ def solve(
     zeroable: frozenset[str] = frozenset(),
     hints: Mapping[str, int] | None = None,
     flags: frozenset[str] = frozenset(),
-) -> Solved:
+) -> list[Relation]:
     """All integer solutions of `polynomial = size` for every pair, positive or, for `zeroable` fields, 0.
+
+    A relation for each field that follows without search, and for each group of fields that equations tie together.
 
     known: fields that are decided already. divisors: (polynomial, field) pairs where the field is known to
     divide the polynomial. hints: values to try for fields that nothing bounds; they complete a solution, never
-    the search. flags: fields that are 0 or 1. Raises Contradiction when there is no solution.
+    the search. flags: fields that are 0 or 1, and come back as False or True. Raises Contradiction when there is no
+    solution.
     """
     values = dict(known or {})
     polynomials = [p.plus(Polynomial.constant(size), -1) for p, size in equations]
     rows = propagate(polynomials, values, zeroable | flags)
     rules = SearchRules(tuple(divisors), zeroable, hints or {}, flags)
-    components = tuple(_search_component(part, values, rules) for part in _split(rows))
-    if any(c.complete and not c.solutions for c in components):
+    groups = connected(rows, Polynomial.fields)
+    searched = [_search(group, values, rules) for group in groups]
+    if any(relation.contradictory for relation in searched):
         raise Contradiction
-    return Solved(values, components)
+    follows = (_relation({name}, [{name: value}], flags) for name, value in values.items())
+    return [*follows, *searched]
 
 
-def _split(rows: Sequence[Polynomial]) -> list[list[Polynomial]]:
-    """Equations grouped so that no field is in two groups; satisfied ones are gone."""
-    groups: list[tuple[set[str], list[Polynomial]]] = []
-    for row in rows:
-        fields, members = set(row.fields()), [row]
-        if not fields:
-            continue
-        apart = []
-        for group in groups:
-            if group[0] & fields:
-                fields |= group[0]
-                members = group[1] + members
-            else:
-                apart.append(group)
-        groups = [*apart, (fields, members)]
-    return [members for _, members in groups]
+def _relation(
+    fields: Set[str], solutions: Iterable[Mapping[str, int]], flags: frozenset[str], gap: str = ""
+) -> Relation:
+    """The solutions, flags as flags again: equations reckon with 0 and 1."""
+    rows = (Row({n: bool(v) if n in flags else v for n, v in found.items()}) for found in solutions)
+    return Relation(WITNESS, frozenset(fields), tuple(rows), gap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +74,17 @@ class _Node:
     orders: tuple[tuple[Polynomial, Polynomial], ...] = ()
 
 
-def _search_component(rows: list[Polynomial], known: Values, rules: SearchRules) -> Component:
+def _search(rows: list[Polynomial], known: Values, rules: SearchRules) -> Relation:
+    """What the fields of these equations can be together."""
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
     solutions: dict[tuple[tuple[str, int], ...], Values] = {}
-    nodes = 0
-    complete = exhaustive = True
+    tried = Count(BUDGET.assignments, "assignments")
     stack = [_Node(rows, dict(known))]
+    gap = ""
     while stack:
         node = stack.pop()
-        nodes += 1
-        if nodes > MAX_NODES or len(solutions) >= MAX_SOLUTIONS:
-            complete = exhaustive = False
+        if not tried.take() or len(solutions) >= BUDGET.solutions:
+            gap = tried.gap or f"more than {BUDGET.solutions:,} solutions"
             break
         values = dict(node.values)
         try:
@@ -125,22 +98,29 @@ def _search_component(rows: list[Polynomial], known: Values, rules: SearchRules)
         if cases:
             stack += [_Node(part, values, (*orders, order)) for part, order in cases]
             continue
-        if not (fields - set(values)):
-            found = {field: values[field] for field in fields}
-            solutions[tuple(sorted(found.items()))] = found
-            continue
-        branch = _branch(rows, _multiples(rules.divisors, values, fields - set(values)), rules)
+        left = fields - set(values)
+        branch = _branch(rows, _multiples(rules.divisors, values, left), rules) if left else None
         if branch is None:
-            complete = False
-            found = {field: values[field] for field in fields if field in values}
+            found = {field: values[field] for field in fields - left}
             solutions[tuple(sorted(found.items()))] = found
-            hinted = [f for f in sorted(fields - set(values)) if f in rules.hints]
-            stack += [_Node(rows, {**values, f: rules.hints[f]}, orders) for f in hinted]
-            stack += [_Node(rows, {**values, f: edge}, orders) for f, edge in _edges(orders)]
+            stack += _completed(rows, values, orders, left, rules)
             continue
         field, candidates = branch
         stack += [_Node(rows, {**values, field: candidate}, orders) for candidate in reversed(candidates)]
-    return Component(fields, tuple(solutions.values()), complete, exhaustive)
+    return _relation(fields, list(solutions.values()), rules.flags, gap)
+
+
+def _completed(
+    rows: Sequence[Polynomial],
+    values: Values,
+    orders: tuple[tuple[Polynomial, Polynomial], ...],
+    left: frozenset[str],
+    rules: SearchRules,
+) -> list[_Node]:
+    """What to try for fields that nothing bounds: likely values, and the edges of what is allowed."""
+    hinted = [(field, rules.hints[field]) for field in sorted(left) if field in rules.hints]
+    tried = [*hinted, *_edges(orders)] if left else []
+    return [_Node(rows, {**values, field: value}, orders) for field, value in tried]
 
 
 def _cases(
