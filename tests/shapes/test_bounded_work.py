@@ -17,7 +17,8 @@ from weightsmith.shapes.page.condition import evaluate_default, parse_condition
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze
 from weightsmith.shapes.solve import check, layer_lists
-from weightsmith.shapes.solve.field_bounds import LARGEST_FACTORED, divisors_of
+from weightsmith.shapes.solve.budget import BUDGET
+from weightsmith.shapes.solve.field_bounds import divisors_of
 from weightsmith.shapes.solve.propagation import _integer_root
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def test_divisors_are_those_of_numbers_that_sizes_are() -> None:
     assert divisors_of(0xFFFF_FFFB) == (1, 0xFFFF_FFFB), "the largest prime below 2^32"
     assert divisors_of(65_521**2) == (1, 65_521, 65_521**2)
     assert divisors_of(-12) == (1, 2, 3, 4, 6, 12)
-    assert LARGEST_FACTORED == 1 << 32
+    assert BUDGET.factored == 1 << 32
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.guesses import as_text, settings_of
 from weightsmith.shapes.page.page import load_page, parse_page
+from weightsmith.shapes.solve.choice import ranked
 from weightsmith.shapes.solve.published_values import Measure, PublishedValues, counted, published_values
-from weightsmith.shapes.solve.relations import Pool, Way, choose
+from weightsmith.shapes.solve.relation import Relation, Row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,9 +218,9 @@ def test_a_class_default_is_no_word_that_makes_something_forced() -> None:
     """Without a file the user's word on one field does not make the default of another one a fact."""
     page = parse_page({"model_type": "x", "fields": {"width": 3, "flag": False}, "tensors": {"t": "width"}})
     pairs = [(1, True), (1, False), (2, True)]
-    ways = tuple(Way({"width": width, "flag": flag}) for width, flag in pairs)
-    pool = Pool(frozenset({"width", "flag"}), ways, complete=True)
-    decision = choose(pool, {}, Stated.by_user(None, page, {"width": 1}))
-    assert decision.way.values == {"width": 1, "flag": False}, "it is written all the same"
-    assert decision.cheapest == {"width": (1,), "flag": (False, True)}
-    assert decision.options == {"width": (1, 2), "flag": (False, True)}
+    rows = tuple(Row({"width": width, "flag": flag}) for width, flag in pairs)
+    relation = Relation("sizes", frozenset({"width", "flag"}), rows)
+    every, cheapest = ranked(relation, {}, Stated.by_user(None, page, {"width": 1}))
+    assert cheapest.rows[0].values == {"width": 1, "flag": False}, "it is written all the same"
+    assert (cheapest.values("width"), cheapest.values("flag")) == ((1,), (False, True))
+    assert (every.told("width"), every.told("flag")) == ((1, 2), (False, True))

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightsmith.shapes.page.expression import parse_polynomial
-from weightsmith.shapes.solve.solver import Contradiction, Solved, solve
+from weightsmith.shapes.solve.relation import certain
+from weightsmith.shapes.solve.solver import Contradiction, solve
+
+if TYPE_CHECKING:
+    from weightsmith.shapes.page.value import Value
+    from weightsmith.shapes.solve.relation import Relation
 
 FIELDS = ("h", "k", "d", "n")
 TEMPLATES = (
@@ -21,16 +27,19 @@ TEMPLATES = (
 FORMULAE = {text: compile(text, text, "eval") for text in TEMPLATES}
 
 
-def solved(equations: dict[str, int], **known: int) -> Solved:
+def solved(equations: dict[str, int], **known: int) -> list[Relation]:
     return solve([(parse_polynomial(text), size) for text, size in equations.items()], known)
 
 
-def all_solutions(found: Solved) -> set[tuple[tuple[str, int], ...]]:
-    joint = product(*(component.solutions for component in found.components))
-    return {
-        tuple(sorted({**found.known, **{k: v for part in parts for k, v in part.items()}}.items()))
-        for parts in joint
-    }
+def all_solutions(found: list[Relation]) -> set[tuple[tuple[str, Value], ...]]:
+    """The rows of all relations joined, none of which shares a field."""
+    joint = product(*(relation.rows for relation in found))
+    return {tuple(sorted((k, v) for row in rows for k, v in row.values.items())) for rows in joint}
+
+
+def is_whole(relation: Relation) -> bool:
+    """Whether there are no other rows, and no field is free in one of these."""
+    return relation.closed and all(row.values.keys() == relation.fields for row in relation.rows)
 
 
 @settings(deadline=None, max_examples=300)
@@ -46,9 +55,9 @@ def test_the_solutions_are_those_that_brute_force_finds(texts: set[str], numbers
         return  # a size of zero is no size
     found = solved(sizes)
     fields = sorted({field for p in polynomials.values() for field in p.fields()})
-    for field, value in found.known.items():
-        assert value == truth[field], "what is known must be true"
-    if not all(component.complete for component in found.components):
+    for field, value in certain(found).items():
+        assert value == truth[field], "what is certain must be true"
+    if not all(map(is_whole, found)):
         return
     top = max(sizes.values()) * 2 + 2
     if top ** len(fields) > 200_000:
@@ -73,8 +82,9 @@ def test_sizes_that_contradict_each_other_have_no_solution() -> None:
 
 def test_an_unbounded_field_is_not_called_determined() -> None:
     found = solved({"h - k": 4})
-    assert not found.known
-    assert [component.complete for component in found.components] == [False]
+    assert not certain(found)
+    assert not any(map(is_whole, found))
+    assert all(relation.told(field) == () for relation in found for field in relation.fields)
 
 
 def test_a_rule_that_a_field_divides_another_spares_the_search() -> None:
@@ -83,34 +93,33 @@ def test_a_rule_that_a_field_divides_another_spares_the_search() -> None:
     found = solve(
         [(polynomial, 9216), (parse_polynomial("n"), 8192)], divisors=[(parse_polynomial("n"), "h")]
     )
-    (component,) = found.components
-    assert component.complete
-    assert {"h": 128, "k": 8} in component.solutions
+    (heads,) = [relation for relation in found if "h" in relation.fields]
+    assert is_whole(heads)
+    assert {"h": 128, "k": 8} in [row.values for row in heads.rows]
 
 
 def test_a_size_that_is_rounded_up_leaves_the_values_that_round_to_it() -> None:
     """qwen3_omni: the audio tower's convolutions halve the mel bins three times, rounding up."""
     equations = [(parse_polynomial("channels"), 8), (parse_polynomial("channels * ((mels + 7) // 8)"), 48)]
-    (component,) = solve(equations).components
-    assert component.exhaustive
-    assert sorted(s["mels"] for s in component.solutions) == list(range(41, 49))
+    (bins,) = [relation for relation in solve(equations) if "mels" in relation.fields]
+    assert sorted(bins.told("mels")) == list(range(41, 49))
 
 
 def test_half_a_width_that_is_rounded_up_leaves_two_widths() -> None:
     """ESM-2 stores `head_dim - head_dim // 2` rotary frequencies, which alone tell how wide its heads are."""
-    (component,) = solved({"d - d // 2": 32}).components
-    assert {solution["d"] for solution in component.solutions} == {63, 64} and component.complete
+    (width,) = solved({"d - d // 2": 32})
+    assert set(width.told("d")) == {63, 64}
 
 
 def test_the_two_sides_of_a_patch_grid_are_every_pair_that_gives_its_size() -> None:
-    (component,) = solved({"(h // 4) * (k // 2)": 6}).components
-    assert component.exhaustive
-    sides = {(s["h"], s["k"]) for s in component.solutions}
+    (grid,) = solved({"(h // 4) * (k // 2)": 6})
+    assert is_whole(grid)
+    sides = {(row.values["h"], row.values["k"]) for row in grid.rows}
     assert sides == {(h, k) for h in range(1, 40) for k in range(1, 40) if (h // 4) * (k // 2) == 6}
 
 
 def test_a_grid_with_more_pairs_than_a_search_takes_claims_nothing_and_finds_the_stated_sides() -> None:
     equations = [(parse_polynomial("(h // 16) * (k // 16)"), 64 * 64)]
-    (component,) = solve(equations, hints={"h": 1024, "k": 1024}).components
-    assert not component.exhaustive
-    assert {"h": 1024, "k": 1024} in component.solutions
+    (grid,) = solve(equations, hints={"h": 1024, "k": 1024})
+    assert not grid.closed and grid.told("h") == ()
+    assert {"h": 1024, "k": 1024} in [row.values for row in grid.rows]

@@ -27,6 +27,13 @@ class Budget:
     rows: of joined relations. branches: sets of equations, one for each way in which tensors can take one of several
     shapes. turned: answers in which a flag is turned where none explains everything.
 
+    indices, indices_together: indices of one slot, and combinations of several, beyond which those that have no tensor
+    say nothing unless they are the fewer: such a checkpoint lacks most of a model.
+
+    names: tensors that a config may demand beside those that are stored, which may be lost with other files: the
+    largest models have 100,000. What demands more is no config of these tensors, and its names are not spelled out.
+    spelled: names in all, over the stated values that are tried one by one where tensors are lost.
+
     changes, tests: of a damaged checkpoint: fields that may differ from what is stated, and indices that are looked at
     for them. changed_ratios, ratios, folds: fractions: fields of one product that may differ from what is stated, tried
     settings, and how often an image is folded. list_numbers: numbers that are tried of which a class makes a list.
@@ -48,6 +55,10 @@ class Budget:
     rows: int = 20_000
     branches: int = 64
     turned: int = 8
+    indices: int = 256
+    indices_together: int = 4_096
+    names: int = 250_000
+    spelled: int = 1_000_000
     changes: int = 2
     tests: int = 20_000
     changed_ratios: int = 2

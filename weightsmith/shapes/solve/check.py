@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.predict import active_variant, index_range, shape_of, shape_values, slot_size
+from weightsmith.shapes.solve.budget import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 Indices = tuple[int, ...]
-# Names that a config may demand beside those that are stored, which may be lost with other files: the largest models
-# have 100,000. What demands more is no config of these tensors, and its names are not spelled out.
-MOST_NAMES = 250_000
 # Testing the conditions of a tensor takes as long as spelling so many names.
 _CHOICE = 20
 
@@ -176,7 +174,7 @@ class _Comparison:
 def most_names(matching: Matching) -> int:
     """How many names a config may demand that is compared with these tensors."""
     stored = sum(len(role.tensors) for role in matching.roles)
-    return max(MOST_NAMES, 4 * stored)
+    return max(BUDGET.names, 4 * stored)
 
 
 def _choice(

@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.predict import slot_size
+from weightsmith.shapes.solve.budget import BUDGET
 from weightsmith.shapes.solve.check import most_names, prove
 from weightsmith.shapes.solve.fit import matched
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.check import Proof
     from weightsmith.shapes.solve.fit import Fit
 
-# Names that are spelled out in all, over the stated values that are tried one by one.
-_MOST_SPELLED = 1_000_000
 _UNIT = re.compile(r"^[^0-9]*?\.[0-9]+(?=\.)")
 
 
@@ -49,7 +48,7 @@ def _restored(values: Mapping[str, Value], matching: Matching, stated: Stated) -
 
     A head that is stored has told by its numbers whether it is tied.
     """
-    before, left = prove(matching, values), _MOST_SPELLED
+    before, left = prove(matching, values), BUDGET.spelled
     told = _fields_of_conditions(role for role in matching.roles if role.tensors and role.pattern.copy_of)
     own = {n: v for n, v in stated.completed().items() if values.get(n) != v and n not in told}
     for trial in (own, *({name: value} for name, value in own.items())):

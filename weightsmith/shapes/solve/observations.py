@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
 from weightsmith.shapes.given.config import ADDITION, ODDITY
+from weightsmith.shapes.solve.budget import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
 
 Combination: TypeAlias = tuple[int, ...]
-# Of a slot with more indices than this, and of several slots with more combinations, those that have no tensor at all
-# say nothing unless they are the fewer: such a checkpoint lacks most of a model.
-_FEW_INDICES, _FEW_COMBINATIONS = 256, 4_096
 # How a tensor stands to the one that it may repeat: in the same bytes; with the same numbers; with numbers of its own
 # (or repeating none); not known, where no bytes can be read.
 Kinship: TypeAlias = Literal["shared", "equal", "own", "unknown"]
@@ -61,7 +59,7 @@ class Observation:
     @property
     def looked_at(self) -> Collection[Combination]:
         """The index combinations that say something: all, or only those that are there where absence says nothing."""
-        every = prod(map(len, self.indices)) <= max(_FEW_COMBINATIONS, 2 * len(self.present))
+        every = prod(map(len, self.indices)) <= max(BUDGET.indices_together, 2 * len(self.present))
         return tuple(product(*self.indices)) if self.required and every else self.present
 
     def is_nowhere(self, values: Mapping[str, object]) -> bool:
@@ -207,9 +205,9 @@ def _stored_indices(roles: Iterable[Role]) -> dict[Polynomial, set[int]]:
 
 def _walked(size: int, stored: Set[int]) -> Sequence[int]:
     """The indices of a slot that say something: all of them, or those that have tensors where these are the fewer."""
-    if size <= max(_FEW_INDICES, 2 * len(stored)):
+    if size <= max(BUDGET.indices, 2 * len(stored)):
         return range(size)
-    return tuple(sorted(stored)) or range(_FEW_INDICES)
+    return tuple(sorted(stored)) or range(BUDGET.indices)
 
 
 def _observe(
