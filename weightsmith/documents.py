@@ -167,17 +167,66 @@ class BehaviourFindingEntry(TypedDict):
     whole: bool
 
 
+class ToldEquationEntry(TypedDict):
+    """An equation, the first tensor that attests it, and how many do. axis: null where it counts tensors."""
+
+    tensor: str
+    axis: int | None
+    equation: str
+    size: int
+    tensors: int
+
+
+class ToldRowEntry(TypedDict):
+    """One way in which fields can be together, and the corrections of the config that it costs."""
+
+    assignment: Mapping[str, object]
+    price: float
+
+
+class RelationEntry(TypedDict):
+    """What fields can be together: the first rows of `count`. gap: why there may be others; empty where there are none.
+
+    open_fields: why single fields may have other values.
+    """
+
+    witness: str
+    fields: Sequence[str]
+    rows: Sequence[ToldRowEntry]
+    count: int
+    gap: str
+    open_fields: Mapping[str, str]
+
+
+class ExplanationEntry(TypedDict):
+    """How the shapes came to their answer.
+
+    alone: fields that equations decide without a search. said: what each witness knew beside. joined: the same where
+    they share a field, the best row first. rest: fields that nothing tells. predicted, unlike: tensors that are as the
+    equations predict, and that are not.
+    """
+
+    equations: Sequence[ToldEquationEntry]
+    alone: Mapping[str, object]
+    said: Sequence[RelationEntry]
+    joined: Sequence[RelationEntry]
+    rest: Sequence[str]
+    predicted: int
+    unlike: int
+
+
 class _InferredOnRequest(Origin, total=False):
     learned: LearnedEntry
     values: Sequence[ValueFindingEntry]
     behaviour: Sequence[BehaviourFindingEntry]
     proof: ProofEntry
+    explanation: ExplanationEntry
 
 
 class InferConfigDocument(_InferredOnRequest):
     """What `infer-config` found. learned: with --learn. proof: with --check. values: with --values.
 
-    behaviour: with --behaviour.
+    behaviour: with --behaviour. explanation: with --explain.
     """
 
     command: Literal["infer-config"]

@@ -124,6 +124,7 @@ def infer(
     trust_remote_code: bool = False,
     values: bool = False,
     behaviour: bool = False,
+    explain: bool = False,
     write: bool = False,
     output: AnyPath | None = None,
     accept_guesses: bool = False,
@@ -135,8 +136,8 @@ def infer(
     name of a field → its value, taken where the weights allow it. learn: learn the family from transformers when the
     catalog lacks it. check: let these build the corrected config, and compare every shape (`proof`). trust_remote_code:
     both may run code that lies in the checkpoint. values: a sample of the numbers settles what shapes leave open.
-    behaviour: transformers reads known texts, which rule settings out. write: replace config.json, and keep the old
-    file. output: write to this file instead. accept_guesses: write guesses, too. progress: told what transformers does.
+    behaviour: transformers reads known texts, which rule settings out. explain: tell how it came about. write: replace
+    config.json, and keep the old file. output: write to this file instead. accept_guesses: write guesses, too.
 
     Nothing is written where no family fits, `check` refutes the corrected config, a loader would stop all the same
     (`stopping`), or a guess is not accepted. Raises what `open` raises, InvalidConfig, InvalidPage (model_type), Usage
@@ -150,9 +151,10 @@ def infer(
     inference = _derive(table, original, model_type, set, learn, trust_remote_code, values)
     inference = _behaved(inference, original, model_type, set, progress) if behaviour else inference
     inference = _prove(inference, table, trust_remote_code) if check else inference
-    writes = (write or output is not None) and inference.writable(accept_guesses)
-    written = shapes.write_config(table, original, inference, _path(output)) if writes else None
-    return replace(inference, written=written)
+    inference = shapes.explained(inference) if explain else inference
+    if not (write or output is not None) or not inference.writable(accept_guesses):
+        return inference
+    return replace(inference, written=shapes.write_config(table, original, inference, _path(output)))
 
 
 def _need_one_target(write: bool, output: AnyPath | None) -> None:

@@ -48,6 +48,7 @@ def test_the_documents_have_these_keys() -> None:
         "proof",
         "values",
         "behaviour",
+        "explanation",
     ]
     entry, told = entry.split("An entry of `values`")
     told, asked = told.split("An entry of `behaviour`")

@@ -56,7 +56,7 @@ def documents(folder: Path) -> dict[str, list[Document]]:
     made, other = folder / "made", folder / "other"
     found = {"convert": [printed("convert", LATENT, other, "--dry-run"), printed("convert", LATENT, made)]}
     found["infer-config"] = [
-        printed("infer-config", LATENT),
+        printed("infer-config", LATENT, "--explain"),
         printed("infer-config", made),
         printed("infer-config", _bare(folder, made)),
         kept(_proven()),

@@ -50,7 +50,7 @@ def _objects(value: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 # Their keys are names of files, fields, tensors, or a model's own.
 _FREE = {
     "config", "options", "fingerprint", "dtypes", "auto_map", "unread", "left_out", "unexpressed", "value", "a", "b",
-    "candidates", "derived", "configured", "default", "from", "to",
+    "candidates", "derived", "configured", "default", "from", "to", "alone", "assignment", "open_fields",
 }  # fmt: skip
 
 

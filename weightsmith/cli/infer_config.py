@@ -12,6 +12,7 @@ import click
 
 from weightsmith import library
 from weightsmith.cli import completion, terminal
+from weightsmith.cli.explained import show_explanation
 from weightsmith.cli.help import epilog
 from weightsmith.cli.options import A_PATH, AS_JSON, CHECKPOINTS, LANGUAGE, VERBOSE, settings
 from weightsmith.cli.progress import stages
@@ -108,6 +109,11 @@ _OF_CONFIG = ("config", "fields")
     "--behaviour",
     is_flag=True,
     help="Let transformers read short texts with other settings, and rule out what makes them less likely.",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Tell what each witness of the shapes knew, what was joined, and what decided.",
 )
 @click.option("--trust-remote-code", is_flag=True, help="--learn and --check may run code that lies in CKPT.")
 @REPORT
@@ -253,6 +259,7 @@ def _show(found: Inference, *, verbose: bool) -> None:
         return
     _show_family(found, verbose=verbose)
     line()
+    show_explanation(found.explained, verbose=verbose)
     _show_fields(found, verbose=verbose)
     if found.guesses:
         _show_guesses(found.guesses)

@@ -1,5 +1,6 @@
 """WITNESS 1: what the tensors' names and shapes prove about the configuration. Never imports torch or numpy."""
 
+from weightsmith.shapes.explanation import explained
 from weightsmith.shapes.field_reports import FieldReport
 from weightsmith.shapes.infer import infer, verdict_of
 from weightsmith.shapes.inference import Inference
@@ -9,6 +10,7 @@ __all__ = [
     "ConfigFile",
     "FieldReport",
     "Inference",
+    "explained",
     "find_config",
     "found_above",
     "infer",

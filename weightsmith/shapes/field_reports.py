@@ -113,15 +113,12 @@ class FieldReport:
         return self.changed and (said or self.basis != "guess")
 
 
-def report(
-    config: JsonObject | None, chosen: Fit, stated: Stated, alternatives: Collection[str] = ()
-) -> list[FieldReport]:
+def report(config: JsonObject | None, chosen: Fit, alternatives: Collection[str] = ()) -> list[FieldReport]:
     """All rows: the family's name, the fields of its page in page order, lists, and what no shape can tell.
 
-    config: the file as it is, and its names in the rows. stated: the same as its class reads it, with what the user
-    sets. alternatives: types that no tensor tells from the chosen one.
+    config: the file as it is, and its names in the rows. alternatives: types that no tensor tells from the chosen one.
     """
-    page = chosen.page
+    page, stated = chosen.page, chosen.stated
     filed = Stated(canonical(config, page), page)
     rows = [
         *_family_fields(config, chosen, alternatives),

@@ -82,11 +82,11 @@ def infer(
     config = reading.config
     if reading.found.chosen is None:
         return _unread(checkpoint, reading)
-    stated, chosen, ruled_out = with_user_set(user_set or {}, config, reading.found.chosen, table, shared)
+    chosen, ruled_out = with_user_set(user_set or {}, config, reading.found.chosen, table, shared)
     if chosen.missing or _told_lost(checkpoint):
         if config is None:
             return _incomplete(checkpoint, chosen)
-        chosen = from_what_is_there(chosen, table, stated)
+        chosen = from_what_is_there(chosen, table)
     rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
     problems = [*ruled_out, *quantization_problems(config, packing), *names.problems]
     problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
@@ -94,7 +94,7 @@ def infer(
     if whole is not None and reading.text is not None:
         rows += text_part_rows(whole, reading.text, chosen)
         problems.append(text_part_problem(whole, reading.text))
-    concluded = _conclude(checkpoint, rows, problems, config, stated, chosen, _Family.of(reading))
+    concluded = _conclude(checkpoint, rows, problems, config, chosen, _Family.of(reading))
     return replace(concluded, restructured=reading.text is not None)
 
 
@@ -181,15 +181,14 @@ def _conclude(
     rows: Iterable[FieldReport],
     problems: Iterable[Problem],
     config: JsonObject | None,
-    stated: Stated,
     chosen: Fit,
     family: _Family,
 ) -> Inference:
     page = chosen.page
-    fields = with_rows(report(config, chosen, stated, family.alternatives), rows)
-    user_set = frozenset(place(config, page, name) for name in stated.user_set)
+    fields = with_rows(report(config, chosen, family.alternatives), rows)
+    user_set = frozenset(place(config, page, name) for name in chosen.stated.user_set)
     corrected = _corrected(config, chosen, fields, checkpoint, user_set)
-    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, stated, corrected), *problems]
+    found = [*checkpoint.problems, *crosscheck(checkpoint, config, chosen, corrected), *problems]
     if own := own_class_problem(config, page):
         found.append(own)
     elif family.alternatives and family.claimed != page.model_type:
@@ -211,6 +210,7 @@ def _conclude(
         corrected,
         tuple(guesses(config, fields, chosen)),
         user_set,
+        fit=chosen,
     )
 
 
@@ -291,7 +291,7 @@ def _incomplete(checkpoint: Checkpoint, chosen: Fit) -> Inference:
     found = [replace(p, stops_loader=p.code in _LOST) for p in checkpoint.problems]
     if chosen.missing:
         found.append(missing_tensors(chosen.missing, "the others demand them"))
-    return Inference(checkpoint, architecture, "unknown", (), tuple(found), {})
+    return Inference(checkpoint, architecture, "unknown", (), tuple(found), {}, fit=chosen)
 
 
 def _told_lost(checkpoint: Checkpoint) -> bool:

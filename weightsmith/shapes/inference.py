@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from weightsmith.errors import WeightsmithError
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.beside.dialect import Dialect
+    from weightsmith.shapes.explanation import Explanation
     from weightsmith.shapes.family.no_model import NoModel
     from weightsmith.shapes.field_reports import FieldReport
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.proof import ReferenceProof
+    from weightsmith.shapes.solve.fit import Fit
     from weightsmith.value_finding import ValueFinding
 
 # The code of the problem that the weights rule out what the user sets.
@@ -100,6 +102,8 @@ class Inference:
     written: what was written where, in words, None when nothing was.
     restructured: the corrected config is laid out anew, as that of a part of the model that the file describes.
     values: what the numbers tell, behaviour: what known texts say of the settings; None when nobody asked.
+    fit: what all of this rests on; None where no family fits. explained: the same told step by step, None when nobody
+    asked.
     """
 
     checkpoint: Checkpoint
@@ -118,6 +122,8 @@ class Inference:
     restructured: bool = False
     values: tuple[ValueFinding, ...] | None = None
     behaviour: tuple[BehaviourFinding, ...] | None = None
+    fit: Fit | None = None
+    explained: Explanation | None = None
 
     @property
     def changes(self) -> tuple[FieldReport, ...]:
@@ -194,4 +200,6 @@ class Inference:
             document["values"] = [finding.document() for finding in self.values]
         if self.behaviour is not None:
             document["behaviour"] = [finding.document() for finding in self.behaviour]
+        if self.explained is not None:
+            document["explanation"] = self.explained.document()
         return document

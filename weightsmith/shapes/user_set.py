@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import Problem
-from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.user_settings import under_page_names
 from weightsmith.shapes.guesses import as_text, setting
@@ -26,17 +25,17 @@ _NAMED = 6
 
 def with_user_set(
     user_set: Mapping[str, Json], config: JsonObject | None, found: Fit, table: NameTable, shared: Copies
-) -> tuple[Stated, Fit, tuple[Problem, ...]]:
-    """What is stated once the user's settings are taken as given, the fit with them, and no problem.
+) -> tuple[Fit, tuple[Problem, ...]]:
+    """The fit once the user's settings are taken as given, and no problem.
 
-    Where the weights rule them out: what is stated and the fit without them, and the problem. found: the fit without
-    them. Raises Usage for a name that the family does not have.
+    Where the weights rule them out: the fit without them, and the problem. found: the fit without them. Raises Usage
+    for a name that the family does not have.
     """
-    page, filed = found.page, canonical(config, found.page)
     if not user_set:
-        return Stated(filed, page), found, ()
+        return found, ()
+    page = found.page
     given = under_page_names(user_set, config, page)
-    stated = Stated.by_user(filed, page, given)
+    stated = Stated.by_user(found.stated.config, page, given)
     again = fit(page, found.layout, table, stated, shared, spelling=found.spelling)
     if again is None or len(again.misfits) > len(found.misfits) or again.distance[0] > found.distance[0]:
         lost = sorted(given)
@@ -45,9 +44,9 @@ def with_user_set(
         values = again.solution.values
         lost = [name for name in sorted(given) if name in known and values.get(name) != stated.value(name)]
         if not lost:
-            return stated, again, ()
+            return again, ()
     problem = Problem(RULED_OUT, _sentence(lost, given, found), stops_loader=True)
-    return Stated(filed, page), found, (problem,)
+    return found, (problem,)
 
 
 def _sentence(lost: list[str], given: Mapping[str, Json], found: Fit) -> str:

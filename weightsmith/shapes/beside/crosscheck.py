@@ -32,16 +32,15 @@ def crosscheck(
     checkpoint: Checkpoint,
     config: JsonObject | None,
     chosen: Fit,
-    stated: Stated,
     corrected: JsonObject,
 ) -> list[Problem]:
     """Problems that the shapes alone do not decide. Reads small side files of the checkpoint's folder.
 
-    config: the file as it is. stated: the same as its class reads it. corrected: what would be written.
+    config: the file as it is. corrected: what would be written.
     """
     problems = [*_tensors(checkpoint, chosen), *_head(chosen)]
-    problems += _lists(config, chosen, stated, corrected)
-    problems += _rules(chosen, stated)
+    problems += _lists(config, chosen, corrected)
+    problems += _rules(chosen)
     problems += _dtype(checkpoint, config)
     root = checkpoint.root
     generation, unread = optional_json(root / "generation_config.json")
@@ -98,14 +97,12 @@ def _head(chosen: Fit) -> Iterator[Problem]:
         )
 
 
-def _lists(
-    config: JsonObject | None, chosen: Fit, stated: Stated, corrected: JsonObject
-) -> Iterator[Problem]:
+def _lists(config: JsonObject | None, chosen: Fit, corrected: JsonObject) -> Iterator[Problem]:
     """Lists of another length than the weights demand; a loader stops where the corrected config still has them so.
 
     Of a list that the class makes of another setting, that one is told of.
     """
-    values = chosen.solution.values
+    values, stated = chosen.solution.values, chosen.stated
     after = Stated(canonical(corrected, stated.page), stated.page)
     left = {name for name, actual, expected in after.list_lengths(values) if actual != expected}
     for name, actual, expected in stated.list_lengths(values):
@@ -115,12 +112,12 @@ def _lists(
             yield Problem("list-length", message, stops_loader=name in left, file=CONFIG)
 
 
-def _rules(chosen: Fit, stated: Stated) -> Iterator[Problem]:
+def _rules(chosen: Fit) -> Iterator[Problem]:
     """Rules of the class that the file breaks, where no shape decides: 13 heads for 768 channels.
 
     What the weights alone decide is a model that exists, whatever a rule says.
     """
-    values, options = chosen.solution.values, chosen.solution.options
+    values, options, stated = chosen.solution.values, chosen.solution.options, chosen.stated
     for rule in stated.page.rules if chosen.explains else ():
         said = [name for name in sorted(rule.names) if stated.has(name) and len(options.get(name, ())) != 1]
         if said and rule.truth(values) is False:

@@ -223,7 +223,8 @@ def _as_body(found: Fit, classes: Sequence[Json]) -> Fit:
     body = body_alone(name) if found.absent_head else None
     if body is None or (classes and body.classes[name] not in classes):
         return found
-    return replace(found, page=body.on(found.page))
+    page = body.on(found.page)
+    return replace(found, page=page, stated=Stated(found.stated.config, page))
 
 
 def _nearest(

@@ -22,7 +22,6 @@ from weightsmith.shapes.solve.ratios import with_ratios
 from weightsmith.shapes.solve.relation import Relation, Row, agreed, certain, joined
 from weightsmith.shapes.solve.rule_repair import broken_rules, with_rules_kept
 from weightsmith.shapes.solve.solution import Decided, Solution, complete, over_all
-from weightsmith.shapes.solve.solver import WITNESS as SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -42,7 +41,7 @@ class _Branch:
     relations: tuple[Relation, ...]
 
 
-def explain(
+def solve_branches(
     roles: Sequence[Role],
     facts: Sequence[Fact],
     base: Mapping[str, Value],
@@ -73,7 +72,8 @@ def explain(
     best = solutions[0]
     if len(solutions) > 1 or any(relation.open_fields for relation in relations):
         best = _cheapest_proven(solutions, explains, stated) or best
-    others = [solution for solution in solutions if solution is not best]
+    # Where a flag was turned in the best one, it stands beside what it was made of.
+    others = [solution for solution in solutions if solution.decided is not best.decided]
     return over_all(best, others, unfinished, base) if others or unfinished else best
 
 
@@ -89,7 +89,7 @@ def _cheapest_proven(
         if not explains(solution.values):
             proven = _with_flag_turned(solution, explains, stated) if place < BUDGET.turned else None
         if proven is not None and (best is None or proven.cost < best.cost):
-            best = proven
+            best = replace(proven, proven=True)
     return best
 
 
@@ -183,13 +183,13 @@ def _settled(branch: _Branch, facts: Sequence[Fact], stated: Stated, *, strict: 
 
 def _joined(solution: Solution, stated: Stated, *, strict: bool) -> Solution:
     """What the witnesses say, relation by relation, joined where they share fields, and the cheapest row of each."""
-    known = [relation for relation in solution.said if relation.witness == SIZES and relation.settled]
-    values = certain(known)
-    decided = {name: Decided(relation, relation) for relation in known for name in relation.fields}
-    solution = replace(solution, values=values, decided=decided)
-    cost = stated.cost(values, values)
+    known = certain(solution.said)
+    columns = {name: Relation.of("", {name: value}) for name, value in known.items()}
+    decided = {name: Decided(column, column) for name, column in columns.items()}
+    solution = replace(solution, values=known, decided=decided)
+    cost = stated.cost(known, known)
     left = []
-    for relation in (r.given(values) for r in solution.said if r.fields - values.keys() or r not in known):
+    for relation in (said.given(known) for said in solution.said):
         if relation.contradictory and strict:
             raise Contradiction
         if relation.fields:

@@ -72,10 +72,10 @@ BUDGET = Budget()
 
 @dataclass(slots=True)
 class Count:
-    """How much of its limit one search has used. of: what is counted, in words."""
+    """How much of its limit one search has used. end: the gap of what it found where it was given up."""
 
     most: int
-    of: str
+    end: str
     used: int = 0
 
     def take(self, number: int = 1) -> bool:
@@ -90,4 +90,4 @@ class Count:
     @property
     def gap(self) -> str:
         """Why the search found no more; empty where it came to its end."""
-        return f"given up after {self.most:,} {self.of}" if self.spent else ""
+        return self.end if self.spent else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -116,7 +115,7 @@ def _negative(value: Value) -> bool:
 
 def distinct(values: Iterable[Value]) -> list[Value]:
     """In order, each once; 0 and False, 1 and True are different values."""
-    kept: dict[tuple[type, object], Value] = {}
+    kept: dict[tuple[type, Value], Value] = {}
     for value in values:
-        kept.setdefault((type(value), repr(value) if isinstance(value, Mapping) else value), value)
+        kept.setdefault((type(value), value), value)
     return list(kept.values())

@@ -51,6 +51,9 @@ class Proof:
         return len(self.missing) + len(self.unmatched) + len(self.misfits)
 
 
+PERFECT = Proof((), (), ())
+
+
 def prove(matching: Matching, values: Mapping[str, Value], at_most: int | None = None) -> Proof:
     """Compares in time linear in the number of tensors: conditions are tested once per index that they read.
 

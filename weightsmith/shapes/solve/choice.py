@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.relation import Relation, Row
 
 
+RULES = "rules"
+
+
 def ranked(relation: Relation, determined: Mapping[str, Value], stated: Stated) -> tuple[Relation, Relation]:
     """(the rows that keep the rules of the family, the best first; those of them that cost as little as the best).
 
     determined: fields that are decided already.
     """
-    possible = relation.select(lambda row: _keeps_rules(stated.page, {**determined, **row}, relation.fields))
+    possible = relation.select(
+        lambda row: _keeps_rules(stated.page, {**determined, **row}, relation.fields), RULES
+    )
     possible = possible if possible.rows else relation
     measures = published_values().measures(relation.fields, stated.page) if len(relation.rows) > 1 else ()
     ranks = [(_rank(relation.fields, row, determined, stated, measures), row) for row in possible.rows]

@@ -18,12 +18,13 @@ from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.layouts import written_as
 from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.predict import active_variant, predict, slot_size
-from weightsmith.shapes.solve.branches import explain
-from weightsmith.shapes.solve.check import Explaining, Misfit, prove
+from weightsmith.shapes.solve.branches import solve_branches
+from weightsmith.shapes.solve.check import PERFECT, Explaining, Misfit, prove
 from weightsmith.shapes.solve.equations import TensorEvidence, count_facts, plain_facts, solve_facts
 from weightsmith.shapes.solve.observations import observe
 from weightsmith.shapes.solve.presence import decide
 from weightsmith.shapes.solve.propagation import Contradiction
+from weightsmith.shapes.solve.relation import certain
 from weightsmith.shapes.solve.solution import Solution
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class Fit:
     empty_roles: parts of the page that these weights do not have; unusual: those of them that the class's own
     defaults would have. A page with many optional parts contains poorer families, so of two pages that explain
     the weights the one with fewer of these is meant. spelling: how the names on disk were read, None as they are.
+    stated: what it was fitted beside.
     """
 
     page: Page
     layout: str
     spelling: Spelling | None
+    stated: Stated
     solution: Solution
     evidence: Mapping[str, tuple[TensorEvidence, ...]]
     absent_roles: tuple[str, ...]
@@ -125,7 +128,7 @@ def fit(
         solution = _solve_backwards(page, matching, stated, shared, exactly=exactly)
     except Contradiction:
         return None
-    found = _checked_forwards(page, layout, spelling, matching, solution, exactly=exactly)
+    found = _checked_forwards(layout, spelling, matching, stated, solution, exactly=exactly)
     return found if found.explains or not exactly else None
 
 
@@ -147,7 +150,7 @@ def _solve_backwards(
     counts = list(count_facts(matching.roles))
     facts = counts + list(plain_facts(matching.roles))
     solved = solve_facts(facts, page, hints=stated.completed(), strict=exactly)
-    known = {name: value for found in solved if found.settled for name, value in found.agreed().items()}
+    known = certain(solved)
     known |= whole_lists(known)
     counted = {**stated.completed(), **known}
     sizes = {fact.polynomial: fact.size for fact in counts}
@@ -155,20 +158,23 @@ def _solve_backwards(
     narrowed = {name: found.told(name) for found in solved for name in found.fields - known.keys()}
     narrowed = {name: values for name, values in narrowed.items() if values}
     relations = decide(matching.roles, observations, known, stated, narrowed, exactly=exactly)
-    return explain(matching.roles, facts, known, relations, stated, Explaining(matching), exactly=exactly)
+    return solve_branches(
+        matching.roles, facts, known, relations, stated, Explaining(matching), exactly=exactly
+    )
 
 
 def _checked_forwards(
-    page: Page,
     layout: str,
     spelling: Spelling | None,
     matching: Matching,
+    stated: Stated,
     solution: Solution,
     *,
     exactly: bool,
 ) -> Fit:
     """What the solution predicts, compared with what is there; with `exactly`, up to the first difference."""
-    proof = prove(matching, solution.values, at_most=1 if exactly else None)
+    page = stated.page
+    proof = PERFECT if solution.proven else prove(matching, solution.values, at_most=1 if exactly else None)
     missing = set(proof.missing)
     absent = [r.pattern for r in matching.roles if r.pattern.slots and not r.tensors]
     empty = [r.pattern for r in matching.roles if r.pattern.required and not (r.tensors or r.pattern.copy_of)]
@@ -178,6 +184,7 @@ def _checked_forwards(
         page=page,
         layout=layout,
         spelling=spelling,
+        stated=stated,
         solution=solution,
         evidence=_evidence(solution.facts, matching.roles, page),
         absent_roles=tuple(

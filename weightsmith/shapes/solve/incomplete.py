@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 _UNIT = re.compile(r"^[^0-9]*?\.[0-9]+(?=\.)")
 
 
-def from_what_is_there(found: Fit, table: NameTable, stated: Stated) -> Fit:
+def from_what_is_there(found: Fit, table: NameTable) -> Fit:
     """The same family with the stated values that explain all that is stored, and with no count or flag called certain.
 
-    found: the best explanation of a checkpoint that lacks tensors. stated: the config that there is.
+    found: the best explanation of a checkpoint that lacks tensors.
     """
     matching = matched(found.page, found.layout, table, found.spelling)
-    values = _restored(found.solution.values, matching, stated)
+    values = _restored(found.solution.values, matching, found.stated)
     names = prove(matching, values).missing
     left = found.solution.left_open(_by_presence(matching), "tensors are lost")
     solution = replace(left, values=values)

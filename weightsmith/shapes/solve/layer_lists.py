@@ -94,14 +94,25 @@ def explain_lists(
     undeclared = frozenset(f for f in fields if not is_counted(f, values, stated))
     own = frozenset(field for field in fields if stated.has(field))
     found = _assembled(Assembly(fields, lengths, counted, asked, options, own, undeclared), filled)
-    kept = as_stated(fields, counted)
-    whole = {**values, **kept}
     # A list that repeats over the layers may be of another length than was tried (`kinds[layer % len(kinds)]`).
-    if undeclared and all(seen.explained(c, whole) for seen in observations for c in seen.looked_at):
-        others = (row for row in found.rows if row.values != kept)
-        longer = dict.fromkeys(sorted(undeclared), "nothing tells its length")
-        return replace(found, rows=(Row(kept), *others), open_fields={**found.open_fields, **longer})
-    return found
+    return _with_stated(found, observations, values, counted, undeclared) if undeclared else found
+
+
+def _with_stated(
+    found: Relation,
+    observations: Iterable[Observation],
+    values: Mapping[str, Value],
+    counted: Mapping[str, Value],
+    undeclared: frozenset[str],
+) -> Relation:
+    """With the lists that a loader would take before the others, where these explain all that was seen."""
+    kept = as_stated(sorted(found.fields), counted)
+    whole = {**values, **kept}
+    if not all(seen.explained(c, whole) for seen in observations for c in seen.looked_at):
+        return found
+    others = (row for row in found.rows if row.values != kept)
+    longer = dict.fromkeys(sorted(undeclared), "nothing tells its length")
+    return replace(found, rows=(Row(kept), *others), open_fields={**found.open_fields, **longer})
 
 
 def _as_they_are(fields: Sequence[str], counted: Mapping[str, Value], why: str) -> Relation:

@@ -70,7 +70,9 @@ def decide(
     observations = {seen: roles for seen, roles in observations.items() if not seen.is_settled(known)}
     stored = sum(len(seen.present) for seen in observations)
     most = BUDGET.comparisons + BUDGET.comparisons_a_tensor * stored
-    given = _Given(known, counted, stated, narrowed, Count(most, "comparisons with lists"))
+    given = _Given(
+        known, counted, stated, narrowed, Count(most, f"given up after {most:,} comparisons with lists")
+    )
     open_fields = stated.page.fields.keys() - known.keys()
     for members in connected(list(observations), lambda seen: seen.fields() & open_fields):
         weighted = {seen: observations[seen] for seen in members}
@@ -270,7 +272,7 @@ class _Unexplained:
     """
 
     def __init__(self, group: Mapping[Observation, int], known: Mapping[str, Value]) -> None:
-        self.looked_at = Count(BUDGET.tests, "indices")
+        self.looked_at = Count(BUDGET.tests, f"given up after {BUDGET.tests:,} indices")
         self._known = known
         self._group = [(seen, weight, sorted(seen.fields() - set(known))) for seen, weight in group.items()]
         self._counts: dict[tuple[object, ...], int] = {}

@@ -41,7 +41,8 @@ class PresenceSearch:
         lists: frozenset[str] = frozenset(),
     ) -> None:
         order = _ordered(domains, group)
-        self.tried = Count(BUDGET.combinations, "combinations")
+        most = BUDGET.combinations
+        self.tried = Count(most, f"given up after {most:,} combinations of flags and counts")
         self._order, self._domains, self._known, self._lists = order, domains, known, lists
         self._memory: dict[tuple[int, tuple[object, ...]], bool] = {}
         # Per depth, the observations that become decidable with the field chosen there.

@@ -45,7 +45,7 @@ def _fitting_settings(
 ) -> Iterator[dict[str, Value]]:
     """Settings of the fields that satisfy every product, those nearest to what is stated first."""
     usual = {field: stated.assumed(field, values) for field in fields}
-    tried = Count(BUDGET.ratios, "settings")
+    tried = Count(BUDGET.ratios, f"given up after {BUDGET.ratios:,} fractions")
     for size in range(min(len(fields), BUDGET.changed_ratios) + 1):
         for changed in combinations(fields, size):
             for setting in _settings(changed, usual, rows, values, stated):

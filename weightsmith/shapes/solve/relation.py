@@ -64,12 +64,6 @@ class Relation:
         return not self.gap
 
     @property
-    def settled(self) -> bool:
-        """Whether its fields are decided: one row that leaves none free, and no other."""
-        one = self.closed and not self.open_fields and len(self.rows) == 1
-        return one and self.rows[0].values.keys() == self.fields
-
-    @property
     def contradictory(self) -> bool:
         """Whether nothing can be: no row, and no other either."""
         return self.closed and not self.rows
@@ -95,9 +89,14 @@ class Relation:
             if len(values) == 1 and all(name in row.values for row in self.rows)
         }
 
-    def select(self, keep: Callable[[Mapping[str, Value]], bool]) -> Relation:
-        """The rows whose values are kept."""
-        return replace(self, rows=tuple(row for row in self.rows if keep(row.values)))
+    def select(self, keep: Callable[[Mapping[str, Value]], bool], by: str) -> Relation:
+        """The rows whose values are kept, by the word of another witness where that rules some out."""
+        rows = tuple(row for row in self.rows if keep(row.values))
+        return (
+            self
+            if len(rows) == len(self.rows)
+            else replace(self, witness=f"{self.witness} + {by}", rows=rows)
+        )
 
     def project(self, fields: Set[str]) -> Relation:
         """These fields alone. Of rows that are alike then, the first counts."""
@@ -172,11 +171,11 @@ def is_stand_in(value: Value) -> bool:
 
 
 def certain(relations: Iterable[Relation]) -> dict[str, Value]:
-    """The fields that one of the relations decides."""
+    """The fields that one of the relations decides by itself."""
     found: dict[str, Value] = {}
     for relation in relations:
         if relation.closed:
-            found |= relation.agreed()
+            found |= {name: value for name, value in relation.agreed().items() if relation.told(name)}
     return found
 
 

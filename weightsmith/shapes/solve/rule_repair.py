@@ -12,8 +12,9 @@ from math import log2, prod
 from typing import TYPE_CHECKING, TypeGuard
 
 from weightsmith.shapes.given.config import lookup
-from weightsmith.shapes.page.value import is_number
+from weightsmith.shapes.page.value import Settings, is_number
 from weightsmith.shapes.solve.budget import BUDGET
+from weightsmith.shapes.solve.choice import RULES
 from weightsmith.shapes.solve.field_bounds import divisors_of
 from weightsmith.shapes.solve.published_values import published_values
 from weightsmith.shapes.solve.relation import Relation
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.solution import Solution
 
-WITNESS = "rules"
 # Small numbers worth trying where a rule compares instead of dividing.
 _SMALL = 17
 
@@ -67,7 +67,7 @@ def _with_default_replaced(rule: Condition, solution: Solution, stated: Stated) 
                 kept.sort(key=lambda v: -published.likelihood(measure, {**values, name: v}))
             alone = len(kept) == 1 and name in stated.page.fields
             gap = "what the rule binds it to may be a default itself" if alone else ""
-            return solution.deciding(Relation.column(WITNESS, name, kept, gap))
+            return solution.deciding(Relation.column(RULES, name, kept, gap))
     return solution
 
 
@@ -82,9 +82,9 @@ def _with_parts_scaled(rule: Condition, solution: Solution, stated: Stated) -> S
         if not told and lookup(stated.config, name)[0]:
             continue
         for key, whole in product(parts, sums):
-            scaled = {**parts, key: _in_proportion(parts[key], whole)}
+            scaled = Settings({**parts, key: _in_proportion(parts[key], whole)})
             if not any(_broken(r, {**values, name: scaled}) for r in bound):
-                return solution.deciding(Relation.of(WITNESS, {name: scaled}))
+                return solution.deciding(Relation.of(RULES, {name: scaled}))
     return solution
 
 

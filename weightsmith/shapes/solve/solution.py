@@ -36,8 +36,8 @@ class Decided:
 class Solution:
     """values: every field of the page. decided: what decided a field; none for one that no equation of these weights
     mentions, and that keeps what is stated. facts: the equations that it rests on. cost: the corrections that the
-    stated config needs. broken: rules of the family that contradict what the weights say. said: what each witness knew
-    before it was joined.
+    stated config needs. broken: rules of the family that contradict what the weights say. proven: it was put into the
+    equations, and every tensor is as they predict. said: what each witness knew before it was joined.
     """
 
     values: Mapping[str, Value]
@@ -45,6 +45,7 @@ class Solution:
     facts: Sequence[Fact] = ()
     cost: float = 0.0
     broken: int = 0
+    proven: bool = False
     said: tuple[Relation, ...] = ()
 
     @cached_property

@@ -53,8 +53,8 @@ def solve(
     searched = [_search(group, values, rules) for group in groups]
     if any(relation.contradictory for relation in searched):
         raise Contradiction
-    follows = (_relation({name}, [{name: value}], flags) for name, value in values.items())
-    return [*follows, *searched]
+    follows = values.keys() - (known or {}).keys()
+    return [*(_relation({n}, [{n: value}], flags) for n, value in values.items() if n in follows), *searched]
 
 
 def _relation(
@@ -78,7 +78,7 @@ def _search(rows: list[Polynomial], known: Values, rules: SearchRules) -> Relati
     """What the fields of these equations can be together."""
     fields = frozenset().union(*(row.fields() for row in rows)) - set(known)
     solutions: dict[tuple[tuple[str, int], ...], Values] = {}
-    tried = Count(BUDGET.assignments, "assignments")
+    tried = Count(BUDGET.assignments, f"given up after {BUDGET.assignments:,} assignments of sizes")
     stack = [_Node(rows, dict(known))]
     gap = ""
     while stack:
