@@ -139,9 +139,8 @@ def infer(
     behaviour: transformers reads known texts, which rule settings out. explain: tell how it came about. write: replace
     config.json, and keep the old file. output: write to this file instead. accept_guesses: write guesses, too.
 
-    Nothing is written where no family fits, `check` refutes the corrected config, a loader would stop all the same
-    (`stopping`), or a guess is not accepted. Raises what `open` raises, InvalidConfig, InvalidPage (model_type), Usage
-    (`set` names no field), EngineFailed (transformers cannot build or run it), and TargetRefused.
+    Nothing is written where no family fits, `check` refutes it, a loader would stop (`stopping`), or a guess is not
+    accepted. Raises what `open` raises, InvalidConfig, InvalidPage, Usage, EngineFailed (of transformers), TargetRefused.
     """
     from weightsmith import shapes
 
@@ -152,8 +151,15 @@ def infer(
     inference = _behaved(inference, original, model_type, set, progress) if behaviour else inference
     inference = _prove(inference, table, trust_remote_code) if check else inference
     inference = shapes.explained(inference) if explain else inference
-    if not (write or output is not None) or not inference.writable(accept_guesses):
-        return inference
+    writes = (write or output is not None) and inference.writable(accept_guesses)
+    return _written(inference, table, original, output) if writes else inference
+
+
+def _written(
+    inference: Inference, table: Checkpoint, original: ConfigFile | None, output: AnyPath | None
+) -> Inference:
+    from weightsmith import shapes
+
     return replace(inference, written=shapes.write_config(table, original, inference, _path(output)))
 
 
