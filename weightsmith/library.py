@@ -140,7 +140,7 @@ def infer(
     config.json, and keep the old file. output: write to this file instead. accept_guesses: write guesses, too.
 
     Nothing is written where no family fits, `check` refutes it, a loader would stop (`stopping`), or a guess is not
-    accepted. Raises what `open` raises, InvalidConfig, InvalidPage, Usage, EngineFailed (of transformers), TargetRefused.
+    accepted. Raises what `open` raises, InvalidConfig, InvalidPage, Usage, EngineFailed, TargetRefused.
     """
     from weightsmith import shapes
 
