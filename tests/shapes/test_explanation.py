@@ -65,6 +65,15 @@ def test_why_a_field_is_open_is_told() -> None:
     assert reasons.get("mlp_only_layers") == "nothing tells its length"
 
 
+def test_what_is_set_stands_beside_what_the_weights_say() -> None:
+    found = library.infer(LLAMA, explain=True, set={"head_dim": 16})
+    assert found.explained is not None
+    assert found.explained.said[0].rows[0].values == {"head_dim": 16}
+    heads = next(r for r in found.explained.joined if "head_dim" in r.fields)
+    assert heads.rows[0].values["head_dim"] == 16
+    assert all(row.price >= 1_000 for row in heads.rows[1:]), "to give up what is set is the last resort"
+
+
 def test_the_screen_and_the_document_tell_the_same() -> None:
     runner = CliRunner()
     screen = runner.invoke(commands, ["infer-config", str(LLAMA), "--explain"]).output

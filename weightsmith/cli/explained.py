@@ -24,6 +24,7 @@ _WITNESSES = {
     "ratios": say("fractions that are rounded"),
     "rules": say("rules of the class"),
     "forward check": say("forward check"),
+    "set": say("what is set, or told by the numbers"),
 }
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.fit import Fit
     from weightsmith.shapes.solve.relation import Relation, Row
 
+# The witness of what is set.
+SET = "set"
 # Rows of a relation that are told one by one.
 _ROWS = 20
 
@@ -123,7 +125,7 @@ def explanation(found: Fit) -> Explanation:
     return Explanation(
         tuple(_equations(solution.facts)),
         {name: _told(value) for relation in alone for name, value in relation.rows[0].values.items()},
-        tuple(_relation(relation, found) for relation in said),
+        (*_given(found), *(_relation(relation, found) for relation in said)),
         tuple(_relation(relation, found) for relation in joined),
         tuple(name for name in found.page.fields if name not in solution.decided),
         found.matched - len(found.misfits),
@@ -141,6 +143,13 @@ def _equations(facts: Iterable[Fact]) -> list[ToldEquation]:
         axis = found[key].axis if key in found else seen.axis
         found[key] = ToldEquation(first, axis, str(fact.polynomial), fact.size, tensors)
     return list(found.values())
+
+
+def _given(found: Fit) -> list[ToldRelation]:
+    """What was set beside the file; the numbers and known texts speak through it, too."""
+    names = tuple(sorted(found.stated.user_set))
+    row = ToldRow({name: _told(found.stated.value(name)) for name in names}, 0.0)
+    return [ToldRelation(SET, names, (row,), 1, "", {})] if names else []
 
 
 def _relation(relation: Relation, found: Fit) -> ToldRelation:
