@@ -111,7 +111,8 @@ def over_all(
         gap = "" if all(options) else "one of the ways to read the shapes leaves it open"
         if not gap and name not in base:
             gap = unfinished
-        both = distinct(value for values in options for value in values)
+        known = [s.decided[name].every.values(name) for s in every if name in s.decided]
+        both = distinct(value for values in known for value in values)
         fields = best.partners(name) | {name}
         rows = tuple(Row({name: value}, 0.0 if value in kept else _DEARER) for value in both)
         cheapest = tuple(Row({name: value}) for value in kept)
