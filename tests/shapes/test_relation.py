@@ -5,11 +5,19 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.shapes.predicted import NO_COPIES
+from tests.shapes.reference import table_of
+from weightsmith.shapes.given.config import Stated
+from weightsmith.shapes.page.expression import parse_polynomial
+from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.solve.candidate_values import OTHER
+from weightsmith.shapes.solve.fit import fit
 from weightsmith.shapes.solve.relation import Relation, Row, certain, connected, joined
+from weightsmith.shapes.solve.solver import solve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,3 +141,37 @@ def test_the_word_of_who_ruled_rows_out_is_kept() -> None:
     heads = Relation.column("sizes", "heads", [3, 4])
     assert heads.select(lambda row: row["heads"] == 4, "rules").witness == "sizes + rules"
     assert heads.select(lambda row: True, "rules") == heads
+
+
+def test_a_gap_of_either_side_is_one_of_the_join() -> None:
+    whole, given_up = Relation.column("sizes", "a", [1, 2]), Relation.column("sizes", "a", [2], "given up")
+    assert whole.join(given_up, MANY).gap == given_up.join(whole, MANY).gap == "given up"
+
+
+@pytest.mark.parametrize(
+    ("equation", "size", "gap"),
+    [
+        ("(h // 16) * (k // 16)", 64 * 64, "more than 3,000 solutions"),
+        ("n * m * p * q", 720_720, "given up after 6,000 assignments of sizes"),
+    ],
+)
+def test_a_search_that_is_given_up_says_after_how_much(equation: str, size: int, gap: str) -> None:
+    (found,) = solve([(parse_polynomial(equation), size)])
+    assert (found.gap, found.closed) == (gap, False)
+    assert all(found.told(name) == () for name in found.fields)
+
+
+def test_a_field_is_decided_after_those_of_which_its_default_is_made() -> None:
+    """OLMo Hybrid has as many linear key heads as heads, where nothing is stated: that tells which row is likely."""
+    fields = {"dim": 7, "asked": "= heads", "heads": 12, "width": 16}
+    page = parse_page(
+        {
+            "model_type": "x",
+            "fields": fields,
+            "tensors": {"a": "asked * dim", "b": "heads * width"},
+            "architectures": ["X"],
+        }
+    )
+    found = fit(page, "", table_of({"a": (240,), "b": (192,)}), Stated(None, page), NO_COPIES)
+    assert found is not None
+    assert (found.solution.values["asked"], found.solution.values["dim"]) == (12, 20)
