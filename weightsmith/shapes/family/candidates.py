@@ -8,7 +8,7 @@ pages that could explain it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,25 @@ class FamilyIndex:
     usual: Mapping[str, tuple[int, ...]]
     spellings: tuple[Spelling, ...]
     digest: str
+    _expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def expected(self, stem: str) -> tuple[list[int], list[int]]:
+        """Per family, how many names that begin so all of its checkpoints have, and those of class defaults beside."""
+        if stem not in self._expected:
+            always, usual = (self._counts(names, stem) for names in (self.always, self.usual))
+            self._expected[stem] = tuple(always), tuple(usual)
+        always_had, usually_had = self._expected[stem]
+        return list(always_had), list(usually_had)
+
+    def _counts(self, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
+        counts = [0] * len(self.families)
+        for name, families in names.items():
+            if name.startswith(stem):
+                for family in families:
+                    counts[family] += 1
+        return counts
 
     def knows(self, names: Collection[str]) -> bool:
         """Whether most of the names are of some family."""
@@ -65,7 +84,7 @@ def candidates(names: Iterable[str], index: FamilyIndex, stem: str = "") -> dict
     """
     present = {name for name in names if name in index.always or not is_buffer(name)}
     matched: dict[int, int] = {}
-    lacking, unusual = _counts(index, index.always, stem), _counts(index, index.usual, stem)
+    lacking, unusual = index.expected(stem)
     for name in present:
         for family in index.always.get(name, ()):
             matched[family] = matched.get(family, 0) + 1
@@ -107,15 +126,6 @@ def rank(model_type: str) -> tuple[int, str]:
     """An order that does not depend on the catalog: the well-known first, then by name."""
     known = WELL_KNOWN.index(model_type) if model_type in WELL_KNOWN else len(WELL_KNOWN)
     return known, model_type
-
-
-def _counts(index: FamilyIndex, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
-    counts = [0] * len(index.families)
-    for name, families in names.items():
-        if name.startswith(stem):
-            for family in families:
-                counts[family] += 1
-    return counts
 
 
 @cache
