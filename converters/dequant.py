@@ -25,9 +25,9 @@ from weightsmith.schemes.arithmetic import (
 )
 from weightsmith.schemes.formula import Formula, Numbers
 from weightsmith.schemes.packed_module import AS_IT_IS, DAMAGED
-from weightsmith.schemes.packing import is_spared, not_plain, serves_an_engine
+from weightsmith.schemes.packing import is_spared, not_plain
 from weightsmith.schemes.stated import SECTIONS, descriptions, stated_of
-from weightsmith.schemes.stored_names import ENGINE_PARTS
+from weightsmith.schemes.stored_names import ENGINE_PARTS, serves_an_engine
 from weightsmith.values.blocks import grid
 
 from .plain import config_dtype, plain_recipe

@@ -45,6 +45,16 @@ def spread(
     return _few(shape, scale) or _grid(weight, shape, scale, stated)
 
 
+def by_column(shape: tuple[int, ...], scale: Tensor) -> Spread | None:
+    """One scale for each column of each matrix; None where there are not as many."""
+    *leading, rows, columns = shape
+    if list(scale.shape) not in ([*leading, 1, columns], [*leading, columns, 1]) or not scale.contiguous:
+        return None
+    matrices = prod(leading)
+    operand = Operand(regrouped(scale, matrices, columns), Numbers(scale_dtype(scale)), each=rows)
+    return Spread(operand, 1)
+
+
 def _few(shape: tuple[int, ...], scale: Tensor) -> Spread | None:
     """One scale for all, for each matrix, or for each row."""
     matrices, rows = prod(shape[:-2]), shape[-2]
