@@ -33,6 +33,7 @@ from benchmarks.schemes.judges import (
 from benchmarks.schemes.small_model import small_llama
 from weightsmith.errors import WeightsmithError
 from weightsmith.machine.engines import engine
+from weightsmith.schemes.stated import DESCRIPTION_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,13 +76,15 @@ class Row:
 
 
 def recognised(path: Path) -> str:
-    """inspect's words for what is packed."""
+    """inspect's words for what is packed; of ModelSlim's rows, which are stored alike, also what is described."""
     found = weightsmith.inspect(path).quantization
     if found is None:
         return "no"
     group = f"groups of {found.group_size}" if (found.group_size or 0) > 0 else ""
     zero = "zero points" if found.symmetric is False else ""
-    return ", ".join(filter(None, (found.method, f"{found.bits} bits", group, zero)))
+    described = path / DESCRIPTION_FILE
+    mode = json.loads(described.read_text())["model_quant_type"] if described.is_file() else ""
+    return ", ".join(filter(None, (found.method, mode, f"{found.bits} bits", group, zero)))
 
 
 def row(name: str, beside: str, folder: Path) -> Row:
