@@ -353,7 +353,7 @@ def record(name: str, made: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    kept = folder / re.sub(r"[^a-z0-9]+", "-", name.lower())
+    kept = folder / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(made / PACKED, kept, ignore=shutil.ignore_patterns("generation_config.json", "README.md"))
     stated = {}
