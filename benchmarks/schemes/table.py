@@ -49,6 +49,8 @@ HEADERS = (
     "bf16",
     ASCEND,
 )
+# Where the child of the engines writes.
+_TOLD = "engines.jsonl"
 # Longest words of an error that a cell shows.
 _SHOWN = 60
 
@@ -137,26 +139,27 @@ def written(folder: Path) -> Mapping[str, str]:
 
 
 def engines(folder: Path) -> None:
-    """In the child: answers for every row that was made there, as JSON in a file."""
+    """In the child: a line of JSON for every row that was made there, as soon as there is one."""
     from benchmarks.schemes.loads import prepare_engine, started
 
     prepare_engine()
-    rows = sorted(folder.iterdir(), key=lambda path: int(path.name))
-    answers = {
-        path.name: {"packed": started(packed_in(path)), "plain": started(path / "bf16")} for path in rows
-    }
-    (folder.parent / "engines.json").write_text(json.dumps(answers))
+    with (folder.parent / _TOLD).open("w") as told:
+        for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
+            answer = {"packed": started(packed_in(path)), "plain": started(path / "bf16")}
+            told.write(f"{json.dumps({path.name: answer})}\n")
+            told.flush()
 
 
 def asked_engines(folder: Path) -> Mapping[str, Mapping[str, str]]:
     """Starts the child, whose environment has none of the libraries that packed."""
     command = [sys.executable, "-m", "benchmarks.schemes.table", "--engines", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    told = folder.parent / "engines.json"
-    if not told.exists():
+    if done.returncode:
         sys.stderr.write(f"vLLM: {(done.stderr.strip() or '?').splitlines()[-1]}\n")
-        return {}
-    answers: Mapping[str, Mapping[str, str]] = json.loads(told.read_text())
+    told = folder.parent / _TOLD
+    answers: dict[str, Mapping[str, str]] = {}
+    for line in told.read_text().splitlines() if told.exists() else ():
+        answers |= json.loads(line)
     return answers
 
 
