@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup site picture docs-commands demo test test-fast test-vllm-matrix lint format hostile fuzz catalog catalog-check catalog-report messages \
-	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-chunks bench-schemes bench-cost bench-judges bench-parts bench-kills bench-faults bench-signs bench-unseen bench-reference bench-remote bench-wheels clean
+	house bench-infer bench-shapes bench-published bench-dialects bench-fits bench-convert bench-chunks bench-schemes bench-cost bench-judges bench-table bench-parts bench-kills bench-faults bench-signs bench-unseen bench-reference bench-remote bench-wheels clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -183,8 +183,11 @@ $(JUDGES)/.ready: $(READY)
 		$(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --only-binary=:all: --target $(JUDGES) $$judge || true; done
 	@mkdir -p $(JUDGES) && touch $@
 
-bench-judges: setup $(JUDGES)/.ready $(HARNESS)/.ready ## what bitsandbytes, torchao, quanto, MLX, AWQ, GPTQ and compressed-tensors packed, plain by them and by us
-	@$(BIN)/python -m benchmarks.schemes.judges $(JUDGES):$(HARNESS)
+bench-judges: setup $(JUDGES)/.ready $(HARNESS)/.ready $(GGUF)/.ready $(PEERS)/.ready ## what each library packed, plain by them and by us (ARGS="--only MLX")
+	@$(BIN)/python -m benchmarks.schemes.judges $(ARGS) $(JUDGES):$(HARNESS):$(GGUF):$(PEERS)
+
+bench-table: setup $(JUDGES)/.ready $(HARNESS)/.ready $(GGUF)/.ready $(PEERS)/.ready ## scheme by scheme: recognised, to bf16, exact against whom, written, loaded by vLLM and vllm-ascend (a quarter of an hour; ARGS="--only GGUF")
+	@$(BIN)/python -m benchmarks.schemes.table $(ARGS) $(JUDGES):$(HARNESS):$(GGUF):$(PEERS)
 
 # mkdocs and its theme lie beside the environment, too. They fetch nothing: the site is made of what is here.
 SITE := $(VENV)/site

@@ -25,9 +25,9 @@ from weightsmith.schemes.arithmetic import (
 )
 from weightsmith.schemes.formula import Formula, Numbers
 from weightsmith.schemes.packed_module import AS_IT_IS, DAMAGED
-from weightsmith.schemes.packing import is_spared, not_plain, serves_an_engine
+from weightsmith.schemes.packing import is_spared, not_plain
 from weightsmith.schemes.stated import SECTIONS, descriptions, stated_of
-from weightsmith.schemes.stored_names import ENGINE_PARTS
+from weightsmith.schemes.stored_names import ENGINE_PARTS, serves_an_engine
 from weightsmith.values.blocks import grid
 
 from .plain import config_dtype, plain_recipe
@@ -132,12 +132,13 @@ class Dequant:
 
 
 def _moved_only(view: PlainView) -> str | None:
-    """The dtype that all weights have, where none of them is packed: their rows stand in another order."""
+    """The dtype that all matrices have, where none of them is packed: their rows stand in another order."""
     found = {
         made.layout.dtype if isinstance(made.layout, Numbers) and not made.operands else None
         for module in view.modules
-        if isinstance(made := module.made, Formula)
+        if isinstance(made := module.made, Formula) and len(made.codes.shape) > 1
     }
+    found |= {view.tensors[name].dtype for name in view.plain}
     return found.pop() if len(found) == 1 else None
 
 

@@ -28,6 +28,7 @@ from weightsmith.schemes.stated import DESCRIPTION_FILE
 from weightsmith.values.linear import is_linear
 
 from .modelslim_description import description
+from .modelslim_repair import ANEW, described_anew
 from .plain import plain_recipe
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ _LEFT = re.compile(
 _EXPERTS = re.compile(r"(?P<block>.*)\.experts\.(?!.*(bias|_scale)$)")
 _ONE_BY_ONE = re.compile(r".*\.experts\.[0-9]+\.")
 _SPLIT = "save it with one tensor for each expert first (save_pretrained of transformers 4 does)"
+_PACKED = (
+    "convert it with dequant first, or have ModelSlim's description written anew with --set description=anew"
+)
 _OTHER_WAYS = (
     "leave such modules as they are with --set float=NAME, or state another limit with --set limit=0.1"
 )
@@ -147,6 +151,8 @@ class ModelSlim:
     def options(self) -> Mapping[str, str]:
         return {
             "mode": "W8A8_DYNAMIC (activations are rounded by the engine, too) or W8A16; default: W8A8_DYNAMIC",
+            "description": "anew: what ModelSlim packed is copied, and described by what its tensors prove; mode then "
+            "says what they do not tell",
             "float": "modules that stay as they are: ends of their names, with commas between them",
             "limit": f"the relative error of a weight at which the work stops; default: {LIMIT}",
         }
@@ -155,6 +161,8 @@ class ModelSlim:
         return None
 
     def plan(self, evidence: SourceEvidence, options: Mapping[str, str], dtype: str | None) -> Recipe:
+        if read_choice(options, "description", ANEW) is not None:
+            return described_anew(evidence, options, dtype)
         mode = read_choice(options, "mode", MODES) or MODES[0]
         _refuse_what_is_packed(evidence)
         losses = Losses(_limit(options))
@@ -171,11 +179,8 @@ class ModelSlim:
             else:
                 steps.append(step)
         if not packed:
-            raise ConversionRefused(
-                evidence.checkpoint.path,
-                "has no plain linear weight in its layers",
-                "convert it to bfloat16 first",
-            )
+            fact = "has no plain linear weight in its layers"
+            raise ConversionRefused(evidence.checkpoint.path, fact, "convert it to bfloat16 first")
         return replace(
             plain,
             options={
@@ -199,9 +204,7 @@ class ModelSlim:
 def _refuse_what_is_packed(evidence: SourceEvidence) -> None:
     packed_as = plain_view(evidence.checkpoint).packed_as
     if packed_as:
-        raise ConversionRefused(
-            evidence.checkpoint.path, f"is packed already: {packed_as}", "convert it with dequant first"
-        )
+        raise ConversionRefused(evidence.checkpoint.path, f"is packed already: {packed_as}", _PACKED)
 
 
 def _packed_step(step: RecipeStep, tensor: Tensor, losses: Losses) -> RecipeStep:

@@ -25,57 +25,16 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import weightsmith
+from benchmarks.schemes import other_judges
+from benchmarks.schemes.small_model import Truth, linears, save, shapes_asked, small_llama
 from weightsmith.checkpoint.hashing import bytes_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
-    from torch.nn import Linear, Module
 
-Truth = dict[str, "Tensor"]
-SHAPES = {
-    "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 320, "max_position_embeddings": 128, "head_dim": 64,
-}  # fmt: skip
-# What is kept for tests, where --record asks for it.
-SMALL = {
-    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "vocab_size": 32, "max_position_embeddings": 128, "head_dim": 32,
-}  # fmt: skip
 PACKED, TRUTH = "packed", "truth.safetensors"
-
-
-def small_llama() -> Any:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    shapes = SMALL if os.environ.get("SMALL") else SHAPES
-    return LlamaForCausalLM(LlamaConfig(**shapes)).to(torch.bfloat16)
-
-
-def linears(model: Module) -> dict[str, Linear]:
-    """The linear layers inside the layers, by name."""
-    from torch.nn import Linear
-
-    return {
-        name: one for name, one in model.named_modules() if isinstance(one, Linear) and ".layers." in name
-    }
-
-
-def save(
-    folder: Path, model: Any, packed: Mapping[str, Mapping[str, Tensor]], section: Mapping[str, object]
-) -> None:
-    """The model's other weights as they are, the linear ones in their parts, and a config with this section."""
-    from safetensors.torch import save_file
-
-    state = {f"{name}.{part}": tensor for name, parts in packed.items() for part, tensor in parts.items()}
-    rest = {name: t for name, t in model.state_dict().items() if name.removesuffix(".weight") not in packed}
-    save_file(
-        {n: t.contiguous() for n, t in (rest | state).items()}, folder / "model.safetensors", {"format": "pt"}
-    )
-    (folder / "config.json").write_text(json.dumps({**model.config.to_dict(), **section}))
 
 
 def bitsandbytes(folder: Path, **how: Any) -> Truth:
@@ -106,6 +65,30 @@ def bitsandbytes(folder: Path, **how: Any) -> Truth:
             found[name] = int8_vectorwise_dequant(codes, scale).bfloat16()
         else:
             found[name] = dequantize_4bit(one.weight.data, one.weight.quant_state)
+    return found
+
+
+def bitsandbytes_experts(folder: Path) -> Truth:
+    """A mixture of experts whose stacked weights bitsandbytes packs in place, with a hook that saves them."""
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn.parametrize import replace_parameter_4bit
+    from safetensors.torch import save_file
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    torch.manual_seed(0)
+    shapes = {**shapes_asked(), "num_local_experts": 4, "num_experts_per_tok": 2}
+    model = MixtralForCausalLM(MixtralConfig(**shapes)).to(torch.bfloat16)
+    found = {}
+    for name, one in model.named_modules():
+        if name.endswith(".experts"):
+            for part in ("gate_up_proj", "down_proj"):
+                replace_parameter_4bit(one, part, compress_statistics=False, quant_type="nf4")
+                (packed,) = (p.quant_state for p in one.parametrizations[part])
+                found[f"{name}.{part}"] = dequantize_4bit(one.parametrizations[part].original, packed)
+    save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / "model.safetensors")
+    section = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True, **_NF4}}
+    (folder / "config.json").write_text(json.dumps({**model.config.to_dict(), **section}))
     return found
 
 
@@ -303,6 +286,7 @@ _NF4 = {"bnb_4bit_quant_type": "nf4"}
 JUDGES: Mapping[str, tuple[str, Callable[[Path], Truth]]] = {
     "bitsandbytes nf4, double": ("bitsandbytes", lambda f: bitsandbytes(f, **_NF4, bnb_4bit_use_double_quant=True)),
     "bitsandbytes nf4": ("bitsandbytes", lambda f: bitsandbytes(f, **_NF4)),
+    "bitsandbytes nf4, experts": ("bitsandbytes", bitsandbytes_experts),
     "bitsandbytes fp4": ("bitsandbytes", lambda f: bitsandbytes(f, bnb_4bit_quant_type="fp4")),
     "bitsandbytes int8": ("bitsandbytes", lambda f: bitsandbytes(f, load_in_8bit=True)),
     "torchao int8": ("torchao", lambda f: torchao(f, "Int8WeightOnlyConfig")),
@@ -321,6 +305,7 @@ JUDGES: Mapping[str, tuple[str, Callable[[Path], Truth]]] = {
         f"compressed-tensors {name}": ("compressed-tensors", lambda f, n=name: compressed_tensors(f, n))
         for name in FORMS
     },
+    **other_judges.JUDGES,
 }  # fmt: skip
 
 
@@ -330,9 +315,15 @@ def judge(name: str, folder: Path) -> None:
 
     (folder / PACKED).mkdir()
     found = JUDGES[name][1](folder / PACKED)
-    save_file(
-        {f"{module}.weight": weight.detach().contiguous() for module, weight in found.items()}, folder / TRUTH
-    )
+    stored = {name for path in (folder / PACKED).glob("*.safetensors") for name in _read(path)}
+    # Experts that are stacked in one tensor have no `.weight` below them.
+    names = {module: module if module in stored else f"{module}.weight" for module in found}
+    save_file({names[m]: weight.detach().contiguous() for m, weight in found.items()}, folder / TRUTH)
+
+
+def packed_in(folder: Path) -> Path:
+    """What a library wrote there: a folder, or the one file of llama.cpp's format in it."""
+    return next((folder / PACKED).glob("*.gguf"), folder / PACKED)
 
 
 def compared(folder: Path) -> str:
@@ -340,7 +331,7 @@ def compared(folder: Path) -> str:
     from safetensors.torch import load_file
 
     truth = load_file(folder / TRUTH)
-    weightsmith.convert(folder / PACKED, folder / "out", converter="dequant", dtype="float32")
+    weightsmith.convert(packed_in(folder), folder / "out", converter="dequant", dtype="float32")
     ours = {k: t for path in (folder / "out").glob("*.safetensors") for k, t in load_file(path).items()}
     lacking = truth.keys() - ours.keys()
     if lacking:
@@ -362,7 +353,7 @@ def record(name: str, made: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    kept = folder / re.sub(r"[^a-z0-9]+", "-", name.lower())
+    kept = folder / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(made / PACKED, kept, ignore=shutil.ignore_patterns("generation_config.json", "README.md"))
     stated = {}
@@ -372,18 +363,28 @@ def record(name: str, made: Path, folder: Path) -> None:
     (kept / "truth.json").write_text(json.dumps(stated, indent=1) + "\n")
 
 
+def asked_to_pack(name: str, folder: Path, beside: str, *, small: bool = False) -> str | None:
+    """Lets a library fill the folder in a child of its own. Returns why it could not, in its last words."""
+    environment = {**os.environ, "PYTHONPATH": f"{beside}{os.pathsep}{Path.cwd()}", "HF_HUB_OFFLINE": "1"}
+    environment |= {"SMALL": "1"} if small else {}
+    command = [sys.executable, "-m", "benchmarks.schemes.judges", "--one", name, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return (done.stderr.strip() or "?").splitlines()[-1] if done.returncode else None
+
+
+def version_of(name: str, beside: str) -> str:
+    """Of the library that judges; empty where it is not there."""
+    package = JUDGES[name][0].replace("-", "_")
+    found = importlib.metadata.distributions(path=[*beside.split(os.pathsep), *sys.path])
+    return next((one.version for one in found if one.name.lower().replace("-", "_") == package), "")
+
+
 def row(name: str, beside: str, kept: Path | None = None) -> tuple[str, str, str]:
     """One library's word, compared with ours. kept: where a small model is kept instead."""
-    package = JUDGES[name][0]
+    version = version_of(name, beside)
     with tempfile.TemporaryDirectory() as made:
-        environment = {**os.environ, "PYTHONPATH": f"{beside}{os.pathsep}{Path.cwd()}", "HF_HUB_OFFLINE": "1"}
-        environment |= {"SMALL": "1"} if kept is not None else {}
-        command = [sys.executable, "-m", "benchmarks.schemes.judges", "--one", name, made]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        version = next((d.version for d in importlib.metadata.distributions(path=[*beside.split(os.pathsep), *sys.path])
-                        if d.name.lower().replace("-", "_") == package.replace("-", "_")), "")  # fmt: skip
-        if done.returncode:
-            said = (done.stderr.strip() or "?").splitlines()[-1]
+        said = asked_to_pack(name, Path(made), beside, small=kept is not None)
+        if said is not None:
             return name, version, f"cannot be run here: {said[:110]}"
         if kept is not None:
             record(name, Path(made), kept)
@@ -391,6 +392,13 @@ def row(name: str, beside: str, kept: Path | None = None) -> tuple[str, str, str
             return name, version, compared(Path(made))
         except weightsmith.WeightsmithError as error:
             return name, version, f"refused: {error.fact[:110]}"
+
+
+def beside_us(folders: str) -> str:
+    """The folders of what is not in our environment; gguf, which dequant asks, is found in them from now on."""
+    found = [Path(each).absolute() for each in folders.split(os.pathsep) if each]
+    sys.path += [str(each) for each in found if (each / "gguf").is_dir()][:1]
+    return os.pathsep.join(map(str, found))
 
 
 def main() -> None:
@@ -407,7 +415,7 @@ def main() -> None:
     if asked.one:
         judge(asked.one[0], Path(asked.one[1]))
         return
-    beside = os.pathsep.join(str(Path(each).absolute()) for each in asked.beside.split(os.pathsep))
+    beside = beside_us(asked.beside)
     rows = []
     for name in JUDGES:
         if (asked.only or "") in name:

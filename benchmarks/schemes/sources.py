@@ -66,7 +66,7 @@ def write_packed(folder: Path, name: str) -> None:
     """The BF16 model, its linear layers packed by compressed-tensors; or in FP8 blocks, as DeepSeek stores them."""
     if name == "fp8":
         section: dict[str, Any] = {"quant_method": "fp8", "weight_block_size": [BLOCK, BLOCK], "fmt": "e4m3"}
-        _write(folder, name, section, _in_blocks)
+        _write(folder, name, section, in_blocks)
         return
     from compressed_tensors.quantization import QuantizationScheme
 
@@ -111,7 +111,7 @@ def _compressed(weight: torch.Tensor, scheme: QuantizationScheme) -> State:
     return made
 
 
-def _in_blocks(weight: torch.Tensor) -> State:
+def in_blocks(weight: torch.Tensor) -> State:
     """Codes and scales; the blocks at the edges are smaller."""
     rows, columns = weight.shape
     whole = torch.nn.functional.pad(weight.float(), (0, -columns % BLOCK, 0, -rows % BLOCK))

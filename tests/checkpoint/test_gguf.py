@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def test_a_llama_has_the_models_names_and_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"general.architecture": "gemma3"}, "its architecture is 'gemma3'"),
+        ({"general.architecture": "falcon"}, "its architecture is 'falcon'"),
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type is 'yarn'"),
         ({"llama.expert_count": 8}, "expert_count is 8"),
         ({"llama.rope.dimension_count": 8}, "rotated in part"),
@@ -122,3 +123,63 @@ def test_any_bytes_are_an_answer_or_one_line(tmp_path: Path) -> None:
             open_checkpoint(write(tmp_path, bytes(data)))
         except WeightsmithError as error:
             assert "\n" not in str(error)
+
+
+def entries_of(family: str, **changes: object) -> dict[str, object]:
+    """LLAMA's entries under another architecture."""
+    own = {key.replace("llama.", f"{family}."): value for key, value in LLAMA.items()}
+    return (
+        own | {"general.architecture": family} | {f"{family}.{key}": value for key, value in changes.items()}
+    )
+
+
+EXPERTS = 3
+_MOE = {"expert_count": EXPERTS, "expert_used_count": 2, "expert_feed_forward_length": 32}
+
+
+def experts(shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    weights = {"token_embd.weight": ("f32", (2, HIDDEN), bytes(8 * HIDDEN))}
+    return weights | {"blk.0.ffn_down_exps.weight": ("q8_0", shape, bytes(math.prod(shape) // 32 * 34))}
+
+
+def test_a_stack_of_experts_is_one_tensor_for_each(tmp_path: Path) -> None:
+    data = gguf(experts((EXPERTS, HIDDEN, 32)), entries_of("qwen3moe", **_MOE))
+    found = open_checkpoint(write(tmp_path, data))
+    names = [f"model.layers.0.mlp.experts.{number}.down_proj.weight.gguf_q8_0" for number in range(EXPERTS)]
+    assert [name for name in found.tensors if "experts" in name] == names
+    assert [found.tensors[name].offset for name in names] == [
+        number * HIDDEN * 34 for number in range(EXPERTS)
+    ]
+    assert found.config is not None and found.config["moe_intermediate_size"] == 32
+
+
+def test_what_is_no_stack_of_experts_has_no_model(tmp_path: Path) -> None:
+    data = gguf(experts((HIDDEN, 32)), entries_of("qwen3moe", **_MOE))
+    assert "is no stack of experts" in open_checkpoint(write(tmp_path, data)).problems[0].message
+
+
+def test_more_experts_than_a_file_may_have_tensors_are_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One tensor of 12 bytes a matrix would name as many as it has matrices."""
+    monkeypatch.setattr("weightsmith.checkpoint.gguf_model.MOST_TENSORS_IN_FILE", 2)
+    data = gguf(experts((EXPERTS, HIDDEN, 32)), entries_of("qwen3moe", **_MOE))
+    assert "more than 2 tensors" in open_checkpoint(write(tmp_path, data)).problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "divided"), [("gemma2", 46, 64 // 4), ("gemma2", 26, 128), ("gemma3", 62, 16)]
+)
+def test_what_queries_are_divided_by_is_told_by_the_number_of_layers(
+    tmp_path: Path, family: str, layers: int, divided: int
+) -> None:
+    """Of the largest Gemma it is the width a head, and of the others that of a head: no entry says so."""
+    more = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0} if family == "gemma2" else {}
+    entries = entries_of(
+        family, block_count=layers, **{"attention.key_length": 128, "rope.dimension_count": 128}, **more
+    )
+    found = open_checkpoint(
+        write(tmp_path, gguf({"token_embd.weight": ("f32", (2, 64), bytes(512))}, entries))
+    )
+    assert found.config is not None, found.problems
+    assert found.config["query_pre_attn_scalar"] == divided

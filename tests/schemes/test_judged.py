@@ -31,7 +31,10 @@ def of_library(folder: Path) -> Iterator[tuple[str, torch.dtype, str]]:
 
 def test_every_library_is_there() -> None:
     libraries = {folder.name.partition("-")[0] for folder in JUDGED}
-    assert libraries == {"awq", "bitsandbytes", "compressed", "gptq", "mlx", "quanto", "torchao"}
+    assert libraries == {
+        "awq", "bitnet", "bitsandbytes", "compressed", "fp4", "fp8", "gptq", "mlx", "modelslim", "mxfp4", "nvfp4",
+        "quanto", "torchao",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("folder", JUDGED, ids=lambda folder: folder.name)

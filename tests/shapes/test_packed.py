@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,62 @@ def test_what_the_config_of_a_part_says_of_the_packing_counts_as_said() -> None:
     assert not [
         row for row in quantization_rows(config, plain_view(packed("gptq")), whole=True) if row.changed
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "named"),
+    [
+        ("gptq", "auto-round"),
+        ("awq", "auto-round"),
+        ("gptq", "intel/auto-round"),
+        ("compressed-w8a8", "quark"),
+    ],
+)
+def test_another_library_that_stores_the_same_is_not_ruled_out(method: str, named: str) -> None:
+    stated = {"quant_method": named, "bits": 4, "group_size": GROUP}
+    found = infer(packed(method), {**CONFIG, "quantization_config": stated})
+    assert (found.verdict, found.changes) == ("agrees", ())
+    assert (
+        infer(packed(method), {**CONFIG, "quantization_config": {"quant_method": "aqlm"}}).verdict
+        == "differs"
+    )
+
+
+def in_blocks(tmp_path: Path, stated: dict[str, Any] | None) -> tuple[Checkpoint, dict[str, Any]]:
+    """FP8 in blocks of 128 by 128, as compressed-tensors stores it, and its config."""
+    tensors = packed("fp8-block").tensors
+    renamed = {name.replace("_scale_inv", "_scale"): one for name, one in tensors.items()}
+    config = {**CONFIG, **SIZES, **({"quantization_config": stated} if stated else {})}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return in_memory({name: replace(one, name=name) for name, one in renamed.items()}, tmp_path), config
+
+
+@pytest.mark.parametrize("hidden", [256, 128])
+def test_blocks_of_compressed_tensors_are_no_groups(
+    tmp_path: Path, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where a weight is no larger than a block, either: it has one number, and that is a block's."""
+    monkeypatch.setitem(SIZES, "hidden_size", hidden)
+    monkeypatch.setitem(SIZES, "num_key_value_heads", 1)
+    weights = {
+        "num_bits": 8,
+        "type": "float",
+        "strategy": "block",
+        "block_structure": [128, 128],
+        "symmetric": True,
+    }
+    groups = {"group_0": {"targets": ["Linear"], "weights": {**weights, "group_size": None}}}
+    stated = {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": groups}
+    found = infer(*in_blocks(tmp_path, stated))
+    assert (found.verdict, found.changes) == ("agrees", ())
+    assert "quantization-mixed" not in {problem.code for problem in found.problems}
+
+
+def test_blocks_without_a_config_are_derived(tmp_path: Path) -> None:
+    derived = infer(*in_blocks(tmp_path, None)).config["quantization_config"]
+    weights = derived["config_groups"]["group_0"]["weights"]
+    assert (weights["strategy"], weights["block_structure"], weights["group_size"]) == (
+        "block",
+        [128, 128],
+        None,
+    )

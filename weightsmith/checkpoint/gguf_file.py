@@ -72,7 +72,7 @@ def read_gguf(file: ByteFile) -> FilePart:
     _need_apart(file, stored)
     model = model_of(metadata, stored)
     tensors = {tensor.name: tensor for tensor in model.tensors}
-    if len(tensors) != len(stored):
+    if len(tensors) != len(model.tensors):
         _refuse(file, "names a tensor twice")
     return FilePart("gguf", tensors, {}, model.problems, header.at, model.config)
 

@@ -24,10 +24,12 @@ TYPES = {
         (20, "iq4_nl", 32, 18), (21, "iq3_s", 256, 110), (22, "iq2_s", 256, 82), (23, "iq4_xs", 256, 136),
         (24, "i8", 1, 1), (25, "i16", 1, 2), (26, "i32", 1, 4), (27, "i64", 1, 8), (28, "f64", 1, 8),
         (29, "iq1_m", 256, 56), (30, "bf16", 1, 2), (34, "tq1_0", 256, 54), (35, "tq2_0", 256, 66),
-        (39, "mxfp4", 32, 17),
+        (39, "mxfp4", 32, 17), (40, "nvfp4", 64, 36), (41, "q1_0", 128, 18),
     )
 }  # fmt: skip
 BY_NAME = {kind.name: kind for kind in TYPES.values()}
 # The last name of a tensor that is stored in blocks, or in another order than the model's, begins with it:
 # `model.layers.0.mlp.up_proj.weight.gguf_q4_k`.
 PREFIX = "gguf_"
+# And it ends with this where one is to be subtracted: `model.norm.weight.gguf_f32_less_one`.
+LESS_ONE = "_less_one"

@@ -187,9 +187,9 @@ class _Model:
 def _model(checkpoint: Checkpoint, config: JsonObject | None, inference: Inference, target: Target) -> _Model:
     settings, view = settings_of(inference), plain_view(checkpoint)
     read = config if config is not None else inference.config
-    asks = asks_of(read, checkpoint.root, settings, view.packed_as)
-    width = _WIDTHS.get(target.arguments.dtype or asks.dtype, 2)
     packed = frozenset(module.name for module in view.modules)
+    asks = asks_of(read, checkpoint.root, settings, view.packed_as, packed)
+    width = _WIDTHS.get(target.arguments.dtype or asks.dtype, 2)
     tied = settings.get("tie_word_embeddings") is True
     decoder, longest = decoder_of(view.tensors, settings), settings.number(*_POSITIONS)
     layers = settings.number("num_hidden_layers", "n_layer", "num_layers", "n_layers") or decoder.count

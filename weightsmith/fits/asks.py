@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint import read_json_object
 from weightsmith.checkpoint.small_file import is_there
+from weightsmith.fits.compressed_groups import METHOD, schemes_asked
 from weightsmith.fits.settings import kv_heads
 from weightsmith.schemes.stated import DESCRIPTION_FILE, MODELOPT_FILE, quantization
 from weightsmith.shapes.beside.dialect import misread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from weightsmith.checkpoint.place import Place
     from weightsmith.fits.settings import Settings
@@ -37,11 +38,11 @@ class Asks:
     """model_type, architectures, method: as the engine reads them. inner_types: model types of the parts. own_code:
     auto_map names code beside the weights.
 
-    schemes: "W8A8_DYNAMIC.moe" for what ModelSlim's description says of each kind of layer. dtype: what the engine
-    computes in, by the word "auto". hardware_dtypes: what packed weights are computed in. kv_heads: None where the
-    decoder has no attention of which keys are kept. must_divide: (what, how many) of which every card gets an equal
-    share. misread: what transformers 4 takes otherwise than the config says. packed_as: how the tensors are packed, in
-    words; empty where none is.
+    schemes: "W8A8_DYNAMIC.moe" for what ModelSlim's description says of each kind of layer, or what compressed-tensors'
+    groups are taken for. dtype: what the engine computes in, by the word "auto". hardware_dtypes: what packed weights
+    are computed in. kv_heads: None where the decoder has no attention of which keys are kept. must_divide: (what, how
+    many) of which every card gets an equal share. misread: what transformers 4 takes otherwise than the config says.
+    packed_as: how the tensors are packed, in words; empty where none is.
     """
 
     model_type: str | None
@@ -58,14 +59,24 @@ class Asks:
     packed_as: str
 
 
-def asks_of(config: JsonObject, root: Place, settings: Settings, packed_as: str = "") -> Asks:
+def asks_of(
+    config: JsonObject,
+    root: Place,
+    settings: Settings,
+    packed_as: str = "",
+    packed: Iterable[str] = (),
+) -> Asks:
     """config: what the engine will read. root: the checkpoint's folder. settings: the true ones. packed_as: how the
-    tensors are packed, in words.
+    tensors are packed, in words. packed: the modules that are.
 
     Raises InvalidConfig for a description of the quantization that cannot be read.
     """
     described = _beside(root, DESCRIPTION_FILE)
-    stated = _stated_method(quantization(config) or _beside(root, MODELOPT_FILE) or {})
+    section = quantization(config)
+    stated = _stated_method(section or _beside(root, MODELOPT_FILE) or {})
+    schemes = set(_schemes(described or {}))
+    if described is None and stated == METHOD:
+        schemes |= set(schemes_asked(section, {_layer(name) for name in packed}))
     named, parts = config.get("architectures"), [config.get(name) for name in _PARTS]
     return Asks(
         _text(config.get("model_type")),
@@ -73,7 +84,7 @@ def asks_of(config: JsonObject, root: Place, settings: Settings, packed_as: str 
         tuple(str(name) for name in named) if isinstance(named, list) else (),
         isinstance(config.get("auto_map"), dict),
         "ascend" if described is not None else stated,
-        tuple(sorted(set(_schemes(described or {})))),
+        tuple(sorted(schemes)),
         _dtype(config, settings),
         ("float8_e4m3fn",) if described is None and stated in {"fp8", "fbgemm_fp8", "modelopt"} else (),
         kv_heads(settings),
@@ -115,10 +126,14 @@ def _schemes(described: JsonObject) -> Iterator[str]:
     for name, scheme in described.items():
         owner, _, part = name.rpartition(".")
         if part == "weight" and isinstance(scheme, str) and scheme != _FLOAT:
-            yield f"{scheme}.{'moe' if _EXPERTS in owner.split('.') else 'linear'}"
+            yield f"{scheme}.{_layer(owner)}"
     attention = described.get("fa_quant_type")
     if isinstance(attention, str) and attention:
         yield f"{attention}.attention"
+
+
+def _layer(module: str) -> str:
+    return "moe" if _EXPERTS in module.split(".") else "linear"
 
 
 def _dtype(config: JsonObject, settings: Settings) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from packaging.version import Version
 
+from weightsmith.fits.compressed_groups import METHOD
 from weightsmith.machine.engines import engine as engine_named
 from weightsmith.machine.engines import engines
 
@@ -137,9 +138,10 @@ def _quantization(asks: Asks, target: Target) -> Iterator[Reason]:
 
 
 def _schemes(asks: Asks, target: Target) -> Iterator[Reason]:
-    """Every scheme that ModelSlim's description names is registered for that kind of layer, on that chip."""
+    """Every scheme that ModelSlim's description names, or that compressed-tensors' groups are taken for, is registered
+    for that kind of layer, on that chip."""
     engine = target.engine
-    if not engine.on_ascend or asks.method != "ascend":
+    if not engine.on_ascend or asks.method not in ("ascend", METHOD):
         return
     on_310p = target.chip.name == "310P"
     registered = engine.schemes_310p if on_310p else engine.schemes

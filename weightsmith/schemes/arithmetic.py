@@ -249,8 +249,9 @@ def _numbers(operand: Operand, beside: Mapping[Operand, Bits], first_row: int) -
 def _read(layout: Layout, block: Bits, first_row: int) -> Singles:
     """Rows of stored elements as numbers."""
     match layout:
-        case Numbers(dtype):
-            return values_of(block, dtype)
+        case Numbers(dtype, offset):
+            numbers = values_of(block, dtype)
+            return numbers - np.float32(offset) if offset else numbers
         case Fields():
             return _fields(layout, block)
         case FieldsDown(bits, each, offset):

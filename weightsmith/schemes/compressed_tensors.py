@@ -46,6 +46,10 @@ def packed_words(module: StoredModule) -> PackedWeight | None:
     if packed is None or packed.dtype not in _WORDS:
         return None
     symmetric = "weight_zero_point" not in module.parts
+    if "scale_packed" in module.parts:
+        fact = "is compressed-tensors' marlin-24: pruned, and in the order of a kernel"
+        kernel = Fault(packed.name, fact, f"dequantize it with the library that wrote it; {AS_IT_IS}")
+        return PackedWeight("compressed-tensors-packed", None, 4, PER_ROW, kernel, symmetric)
     if scale is None:
         shape, bits = _guessed(module, packed)
         lost = missing(module, "weight_packed", "weight_scale")

@@ -21,9 +21,13 @@ WORD_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Each element is a number. dtype: a safetensors name; that of the tensor, or what its bytes really are."""
+    """Each element is a number. dtype: a safetensors name; that of the tensor, or what its bytes really are.
+
+    offset: is subtracted.
+    """
 
     dtype: str
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,8 @@ def words_with_zeros(module: StoredModule) -> WordsWithZeros | None:
 
 def group_width(module: StoredModule, inputs: int, groups: int) -> int:
     """Channels of a group; the last group may be shorter, and then the config alone tells how wide the others are."""
-    stated = module.stated.group
-    if stated is not None and -(-inputs // stated) == groups:
-        return stated
-    return -(-inputs // groups)
+    stated = (size for size in module.stated.groups if -(-inputs // size) == groups)
+    return next(stated, -(-inputs // groups))
 
 
 def contradiction(module: StoredModule, method: str, bits: int, group: int) -> Fault | None:
@@ -72,8 +70,9 @@ def contradiction(module: StoredModule, method: str, bits: int, group: int) -> F
         return Fault(
             words.name, f"holds {bits} bits, and the config says {said}", f"correct `bits`; {AS_IT_IS}"
         )
-    if stated.group and group > 0 and stated.group != group:
-        fact = f"has groups of {group} channels, and the config says {stated.group}"
+    if stated.groups and group > 0 and group not in stated.groups:
+        said = ", ".join(map(str, stated.groups))
+        fact = f"has groups of {group} channels, and the config says {said}"
         return Fault(words.name, fact, f"correct `group_size`; {AS_IT_IS}")
     return None
 

@@ -56,6 +56,7 @@ MODES = frozenset(
 # What msmodelslim writes under a name that no vllm-ascend registers.
 _OTHER_NAMES = frozenset({"WFP8AFP8_DYNAMIC"})
 _FLAT = ("left_trans", "right_trans")
+_ANEW = f"`--converter modelslim --set description=anew` corrects the description; {AS_IT_IS}"
 
 
 def modelslim(module: StoredModule) -> PackedWeight | None:
@@ -135,13 +136,13 @@ def _fault(module: StoredModule, weight: Tensor, *, twice: bool) -> Fault | None
                      f"vllm-ascend loads it as it is: {AS_IT_IS}")  # fmt: skip
     if mode == "FLOAT":
         fact = f"says FLOAT of {weight.name}, which is {weight.dtype} with scales beside it"
-        return Fault(DESCRIPTION_FILE, fact, f"correct the description; {AS_IT_IS}")
+        return Fault(DESCRIPTION_FILE, fact, _ANEW)
     if mode == "W4A16" and module.stated.description.get("version") == "1.0.0" and not twice:
         fact = "is ModelSlim's W4A16 in rows, two codes of a row in a byte"
         return Fault(weight.name, fact, f"vllm-ascend does not load it, either: {AS_IT_IS}")
     if isinstance(mode, str) and mode not in MODES | _OTHER_NAMES:
         fact = f"says {mode} of {weight.name}, which is no ModelSlim mode that vllm-ascend 0.18 to 0.26 knows"
-        return Fault(DESCRIPTION_FILE, fact, f"correct the description; {AS_IT_IS}")
+        return Fault(DESCRIPTION_FILE, fact, _ANEW)
     return None
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from weightsmith.schemes.formula import Fault
 from weightsmith.schemes.packed_module import AS_IT_IS
 from weightsmith.schemes.stated import stated_of
-from weightsmith.schemes.stored_names import ENGINE_PARTS, SMALL_FLOATS, packed_parts
+from weightsmith.schemes.stored_names import (
+    ENGINE_PARTS,
+    SMALL_FLOATS,
+    packed_parts,
+    serves_an_engine,
+    whole_numbers_alone,
+)
 from weightsmith.schemes.view import packed_tensors
 
 if TYPE_CHECKING:
@@ -38,13 +44,6 @@ def not_plain(checkpoint: Checkpoint, view: PlainView) -> Fault | None:
     return left_packed(checkpoint, made_plain | as_they_are)
 
 
-def serves_an_engine(name: str) -> bool:
-    """Whether a tensor is of use only where activations or the key/value cache are quantized."""
-    owner, _, last = name.rpartition(".")
-    of_attention = last in ("scale", "offset") and owner.rpartition(".")[2] in ("fa_q", "fa_k", "fa_v")
-    return of_attention or last in ENGINE_PARTS
-
-
 def left_packed(checkpoint: Checkpoint, done: Collection[str] = ()) -> Fault | None:
     """The first tensor that would be left packed; None where there is none.
 
@@ -62,7 +61,9 @@ def left_packed(checkpoint: Checkpoint, done: Collection[str] = ()) -> Fault | N
         for part, tensor in named.parts.items():
             if tensor.elements and part not in ENGINE_PARTS | {"weight", "bias"} and tensor.name not in done:
                 return _fault(tensor, stated)
-    return None
+    alone = whole_numbers_alone(checkpoint.tensors) if stated.section else ()
+    unknown = next((name for name in alone if name not in done), None)
+    return None if unknown is None else _fault(checkpoint.tensors[unknown], stated)
 
 
 def is_spared(name: str, tensor: Tensor, stated: Stated) -> bool:

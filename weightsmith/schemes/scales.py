@@ -42,7 +42,25 @@ def spread(
     if scale.dtype not in DTYPES:
         fact = f"is {scale.dtype} {list(scale.shape)}: no scales of {weight}"
         return Fault(scale.name, fact, f"store them as F32; {AS_IT_IS}")
-    return _few(shape, scale) or _grid(weight, shape, scale, stated)
+    few = _few(shape, scale)
+    if few is not None and stated is not None and _is_one_block(shape, scale, stated):
+        return Spread(few.operand, stated.cols)
+    return few or _grid(weight, shape, scale, stated)
+
+
+def _is_one_block(shape: tuple[int, ...], scale: Tensor, block: ScaleBlock) -> bool:
+    """Whether a matrix is no larger than a block: its one number is that of a block, and not one for all."""
+    return scale.shape == (1, 1) and shape[-2] <= block.rows and shape[-1] <= block.cols
+
+
+def by_column(shape: tuple[int, ...], scale: Tensor) -> Spread | None:
+    """One scale for each column of each matrix; None where there are not as many."""
+    *leading, rows, columns = shape
+    if list(scale.shape) not in ([*leading, 1, columns], [*leading, columns, 1]) or not scale.contiguous:
+        return None
+    matrices = prod(leading)
+    operand = Operand(regrouped(scale, matrices, columns), Numbers(scale_dtype(scale)), each=rows)
+    return Spread(operand, 1)
 
 
 def _few(shape: tuple[int, ...], scale: Tensor) -> Spread | None:

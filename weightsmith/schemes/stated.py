@@ -26,6 +26,8 @@ MODELOPT_FILE = "hf_quant_config.json"
 _BESIDE = ("quantize_config.json", "quant_config.json", MODELOPT_FILE)
 # Keys of a config under which loaders look; the last is MLX's.
 SECTIONS = ("quantization_config", "compression_config", "quantization")
+# Keys of a section under which modules are named that differ: GPTQModel's, and AutoRound's.
+_EXCEPTIONS = ("dynamic", "extra_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class Stated:
     def bits(self) -> frozenset[int]:
         """Every number of bits that is stated of weights."""
         groups = (_weights(group).get("num_bits") for group in _groups(self.section))
-        found = (*groups, self.section.get("bits"), self.section.get("w_bit"))
+        own = (one.get("bits") for one in self._exceptions())
+        found = (*groups, *own, self.section.get("bits"), self.section.get("w_bit"))
         return frozenset(bits for bits in found if type(bits) is int and 1 <= bits <= 8)
 
     @property
@@ -65,6 +68,38 @@ class Stated:
         """group_size."""
         found = self.section.get("group_size", self.section.get("q_group_size"))
         return found if type(found) is int and found > 0 else None
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Every group_size that is stated, that of the whole first; empty where some modules have one scale a row."""
+        own = [one.get("group_size", self.group) for one in self._exceptions()]
+        found = [self.group, *own]
+        sizes = [size for size in found if type(size) is int and size > 0]
+        return tuple(dict.fromkeys(sizes)) if len(sizes) == len(found) else ()
+
+    def _exceptions(self) -> Iterator[Mapping[str, object]]:
+        """What is stated of some modules alone. Which these are is told by patterns, and these are not executed."""
+        for key in _EXCEPTIONS:
+            found = self.section.get(key)
+            if isinstance(found, dict):
+                yield from (one for one in found.values() if isinstance(one, dict))
+
+    @property
+    def turned_online(self) -> bool:
+        """Whether activations are turned while the model runs, so that some weights stand in another basis.
+
+        What a transform does to weights alone, and to queries and keys alike, leaves the model what it is
+        (compressed-tensors, transform/transform_args.py, TransformLocation).
+        """
+        config = self.section.get("transform_config")
+        schemes = config.get("config_groups") if isinstance(config, dict) else None
+        applied = [
+            one
+            for scheme in (schemes.values() if isinstance(schemes, dict) else ())
+            if isinstance(scheme, dict) and isinstance(scheme.get("apply"), list)
+            for one in scheme["apply"]
+        ]
+        return any(isinstance(one, dict) and one.get("location") in ("input", "output") for one in applied)
 
     def group_of(self, module: str) -> int | None:
         """group_size of one module: MLX names in its section those that differ from the others."""

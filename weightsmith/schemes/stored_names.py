@@ -9,7 +9,7 @@ from weightsmith.checkpoint.gguf_types import PREFIX
 from weightsmith.schemes.bitsandbytes import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint.table import Tensor
 
@@ -56,8 +56,13 @@ _BESIDE = (
 )
 # What the packed numbers themselves are called. bitsandbytes, bitnet and 8-bit formats keep `weight` and change the
 # dtype.
-_NUMBERS = ("weight_packed", "qweight", "packed_weight", "_data", "qdata", "_weight_qdata")
+# The last three: HQQ, QuIP#, ExLlamaV3.
+_NUMBERS = (
+    "weight_packed", "qweight", "packed_weight", "_data", "qdata", "_weight_qdata", "W_q", "Qidxs", "trellis",
+)  # fmt: skip
 _WHOLE_NUMBERS = frozenset({"U8", "I8", "I32", "U32", "I16", "U16"})
+# Whole numbers of a plain model: GPT-2's mask of what comes later, as old files keep it.
+_MASKS = frozenset({"bias", "masked_bias", "attn_mask", "mask"})
 SMALL_FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4", "F6_E2M3", "F6_E3M2"})
 
 
@@ -79,7 +84,7 @@ def packed_parts(tensors: Mapping[str, Tensor]) -> tuple[dict[str, NamedParts], 
     split = {name: _split(name, tensors) for name in tensors}
     # A stack of experts is the weight of the module that its scales name.
     for name in tensors:
-        stem = _stem(name, tensors)
+        stem = _stem(name, tensors) or _four_bit_stem(name, tensors)
         if stem is not None:
             split[stem] = (stem, "weight")
     packed: dict[str, NamedParts] = {}
@@ -105,6 +110,21 @@ def holds_packed_numbers(name: str, tensor: Tensor) -> bool:
     return small and len(tensor.shape) >= 2 and (name.endswith("weight") or tensor.dtype in SMALL_FLOATS)
 
 
+def whole_numbers_alone(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Tensors of whole numbers in modules without a weight, which a quantizer may have packed under any name."""
+    for name, tensor in tensors.items():
+        owner, _, last = name.rpartition(".")
+        if tensor.dtype in _WHOLE_NUMBERS and last not in _MASKS and f"{owner}.weight" not in tensors:
+            yield name
+
+
+def serves_an_engine(name: str) -> bool:
+    """Whether a tensor is of use only where activations or the key/value cache are quantized."""
+    owner, _, last = name.rpartition(".")
+    of_attention = last in ("scale", "offset") and owner.rpartition(".")[2] in ("fa_q", "fa_k", "fa_v")
+    return of_attention or last in ENGINE_PARTS
+
+
 def _is_marker(name: str, tensors: Mapping[str, Tensor]) -> bool:
     owner, _, last = name.rpartition(".")
     if last in MARKERS or last.startswith((STATE, PREFIX)):
@@ -127,6 +147,12 @@ def _stem(name: str, tensors: Mapping[str, Tensor]) -> str | None:
         if stem != name and not stem.endswith("weight") and _is_small(tensors.get(stem)):
             return stem
     return None
+
+
+def _four_bit_stem(name: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """The tensor without `.weight` that bitsandbytes packed (its nn/parametrize.py): `experts.down_proj.absmax`."""
+    stem, _, last = name.rpartition(".")
+    return stem if last == "absmax" and not stem.endswith(".weight") and stem in tensors else None
 
 
 def _is_small(tensor: Tensor | None) -> bool:

@@ -12,7 +12,12 @@ from weightsmith.schemes.packed_module import AS_IT_IS, StoredModule
 from weightsmith.schemes.registry import packed_weight
 from weightsmith.schemes.small_tensors import SmallTensors
 from weightsmith.schemes.stated import stated_of
-from weightsmith.schemes.stored_names import CACHE_SCALES, holds_packed_numbers, packed_parts
+from weightsmith.schemes.stored_names import (
+    CACHE_SCALES,
+    holds_packed_numbers,
+    packed_parts,
+    serves_an_engine,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,7 +117,8 @@ def plain_view(checkpoint: Checkpoint) -> PlainView:
     for name, tensor in tensors.items():
         owner = owners[name]
         if owner not in packed:
-            result[name] = tensor
+            if not serves_an_engine(name):
+                result[name] = tensor
             if len(tensor.shape) == 2 and name.endswith(".weight"):
                 plain.append(name)
         elif owner not in done:

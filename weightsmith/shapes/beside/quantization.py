@@ -30,6 +30,9 @@ _FORMATS = {
 _NOT_DERIVED = frozenset(
     {"gguf", "modelslim", "modelslim-w4", "fp8", "mlx", "mxfp4-pairs", "nvfp4", "quanto", "torchao"}
 )
+# Other libraries that store the same tensors, under a method of their own: loaders know them by it.
+_AUTO_ROUND = frozenset({"auto-round", "intel/auto-round", "inc"})
+_OTHER_WRITERS = {"gptq": _AUTO_ROUND, "awq": _AUTO_ROUND, "compressed-tensors-int8": frozenset({"quark"})}
 # What the method leaves to data or to the run time: no name or shape shows it.
 _UNPROVEN = {
     "gptq": "desc_act and sym",
@@ -65,7 +68,7 @@ def quantization_rows(config: JsonObject | None, packing: PlainView, *, whole: b
     derived = derived_config(packing)
     named = stated.get("quant_method") if isinstance(stated, dict) else None
     # modelopt, quark and mxfp8 store 8-bit floats in the same tensors, under names and keys of their own.
-    other = kind == "fp8-block" and named not in (None, "fp8")
+    other = named in _OTHER_WRITERS.get(kind, ()) or (kind == "fp8-block" and named not in (None, "fp8"))
     if kind in _NOT_DERIVED or derived is None or other:
         return []
     evidence = _evidence(packing)
@@ -202,13 +205,15 @@ def derived_config(packing: PlainView) -> dict[str, Json] | None:
 
 
 def _compressed(typical: PackedModule, spared: list[str]) -> dict[str, Json]:
-    strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "group")
-    weights = {
+    blocks = _in_blocks(typical)
+    strategy = {-1: "channel", 0: "tensor"}.get(typical.group, "block" if blocks else "group")
+    weights: dict[str, Json] = {
         "num_bits": typical.bits,
         "type": "float" if typical.method.endswith(("fp8", "fp4")) else "int",
         "symmetric": "weight_zero_point" not in typical.parts,
         "strategy": "tensor_group" if typical.method.endswith("nvfp4") else strategy,
-        "group_size": typical.group if typical.group > 0 else None,
+        "group_size": typical.group if typical.group > 0 and not blocks else None,
+        **({"block_structure": [typical.group, typical.group]} if blocks else {}),
     }
     group = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
     return {
@@ -218,6 +223,14 @@ def _compressed(typical: PackedModule, spared: list[str]) -> dict[str, Json]:
         "ignore": spared,
         "config_groups": {"group_0": group},
     }
+
+
+def _in_blocks(module: PackedModule) -> bool:
+    """Whether several rows share a scale, as several channels do."""
+    scale, shape = module.parts.get("weight_scale"), module.shape
+    if scale is None or shape is None or module.group <= 0 or len(scale.shape) < 2:
+        return False
+    return scale.shape[-2] < shape[-2]
 
 
 def _spared(packing: PlainView) -> list[str]:
