@@ -198,6 +198,15 @@ def test_a_size_that_shapes_hold_is_asked_twice_and_no_more() -> None:
     assert set(search.refused.values()) == {1024.0, 256.0}
 
 
+@pytest.mark.parametrize("stated", [1, 2, 3])
+def test_a_window_that_is_far_too_small_is_led_to_the_true_one(stated: int) -> None:
+    """Two or three tokens are little better than one: the next doubling is asked while the last one helped."""
+    question = Question(("sliding_window",), stated, "count")
+    found = searched(question, world(lambda value: max(0.0, 0.4 - 0.1 * math.log2(float(value))), seed=3))  # type: ignore[arg-type]
+    assert {one.value for one in found.allowed()} & set(range(12, 33))
+    assert finding(found).telling == "contradicted"
+
+
 def test_a_count_is_told_where_its_neighbours_lose() -> None:
     question = Question(("num_experts_per_tok",), 2, "count")
     told = finding(searched(question, world(lambda value: 0.4 * abs(value - 2), 6)))  # type: ignore[operator]

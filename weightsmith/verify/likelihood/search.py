@@ -23,6 +23,8 @@ NEAR = 1.0
 # Where nothing more is asked than whether anything is better: what is off by a power of ten gains most of it here.
 COARSE = 3.0
 _WIDE = 3.0
+# A count, such as that of a window, goes on being doubled while that helps.
+_MOST_COUNTED = 4_096
 # The step of what the file says, where the config is mended there and no other step leads to it, such as null.
 _ELSEWHERE = -math.inf
 
@@ -124,6 +126,9 @@ class Search:
         elif question.kind == "count":
             assert isinstance(question.value, int)
             yield from (-1.0, 1.0, -2.0, 2.0, float(-(question.value // 2)), float(question.value))
+            top = max(one.at for one in self.tried)
+            if self.best.at == top > 0 and question.value + top < _MOST_COUNTED:  # more may be better still
+                yield question.value + 2 * top
         elif question.kind == "coarse":
             yield from (COARSE, -COARSE)
         else:
