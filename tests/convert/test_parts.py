@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from tests.convert.running import source_with_files_beside, start
 from tests.values.making import save_bin
@@ -252,16 +253,43 @@ def test_a_folder_that_holds_something_is_not_written_to(source: Path, tmp_path:
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
+ONE_FILE = {"converter": "plain", "options": {}, "max_shard_size": "100KB"}
+
+
+def one_file(folder: Path, seed: int = 0) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A source of one file, of which every weights file of the output is made."""
+    draw = torch.Generator().manual_seed(seed)
+    tensors = {
+        f"model.layers.{n}.mlp.up_proj.weight": torch.randn(64, 256, generator=draw).bfloat16()
+        for n in range(8)
+    }
+    return save_bin(folder, tensors), tensors
+
+
+def test_weights_that_were_exchanged_between_two_parts_are_refused(tmp_path: Path) -> None:
+    """Another training of the same model has the same names, shapes and sizes of files."""
+    one, _ = one_file(tmp_path / "one")
+    other, _ = one_file(tmp_path / "other", seed=1)
+    part(one, tmp_path / "out", "1/2", **ONE_FILE)
+    with pytest.raises(TargetRefused, match="was begun with other weights of the same shapes"):
+        part(other, tmp_path / "out", "2/2", **ONE_FILE)
+    part(one, tmp_path / "out", "2/2", **ONE_FILE)
+    join(one, tmp_path / "out", **ONE_FILE)
+
+
 def test_two_copies_of_the_source_that_differ_are_found(tmp_path: Path) -> None:
-    """One file of the source for all shards: both parts read it, the second from elsewhere."""
-    tensors = {f"model.layers.{n}.mlp.up_proj.weight": torch.randn(64, 256).bfloat16() for n in range(8)}
-    one = save_bin(tmp_path / "one", tensors)
-    other = save_bin(tmp_path / "other", {name: tensor + 1 for name, tensor in tensors.items()})
-    how = {"converter": "plain", "options": {}, "max_shard_size": "100KB"}
-    part(one, tmp_path / "out", "1/2", **how)
-    part(other, tmp_path / "out", "2/2", **how)
+    """Both parts read the file, the second from elsewhere, where a few numbers are others that no sample holds."""
+    _, tensors = one_file(tmp_path / "bin")
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        save_file(tensors, folder / "model.safetensors")
+        tensors["model.layers.1.mlp.up_proj.weight"][3, :5] += 1
+    os.utime(other / "model.safetensors", ns=(1, 1))  # the clock of files may not tell two moments apart
+    part(one, tmp_path / "out", "1/2", **ONE_FILE)
+    part(other, tmp_path / "out", "2/2", **ONE_FILE)
     with pytest.raises(TargetRefused, match="two parts read other bytes"):
-        join(one, tmp_path / "out", **how)
+        join(one, tmp_path / "out", **ONE_FILE)
 
 
 def test_a_source_that_is_written_to_leaves_no_shard_that_counts(source: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.checkpoint.hashing import text_hash
+from weightsmith.checkpoint.hashing import sample_hash, text_hash
 from weightsmith.checkpoint.json_file import JsonLimits
+from weightsmith.checkpoint.model_files import is_weights
 from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.unfinished import PARTS, PLAN
 from weightsmith.convert.destination.destination import ANEW, NoDocumentError, document_in
@@ -59,13 +60,24 @@ def begin(destination: Destination, work: str, stamps: Mapping[str, Stamp], root
     work: the digest of what decides the weights files. stamps: of the source's files. The answer is False where the
     source is not the same files as the first part's: a copy on another machine.
 
-    Raises TargetRefused where the parts there do other work; OSError.
+    Raises TargetRefused where the parts there do other work, or are made of other weights; OSError.
     """
     destination.begin()
     mine = {file: _mark(stamp, root) for file, stamp in stamps.items()}
     document = {"tool": "weightsmith", "version": __version__, "work": work, "source": mine}
-    destination.claim(_PLAN, _line(document))
-    return need_same_work(destination, work).get("source") == mine
+    samples = (
+        {file: sample_hash(root / file) for file in filter(is_weights, stamps)}
+        if isinstance(root, Path)
+        else {}
+    )
+    destination.claim(_PLAN, _line({**document, "samples": samples}))
+    noted = need_same_work(destination, work)
+    others = noted.get("samples")
+    for file, sample in samples.items():
+        if isinstance(others, dict) and others.get(file, sample) != sample:
+            fact = f"was begun with other weights of the same shapes ({quoted(file)} is another one)"
+            raise TargetRefused(destination.place, fact, f"give every part the same SRC, or {ANEW}")
+    return noted.get("source") == mine
 
 
 def need_same_work(destination: Destination, work: str) -> Mapping[str, Json]:

@@ -60,7 +60,6 @@ def plan_parts(request: ConversionRequest) -> PartsPlan:
     source = read_source(request)
     destination = _destination(request, source)
     conversion = make_plan(request, source, destination.place)
-    # Numbers of files and times are another machine's own; that the bytes are the same their hashes tell.
     work = describe_work(conversion.weights, orders(request, conversion), source.checkpoint.files)
     return PartsPlan(request, source, conversion, destination, work)
 
