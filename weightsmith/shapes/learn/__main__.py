@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.family.index_builder import write_index
 from weightsmith.shapes.learn.catalog_check import CHECKED, check_catalog
 from weightsmith.shapes.learn.catalog_run import learn_catalog, write_tables
+from weightsmith.shapes.learn.probe.builder import OutOfBudget
 from weightsmith.shapes.learn.report import report
+from weightsmith.shapes.learn.why import told_why
 from weightsmith.shapes.page.page import CATALOG
+from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.report:
         sys.stdout.write(report() + "\n")
         return 0
+    if options.why is not None:
+        return _tell_why(options.why)
     if options.check is not None:
         return check_catalog(options.check or CHECKED, options.processes, _say)
     if options.tables is not None:
@@ -43,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _tell_why(model_type: str) -> int:
+    try:
+        sys.stdout.write(told_why(model_type) + "\n")
+    except (Rejected, OutOfBudget) as reason:
+        _say(f"{model_type}: {reason}")
+        return 1
+    return 0
+
+
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
@@ -54,6 +68,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", nargs="+", metavar="TYPE", default=(), help="learn these and leave the others"
     )
     task.add_argument("--check", nargs="*", metavar="TYPE", help="learn these (or eight) and compare")
+    task.add_argument(
+        "--why", metavar="TYPE", help="learn this and print every build: its reason, what it told"
+    )
     task.add_argument("--report", action="store_true", help="print what the pages hold")
     task.add_argument(
         "--tables",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.value import is_number, is_number_list, numbers_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _GROUPS = re.compile(r"key_value|kv")
 _HEADS = re.compile(r"heads$")
+_NULL = "which numbers are null together?"
 _ARITHMETIC = ("ZeroDivisionError", "ValueError: math domain error")
 _SMALL = 16
 _MAX_RULES = 16
@@ -188,9 +190,10 @@ def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[s
     rules = []
     for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
         group = [name for name in optional if name.rpartition(".")[0] == prefix]
-        bound = [name for name in group if found.lab.observe({name: None}) is None]
+        bound = [name for name in group if found.lab.observe(Probe({name: None}, _NULL)) is None]
         together: dict[str, Value] = dict.fromkeys(bound)
-        if len(bound) > 1 and any(found.lab.observe({**together, **kinds}) for kinds in ({}, *lists)):
+        probes = (Probe({**together, **kinds}, _NULL) for kinds in ({}, *lists))
+        if len(bound) > 1 and any(map(found.lab.observe, probes)):
             rules += [f"({bound[0]} is None) == ({other} is None)" for other in bound[1:]]
     return rules
 

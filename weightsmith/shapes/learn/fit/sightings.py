@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.predict import Indices
     from weightsmith.shapes.reference.meta_models import Shapes
 

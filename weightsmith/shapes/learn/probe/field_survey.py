@@ -10,7 +10,8 @@ from weightsmith.shapes.learn.probe.starting_config import is_field
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.builder import Lab
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.value import Value
 
 

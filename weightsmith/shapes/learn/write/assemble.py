@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Equation
+from weightsmith.shapes.learn.probe.builder import class_config, class_values
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.optional_parts import optional_parts
 from weightsmith.shapes.learn.probe.starting_config import is_field
@@ -19,7 +20,7 @@ from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.list_words import list_spellings
-from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
+from weightsmith.shapes.reference.meta_models import version
 from weightsmith.shapes.reference.synonyms import synonyms, yielding
 
 if TYPE_CHECKING:
@@ -231,11 +232,8 @@ def _base(
     # What the learner set beside the page's fields may go only with fields that are null by default, or with all.
     nulls = {n: v for n, v in stated.items() if n in class_defaults and class_defaults[n] is None}
     for some in (base, {**base, **nulls}):
-        try:
-            make_config(found.lab.model_type, some)
-        except Rejected:
-            continue
-        return some
+        if class_config(found.lab.model_type, some) is not None:
+            return some
     return stated
 
 
@@ -306,11 +304,10 @@ def defaults_of_class(model_type: str, base: Mapping[str, Value] | None = None) 
     that states any of it gets the inner class's. base: what the page was learned from; another inner type than the
     outer class's own has defaults of its own.
     """
-    try:
-        config = make_config(model_type, {})
-        plain = flatten(config)
-        inner = {n: (base or {}).get(n, v) for n, v in plain.items() if n.endswith(".model_type") and v}
-        inner |= {f"{section}.model_type": inside for section, inside in parts_left_out(config).items()}
-        return flatten(make_config(model_type, inner)) if inner else plain
-    except Rejected:
+    config = class_config(model_type, {})
+    if config is None:
         return {}
+    plain = flatten(config)
+    inner = {n: (base or {}).get(n, v) for n, v in plain.items() if n.endswith(".model_type") and v}
+    inner |= {f"{section}.model_type": inside for section, inside in parts_left_out(config).items()}
+    return (class_values(model_type, inner) or {}) if inner else plain

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.polynomials import fit_value
 from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.single_changes import changes_of
 from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.undeclared import size_taken
 from weightsmith.shapes.learn.write.formatting import say_axis
 from weightsmith.shapes.page.value import is_number, thaw
-from weightsmith.shapes.reference.config_fields import flatten
-from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 # Few draws show whether a default moves at all; only then it is worth many.
 _FEW, _DRAWS = 10, 60
+_DEFAULT = "what does the class take where it is left out?"
 # Where each draw takes four models: so many draws, and so many values of a field.
 _BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
@@ -81,11 +81,11 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
 def _inside(found: FieldSurvey, name: str) -> Value:
     """The value of a setting that builds the same tensors as leaving it out, None when there is none."""
     around = _where_it_tells(found, name)
-    without = found.lab.without(name, around)
+    without = found.lab.built(Probe(around, "left out", without=name))
     if without is None or name in without.values:
         return None
     for value in found.accepted.get(name, ()):
-        stated = found.lab.built({**around, name: value})
+        stated = found.lab.built(Probe({**around, name: value}, "the same as left out?"))
         if stated is not None and stated.tables == without.tables and stated.copies == without.copies:
             return value
     return None
@@ -101,13 +101,10 @@ def _rows(found: FieldSurvey, name: str, trials: Iterable[Mapping[str, Value]]) 
     rows: list[DefaultRow] = []
     hidden = found.lab.hidden
     for changes in trials:
-        settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
-        try:
-            resolved = flatten(make_config(found.lab.model_type, settings))
-        except Rejected:
-            continue
-        if name in resolved:
-            taken = {n: settings.get(n, default) for n, default in hidden.items()}
+        resolved = found.lab.values(Probe(changes, _DEFAULT, without=name))
+        if resolved is not None and name in resolved:
+            settings = found.lab.settings(changes)
+            taken = {n: settings.get(n, default) for n, default in hidden.items() if n != name}
             rows.append(({**taken, **resolved}, resolved[name]))
     return rows
 
@@ -231,11 +228,8 @@ def _moved_from_there(found: FieldSurvey, name: str, moved: Sequence[str]) -> li
 
 def _default_there(found: FieldSurvey, name: str, changes: Mapping[str, Value]) -> Value:
     """The default in a config with these changes, lists left as they are; None where the class refuses it."""
-    settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
-    try:
-        return flatten(make_config(found.lab.model_type, settings)).get(name)
-    except Rejected:
-        return None
+    resolved = found.lab.values(Probe(changes, _DEFAULT, without=name))
+    return None if resolved is None else resolved.get(name)
 
 
 def _beside(found: FieldSurvey, name: str, rows: Sequence[DefaultRow]) -> list[str]:
