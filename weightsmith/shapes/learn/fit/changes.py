@@ -74,7 +74,7 @@ def _readable(
     own = {name: values[name] for name in fields if name in values}
     for name, rule in nulls.items():
         if own.get(name) is None:
-            own[name] = rule.substitute(own).known()
+            own[name] = rule.at(own)
     return own
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.changes import Changes
+from weightsmith.shapes.learn.fit.check import gives
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.equation import Equation, TooRare, Uncounted, Unexpressed
 from weightsmith.shapes.learn.fit.index_space import Slots, all_cells, plain_field
 from weightsmith.shapes.learn.fit.role_rows import RoleRows
 from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
 from weightsmith.shapes.learn.fit.sightings import slot_names
-from weightsmith.shapes.learn.fit.splits import both_hold, may_hold
+from weightsmith.shapes.learn.fit.splits import both_hold
 from weightsmith.shapes.learn.fit.variants import VariantSearch
 
 if TYPE_CHECKING:
@@ -131,11 +132,7 @@ class RoleFitter:
         variants: list[ShapeVariant] = [
             ((axes[0],), both_hold(condition, test)) for axes, test in weight.variants
         ]
-        for values, shape in rows.present:
-            first = next((axes for axes, test in variants if not test or may_hold(test, [values])), None)
-            if first is None or first[0].substitute(values).known() != shape[0]:
-                return None
-        return variants
+        return variants if gives(variants, rows.present) else None
 
     def _slots(self, role: RoleName) -> Slots:
         names = slot_names(role)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.fit import language
+from weightsmith.shapes.learn.fit.check import always_holds
+from weightsmith.shapes.learn.fit.language import filled
+from weightsmith.shapes.learn.fit.tests import mask_of
 from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.starting_config import is_field
-from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.value import is_number, is_number_list, numbers_of
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def learn_rules(found: FieldSurvey) -> list[str]:
     counted = [n for n, v in numbers_of(found.base.values).items() if n in found.counts and v > 0]
     accepted = [v for v in accepted if len(v) == len(fields) and all(v.get(n) != 0 for n in counted)]
     refusals = _refusals(found, fields)
-    refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
+    refused, steps, places = [r.values for r in refusals], [r.steps for r in refusals], range(len(refusals))
     candidates: list[_Candidate] = []
     built, not_built = (list(map(_sizes, rows)) for rows in (accepted, refused))
     measured = [*_bounds(found, fields, built, not_built, steps), *_even_shares(fields, built)]
@@ -55,10 +58,9 @@ def learn_rules(found: FieldSurvey) -> list[str]:
     for text, names in _candidates(fields, found.base.values, measured):
         if nothing.intersection(names):
             continue
-        rule = parse_condition(text)
-        truths = [rule.truth(values) for values in refused]
-        broken = frozenset(i for i, truth in enumerate(truths) if truth is False)
-        if None in truths or not broken or not all(rule.truth(values) for values in accepted):
+        kept = mask_of(text, refused)
+        broken = frozenset() if kept is None else frozenset(i for i in places if not kept >> i & 1)
+        if not broken or not always_holds(text, accepted):
             continue
         flags = all(isinstance(found.base.values[n], bool) for n in names)
         seen = len({repr([v[n] for n in names]) for v in accepted})
@@ -281,13 +283,17 @@ def _candidates(
     yield from _flag_rules([n for n in names if isinstance(base[n], bool)])
     for a, b in permutations(fields, 2):
         if _are_beside(a, b):
-            yield f"{a} % {b} == 0", (a, b)
+            yield from _rules(language.DIVIDES, a=a, b=b)
             if a < b and _HEADS.search(a) and _HEADS.search(b):
-                yield f"{a} == {b}", (a, b)
+                yield from _rules(language.SAME, a=a, b=b)
     for a in fields:
-        yield f"{a} % 2 == 0", (a,)
+        yield from _rules(language.EVEN, a=a)
     yield from _sums(names, base)
     yield from _product_rules(fields)
+
+
+def _rules(forms: Iterable[str], **fields: str) -> Iterator[RuleText]:
+    return ((text, tuple(fields.values())) for text in filled(forms, **fields))
 
 
 def _are_beside(a: str, b: str) -> bool:
@@ -298,10 +304,9 @@ def _are_beside(a: str, b: str) -> bool:
 def _flag_rules(flags: Iterable[str]) -> Iterator[RuleText]:
     for a, b in permutations(flags, 2):
         if _are_beside(a, b):
-            yield f"{a} or not {b}", (a, b)
+            yield from _rules(language.IMPLIES, a=a, b=b)
             if a < b:
-                yield f"not ({a} and {b})", (a, b)
-                yield f"{a} or {b}", (a, b)
+                yield from _rules(language.EITHER, a=a, b=b)
 
 
 def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
@@ -312,10 +317,10 @@ def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
         for a, b in combinations(sizes, 2):
             for c in sizes:
                 if c not in (a, b):
-                    yield f"{a} * {b} % {c} == 0", (a, b, c)
+                    yield from _rules(language.PRODUCT_DIVIDES, a=a, b=b, c=c)
             for c, d in combinations(sizes, 2):
                 if len({a, b, c, d}) == 4:
-                    yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+                    yield from _rules(language.SAME_PRODUCTS, a=a, b=b, c=c, d=d)
 
 
 def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[RuleText]:
@@ -324,5 +329,5 @@ def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[RuleText]
         for a in (
             n for n in names if is_number(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]
         ):
-            yield f"sum({owner}[{key!r}]) == {a}", (owner, a)
-            yield f"sum({owner}[{key!r}]) == {a} // 2", (owner, a)
+            for text in filled(language.SUMS, a=f"{owner}[{key!r}]", b=a):
+                yield text, (owner, a)

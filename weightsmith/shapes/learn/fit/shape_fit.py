@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.fit.check import equals
 from weightsmith.shapes.learn.fit.equation import Unexpressed
 from weightsmith.shapes.learn.fit.index_space import list_items
 from weightsmith.shapes.learn.fit.polynomials import fit_value
@@ -102,7 +103,7 @@ class ShapeFitter:
         if others_too and different >= _FAMILIAR:
             candidates += [p for p in self._answers.values() if p is not None and p.fields()]
         for known in candidates:
-            if all(known.substitute(values).known() == number for values, number in rows):
+            if equals(known, rows):
                 return known
         return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.conditions import candidate_tests, learn_condition
+from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import plain_field
 from weightsmith.shapes.learn.fit.piecewise import in_pieces, moved_within, seeds
 from weightsmith.shapes.learn.fit.splits import both_hold, can_decide, may_hold, split
+from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,12 +93,13 @@ class VariantSearch:
             return None
         counted = self._counted
         wanted = {*gates, *counted, *filter(None, counted.values())}
-        narrow = [({n: v for n, v in values.items() if n in wanted}, True) for values, _ in rows]
-        tests = sorted(candidate_tests(narrow, gates, counted), key=lambda t: t[1])
+        narrow = [{n: v for n, v in values.items() if n in wanted} for values, _ in rows]
+        tests = distinct(candidate_tests(narrow, gates, counted), narrow)
+        most = _MAX_HARD_TESTS if hard else _MAX_TESTS
         best: list[ShapeVariant] | None = None
-        for test, _ in tests[: _MAX_HARD_TESTS if hard else _MAX_TESTS]:
+        for test in (one.text for one in islice(tests, most)):
             yes, no = split(test, rows)
-            first = self.shape(yes, hard) if yes and no else None
+            first = self.shape(yes, hard)
             if first is None:
                 continue
             second = self.shape(no, hard)
