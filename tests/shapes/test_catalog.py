@@ -23,7 +23,7 @@ from weightsmith.shapes.page.page import (
     catalog_types,
     learned_types,
     load_page,
-    page_text,
+    page_document,
     parse_page,
 )
 from weightsmith.shapes.page.value import is_number
@@ -36,9 +36,7 @@ CONFIGS = 4
 
 
 def page_data(model_type: str) -> dict[str, Any]:
-    import json
-
-    return json.loads(page_text(model_type))
+    return dict(page_document(model_type))
 
 
 def checkable_types() -> list[str]:

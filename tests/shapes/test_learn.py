@@ -47,10 +47,10 @@ from weightsmith.shapes.learn.write.assemble import defaults_of_class
 from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
 from weightsmith.shapes.learn.write.formatting import say, say_axis
-from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, page_text, parse_page
+from weightsmith.shapes.page.page_file import read_file, text_of
 from weightsmith.shapes.reference.config_fields import flatten, nested, parts_left_out
 from weightsmith.shapes.reference.meta_models import (
     Rejected,
@@ -381,8 +381,8 @@ def test_a_written_page_reads_back_as_it_was() -> None:
         "rules": ["a % 2 == 0"],
         "tensors": {"w.{layer:a}": ["a if a > 1", "2 * a"]},
     }
-    assert json.loads(text_of(page)) == page
-    assert parse_page(json.loads(text_of(page))).model_type == "x"
+    assert read_file(text_of(page), "x") == page
+    assert parse_page(read_file(text_of(page), "x")).model_type == "x"
 
 
 def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]) -> FieldSurvey:

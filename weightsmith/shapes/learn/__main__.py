@@ -16,6 +16,7 @@ from weightsmith.shapes.learn.catalog_run import learn_catalog, write_tables
 from weightsmith.shapes.learn.probe.builder import OutOfBudget
 from weightsmith.shapes.learn.report import report
 from weightsmith.shapes.learn.why import told_why
+from weightsmith.shapes.learn.write.page_schema import write_schema
 from weightsmith.shapes.page.page import CATALOG
 from weightsmith.shapes.reference.meta_models import Rejected
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.index:
         write_index()
+        write_schema()
         return 0
     folder = Path(options.folder)
     code = learn_catalog(folder, options.only, options.processes, _say)
@@ -78,7 +80,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="TYPE",
         help="make what is made from pages (or from these), and no page",
     )
-    task.add_argument("--index", action="store_true", help="make the index of names, and nothing else")
+    task.add_argument(
+        "--index",
+        action="store_true",
+        help="make the index of names and the schema of pages",
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", default=str(CATALOG), help="write the pages there")
     return parser.parse_args(arguments)

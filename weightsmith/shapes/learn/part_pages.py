@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
-    from weightsmith.shapes.page.page import PageDocument
+    from weightsmith.shapes.page.page_file import PageDocument
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.reference.meta_models import Shapes
     from weightsmith.shapes.reference.untyped import Model
