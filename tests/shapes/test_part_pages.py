@@ -11,9 +11,10 @@ from benchmarks.shapes import in_memory
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import assign, lookup
 from weightsmith.shapes.learn import part_pages
+from weightsmith.shapes.learn.names import is_field
 from weightsmith.shapes.learn.probe.builder import Lab
 from weightsmith.shapes.learn.probe.probe import Probe
-from weightsmith.shapes.learn.probe.starting_config import is_field, state_required
+from weightsmith.shapes.learn.probe.starting_config import state_required
 from weightsmith.shapes.page.composition import as_part
 from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.page.predict import predict

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.task_heads import TABLE
+from weightsmith.shapes.learn.names import TASK_WIDTHS, last_of
 from weightsmith.shapes.learn.probe.builder import Lab, class_config
 from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.page import load_page
@@ -41,7 +42,6 @@ TASKS = {
 _LABELS = (3, 5)
 # A class that shares less of its tensors than this with the page's is another model.
 _ALIKE = 0.7
-_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _equation(shape: tuple[int, ...], more: tuple[int, ...], page: Page) -> str:
 def _widths(page: Page, config: object) -> dict[int, str]:
     """Size → the field of the page that has it in this config, the usual width first."""
     found: dict[int, str] = {}
-    fields = sorted(page.fields, key=lambda f: f.rpartition(".")[2] not in _WIDTHS)
+    fields = sorted(page.fields, key=lambda f: last_of(f) not in TASK_WIDTHS)
     for field in fields:
         value = config
         for part in field.split("."):

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, cast
 
 from weightsmith.shapes.learn.learner import LearningResult, learn_surveyed, not_trusted
 from weightsmith.shapes.learn.learner import learn as learn_whole
+from weightsmith.shapes.learn.names import is_field
 from weightsmith.shapes.learn.probe.builder import Lab
 from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.probe import Probe
-from weightsmith.shapes.learn.probe.starting_config import is_field, state_required
+from weightsmith.shapes.learn.probe.starting_config import state_required
 from weightsmith.shapes.learn.prove import PROOFS, contradictions
 from weightsmith.shapes.learn.write.assemble import defaults_of_class
 from weightsmith.shapes.learn.write.learned_page import LearnedPage

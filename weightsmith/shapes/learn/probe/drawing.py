@@ -6,6 +6,7 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import STACK, are_beside
 from weightsmith.shapes.learn.probe.builder import names
 from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.field_names import length_of
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 _SMALL = 16
 _BEYOND = "a small number beyond the layers"
 _THRESHOLD = re.compile(r"([\w.]+) (?:<=|>=|<|>) (\d+)\b")
-# The count of a stack of layers, by the names that configs give it.
-STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
@@ -66,8 +65,7 @@ def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 1
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, tuple) for item in v)]
     for name in small:
-        prefix = name.rpartition(".")[0]
-        near = [c for c in found.accepted if STACK.search(c) and c.rpartition(".")[0] == prefix and c != name]
+        near = [c for c in found.accepted if STACK.search(c) and are_beside(c, name) and c != name]
         for count, size in product(near, (2, 4, 6)):
             for _ in range(tries):
                 changes: dict[str, Value] = {count: size, name: size + 1}
@@ -141,9 +139,8 @@ def length_field(found: FieldSurvey, name: str) -> str | None:
     """
     if name in found.lab.followers:
         return found.lab.followers[name][0]
-    prefix = name.rpartition(".")[0]
     for count in found.base.values:
-        if count not in found.counts or count.rpartition(".")[0] != prefix:
+        if count not in found.counts or not are_beside(count, name):
             continue
         own = [
             o

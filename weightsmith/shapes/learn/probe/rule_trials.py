@@ -8,8 +8,8 @@ import re
 from itertools import chain, permutations
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import HEADS, WIDTH, are_beside, is_field
 from weightsmith.shapes.learn.probe.probe import Probe
-from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import alternatives, list_kinds
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.value import is_number, numbers_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 # So many configs that break a rule, and nothing else that is known, have to be refused.
 _CHALLENGES, _DRAWS = 4, 60
 _COMPARED = re.compile(r"[\w.]+ <=? [\w.]+")
-_HEADS = re.compile(r"heads?$")
-_WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
 _ODD = (3, 5, 7, 9)
 _ARE_ODD = "are odd numbers taken?"
 _SHARE = "may a share become 0?"
@@ -58,10 +56,9 @@ def probe_parity(found: FieldSurvey) -> None:
         for value in (max(numbers) + odd for odd in _ODD):
             found.lab.observe(Probe({name: value}, _ARE_ODD, found.base, (name,)))
     sizes = numbers_of(base)
-    for heads in (n for n in found.accepted if _HEADS.search(n) and sizes.get(n, 0) > 0):
-        for width in (n for n in found.accepted if _WIDTH.search(n) and n in sizes):
-            same = width.rpartition(".")[0] == heads.rpartition(".")[0]
-            if same and sizes[width] % sizes[heads] == 0:
+    for heads in (n for n in found.accepted if HEADS.search(n) and sizes.get(n, 0) > 0):
+        for width in (n for n in found.accepted if WIDTH.search(n) and n in sizes):
+            if are_beside(width, heads) and sizes[width] % sizes[heads] == 0:
                 for odd in _ODD:
                     found.lab.observe(Probe({width: sizes[heads] * odd}, _ARE_ODD, found.base, (width,)))
 
@@ -137,10 +134,9 @@ def share_rules(found: FieldSurvey) -> list[str]:
     rules = []
     sizes = numbers_of(found.base.values)
     for heads in _divided_by(found):
-        prefix = heads.rpartition(".")[0]
         for width, values in found.accepted.items():
             own = values[0]
-            if width == heads or width.rpartition(".")[0] != prefix or width in found.counts:
+            if width == heads or not are_beside(width, heads) or width in found.counts:
                 continue
             if not is_number(own) or own <= sizes[heads]:
                 continue
@@ -176,7 +172,7 @@ def last_item_rules(found: FieldSurvey) -> list[str]:
 
 def _divided_by(found: FieldSurvey) -> list[str]:
     """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
-    numbers = [n for n, v in found.base.values.items() if is_number(v) and is_field(n) and _HEADS.search(n)]
+    numbers = [n for n, v in found.base.values.items() if is_number(v) and is_field(n) and HEADS.search(n)]
     return [n for n in numbers if _is_refused_at_zero(found, {n: 0})]
 
 

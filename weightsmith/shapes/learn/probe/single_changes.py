@@ -6,8 +6,9 @@ import random
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import STACK, are_beside
 from weightsmith.shapes.learn.probe.builder import kinds_of_names, names
-from weightsmith.shapes.learn.probe.drawing import STACK, draw
+from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
 from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.trial_values import alternatives
@@ -266,11 +267,7 @@ def _coupled(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, 
             continue
         own, partners = fields.get(name), 0
         for other, value in fields.items():
-            if (
-                other == name
-                or partners >= _MAX_PARTNERS
-                or other.rpartition(".")[0] != name.rpartition(".")[0]
-            ):
+            if other == name or partners >= _MAX_PARTNERS or not are_beside(other, name):
                 continue
             for pair in _pairs(own, value):
                 both = {name: pair[0], other: pair[1]}
@@ -297,7 +294,7 @@ def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> N
     beside = [
         (other, value)
         for other, value in origin.values.items()
-        if isinstance(value, dict) and other.rpartition(".")[0] == name.rpartition(".")[0]
+        if isinstance(value, dict) and are_beside(other, name)
     ]
     for other, settings in beside:
         for factor, divisor in ((2, 1), (1, 2), (3, 1), (3, 2), (4, 1)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import COUNTS, LAYERS, is_count, is_field, last_of
 from weightsmith.shapes.learn.probe.builder import BUILDS, Lab, kinds_of_names, names
 from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
@@ -20,22 +21,9 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
     from weightsmith.shapes.page.value import Value
 
-# What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
-_ASIDE = re.compile(
-    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type|is_encoder_decoder"
-    r"|_name_or_path|name_or_path|return_dict|output_(attentions|hidden_states|router_logits|scores)|use_cache|quantization_config|auto_map|num_labels"
-    r"|\w*token_ids?|\w*token_index|chunk_size_feed_forward|attn_implementation|_attn_implementation"
-    r"|\w*dropout\w*|initializer_range|\w*_eps|\w*epsilon|task_specific_params|per_layer_config)$"
-)
-_LAYERS = re.compile(r"(layer|block|depth|stage)s?(_|$)")
-_EXPERTS = re.compile(r"expert")
 _MISSED = re.compile(r"AttributeError: '\w+' object has no attribute '(\w+)'")
 # A size for a setting that no part of the config has; what a width may be divided by.
 _ANY_SIZE = 48
-
-
-def is_field(name: str) -> bool:
-    return not _ASIDE.search(name)
 
 
 def start(
@@ -60,10 +48,10 @@ def start(
     _with_parts(lab, parts_left_out(config))
     _with_special_ids(lab, default)
     first = _first(lab, default)
-    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    first = _shrink(lab, first, COUNTS)
     first = _explicit(lab, first)
     # An inner config that is left out whole may be refused in parts: its layers are fewer only now.
-    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    first = _shrink(lab, first, COUNTS)
     for name in computed(lab):
         del lab.base[name]
     undeclared = undeclared_settings(lab, [{}, *elsewhere])
@@ -97,10 +85,10 @@ def state_required(lab: Lab, default: Mapping[str, Value]) -> None:
     while lab.observe(bare) is None and lab.refusals:
         missed = _MISSED.match(lab.refusals[-1][1])
         last = missed[1] if missed else ""
-        required = [n for n in lab.reads(bare) if n.rpartition(".")[2] == last and n not in lab.base]
+        required = [n for n in lab.reads(bare) if last_of(n) == last and n not in lab.base]
         if not required:
             return
-        alike = (v for n, v in default.items() if n.rpartition(".")[2] == last and is_number(v))
+        alike = (v for n, v in default.items() if last_of(n) == last and is_number(v))
         lab.required[required[-1]] = next(alike, _ANY_SIZE)
         lab.base |= lab.required
         lab.hidden[required[-1]] = None
@@ -133,7 +121,7 @@ def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:
 def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
     """The class defaults, each class by itself when not all of them build."""
     smaller = {
-        n: 4 for n, v in default.items() if is_number(v) and is_field(n) and v > 8 and _is_count(n, _LAYERS)
+        n: 4 for n, v in default.items() if is_number(v) and is_field(n) and v > 8 and is_count(n, LAYERS)
     }
     for changes in ({}, smaller):
         observation = lab.observe(Probe(changes, "the defaults of the class"))
@@ -149,18 +137,13 @@ def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
     raise Rejected(lab.refusals[0][1] if lab.refusals else "no answer to any of its first configs")
 
 
-def _is_count(name: str, hint: re.Pattern[str]) -> bool:
-    last = name.rsplit(".", 1)[-1]
-    return bool(hint.search(last)) and not re.search(r"tok|top|group|size|dim|freq|step|period|offset", last)
-
-
 def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]]) -> BuildObservation:
     """Lowers the numbers of experts, then of layers, as long as every kind of tensor is still there."""
     for hint in hints:
         counts = [n for n, v in first.values.items() if is_field(n) and is_number(v) and v > 4]
         for name in counts:
             usual = first.values.get(name)
-            if not _is_count(name, hint) or not is_number(usual):
+            if not is_count(name, hint) or not is_number(usual):
                 continue
             for small in (4, 5, 6, 8, 10, 12, 16):
                 if small >= usual:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Equation
+from weightsmith.shapes.learn.names import is_field
 from weightsmith.shapes.learn.probe.builder import class_config, class_values
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.optional_parts import optional_parts
-from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.computed_defaults import computed_by_class
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule

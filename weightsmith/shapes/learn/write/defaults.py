@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.polynomials import fit_value
+from weightsmith.shapes.learn.names import are_beside, is_field
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.single_changes import changes_of
-from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.undeclared import size_taken
 from weightsmith.shapes.learn.write.formatting import say_axis
 from weightsmith.shapes.page.value import is_number, thaw
@@ -114,8 +114,7 @@ def _moving_fractions(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
 
     No shape moves with them while the field is stated: the ratio of a width that a class takes without it.
     """
-    prefix = name.rpartition(".")[0]
-    own = {n: v for n, v in found.base.values.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    own = {n: v for n, v in found.base.values.items() if are_beside(n, name) and is_field(n)}
     choices: dict[str, list[Value]] = {
         n: [2 * v, _NO_WHOLE * v] for n, v in own.items() if isinstance(v, float) and v > 0
     }
@@ -128,8 +127,7 @@ def _taken_by_model(found: FieldSurvey, name: str) -> list[DefaultRow]:
     sizes = [v for v in found.accepted.get(name, ()) if is_number(v) and v > 0][:2]
     if len(sizes) < 2:
         return []
-    prefix = name.rpartition(".")[0]
-    near = {n: v for n, v in found.accepted.items() if n.rpartition(".")[0] == prefix}
+    near = {n: v for n, v in found.accepted.items() if are_beside(n, name)}
     choices = {n: v[:_BUILT_VALUES] for n, v in {**_siblings(found, name), **near}.items()}
     around = _where_it_tells(found, name)
     rows: list[DefaultRow] = []
@@ -172,8 +170,7 @@ def _trials(
 
 def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
     """Numbers in the same sub-config, on which no shape may depend while the field is stated, such as heads."""
-    prefix = name.rpartition(".")[0]
-    own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    own = {n: v for n, v in found.lab.base.items() if are_beside(n, name) and is_field(n)}
     return {
         n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_number(v) and v > 1 and n != name
     }
@@ -234,7 +231,7 @@ def _default_there(found: FieldSurvey, name: str, changes: Mapping[str, Value]) 
 
 def _beside(found: FieldSurvey, name: str, rows: Sequence[DefaultRow]) -> list[str]:
     """Numbers of the same sub-config that differ among the rows; what moves a default may never have moved alone."""
-    names = [n for n in found.base.values if n.rpartition(".")[0] == name.rpartition(".")[0] and n != name]
+    names = [n for n in found.base.values if are_beside(n, name) and n != name]
     varied = [n for n in names if is_field(n) and len({repr(values.get(n)) for values, _ in rows}) > 1]
     return [n for n in varied if all(is_number(values.get(n)) for values, _ in rows)][:_MAX_FIELDS]
 

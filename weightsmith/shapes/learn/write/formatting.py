@@ -7,6 +7,7 @@ from functools import reduce
 from math import gcd
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import ORDER, REPORT
 from weightsmith.shapes.page.expression import Floor, Item, Limit, Polynomial
 
 if TYPE_CHECKING:
@@ -14,37 +15,13 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.page.expression import Atom, Monomial
 
-# Sizes first, as people look for them; what is not here follows, counts and sizes before flags.
-_ORDER = [
-    "vocab_size",
-    "hidden_size",
-    "n_embd",
-    "d_model",
-    "dim",
-    "num_hidden_layers",
-    "n_layer",
-    "n_layers",
-    "num_layers",
-    "num_attention_heads",
-    "n_head",
-    "n_heads",
-    "num_heads",
-    "num_key_value_heads",
-    "num_kv_heads",
-    "head_dim",
-    "intermediate_size",
-    "ffn_dim",
-    "n_inner",
-]
-_REPORT = [*_ORDER[1:], "vocab_size"]
-
 
 def report_order(names: Iterable[str], is_flag: dict[str, bool]) -> list[str]:
     """hidden_size, layers, heads, …, vocab_size, other sizes, flags; text before vision."""
 
     def rank(name: str) -> tuple[bool, int, int, str]:
         *path, last = name.split(".")
-        position = _REPORT.index(last) if last in _REPORT else len(_REPORT)
+        position = REPORT.index(last) if last in REPORT else len(REPORT)
         return is_flag[name], _path_rank(path), position, name
 
     return sorted(names, key=rank)
@@ -114,7 +91,7 @@ def _product(monomial: Monomial, c: int) -> str:
 def _rank(atom: Atom) -> tuple[int, int, str]:
     text = str(Polynomial.of({(atom,): 1}))
     last = re.split(r"[.\[]", text)[-1] if isinstance(atom, str) else ""
-    return (0 if isinstance(atom, str) else 1), (_ORDER.index(last) if last in _ORDER else len(_ORDER)), text
+    return (0 if isinstance(atom, str) else 1), (ORDER.index(last) if last in ORDER else len(ORDER)), text
 
 
 def say_atom(atom: Atom) -> str:
