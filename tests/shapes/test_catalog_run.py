@@ -29,6 +29,7 @@ from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
 from weightsmith.shapes.learn.task import LearnedType
+from weightsmith.shapes.learn.write.folding import folded
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.learn.write.page_schema import SCHEMA_FILE, page_schema
 from weightsmith.shapes.learn.write.refusals import read_refusals
@@ -46,6 +47,7 @@ from weightsmith.shapes.page.page import (
     parse_page,
 )
 from weightsmith.shapes.page.page_file import SCHEMA, read_file, text_of
+from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.reference.build_answer import BuiltModel, NotBuilt, read_answer
 from weightsmith.shapes.solve.fit import fit
 
@@ -289,3 +291,39 @@ def test_a_list_of_words_says_how_often_each_comes_in_a_row() -> None:
     assert '"kinds": ["sliding × 5", "full", "sliding × 2"]' in text and '"sizes": [8, 8, 8]' in text
     with pytest.raises(InvalidPage, match="reads as a run"):
         text_of({**PAGE.document(), "fields": {"kinds": ["full × 3"]}})
+
+
+def test_what_a_library_has_fixed_the_number_of_is_one_pattern() -> None:
+    block = {
+        f"stages.1.blocks.{i}.{part}.weight": shape
+        for i in range(6)
+        for part, shape in (("up", "8, 4"), ("down", "4, 8"))
+    }
+    layers = {f"stages.1.blocks.{i}.norm.{{layer:depth}}.bias": "4 if flag" for i in range(6)}
+    beside = {
+        "stages.1.blocks.0.gate.weight": "8",
+        "stages.1.blocks.3.gate.weight": "8",
+        "stages.1.proj.weight": "4, 4",
+    }
+    few = {f"parts.{i}.weight": "4" for i in range(3)}
+    uneven = {f"convs.{i}.weight": "4" if i < 3 else "8" for i in range(5)}
+    found = folded({**block, **layers, **beside, **few, **uneven}, ())
+    assert found == {
+        "stages.1.blocks.{block:6}.up.weight": "8, 4",
+        "stages.1.blocks.{block:6}.down.weight": "4, 8",
+        "stages.1.blocks.{block:6}.norm.{layer:depth}.bias": "4 if flag",
+        **beside,
+        **few,
+        **uneven,
+    }
+    grid = {f"rows.{i}.cols.{j}.weight": "4" for i in range(5) for j in range(4)}
+    assert folded(grid, ()) == {"rows.{row:5}.cols.{col:4}.weight": "4"}
+    assert folded(grid, grid) == grid
+
+
+def test_a_folded_page_says_the_tensors_that_it_said_before() -> None:
+    tensors = {f"blocks.{i}.{part}.weight": "width, 8" for i in range(6) for part in ("up", "down")}
+    pages = [parse_page({**PAGE.document(), "tensors": table}) for table in (tensors, folded(tensors, ()))]
+    assert len(pages[1].layouts[""]) == 2
+    told = [predict(page.layouts[""], {"width": 4}) for page in pages]
+    assert told[0] == told[1] and len(told[0]) == 12

@@ -12,6 +12,7 @@ from weightsmith.shapes.learn.probe.optional_parts import optional_parts
 from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.computed_defaults import computed_by_class
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
+from weightsmith.shapes.learn.write.folding import folded
 from weightsmith.shapes.learn.write.formatting import report_order, say_axis
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
@@ -64,9 +65,9 @@ def assemble(
     rules: what every valid config obeys. class_defaults: every field of a config that states nothing. nulls: what
     stands for null in a field. spellings: other names that the tensors may have.
     """
-    first, shared, layouts = _layouts(learned)
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
+    first, shared, layouts = _layouts(learned, {*copies, *copies.values()})
     spelled, numbering, lists = _list_spellings(found, fields)
     unverifiable, kept = _unverifiable(found.lab, class_defaults, fields.keys(), numbering, rules)
     aliases = _aliases(found, fields, kept)
@@ -100,17 +101,18 @@ def _tables(learned: Iterable[LearnedClass]) -> dict[str, TensorTexts]:
 
 
 def _layouts(
-    learned: Iterable[LearnedClass],
+    learned: Iterable[LearnedClass], apart: Set[str]
 ) -> tuple[TensorTexts, TensorTexts, dict[str, TensorTexts]]:
     """(tensors of the first class, those of every class, per class what the others have not).
 
-    The last is empty where all of them store the same.
+    The last is empty where all of them store the same. apart: names of tied tensors, which stay one by one.
     """
     tables = _tables(learned)
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     own = {a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()}
-    return first, shared, dict(own) if any(own.values()) else {}
+    layouts = {a: folded(table, apart) for a, table in own.items()} if any(own.values()) else {}
+    return first, folded(shared, apart), layouts
 
 
 def _aliases(found: FieldSurvey, fields: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
