@@ -46,7 +46,7 @@ from weightsmith.shapes.learn.write.assemble import _copies as copies_of
 from weightsmith.shapes.learn.write.assemble import defaults_of_class
 from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
-from weightsmith.shapes.learn.write.formatting import say, say_axis
+from weightsmith.shapes.learn.write.formatting import say, say_axis, say_condition
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, page_text, parse_page
@@ -245,6 +245,46 @@ def test_what_is_said_is_read_back_unchanged(terms: list[tuple[list[str], int]])
     polynomial = Polynomial.of({tuple(sorted(m)): c for m, c in terms})
     assert parse_polynomial(say(polynomial)) == polynomial
     assert parse_polynomial(say_axis(polynomial)) == polynomial
+
+
+@pytest.mark.parametrize(
+    ("said", "shorter"),
+    [
+        ("a", "a"),
+        ("a and (b or c)", "a and (b or c)"),
+        ("(a and b) and (b and d)", "a and b and d"),
+        ("(a and (b or c)) and ((b or c) and d)", "a and (b or c) and d"),
+        ("(a and b) and (b or c)", "a and b"),
+        ("a and (not b)", "a and not b"),
+        ("(b or c) and (b or c)", "b or c"),
+        (
+            "kinds[i] != ('x' if i > 0 else 'y') and i == 0 and i == 0",
+            "kinds[i] != ('x' if i > 0 else 'y') and i == 0",
+        ),
+        ("(a and b) or (a and b and b)", "(a and b) or (a and b and b)"),
+    ],
+)
+def test_a_condition_is_said_without_repetition(said: str, shorter: str) -> None:
+    assert say_condition(said) == shorter
+    assert say_condition(shorter) == shorter
+
+
+_TESTS = st.recursive(
+    st.sampled_from(["a", "b", "not c", "d == 1"]),
+    lambda inner: st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)).map(
+        lambda one: "(" + f" {one[0]} ".join(one[1]) + ")"
+    ),
+    max_leaves=8,
+)
+
+
+@given(_TESTS)
+def test_a_condition_that_is_said_shorter_holds_where_it_did(test: str) -> None:
+    shorter = say_condition(test)
+    assert len(shorter) <= len(test)
+    for bits in range(16):
+        values = {name: bool(bits >> place & 1) for place, name in enumerate("abcd")}
+        assert parse_condition(shorter).truth(values) is parse_condition(test).truth(values)
 
 
 def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:

@@ -20,6 +20,7 @@ from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.starting_config import state_required
 from weightsmith.shapes.learn.prove import PROOFS, contradictions
 from weightsmith.shapes.learn.write.assemble import defaults_of_class
+from weightsmith.shapes.learn.write.formatting import say_condition
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.composition import as_part
 from weightsmith.shapes.page.page import parse_page
@@ -248,4 +249,5 @@ def _switched(shapes: JsonObject, switch: str) -> JsonObject:
 
 def _only_with(switch: str, shape: Json) -> str:
     axes, _, condition = str(shape).partition(" if ")
-    return f"{axes} if {switch} and ({condition})" if condition else f"{axes} if {switch}"
+    test = say_condition(f"{switch} and ({condition})") if condition else switch
+    return f"{axes} if {test}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
@@ -23,7 +23,6 @@ else:
 
 # A file of another number is read by another release.
 SCHEMA = 1
-# Short lists stay on one line, objects get a line per entry.
 _LINE = 110
 # The keys under which there are values of configs, which may be lists of words.
 _VALUES = ("fields", "unverifiable", "base")
@@ -113,17 +112,21 @@ def _without_runs(value: Json) -> Json:
 
 
 def _value(value: Json, indent: int) -> str:
+    """Short lists stay on one line, objects get a line per entry; one in an object is short where a line holds it."""
+    if isinstance(value, Mapping):
+        items = [f"{json.dumps(key)}: {_entry(inner, indent + 2)}" for key, inner in value.items()]
+        return _block("{", items, "}", indent) if items else "{}"
     line = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, dict) and (not isinstance(value, list) or len(line) <= _LINE):
+    if not isinstance(value, list) or len(line) <= _LINE:
         return line
-    pad = " " * (indent + 2)
-    if isinstance(value, dict):
-        nested = [
-            f"{json.dumps(k)}: {_value(v, indent + 2) if isinstance(v, list) else json.dumps(v, ensure_ascii=False)}"
-            for k, v in value.items()
-        ]
-        return (
-            "{\n" + ",\n".join(pad + item for item in nested) + "\n" + " " * indent + "}" if nested else "{}"
-        )
-    items = [json.dumps(item, ensure_ascii=False) for item in value]
-    return "[\n" + ",\n".join(pad + item for item in items) + "\n" + " " * indent + "]"
+    return _block("[", [json.dumps(item, ensure_ascii=False) for item in value], "]", indent)
+
+
+def _entry(value: Json, indent: int) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    return _value(value, indent) if len(line) > _LINE else line
+
+
+def _block(opening: str, items: Sequence[str], closing: str, indent: int) -> str:
+    pad = "\n" + " " * indent
+    return opening + ",".join(f"{pad}  {item}" for item in items) + pad + closing

@@ -11,8 +11,8 @@ from weightsmith.shapes.page.value import is_number, is_number_list
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import Values
     from weightsmith.shapes.learn.fit.sightings import RoleName, Sighting
-    from weightsmith.shapes.learn.fit.splits import Values
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.value import Value
 

@@ -1,8 +1,11 @@
-"""The one check of what was found: equations are put in on a row, and give its numbers or do not."""
+"""The one check of what was found: equations and tests are put to rows, and hold there or do not.
+
+A row is what was seen once: the values of fields and indices, and beside them a number or a shape.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from weightsmith.shapes.page.expression import parse_condition
 
@@ -12,6 +15,11 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.fit.equation import ShapeVariant
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.value import Value
+
+Values = dict[str, "Value"]
+# What a role was read with (fields and indices), and the shape that it had there.
+ShapeRow = tuple[Values, tuple[int, ...]]
+_Seen = TypeVar("_Seen")
 
 
 def number_of(term: Polynomial, values: Mapping[str, Value]) -> int | None:
@@ -46,3 +54,21 @@ def always_holds(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
     """Whether a test holds on every row; where one does not decide it, it does not."""
     condition = parse_condition(test)
     return all(condition.truth(values) for values in rows)
+
+
+def may_hold(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
+    """Whether a test could hold on any row; one that cannot be computed might."""
+    condition = parse_condition(test)
+    return any(condition.truth(values) is not False for values in rows)
+
+
+def split(
+    test: str, rows: Sequence[tuple[Values, _Seen]]
+) -> tuple[list[tuple[Values, _Seen]], list[tuple[Values, _Seen]]]:
+    """The rows on which a test holds, and the others; none at all where it cannot be computed on one of them."""
+    condition = parse_condition(test)
+    truths = [condition.truth(values) for values, _ in rows]
+    if None in truths:
+        return [], []
+    told = list(zip(rows, truths, strict=True))
+    return [row for row, truth in told if truth], [row for row, truth in told if not truth]

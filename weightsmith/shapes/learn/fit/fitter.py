@@ -13,8 +13,7 @@ from weightsmith.shapes.learn.fit.index_space import Slots, all_cells, plain_fie
 from weightsmith.shapes.learn.fit.role_rows import RoleRows
 from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
 from weightsmith.shapes.learn.fit.sightings import slot_names
-from weightsmith.shapes.learn.fit.splits import both_hold
-from weightsmith.shapes.learn.fit.variants import VariantSearch
+from weightsmith.shapes.learn.fit.variants import VariantSearch, both_hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

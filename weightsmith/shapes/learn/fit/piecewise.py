@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.check import gives
-from weightsmith.shapes.learn.fit.splits import split
+from weightsmith.shapes.learn.fit.check import gives, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow
     from weightsmith.shapes.learn.fit.conditions import Row
     from weightsmith.shapes.learn.fit.equation import Axes, ShapeVariant
-    from weightsmith.shapes.learn.fit.splits import ShapeRow
     from weightsmith.shapes.page.predict import Indices
 
     FitShape = Callable[[Sequence[ShapeRow], bool], Axes | None]

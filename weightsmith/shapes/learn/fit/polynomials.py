@@ -67,10 +67,9 @@ def fit_value(
         return found
     extras = distinct(chain.from_iterable(quotients(some, rows) for some in choices), rows)
     return (
-        _powers(atoms, columns, target, (1, 2))
+        _powers(atoms, columns, target)
         or _grid(listed, target, rows)
         or _with_any(extras, atoms, columns, target)
-        or _powers(atoms, columns, target, (3,))
     )
 
 
@@ -169,26 +168,15 @@ def _with_extra(
     squared = [(extra, extra), *((a, extra, extra) for a in atoms)]  # (image_size // patch_size) ** 2
     monomials = [*((*m, extra) for m in around), *squared, *around]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 3 * _MAX_MONOMIALS]}
-    for terms in (1, 2):
-        found = sparse(table, target, terms, needed=extra)
-        if found is not None:
-            return found
-    few = [*(m for m in monomials if len(m) < 3), *squared[:1]]
-    small = {m: table[m] for m in few if m in table}
-    return sparse(small, target, 3, needed=extra)
+    # Of three terms, one with a floor in it, every one that rows were explained by was a coincidence.
+    return sparse(table, target, 1, needed=extra) or sparse(table, target, 2, needed=extra)
 
 
-def _powers(
-    atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int], sizes: Iterable[int]
-) -> Polynomial | None:
-    """The fourth degree only where one product is the whole: width * merge ** 2 * frames."""
+def _powers(atoms: Sequence[Atom], columns: Mapping[Atom, list[int]], target: list[int]) -> Polynomial | None:
+    """Products with squares in them; of degree four only where one is the whole: width * merge ** 2 * frames."""
     if not atoms:
         return None
     monomials = [m for degree in range(5) for m in combinations_with_replacement(atoms, degree)]
     table = {m: _product(m, columns, len(target)) for m in monomials[: 2 * _MAX_MONOMIALS]}
-    for terms in sizes:
-        few = {m: column for m, column in table.items() if len(m) < 4 or terms == 1}
-        found = sparse(dict(list(few.items())[:_MAX_MONOMIALS]) if terms > 2 else few, target, terms)
-        if found is not None:
-            return found
-    return None
+    few = {m: column for m, column in table.items() if len(m) < 4}
+    return sparse(table, target, 1) or sparse(few, target, 2)

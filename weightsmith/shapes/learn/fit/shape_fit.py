@@ -15,8 +15,8 @@ from weightsmith.shapes.page.expression import Item, Polynomial
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow, Values
     from weightsmith.shapes.learn.fit.equation import Axes
-    from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
     from weightsmith.shapes.page.value import Value
 
 # So many different numbers have to agree before another role's equation is taken over.

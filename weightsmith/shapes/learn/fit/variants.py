@@ -6,26 +6,41 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.fit.check import may_hold, split
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import plain_field
 from weightsmith.shapes.learn.fit.piecewise import in_pieces, moved_within, seeds
-from weightsmith.shapes.learn.fit.splits import both_hold, can_decide, may_hold, split
 from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow
     from weightsmith.shapes.learn.fit.conditions import Row
     from weightsmith.shapes.learn.fit.equation import Axes, ShapeVariant
     from weightsmith.shapes.learn.fit.index_space import Slots
     from weightsmith.shapes.learn.fit.role_rows import RoleRows
     from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
-    from weightsmith.shapes.learn.fit.splits import ShapeRow
     from weightsmith.shapes.page.expression import Polynomial
 
+# Counts and offsets decide about shapes; widths do not.
+_SMALL = 16
 _MAX_DEPTH = 2
 _MAX_TESTS = 80
 _MAX_HARD_TESTS = 12
+
+
+def both_hold(a: str, b: str) -> str:
+    """The condition that holds where both hold; an empty one always does."""
+    return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)
+
+
+def _can_decide(name: str, rows: Sequence[ShapeRow]) -> bool:
+    """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
+    seen = [values.get(name) for values, _ in rows]
+    if len({repr(v) for v in seen}) < 2:
+        return False
+    return None in seen or all(not isinstance(v, int | float) or abs(v) <= _SMALL for v in seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,7 @@ class VariantSearch:
         self, rows: Sequence[ShapeRow], deciding: Sequence[str], depth: int, *, hard: bool
     ) -> list[ShapeVariant] | None:
         """Two shapes, or with more depth three, that single tests tell apart."""
-        gates = [f for f in deciding if can_decide(f, rows)]
+        gates = [f for f in deciding if _can_decide(f, rows)]
         if not gates:
             return None
         counted = self._counted
@@ -113,7 +128,7 @@ class VariantSearch:
     def _pieced(self) -> list[ShapeVariant] | None:
         """Shapes told apart by any condition, not by one test alone."""
         rows, counted = self.rows.present, self._counted
-        gates = (f for f in self.deciding if f not in counted and can_decide(f, rows))
+        gates = (f for f in self.deciding if f not in counted and _can_decide(f, rows))
         fields = list(dict.fromkeys([*self.structural, *gates]))
 
         def fit_seed(seed: Sequence[ShapeRow], hard: bool) -> Axes | None:

@@ -13,7 +13,7 @@ from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.computed_defaults import computed_by_class
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
 from weightsmith.shapes.learn.write.folding import folded
-from weightsmith.shapes.learn.write.formatting import report_order, say_axis
+from weightsmith.shapes.learn.write.formatting import report_order, say_axis, say_condition
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
@@ -48,7 +48,7 @@ def shape_text(equation: Equation) -> str | list[str]:
     variants = []
     for shape, condition in equation.variants:
         axes = ", ".join(map(say_axis, shape))
-        variants.append(f"{axes} if {condition}" if condition else axes)
+        variants.append(f"{axes} if {say_condition(condition)}" if condition else axes)
     return variants[0] if len(variants) == 1 else variants
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import reduce
 from math import gcd
@@ -120,3 +121,25 @@ def say_axis(polynomial: Polynomial) -> str:
         case ((((Floor(),)), 1),) if text.startswith("("):
             return text[1:-1]
     return text
+
+
+def say_condition(text: str) -> str:
+    """A condition without repeated parts: `(a and b) and (b and (b or c))` is `a and b`."""
+    parts = _conjuncts(text)
+    said = {part: _segments(part, ast.Or) for part in parts}
+    kept = [part for part, any_of in said.items() if len(any_of) < 2 or said.keys().isdisjoint(any_of)]
+    return " and ".join(f"({part})" if len(said[part]) > 1 and len(kept) > 1 else part for part in kept)
+
+
+def _conjuncts(text: str) -> list[str]:
+    """What must hold, each once: a conjunction within a conjunction is part of it."""
+    inner = _segments(text, ast.And)
+    return inner if len(inner) < 2 else list(dict.fromkeys(part for one in inner for part in _conjuncts(one)))
+
+
+def _segments(text: str, junction: type[ast.boolop]) -> list[str]:
+    """The operands of `and` or `or`, as they are written; the whole where it is none."""
+    node = ast.parse(text, mode="eval").body
+    if not isinstance(node, ast.BoolOp) or not isinstance(node.op, junction):
+        return [text]
+    return [ast.get_source_segment(text, operand) or "" for operand in node.values]
