@@ -28,11 +28,6 @@ class Equation:
     slots: Slots
     variants: tuple[ShapeVariant, ...]
 
-    @property
-    def axes(self) -> Axes:
-        """Every axis of every variant, each once."""
-        return tuple(dict.fromkeys(axis for shape, _ in self.variants for axis in shape))
-
     def shape(self, values: Mapping[str, Value]) -> tuple[int | None, ...] | None:
         """The shape of the first variant whose condition holds; None when there is none."""
         return shape_of(self.variants, values)

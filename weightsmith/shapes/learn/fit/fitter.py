@@ -98,18 +98,8 @@ class RoleFitter:
         uneven = len(rows.distinct) > sum(map(bool, rows.where))
         outer = [name for name, _ in slots]
         deciding = list(dict.fromkeys([*movers, *((*self.structural, *outer) if uneven else ())]))
-        weight = self._weight_of(role)
-        axes = weight.axes if weight else ()
         search = VariantSearch(
-            self._shapes,
-            rows,
-            slots,
-            condition,
-            deciding,
-            self.structural,
-            moved,
-            axes,
-            self.changes.families,
+            self._shapes, rows, slots, condition, deciding, self.structural, moved, self.changes.families
         )
         listed = any(
             isinstance(values.get(name), tuple) for name in movers for values in self.changes.values[:1]

@@ -71,7 +71,6 @@ def candidate_tests(rows: Rows, fields: Sequence[str], slots: Mapping[str, str |
             yield from _number_tests(name, seen, optional=type(None) in kinds)
         if tuple in kinds:
             lists.append(name)
-            yield from priced(language.LIST, a=name)
     for a, b in combinations(numbers, 2):
         yield from priced(language.PAIR, a=a, b=b)
     small = [n for n in numbers if any(is_small(values.get(n)) for values in rows)]
@@ -100,7 +99,7 @@ def _number_tests(name: str, seen: Sequence[Value], *, optional: bool) -> Priced
 
 
 def _item_tests(name: str, slot: str, small: Sequence[str], rows: Rows) -> Priced:
-    """What a list says about the index of a slot: its word, flag or number there, or whether it names the index."""
+    """What a list says about the index of a slot: its word there, whether it names the index, or where it changes."""
     lists = (listed for values in rows if isinstance(listed := values.get(name), tuple))
     items = {str(v): v for listed in lists for v in listed if not isinstance(v, tuple)}
     if all(isinstance(v, str) for v in items.values()):
@@ -112,10 +111,6 @@ def _item_tests(name: str, slot: str, small: Sequence[str], rows: Rows) -> Price
     yield from priced(language.NAMED, a=name, slot=slot)
     if all(isinstance(v, int) for v in items.values()):
         yield from priced(language.ITEM_CHANGE, a=name, slot=slot)
-    yield from priced(language.ITEM, a=name, slot=slot)
-    for item in list(items.values())[:_MAX_CONSTANTS]:
-        if isinstance(item, int):
-            yield from priced(language.ITEM_NUMBER, a=name, slot=slot, v=item)
 
 
 def is_small(value: Value) -> bool:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.fit.index_space import Slots
     from weightsmith.shapes.learn.fit.role_rows import RoleRows
     from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
-    from weightsmith.shapes.page.expression import Polynomial
 
 # Counts and offsets decide about shapes; widths do not.
 _SMALL = 16
@@ -48,8 +47,8 @@ class VariantSearch:
     """One search for the shapes of one role.
 
     condition: when the role exists, "" for always. deciding: fields that may decide about the shape. structural:
-    fields that decide which tensors exist. moved: per axis, the fields that move it. weight: the axes of the weight
-    that a bias belongs to. families: origins and their children among the observations.
+    fields that decide which tensors exist. moved: per axis, the fields that move it. families: origins and their
+    children among the observations.
     """
 
     fitter: ShapeFitter
@@ -59,7 +58,6 @@ class VariantSearch:
     deciding: Sequence[str]
     structural: Sequence[str]
     moved: Mapping[int, set[str]]
-    weight: Sequence[Polynomial]
     families: Sequence[Sequence[int]]
 
     def find(self) -> list[ShapeVariant] | None:
@@ -81,7 +79,7 @@ class VariantSearch:
         return self._gated(rows, self.deciding, 1, hard=True)
 
     def shape(self, rows: Sequence[ShapeRow], hard: bool) -> Axes | None:
-        return self.fitter.shape(rows, self.moved, self._outer, hard, self.weight)
+        return self.fitter.shape(rows, self.moved, self._outer, hard)
 
     @property
     def _outer(self) -> list[str]:
