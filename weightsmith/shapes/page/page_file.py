@@ -80,7 +80,8 @@ def read_file(text: str, where: str) -> PageDocument:
     number = found.pop("schema", None)
     if number != SCHEMA:
         fact = f"has schema {number!r}, not {SCHEMA}"
-        raise InvalidPage(where, fact, "take the page of this release, or learn it anew")
+        way_out = f'take the page of this release; one that you write begins with "schema": {SCHEMA}'
+        raise InvalidPage(where, fact, way_out)
     pages = {key: _without_runs(value) if key in _VALUES else value for key, value in found.items()}
     return cast("PageDocument", pages)
 
