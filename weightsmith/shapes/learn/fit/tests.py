@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from weightsmith.shapes.learn.fit import language
 from weightsmith.shapes.learn.fit.language import both_ways, priced
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, Value]]
     Priced = Iterator[tuple[str, float]]
 
+_Seen = TypeVar("_Seen")
 _MAX_CONSTANTS = 12
 _MAX_OFFSET = 16
 
@@ -37,13 +38,20 @@ class Test:
 def mask_of(text: str, rows: Iterable[Mapping[str, Value]]) -> int | None:
     """The rows on which a test holds, as the bits of a number; None where it cannot be computed on one of them."""
     condition = parse_condition(text)
-    mask = 0
-    for place, values in enumerate(rows):
+    bits = []
+    for values in rows:
         truth = condition.truth(values)
         if truth is None:
             return None
-        mask |= truth << place
-    return mask
+        bits.append("1" if truth else "0")
+    return int("".join(reversed(bits)) or "0", 2)
+
+
+def parted(mask: int, rows: Sequence[_Seen]) -> tuple[list[_Seen], list[_Seen]]:
+    """The rows on which a test of this mask holds, and the others."""
+    bits = f"{mask:0{len(rows)}b}"[::-1]
+    told = list(zip(rows, bits, strict=True))
+    return [row for row, bit in told if bit == "1"], [row for row, bit in told if bit == "0"]
 
 
 def distinct(texts: Iterable[tuple[str, float]], rows: Rows) -> Iterator[Test]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.check import may_hold, split
+from weightsmith.shapes.learn.fit.check import may_hold
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import plain_field
 from weightsmith.shapes.learn.fit.piecewise import in_pieces, moved_within, seeds
-from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct
+from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct, parted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,8 +110,8 @@ class VariantSearch:
         tests = distinct(candidate_tests(narrow, gates, counted), narrow)
         most = _MAX_HARD_TESTS if hard else _MAX_TESTS
         best: list[ShapeVariant] | None = None
-        for test in (one.text for one in islice(tests, most)):
-            yes, no = split(test, rows)
+        for one in islice(tests, most):
+            test, (yes, no) = one.text, parted(one.mask, rows)
             first = self.shape(yes, hard)
             if first is None:
                 continue

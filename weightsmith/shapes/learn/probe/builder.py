@@ -82,7 +82,7 @@ class Lab:
         full = self._stated(probe)
         key = self._key(full)
         if key not in self._seen:
-            answer = self._answer(probe, full)
+            answer = self._answer(probe, full, key)
             self._seen[key] = observation = self._observation(answer, full, probe)
             if observation is not None:
                 self.observations.append(observation)
@@ -96,7 +96,7 @@ class Lab:
     def built(self, probe: Probe) -> BuildObservation | None:
         """What a probe builds, None when it is refused. Nothing else is learned from it. Raises OutOfBudget."""
         full = self._stated(probe)
-        return self._observation(self._answer(probe, full), full, Probe({}, probe.why))
+        return self._observation(self._answer(probe, full, self._key(full)), full, Probe({}, probe.why))
 
     def values(self, probe: Probe) -> dict[str, Value] | None:
         """Every field as the config class fills it in, without any model; None where the class refuses the config."""
@@ -161,9 +161,8 @@ class Lab:
         values = {**stated, **answer.written}
         return BuildObservation(full, values, answer.tables, answer.copies, probe.origin, probe.changed)
 
-    def _answer(self, probe: Probe, full: Settings) -> Answer:
+    def _answer(self, probe: Probe, full: Settings, key: str) -> Answer:
         """Raises OutOfBudget."""
-        key = self._key(full)
         if key not in self._answers:
             before = self.builds
             self._answers[key] = answer = self._ask(full)
