@@ -35,9 +35,9 @@ def _schema(kind: object, definitions: dict[str, Json]) -> dict[str, Json]:
         return {"enum": list(inner)}
     if origin in {Union, types.UnionType}:
         return _any_of(inner, definitions)
-    if origin is Mapping:
+    if origin in {Mapping, dict}:
         return {"type": "object", "additionalProperties": _schema(inner[1], definitions)}
-    if origin in {Sequence, tuple}:
+    if origin in {Sequence, list, tuple}:
         return _array(inner, definitions)
     raise TypeError(f"{kind} has no schema")
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from weightsmith.shapes.learn import learner
-from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab, OutOfBudget
+from weightsmith.shapes.learn.probe.builder import Lab, OutOfBudget
 from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+from weightsmith.shapes.learn.probe.probe import BuildObservation, Probe
 from weightsmith.shapes.learn.probe.starting_config import start
 from weightsmith.shapes.learn.prove import contradictions
 from weightsmith.shapes.learn.write.refusals import read_refusals
@@ -22,21 +23,20 @@ from weightsmith.shapes.page.page import (
     catalog_types,
     learned_types,
     load_page,
-    page_text,
+    page_document,
     parse_page,
 )
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference import meta_models
 
+WHY = "a test asks"
 # Another sample, or a longer one: WEIGHTSMITH_SAMPLE="seed/seconds".
 SEED, _, SECONDS = os.environ.get("WEIGHTSMITH_SAMPLE", "1/45").partition("/")
 CONFIGS = 4
 
 
 def page_data(model_type: str) -> dict[str, Any]:
-    import json
-
-    return json.loads(page_text(model_type))
+    return dict(page_document(model_type))
 
 
 def checkable_types() -> list[str]:
@@ -62,7 +62,7 @@ def fresh_configs(page: dict[str, Any], seed: str) -> list[BuildObservation]:
     # A page from before undeclared settings were learned is held to the configs that leave them out, as most do.
     for name in [n for n in lab.hidden if n in lab.base and n not in page["fields"]]:
         del lab.base[name]
-        left_out = lab.observe({})
+        left_out = lab.observe(Probe({}, WHY))
         if left_out is None:
             return []
         base = left_out
@@ -72,7 +72,7 @@ def fresh_configs(page: dict[str, Any], seed: str) -> list[BuildObservation]:
         if is_number(base.values.get(name)) and base.values[name] <= 16:
             found.counts.add(name)
     rng = random.Random(seed)
-    drawn = [draw(found, rng) for _ in range(CONFIGS)]
+    drawn = [draw(found, rng, WHY) for _ in range(CONFIGS)]
     return [observation for observation in drawn if observation is not None]
 
 
@@ -158,5 +158,5 @@ def test_of_a_model_with_too_many_modules_it_is_unknown_whether_it_builds() -> N
 def test_a_config_without_elements_is_refused() -> None:
     meta_models.prepare()
     lab = Lab("llama", ("LlamaForCausalLM",))
-    assert lab.observe({"vocab_size": 0, "num_hidden_layers": 1}) is None
+    assert lab.observe(Probe({"vocab_size": 0, "num_hidden_layers": 1}, WHY)) is None
     assert lab.refusals

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from tests.shapes.predicted import NO_COPIES
 from tests.shapes.reference import tensor
+from weightsmith.errors import InvalidPage
 from weightsmith.shapes.family.task_heads import TABLE
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.given.roles import NameTable
@@ -23,7 +29,9 @@ from weightsmith.shapes.learn.catalog_check import difference
 from weightsmith.shapes.learn.page_question import PageAnswer, PageQuestion
 from weightsmith.shapes.learn.report import report
 from weightsmith.shapes.learn.task import LearnedType
+from weightsmith.shapes.learn.write.folding import folded
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
+from weightsmith.shapes.learn.write.page_schema import SCHEMA_FILE, page_schema
 from weightsmith.shapes.learn.write.refusals import read_refusals
 from weightsmith.shapes.page.composition import PARTS
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
@@ -38,13 +46,13 @@ from weightsmith.shapes.page.page import (
     page_text,
     parse_page,
 )
+from weightsmith.shapes.page.page_file import SCHEMA, read_file, text_of
+from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.reference.build_answer import BuiltModel, NotBuilt, read_answer
 from weightsmith.shapes.solve.fit import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 PAGE = LearnedPage(
     model_type="x",
@@ -112,7 +120,7 @@ def test_a_page_is_what_the_learner_makes_even_where_it_says_less(
     assert learned(tmp_path, monkeypatch, [whole("x")]) == 0
     assert learned(tmp_path, monkeypatch, [LearnedType("x", less)]) == 1
     assert TOLD[-1].startswith("poorer: x (")
-    assert json.loads((tmp_path / "x.json").read_text()) == less
+    assert read_file((tmp_path / "x.json").read_text(), "x") == less
     assert learned(tmp_path, monkeypatch, [LearnedType("x", less)]) == 0, "poor already"
 
 
@@ -141,10 +149,10 @@ def test_what_people_wrote_is_not_learned(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_checked_page_differs_by_a_single_byte() -> None:
-    text = page_text("llama")
-    same = LearnedType("llama", json.loads(text))
+    page = page_document("llama")
+    same = LearnedType("llama", page)  # type: ignore[arg-type]  # a page as its file has it
     assert difference(same) == []
-    other = LearnedType("llama", {**json.loads(text), "source": "another"})
+    other = LearnedType("llama", {**page, "source": "another"})  # type: ignore[dict-item]
     assert any("another" in line for line in difference(other))
     assert difference(LearnedType("llama", None, "refused")) == ["refused"]
 
@@ -241,3 +249,81 @@ def test_a_page_that_is_read_back_is_the_page() -> None:
     for model_type in learned_types(CATALOG):
         document = page_document(model_type)
         assert LearnedPage.of(document).document() == document, model_type
+        assert text_of(dict(document)) == page_text(model_type), model_type
+
+
+def test_every_page_is_what_the_schema_of_pages_says() -> None:
+    committed = json.loads(SCHEMA_FILE.read_text())
+    assert committed == page_schema(), "run python -m weightsmith.shapes.learn --index"
+    validator = Draft202012Validator(committed)
+    for model_type in catalog_types():
+        found = [error.message for error in validator.iter_errors(json.loads(page_text(model_type)))]
+        assert not found, model_type
+    page = json.loads(page_text("llama"))
+    for wrong in ({**page, "schema": 2}, {**page, "rule": []}, {**page, "tensors": {"norm": 8}}):
+        assert not validator.is_valid(wrong)
+
+
+def test_a_page_of_another_schema_is_refused() -> None:
+    text = page_text("llama")
+    assert read_file(text, "llama") == page_document("llama")
+    for other in (text.replace('"schema": 1', '"schema": 2'), text.replace('"schema": 1,', "")):
+        with pytest.raises(InvalidPage, match=f"not {SCHEMA}"):
+            read_file(other, "llama")
+
+
+@given(
+    st.recursive(
+        st.lists(st.sampled_from(["full", "a × b", "sliding_attention", "×", "9", ""]), max_size=12)
+        | st.lists(st.integers() | st.booleans() | st.none(), max_size=4),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+        max_leaves=6,
+    )
+)
+def test_a_list_of_words_is_read_as_it_was_written(value: Any) -> None:
+    page = {**PAGE.document(), "fields": {"kinds": value}, "base": {"inner": {"kinds": value}}}
+    assert read_file(text_of(page), "x") == page
+
+
+def test_a_list_of_words_says_how_often_each_comes_in_a_row() -> None:
+    kinds = [*["sliding"] * 5, "full", *["sliding"] * 2]
+    text = text_of({**PAGE.document(), "fields": {"kinds": kinds, "sizes": [8, 8, 8]}})
+    assert '"kinds": ["sliding × 5", "full", "sliding × 2"]' in text and '"sizes": [8, 8, 8]' in text
+    with pytest.raises(InvalidPage, match="reads as a run"):
+        text_of({**PAGE.document(), "fields": {"kinds": ["full × 3"]}})
+
+
+def test_what_a_library_has_fixed_the_number_of_is_one_pattern() -> None:
+    block = {
+        f"stages.1.blocks.{i}.{part}.weight": shape
+        for i in range(6)
+        for part, shape in (("up", "8, 4"), ("down", "4, 8"))
+    }
+    layers = {f"stages.1.blocks.{i}.norm.{{layer:depth}}.bias": "4 if flag" for i in range(6)}
+    beside = {
+        "stages.1.blocks.0.gate.weight": "8",
+        "stages.1.blocks.3.gate.weight": "8",
+        "stages.1.proj.weight": "4, 4",
+    }
+    few = {f"parts.{i}.weight": "4" for i in range(3)}
+    uneven = {f"convs.{i}.weight": "4" if i < 3 else "8" for i in range(5)}
+    found = folded({**block, **layers, **beside, **few, **uneven}, ())
+    assert found == {
+        "stages.1.blocks.{block:6}.up.weight": "8, 4",
+        "stages.1.blocks.{block:6}.down.weight": "4, 8",
+        "stages.1.blocks.{block:6}.norm.{layer:depth}.bias": "4 if flag",
+        **beside,
+        **few,
+        **uneven,
+    }
+    grid = {f"rows.{i}.cols.{j}.weight": "4" for i in range(5) for j in range(4)}
+    assert folded(grid, ()) == {"rows.{row:5}.cols.{col:4}.weight": "4"}
+    assert folded(grid, grid) == grid
+
+
+def test_a_folded_page_says_the_tensors_that_it_said_before() -> None:
+    tensors = {f"blocks.{i}.{part}.weight": "width, 8" for i in range(6) for part in ("up", "down")}
+    pages = [parse_page({**PAGE.document(), "tensors": table}) for table in (tensors, folded(tensors, ()))]
+    assert len(pages[1].layouts[""]) == 2
+    told = [predict(page.layouts[""], {"width": 4}) for page in pages]
+    assert told[0] == told[1] and len(told[0]) == 12

@@ -17,7 +17,7 @@ from weightsmith.shapes.reference.meta_models import build, config_class, prepar
 from weightsmith.shapes.reference.proof import check
 
 if TYPE_CHECKING:
-    from weightsmith.shapes.page.page import PageDocument
+    from weightsmith.shapes.page.page_file import PageDocument
 
 TEXT: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,

@@ -14,8 +14,8 @@ from tests.shapes.test_learn import StandIn
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import Stated
-from weightsmith.shapes.learn.probe.builder import BuildObservation
 from weightsmith.shapes.learn.probe.layer_kinds import layer_kinds
+from weightsmith.shapes.learn.probe.probe import BuildObservation
 from weightsmith.shapes.learn.probe.trial_values import alternatives
 from weightsmith.shapes.page.list_spellings import OtherWords, Places
 from weightsmith.shapes.page.page import load_page, parse_page

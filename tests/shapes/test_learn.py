@@ -31,9 +31,10 @@ from weightsmith.shapes.learn.fit.sightings import RoleParser, slot_names
 from weightsmith.shapes.learn.probe import builder
 from weightsmith.shapes.learn.probe import optional_parts as optional
 from weightsmith.shapes.learn.probe import starting_config as starting
-from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+from weightsmith.shapes.learn.probe.builder import Lab
 from weightsmith.shapes.learn.probe.drawing import length_field, mixed_list
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+from weightsmith.shapes.learn.probe.probe import Answer, BuildObservation, Probe
 from weightsmith.shapes.learn.probe.rule_trials import challenge, last_item_rules, probe_parity
 from weightsmith.shapes.learn.probe.single_changes import (
     changes_shapes_alone,
@@ -45,11 +46,11 @@ from weightsmith.shapes.learn.write.assemble import _copies as copies_of
 from weightsmith.shapes.learn.write.assemble import defaults_of_class
 from weightsmith.shapes.learn.write.defaults import _kind_test as kind_test
 from weightsmith.shapes.learn.write.defaults import default_rule
-from weightsmith.shapes.learn.write.formatting import say, say_axis
-from weightsmith.shapes.learn.write.page_file import text_of
+from weightsmith.shapes.learn.write.formatting import say, say_axis, say_condition
 from weightsmith.shapes.page.expression import Item, Polynomial, parse_condition, parse_polynomial
 from weightsmith.shapes.page.field_names import At, Length
 from weightsmith.shapes.page.page import Page, load_page, page_text, parse_page
+from weightsmith.shapes.page.page_file import read_file, text_of
 from weightsmith.shapes.reference.config_fields import flatten, nested, parts_left_out
 from weightsmith.shapes.reference.meta_models import (
     Rejected,
@@ -63,6 +64,7 @@ from weightsmith.shapes.reference.meta_models import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+WHY = "a test asks"
 LEARN_MAMBA = """
 import json
 from weightsmith.shapes.learn.task import learn_one
@@ -245,6 +247,46 @@ def test_what_is_said_is_read_back_unchanged(terms: list[tuple[list[str], int]])
     assert parse_polynomial(say_axis(polynomial)) == polynomial
 
 
+@pytest.mark.parametrize(
+    ("said", "shorter"),
+    [
+        ("a", "a"),
+        ("a and (b or c)", "a and (b or c)"),
+        ("(a and b) and (b and d)", "a and b and d"),
+        ("(a and (b or c)) and ((b or c) and d)", "a and (b or c) and d"),
+        ("(a and b) and (b or c)", "a and b"),
+        ("a and (not b)", "a and not b"),
+        ("(b or c) and (b or c)", "b or c"),
+        (
+            "kinds[i] != ('x' if i > 0 else 'y') and i == 0 and i == 0",
+            "kinds[i] != ('x' if i > 0 else 'y') and i == 0",
+        ),
+        ("(a and b) or (a and b and b)", "(a and b) or (a and b and b)"),
+    ],
+)
+def test_a_condition_is_said_without_repetition(said: str, shorter: str) -> None:
+    assert say_condition(said) == shorter
+    assert say_condition(shorter) == shorter
+
+
+_TESTS = st.recursive(
+    st.sampled_from(["a", "b", "not c", "d == 1"]),
+    lambda inner: st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)).map(
+        lambda one: "(" + f" {one[0]} ".join(one[1]) + ")"
+    ),
+    max_leaves=8,
+)
+
+
+@given(_TESTS)
+def test_a_condition_that_is_said_shorter_holds_where_it_did(test: str) -> None:
+    shorter = say_condition(test)
+    assert len(shorter) <= len(test)
+    for bits in range(16):
+        values = {name: bool(bits >> place & 1) for place, name in enumerate("abcd")}
+        assert parse_condition(shorter).truth(values) is parse_condition(test).truth(values)
+
+
 def layers(test: str, draws: int = 60, **fields: Any) -> list[Any]:
     rng = random.Random(test)
     condition = parse_condition(test)
@@ -379,8 +421,8 @@ def test_a_written_page_reads_back_as_it_was() -> None:
         "rules": ["a % 2 == 0"],
         "tensors": {"w.{layer:a}": ["a if a > 1", "2 * a"]},
     }
-    assert json.loads(text_of(page)) == page
-    assert parse_page(json.loads(text_of(page))).model_type == "x"
+    assert read_file(text_of(page), "x") == page
+    assert parse_page(read_file(text_of(page), "x")).model_type == "x"
 
 
 def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]) -> FieldSurvey:
@@ -392,10 +434,10 @@ def surveyed(base: dict[str, Any], validator: Callable[[Mapping[str, Any]], str]
     found = FieldSurvey(lab, first, {}, tried)
     for name, values in found.accepted.items():
         for value in values:
-            lab.observe({name: value})
+            lab.observe(Probe({name: value}, WHY))
     rng = random.Random(1)
     for _ in range(80):
-        lab.observe({name: rng.choice(values) for name, values in found.accepted.items()})
+        lab.observe(Probe({name: rng.choice(values) for name, values in found.accepted.items()}, WHY))
     return found
 
 
@@ -406,11 +448,11 @@ class StandIn(Lab):
     validator: Callable[[Mapping[str, Any]], str] = lambda values: ""
     tensors: Callable[[Mapping[str, Any]], dict[str, tuple[int, ...]]] = lambda values: {}
 
-    def _build(self, full: Any, origin: Any, changed: tuple[str, ...]) -> BuildObservation:
+    def _build(self, full: Any) -> Answer:
         why = self.validator(full)
         if why:
             raise Rejected(why)
-        return BuildObservation(full, full, {"X": self.tensors(full)}, {"X": {}}, origin, changed)
+        return Answer(full, {"X": self.tensors(full)}, {"X": {}})
 
 
 def test_the_simplest_rule_behind_a_complaint_is_learned() -> None:
@@ -467,7 +509,7 @@ def test_where_only_even_numbers_were_accepted_more_odd_ones_are_asked() -> None
         lab, lab.observations[0], {}, {"head_dim": [128, 256, 64, 192], "hidden_size": [96, 97]}
     )
     for value in (256, 64, 192):
-        lab.observe({"head_dim": value})
+        lab.observe(Probe({"head_dim": value}, WHY))
     assert learn_rules(found) == []
     probe_parity(found)
     assert learn_rules(found) == ["head_dim % 2 == 0"]
@@ -483,20 +525,20 @@ def tower(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def test_a_number_that_the_model_itself_has_for_null_is_found() -> None:
     base = {"depth": 4, "normed": False}
     lab = StandIn("x", ("X",), dict(base), tensors=tower)
-    first = lab.observe({})
+    first = lab.observe(Probe({}, WHY))
     assert first is not None
-    lab.observe({"depth": None}, first, ("depth",))
+    lab.observe(Probe({"depth": None}, WHY, first, ("depth",)))
     assert counted_nulls(FieldSurvey(lab, first, {}, counts={"depth"})) == {"depth": Polynomial.constant(24)}
     lab.tensors = lambda values: {} if values["depth"] is None else tower(values)  # null: no blocks at all
-    lab._seen.clear()
-    lab.observations.clear()
-    lab.observe({"depth": None}, first, ("depth",))
+    lab._answers.clear()
+    lab.restart()
+    lab.observe(Probe({"depth": None}, WHY, first, ("depth",)))
     assert counted_nulls(FieldSurvey(lab, first, {}, counts={"depth"})) == {}
 
 
 def test_a_setting_that_only_the_model_has_a_default_for_is_asked_by_leaving_it_out() -> None:
     lab = StandIn("llama", ("X",), {"normed": False}, tensors=tower)
-    first = lab.observe({})
+    first = lab.observe(Probe({}, WHY))
     assert first is not None
     found = FieldSurvey(lab, first, {}, {"normed": [False, True]})
     assert default_rule(found, "normed", None) is True
@@ -519,7 +561,7 @@ def test_what_moves_a_default_only_beside_another_change_is_found() -> None:
     """A period of 1 makes every layer alike, whatever the offset."""
     base = {"num_hidden_layers": 5, "index_topk_freq": 1, "index_skip_topk_offset": 2}
     lab = StandIn("glm_moe_dsa", ("X",), dict(base), hidden={n: base[n] for n in base if "index" in n})
-    first = lab.observe({})
+    first = lab.observe(Probe({}, WHY))
     assert first is not None
     choices = {"num_hidden_layers": [5, 6, 4], "index_topk_freq": [1, 2, 3, 4]}
     found = FieldSurvey(lab, first, {}, {**choices, "index_skip_topk_offset": [2, 1, 3, 0]})
@@ -550,7 +592,7 @@ def test_null_is_not_tried_where_it_is_the_same_as_leaving_a_setting_out(
         return {"q.weight": (4 * (values["width"] or hidden // 4), hidden)}
 
     lab = StandIn("x", ("X",), {"hidden_size": 96, "width": 40}, hidden=hidden, tensors=tensors)
-    first = lab.observe({})
+    first = lab.observe(Probe({}, WHY))
     assert first is not None
     found = survey_fields(lab, first, {})
     assert (None in found.accepted["width"]) is tried
@@ -591,7 +633,7 @@ def test_parts_that_must_add_up_to_a_size_are_learned_with_it() -> None:
     found = surveyed({"width": 128, "rope": rope, "hidden_size": 96}, validator)
     for factor in (2, 3, 4):
         scaled = {**rope, "parts": tuple(factor * part for part in (24, 20, 20))}
-        found.lab.observe({"width": 128 * factor, "rope": scaled})
+        found.lab.observe(Probe({"width": 128 * factor, "rope": scaled}, WHY))
     assert learn_rules(found) == ["sum(rope['parts']) == width // 2"]
 
 
@@ -604,15 +646,15 @@ def test_an_even_width_per_head_is_learned_though_toys_are_excused() -> None:
 
     found = surveyed({"hidden_size": 768, "num_attention_heads": 12}, validator)
     for width in (36, 60, 84, 108):
-        found.lab.observe({"hidden_size": width})
+        found.lab.observe(Probe({"hidden_size": width}, WHY))
     even = "(hidden_size // num_attention_heads) % 2 == 0 or hidden_size // num_attention_heads <= 3"
     assert set(learn_rules(found)) == {"hidden_size % num_attention_heads == 0", even}
 
 
 def test_a_number_that_the_class_makes_anew_is_not_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """deepseek_ocr2's head_dim is hidden // heads whatever a file says."""
-    monkeypatch.setattr(starting, "make_config", lambda model_type, values: values)
-    monkeypatch.setattr(starting, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
+    monkeypatch.setattr(builder, "make_config", lambda model_type, values: values)
+    monkeypatch.setattr(builder, "flatten", lambda v: {**v, "head_dim": v["hidden_size"] // v["heads"]})
     lab = Lab("x", ("X",), {"hidden_size": 768, "heads": 12, "head_dim": 64})
     assert starting.computed(lab) == ["head_dim"]
 
@@ -621,7 +663,7 @@ def test_a_config_of_the_lab_has_its_lists_at_the_length_of_their_count() -> Non
     """zamba2's own list of layers has 54 items, and the class refuses it beside another count."""
     followers = {"layers_block_type": ("num_hidden_layers", ("mamba", "hybrid"))}
     lab = Lab("zamba2", ("Zamba2ForCausalLM",), {"num_hidden_layers": 6}, followers)
-    assert len(lab.config({}).layers_block_type) == 6
+    assert len(lab.config(Probe({}, WHY)).layers_block_type) == 6
     with pytest.raises(Rejected):
         make_config("zamba2", lab.base)
 
@@ -644,6 +686,42 @@ def test_nothing_asks_for_a_list_among_values() -> None:
     files += [room / "write" / name for name in ("assemble.py", "defaults.py")]
     asking = [path for path in files if re.search(r"isinstance\([^)]*\blist\b", Path(path).read_text())]
     assert len(files) > 20 and not asking
+
+
+def test_whatever_is_built_is_asked_of_the_lab() -> None:
+    """One door: what is built by another would be built twice, and no one could say why."""
+    room = Path(class_fit.__file__).parent
+    building = re.compile(r"\b(make_config|model_on_meta|undeclared_reads|build)\(")
+    doors = [str(p.relative_to(room)) for p in room.rglob("*.py") if building.search(p.read_text())]
+    assert doors == ["probe/builder.py"]
+
+
+def test_a_config_is_built_once_and_its_reason_is_kept() -> None:
+    lab = StandIn("x", ("X",), {"depth": 2}, tensors=tower)
+    first = lab.built(Probe({"depth": 3}, "how many blocks?"))
+    base = lab.observe(Probe({}, "the base"))
+    again = lab.observe(Probe({"depth": 3}, "does it move a tensor?", base, ("depth",)))
+    assert first is not None and again is not None and again.tables is first.tables
+    assert lab.observations == [base, again], "what was only looked at is learned from when it is observed"
+    assert lab.observe(Probe({"depth": 3}, "once more")) is again
+    left = lab.built(Probe({}, "left out", without="depth"))
+    assert left is not None and len(left.tables["X"]) == 25
+    assert again.changed == ("depth",) and again.origin is base
+
+
+def test_every_build_is_told_with_its_reason() -> None:
+    prepare()
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 40}
+    lab = Lab("llama", ("LlamaForCausalLM",), {**small, "num_key_value_heads": 4, "intermediate_size": 48})
+    base = lab.observe(Probe({}, "the base"))
+    for _ in "twice":
+        lab.observe(Probe({"num_hidden_layers": 3}, "does it move?", base, ("num_hidden_layers",)))
+        lab.observe(Probe({"hidden_act": "no such function"}, "is it checked?"))
+    assert [(one.probe.said, one.told) for one in lab.asked[:2]] == [
+        ("the base", "21 tensors"),
+        ("num_hidden_layers=3", "9 more tensors"),
+    ]
+    assert lab.asked[2].told.startswith("refused: ") and lab.builds == len(lab.asked) == 3
 
 
 def test_places_of_a_list_are_drawn_apart() -> None:
@@ -706,13 +784,13 @@ def test_parts_that_a_config_may_leave_out_are_found_with_all_that_they_build(
     plain = SimpleNamespace(
         sub_configs={"text": None, "vision": None, "audio": None}, text=1, vision=None, audio=None
     )
-    monkeypatch.setattr(optional, "make_config", lambda model_type, values: plain)
+    monkeypatch.setattr(optional, "class_config", lambda model_type, values: plain)
     lab = StandIn("x", ("X",), {"vision.width": 4, "text.width": 8}, tensors=towers)
-    base = lab.observe({})
+    base = lab.observe(Probe({}, WHY))
     assert base is not None
     assert optional.optional_parts(lab, base) == {"vision": ("model.eyes.", "model.vision.")}
     lab.base["audio.width"] = 4
-    base = lab.observe({})
+    base = lab.observe(Probe({}, WHY))
     assert base is not None and set(optional.optional_parts(lab, base)) == {"vision", "audio"}
 
 
@@ -734,7 +812,7 @@ def test_of_a_build_that_was_given_up_nothing_is_learned(monkeypatch: pytest.Mon
     monkeypatch.setattr(builder, "make_config", lambda model_type, values: values["depth"])
     monkeypatch.setattr(builder, "flatten", lambda config: {"depth": config})
     lab = Lab("x", ("X",), {"depth": 4}, endless={"depth": 0})
-    assert [lab.observe({"depth": depth}) for depth in (2, 1, 1, 0)] == [None] * 4
+    assert [lab.observe(Probe({"depth": depth}, WHY)) for depth in (2, 1, 1, 0)] == [None] * 4
     assert lab.refusals == [] and lab.timed_out == ["no answer"]
     assert lab.builds == 2, "what was asked before, or is known to be endless, is not built"
 
@@ -755,7 +833,7 @@ def test_a_number_that_must_be_0_is_no_multiple_of_those_beside_it() -> None:
 
     found = surveyed({"rope_dim": 0, "head_dim": 64, "hidden_size": 768}, validator)
     for width in range(1, 9):
-        found.lab.observe({"rope_dim": width})
+        found.lab.observe(Probe({"rope_dim": width}, WHY))
     assert learn_rules(found) == []
 
 

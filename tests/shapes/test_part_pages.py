@@ -11,14 +11,17 @@ from benchmarks.shapes import in_memory
 from weightsmith.shapes import infer
 from weightsmith.shapes.given.config import assign, lookup
 from weightsmith.shapes.learn import part_pages
+from weightsmith.shapes.learn.names import is_field
 from weightsmith.shapes.learn.probe.builder import Lab
-from weightsmith.shapes.learn.probe.starting_config import is_field, state_required
+from weightsmith.shapes.learn.probe.probe import Probe
+from weightsmith.shapes.learn.probe.starting_config import state_required
 from weightsmith.shapes.page.composition import as_part
 from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.page.predict import predict
 from weightsmith.shapes.reference import meta_models
 from weightsmith.shapes.reference.config_fields import flatten
 
+WHY = "a test asks"
 WHOLE: dict[str, Any] = {"model_type": "whole", "fields": {"speaks": True}, "tensors": {}}
 TALKER: dict[str, Any] = {
     "model_type": "talker",
@@ -126,10 +129,10 @@ def test_the_parts_of_a_model_are_found_with_the_flag_that_leaves_them_out() -> 
 def test_a_setting_that_no_class_declares_and_nothing_builds_without_is_stated() -> None:
     meta_models.prepare()
     lab = Lab("moonshine_streaming", meta_models.architectures("moonshine_streaming"))
-    assert lab.observe({}) is None
-    state_required(lab, flatten(lab.config({})))
+    assert lab.observe(Probe({}, WHY)) is None
+    state_required(lab, flatten(lab.config(Probe({}, WHY))))
     assert lab.base == {"num_key_value_heads": 8}, "as its encoder has it"
-    assert lab.hidden == {"num_key_value_heads": None} and lab.observe({}) is not None
+    assert lab.hidden == {"num_key_value_heads": None} and lab.observe(Probe({}, WHY)) is not None
 
 
 @pytest.mark.parametrize(

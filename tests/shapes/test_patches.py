@@ -9,7 +9,7 @@ import pytest
 
 from weightsmith.errors import InvalidPage
 from weightsmith.shapes.learn.write.patches import PATCHES, patched, read_patch
-from weightsmith.shapes.page.page import CATALOG, learned_types, page_text
+from weightsmith.shapes.page.page import CATALOG, learned_types, page_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +94,7 @@ def test_a_patch_that_leaves_no_page_is_an_error(tmp_path: Path) -> None:
 def test_the_patches_of_the_catalog_belong_to_learned_pages_and_are_in_them() -> None:
     for path in (CATALOG / PATCHES).glob("*.json"):
         assert path.stem in learned_types(CATALOG)
-        page = json.loads(page_text(path.stem))
+        page = page_document(path.stem)
         for change in read_patch(CATALOG, path.stem):
             node = page
             for part in change.path:

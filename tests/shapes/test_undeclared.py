@@ -11,8 +11,9 @@ from tests.shapes.reference import tensor
 from tests.shapes.test_packed import in_memory
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.shapes import Inference, infer
-from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+from weightsmith.shapes.learn.probe.builder import Lab
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+from weightsmith.shapes.learn.probe.probe import Answer, Probe
 from weightsmith.shapes.learn.probe.single_changes import undeclared_elsewhere
 from weightsmith.shapes.learn.probe.undeclared import size_taken, undeclared_settings
 from weightsmith.shapes.learn.write.defaults import default_rule
@@ -22,6 +23,7 @@ from weightsmith.shapes.reference.undeclared_reads import undeclared_reads
 if TYPE_CHECKING:
     from pathlib import Path
 
+WHY = "a test asks"
 SMALL = {
     "qwen2": {
         "hidden_size": 320,
@@ -121,10 +123,10 @@ def test_a_setting_of_layers_that_the_base_does_not_have_is_found_where_they_are
     small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     small |= {"intermediate_size": 48, "vocab_size": 40, "mamba_n_heads": 8, "mamba_d_head": 16}
     lab = Lab("bamba", ("BambaForCausalLM",), small)
-    base = lab.observe({})
+    base = lab.observe(Probe({}, WHY))
     assert base is not None and undeclared_settings(lab).defaults == {}
     attention: dict[str, Any] = {"attn_layer_indices": [1]}
-    assert lab.observe(attention, base, ("attn_layer_indices",)) is not None
+    assert lab.observe(Probe(attention, WHY, base, ("attn_layer_indices",))) is not None
     found = FieldSurvey(lab, base, {})
     assert undeclared_elsewhere(found) == [attention]
     settings = undeclared_settings(lab, [{}, attention])
@@ -133,8 +135,8 @@ def test_a_setting_of_layers_that_the_base_does_not_have_is_found_where_they_are
     found.moves = [{"hidden_size": 64 * n, "mamba_d_head": 16 * n} for n in (2, 3, 4)]
     lab.hidden |= settings.defaults
     lab.base |= settings.stated
-    origin = lab.observe({**attention, "num_hidden_layers": 3})
-    lab.observe({**attention, "num_hidden_layers": 3, "head_dim": 32}, origin, ("head_dim",))
+    origin = lab.observe(Probe({**attention, "num_hidden_layers": 3}, WHY))
+    lab.observe(Probe({**attention, "num_hidden_layers": 3, "head_dim": 32}, WHY, origin, ("head_dim",)))
     assert default_rule(found, "head_dim", None) == "= hidden_size // num_attention_heads"
 
 
@@ -161,11 +163,8 @@ def test_two_builds_tell_which_size_is_taken_for_none(changes: dict[str, Any], s
 class Grouped(Lab):
     """A stand-in whose one axis is a quotient."""
 
-    def _build(
-        self, full: Any, origin: BuildObservation | None, changed: tuple[str, ...]
-    ) -> BuildObservation:
-        tables = {"X": {"conv.weight": (96, 96 // full.get("groups", 3))}}
-        return BuildObservation(full, full, tables, {"X": {}}, origin, changed)
+    def _build(self, full: Any) -> Answer:
+        return Answer(full, {"X": {"conv.weight": (96, 96 // full.get("groups", 3))}}, {"X": {}})
 
 
 def test_a_size_that_divides_is_told_from_its_quotients() -> None:

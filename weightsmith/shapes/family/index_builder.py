@@ -63,7 +63,10 @@ def _names(patterns: Iterable[TensorPattern], zeroable: frozenset[str]) -> tuple
         possible.add(pattern.key)
         always = any(variant.condition is None for variant in pattern.variants)
         empty = any(slot.count.fields() & zeroable for slot in pattern.slots)
-        if pattern.required and always and len(pattern.slots) < 2 and not empty:
+        counted = [
+            slot for slot in pattern.slots if slot.count.known() is None
+        ]  # `{block:12}` is always there
+        if pattern.required and always and len(counted) < 2 and not empty:
             certain.add(pattern.key)
     return certain, possible
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from weightsmith.json_value import JsonObject
-    from weightsmith.shapes.page.page import Page, PageDocument
+    from weightsmith.shapes.page.page import Page
+    from weightsmith.shapes.page.page_file import PageDocument
 
     # Sub-config → the type that stands there, for each that is not the class's default.
     InnerTypes: TypeAlias = tuple[tuple[str, str], ...]

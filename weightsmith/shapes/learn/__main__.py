@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.family.index_builder import write_index
 from weightsmith.shapes.learn.catalog_check import CHECKED, check_catalog
 from weightsmith.shapes.learn.catalog_run import learn_catalog, write_tables
+from weightsmith.shapes.learn.probe.builder import OutOfBudget
 from weightsmith.shapes.learn.report import report
+from weightsmith.shapes.learn.why import told_why
+from weightsmith.shapes.learn.write.page_schema import write_schema
 from weightsmith.shapes.page.page import CATALOG
+from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.report:
         sys.stdout.write(report() + "\n")
         return 0
+    if options.why is not None:
+        return _tell_why(options.why)
     if options.check is not None:
         return check_catalog(options.check or CHECKED, options.processes, _say)
     if options.tables is not None:
@@ -32,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.index:
         write_index()
+        write_schema()
         return 0
     folder = Path(options.folder)
     code = learn_catalog(folder, options.only, options.processes, _say)
@@ -41,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             write_tables(options.processes)
     return code
+
+
+def _tell_why(model_type: str) -> int:
+    try:
+        sys.stdout.write(told_why(model_type) + "\n")
+    except (Rejected, OutOfBudget) as reason:
+        _say(f"{model_type}: {reason}")
+        return 1
+    return 0
 
 
 def _say(line: str) -> None:
@@ -54,6 +70,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", nargs="+", metavar="TYPE", default=(), help="learn these and leave the others"
     )
     task.add_argument("--check", nargs="*", metavar="TYPE", help="learn these (or eight) and compare")
+    task.add_argument(
+        "--why", metavar="TYPE", help="learn this and print every build: its reason, what it told"
+    )
     task.add_argument("--report", action="store_true", help="print what the pages hold")
     task.add_argument(
         "--tables",
@@ -61,7 +80,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="TYPE",
         help="make what is made from pages (or from these), and no page",
     )
-    task.add_argument("--index", action="store_true", help="make the index of names, and nothing else")
+    task.add_argument(
+        "--index",
+        action="store_true",
+        help="make the index of names and the schema of pages",
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", default=str(CATALOG), help="write the pages there")
     return parser.parse_args(arguments)

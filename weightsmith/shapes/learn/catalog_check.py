@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.catalog_run import learned_in_parallel
-from weightsmith.shapes.learn.write.page_file import text_of
 from weightsmith.shapes.page.page import page_text
+from weightsmith.shapes.page.page_file import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,20 +5,20 @@ A page is what the learner makes today, with its patch; what lay there before de
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from weightsmith.process.durable import replace_file
 from weightsmith.process.pool import results_unordered
 from weightsmith.shapes.family.index_builder import write_index
 from weightsmith.shapes.learn import engine_names, head_table, memory_names, wide_tensors
 from weightsmith.shapes.learn import inner_parts as part_table
 from weightsmith.shapes.learn.task import learn_one
-from weightsmith.shapes.learn.write.page_file import write_page
 from weightsmith.shapes.learn.write.refusals import read_refusals, write_refusals
 from weightsmith.shapes.page.composition import inner_parts
 from weightsmith.shapes.page.page import by_hand_types, catalog_types, learned_types
+from weightsmith.shapes.page.page_file import read_file, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,14 +156,16 @@ def _path(folder: Path, model_type: str) -> Path:
 
 def _unexpressed(folder: Path, model_type: str) -> int:
     """How many tensors and fields the page that is there leaves unexpressed."""
-    return len(json.loads(_path(folder, model_type).read_text(encoding="utf-8")).get("unexpressed", ()))
+    path = _path(folder, model_type)
+    return len(read_file(path.read_text(encoding="utf-8"), str(path)).get("unexpressed", ()))
 
 
 def _take_over(folder: Path, found: LearnedType) -> None:
     if found.page is None:
         _path(folder, found.model_type).unlink(missing_ok=True)
     else:
-        write_page(folder, found.model_type, found.page)
+        # Whole or not at all: a page that is half written would not parse.
+        replace_file(_path(folder, found.model_type), text_of(found.page).encode())
 
 
 def _compare(losses: Losses, before: dict[str, int], folder: Path, found: LearnedType) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.learn.fit.equation import LearnedClass, TooRare, Uncounted, Unexpressed
 from weightsmith.shapes.learn.fit.fitter import RoleFitter
 from weightsmith.shapes.learn.fit.null_defaults import null_rules
-from weightsmith.shapes.learn.probe.starting_config import is_field
+from weightsmith.shapes.learn.names import is_field
 from weightsmith.shapes.learn.progress import FailedFit
 
 if TYPE_CHECKING:

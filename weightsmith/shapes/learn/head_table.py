@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.task_heads import TABLE
+from weightsmith.shapes.learn.names import TASK_WIDTHS, last_of
+from weightsmith.shapes.learn.probe.builder import Lab, class_config
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.page import load_page
 from weightsmith.shapes.page.pattern import name_key
-from weightsmith.shapes.reference.meta_models import Rejected, build, make_config, model_class
+from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.reference.meta_models import model_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.meta_models import Shapes
 
@@ -37,7 +42,6 @@ TASKS = {
 _LABELS = (3, 5)
 # A class that shares less of its tensors than this with the page's is another model.
 _ALIKE = 0.7
-_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,7 @@ def learned(model_type: str) -> Iterator[JsonObject]:
         name = getattr(modeling_auto, mapping).get(model_type)
         if isinstance(name, str) and name not in known:
             known.add(name)
-            found = [
-                head for beside in page.architectures if (head := _try_head(page, beside, name)) is not None
-            ]
+            found = [head for beside in page.architectures if (head := _head(page, beside, name)) is not None]
             if found:  # beside the class that it is most like
                 nearest = min(found, key=lambda one: len(one.head))
                 yield {"type": model_type, "class": name, "task": task, **asdict(nearest)}
@@ -75,28 +77,27 @@ def committed() -> list[JsonObject]:
     return sorted(rows, key=lambda row: (str(row["type"]), order.index(str(row["task"]))))
 
 
-def _try_head(page: Page, beside: str, name: str) -> _Difference | None:
-    """None also where its own config does not build the class."""
-    try:
-        return _head(page, beside, name)
-    except (Rejected, AttributeError):
-        return None
+def _built(page: Page, architecture: str, changes: Settings) -> BuildObservation | None:
+    """One class, on a config of the page's base with these changes."""
+    base = {name: freeze(value) for name, value in page.base.items()}
+    lab = Lab(page.model_type, (architecture,), base)
+    return lab.built(Probe(changes, "what does a class with the head of a task have?"))
 
 
 def _head(page: Page, beside: str, name: str) -> _Difference | None:
-    """What `name` has and lacks beside a class of the page; None where their bodies are not the same."""
-    body = build(beside, make_config(page.model_type, dict(page.base)))
-    own, more = (
-        build(name, make_config(page.model_type, {**page.base, "num_labels": count})).shapes
-        for count in _LABELS
-    )
-    rewrites = _rewrites(name, beside, own, body.shapes)
+    """What `name` has and lacks beside a class of the page; None where one does not build, or their bodies differ."""
+    built = _built(page, beside, {}), *(_built(page, name, {"num_labels": count}) for count in _LABELS)
+    tables = [one.tables[cls] for one, cls in zip(built, (beside, name, name), strict=True) if one]
+    if len(tables) < len(built):
+        return None
+    body, own, more = tables
+    rewrites = _rewrites(name, beside, own, body)
     for before, after in rewrites.items():
         own, more = ({_read(n, before, after): s for n, s in shapes.items()} for shapes in (own, more))
-    common = own.keys() & body.shapes.keys()
-    if len(common) < _ALIKE * len(own) or any(own[n] != body.shapes[n] for n in common):
+    common = own.keys() & body.keys()
+    if len(common) < _ALIKE * len(own) or any(own[n] != body[n] for n in common):
         return None
-    stored = {*body.shapes, *body.copies}
+    stored = {*body, *(built[0].copies[beside] if built[0] else ())}
     head = {n: _equation(own[n], more[n], page) for n in own if n not in stored}
     parts = {n.partition(".")[0] for n in stored} - {n.partition(".")[0] for n in own}  # a decoder, say
     absent = {name_key(n) for n in stored - own.keys()} & page.keys
@@ -123,7 +124,7 @@ def _read(name: str, before: str, after: str) -> str:
 
 def _equation(shape: tuple[int, ...], more: tuple[int, ...], page: Page) -> str:
     """The axes in words of the page: the number of labels, a width of the body, or a number."""
-    config = make_config(page.model_type, dict(page.base))
+    config = class_config(page.model_type, page.base)
     widths = _widths(page, config)
     axes = []
     for size, other in zip(shape, more, strict=True):
@@ -137,7 +138,7 @@ def _equation(shape: tuple[int, ...], more: tuple[int, ...], page: Page) -> str:
 def _widths(page: Page, config: object) -> dict[int, str]:
     """Size → the field of the page that has it in this config, the usual width first."""
     found: dict[int, str] = {}
-    fields = sorted(page.fields, key=lambda f: f.rpartition(".")[2] not in _WIDTHS)
+    fields = sorted(page.fields, key=lambda f: last_of(f) not in TASK_WIDTHS)
     for field in fields:
         value = config
         for part in field.split("."):

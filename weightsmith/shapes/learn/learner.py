@@ -19,6 +19,7 @@ from weightsmith.shapes.learn.fit.sightings import RoleParser
 from weightsmith.shapes.learn.probe.builder import BUILDS
 from weightsmith.shapes.learn.probe.drawing import draw, observe_beyond_layers, observe_thresholds
 from weightsmith.shapes.learn.probe.layer_kinds import layer_kinds
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.rule_trials import (
     challenge,
     last_item_rules,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.equation import LearnedClass
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.probe.probe import Asked, BuildObservation
     from weightsmith.shapes.learn.write.learned_page import LearnedPage
     from weightsmith.shapes.page.value import Value
 
@@ -64,7 +65,7 @@ _MAX_VISITS = 4
 class LearningResult:
     """page: None when nothing trustworthy was learned; reason says why. seconds: of wall time, to tell people.
     builds, proofs: how many configs were built or refused, and how many of them proved the page. timed_out: builds
-    that ran into the safety net; another machine may learn something else."""
+    that ran into the safety net; another machine may learn something else. asked: every probe that took a build."""
 
     page: LearnedPage | None
     reason: str
@@ -72,6 +73,7 @@ class LearningResult:
     builds: int
     proofs: int
     timed_out: tuple[str, ...]
+    asked: Sequence[Asked] = ()
 
 
 def learn(model_type: str, builds: int = BUILDS, only: tuple[str, ...] = ()) -> LearningResult:
@@ -106,15 +108,16 @@ def learn_surveyed(
         reason = "fresh configs contradict every page"
     passed = time.monotonic() - started
     learned = None if reason else page
-    result = LearningResult(learned, reason, passed, lab.builds, proof.configs, tuple(lab.timed_out))
-    return result, found
+    late = tuple(lab.timed_out)
+    return LearningResult(learned, reason, passed, lab.builds, proof.configs, late, lab.asked), found
 
 
 def _surveyed(model_type: str, builds: int, only: tuple[str, ...]) -> FieldSurvey:
     """Single changes; once more where these led to settings that no class declares and that the base never asks for."""
     elsewhere: list[dict[str, Value]] = []
+    lab = None
     while True:
-        lab, base = start(model_type, only, builds, elsewhere)
+        lab, base = start(model_type, only, builds, elsewhere, lab)
         hints: dict[str, tuple[str, ...]] = {}
         for architecture in lab.architectures:
             hints |= words(architecture)
@@ -133,11 +136,11 @@ def _probed(found: FieldSurvey) -> Progress:
     probe_refused(found)
     probe_parity(found)
     nulls = counted_nulls(found)
-    spellings = published(lab.architectures, lab.config({}))
+    spellings = published(lab.architectures, lab.config(Probe({}, "other names that its tensors have")))
     roles = {a: RoleParser.learned(lab.observations, a) for a in lab.architectures}
     progress = Progress(found, roles, nulls, spellings)
     for i in range(_FIRST_DRAWS):
-        draw(found, progress.rng, structure_only=i % 2 == 0)
+        draw(found, progress.rng, "many fields at once", structure_only=i % 2 == 0)
     observe_beyond_layers(found, progress.rng)
     return progress
 
@@ -162,7 +165,10 @@ def _page(progress: Progress, defaults: Mapping[str, Value], rules: Sequence[str
         parsed = parse_page(page.document())
         before = len(found.lab.observations)
         fresh: list[BuildObservation | None] = [*observe_thresholds(found, _conditions(learned))]
-        fresh += [draw(found, progress.rng, structure_only=i % 3 == 0) for i in range(_ROUND_DRAWS)]
+        fresh += [
+            draw(found, progress.rng, "does it refute the page?", structure_only=i % 3 == 0)
+            for i in range(_ROUND_DRAWS)
+        ]
         wrong = [o for o in fresh if o is not None and contradictions(parsed, o)]
         if not wrong and len(found.lab.observations) > before:
             break

@@ -14,17 +14,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from weightsmith.process.durable import replace_file
+from weightsmith.shapes.learn.probe.builder import Lab
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.layouts import TABLE as LAYOUTS
 from weightsmith.shapes.page.layouts import StoredLayouts, blank, joined, stored_layouts
 from weightsmith.shapes.page.page import MEMORY_NAMES, page_document, parse_page
 from weightsmith.shapes.page.pattern import DIGITS, name_key
 from weightsmith.shapes.page.spellings import Spelling
-from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta
+from weightsmith.shapes.page.value import freeze
+from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from weightsmith.json_value import JsonObject
+    from weightsmith.shapes.learn.probe.probe import Settings
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.reference.untyped import Model
 
@@ -34,11 +38,18 @@ _TELLING = 2
 
 def built(model_type: str) -> Model | None:
     """The class of a type's page without data; None where transformers has none."""
-    page = parse_page(page_document(model_type))
+    return model_of(parse_page(page_document(model_type)), {}, "how are its tensors in memory?")
+
+
+def model_of(page: Page, changes: Settings, why: str) -> Model | None:
+    """The class of a page without data, on a config of the page's base with these changes; None where transformers has
+    none or refuses it."""
     if page.custom_code or not page.architectures:
         return None
+    base = {name: freeze(value) for name, value in page.base.items()}
+    lab = Lab(page.model_type, page.architectures, base)
     try:
-        return model_on_meta(page.architectures[0], make_config(model_type, dict(page.base)))
+        return lab.model(Probe(changes, why), page.architectures[0])
     except Rejected:
         return None
 

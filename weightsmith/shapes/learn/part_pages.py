@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, cast
 
 from weightsmith.shapes.learn.learner import LearningResult, learn_surveyed, not_trusted
 from weightsmith.shapes.learn.learner import learn as learn_whole
+from weightsmith.shapes.learn.names import is_field
 from weightsmith.shapes.learn.probe.builder import Lab
 from weightsmith.shapes.learn.probe.drawing import draw
-from weightsmith.shapes.learn.probe.starting_config import is_field, state_required
+from weightsmith.shapes.learn.probe.probe import Probe
+from weightsmith.shapes.learn.probe.starting_config import state_required
 from weightsmith.shapes.learn.prove import PROOFS, contradictions
 from weightsmith.shapes.learn.write.assemble import defaults_of_class
+from weightsmith.shapes.learn.write.formatting import say_condition
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.composition import as_part
 from weightsmith.shapes.page.page import parse_page
 from weightsmith.shapes.page.value import thaw
-from weightsmith.shapes.reference.config_fields import flatten
 from weightsmith.shapes.reference.meta_models import (
     adopted_part,
     architectures,
     config_class,
-    model_on_meta,
     version,
 )
 from weightsmith.shapes.reference.published import published, saving_conversions
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Settings
-    from weightsmith.shapes.page.page import PageDocument
+    from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
+    from weightsmith.shapes.page.page_file import PageDocument
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.reference.meta_models import Shapes
     from weightsmith.shapes.reference.untyped import Model
 
+_WHOLE = "of which models does it consist?"
 # Types with fewer settings are learned whole, which takes no more than minutes.
 _MANY_SETTINGS = 200
 # The keys of a page that are joined entry by entry.
@@ -94,7 +96,9 @@ def _lab(model_type: str) -> Lab | None:
     if len(inner) < 2 or not all(hasattr(config, "model_type") for config in inner):
         return None
     lab = Lab(model_type, architectures(model_type), base=dict(STARTS.get(model_type, {})))
-    default = flatten(lab.config({}))
+    default = lab.values(Probe({}, _WHOLE))
+    if default is None:
+        return None
     if len(default) < _MANY_SETTINGS or len(lab.architectures) != 1:
         return None
     state_required(lab, default)
@@ -103,7 +107,7 @@ def _lab(model_type: str) -> Lab | None:
 
 def parts_of(lab: Lab) -> list[Part]:
     """The models that the only class of a type consists of; empty where it has tensors or sizes beside these."""
-    whole = model_on_meta(lab.architectures[0], lab.config({}))
+    whole = lab.model(Probe({}, _WHOLE), lab.architectures[0])
     sections = {cls: name for name, cls in type(whole.config).sub_configs.items()}
     children = {n: m for n, m in whole.named_children() if type(getattr(m, "config", None)) in sections}
     beside = [name for name in whole.state_dict() if name.partition(".")[0] not in children]
@@ -115,14 +119,15 @@ def parts_of(lab: Lab) -> list[Part]:
 
 def _switches(lab: Lab, names: Sequence[str]) -> dict[str, str] | None:
     """Part → the flag of the whole that it is not built without; None where the whole has other settings."""
-    base = lab.observe({})
+    base = lab.observe(Probe({}, _WHOLE))
     if base is None:
         return None
     found: dict[str, str] = {}
     for name, value in base.values.items():
         if "." in name or not is_field(name) or not isinstance(value, int):
             continue
-        other = lab.observe({name: (not value) if isinstance(value, bool) else value + 1})
+        turned = (not value) if isinstance(value, bool) else value + 1
+        other = lab.observe(Probe({name: turned}, "does it leave a part out?", base, (name,)))
         if other is None:
             continue
         there = {tensor.partition(".")[0] for tensor in _tensors(other)}
@@ -151,7 +156,10 @@ def learn_part(lab: Lab, part: Part) -> LearnedPart:
     with adopted_part(name, part.model, saving_conversions(part.whole)):
         result, found = learn_surveyed(name)
         rng = random.Random(f"proof of {lab.model_type} with its {part.section}")
-        drawn = [draw(found, rng, structure_only=i % 4 == 0) for i in range(2 * PROOFS)]
+        drawn = [
+            draw(found, rng, "a part in the proof of the whole", structure_only=i % 4 == 0)
+            for i in range(2 * PROOFS)
+        ]
     return LearnedPart(part, result, [o.settings for o in drawn if o], found.lab.hidden)
 
 
@@ -175,7 +183,8 @@ def joined(lab: Lab, parts: Sequence[LearnedPart]) -> LearningResult:
     page = page.without(wrong) if wrong else page
     reason = not_trusted(page, len(observed))
     learned = None if reason else page
-    return LearningResult(learned, reason, seconds, builds + lab.builds, len(observed), late)
+    asked = [probe for p in parts for probe in p.result.asked] + lab.asked
+    return LearningResult(learned, reason, seconds, builds + lab.builds, len(observed), late, asked)
 
 
 def _drawn(lab: Lab, parts: Sequence[LearnedPart]) -> list[BuildObservation]:
@@ -187,7 +196,7 @@ def _drawn(lab: Lab, parts: Sequence[LearnedPart]) -> list[BuildObservation]:
         for part in parts:
             settings = rng.choice(part.drawn)
             changes |= {f"{part.part.section}.{name}": value for name, value in settings.items()}
-        observation = lab.observe(changes)
+        observation = lab.observe(Probe(changes, "random: a proof of the whole"))
         if observation is not None:
             found.append(observation)
         if len(found) == PROOFS:
@@ -220,7 +229,7 @@ def _page(lab: Lab, parts: Sequence[LearnedPart]) -> LearnedPage:
         "architectures": list(lab.architectures),
         "source": version(),
         "rules": rules,
-        "spellings": published(lab.architectures, lab.config({})),
+        "spellings": published(lab.architectures, lab.config(Probe({}, _WHOLE))),
         **tables,
     }
     return LearnedPage.of(cast("PageDocument", document))
@@ -240,4 +249,5 @@ def _switched(shapes: JsonObject, switch: str) -> JsonObject:
 
 def _only_with(switch: str, shape: Json) -> str:
     axes, _, condition = str(shape).partition(" if ")
-    return f"{axes} if {switch} and ({condition})" if condition else f"{axes} if {switch}"
+    test = say_condition(f"{switch} and ({condition})") if condition else switch
+    return f"{axes} if {test}"

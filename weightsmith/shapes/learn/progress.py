@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.learn.fit.equation import Equation
     from weightsmith.shapes.learn.fit.sightings import RoleName, Sighting
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.expression import Polynomial
 
     # A model class, and a role in it.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.learn.fit.sightings import Shape
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.learn.write.learned_page import LearnedPage
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.pattern import TensorPattern
@@ -43,7 +43,7 @@ def prove(page: LearnedPage, found: FieldSurvey, attempt: int) -> PageProof:
     configs = 0
     wrong: dict[str, str] = {}
     for i in range(4 * PROOFS):
-        observation = draw(found, rng, structure_only=i % 4 == 0)
+        observation = draw(found, rng, "a proof of the page", structure_only=i % 4 == 0)
         if observation is None or id(observation) in known:
             continue
         known.add(id(observation))

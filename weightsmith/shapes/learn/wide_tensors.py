@@ -13,11 +13,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from weightsmith.process.durable import replace_file
-from weightsmith.shapes.learn.memory_names import saved_kinds
+from weightsmith.shapes.learn.memory_names import model_of, saved_kinds
 from weightsmith.shapes.page.kept_wide import TABLE, ending, wide_tensors
 from weightsmith.shapes.page.page import catalog_types, page_document, parse_page
 from weightsmith.shapes.page.pattern import name_key, text_key
-from weightsmith.shapes.reference.meta_models import Rejected, make_config, model_on_meta, version
+from weightsmith.shapes.reference.meta_models import version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,15 +35,12 @@ Kept: TypeAlias = "Mapping[str, tuple[str, ...]]"
 def learned(model_type: str) -> Kept | None:
     """16-bit dtype → ends of names that are kept in F32; None where transformers does not build the page's class."""
     page = parse_page(page_document(model_type))
-    if page.custom_code or not page.architectures:
-        return None
     kept: dict[str, tuple[str, ...]] = {}
     for dtype in DTYPES:
-        try:
-            config = make_config(model_type, {**page.base, "dtype": dtype})
-            kept[dtype] = _ends(*_split(model_on_meta(page.architectures[0], config), dtype))
-        except Rejected:
+        model = model_of(page, {"dtype": dtype}, f"what does a model of {dtype} keep in F32?")
+        if model is None:
             return None
+        kept[dtype] = _ends(*_split(model, dtype))
     return kept
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from weightsmith.json_value import Json, JsonObject
-    from weightsmith.shapes.page.page import PageDocument
+    from weightsmith.shapes.page.page_file import PageDocument
 
     Equations: TypeAlias = Mapping[str, str | list[str]]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from weightsmith.errors import InvalidPage
 from weightsmith.shapes.page.expression import (
@@ -27,7 +27,8 @@ from weightsmith.shapes.page.expression import (
 )
 from weightsmith.shapes.page.field_names import owner_of
 from weightsmith.shapes.page.layouts import other_layouts, stored_layouts
-from weightsmith.shapes.page.list_spellings import ListSpelling, ListSpellingDocument, parse_list_spelling
+from weightsmith.shapes.page.list_spellings import ListSpelling, parse_list_spelling
+from weightsmith.shapes.page.page_file import read_file
 from weightsmith.shapes.page.pattern import (
     TensorPattern,
     patterns_of,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.shapes.page.page_file import PageDocument
     from weightsmith.shapes.page.value import Value
 
 # Pages that the learner makes lie in the folder itself, those that people wrote in BY_HAND below it.
@@ -55,32 +57,6 @@ _DIVISOR = re.compile(r"(.+?) % ([\w.]+) == 0")
 
 _T = TypeVar("_T")
 Divisors: TypeAlias = tuple[tuple[Polynomial, str], ...]
-
-
-class PageDocument(TypedDict, total=False):
-    """A page as its JSON file has it; docs/families.md describes the keys."""
-
-    model_type: str
-    architectures: list[str]
-    source: str
-    custom_code: bool
-    fields: dict[str, Json]
-    unverifiable: dict[str, Json]
-    rules: list[str]
-    computed: dict[str, str]
-    lists: dict[str, str]
-    tensors: dict[str, str | list[str]]
-    optional: dict[str, str | list[str]]
-    layouts: dict[str, dict[str, str | list[str]]]
-    copies: dict[str, str]
-    choices: dict[str, list[Json]]
-    base: dict[str, Json]
-    parts: dict[str, list[str]]
-    unexpressed: dict[str, str]
-    spellings: list[dict[str, str]]
-    aliases: dict[str, str]
-    yielding: list[str]
-    list_spellings: list[ListSpellingDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +179,7 @@ def page_document(model_type: str) -> PageDocument:
         known = ", ".join(_nearest_first(model_type))
         way_out = f"known ones, nearest first: {known}"
         raise InvalidPage(model_type, "is not a family of the catalog", way_out)
-    return cast("PageDocument", json.loads(page_text(model_type)))
+    return read_file(page_text(model_type), f"page {model_type}")
 
 
 def _nearest_first(model_type: str) -> list[str]:

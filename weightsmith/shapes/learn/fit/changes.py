@@ -11,8 +11,8 @@ from weightsmith.shapes.page.value import is_number, is_number_list
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import Values
     from weightsmith.shapes.learn.fit.sightings import RoleName, Sighting
-    from weightsmith.shapes.learn.fit.splits import Values
     from weightsmith.shapes.page.expression import Polynomial
     from weightsmith.shapes.page.value import Value
 
@@ -74,7 +74,7 @@ def _readable(
     own = {name: values[name] for name in fields if name in values}
     for name, rule in nulls.items():
         if own.get(name) is None:
-            own[name] = rule.substitute(own).known()
+            own[name] = rule.at(own)
     return own
 
 

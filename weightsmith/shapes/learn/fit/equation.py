@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.splits import may_hold
+from weightsmith.shapes.learn.fit.check import shape_of
 from weightsmith.shapes.page.expression import Polynomial
 
 if TYPE_CHECKING:
@@ -28,20 +28,9 @@ class Equation:
     slots: Slots
     variants: tuple[ShapeVariant, ...]
 
-    @property
-    def axes(self) -> Axes:
-        """Every axis of every variant, each once."""
-        return tuple(dict.fromkeys(axis for shape, _ in self.variants for axis in shape))
-
     def shape(self, values: Mapping[str, Value]) -> tuple[int | None, ...] | None:
         """The shape of the first variant whose condition holds; None when there is none."""
-        for shape, test in self.variants:
-            if not test or may_hold(test, [values]):
-                try:
-                    return tuple(axis.substitute(values).known() for axis in shape)
-                except (TypeError, ZeroDivisionError):
-                    return (None,)
-        return None
+        return shape_of(self.variants, values)
 
 
 @dataclass(frozen=True, slots=True)

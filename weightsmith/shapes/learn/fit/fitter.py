@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.changes import Changes
+from weightsmith.shapes.learn.fit.check import gives
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.equation import Equation, TooRare, Uncounted, Unexpressed
 from weightsmith.shapes.learn.fit.index_space import Slots, all_cells, plain_field
 from weightsmith.shapes.learn.fit.role_rows import RoleRows
 from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
 from weightsmith.shapes.learn.fit.sightings import slot_names
-from weightsmith.shapes.learn.fit.splits import both_hold, may_hold
-from weightsmith.shapes.learn.fit.variants import VariantSearch
+from weightsmith.shapes.learn.fit.variants import VariantSearch, both_hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -98,18 +98,8 @@ class RoleFitter:
         uneven = len(rows.distinct) > sum(map(bool, rows.where))
         outer = [name for name, _ in slots]
         deciding = list(dict.fromkeys([*movers, *((*self.structural, *outer) if uneven else ())]))
-        weight = self._weight_of(role)
-        axes = weight.axes if weight else ()
         search = VariantSearch(
-            self._shapes,
-            rows,
-            slots,
-            condition,
-            deciding,
-            self.structural,
-            moved,
-            axes,
-            self.changes.families,
+            self._shapes, rows, slots, condition, deciding, self.structural, moved, self.changes.families
         )
         listed = any(
             isinstance(values.get(name), tuple) for name in movers for values in self.changes.values[:1]
@@ -131,11 +121,7 @@ class RoleFitter:
         variants: list[ShapeVariant] = [
             ((axes[0],), both_hold(condition, test)) for axes, test in weight.variants
         ]
-        for values, shape in rows.present:
-            first = next((axes for axes, test in variants if not test or may_hold(test, [values])), None)
-            if first is None or first[0].substitute(values).known() != shape[0]:
-                return None
-        return variants
+        return variants if gives(variants, rows.present) else None
 
     def _slots(self, role: RoleName) -> Slots:
         names = slot_names(role)

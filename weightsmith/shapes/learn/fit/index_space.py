@@ -24,11 +24,11 @@ def all_cells(slots: Slots, values: Mapping[str, Value]) -> list[Indices]:
         longer: list[Indices] = []
         outer_names = [name for name, _ in slots[:position]]
         nested = bool(count.fields() & set(outer_names))
-        size = None if nested else count.substitute(values).known() or 0
+        size = None if nested else count.at(values) or 0
         for outer in found:
             if nested:
                 known = {**values, **dict(zip(outer_names, outer, strict=True))}
-                size = count.substitute(known).known() or 0
+                size = count.at(known) or 0
             longer += [(*outer, i) for i in range(size or 0)]
         found = longer
     return found

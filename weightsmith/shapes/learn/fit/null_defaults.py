@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import names
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.expression import Polynomial
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def counted_nulls(found: FieldSurvey) -> dict[str, Polynomial]:
             fresh = names(null) ^ names(found.base)
             likely = {int(index) + 1 for tensor in fresh for index in _INDEX.findall(tensor)}
             number = max(likely, default=0)
-            stated = found.lab.observe({name: number}, found.base, (name,)) if number else None
+            probe = Probe({name: number}, "is this what null stands for?", found.base, (name,))
+            stated = found.lab.observe(probe) if number else None
             if stated is not None and stated.tables == null.tables and stated.copies == null.copies:
                 rules[name] = Polynomial.constant(number)
     return rules

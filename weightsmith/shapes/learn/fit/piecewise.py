@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.splits import split
+from weightsmith.shapes.learn.fit.check import gives, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow
     from weightsmith.shapes.learn.fit.conditions import Row
     from weightsmith.shapes.learn.fit.equation import Axes, ShapeVariant
-    from weightsmith.shapes.learn.fit.sightings import Shape
-    from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
     from weightsmith.shapes.page.predict import Indices
 
     FitShape = Callable[[Sequence[ShapeRow], bool], Axes | None]
@@ -134,13 +133,4 @@ def _cover(
 def _piece(rows: Sequence[ShapeRow], axes: Axes | None) -> _Piece | None:
     if axes is None:
         return None
-    return _Piece(axes, frozenset(i for i, (values, shape) in enumerate(rows) if _gives(axes, values, shape)))
-
-
-def _gives(axes: Axes, values: Values, shape: Shape) -> bool:
-    try:
-        return len(axes) == len(shape) and all(
-            axis.substitute(values).known() == size for axis, size in zip(axes, shape, strict=True)
-        )
-    except (TypeError, ZeroDivisionError, IndexError):
-        return False
+    return _Piece(axes, frozenset(i for i, row in enumerate(rows) if gives([(axes, "")], [row])))

@@ -11,9 +11,9 @@ from weightsmith.shapes.learn.fit.index_space import all_cells, innermost_does_n
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow, Values
     from weightsmith.shapes.learn.fit.index_space import Slots
     from weightsmith.shapes.learn.fit.sightings import RoleName, Shape, Sighting
-    from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
     from weightsmith.shapes.page.predict import Indices
 
 

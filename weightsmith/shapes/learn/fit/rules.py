@@ -7,8 +7,23 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.starting_config import is_field
-from weightsmith.shapes.page.expression import parse_condition
+from weightsmith.shapes.learn.fit import language
+from weightsmith.shapes.learn.fit.check import always_holds
+from weightsmith.shapes.learn.fit.language import filled
+from weightsmith.shapes.learn.fit.tests import mask_of
+from weightsmith.shapes.learn.names import (
+    ATTENTION_HEADS,
+    BODY_WIDTH,
+    GROUPS,
+    HEAD_WIDTH,
+    MANY_HEADS,
+    SIZE,
+    are_beside,
+    is_field,
+    plausibility,
+    section_of,
+)
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.value import is_number, is_number_list, numbers_of
 
 if TYPE_CHECKING:
@@ -17,8 +32,7 @@ if TYPE_CHECKING:
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
     from weightsmith.shapes.page.value import Value
 
-_GROUPS = re.compile(r"key_value|kv")
-_HEADS = re.compile(r"heads$")
+_NULL = "which numbers are null together?"
 _ARITHMETIC = ("ZeroDivisionError", "ValueError: math domain error")
 _SMALL = 16
 _MAX_RULES = 16
@@ -44,7 +58,7 @@ def learn_rules(found: FieldSurvey) -> list[str]:
     counted = [n for n, v in numbers_of(found.base.values).items() if n in found.counts and v > 0]
     accepted = [v for v in accepted if len(v) == len(fields) and all(v.get(n) != 0 for n in counted)]
     refusals = _refusals(found, fields)
-    refused, steps = [r.values for r in refusals], [r.steps for r in refusals]
+    refused, steps, places = [r.values for r in refusals], [r.steps for r in refusals], range(len(refusals))
     candidates: list[_Candidate] = []
     built, not_built = (list(map(_sizes, rows)) for rows in (accepted, refused))
     measured = [*_bounds(found, fields, built, not_built, steps), *_even_shares(fields, built)]
@@ -53,10 +67,9 @@ def learn_rules(found: FieldSurvey) -> list[str]:
     for text, names in _candidates(fields, found.base.values, measured):
         if nothing.intersection(names):
             continue
-        rule = parse_condition(text)
-        truths = [rule.truth(values) for values in refused]
-        broken = frozenset(i for i, truth in enumerate(truths) if truth is False)
-        if None in truths or not broken or not all(rule.truth(values) for values in accepted):
+        kept = mask_of(text, refused)
+        broken = frozenset() if kept is None else frozenset(i for i in places if not kept >> i & 1)
+        if not broken or not always_holds(text, accepted):
             continue
         flags = all(isinstance(found.base.values[n], bool) for n in names)
         seen = len({repr([v[n] for n in names]) for v in accepted})
@@ -95,12 +108,12 @@ def _chosen(candidates: Sequence[_Candidate], complaints: Sequence[frozenset[int
     for complaint in sorted(complaints, key=len, reverse=True):
         whole = [c for c in candidates if complaint <= c.broken]
         if whole and not any(complaint <= c.broken for c in chosen.values()):
-            best = min(whole, key=lambda c: (c.reads, -_plausible(c.text), -len(c.broken), len(c.text)))
+            best = min(whole, key=lambda c: (c.reads, -plausibility(c.text), -len(c.broken), len(c.text)))
             chosen[best.text] = best
     explained = frozenset[int]().union(*(c.broken for c in chosen.values()))
     left = [c for c in candidates if c.reads <= _FEW_FIELDS]
     while left and len(chosen) < _MAX_RULES:
-        best = max(left, key=lambda c: (len(c.broken - explained), _plausible(c.text), -len(c.text)))
+        best = max(left, key=lambda c: (len(c.broken - explained), plausibility(c.text), -len(c.text)))
         if not best.broken - explained:
             break
         chosen[best.text] = best
@@ -141,7 +154,7 @@ def grouping_rules(found: FieldSurvey, quotients: Iterable[tuple[str, str]]) -> 
         for name in found.accepted:
             prefix, _, last = name.rpartition(".")
             whole = f"{prefix}.{a}" if prefix else a
-            if last == b and _GROUPS.search(b) and whole in found.accepted:
+            if last == b and GROUPS.search(b) and whole in found.accepted:
                 rules.append(f"{whole} % {name} == 0")
     return list(dict.fromkeys(rules))
 
@@ -186,11 +199,12 @@ def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[s
     stated = {n: v for n, v in found.lab.base.items() if is_number(v) and n not in found.lab.hidden}
     optional = [name for name in stated if defaults.get(name, ...) is None]
     rules = []
-    for prefix in dict.fromkeys(name.rpartition(".")[0] for name in optional):
-        group = [name for name in optional if name.rpartition(".")[0] == prefix]
-        bound = [name for name in group if found.lab.observe({name: None}) is None]
+    for section in dict.fromkeys(map(section_of, optional)):
+        group = [name for name in optional if section_of(name) == section]
+        bound = [name for name in group if found.lab.observe(Probe({name: None}, _NULL)) is None]
         together: dict[str, Value] = dict.fromkeys(bound)
-        if len(bound) > 1 and any(found.lab.observe({**together, **kinds}) for kinds in ({}, *lists)):
+        probes = (Probe({**together, **kinds}, _NULL) for kinds in ({}, *lists))
+        if len(bound) > 1 and any(map(found.lab.observe, probes)):
             rules += [f"({bound[0]} is None) == ({other} is None)" for other in bound[1:]]
     return rules
 
@@ -198,13 +212,6 @@ def companion_rules(found: FieldSurvey, defaults: Mapping[str, Value]) -> list[s
 def _more(values: Mapping[str, Value], a: str, b: str) -> bool:
     first, second = values.get(a), values.get(b)
     return isinstance(first, int) and isinstance(second, int) and first > second > 0
-
-
-def _plausible(text: str) -> int:
-    """How likely a rule is beside others that explain the same refusals: heads that divide a size come first."""
-    if "head" in text.partition(" % ")[2]:
-        return 3
-    return 1 if "*" in text else 2
 
 
 def _numbers(values: Mapping[str, Value], fields: Sequence[str]) -> dict[str, Value]:
@@ -234,7 +241,7 @@ def _bounds(
     sizes = numbers_of(found.base.values)
     small = [n for n in fields if n in found.accepted and n in sizes and sizes[n] <= _SMALL]
     for a, b in permutations(small, 2):
-        if a.rpartition(".")[0] != b.rpartition(".")[0]:
+        if not are_beside(a, b):
             continue
         built, not_built = ({v[a] - v[b] for v in rows} for rows in (accepted, refused))
         if -1 in built and 0 in not_built and max(built) < 0:
@@ -258,9 +265,8 @@ def _bounds(
 def _even_shares(fields: Sequence[str], accepted: Sequence[Mapping[str, int]]) -> Iterator[RuleText]:
     """An even width per head where no field states the width; small odd ones that were built are excepted."""
     for a, b in permutations(fields, 2):
-        prefix = a.rpartition(".")[0]
-        wide = re.search(r"hidden_size|d_model|n_embd", a) and "attention_heads" in b
-        if not wide or b.rpartition(".")[0] != prefix or f"{prefix}.head_dim".lstrip(".") in fields:
+        stated = f"{section_of(a)}.{HEAD_WIDTH}".lstrip(".") in fields
+        if stated or not (BODY_WIDTH.search(a) and ATTENTION_HEADS.search(b) and are_beside(a, b)):
             continue
         odd = {v[a] // v[b] for v in accepted if v[b] and v[a] // v[b] % 2}
         if not odd:
@@ -277,49 +283,45 @@ def _candidates(
     fields = [n for n in names if is_number(base[n])]
     yield from _flag_rules([n for n in names if isinstance(base[n], bool)])
     for a, b in permutations(fields, 2):
-        if _are_beside(a, b):
-            yield f"{a} % {b} == 0", (a, b)
-            if a < b and _HEADS.search(a) and _HEADS.search(b):
-                yield f"{a} == {b}", (a, b)
+        if are_beside(a, b):
+            yield from _rules(language.DIVIDES, a=a, b=b)
+            if a < b and MANY_HEADS.search(a) and MANY_HEADS.search(b):
+                yield from _rules(language.SAME, a=a, b=b)
     for a in fields:
-        yield f"{a} % 2 == 0", (a,)
+        yield from _rules(language.EVEN, a=a)
     yield from _sums(names, base)
     yield from _product_rules(fields)
 
 
-def _are_beside(a: str, b: str) -> bool:
-    """Whether two fields stand in the same sub-config."""
-    return a.rpartition(".")[0] == b.rpartition(".")[0]
+def _rules(forms: Iterable[str], **fields: str) -> Iterator[RuleText]:
+    return ((text, tuple(fields.values())) for text in filled(forms, **fields))
 
 
 def _flag_rules(flags: Iterable[str]) -> Iterator[RuleText]:
     for a, b in permutations(flags, 2):
-        if _are_beside(a, b):
-            yield f"{a} or not {b}", (a, b)
+        if are_beside(a, b):
+            yield from _rules(language.IMPLIES, a=a, b=b)
             if a < b:
-                yield f"not ({a} and {b})", (a, b)
-                yield f"{a} or {b}", (a, b)
+                yield from _rules(language.EITHER, a=a, b=b)
 
 
 def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
     """Products of two sizes that a third one divides, or that equal the product of two others."""
-    for prefix in dict.fromkeys(f.rpartition(".")[0] for f in fields):
-        own = [f for f in fields if f.rpartition(".")[0] == prefix]
-        sizes = [f for f in own if re.search(r"size|head|dim|expand|group|model|embd", f)][:_MAX_SIZES]
+    for section in dict.fromkeys(map(section_of, fields)):
+        own = [f for f in fields if section_of(f) == section]
+        sizes = [f for f in own if SIZE.search(f)][:_MAX_SIZES]
         for a, b in combinations(sizes, 2):
             for c in sizes:
                 if c not in (a, b):
-                    yield f"{a} * {b} % {c} == 0", (a, b, c)
+                    yield from _rules(language.PRODUCT_DIVIDES, a=a, b=b, c=c)
             for c, d in combinations(sizes, 2):
                 if len({a, b, c, d}) == 4:
-                    yield f"{a} * {b} == {c} * {d}", (a, b, c, d)
+                    yield from _rules(language.SAME_PRODUCTS, a=a, b=b, c=c, d=d)
 
 
 def _sums(names: Sequence[str], base: Mapping[str, Value]) -> Iterator[RuleText]:
     """A size that the parts listed in an object beside it must add up to, or half of it."""
     for owner, key in ((n, key) for n in names for key in _number_lists(base[n])):
-        for a in (
-            n for n in names if is_number(base[n]) and n.rpartition(".")[0] == owner.rpartition(".")[0]
-        ):
-            yield f"sum({owner}[{key!r}]) == {a}", (owner, a)
-            yield f"sum({owner}[{key!r}]) == {a} // 2", (owner, a)
+        for a in (n for n in names if is_number(base[n]) and are_beside(n, owner)):
+            for text in filled(language.SUMS, a=f"{owner}[{key!r}]", b=a):
+                yield text, (owner, a)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.fit.check import equals
 from weightsmith.shapes.learn.fit.equation import Unexpressed
 from weightsmith.shapes.learn.fit.index_space import list_items
 from weightsmith.shapes.learn.fit.polynomials import fit_value
@@ -14,8 +15,8 @@ from weightsmith.shapes.page.expression import Item, Polynomial
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow, Values
     from weightsmith.shapes.learn.fit.equation import Axes
-    from weightsmith.shapes.learn.fit.splits import ShapeRow, Values
     from weightsmith.shapes.page.value import Value
 
 # So many different numbers have to agree before another role's equation is taken over.
@@ -42,12 +43,11 @@ class ShapeFitter:
         moved: Mapping[int, set[str]],
         outer: Sequence[str],
         hard: bool,
-        weight: Sequence[Polynomial] = (),
     ) -> Axes | None:
         """The axes that give every row's shape; None when there are none.
 
         moved: per axis, the fields that move it. outer: the names of the slots. hard: floors, limits and powers are
-        tried, and other roles' equations. weight: the axes of the weight that a bias belongs to.
+        tried, and other roles' equations.
         """
         if len({len(shape) for _, shape in rows}) != 1:
             return None
@@ -55,7 +55,7 @@ class ShapeFitter:
         axes: dict[int, Polynomial] = {}
         for axis in sorted(range(count), key=lambda axis: axis != self._suspect):
             numbers = [(values, shape[axis]) for values, shape in rows]
-            fitted = self._familiar(numbers, weight, hard)
+            fitted = self._familiar(numbers) if hard else None
             if fitted is None:
                 fitted = self.number(numbers, sorted(moved.get(axis, ())), outer, hard=hard)
             if fitted is None:
@@ -90,21 +90,12 @@ class ShapeFitter:
             self._answers[key] = fit_value(list(narrow.values()), fields, items, hard=hard)
         return self._answers[key]
 
-    def _familiar(
-        self, rows: Sequence[tuple[Values, int]], weight: Sequence[Polynomial], others_too: bool
-    ) -> Polynomial | None:
-        """An equation of another role that fits these rows.
-
-        A bias may be seen too rarely to show what moves it; its weight shows it.
-        """
-        different = len({number for _, number in rows})
-        candidates = list(weight) if different > 1 else []
-        if others_too and different >= _FAMILIAR:
-            candidates += [p for p in self._answers.values() if p is not None and p.fields()]
-        for known in candidates:
-            if all(known.substitute(values).known() == number for values, number in rows):
-                return known
-        return None
+    def _familiar(self, rows: Sequence[tuple[Values, int]]) -> Polynomial | None:
+        """An equation of another role that fits these rows."""
+        if len({number for _, number in rows}) < _FAMILIAR:
+            return None
+        known = (p for p in self._answers.values() if p is not None and p.fields())
+        return next((one for one in known if equals(one, rows)), None)
 
     def _text(self, value: Value) -> object:
         """What stands for a value where rows are compared: a list is the same object in all rows of an observation."""

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import slot_word
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.predict import Indices
     from weightsmith.shapes.reference.meta_models import Shapes
 
@@ -124,17 +126,11 @@ class RoleParser:
         return Sighting(observation, roles, sizes)
 
 
-_SLOT_NAMES = {"h": "layer", "blocks": "block", "layers": "layer", "layer": "layer", "experts": "expert"}
-
-
 def slot_names(role: RoleName) -> tuple[str, ...]:
     """A word for each index, from what stands before it: `layers.#` → layer."""
     names: list[str] = []
     for literal in role.literals[:-1]:
-        words = re.findall(r"[A-Za-z_]+", literal)
-        last = words[-1].strip("_") if words else "index"
-        name = _SLOT_NAMES.get(last, last[:-1] if last.endswith("s") and len(last) > 3 else last)
-        name = re.sub(r"\W", "", name) or "index"
+        name = slot_word(re.findall(r"[A-Za-z_]+", literal))
         while name in names:
             name += "_"
         names.append(name)

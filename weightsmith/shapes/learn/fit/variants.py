@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.conditions import candidate_tests, learn_condition
+from weightsmith.shapes.learn.fit.check import may_hold
+from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import plain_field
 from weightsmith.shapes.learn.fit.piecewise import in_pieces, moved_within, seeds
-from weightsmith.shapes.learn.fit.splits import both_hold, can_decide, may_hold, split
+from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct, parted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.shapes.learn.fit.check import ShapeRow
     from weightsmith.shapes.learn.fit.conditions import Row
     from weightsmith.shapes.learn.fit.equation import Axes, ShapeVariant
     from weightsmith.shapes.learn.fit.index_space import Slots
     from weightsmith.shapes.learn.fit.role_rows import RoleRows
     from weightsmith.shapes.learn.fit.shape_fit import ShapeFitter
-    from weightsmith.shapes.learn.fit.splits import ShapeRow
-    from weightsmith.shapes.page.expression import Polynomial
 
+# Counts and offsets decide about shapes; widths do not.
+_SMALL = 16
 _MAX_DEPTH = 2
 _MAX_TESTS = 80
 _MAX_HARD_TESTS = 12
+
+
+def both_hold(a: str, b: str) -> str:
+    """The condition that holds where both hold; an empty one always does."""
+    return " and ".join(f"({part})" if " or " in part else part for part in (a, b) if part)
+
+
+def _can_decide(name: str, rows: Sequence[ShapeRow]) -> bool:
+    """Whether a field can decide about a shape: flags, words, absent numbers, small numbers, lists."""
+    seen = [values.get(name) for values, _ in rows]
+    if len({repr(v) for v in seen}) < 2:
+        return False
+    return None in seen or all(not isinstance(v, int | float) or abs(v) <= _SMALL for v in seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +47,8 @@ class VariantSearch:
     """One search for the shapes of one role.
 
     condition: when the role exists, "" for always. deciding: fields that may decide about the shape. structural:
-    fields that decide which tensors exist. moved: per axis, the fields that move it. weight: the axes of the weight
-    that a bias belongs to. families: origins and their children among the observations.
+    fields that decide which tensors exist. moved: per axis, the fields that move it. families: origins and their
+    children among the observations.
     """
 
     fitter: ShapeFitter
@@ -42,7 +58,6 @@ class VariantSearch:
     deciding: Sequence[str]
     structural: Sequence[str]
     moved: Mapping[int, set[str]]
-    weight: Sequence[Polynomial]
     families: Sequence[Sequence[int]]
 
     def find(self) -> list[ShapeVariant] | None:
@@ -64,7 +79,7 @@ class VariantSearch:
         return self._gated(rows, self.deciding, 1, hard=True)
 
     def shape(self, rows: Sequence[ShapeRow], hard: bool) -> Axes | None:
-        return self.fitter.shape(rows, self.moved, self._outer, hard, self.weight)
+        return self.fitter.shape(rows, self.moved, self._outer, hard)
 
     @property
     def _outer(self) -> list[str]:
@@ -86,17 +101,18 @@ class VariantSearch:
         self, rows: Sequence[ShapeRow], deciding: Sequence[str], depth: int, *, hard: bool
     ) -> list[ShapeVariant] | None:
         """Two shapes, or with more depth three, that single tests tell apart."""
-        gates = [f for f in deciding if can_decide(f, rows)]
+        gates = [f for f in deciding if _can_decide(f, rows)]
         if not gates:
             return None
         counted = self._counted
         wanted = {*gates, *counted, *filter(None, counted.values())}
-        narrow = [({n: v for n, v in values.items() if n in wanted}, True) for values, _ in rows]
-        tests = sorted(candidate_tests(narrow, gates, counted), key=lambda t: t[1])
+        narrow = [{n: v for n, v in values.items() if n in wanted} for values, _ in rows]
+        tests = distinct(candidate_tests(narrow, gates, counted), narrow)
+        most = _MAX_HARD_TESTS if hard else _MAX_TESTS
         best: list[ShapeVariant] | None = None
-        for test, _ in tests[: _MAX_HARD_TESTS if hard else _MAX_TESTS]:
-            yes, no = split(test, rows)
-            first = self.shape(yes, hard) if yes and no else None
+        for one in islice(tests, most):
+            test, (yes, no) = one.text, parted(one.mask, rows)
+            first = self.shape(yes, hard)
             if first is None:
                 continue
             second = self.shape(no, hard)
@@ -110,7 +126,7 @@ class VariantSearch:
     def _pieced(self) -> list[ShapeVariant] | None:
         """Shapes told apart by any condition, not by one test alone."""
         rows, counted = self.rows.present, self._counted
-        gates = (f for f in self.deciding if f not in counted and can_decide(f, rows))
+        gates = (f for f in self.deciding if f not in counted and _can_decide(f, rows))
         fields = list(dict.fromkeys([*self.structural, *gates]))
 
         def fit_seed(seed: Sequence[ShapeRow], hard: bool) -> Axes | None:

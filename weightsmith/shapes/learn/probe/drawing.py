@@ -6,7 +6,9 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import STACK, are_beside
 from weightsmith.shapes.learn.probe.builder import names
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.field_names import length_of
 from weightsmith.shapes.page.value import is_number
 
@@ -14,24 +16,23 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation
     from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.value import Value
 
 
 _SMALL = 16
+_BEYOND = "a small number beyond the layers"
 _THRESHOLD = re.compile(r"([\w.]+) (?:<=|>=|<|>) (\d+)\b")
-# The count of a stack of layers, by the names that configs give it.
-STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 
 
 def draw(
-    found: FieldSurvey, rng: random.Random, *, structure_only: bool = False, tries: int = 12
+    found: FieldSurvey, rng: random.Random, why: str, *, structure_only: bool = False, tries: int = 12
 ) -> BuildObservation | None:
     """A random config that the reference accepts, None when there is none.
 
     As long as the config is refused, each change is taken back with a chance of 0.4. structure_only: only fields
-    are changed that add or remove tensors. tries: how often it is built.
+    are changed that add or remove tensors. why: what it is drawn for. tries: how often it is built.
     """
     base = found.base
     before = names(base)
@@ -47,7 +48,7 @@ def draw(
     for name in [n for n, v in changes.items() if isinstance(v, tuple)]:
         changes[name] = _random_list(found, rng, name, changes)
     for _ in range(tries):
-        tried = found.lab.observe(changes)
+        tried = found.lab.observe(Probe(dict(changes), f"random: {why}"))
         if tried is not None:
             return tried
         for name in list(changes):
@@ -64,21 +65,20 @@ def observe_beyond_layers(found: FieldSurvey, rng: random.Random, tries: int = 1
     small = [n for n, v in found.accepted.items() if all(_is_small(item) for item in v)]
     lists = [n for n, v in found.accepted.items() if any(isinstance(item, tuple) for item in v)]
     for name in small:
-        prefix = name.rpartition(".")[0]
-        near = [c for c in found.accepted if STACK.search(c) and c.rpartition(".")[0] == prefix and c != name]
+        near = [c for c in found.accepted if STACK.search(c) and are_beside(c, name) and c != name]
         for count, size in product(near, (2, 4, 6)):
             for _ in range(tries):
                 changes: dict[str, Value] = {count: size, name: size + 1}
                 own = [n for n in lists if length_field(found, n) == count]
                 changes |= {n: _random_list(found, rng, n, changes) for n in own}
-                if found.lab.observe(changes) is not None or not own:
+                if found.lab.observe(Probe(changes, _BEYOND)) is not None or not own:
                     break
             turned = {n: not v[0] for n, v in found.accepted.items() if isinstance(v[0], bool) and len(v) > 1}
             for flags in (
                 turned,
                 *({n: v} for n, v in turned.items()),
             ):  # what a flag adds may depend on it, too
-                if found.lab.observe({**changes, **flags}) is not None:
+                if found.lab.observe(Probe({**changes, **flags}, _BEYOND)) is not None:
                     break
 
 
@@ -91,7 +91,8 @@ def observe_thresholds(found: FieldSurvey, conditions: Iterable[str]) -> list[Bu
             continue
         above = next((v for v in seen if v > int(number)), seen[-1])
         for value in range(int(number), above):
-            if value not in seen and (tried := found.lab.observe({name: value}, found.base, (name,))):
+            probe = Probe({name: value}, "at the threshold of a condition", found.base, (name,))
+            if value not in seen and (tried := found.lab.observe(probe)):
                 built.append(tried)
                 found.accepted[name].append(value)
     return built
@@ -138,9 +139,8 @@ def length_field(found: FieldSurvey, name: str) -> str | None:
     """
     if name in found.lab.followers:
         return found.lab.followers[name][0]
-    prefix = name.rpartition(".")[0]
     for count in found.base.values:
-        if count not in found.counts or count.rpartition(".")[0] != prefix:
+        if count not in found.counts or not are_beside(count, name):
             continue
         own = [
             o

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.starting_config import is_field
+from weightsmith.shapes.learn.names import is_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.builder import Lab
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.value import Value
 
 

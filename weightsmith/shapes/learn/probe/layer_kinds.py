@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.trial_values import words_of
 from weightsmith.shapes.reference.layer_words import layer_words
-from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.builder import Lab
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
+
+_KIND = "all layers of one kind"
 
 
 def layer_kinds(
@@ -35,12 +38,14 @@ def layer_kinds(
 
 def _with_others(lab: Lab, name: str, length: int, known: tuple[str, ...]) -> tuple[str, ...]:
     """`known`, and each further word of which a whole model has a tensor that no model of one kind has had so far."""
-    tensors = {t for word in known if (built := lab.built({name: (word,) * length})) for t in _tensors(built)}
+    all_of = {word: Probe({name: (word,) * length}, _KIND) for word in (*known, *layer_words())}
+    tensors = {t for word in known if (built := lab.built(all_of[word])) for t in _tensors(built)}
     fresh = []
     for word in layer_words():
-        if word in known or not _is_accepted(lab, name, (word,) * length):
+        # Most config classes refuse words, which saves building a model.
+        if word in known or lab.values(all_of[word]) is None:
             continue
-        built = lab.built({name: (word,) * length})
+        built = lab.built(all_of[word])
         if built is not None and not _tensors(built) <= tensors:
             tensors |= _tensors(built)
             fresh.append(word)
@@ -49,12 +54,3 @@ def _with_others(lab: Lab, name: str, length: int, known: tuple[str, ...]) -> tu
 
 def _tensors(built: BuildObservation) -> set[tuple[str, tuple[int, ...]]]:
     return {item for table in built.tables.values() for item in table.items()}
-
-
-def _is_accepted(lab: Lab, name: str, items: tuple[str, ...]) -> bool:
-    """Whether the config class takes the list as it is: most refuse words, which saves building a model."""
-    try:
-        lab.config({name: items})
-    except Rejected:
-        return False
-    return True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.builder import names
-from weightsmith.shapes.reference.meta_models import Rejected, make_config
+from weightsmith.shapes.learn.probe.builder import class_config, names
+from weightsmith.shapes.learn.probe.probe import Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.builder import Lab
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
 
 
 def optional_parts(lab: Lab, base: BuildObservation) -> dict[str, tuple[str, ...]]:
@@ -19,15 +20,14 @@ def optional_parts(lab: Lab, base: BuildObservation) -> dict[str, tuple[str, ...
     base: all that the lab's base builds. Only sections that the base states are asked for, and only those without which
     the rest of the model is what it was.
     """
-    try:
-        plain = make_config(lab.model_type, {})
-    except Rejected:
+    plain = class_config(lab.model_type, {})
+    if plain is None:
         return {}
     stated = {name.partition(".")[0] for name in lab.base if "." in name}
     found = {}
     for section in plain.sub_configs:
         if section in stated and getattr(plain, section, None) is None:
-            rest = lab.without(section)
+            rest = lab.built(Probe({}, "an inner config that may be left out", without=section))
             if rest is not None and names(rest) < names(base) and _same(rest, base):
                 found[section] = tuple(_beginnings(names(base) - names(rest), names(rest)))
     return found

@@ -8,12 +8,11 @@ import re
 from itertools import chain, permutations
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.probe.starting_config import is_field
+from weightsmith.shapes.learn.names import HEADS, WIDTH, are_beside, is_field
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.trial_values import alternatives, list_kinds
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.value import is_number, numbers_of
-from weightsmith.shapes.reference.config_fields import flatten
-from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 # So many configs that break a rule, and nothing else that is known, have to be refused.
 _CHALLENGES, _DRAWS = 4, 60
 _COMPARED = re.compile(r"[\w.]+ <=? [\w.]+")
-_HEADS = re.compile(r"heads?$")
-_WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
 _ODD = (3, 5, 7, 9)
+_ARE_ODD = "are odd numbers taken?"
+_SHARE = "may a share become 0?"
 # A shorter list has no item beside the last.
 _FEW_ITEMS = 2
 
@@ -39,7 +38,7 @@ def probe_refused(found: FieldSurvey) -> None:
         if name in found.accepted or not is_number(base.values.get(name)) or not is_field(name):
             continue
         for value in [*alternatives(found.words, name, base.values[name], all_of_them=True), 0]:
-            tried = found.lab.observe({name: value}, base, (name,))
+            tried = found.lab.observe(Probe({name: value}, "what does the reference check?", base, (name,)))
             if tried is not None and value == 0 and tried.values.get(name) != 0:
                 found.replaced[name] = None
 
@@ -55,14 +54,13 @@ def probe_parity(found: FieldSurvey) -> None:
         if len(numbers) < _CHALLENGES or name in found.counts or any(v % 2 for v in numbers):
             continue
         for value in (max(numbers) + odd for odd in _ODD):
-            found.lab.observe({name: value}, found.base, (name,))
+            found.lab.observe(Probe({name: value}, _ARE_ODD, found.base, (name,)))
     sizes = numbers_of(base)
-    for heads in (n for n in found.accepted if _HEADS.search(n) and sizes.get(n, 0) > 0):
-        for width in (n for n in found.accepted if _WIDTH.search(n) and n in sizes):
-            same = width.rpartition(".")[0] == heads.rpartition(".")[0]
-            if same and sizes[width] % sizes[heads] == 0:
+    for heads in (n for n in found.accepted if HEADS.search(n) and sizes.get(n, 0) > 0):
+        for width in (n for n in found.accepted if WIDTH.search(n) and n in sizes):
+            if are_beside(width, heads) and sizes[width] % sizes[heads] == 0:
                 for odd in _ODD:
-                    found.lab.observe({width: sizes[heads] * odd}, found.base, (width,))
+                    found.lab.observe(Probe({width: sizes[heads] * odd}, _ARE_ODD, found.base, (width,)))
 
 
 def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool:
@@ -78,7 +76,7 @@ def challenge(found: FieldSurvey, rules: Sequence[str], asked: set[str]) -> bool
         asked.add(text)
         others = [other for name, other in parsed.items() if name != text]
         for changes in _breaking(found, rule, others):
-            if found.lab.observe(changes) is not None:
+            if found.lab.observe(Probe(changes, f"it breaks the rule {text}")) is not None:
                 break
     return len(found.lab.observations) > before
 
@@ -136,14 +134,14 @@ def share_rules(found: FieldSurvey) -> list[str]:
     rules = []
     sizes = numbers_of(found.base.values)
     for heads in _divided_by(found):
-        prefix = heads.rpartition(".")[0]
         for width, values in found.accepted.items():
             own = values[0]
-            if width == heads or width.rpartition(".")[0] != prefix or width in found.counts:
+            if width == heads or not are_beside(width, heads) or width in found.counts:
                 continue
             if not is_number(own) or own <= sizes[heads]:
                 continue
-            fits = any(found.lab.observe({heads: number}) is not None for number in (own, own // 2))
+            tries = (Probe({heads: number}, _SHARE) for number in (own, own // 2))
+            fits = any(found.lab.observe(probe) is not None for probe in tries)
             edge = not _is_refused_at_zero(found, {heads: own}) and _is_refused_at_zero(
                 found, {heads: own + 1}
             )
@@ -165,29 +163,22 @@ def last_item_rules(found: FieldSurvey) -> list[str]:
         *rest, own = items
         words = [word for word in list_kinds(found.words, name, items) if word != own]
         stated = [(*others, word) for word in words for others in (rest, [own] * len(rest))]
-        read = [(one, taken) for one in stated if (taken := _as_read(found, name, one)) is not None]
+        probes = [(one, Probe({name: one}, "is the last item overwritten?")) for one in stated]
+        read = [(one, taken[name]) for one, probe in probes if (taken := found.lab.values(probe))]
         if isinstance(own, str) and read and all(taken == (*one[:-1], own) for one, taken in read):
             rules.append(f"{name}[-1] == {own!r}")
     return rules
 
 
-def _as_read(found: FieldSurvey, name: str, value: Value) -> Value:
-    """What the class makes of a stated value; None where it refuses it."""
-    try:
-        return flatten(found.lab.config({name: value})).get(name)
-    except Rejected:
-        return None
-
-
 def _divided_by(found: FieldSurvey) -> list[str]:
     """Numbers of heads that must not be 0 because the model divides by them, whether a tensor reads them or not."""
-    numbers = [n for n, v in found.base.values.items() if is_number(v) and is_field(n) and _HEADS.search(n)]
+    numbers = [n for n, v in found.base.values.items() if is_number(v) and is_field(n) and HEADS.search(n)]
     return [n for n in numbers if _is_refused_at_zero(found, {n: 0})]
 
 
 def _is_refused_at_zero(found: FieldSurvey, changes: Mapping[str, Value]) -> bool:
     """Whether the reference refuses the changes because something became 0."""
-    if found.lab.observe(changes) is not None:
+    if found.lab.observe(Probe(changes, _SHARE)) is not None:
         return False
     full = found.lab.settings(changes)
     return any(why.startswith("ZeroDivisionError") for s, why in found.lab.refusals if s == full)

@@ -6,21 +6,25 @@ import random
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import STACK, are_beside
 from weightsmith.shapes.learn.probe.builder import kinds_of_names, names
-from weightsmith.shapes.learn.probe.drawing import STACK, draw
+from weightsmith.shapes.learn.probe.drawing import draw
 from weightsmith.shapes.learn.probe.field_survey import FieldSurvey
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.trial_values import alternatives
-from weightsmith.shapes.learn.probe.undeclared import asked, telling_values
+from weightsmith.shapes.learn.probe.undeclared import telling_values
 from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import is_number, is_number_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab
+    from weightsmith.shapes.learn.probe.builder import Lab
+    from weightsmith.shapes.learn.probe.probe import BuildObservation
     from weightsmith.shapes.page.value import Value
 
 _GROUP = 8
+_ASKED = "which undeclared settings does it ask for?"
 # Zero and null often mean "without": asked whatever else was accepted.
 _SPECIAL = (0, None)
 _MAX_ACCEPTED = 8
@@ -53,7 +57,7 @@ def survey_fields(lab: Lab, base: BuildObservation, words: Mapping[str, Sequence
     rng = random.Random(0)
     others = [*with_uneven_layers(found)]
     for i in range(len(others) + 3):  # what a field decides may show only once others have changed
-        other = others[i] if i < len(others) else draw(found, rng, structure_only=True)
+        other = others[i] if i < len(others) else draw(found, rng, "another base", structure_only=True)
         if other is not None:
             rest = {n: v for n, v in fields.items() if n not in found.accepted}
             for name in _sensitive(found, other, rest):
@@ -69,7 +73,7 @@ def undeclared_elsewhere(found: FieldSurvey) -> list[dict[str, Value]]:
     Such as that of layers of a kind that the base does not have.
     """
     lab, seen = found.lab, kinds_of_names(found.base)
-    tried = asked(lab, {})
+    tried = lab.reads(Probe({}, _ASKED))
     telling = []
     for observation in list(lab.observations):
         if kinds_of_names(observation) <= seen:
@@ -77,7 +81,7 @@ def undeclared_elsewhere(found: FieldSurvey) -> list[dict[str, Value]]:
         seen |= kinds_of_names(observation)
         changes = changes_of(observation, found)
         fresh = []
-        for name, lines in asked(lab, changes).items():
+        for name, lines in lab.reads(Probe(changes, _ASKED)).items():
             if name not in observation.values and not lines <= tried.get(name, frozenset()):
                 fresh.append(name)
             tried[name] = tried.get(name, frozenset()) | lines
@@ -108,7 +112,8 @@ def with_uneven_layers(found: FieldSurvey) -> Iterator[BuildObservation]:
 def _probe_many_layers(found: FieldSurvey) -> None:
     """Changes small numbers in deeper stacks: how often a kind of layer comes shows only behind its second layer."""
     stacks = [name for name in found.base.values if name in found.counts and STACK.search(name)]
-    deep = found.lab.observe(dict.fromkeys(stacks, _MANY_LAYERS), found.base) if stacks else None
+    many: dict[str, Value] = dict.fromkeys(stacks, _MANY_LAYERS)
+    deep = found.lab.observe(Probe(many, "a deep stack to change from", found.base)) if stacks else None
     if deep is None:
         return
     for name, value in found.candidates().items():
@@ -159,7 +164,8 @@ def from_second_base(found: FieldSurvey, origin: BuildObservation, fields: Mappi
             _probe(found, origin, name, limit=3 if name in found.accepted else _MAX_ACCEPTED)
 
     for move in found.moves:
-        found.lab.observe({**changes_of(origin, found), **move}, origin, tuple(move))
+        together = {**changes_of(origin, found), **move}
+        found.lab.observe(Probe(together, "fields that change together", origin, tuple(move)))
 
 
 def _from_mixed_bases(
@@ -226,7 +232,9 @@ def _sensitive(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str
 
 def _split(found: FieldSurvey, origin: BuildObservation, asked: dict[str, Value]) -> list[str]:
     single = next(iter(asked)) if len(asked) == 1 else None
-    tried = found.lab.observe({**changes_of(origin, found), **asked}, origin, (single,) if single else ())
+    why = "does it move a tensor?" if single else "does any of these move a tensor?"
+    changes = {**changes_of(origin, found), **asked}
+    tried = found.lab.observe(Probe(changes, why, origin, (single,) if single else ()))
     if tried is not None and _alike(tried, origin):
         return []
     if single is not None:
@@ -236,6 +244,13 @@ def _split(found: FieldSurvey, origin: BuildObservation, asked: dict[str, Value]
     items = list(asked.items())
     middle = len(items) // 2
     return _split(found, origin, dict(items[:middle])) + _split(found, origin, dict(items[middle:]))
+
+
+def _changed(
+    found: FieldSurvey, origin: BuildObservation, changes: Mapping[str, Value], why: str
+) -> BuildObservation | None:
+    """What is built where the origin is changed in these fields alone."""
+    return found.lab.observe(Probe({**changes_of(origin, found), **changes}, why, origin, tuple(changes)))
 
 
 def _alike(a: BuildObservation, b: BuildObservation) -> bool:
@@ -252,15 +267,11 @@ def _coupled(found: FieldSurvey, origin: BuildObservation, fields: Mapping[str, 
             continue
         own, partners = fields.get(name), 0
         for other, value in fields.items():
-            if (
-                other == name
-                or partners >= _MAX_PARTNERS
-                or other.rpartition(".")[0] != name.rpartition(".")[0]
-            ):
+            if other == name or partners >= _MAX_PARTNERS or not are_beside(other, name):
                 continue
             for pair in _pairs(own, value):
                 both = {name: pair[0], other: pair[1]}
-                tried = found.lab.observe({**changes_of(origin, found), **both}, origin, (name, other))
+                tried = _changed(found, origin, both, "refused alone: does it change with another?")
                 if tried is None or _alike(tried, origin):
                     continue
                 partners += 1
@@ -283,7 +294,7 @@ def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> N
     beside = [
         (other, value)
         for other, value in origin.values.items()
-        if isinstance(value, dict) and other.rpartition(".")[0] == name.rpartition(".")[0]
+        if isinstance(value, dict) and are_beside(other, name)
     ]
     for other, settings in beside:
         for factor, divisor in ((2, 1), (1, 2), (3, 1), (3, 2), (4, 1)):
@@ -291,7 +302,8 @@ def _with_settings(found: FieldSurvey, origin: BuildObservation, name: str) -> N
             if scaled == settings or own * factor % divisor:
                 continue
             both: dict[str, Value] = {name: own * factor // divisor, other: scaled}
-            tried = found.lab.observe({**changes_of(origin, found), **both}, origin, (name,))
+            changes = {**changes_of(origin, found), **both}
+            tried = found.lab.observe(Probe(changes, "refused alone: with its parts?", origin, (name,)))
             if tried is not None and not _alike(tried, origin):
                 found.moves.append(both)
                 accepted = found.accepted.setdefault(name, [own])
@@ -305,7 +317,7 @@ def _scaled(value: Value, factor: int, divisor: int) -> Value:
 def _moves_alone(found: FieldSurvey, origin: BuildObservation, name: str) -> bool:
     """Whether some other value is accepted after all and moves a tensor; the first that were tried may all be odd."""
     for value in alternatives(found.words, name, origin.values.get(name), all_of_them=True):
-        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
+        tried = _changed(found, origin, {name: value}, "refused so far: is another value taken?")
         if tried is not None and not _alike(tried, origin):
             return True
     return False
@@ -335,7 +347,7 @@ def _probe(found: FieldSurvey, origin: BuildObservation, name: str, limit: int =
             continue
         if name in found.counts and is_number(value) and is_number(own) and value > max(_MAX_COUNT, own + 2):
             continue
-        tried = found.lab.observe({**changes_of(origin, found), name: value}, origin, (name,))
+        tried = _changed(found, origin, {name: value}, "a value of a field that matters")
         if tried is None:
             continue
         if value == 0 and value is not False and names(tried) == before:

@@ -5,76 +5,75 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import COUNTS, LAYERS, is_count, is_field, last_of
 from weightsmith.shapes.learn.probe.builder import BUILDS, Lab, kinds_of_names, names
-from weightsmith.shapes.learn.probe.undeclared import asked, undeclared_settings
+from weightsmith.shapes.learn.probe.probe import Probe
+from weightsmith.shapes.learn.probe.undeclared import undeclared_settings
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
-from weightsmith.shapes.reference.meta_models import Rejected, architectures, make_config
+from weightsmith.shapes.reference.meta_models import Rejected, architectures
 from weightsmith.shapes.reference.source_words import hidden_fields
 from weightsmith.shapes.reference.starting_values import ENDLESS, STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Settings
+    from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
     from weightsmith.shapes.page.value import Value
 
-# What a config says about itself, its tokens, its outputs and its history: no tensor depends on it.
-_ASIDE = re.compile(
-    r"(^|\.)(architectures|model_type|transformers_version|dtype|torch_dtype|id2label|label2id|problem_type|is_encoder_decoder"
-    r"|_name_or_path|name_or_path|return_dict|output_(attentions|hidden_states|router_logits|scores)|use_cache|quantization_config|auto_map|num_labels"
-    r"|\w*token_ids?|\w*token_index|chunk_size_feed_forward|attn_implementation|_attn_implementation"
-    r"|\w*dropout\w*|initializer_range|\w*_eps|\w*epsilon|task_specific_params|per_layer_config)$"
-)
-_LAYERS = re.compile(r"(layer|block|depth|stage)s?(_|$)")
-_EXPERTS = re.compile(r"expert")
 _MISSED = re.compile(r"AttributeError: '\w+' object has no attribute '(\w+)'")
 # A size for a setting that no part of the config has; what a width may be divided by.
 _ANY_SIZE = 48
 
 
-def is_field(name: str) -> bool:
-    return not _ASIDE.search(name)
-
-
 def start(
-    model_type: str, only: tuple[str, ...] = (), limit: int = BUILDS, elsewhere: Sequence[Settings] = ()
+    model_type: str,
+    only: tuple[str, ...] = (),
+    limit: int = BUILDS,
+    elsewhere: Sequence[Settings] = (),
+    before: Lab | None = None,
 ) -> tuple[Lab, BuildObservation]:
     """A lab with a small base, and its observation.
 
     only: the model classes; all language models of the type where empty. limit: of builds. elsewhere: changes of the
-    base under which undeclared settings are asked for, too. Raises Rejected when nothing builds, OutOfBudget.
+    base under which undeclared settings are asked for, too. before: a lab of the type whose builds are known. Raises
+    Rejected when nothing builds, OutOfBudget.
     """
-    given = STARTS.get(model_type, {})
-    endless = ENDLESS.get(model_type, {})
-    lab = Lab(model_type, only or architectures(model_type), endless=endless, limit=limit)
-    if not lab.architectures:
-        raise Rejected("not in any language-model mapping of transformers")
-    config = make_config(model_type, given)
+    lab = _lab(model_type, only, limit, before)
+    config = lab.config(Probe({}, "the defaults of the class"))
     default = flatten(config)
     lab.hidden = {n: v for n, v in hidden_fields(config).items() if n not in default}
-    lab.base = dict(given)
     state_required(lab, default)
     _with_inner_types(lab, default)
     _with_parts(lab, parts_left_out(config))
     _with_special_ids(lab, default)
     first = _first(lab, default)
-    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    first = _shrink(lab, first, COUNTS)
     first = _explicit(lab, first)
     # An inner config that is left out whole may be refused in parts: its layers are fewer only now.
-    first = _shrink(lab, first, (_EXPERTS, _LAYERS))
+    first = _shrink(lab, first, COUNTS)
     for name in computed(lab):
         del lab.base[name]
     undeclared = undeclared_settings(lab, [{}, *elsewhere])
     lab.hidden |= undeclared.defaults
     first = _accept(lab, first, dict(undeclared.stated))
     first = _separate(lab, first)
-    lab.observations.clear()
-    lab.refusals.clear()
-    lab._seen.clear()
-    again = lab.observe({})
+    lab.restart()
+    again = lab.observe(Probe({}, "the base"))
     assert again is not None, first
     return lab, again
+
+
+def _lab(model_type: str, only: tuple[str, ...], limit: int, before: Lab | None) -> Lab:
+    """One that has built nothing so far but what `before` knows."""
+    classes = only or architectures(model_type)
+    if not classes:
+        raise Rejected("not in any language-model mapping of transformers")
+    lab = Lab(model_type, classes, base=dict(STARTS.get(model_type, {})), limit=limit)
+    lab.endless = ENDLESS.get(model_type, {})
+    if before is not None:
+        lab.know(before)
+    return lab
 
 
 def state_required(lab: Lab, default: Mapping[str, Value]) -> None:
@@ -82,13 +81,14 @@ def state_required(lab: Lab, default: Mapping[str, Value]) -> None:
 
     Each gets the value of the same setting in another part of the config, or a size.
     """
-    while lab.observe({}) is None and lab.refusals:
+    bare = Probe({}, "does it build by itself?")
+    while lab.observe(bare) is None and lab.refusals:
         missed = _MISSED.match(lab.refusals[-1][1])
         last = missed[1] if missed else ""
-        required = [n for n in asked(lab, {}) if n.rpartition(".")[2] == last and n not in lab.base]
+        required = [n for n in lab.reads(bare) if last_of(n) == last and n not in lab.base]
         if not required:
             return
-        alike = (v for n, v in default.items() if n.rpartition(".")[2] == last and is_number(v))
+        alike = (v for n, v in default.items() if last_of(n) == last and is_number(v))
         lab.required[required[-1]] = next(alike, _ANY_SIZE)
         lab.base |= lab.required
         lab.hidden[required[-1]] = None
@@ -97,15 +97,16 @@ def state_required(lab: Lab, default: Mapping[str, Value]) -> None:
 def _with_inner_types(lab: Lab, default: Mapping[str, Value]) -> None:
     """States the types of inner configs: some classes make no config object of a dict without one (aria)."""
     inner = {n: v for n, v in default.items() if n.endswith(".model_type") and v and n not in lab.base}
-    if inner and lab.observe({}) is not None and lab.observe(inner) is not None:
+    probes = (Probe(changes, "the types of inner configs, stated") for changes in ({}, inner))
+    if inner and all(lab.observe(probe) is not None for probe in probes):
         lab.base.update(inner)
 
 
 def _with_parts(lab: Lab, left_out: Mapping[str, str]) -> None:
     """States the parts of a model that its class builds only where a config has them."""
     for section, model_type in left_out.items():
-        before, stated = lab.observe({}), {f"{section}.model_type": model_type}
-        tried = lab.observe(stated)
+        stated: dict[str, Value] = {f"{section}.model_type": model_type}
+        before, tried = (lab.observe(Probe(c, "a part that may be left out")) for c in ({}, stated))
         if before is not None and tried is not None and names(before) < names(tried):
             lab.base.update(stated)
 
@@ -120,25 +121,20 @@ def _with_special_ids(lab: Lab, default: Mapping[str, Value]) -> None:
 def _first(lab: Lab, default: Mapping[str, Value]) -> BuildObservation:
     """The class defaults, each class by itself when not all of them build."""
     smaller = {
-        n: 4 for n, v in default.items() if is_number(v) and is_field(n) and v > 8 and _is_count(n, _LAYERS)
+        n: 4 for n, v in default.items() if is_number(v) and is_field(n) and v > 8 and is_count(n, LAYERS)
     }
     for changes in ({}, smaller):
-        observation = lab.observe(changes)
+        observation = lab.observe(Probe(changes, "the defaults of the class"))
         if observation is not None:
             lab.base.update(changes)
             return observation
     whole = lab.architectures
     for architecture in whole:
-        lab.architectures, lab._seen = (architecture,), {}
-        observation = lab.observe({})
+        lab.architectures = (architecture,)
+        observation = lab.observe(Probe({}, "one class by itself"))
         if observation is not None:
             return observation
     raise Rejected(lab.refusals[0][1] if lab.refusals else "no answer to any of its first configs")
-
-
-def _is_count(name: str, hint: re.Pattern[str]) -> bool:
-    last = name.rsplit(".", 1)[-1]
-    return bool(hint.search(last)) and not re.search(r"tok|top|group|size|dim|freq|step|period|offset", last)
 
 
 def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]]) -> BuildObservation:
@@ -147,7 +143,7 @@ def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]])
         counts = [n for n, v in first.values.items() if is_field(n) and is_number(v) and v > 4]
         for name in counts:
             usual = first.values.get(name)
-            if not _is_count(name, hint) or not is_number(usual):
+            if not is_count(name, hint) or not is_number(usual):
                 continue
             for small in (4, 5, 6, 8, 10, 12, 16):
                 if small >= usual:
@@ -168,7 +164,8 @@ def _shrink(lab: Lab, first: BuildObservation, hints: Iterable[re.Pattern[str]])
 
 def _resized(lab: Lab, first: BuildObservation, name: str, small: int) -> BuildObservation | None:
     """The base with another count; lists of the count's length go with it when the class does not see to that."""
-    tried = lab.observe({name: small})
+    probe = Probe({name: small}, "a smaller base")
+    tried = lab.observe(probe)
     if tried is not None:
         return tried
     count = first.values[name]
@@ -180,7 +177,7 @@ def _resized(lab: Lab, first: BuildObservation, name: str, small: int) -> BuildO
     if not lists:
         return None
     lab.followers.update(lists)
-    tried = lab.observe({name: small})
+    tried = lab.observe(probe)
     if tried is None:
         for listed in lists:
             del lab.followers[listed]
@@ -207,18 +204,15 @@ def computed(lab: Lab) -> list[str]:
 
 
 def _made_anew(lab: Lab, name: str, other: int) -> bool:
-    try:
-        values = flatten(make_config(lab.model_type, lab.settings({name: other})))
-    except Rejected:
-        return False
-    return bool(values.get(name) == lab.base[name] != other)
+    values = lab.values(Probe({name: other}, "is it computed anew?"))
+    return values is not None and bool(values.get(name) == lab.base[name] != other)
 
 
 def _accept(lab: Lab, first: BuildObservation, stated: Mapping[str, Value]) -> BuildObservation:
     """Takes as many of the settings as leave tensors and values as they are, halving where they do not."""
     if not stated:
         return first
-    tried = lab.observe(stated)
+    tried = lab.observe(Probe(dict(stated), "the same, stated"))
     if (
         tried is not None
         and tried.tables == first.tables
@@ -244,7 +238,7 @@ def _separate(lab: Lab, first: BuildObservation) -> BuildObservation:
         for other in (3 * value, 2 * value, 5 * value, 6 * value, value // 2, 7 * value, value + 2):
             if other in taken:
                 continue
-            tried = lab.observe({name: other})
+            tried = lab.observe(Probe({name: other}, "sizes that are equal by chance, apart"))
             if tried is not None and kinds_of_names(tried) == kinds_of_names(first):
                 lab.base[name] = other
                 first = tried

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.probe.builder import kinds_of_names
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.reference.meta_models import Rejected
 from weightsmith.shapes.reference.source_words import words
-from weightsmith.shapes.reference.undeclared_reads import undeclared_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weightsmith.shapes.learn.probe.builder import BuildObservation, Lab, Settings
+    from weightsmith.shapes.learn.probe.builder import Lab
+    from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
     from weightsmith.shapes.page.value import Value
 
 # Two sizes that build different tensors: any number would do where only its truth is asked for.
 _SIZES = ((48, 96), (2, 4), (3, 6))
+_MOVES = "does a setting that no class declares move a tensor?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,10 @@ def undeclared_settings(lab: Lab, configs: Sequence[Settings] = ({},)) -> Undecl
     waiting: list[Settings] = [*reversed(configs)]
     while waiting:
         changes = waiting.pop()
-        origin = lab.observe(changes)
+        origin = lab.observe(Probe(changes, "undeclared settings are tried beside it"))
         if origin is None:
             continue
-        for name, lines in asked(lab, changes).items():
+        for name, lines in lab.reads(Probe(changes, "which undeclared settings does it ask for?")).items():
             if name in defaults or name in origin.values or lines <= tried.get(name, frozenset()):
                 continue
             tried[name] = tried.get(name, frozenset()) | lines
@@ -70,11 +71,11 @@ def size_taken(lab: Lab, name: str, changes: Settings, sizes: Sequence[int]) -> 
     changes: of other settings. sizes: two that build. Two builds tell how an axis moves with the setting,
     and so which size the same axis stands for without it; that size is built, too.
     """
-    absent = lab.without(name, changes)
+    absent = lab.built(Probe(changes, "what does the model take without it?", without=name))
     if absent is None:
         return None
     for size in _implied(lab, name, changes, sizes, absent):
-        same = lab.built({**changes, name: size})
+        same = lab.built(Probe({**changes, name: size}, "is this what it takes without it?"))
         if same is not None and not _differ(same, absent):
             return same
     return None
@@ -84,7 +85,7 @@ def _implied(
     lab: Lab, name: str, changes: Settings, sizes: Sequence[int], absent: BuildObservation
 ) -> Iterator[int]:
     """Every size that some axis of `absent` stands for, each once."""
-    one, other = (lab.built({**changes, name: size}) for size in sizes)
+    one, other = (lab.built(Probe({**changes, name: size}, _MOVES)) for size in sizes)
     if one is None or other is None:
         return
     told: set[int] = set()
@@ -113,23 +114,10 @@ def _size_at(axis: int, moved: Sequence[int], sizes: Sequence[int]) -> int | Non
     return size if size > 0 and not rest else None
 
 
-def asked(lab: Lab, changes: Settings) -> dict[str, frozenset[str]]:
-    """The undeclared names that the model asks for in the base with these changes, and the lines that ask."""
-    found: dict[str, frozenset[str]] = {}
-    for architecture in lab.architectures:
-        try:
-            config = lab.config(changes)
-        except Rejected:
-            continue
-        for name, lines in undeclared_reads(architecture, config).items():
-            found[name] = found.get(name, frozenset()) | lines
-    return found
-
-
 def telling_values(lab: Lab, origin: BuildObservation, changes: Settings, name: str) -> tuple[Value, ...]:
     """Values that build other tensors than none: two sizes, a flag, or a word; empty where no value does."""
     for pair in _SIZES:
-        one, other = (lab.built({**changes, name: size}) for size in pair)
+        one, other = (lab.built(Probe({**changes, name: size}, _MOVES, origin)) for size in pair)
         if one and other:
             if _differ(one, other) and _differ(one, origin):
                 return pair
@@ -138,7 +126,7 @@ def telling_values(lab: Lab, origin: BuildObservation, changes: Settings, name: 
     said = [w for architecture in lab.architectures for w in words(architecture).get(last, ())]
     values: tuple[Value, ...] = (False, True, *dict.fromkeys(said))
     for value in values:
-        tried = lab.built({**changes, name: value})
+        tried = lab.built(Probe({**changes, name: value}, _MOVES, origin))
         if tried and _differ(tried, origin):
             return (value,)
     return ()
@@ -155,7 +143,7 @@ def _constant_taken(
     if isinstance(trial, str):
         return None
     constant = not trial if isinstance(trial, bool) else 0
-    other, same = (lab.built({**changes, name: value}) for value in (trial, constant))
+    other, same = (lab.built(Probe({**changes, name: value}, _MOVES)) for value in (trial, constant))
     if other is None or same is None or _differ(same, origin):
         return None
     is_own = isinstance(trial, bool) or kinds_of_names(other) != kinds_of_names(origin)

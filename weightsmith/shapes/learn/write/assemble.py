@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.equation import Equation
+from weightsmith.shapes.learn.names import is_field
+from weightsmith.shapes.learn.probe.builder import class_config, class_values
 from weightsmith.shapes.learn.probe.drawing import length_field
 from weightsmith.shapes.learn.probe.optional_parts import optional_parts
-from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.trial_values import list_kinds
 from weightsmith.shapes.learn.write.computed_defaults import computed_by_class
 from weightsmith.shapes.learn.write.defaults import NoRule, default_rule
-from weightsmith.shapes.learn.write.formatting import report_order, say_axis
+from weightsmith.shapes.learn.write.folding import folded
+from weightsmith.shapes.learn.write.formatting import report_order, say_axis, say_condition
 from weightsmith.shapes.learn.write.learned_page import LearnedPage
 from weightsmith.shapes.page.expression import parse_condition
 from weightsmith.shapes.page.field_names import owner_of
@@ -19,7 +21,7 @@ from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.reference.config_fields import flatten, parts_left_out
 from weightsmith.shapes.reference.list_words import list_spellings
-from weightsmith.shapes.reference.meta_models import Rejected, make_config, version
+from weightsmith.shapes.reference.meta_models import version
 from weightsmith.shapes.reference.synonyms import synonyms, yielding
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def shape_text(equation: Equation) -> str | list[str]:
     variants = []
     for shape, condition in equation.variants:
         axes = ", ".join(map(say_axis, shape))
-        variants.append(f"{axes} if {condition}" if condition else axes)
+        variants.append(f"{axes} if {say_condition(condition)}" if condition else axes)
     return variants[0] if len(variants) == 1 else variants
 
 
@@ -63,9 +65,9 @@ def assemble(
     rules: what every valid config obeys. class_defaults: every field of a config that states nothing. nulls: what
     stands for null in a field. spellings: other names that the tensors may have.
     """
-    first, shared, layouts = _layouts(learned)
     fields, unexpressed = _fields(found, learned, class_defaults, nulls)
     copies, optional = _copies(found, learned)
+    first, shared, layouts = _layouts(learned, {*copies, *copies.values()})
     spelled, numbering, lists = _list_spellings(found, fields)
     unverifiable, kept = _unverifiable(found.lab, class_defaults, fields.keys(), numbering, rules)
     aliases = _aliases(found, fields, kept)
@@ -99,17 +101,18 @@ def _tables(learned: Iterable[LearnedClass]) -> dict[str, TensorTexts]:
 
 
 def _layouts(
-    learned: Iterable[LearnedClass],
+    learned: Iterable[LearnedClass], apart: Set[str]
 ) -> tuple[TensorTexts, TensorTexts, dict[str, TensorTexts]]:
     """(tensors of the first class, those of every class, per class what the others have not).
 
-    The last is empty where all of them store the same.
+    The last is empty where all of them store the same. apart: names of tied tensors, which stay one by one.
     """
     tables = _tables(learned)
     first = next(iter(tables.values()))
     shared = {n: s for n, s in first.items() if all(t.get(n) == s for t in tables.values())}
     own = {a: {n: s for n, s in table.items() if n not in shared} for a, table in tables.items()}
-    return first, shared, dict(own) if any(own.values()) else {}
+    layouts = {a: folded(table, apart) for a, table in own.items()} if any(own.values()) else {}
+    return first, folded(shared, apart), layouts
 
 
 def _aliases(found: FieldSurvey, fields: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
@@ -231,11 +234,8 @@ def _base(
     # What the learner set beside the page's fields may go only with fields that are null by default, or with all.
     nulls = {n: v for n, v in stated.items() if n in class_defaults and class_defaults[n] is None}
     for some in (base, {**base, **nulls}):
-        try:
-            make_config(found.lab.model_type, some)
-        except Rejected:
-            continue
-        return some
+        if class_config(found.lab.model_type, some) is not None:
+            return some
     return stated
 
 
@@ -306,11 +306,10 @@ def defaults_of_class(model_type: str, base: Mapping[str, Value] | None = None) 
     that states any of it gets the inner class's. base: what the page was learned from; another inner type than the
     outer class's own has defaults of its own.
     """
-    try:
-        config = make_config(model_type, {})
-        plain = flatten(config)
-        inner = {n: (base or {}).get(n, v) for n, v in plain.items() if n.endswith(".model_type") and v}
-        inner |= {f"{section}.model_type": inside for section, inside in parts_left_out(config).items()}
-        return flatten(make_config(model_type, inner)) if inner else plain
-    except Rejected:
+    config = class_config(model_type, {})
+    if config is None:
         return {}
+    plain = flatten(config)
+    inner = {n: (base or {}).get(n, v) for n, v in plain.items() if n.endswith(".model_type") and v}
+    inner |= {f"{section}.model_type": inside for section, inside in parts_left_out(config).items()}
+    return (class_values(model_type, inner) or {}) if inner else plain

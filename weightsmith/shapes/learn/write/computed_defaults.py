@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.probe.builder import class_values
 from weightsmith.shapes.page.value import is_number
-from weightsmith.shapes.reference.config_fields import flatten
-from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
@@ -25,22 +24,16 @@ def computed_by_class(model_type: str, defaults: Mapping[str, Value], names: Set
     count of layers is known by its length.
     """
     stated = {name: value for name, value in defaults.items() if name not in names}
-    usual = _settings(model_type, stated)
+    usual = class_values(model_type, stated) or {}
     scalars = {n for n in names & usual.keys() if not isinstance(usual[n], tuple)}
     moved: set[str] = set()
     for name, number in usual.items():
         if not is_number(number):
             continue
         # Sizes divide each other, so that a class takes twice the number, or half of it, most often.
-        trials = (_settings(model_type, {**stated, name: n}) for n in (number * 2, number // 2, number + 1))
+        trials = (
+            class_values(model_type, {**stated, name: n}) for n in (number * 2, number // 2, number + 1)
+        )
         if other := next(filter(None, trials), None):
             moved |= {n for n in scalars - {name} if other.get(n, usual[n]) != usual[n]}
     return moved
-
-
-def _settings(model_type: str, stated: Mapping[str, Value]) -> dict[str, Value]:
-    """Every setting of a config; none where the class refuses it."""
-    try:
-        return flatten(make_config(model_type, stated))
-    except Rejected:
-        return {}

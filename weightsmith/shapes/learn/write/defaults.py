@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.polynomials import fit_value
+from weightsmith.shapes.learn.names import are_beside, is_field
 from weightsmith.shapes.learn.probe.drawing import length_field
+from weightsmith.shapes.learn.probe.probe import Probe
 from weightsmith.shapes.learn.probe.single_changes import changes_of
-from weightsmith.shapes.learn.probe.starting_config import is_field
 from weightsmith.shapes.learn.probe.undeclared import size_taken
 from weightsmith.shapes.learn.write.formatting import say_axis
 from weightsmith.shapes.page.value import is_number, thaw
-from weightsmith.shapes.reference.config_fields import flatten
-from weightsmith.shapes.reference.meta_models import Rejected, make_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 # Few draws show whether a default moves at all; only then it is worth many.
 _FEW, _DRAWS = 10, 60
+_DEFAULT = "what does the class take where it is left out?"
 # Where each draw takes four models: so many draws, and so many values of a field.
 _BUILT_DRAWS, _BUILT_VALUES = 16, 3
 _MAX_FIELDS = 6
@@ -81,11 +81,11 @@ def default_rule(found: FieldSurvey, name: str, class_default: Value) -> Value:
 def _inside(found: FieldSurvey, name: str) -> Value:
     """The value of a setting that builds the same tensors as leaving it out, None when there is none."""
     around = _where_it_tells(found, name)
-    without = found.lab.without(name, around)
+    without = found.lab.built(Probe(around, "left out", without=name))
     if without is None or name in without.values:
         return None
     for value in found.accepted.get(name, ()):
-        stated = found.lab.built({**around, name: value})
+        stated = found.lab.built(Probe({**around, name: value}, "the same as left out?"))
         if stated is not None and stated.tables == without.tables and stated.copies == without.copies:
             return value
     return None
@@ -101,13 +101,10 @@ def _rows(found: FieldSurvey, name: str, trials: Iterable[Mapping[str, Value]]) 
     rows: list[DefaultRow] = []
     hidden = found.lab.hidden
     for changes in trials:
-        settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
-        try:
-            resolved = flatten(make_config(found.lab.model_type, settings))
-        except Rejected:
-            continue
-        if name in resolved:
-            taken = {n: settings.get(n, default) for n, default in hidden.items()}
+        resolved = found.lab.values(Probe(changes, _DEFAULT, without=name))
+        if resolved is not None and name in resolved:
+            settings = found.lab.settings(changes)
+            taken = {n: settings.get(n, default) for n, default in hidden.items() if n != name}
             rows.append(({**taken, **resolved}, resolved[name]))
     return rows
 
@@ -117,8 +114,7 @@ def _moving_fractions(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
 
     No shape moves with them while the field is stated: the ratio of a width that a class takes without it.
     """
-    prefix = name.rpartition(".")[0]
-    own = {n: v for n, v in found.base.values.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    own = {n: v for n, v in found.base.values.items() if are_beside(n, name) and is_field(n)}
     choices: dict[str, list[Value]] = {
         n: [2 * v, _NO_WHOLE * v] for n, v in own.items() if isinstance(v, float) and v > 0
     }
@@ -131,8 +127,7 @@ def _taken_by_model(found: FieldSurvey, name: str) -> list[DefaultRow]:
     sizes = [v for v in found.accepted.get(name, ()) if is_number(v) and v > 0][:2]
     if len(sizes) < 2:
         return []
-    prefix = name.rpartition(".")[0]
-    near = {n: v for n, v in found.accepted.items() if n.rpartition(".")[0] == prefix}
+    near = {n: v for n, v in found.accepted.items() if are_beside(n, name)}
     choices = {n: v[:_BUILT_VALUES] for n, v in {**_siblings(found, name), **near}.items()}
     around = _where_it_tells(found, name)
     rows: list[DefaultRow] = []
@@ -175,8 +170,7 @@ def _trials(
 
 def _siblings(found: FieldSurvey, name: str) -> dict[str, list[Value]]:
     """Numbers in the same sub-config, on which no shape may depend while the field is stated, such as heads."""
-    prefix = name.rpartition(".")[0]
-    own = {n: v for n, v in found.lab.base.items() if n.rpartition(".")[0] == prefix and is_field(n)}
+    own = {n: v for n, v in found.lab.base.items() if are_beside(n, name) and is_field(n)}
     return {
         n: [v, 2 * v, 3 * v, max(1, v // 2)] for n, v in own.items() if is_number(v) and v > 1 and n != name
     }
@@ -231,16 +225,13 @@ def _moved_from_there(found: FieldSurvey, name: str, moved: Sequence[str]) -> li
 
 def _default_there(found: FieldSurvey, name: str, changes: Mapping[str, Value]) -> Value:
     """The default in a config with these changes, lists left as they are; None where the class refuses it."""
-    settings = {n: v for n, v in found.lab.settings(changes).items() if n != name}
-    try:
-        return flatten(make_config(found.lab.model_type, settings)).get(name)
-    except Rejected:
-        return None
+    resolved = found.lab.values(Probe(changes, _DEFAULT, without=name))
+    return None if resolved is None else resolved.get(name)
 
 
 def _beside(found: FieldSurvey, name: str, rows: Sequence[DefaultRow]) -> list[str]:
     """Numbers of the same sub-config that differ among the rows; what moves a default may never have moved alone."""
-    names = [n for n in found.base.values if n.rpartition(".")[0] == name.rpartition(".")[0] and n != name]
+    names = [n for n in found.base.values if are_beside(n, name) and n != name]
     varied = [n for n in names if is_field(n) and len({repr(values.get(n)) for values, _ in rows}) > 1]
     return [n for n in varied if all(is_number(values.get(n)) for values, _ in rows)][:_MAX_FIELDS]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import reduce
 from math import gcd
 from typing import TYPE_CHECKING
 
+from weightsmith.shapes.learn.names import ORDER, REPORT
 from weightsmith.shapes.page.expression import Floor, Item, Limit, Polynomial
 
 if TYPE_CHECKING:
@@ -14,37 +16,13 @@ if TYPE_CHECKING:
 
     from weightsmith.shapes.page.expression import Atom, Monomial
 
-# Sizes first, as people look for them; what is not here follows, counts and sizes before flags.
-_ORDER = [
-    "vocab_size",
-    "hidden_size",
-    "n_embd",
-    "d_model",
-    "dim",
-    "num_hidden_layers",
-    "n_layer",
-    "n_layers",
-    "num_layers",
-    "num_attention_heads",
-    "n_head",
-    "n_heads",
-    "num_heads",
-    "num_key_value_heads",
-    "num_kv_heads",
-    "head_dim",
-    "intermediate_size",
-    "ffn_dim",
-    "n_inner",
-]
-_REPORT = [*_ORDER[1:], "vocab_size"]
-
 
 def report_order(names: Iterable[str], is_flag: dict[str, bool]) -> list[str]:
     """hidden_size, layers, heads, …, vocab_size, other sizes, flags; text before vision."""
 
     def rank(name: str) -> tuple[bool, int, int, str]:
         *path, last = name.split(".")
-        position = _REPORT.index(last) if last in _REPORT else len(_REPORT)
+        position = REPORT.index(last) if last in REPORT else len(REPORT)
         return is_flag[name], _path_rank(path), position, name
 
     return sorted(names, key=rank)
@@ -114,7 +92,7 @@ def _product(monomial: Monomial, c: int) -> str:
 def _rank(atom: Atom) -> tuple[int, int, str]:
     text = str(Polynomial.of({(atom,): 1}))
     last = re.split(r"[.\[]", text)[-1] if isinstance(atom, str) else ""
-    return (0 if isinstance(atom, str) else 1), (_ORDER.index(last) if last in _ORDER else len(_ORDER)), text
+    return (0 if isinstance(atom, str) else 1), (ORDER.index(last) if last in ORDER else len(ORDER)), text
 
 
 def say_atom(atom: Atom) -> str:
@@ -143,3 +121,25 @@ def say_axis(polynomial: Polynomial) -> str:
         case ((((Floor(),)), 1),) if text.startswith("("):
             return text[1:-1]
     return text
+
+
+def say_condition(text: str) -> str:
+    """A condition without repeated parts: `(a and b) and (b and (b or c))` is `a and b`."""
+    parts = _conjuncts(text)
+    said = {part: _segments(part, ast.Or) for part in parts}
+    kept = [part for part, any_of in said.items() if len(any_of) < 2 or said.keys().isdisjoint(any_of)]
+    return " and ".join(f"({part})" if len(said[part]) > 1 and len(kept) > 1 else part for part in kept)
+
+
+def _conjuncts(text: str) -> list[str]:
+    """What must hold, each once: a conjunction within a conjunction is part of it."""
+    inner = _segments(text, ast.And)
+    return inner if len(inner) < 2 else list(dict.fromkeys(part for one in inner for part in _conjuncts(one)))
+
+
+def _segments(text: str, junction: type[ast.boolop]) -> list[str]:
+    """The operands of `and` or `or`, as they are written; the whole where it is none."""
+    node = ast.parse(text, mode="eval").body
+    if not isinstance(node, ast.BoolOp) or not isinstance(node.op, junction):
+        return [text]
+    return [ast.get_source_segment(text, operand) or "" for operand in node.values]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from weightsmith.json_value import JsonObject
     from weightsmith.shapes.page.list_spellings import ListSpellingDocument
-    from weightsmith.shapes.page.page import PageDocument
+    from weightsmith.shapes.page.page_file import PageDocument
     from weightsmith.shapes.page.value import Value
 
     # A name with its slots → the shape, or several shapes with their conditions.
