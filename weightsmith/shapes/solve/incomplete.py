@@ -38,7 +38,7 @@ def from_what_is_there(found: Fit, table: NameTable) -> Fit:
     values = _restored(found.solution.values, matching, found.stated)
     names = prove(matching, values).missing
     left = found.solution.left_open(_by_presence(matching), "tensors are lost")
-    solution = replace(left, values=values)
+    solution = replace(left, values=values, proven=False)
     missing = tuple(map(found.spelling.write, names)) if found.spelling else names
     return replace(found, solution=solution, missing=missing)
 
