@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from weightsmith.checkpoint.names import quoted
 from weightsmith.checkpoint.small_file import names_in
 from weightsmith.convert.plan.set_options import read_choice
 from weightsmith.errors import ConversionRefused
@@ -36,7 +37,6 @@ _FLOATS = ("W8A8FP8_DYNAMIC",)
 _PAIRS = ("W4A8_DYNAMIC",)
 TOLD = (*_ROWS, *_KERNEL)
 _OF_A_KERNEL = frozenset({"deq_scale", "quant_bias", "input_scale", "input_offset"})
-
 
 ANEW = ("anew",)
 
@@ -69,7 +69,7 @@ def repaired(checkpoint: Checkpoint, view: PlainView, mode: str | None) -> tuple
     Raises ConversionRefused where that is needed and not given.
     """
     old = stated_of(checkpoint).description
-    packed = dict(_of_packed(view, old, mode))
+    packed = dict(_of_packed(checkpoint, view, old, mode))
     names = sorted(checkpoint.tensors)
     described = {name: packed.get(name) or _kept(old.get(name)) for name in names}
     # What speaks of no tensor, such as the version, stays; "group_size" has no dot in it, and a tensor's name has.
@@ -87,7 +87,9 @@ def _replaced(checkpoint: Checkpoint) -> dict[str, str]:
     return {name: f"{DESCRIPTION_FILE} stands for it" for name in names if name != DESCRIPTION_FILE}
 
 
-def _of_packed(view: PlainView, old: Mapping[str, object], mode: str | None) -> Iterator[tuple[str, str]]:
+def _of_packed(
+    checkpoint: Checkpoint, view: PlainView, old: Mapping[str, object], mode: str | None
+) -> Iterator[tuple[str, str]]:
     """The mode of every tensor of a packed weight."""
     alike: dict[tuple[str, ...], set[str]] = {}
     for module in view.modules:
@@ -96,7 +98,9 @@ def _of_packed(view: PlainView, old: Mapping[str, object], mode: str | None) -> 
             alike.setdefault(possible, set()).add(said)
     for module in view.modules:
         possible, said = _possible(module), old.get(f"{module.name}.weight")
-        chosen = said if isinstance(said, str) and said in possible else _chosen(module, alike, mode)
+        chosen = (
+            said if isinstance(said, str) and said in possible else _chosen(checkpoint, module, alike, mode)
+        )
         for part, tensor in module.parts.items():
             if part != "bias":
                 yield tensor.name, chosen
@@ -111,7 +115,12 @@ def _possible(module: PackedModule) -> tuple[str, ...]:
     return _ROWS if module.parts["weight"].dtype == "I8" else _FLOATS
 
 
-def _chosen(module: PackedModule, alike: Mapping[tuple[str, ...], set[str]], mode: str | None) -> str:
+def _chosen(
+    checkpoint: Checkpoint,
+    module: PackedModule,
+    alike: Mapping[tuple[str, ...], set[str]],
+    mode: str | None,
+) -> str:
     possible = _possible(module)
     told = alike.get(possible, set())
     if mode in possible:
@@ -119,8 +128,9 @@ def _chosen(module: PackedModule, alike: Mapping[tuple[str, ...], set[str]], mod
         return mode
     if len(told) == 1 or len(possible) == 1:
         return next(iter(told or possible))
-    fact = f"is stored as {', '.join(possible[:-1])} and {possible[-1]} are, and nothing says which it is"
-    raise ConversionRefused(f"{module.name}.weight", fact, f"say it, such as with --set mode={possible[0]}")
+    modes, weight = ", ".join(possible), quoted(f"{module.name}.weight")
+    fact = f"stores {weight} as {modes} do, and nothing says which it is"
+    raise ConversionRefused(checkpoint.path, fact, f"say it, such as with --set mode={possible[0]}")
 
 
 def _kept(said: object) -> str:

@@ -21,8 +21,8 @@ class Budget:
     settings of these for which the lists that go with them are searched. comparisons, comparisons_a_tensor: of an index
     with lists that are tried, some ten microseconds each.
 
-    places, ways: items of lists that one condition ties together, and ways to fill them. lists: whole lists that are
-    named one by one. kinds: ways to give kinds to layers that their shapes tell apart.
+    places: items of lists that one condition ties together. lists: whole lists that are named one by one. kinds: ways
+    to give kinds to layers that their shapes tell apart.
 
     rows: of joined relations. branches: sets of equations, one for each way in which tensors can take one of several
     shapes. turned: answers in which a flag is turned where none explains everything.
@@ -49,7 +49,6 @@ class Budget:
     comparisons: int = 50_000
     comparisons_a_tensor: int = 10
     places: int = 4
-    ways: int = 4_096
     lists: int = 32
     kinds: int = 256
     rows: int = 20_000

@@ -62,13 +62,28 @@ def may_hold(test: str, rows: Iterable[Mapping[str, Value]]) -> bool:
     return any(condition.truth(values) is not False for values in rows)
 
 
+def mask_of(text: str, rows: Iterable[Mapping[str, Value]]) -> int | None:
+    """The rows on which a test holds, as the bits of a number; None where it cannot be computed on one of them."""
+    condition = parse_condition(text)
+    bits = []
+    for values in rows:
+        truth = condition.truth(values)
+        if truth is None:
+            return None
+        bits.append("1" if truth else "0")
+    return int("".join(reversed(bits)) or "0", 2)
+
+
+def parted(mask: int, rows: Sequence[_Seen]) -> tuple[list[_Seen], list[_Seen]]:
+    """The rows on which a test of this mask holds, and the others."""
+    bits = f"{mask:0{len(rows)}b}"[::-1][: len(rows)]
+    told = list(zip(rows, bits, strict=True))
+    return [row for row, bit in told if bit == "1"], [row for row, bit in told if bit == "0"]
+
+
 def split(
     test: str, rows: Sequence[tuple[Values, _Seen]]
 ) -> tuple[list[tuple[Values, _Seen]], list[tuple[Values, _Seen]]]:
     """The rows on which a test holds, and the others; none at all where it cannot be computed on one of them."""
-    condition = parse_condition(test)
-    truths = [condition.truth(values) for values, _ in rows]
-    if None in truths:
-        return [], []
-    told = list(zip(rows, truths, strict=True))
-    return [row for row, truth in told if truth], [row for row, truth in told if not truth]
+    mask = mask_of(test, (values for values, _ in rows))
+    return ([], []) if mask is None else parted(mask, rows)

@@ -8,9 +8,8 @@ from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit import language
-from weightsmith.shapes.learn.fit.check import always_holds
+from weightsmith.shapes.learn.fit.check import always_holds, mask_of
 from weightsmith.shapes.learn.fit.language import filled
-from weightsmith.shapes.learn.fit.tests import mask_of
 from weightsmith.shapes.learn.names import (
     ATTENTION_HEADS,
     BODY_WIDTH,

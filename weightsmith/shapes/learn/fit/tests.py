@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from weightsmith.shapes.learn.fit import language
+from weightsmith.shapes.learn.fit.check import mask_of
 from weightsmith.shapes.learn.fit.language import both_ways, priced
-from weightsmith.shapes.page.expression import parse_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Rows = Sequence[Mapping[str, Value]]
     Priced = Iterator[tuple[str, float]]
 
-_Seen = TypeVar("_Seen")
 _MAX_CONSTANTS = 12
 _MAX_OFFSET = 16
 
@@ -33,25 +32,6 @@ class Test:
     text: str
     mask: int
     cost: float
-
-
-def mask_of(text: str, rows: Iterable[Mapping[str, Value]]) -> int | None:
-    """The rows on which a test holds, as the bits of a number; None where it cannot be computed on one of them."""
-    condition = parse_condition(text)
-    bits = []
-    for values in rows:
-        truth = condition.truth(values)
-        if truth is None:
-            return None
-        bits.append("1" if truth else "0")
-    return int("".join(reversed(bits)) or "0", 2)
-
-
-def parted(mask: int, rows: Sequence[_Seen]) -> tuple[list[_Seen], list[_Seen]]:
-    """The rows on which a test of this mask holds, and the others."""
-    bits = f"{mask:0{len(rows)}b}"[::-1]
-    told = list(zip(rows, bits, strict=True))
-    return [row for row, bit in told if bit == "1"], [row for row, bit in told if bit == "0"]
 
 
 def distinct(texts: Iterable[tuple[str, float]], rows: Rows) -> Iterator[Test]:

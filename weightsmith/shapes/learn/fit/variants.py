@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.learn.fit.check import may_hold
+from weightsmith.shapes.learn.fit.check import may_hold, parted
 from weightsmith.shapes.learn.fit.conditions import learn_condition
 from weightsmith.shapes.learn.fit.index_space import plain_field
 from weightsmith.shapes.learn.fit.piecewise import in_pieces, moved_within, seeds
-from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct, parted
+from weightsmith.shapes.learn.fit.tests import candidate_tests, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
