@@ -76,10 +76,10 @@ def test_where_nothing_says_whether_activations_are_rounded_the_user_does(
 ) -> None:
     right = described(written)
     (written / FILE).unlink()
-    with pytest.raises(
-        ConversionRefused, match=r"W8A8_DYNAMIC, W8A16 and W4A4_DYNAMIC are.*--set mode=W8A8_DYNAMIC"
-    ):
+    said = r"W8A8_DYNAMIC, W8A16, W4A4_DYNAMIC do, and nothing says which.*--set mode=W8A8_DYNAMIC"
+    with pytest.raises(ConversionRefused, match=said) as refused:
         convert(written, tmp_path / "out", converter="modelslim", options=ANEW)
+    assert str(refused.value).startswith(str(written))
     convert(written, tmp_path / "out", converter="modelslim", options=ANEW | {"mode": "W8A16"})
     assert described(tmp_path / "out") == right
 
