@@ -197,6 +197,27 @@ def test_an_embedding_of_the_last_stage_is_a_copy(runs: Path, tmp_path: Path) ->
     assert "model.embed_tokens.weight" in open_checkpoint(folder, {"head_dim": 8}).copies
 
 
+def test_heads_that_look_ahead_are_named_in_a_distributed_checkpoint(runs: Path, tmp_path: Path) -> None:
+    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint import metadata as kinds
+
+    stored = dcp.FileSystemReader(runs / "uneven-dist").read_metadata().state_dict_metadata
+    state: dict[str, Any] = {
+        name: torch.empty(kind.size, dtype=kind.properties.dtype)
+        for name, kind in stored.items()
+        if isinstance(kind, kinds.TensorStorageMetadata)
+    }
+    dcp.load(state, storage_reader=dcp.FileSystemReader(runs / "uneven-dist"), no_dist=True)
+    state["mtp.layers.0.enorm.weight"] = torch.ones(64)
+    shutil.copytree(
+        runs / "uneven-dist", tmp_path / "run", ignore=shutil.ignore_patterns("*.distcp", ".metadata")
+    )
+    dcp.save(state, storage_writer=dcp.FileSystemWriter(tmp_path / "run"), no_dist=True)
+    result = convert(tmp_path / "run", tmp_path / "out", accept_guesses=True)
+    assert same(tmp_path / "out", truth(tmp_path / "truth", "uneven"))
+    assert any("1 tensors of heads that predict tokens" in note for note in result.notes)
+
+
 def test_replicated_weights_that_differ_are_damage(runs: Path, tmp_path: Path) -> None:
     def drift(state: dict[str, Any], rank: str) -> None:
         if rank == "mp_rank_01_001":

@@ -60,11 +60,16 @@ def read_megatron(
 
 def named_by_megatron(checkpoint: Checkpoint, run: TrainingRun, answers: Mapping[str, int]) -> Checkpoint:
     """A distributed checkpoint with Megatron's names under released names. Raises as `read_megatron`."""
-    table, beside = joined_model(checkpoint.root, checkpoint.tensors)
+    table, beside, ahead = joined_model(checkpoint.root, checkpoint.tensors)
     ranks = next(
         (len({p.corner[1] for p in t[0].pieces}) for n, t in table.items() if n.endswith(PROJECTION)), 1
     )
-    run = replace(run, library="Megatron (torch_dist)", layout={"tensor": max(1, ranks)})
+    run = replace(
+        run,
+        library="Megatron (torch_dist)",
+        layout={"tensor": max(1, ranks)},
+        left_out=(*run.left_out, *_left_out(ahead)),
+    )
     made = _named(replace(checkpoint, run=run), run, (table,), common_claims(checkpoint.root), answers)
     return replace(made, tensors={**made.tensors, **beside})
 
@@ -102,9 +107,6 @@ def _named(
 def _run(ranks: Ranks, whole: Whole, degrees: Mapping[str, int], beside: Place | None) -> TrainingRun:
     layout = {"tensor": degrees["tensor"], "pipeline": degrees["pipeline"], "expert": degrees["expert"]}
     layout["virtual stages"] = degrees["chunk"]
-    left = ["the optimizer and other state of the run"]
-    if whole.ahead:
-        left.append(f"{whole.ahead} tensors of heads that predict tokens further ahead (mtp)")
     notes = []
     if ranks.claims.get("use_rope_scaling") is True:
         notes.append("the run scaled its positions (use_rope_scaling): state rope_scaling in config.json")
@@ -116,10 +118,15 @@ def _run(ranks: Ranks, whole: Whole, degrees: Mapping[str, int], beside: Place |
         library="Megatron",
         processes=len({(p.tensor, p.pipeline, p.expert) for p in ranks.parts}),
         layout=layout,
-        left_out=tuple(left),
+        left_out=("the optimizer and other state of the run", *_left_out(whole.ahead)),
         beside=beside,
         notes=tuple(notes),
     )
+
+
+def _left_out(ahead: int) -> tuple[str, ...]:
+    """ahead: how many tensors of heads that look ahead there are."""
+    return (f"{ahead} tensors of heads that predict tokens further ahead (mtp)",) if ahead else ()
 
 
 def _filled(model: Joined, run: TrainingRun, claims: Mapping[str, object], stated: object) -> int:

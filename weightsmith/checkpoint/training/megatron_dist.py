@@ -47,8 +47,9 @@ def prefix_of(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tensor]]:
-    """(the model's parameters by Megatron's names in the whole model, all other tensors of the run).
+def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined, dict[str, Tensor], int]:
+    """(the model's parameters by Megatron's names in the whole model, all other tensors of the run, how many tensors of
+    heads that look ahead are left out).
 
     Raises CorruptCheckpoint for a parameter that is no matrix where one of its kind is.
     """
@@ -65,8 +66,10 @@ def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined
             need_few_tensors(subject, len(flat))
     latent = any(name.endswith(LATENT) for name in flat)
     table: Joined = {}
+    ahead = 0
     for name, tensor in flat.items():
         if name.startswith(AHEAD):
+            ahead += 1
             continue
         parameter = parameter_of(name, latent)
         gated = parameter is not None and parameter.cut == "gated"
@@ -78,7 +81,7 @@ def joined_model(subject: object, tensors: Mapping[str, Tensor]) -> tuple[Joined
             ) from error
         half = tensor.shape[0] // 2
         table[name] = (rows_of(tensor, 0, half), rows_of(tensor, half, 2 * half)) if gated else (tensor,)
-    return table, beside
+    return table, beside, ahead
 
 
 def _of_layers(subject: object, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
