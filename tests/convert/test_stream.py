@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +84,25 @@ def test_a_file_system_that_writes_only_through_its_cache(
             patch.setattr(os, name, refusal)
             found = give(tmp_path / name, sizes, [0, 1, 2, 3], "blake3")
         assert found == file_hash(tmp_path / name, "blake3")
+
+
+def test_writes_that_are_refused_at_once_all_go_through_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three writes have begun when the first refusal changes the way; the others hear of theirs after it."""
+    written, begun = os.pwrite, threading.Barrier(3, timeout=20)
+
+    def refuse_together(descriptor: int, data: memoryview, at: int) -> int:
+        if not disks.is_direct(descriptor):
+            return written(descriptor, data, at)
+        if begun.wait() > 0:
+            while disks.is_direct(descriptor):
+                time.sleep(0.001)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "pwrite", refuse_together)
+    found = give(tmp_path / "stream", [3 * WINDOW], [0], "blake3")
+    assert found == file_hash(tmp_path / "stream", "blake3")
 
 
 def test_a_disk_that_fails_is_an_error_and_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,10 +74,12 @@ def write_all(descriptor: int, data: memoryview, at: int) -> None:
     """Writes all of `data` from byte `at` on. Where the file system refuses a direct write, through the page cache."""
     done = 0
     while done < len(data):
+        # Asked before: of several threads that are refused at once, the first one changes the way for all of them.
+        direct = is_direct(descriptor)
         try:
             done += os.pwrite(descriptor, data[done:], at + done)
         except OSError as error:
-            if error.errno != errno.EINVAL or not is_direct(descriptor):
+            if error.errno != errno.EINVAL or not direct:
                 raise
             go_through_cache(descriptor)
 
