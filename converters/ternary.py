@@ -21,6 +21,7 @@ from .plain import plain_recipe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from weightsmith.checkpoint.arrays import Array, Bits
     from weightsmith.convert.protocol import Arrays, Blocks, Recipe, SourceEvidence
     from weightsmith.values.claims import Claims
     from weightsmith.values.fusion import Fusion
@@ -44,9 +45,15 @@ class Fuse:
     quantizer: Quantizer
 
     def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
+        return (self._fused(blocks, first_row, None),)
+
+    def fill(self, blocks: Blocks, first_row: int, out: Bits) -> None:
+        self._fused(blocks, first_row, out)
+
+    def _fused(self, blocks: Blocks, first_row: int, out: Bits | None) -> Array:
         (block,) = blocks
         try:
-            return (fuse_as(block, self.source, self.target, self.quantizer),)
+            return fuse_as(block, self.source, self.target, self.quantizer, out)
         except NotFiniteError as error:
             raise ConversionRefused(
                 self.tensor,

@@ -92,6 +92,15 @@ class RoundingKernel(Kernel, Protocol):
         ...
 
 
+@runtime_checkable
+class FillingKernel(Kernel, Protocol):
+    """A kernel of one output that can make it where it is to lie."""
+
+    def fill(self, blocks: Blocks, first_row: int, out: Bits) -> None:
+        """Writes what a call returns into `out`: the output's patterns, contiguous, as many rows as the blocks have."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RecipeStep:
     """Outputs that are made together from stacked rows of source tensors.

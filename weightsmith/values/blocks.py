@@ -14,6 +14,8 @@ from weightsmith.checkpoint.tiling import row_of, rows_of, stacked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from weightsmith.checkpoint import Tensor
     from weightsmith.checkpoint.arrays import Bits
     from weightsmith.checkpoint.data import TensorReader
@@ -89,9 +91,10 @@ class BlockReader:
         cols = grid(tensor)[1]
         return self.elements(tensor, start * cols, stop * cols).reshape(stop - start, cols)
 
-    def elements(self, tensor: Tensor, start: int, stop: int) -> Bits:
+    def elements(self, tensor: Tensor, start: int, stop: int, into: NDArray[np.uint8] | None = None) -> Bits:
         """Unsigned patterns of the elements start:stop in row-major order, valid until the next call.
 
+        into: where they are read to, for a contiguous tensor; as many bytes as they have.
         Sub-byte dtypes (F4, F6): ValueError. Raises what `TensorReader.read` raises.
         """
         width = BITS[tensor.dtype] // 8
@@ -105,7 +108,7 @@ class BlockReader:
         if count * width > len(self._buffer):  # a single row longer than a block
             self._buffer = np.empty(count * width, np.uint8)
         run = replace(tensor, shape=(count,), strides=(1,), offset=tensor.offset + start)
-        filled = self._buffer[: count * width]
+        filled = self._buffer[: count * width] if into is None else into
         self._reader.read_bytes_into(run, filled)
         return filled.view(word)
 

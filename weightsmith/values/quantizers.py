@@ -13,7 +13,7 @@ from weightsmith.values.ternary_quantizer import EPS, NotFiniteError, fuse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from weightsmith.checkpoint.arrays import Array, Doubles, Singles
+    from weightsmith.checkpoint.arrays import Array, Bits, Doubles, Singles
     from weightsmith.checkpoint.float_formats import FloatFormat
 
 EXACT = "exact"
@@ -48,14 +48,16 @@ def candidates(group_size: int) -> Iterator[Quantizer]:
             yield Quantizer(group_size, arithmetic, epsilon, added=True)
 
 
-def fuse_as(weights: Array, source: str, target: str, quantizer: Quantizer) -> Array:
+def fuse_as(weights: Array, source: str, target: str, quantizer: Quantizer, out: Bits | None = None) -> Array:
     """Fused weights of a [rows, cols] array, in dtype `target`, by this quantizer. Raises as `fuse` does.
+
+    out: as for `fuse`.
 
     A mean in float32 is the exact one rounded once: the order in which a library sums changes its last bit,
     which a bf16 result nearly never shows.
     """
     if quantizer.arithmetic == EXACT:
-        return fuse(weights, source, target, quantizer.group_size)
+        return fuse(weights, source, target, quantizer.group_size, out)
     read, own = FORMATS[source], FORMATS[quantizer.arithmetic]
     rows, cols = weights.shape
     size = cols if quantizer.group_size == -1 else quantizer.group_size
@@ -73,6 +75,8 @@ def fuse_as(weights: Array, source: str, target: str, quantizer: Quantizer) -> A
     # + 0.0 makes the negative zeros positive; a code times a scale is exact in every format.
     values = codes * written.astype(np.float32)[:, None] + np.float32(0)
     fused, _ = cast(values, F32, FORMATS[target])
+    if out is not None:
+        out[:] = fused.reshape(rows, cols).view(out.dtype)
     return fused.reshape(rows, cols)
 
 

@@ -55,12 +55,13 @@ class NotFiniteError(ValueError):
     """The weights hold NaN or infinity, or their scale is too large for the dtype to be written."""
 
 
-def fuse(weights: Array, source: str, target: str, group_size: int) -> Array:
+def fuse(weights: Array, source: str, target: str, group_size: int, out: Bits | None = None) -> Array:
     """Fused weights of a [rows, cols] array, in dtype `target`.
 
     source, target: safetensors names of `weights`' own dtype and of the result, out of READABLE. group_size
-    divides cols; -1 means one scale per row. Raises ValueError for a group size that does not fit,
-    NotFiniteError for weights that have no mean.
+    divides cols; -1 means one scale per row.
+    out: where the patterns are to lie, contiguous; the result is a view of it.
+    Raises ValueError for a group size that does not fit, NotFiniteError for weights that have no mean.
     """
     read, write = FORMATS[source], FORMATS[target]
     rows, cols = weights.shape
@@ -68,7 +69,7 @@ def fuse(weights: Array, source: str, target: str, group_size: int) -> Array:
     if size < 1 or size > LARGEST_GROUP or cols % size:
         raise ValueError(f"groups of {group_size} do not divide rows of {cols} channels")
     patterns = weights.view(read.word).reshape(-1, size)
-    fused = np.empty(patterns.shape, write.word)
+    fused = np.empty(patterns.shape, write.word) if out is None else out.reshape(patterns.shape)
     per_block = max(1, _BLOCK // size)
     step = max(per_block, _CHUNK // size)
     buffers = _Buffers.for_groups(min(per_block, len(patterns)), size, read, write)

@@ -7,7 +7,9 @@ import fcntl
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import LifoQueue
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
@@ -25,23 +27,48 @@ Arguments = ParamSpec("Arguments")
 # 1 to 2 MiB a call, 1.6 with one thread of 1 MiB; 0.1 s of processor time, against 0.9 through the page cache.
 WINDOW = 2 << 20
 _THREADS = 3
-# Filled, being filled, and one for each thread: 14 MiB.
-_BUFFERS = _THREADS + 4
+# Filled, being filled, and one for each thread. A file is open while it has a window: these bound the open files, too.
+_WINDOWS = _THREADS + 4
 
 # What direct writes must be multiples of: the largest block size in use, and no more than a page.
 BLOCK = 4096
+# The most bytes that a room holds. What of a buffer is never used takes no memory.
+ROOM = 8 << 20
 
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
-class Disk:
-    """A pool of page-aligned buffers of WINDOW bytes, and the threads that write them."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Part of a buffer of the disk's for bytes of a file, so placed that whole blocks are written from where they lie.
 
-    def __init__(self) -> None:
+    lead: where they begin in the buffer: as far behind the beginning of a block as in the file. The bytes of the file
+        with which that block begins fit in front of them.
+    """
+
+    buffer: NDArray[np.uint8]
+    lead: int
+    nbytes: int
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The bytes themselves, to be filled."""
+        return self.buffer[self.lead : self.lead + self.nbytes]
+
+
+class Disk:
+    """Page-aligned buffers, and the threads that write them."""
+
+    def __init__(self, workers: int = 1) -> None:
+        """workers: threads that fill rooms, one each at a time."""
         self._pool = ThreadPoolExecutor(_THREADS)
-        self._free: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
-        for _ in range(_BUFFERS):
-            self._free.put(np.frombuffer(mmap.mmap(-1, WINDOW), np.uint8))
+        self._windows: LifoQueue[NDArray[np.uint8]] = LifoQueue()
+        # The last room that was given back is the one that a cache has most of.
+        self._rooms: LifoQueue[NDArray[np.uint8]] = LifoQueue()
+        for _ in range(_WINDOWS):
+            self._windows.put(_pages(WINDOW))
+        for _ in range(workers + _THREADS + 1):
+            self._rooms.put(_pages(ROOM + 2 * BLOCK))
 
     def __enter__(self) -> Disk:
         return self
@@ -49,13 +76,21 @@ class Disk:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def buffer(self) -> NDArray[np.uint8]:
-        """A buffer to fill; waits until one is free. `write` gives it back."""
-        return self._free.get()
+    def window(self) -> NDArray[np.uint8]:
+        """A window of WINDOW bytes; waits until one is free. `write` frees it."""
+        return self._windows.get()
 
-    def write(self, descriptor: int, buffer: NDArray[np.uint8], count: int, at: int) -> Future[None]:
-        """Writes the first `count` bytes of the buffer to the file from byte `at` on. The future raises OSError."""
-        return self._pool.submit(self._write, descriptor, buffer, count, at)
+    def room(self, start: int, nbytes: int) -> Room:
+        """Room for at most ROOM bytes of a file from byte `start` on; waits until one is free. `write` frees it."""
+        return Room(self._rooms.get(), BLOCK + start % BLOCK, nbytes)
+
+    def give_back(self, room: Room) -> None:
+        """Takes back a room that needs no writing."""
+        self._rooms.put(room.buffer)
+
+    def write(self, descriptor: int, buffer: NDArray[np.uint8], part: slice, at: int) -> Future[None]:
+        """Writes a part of the buffer to the file from byte `at` on. The future raises OSError."""
+        return self._pool.submit(self._write, descriptor, buffer, part, at)
 
     def then(
         self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -63,11 +98,18 @@ class Disk:
         """Runs other work in the same threads, begun after everything that was handed in before it has begun."""
         return self._pool.submit(work, *args, **kwargs)
 
-    def _write(self, descriptor: int, buffer: NDArray[np.uint8], count: int, at: int) -> None:
+    def _write(self, descriptor: int, buffer: NDArray[np.uint8], part: slice, at: int) -> None:
         try:
-            write_all(descriptor, buffer.data[:count], at)
+            write_all(descriptor, buffer.data[part], at)
         finally:
-            self._free.put(buffer)
+            (self._windows if len(buffer) == WINDOW else self._rooms).put(buffer)
+
+
+def _pages(nbytes: int) -> NDArray[np.uint8]:
+    pages = mmap.mmap(-1, nbytes)
+    with suppress(OSError):  # a kernel without large pages
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint8)
 
 
 def write_all(descriptor: int, data: memoryview, at: int) -> None:

@@ -6,6 +6,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from weightsmith.checkpoint.hashing import new_hasher
 from weightsmith.convert.stream.disk import BLOCK, WINDOW, go_through_cache, is_direct, open_direct, write_all
 
@@ -14,11 +16,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from weightsmith.checkpoint.hashing import Hasher
-    from weightsmith.convert.stream.disk import Disk
+    from weightsmith.convert.stream.disk import Disk, Room
 
 # Through the page cache the disk is set to work once per so many bytes, and not only by the last fsync.
 _SYNC_BYTES = 64 << 20
@@ -40,10 +41,10 @@ def allocate(path: Path, nbytes: int) -> None:
 class Stream:
     """Takes the bytes of an allocated file from one thread at a time, each byte once.
 
-    Bytes that come in order are hashed from memory and gathered into aligned windows, which the disk's threads
-    write. Bytes that come before their turn are written where they belong at once, noted, and read back for
-    the hash when their turn is there; such a file goes through the page cache, because no block may be
-    written both ways. A file is open only from its first byte to its last.
+    Bytes that come in order are hashed from memory. The disk's threads write them: gathered into aligned windows,
+    or from where they lie, in a room of the disk's. Bytes that come before their turn are written where they
+    belong at once, noted, and read back for the hash when their turn is there; such a file goes through the page
+    cache, because no block may be written both ways. A file is open only from its first byte to its last.
     """
 
     def __init__(
@@ -72,16 +73,22 @@ class Stream:
         """
         if not len(data):
             return
-        if self._descriptor < 0:
-            self._descriptor = open_direct(str(self._path), os.O_RDWR | os.O_NOFOLLOW)
+        self._open()
         if start != self._next:
             self._write_early(start, data)
             return
         self._append(data)
-        while (count := self._early.pop(self._next, None)) is not None:
-            self._catch_up(count)
-        if self._next == self._nbytes:
-            self._sealing = self._finish()
+        self._go_on()
+
+    def take(self, start: int, room: Room) -> None:
+        """As `write`, of bytes that are written from where they lie. The room is the disk's again."""
+        self._open()
+        if start != self._next:
+            self._write_early(start, room.data)
+            self._disk.give_back(room)
+            return
+        self._pass_on(room)
+        self._go_on()
 
     @property
     def is_whole(self) -> bool:
@@ -103,11 +110,22 @@ class Stream:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _open(self) -> None:
+        if self._descriptor < 0:
+            self._descriptor = open_direct(str(self._path), os.O_RDWR | os.O_NOFOLLOW)
+
+    def _go_on(self) -> None:
+        """After bytes that came in order: those that came early and follow them, and the end of the file."""
+        while (count := self._early.pop(self._next, None)) is not None:
+            self._catch_up(count)
+        if self._next == self._nbytes:
+            self._sealing = self._finish()
+
     def _append(self, data: NDArray[np.uint8]) -> None:
         done = 0
         while done < len(data):
             if self._window is None:
-                self._window = self._disk.buffer()
+                self._window = self._disk.window()
             part = data[done : done + WINDOW - self._filled]
             # A part at a time, so that the copy finds in a cache what the hash has read.
             self._hasher.update(part.data)
@@ -118,15 +136,44 @@ class Stream:
             if self._filled == WINDOW:
                 self._flush()
 
+    def _pass_on(self, room: Room) -> None:
+        """Whole blocks go to the disk as they lie, the first one begun by what is left in the window. What is left of
+        the room begins the next one.
+        """
+        self._hasher.update(room.data.data)
+        left = self._cut_off()
+        first, stop = room.lead - len(left), room.lead + room.nbytes
+        room.buffer[first : room.lead] = left
+        last = first + (stop - first) // BLOCK * BLOCK
+        self._window, self._filled = self._disk.window(), stop - last
+        self._window[: self._filled] = room.buffer[last:stop]
+        self._write(room.buffer, slice(first, last), self._next - len(left))
+        self._next += room.nbytes
+
+    def _cut_off(self) -> NDArray[np.uint8]:
+        """Gives the whole blocks in the window to the disk; a copy of the bytes that fill none. The window is empty."""
+        if self._window is None:
+            return np.empty(0, np.uint8)
+        whole = self._filled // BLOCK * BLOCK
+        left = self._window[whole : self._filled].copy()
+        self._filled, self._next = whole, self._next - len(left)
+        self._flush()
+        self._next += len(left)
+        return left
+
     def _flush(self) -> None:
         """Gives what the window holds to the disk. Only full windows come before it, so each begins with a block."""
         if self._window is None:
             return
-        self._reap()
-        count, at = self._filled, self._next - self._filled
-        self._writing.append(self._disk.write(self._descriptor, self._window, count, at))
+        window, count = self._window, self._filled
         self._window, self._filled = None, 0
-        self._unsynced += count
+        self._write(window, slice(0, count), self._next - count)
+
+    def _write(self, buffer: NDArray[np.uint8], part: slice, at: int) -> None:
+        """Gives a part of a buffer to the disk, for the file from byte `at` on."""
+        self._reap()
+        self._writing.append(self._disk.write(self._descriptor, buffer, part, at))
+        self._unsynced += part.stop - part.start
         if self._unsynced >= _SYNC_BYTES and not is_direct(self._descriptor):
             self._writing.append(self._disk.then(os.fdatasync, self._descriptor))
             self._unsynced = 0
@@ -157,13 +204,7 @@ class Stream:
 
     def _finish(self) -> Future[str]:
         """Writes the last bytes, which do not fill a block, through the page cache after everything else."""
-        rest = b""
-        if self._window is not None:
-            whole = self._filled // BLOCK * BLOCK
-            rest = self._window[whole : self._filled].tobytes()
-            self._filled, self._next = whole, self._next - len(rest)
-            self._flush()
-        return self._disk.then(self._seal, rest)
+        return self._disk.then(self._seal, self._cut_off().tobytes())
 
     def _seal(self, rest: bytes) -> str:
         for future in self._writing:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from weightsmith.checkpoint.dtypes import BITS
-from weightsmith.convert.protocol import RoundingKernel
+from weightsmith.convert.protocol import FillingKernel, RoundingKernel
+from weightsmith.convert.stream.disk import ROOM
 from weightsmith.errors import ConversionRefused
 from weightsmith.values.blocks import byte_range, grid, rows_beside
 from weightsmith.values.damage import all_finite
@@ -21,23 +23,30 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
     from weightsmith.checkpoint.arrays import Bits
     from weightsmith.convert.plan.output_plan import OutputPlan
-    from weightsmith.convert.protocol import Companion, RecipeStep, Rows
+    from weightsmith.convert.protocol import Arrays, Blocks, Companion, RecipeStep, Rows
+    from weightsmith.convert.stream.disk import Disk, Room
     from weightsmith.values.blocks import BlockReader
 
 # Of arithmetic: large enough that its steps, and waiting for its turn, cost little beside it. Of a copy: the disk's
 # threads then always have something, and nothing lies long enough to leave a cache. Measured on two cores, 3.2 GB:
 # arithmetic 3.1 s with 2 MiB, 2.9 with 8, 3.0 with 16; copies 2.1 s with 2 MiB, 2.4 with 4 and 8.
-PIECE_BYTES = 8 << 20
+PIECE_BYTES = ROOM
 COPY_BYTES = 2 << 20
+# Fewer bytes are gathered with others: copying them costs less than a write of their own.
+ALONE = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class FileBytes:
-    """`data` stands in `file`, of the source or of the output, from byte `start` on."""
+    """`data` stands in `file`, of the source or of the output, from byte `start` on.
+
+    room: of the disk's, where it lies in one.
+    """
 
     file: str
     start: int
     data: NDArray[np.uint8]
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,49 +189,75 @@ class PieceMaker:
 
     reader: the buffer for rows of a stack and for bytes to copy.
     companions: the buffer for the rows that go along with a stack.
+    disk: has room for what is made; None where nothing is written.
     """
 
     plan: OutputPlan
     reader: BlockReader
     companions: BlockReader
+    disk: Disk | None = None
 
     def make(self, piece: Piece) -> PieceResult:
         """Raises what reading and kernels raise."""
         if isinstance(piece, KnownPiece):
             return PieceResult((piece.made,))
         if isinstance(piece, CopyPiece):
-            data = self.reader.block(piece.tensor, 0, piece.nbytes)[:, 0]
+            room = self._room(piece.start, piece.nbytes)
+            into = None if room is None else room.data
+            data = self.reader.elements(piece.tensor, 0, piece.nbytes, into)
             self._need_finite(data, piece.tensor.name, piece.dtype)
             read = FileBytes(piece.tensor.storage.file, piece.tensor.start, data)
-            return PieceResult((FileBytes(piece.file, piece.start, data),), read)
+            return PieceResult((FileBytes(piece.file, piece.start, data, room),), read)
         return self._compute(piece)
+
+    def _room(self, start: int, nbytes: int) -> Room | None:
+        """Room for bytes that are worth a write of their own."""
+        return self.disk.room(start, nbytes) if self.disk is not None and ALONE <= nbytes <= ROOM else None
 
     def _compute(self, piece: RowsPiece) -> PieceResult:
         step, rows, first = piece.step, piece.rows, piece.first_row
         block = self.reader.block(rows.tensor, rows.start, rows.stop)
         self._need_finite(block, rows.tensor.name, rows.tensor.dtype)
         block.flags.writeable = False  # what was read is hashed after the kernel has seen it
+        blocks = (block, *(self._rows_of(c, first, len(block)) for c in step.companions))
         made_zero: dict[str, int] = {}
-        if step.kernel is None:
-            arrays: tuple[NDArray[np.generic], ...] = (np.ascontiguousarray(block),)
+        filled = self._filled(step, blocks, first)
+        if filled is not None:
+            made: tuple[FileBytes, ...] = (filled,)
         else:
-            companions = tuple(self._rows_of(c, first, len(block)) for c in step.companions)
-            arrays = step.kernel((block, *companions), first)
+            arrays = step.kernel(blocks, first) if step.kernel else (np.ascontiguousarray(block),)
             if isinstance(step.kernel, RoundingKernel):
-                made_zero[step.outputs[0].name] = step.kernel.made_zero((block, *companions), first, arrays)
-        made = tuple(
-            FileBytes(
-                self.plan.file_of[output.name],
-                self.plan.start(output) + first * array.nbytes // len(block),
-                array.reshape(-1).view(np.uint8),
-            )
-            for output, array in zip(step.outputs, arrays, strict=True)
-        )
+                made_zero[step.outputs[0].name] = step.kernel.made_zero(blocks, first, arrays)
+            made = self._made(step, arrays, first, len(block))
         if not rows.tensor.contiguous:
             return PieceResult(made, made_zero=made_zero)
         start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
         read = FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8))
         return PieceResult(made, read, made_zero)
+
+    def _made(self, step: RecipeStep, arrays: Arrays, first: int, rows: int) -> tuple[FileBytes, ...]:
+        """The arrays of `rows` rows from row `first` on, one per output."""
+        return tuple(
+            FileBytes(
+                self.plan.file_of[output.name],
+                self.plan.start(output) + first * array.nbytes // rows,
+                array.reshape(-1).view(np.uint8),
+            )
+            for output, array in zip(step.outputs, arrays, strict=True)
+        )
+
+    def _filled(self, step: RecipeStep, blocks: Blocks, first: int) -> FileBytes | None:
+        """What the kernel makes where it is to lie; None where it cannot, or there is no room."""
+        if not isinstance(step.kernel, FillingKernel):
+            return None
+        (output,), rows, width = step.outputs, len(blocks[0]), BITS[step.outputs[0].dtype] // 8
+        cols = prod(output.shape) // step.rows
+        start = self.plan.start(output) + first * cols * width
+        room = self._room(start, rows * cols * width)
+        if room is None:
+            return None
+        step.kernel.fill(blocks, first, room.data.view(f"u{width}").reshape(rows, cols))
+        return FileBytes(self.plan.file_of[output.name], start, room.data, room)
 
     def _need_finite(self, patterns: Bits, tensor: str, dtype: str) -> None:
         if not self.plan.finite or all_finite(patterns.view(f"u{max(1, BITS[dtype] // 8)}"), dtype):

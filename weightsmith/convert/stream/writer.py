@@ -69,18 +69,26 @@ def write_weights(
             observer.read(result.read)
         observer.made_zero(result.made_zero)
 
-    with TensorReader(source) as reader, _streams(folder, missing, hash_name, observer) as streams:
+    disk = Disk(workers)
+    with TensorReader(source) as reader, _streams(folder, missing, hash_name, disk, observer) as streams:
         make = _maker(folder, missing, streams, observer.room)
 
         def write(result: PieceResult) -> None:
             for part in result.made:
                 if part.file in streams:
                     make(part.file)
-                    streams[part.file].write(part.start, part.data)
+                    _give(streams[part.file], part)
 
-        new_worker = _worker_factory(plan, reader, tally)
+        new_worker = _worker_factory(plan, reader, disk, tally)
         in_order(pieces(plan, done), new_worker, (report_read, write), workers)
         return {file: done[file] if file in done else streams[file].sealed() for file in plan.files}
+
+
+def _give(stream: Stream, part: FileBytes) -> None:
+    if part.room is None:
+        stream.write(part.start, part.data)
+    else:
+        stream.take(part.start, part.room)
 
 
 def _maker(
@@ -109,10 +117,9 @@ def _maker(
 
 @contextmanager
 def _streams(
-    folder: Path, sizes: Mapping[str, int], hash_name: str, observer: WriteObserver
+    folder: Path, sizes: Mapping[str, int], hash_name: str, disk: Disk, observer: WriteObserver
 ) -> Iterator[dict[str, Stream]]:
     """File -> the stream that fills it. sizes: allocated file -> bytes."""
-    disk = Disk()
     with ExitStack() as stack:
         streams = {}
         for file, nbytes in sizes.items():
@@ -123,12 +130,12 @@ def _streams(
 
 
 def _worker_factory(
-    plan: OutputPlan, reader: TensorReader, tally: Tally
+    plan: OutputPlan, reader: TensorReader, disk: Disk, tally: Tally
 ) -> Callable[[], Callable[[Piece], PieceResult]]:
     """Makes one worker for each thread, with buffers of its own."""
 
     def new_worker() -> Callable[[Piece], PieceResult]:
-        maker = PieceMaker(plan, BlockReader(reader, PIECE_BYTES), BlockReader(reader))
+        maker = PieceMaker(plan, BlockReader(reader, PIECE_BYTES), BlockReader(reader), disk)
 
         def work(piece: Piece) -> PieceResult:
             result = maker.make(piece)
