@@ -157,6 +157,15 @@ def torch_routes(folder: Path, rounds: int) -> None:
     shutil.rmtree(source)
 
 
+def stages(folder: Path, rounds: int) -> None:
+    """One run each: where the processor time goes. rounds: not used."""
+    source = write_latent(folder / "latent")
+    for converter in ("plain", "ternary"):
+        print(flush=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.stages", str(source), converter], check=True)
+    shutil.rmtree(source)
+
+
 def sharded(folder: Path, rounds: int) -> None:
     source, out = write_sharded(folder / "shards", 14, 2 * 10**9), folder / "out"
     commands = {**copying(source, out), **converting(source, out)}
@@ -186,6 +195,7 @@ def sparse(folder: Path, rounds: int) -> None:
 
 PARTS = {
     "one": one_file,
+    "stages": stages,
     "torch": torch_routes,
     "converters": converters,
     "sharded": sharded,
