@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from weightsmith.checkpoint import Tensor
+    from weightsmith.checkpoint.arrays import Bits
     from weightsmith.convert.protocol import Arrays, Blocks, SourceEvidence
 
 
@@ -45,9 +46,13 @@ class Cast:
     target: str
 
     def __call__(self, blocks: Blocks, first_row: int) -> Arrays:
+        made = np.empty(blocks[0].shape, FORMATS[self.target].word)
+        self.fill(blocks, first_row, made)
+        return (made.view(array_type(FORMATS[self.target])),)
+
+    def fill(self, blocks: Blocks, first_row: int, out: Bits) -> None:
         (block,) = blocks
         read, write = FORMATS[self.source], FORMATS[self.target]
-        made = np.empty(block.shape, array_type(write))
         # A part at a time: what is made on the way is several times as wide as the numbers.
         step = max(1, _PART * len(block) // max(1, block.size))
         for first in range(0, len(block), step):
@@ -59,8 +64,7 @@ class Cast:
                     f"{lost} of its numbers are too large for {self.target} (rows {first_row + first} and on)",
                     "choose a dtype with a wider range, such as bfloat16",
                 )
-            made[first : first + step] = rounded
-        return (made,)
+            out[first : first + step] = rounded.view(write.word)
 
     def made_zero(self, blocks: Blocks, first_row: int, arrays: Arrays) -> int:
         read, write = FORMATS[self.source], FORMATS[self.target]

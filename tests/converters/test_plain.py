@@ -36,6 +36,28 @@ def test_a_torch_file_becomes_safetensors_with_the_same_tensors(tmp_path: Path) 
     assert shards.keys() == tensors.keys()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_large_tensors_between_small_ones_lie_where_the_header_says(
+    tmp_path: Path, dtype: str, workers: int
+) -> None:
+    """Pieces of some MiB begin anywhere within a block; a copy, a wider and a narrower cast."""
+    wanted: torch.dtype = getattr(torch, dtype)
+    torch.manual_seed(5)
+    tensors: dict[str, torch.Tensor] = {}
+    for number, rows in enumerate((1, 900, 3, 2048, 1, 512, 700)):
+        tensors[f"layers.{number}.weight"] = torch.randn(rows, 1021).to(
+            torch.float32 if number % 3 else torch.float16
+        )
+        tensors[f"layers.{number}.bias"] = torch.randn(number + 1).half()
+    tensors["layers.1.weight"][::9] = 1e-9
+    save(tmp_path / "source", tensors)
+    result = convert(tmp_path / "source", tmp_path / "out", converter="plain", dtype=dtype, workers=workers)
+    loaded = load_file(tmp_path / "out/model.safetensors")
+    assert all(torch.equal(loaded[name], tensor.to(wanted)) for name, tensor in tensors.items())
+    assert any("became zero" in note for note in result.notes) == (dtype == "float16")
+
+
 def test_every_odd_view_is_written_as_its_own_tensor(tmp_path: Path) -> None:
     base = torch.arange(240, dtype=torch.float32).reshape(10, 24)
     tensors = {

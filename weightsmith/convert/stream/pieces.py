@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from weightsmith.checkpoint import Tensor
     from weightsmith.checkpoint.arrays import Bits
     from weightsmith.convert.plan.output_plan import OutputPlan
-    from weightsmith.convert.protocol import Arrays, Blocks, Companion, RecipeStep, Rows
+    from weightsmith.convert.protocol import Blocks, Companion, RecipeStep, Rows
     from weightsmith.convert.stream.disk import Disk, Room
     from weightsmith.values.blocks import BlockReader
 
@@ -220,44 +220,33 @@ class PieceMaker:
         self._need_finite(block, rows.tensor.name, rows.tensor.dtype)
         block.flags.writeable = False  # what was read is hashed after the kernel has seen it
         blocks = (block, *(self._rows_of(c, first, len(block)) for c in step.companions))
+        room = self._room_for(step, first, len(block))
+        arrays = _arrays(step, blocks, first, room)
         made_zero: dict[str, int] = {}
-        filled = self._filled(step, blocks, first)
-        if filled is not None:
-            made: tuple[FileBytes, ...] = (filled,)
-        else:
-            arrays = step.kernel(blocks, first) if step.kernel else (np.ascontiguousarray(block),)
-            if isinstance(step.kernel, RoundingKernel):
-                made_zero[step.outputs[0].name] = step.kernel.made_zero(blocks, first, arrays)
-            made = self._made(step, arrays, first, len(block))
+        if isinstance(step.kernel, RoundingKernel):
+            made_zero[step.outputs[0].name] = step.kernel.made_zero(blocks, first, arrays)
+        made = tuple(
+            FileBytes(
+                self.plan.file_of[output.name],
+                self.plan.start(output) + first * array.nbytes // len(block),
+                array.reshape(-1).view(np.uint8),
+                room,
+            )
+            for output, array in zip(step.outputs, arrays, strict=True)
+        )
         if not rows.tensor.contiguous:
             return PieceResult(made, made_zero=made_zero)
         start = rows.tensor.start + _bits(rows.tensor, rows.start) // 8
         read = FileBytes(rows.tensor.storage.file, start, block.reshape(-1).view(np.uint8))
         return PieceResult(made, read, made_zero)
 
-    def _made(self, step: RecipeStep, arrays: Arrays, first: int, rows: int) -> tuple[FileBytes, ...]:
-        """The arrays of `rows` rows from row `first` on, one per output."""
-        return tuple(
-            FileBytes(
-                self.plan.file_of[output.name],
-                self.plan.start(output) + first * array.nbytes // rows,
-                array.reshape(-1).view(np.uint8),
-            )
-            for output, array in zip(step.outputs, arrays, strict=True)
-        )
-
-    def _filled(self, step: RecipeStep, blocks: Blocks, first: int) -> FileBytes | None:
-        """What the kernel makes where it is to lie; None where it cannot, or there is no room."""
+    def _room_for(self, step: RecipeStep, first: int, rows: int) -> Room | None:
+        """Room for what the kernel makes of `rows` rows from row `first` on, where it can make it there."""
         if not isinstance(step.kernel, FillingKernel):
             return None
-        (output,), rows, width = step.outputs, len(blocks[0]), BITS[step.outputs[0].dtype] // 8
-        cols = prod(output.shape) // step.rows
-        start = self.plan.start(output) + first * cols * width
-        room = self._room(start, rows * cols * width)
-        if room is None:
-            return None
-        step.kernel.fill(blocks, first, room.data.view(f"u{width}").reshape(rows, cols))
-        return FileBytes(self.plan.file_of[output.name], start, room.data, room)
+        (output,) = step.outputs
+        row = prod(output.shape) * BITS[output.dtype] // 8 // step.rows
+        return self._room(self.plan.start(output) + first * row, rows * row)
 
     def _need_finite(self, patterns: Bits, tensor: str, dtype: str) -> None:
         if not self.plan.finite or all_finite(patterns.view(f"u{max(1, BITS[dtype] // 8)}"), dtype):
@@ -273,6 +262,19 @@ class PieceMaker:
         """One row for each row of the stack; a copy, so that the next call may use the buffer again."""
         among = range(first_row, first_row + rows)
         return rows_beside(self.companions, companion.tensor, companion.each, companion.rows, among)
+
+
+def _arrays(
+    step: RecipeStep, blocks: Blocks, first: int, room: Room | None
+) -> tuple[NDArray[np.generic], ...]:
+    """What the step makes of rows from row `first` on, one array per output. room: where it is to lie."""
+    if step.kernel is None:
+        return (np.ascontiguousarray(blocks[0]),)
+    if room is None or not isinstance(step.kernel, FillingKernel):
+        return step.kernel(blocks, first)
+    made = room.data.view(f"u{BITS[step.outputs[0].dtype] // 8}").reshape(len(blocks[0]), -1)
+    step.kernel.fill(blocks, first, made)
+    return (made,)
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:
