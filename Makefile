@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+INDEX := weightsmith/shapes/family/families.json
 
 # Containers often set this. Every process would then compile anew what it imports: vLLM took 28 s of CPU so and takes
 # 14 s from bytecode, transformers 16 s and 7 s, and the tests start dozens of processes.
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
-setup: $(READY) ## make .venv with vLLM for CPU, transformers and weightsmith itself (pinned in constraints.txt)
+setup: $(READY) $(INDEX) ## make .venv with vLLM for CPU, transformers and weightsmith itself (pinned in constraints.txt)
 
 # pipefail: a pip that fails is not to be hidden by what counts its lines.
 $(READY): SHELL := bash
@@ -28,6 +29,10 @@ $(READY): constraints.txt pyproject.toml setup.py
 			/^Installing/ { print "  installing all of them"; fflush() }'
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# What is installed makes it, too; here it follows the pages, and what reads them.
+$(INDEX): $(shell find weightsmith/shapes -name '*.py' -o -name '*.json' ! -path '*/family/families.json') | $(READY)
+	@$(BIN)/python -c 'from weightsmith.shapes.family.index_file import write_index; write_index()'
 
 # Packages that lie beside those of the environment and not among them, each set in a folder of its own.
 BESIDE := $(BIN)/pip install -qq --disable-pip-version-check --no-compile --no-deps --target

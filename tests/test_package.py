@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from benchmarks.wheels import PYTHONS, resolved
 from weightsmith import __version__
+from weightsmith.shapes.family.index_builder import build_index
+from weightsmith.shapes.family.index_file import sources_digest
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -26,11 +29,14 @@ from setuptools import build_meta
 folder = sys.argv[1]  # setuptools puts its own words there
 build_meta.build_sdist(folder)
 build_meta.build_wheel(folder)
+build_meta.build_editable(folder + "/editable")
 """
 # Where the files of a package lie in the project.
 MOVED = {"converters/": "weightsmith/converters/", "docs/": "weightsmith/docs/"}
 # Repositories alone have these.
 NOT_SHIPPED = {".gitignore"}
+# The build makes it.
+INDEX = "weightsmith/shapes/family/families.json"
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".git").exists(), reason="what is tracked is known in a clone alone"
 )
@@ -43,9 +49,10 @@ def tracked(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """Names in the source archive and in the wheel, and the metadata, built where an earlier build left its files."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source archive, the wheel and the sources, built where an earlier build left its files."""
     folder = tmp_path_factory.mktemp("published")
+    (folder / "editable").mkdir()
     for name in tracked(ROOT):  # a copy, since a build writes beside the sources
         target = folder / "source" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,9 +61,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     stale.mkdir(parents=True)
     (stale / "gone.py").touch()
     (stale.parent / "gone.json").touch()
+    (folder / "source" / INDEX).write_text("an index of pages that have changed since")
     command = [sys.executable, "-c", BUILD, str(folder)]
     subprocess.run(command, cwd=folder / "source", capture_output=True, check=True)
-    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(built: Path) -> Published:
+    """Names in the source archive and in the wheel, and the metadata."""
+    (sdist,), (wheel,) = built.glob("*.tar.gz"), built.glob("*.whl")
     with tarfile.open(sdist) as archive:
         held = {member.name.partition("/")[2] for member in archive if member.isfile()}
     with zipfile.ZipFile(wheel) as archive:
@@ -79,7 +93,18 @@ def test_the_wheel_holds_the_program_and_nothing_else(published: Published) -> N
     program |= {name for name in tracked(ROOT) if name.startswith("docs/") and name.count("/") == 1}
     for before, after in MOVED.items():
         program = {name.replace(before, after, 1) if name.startswith(before) else name for name in program}
-    assert {name for name in names if ".dist-info/" not in name} == program
+    assert {name for name in names if ".dist-info/" not in name} == program | {INDEX}
+
+
+def test_the_wheel_and_an_editable_install_have_the_index_of_their_pages(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = json.loads(archive.read(INDEX))
+    in_place = json.loads((built / "source" / INDEX).read_text())
+    families = [list(family) for family in build_index().families]
+    assert packed["families"] == in_place["families"] == families
+    assert packed.pop("made_from") is None and in_place.pop("made_from") == sources_digest()
+    assert packed == in_place
 
 
 def test_the_metadata_says_who_may_use_it_and_where(published: Published) -> None:

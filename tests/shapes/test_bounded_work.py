@@ -16,9 +16,10 @@ from weightsmith.shapes.given.roles import MOST_INDICES
 from weightsmith.shapes.page.condition import evaluate_default, parse_condition
 from weightsmith.shapes.page.condition_uses import readings
 from weightsmith.shapes.page.value import LONGEST_LIST, freeze
-from weightsmith.shapes.solve import check, layer_lists
+from weightsmith.shapes.solve import check
 from weightsmith.shapes.solve.budget import BUDGET
 from weightsmith.shapes.solve.field_bounds import divisors_of
+from weightsmith.shapes.solve.layer_lists import Lists
 from weightsmith.shapes.solve.propagation import _integer_root
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def test_layers_of_which_nothing_is_there_are_not_searched_for_long(
 
 def test_lists_say_nothing_of_layers_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    read = layer_lists.places_read
-    monkeypatch.setattr(layer_lists, "places_read", lambda *told: (asked.append(told), read(*told))[1])
+    read = Lists.places_read
+    monkeypatch.setattr(Lists, "places_read", lambda *told: (asked.append(told), read(*told))[1])
     inferred({"model.embeddings.weight": (96, 32)}, {"model_type": "nemotron_h"})
     assert len(asked) < 100  # 20,064 before
 

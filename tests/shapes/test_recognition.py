@@ -13,14 +13,9 @@ from tests.shapes.test_packed import CONFIG as LLAMA
 from tests.shapes.test_packed import in_memory, plain
 from weightsmith.shapes import infer
 from weightsmith.shapes.family import recognition
-from weightsmith.shapes.family.candidates import (
-    FamilyIndex,
-    candidates,
-    grouped_by_equations,
-    load_index,
-    rank,
-)
-from weightsmith.shapes.family.index_builder import build_index
+from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, rank
+from weightsmith.shapes.family.family_index import FamilyIndex
+from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.family.recognition import deciding
 from weightsmith.shapes.given.config import Stated
 from weightsmith.shapes.page.page import catalog_types, load_page
@@ -57,10 +52,6 @@ def recognised_anew(model_type: str) -> Architecture:
 recognised = cache(recognised_anew)
 
 
-def test_the_index_is_made_from_the_pages_that_are_there() -> None:
-    assert load_index() == build_index(), "run `make catalog` (or python -m weightsmith.shapes.learn --index)"
-
-
 @pytest.mark.parametrize("model_type", TYPES)
 def test_a_family_is_found_from_its_tensors_or_named_among_the_alternatives(model_type: str) -> None:
     found = recognised(model_type)
@@ -86,7 +77,7 @@ def test_the_answer_does_not_depend_on_the_order_of_pages(monkeypatch: pytest.Mo
         return {name: tuple(last - f for f in families) for name, families in reversed(list(names.items()))}
 
     names = (turned(index.always), turned(index.maybe), turned(index.usual))
-    other = FamilyIndex(index.families[::-1], *names, index.spellings[::-1], index.digest)
+    other = FamilyIndex(index.families[::-1], *names, index.spellings[::-1])
     monkeypatch.setattr(recognition, "load_index", lambda: other)
     after = {t: recognised_anew(t) for t in TYPES}
     assert after == before

@@ -11,7 +11,7 @@ from weightsmith.schemes import plain_view
 from weightsmith.shapes.beside.crosscheck import crosscheck, main_dtype, missing_tensors
 from weightsmith.shapes.beside.modelslim_description import modelslim_problems
 from weightsmith.shapes.beside.quantization import quantization_problems, quantization_rows
-from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.family.inner_types import page_for
 from weightsmith.shapes.family.no_model import no_model
 from weightsmith.shapes.family.other_names import place

@@ -1,79 +1,21 @@
-"""Which families a checkpoint could be of, from its digit-free names alone: an index over the whole catalog.
-
-The index is made by `index_builder` (`make catalog`, or `python -m weightsmith.shapes.learn --index` after a page was
-written by hand) and committed, so that finding the family of a checkpoint reads one small file and then only the
-pages that could explain it.
-"""
+"""Which families a checkpoint could be of, from its digit-free names alone, by the index over the whole catalog."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.given.draft_layers import is_buffer
-from weightsmith.shapes.page.spellings import Spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable
 
-INDEX = Path(__file__).parent / "families.json"
+    from weightsmith.shapes.family.family_index import FamilyIndex
+
 # Where no tensor decides, the family that others were built after stands for them.
 WELL_KNOWN = (
     "llama", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "deepseek_v3", "mixtral", "phi3", "gemma2", "gemma3_text",
     "gpt2", "gpt_neox", "olmo2", "bert", "roberta", "t5", "bart", "mamba", "llava", "qwen2_vl", "qwen2_5_vl",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyIndex:
-    """families: (model type, signature); equal signatures have equal equations. always, maybe: name → families.
-
-    `always` lists families whose checkpoints all have the name, `maybe` those where it depends on the config, and
-    `usual` those of the latter whose class defaults have it. spellings: all that any page has.
-    """
-
-    families: tuple[tuple[str, str], ...]
-    always: Mapping[str, tuple[int, ...]]
-    maybe: Mapping[str, tuple[int, ...]]
-    usual: Mapping[str, tuple[int, ...]]
-    spellings: tuple[Spelling, ...]
-    digest: str
-    _expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-
-    def expected(self, stem: str) -> tuple[list[int], list[int]]:
-        """Per family, how many names that begin so all of its checkpoints have, and those of class defaults beside."""
-        if stem not in self._expected:
-            always, usual = (self._counts(names, stem) for names in (self.always, self.usual))
-            self._expected[stem] = tuple(always), tuple(usual)
-        always_had, usually_had = self._expected[stem]
-        return list(always_had), list(usually_had)
-
-    def _counts(self, names: Mapping[str, tuple[int, ...]], stem: str) -> list[int]:
-        counts = [0] * len(self.families)
-        for name, families in names.items():
-            if name.startswith(stem):
-                for family in families:
-                    counts[family] += 1
-        return counts
-
-    def knows(self, names: Collection[str]) -> bool:
-        """Whether most of the names are of some family."""
-        return 2 * self.known(names) > len(names)
-
-    def known(self, names: Collection[str]) -> int:
-        """How many of the names are of some family."""
-        return sum(name in self.always or name in self.maybe for name in names)
-
-    def known_in_any_spelling(self, names: Collection[str]) -> int:
-        """How many of the names are of some family under the spelling that knows most of them."""
-        applied = (spelling for spelling in self.spellings if spelling.applies(names))
-        respelled = ({spelling.read(name) for name in names} for spelling in applied)
-        return max([self.known(names), *map(self.known, respelled)])
 
 
 def candidates(names: Iterable[str], index: FamilyIndex, stem: str = "") -> dict[str, tuple[int, int]]:
@@ -115,27 +57,7 @@ def grouped_by_equations(model_types: Iterable[str], index: FamilyIndex) -> dict
     return {group[0]: tuple(group[1:]) for group in ordered}
 
 
-@cache
-def same_equations(model_type: str) -> tuple[str, ...]:
-    """The types of the catalog with the equations of one, itself among them, the one that stands for them first."""
-    groups = grouped_by_equations(dict(load_index().families), load_index())
-    return next(((t, *same) for t, same in groups.items() if model_type in (t, *same)), (model_type,))
-
-
 def rank(model_type: str) -> tuple[int, str]:
     """An order that does not depend on the catalog: the well-known first, then by name."""
     known = WELL_KNOWN.index(model_type) if model_type in WELL_KNOWN else len(WELL_KNOWN)
     return known, model_type
-
-
-@cache
-def load_index() -> FamilyIndex:
-    data = json.loads(INDEX.read_text(encoding="utf-8"))
-    return FamilyIndex(
-        tuple((t, s) for t, s in data["families"]),
-        {name: tuple(families) for name, families in data["always"].items()},
-        {name: tuple(families) for name, families in data["maybe"].items()},
-        {name: tuple(families) for name, families in data["usual"].items()},
-        tuple(map(Spelling.of, data["spellings"])),
-        data["digest"],
-    )

@@ -1,21 +1,19 @@
-"""Makes the index of names that `candidates` reads, from every page of the catalog."""
+"""Makes the index of names from every page of the catalog."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
 
-from weightsmith.process.durable import replace_file
-from weightsmith.shapes.family.candidates import INDEX, FamilyIndex
+from weightsmith.shapes.family.family_index import FamilyIndex
 from weightsmith.shapes.given.config import Stated
-from weightsmith.shapes.page.page import catalog_types, load_page, page_text
+from weightsmith.shapes.page.page import catalog_types, load_page
 from weightsmith.shapes.page.pattern import name_key
 from weightsmith.shapes.solve.equations import zeroable_fields
 from weightsmith.shapes.solve.fit import by_default
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from weightsmith.shapes.page.page import Page
     from weightsmith.shapes.page.pattern import TensorPattern
@@ -51,7 +49,6 @@ def build_index() -> FamilyIndex:
         {name: tuple(maybe[name]) for name in sorted(maybe)},
         {name: tuple(usual[name]) for name in sorted(usual)},
         tuple(spellings),
-        catalog_digest(),
     )
 
 
@@ -83,31 +80,5 @@ def _signature(page: Page, patterns: Iterable[TensorPattern]) -> str:
         f"{p.text} {p.required} {[(v.texts, v.condition and v.condition.text) for v in p.variants]}"
         for p in patterns
     ]
-    return _hash("\n".join(sorted(lines)) + ("custom" if page.custom_code else ""))
-
-
-def catalog_digest() -> str:
-    """Changes whenever a page does: the index says which catalog it was made from."""
-    texts = (f"{t} {page_text(t)}" for t in catalog_types())
-    return _hash("\n".join(texts))
-
-
-def _hash(text: str) -> str:
+    text = "\n".join(sorted(lines)) + ("custom" if page.custom_code else "")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def write_index() -> None:
-    index = build_index()
-    lines = [
-        '{"digest": ' + json.dumps(index.digest) + ",",
-        '"families": ' + json.dumps(index.families) + ",",
-        '"spellings": ' + json.dumps([dict(s.rewrites) for s in index.spellings]) + ",",
-        '"always": {\n' + _rows(index.always) + "\n},",
-        '"maybe": {\n' + _rows(index.maybe) + "\n},",
-        '"usual": {\n' + _rows(index.usual) + "\n}}",
-    ]
-    replace_file(INDEX, ("\n".join(lines) + "\n").encode())
-
-
-def _rows(names: Mapping[str, tuple[int, ...]]) -> str:
-    return ",\n".join(f"{json.dumps(name)}: {json.dumps(families)}" for name, families in names.items())

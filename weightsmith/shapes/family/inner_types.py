@@ -12,7 +12,8 @@ from functools import cache
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.family.candidates import candidates, load_index, rank, same_equations
+from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, rank
+from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.given.config import lookup
 from weightsmith.shapes.page.composition import inner_parts, part_alone, with_part
 from weightsmith.shapes.page.layouts import stored_layouts
@@ -166,7 +167,8 @@ def exchanged(page: Page) -> dict[str, str]:
 def alike(model_type: str) -> tuple[str, ...]:
     """The types that no tensor tells from one, itself among them, the well-known first."""
     if model_type in catalog_types():
-        return same_equations(model_type)
+        groups = grouped_by_equations(catalog_types(), load_index())
+        return next((t, *same) for t, same in groups.items() if model_type in (t, *same))
     bodies = {tower: body_of(tower, _BODY) for tower in _towers()}
     own = bodies.get(model_type)
     if own is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightsmith.schemes import plain_view
-from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.family.task_heads import value_heads
 from weightsmith.shapes.family.wrapped_names import MODULES, Wrapping, wrapping
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, load_index, rank
+from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, rank
+from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.family.inner_types import explaining_types, page_with, stated_types, wholes_of
 from weightsmith.shapes.family.other_names import canonical
 from weightsmith.shapes.family.parts import is_hollow, with_stored_parts
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
 
     from weightsmith.json_value import Json, JsonObject
-    from weightsmith.shapes.family.candidates import FamilyIndex
+    from weightsmith.shapes.family.family_index import FamilyIndex
     from weightsmith.shapes.family.inner_types import InnerTypes
     from weightsmith.shapes.family.task_heads import TaskHead
     from weightsmith.shapes.given.roles import NameTable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.errors import ConversionRefused
-from weightsmith.shapes.family.candidates import load_index
+from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.page.pattern import name_key
 
 if TYPE_CHECKING:

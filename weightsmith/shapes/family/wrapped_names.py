@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from weightsmith.checkpoint import Tensor
-    from weightsmith.shapes.family.candidates import FamilyIndex
+    from weightsmith.shapes.family.family_index import FamilyIndex
 
 # torch.compile, FSDP, activation checkpointing, FairScale: modules that nobody else calls so, wherever they stand.
 MODULES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"})

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightsmith.shapes.family.index_builder import write_index
+from weightsmith.shapes.family.index_file import write_index
 from weightsmith.shapes.learn.catalog_check import CHECKED, check_catalog
 from weightsmith.shapes.learn.catalog_run import learn_catalog, write_tables
 from weightsmith.shapes.learn.probe.builder import OutOfBudget

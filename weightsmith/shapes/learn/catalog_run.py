@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.process.pool import results_unordered
-from weightsmith.shapes.family.index_builder import write_index
+from weightsmith.shapes.family.index_file import write_index
 from weightsmith.shapes.learn import engine_names, head_table, memory_names, wide_tensors
 from weightsmith.shapes.learn import inner_parts as part_table
 from weightsmith.shapes.learn.task import learn_one

@@ -10,23 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from weightsmith.shapes.page.condition_uses import readings
-from weightsmith.shapes.page.value import LONGEST_LIST
-from weightsmith.shapes.solve.candidate_values import OTHER, kinds
-from weightsmith.shapes.solve.layer_lists import (
-    WITNESS,
-    Assembly,
-    is_counted,
-    list_length,
-    places_read,
-    watching,
-)
+from weightsmith.shapes.solve.candidate_values import OTHER
+from weightsmith.shapes.solve.layer_lists import WITNESS, Lists, is_counted
 from weightsmith.shapes.solve.relation import NEAREST, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from weightsmith.shapes.given.config import Stated
-    from weightsmith.shapes.page.condition_uses import Reading
     from weightsmith.shapes.page.value import Value
     from weightsmith.shapes.solve.layer_lists import Place
     from weightsmith.shapes.solve.observations import Observation
@@ -51,57 +42,48 @@ def forced_lists(
     for field in open_lists:
         reading = {seen: roles for seen, roles in observations.items() if field in seen.fields()}
         if is_counted(field, known, stated) and all(seen.names for seen in reading):
-            forced = _forced(field, reading, known, counted, stated, asked[field])
+            lists = Lists.of({field: asked[field]}, reading, known, counted, stated)
+            forced = None if lists.too_long else _forced(lists, reading, known)
             found += [forced] if forced else []
     return found
 
 
 def _forced(
-    field: str,
-    observations: Mapping[Observation, int],
-    known: Mapping[str, Value],
-    counted: Mapping[str, Value],
-    stated: Stated,
-    reading: Reading,
+    lists: Lists, observations: Mapping[Observation, int], known: Mapping[str, Value]
 ) -> Relation | None:
-    """The list, if its items are forced; None where one could be several things."""
-    lengths = {field: list_length(field, observations, known, counted, stated)}
-    if lengths[field] > LONGEST_LIST:
-        return None
-    options = {field: kinds(field, stated.page, reading, counted.get(field))}
-    against = _against(observations, known, lengths, options)
+    """The one list, if its items are forced; None where one could be several things."""
+    (options,) = lists.options.values()
+    against = _against(lists, options, observations, known)
     trial: dict[Place, Value] = {}
     for place, faults in against.items():
         least = min(faults)
-        best = [kind for kind, number in zip(options[field], faults, strict=True) if number == least]
+        best = [kind for kind, number in zip(options, faults, strict=True) if number == least]
         if best[0] is OTHER or (len(best) > 1 and not least):
             return None
         trial[place] = best[0]
     if not trial:
         return None
     exact = all(min(faults) == 0 for faults in against.values())
-    own = frozenset({field} if stated.has(field) else ())
-    assembly = Assembly((field,), lengths, counted, {field: reading}, options, own, frozenset())
-    found = Relation.of(WITNESS, assembly.whole(trial), "" if exact else NEAREST)
-    return replace(found, open_fields=assembly.open_fields(trial))
+    found = Relation.of(WITNESS, lists.whole(trial), "" if exact else NEAREST)
+    return replace(found, open_fields=lists.open_fields(trial))
 
 
 def _against(
+    lists: Lists,
+    options: Sequence[Value],
     observations: Mapping[Observation, int],
     known: Mapping[str, Value],
-    lengths: Mapping[str, int],
-    options: Mapping[str, Sequence[Value]],
 ) -> dict[Place, list[int]]:
     """For each place of a list that conditions read, how many tensors rule out each of its options, whatever the
     other fields are. What reads many places at once, such as all layers before one, rules out none by itself."""
-    (values,) = options.values()
     found: dict[Place, list[int]] = {}
     for seen, roles in observations.items():
         for combination in seen.looked_at:
-            places = places_read(seen, combination, known, lengths, options) or set()
+            places = lists.places_read(seen, combination, known) or set()
             for place in places:
-                faults = found.setdefault(place, [0] * len(values))
-                for number, kind in enumerate(values if len(places) == 1 else ()):
-                    trial = watching(known, lengths, {place: kind}, [])
-                    faults[number] += roles * seen.contradicted(combination, trial)
+                faults = found.setdefault(place, [0] * len(options))
+                for number, kind in enumerate(options if len(places) == 1 else ()):
+                    faults[number] += roles * seen.contradicted(
+                        combination, lists.watched(known, {place: kind})
+                    )
     return found

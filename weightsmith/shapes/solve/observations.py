@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from weightsmith.shapes.given.config import ADDITION, ODDITY
 from weightsmith.shapes.solve.budget import BUDGET
@@ -71,21 +71,23 @@ class Observation:
 
         values: may hold stand-ins for lists, which a condition reads like lists.
         """
-        if self.is_nowhere(values):
-            return False
-        if not self.conditions:
-            return True
-        environment = {**values, **dict(zip(self.names, combination, strict=True))}
-        return any(condition.truth(environment) is True for condition in self.conditions)
+        return not self.is_nowhere(values) and self.outcome(combination, values) is True
 
     def outcome(self, combination: Combination, values: Mapping[str, object]) -> bool | None:
         """As `expected`, of values that may lack fields: None where what is known leaves it open."""
-        environment = {**values, **dict(zip(self.names, combination, strict=True))}
-        truths = {condition.truth(environment) for condition in self.conditions} or {True}
         sizes = [count.at(values) for count in self.counts]
-        if truths == {False} or any(size is not None and size < 1 for size in sizes):
+        if any(size is not None and size < 1 for size in sizes):
             return False
-        return True if True in truths and None not in sizes else None
+        environment = {**values, **dict(zip(self.names, combination, strict=True))}
+        holds: bool | None = not self.conditions
+        for condition in self.conditions:
+            truth = condition.truth(environment)
+            if truth:
+                holds = True
+                break  # those behind it are not asked
+            if truth is None:
+                holds = None
+        return None if holds and None in sizes else holds
 
     def contradicted(self, combination: Combination, values: Mapping[str, object]) -> bool:
         """Whether what was seen there is ruled out by `values`, whatever the fields are that they lack."""
@@ -104,19 +106,10 @@ class Observation:
         actual = combination in self.present
         return self.expected(combination, values) == actual or (self.copy and actual)
 
-    def refuted(self, values: Mapping[str, Value], lists: Iterable[str]) -> bool:
-        """Whether `values` alone rule out what was seen, whatever the lists hold."""
-        if self.is_nowhere(values):
-            return bool(self.present)
-        unread = {**self._own(values), **dict.fromkeys(lists, _UNREAD)}
-        for combination in self.looked_at:
-            environment = {**unread, **dict(zip(self.names, combination, strict=True))}
-            outcomes = {_outcome(condition, environment) for condition in self.conditions}
-            expected = True if True in outcomes else None if None in outcomes else False
-            actual = combination in self.present
-            if expected is not None and expected != actual and not (self.copy and actual):
-                return True
-        return False
+    def is_contradicted(self, values: Mapping[str, Value]) -> bool:
+        """Whether some of what was seen is, see `contradicted`."""
+        own = self._own(values)
+        return any(self.contradicted(combination, own) for combination in self.looked_at)
 
     def is_explained(self, values: Mapping[str, Value]) -> bool:
         """Whether all that was seen is what is expected, see `explained`."""
@@ -142,30 +135,6 @@ class Observation:
             return 0.0
         price = ODDITY if stated else ODDITY + ADDITION
         return price * (self.expected(next(iter(self.present)), values) == (self.kinship == "shared"))
-
-
-class _Unread(Exception):
-    """A condition asks what a list holds."""
-
-
-class _UnreadList:
-    """Stands for a list that is not known yet."""
-
-    def _refuse(self, *_: object) -> NoReturn:
-        raise _Unread
-
-    __getitem__ = __contains__ = __len__ = __bool__ = __iter__ = _refuse
-
-
-_UNREAD = _UnreadList()
-
-
-def _outcome(condition: Condition, environment: Mapping[str, object]) -> bool | None:
-    """None where it depends on a list that is not known; what is undecided for another reason does not hold."""
-    try:
-        return condition.truth(environment) is True
-    except _Unread:
-        return None
 
 
 def observe(

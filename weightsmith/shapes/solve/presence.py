@@ -10,7 +10,7 @@ from weightsmith.shapes.page.value import is_number
 from weightsmith.shapes.solve.budget import BUDGET, Count
 from weightsmith.shapes.solve.candidate_values import distinct, domain
 from weightsmith.shapes.solve.forced_lists import forced_lists
-from weightsmith.shapes.solve.layer_lists import explain_lists
+from weightsmith.shapes.solve.layer_lists import Lists, explain_lists
 from weightsmith.shapes.solve.presence_search import PresenceSearch
 from weightsmith.shapes.solve.propagation import Contradiction
 from weightsmith.shapes.solve.relation import NEAREST, Relation, Row, connected
@@ -34,7 +34,7 @@ FEW_COPIES = 4
 class _Given:
     """What all groups of one checkpoint are explained with, see `decide`.
 
-    counted: what a loader would take. compared: as for `explain_lists`.
+    known: fields that are decided. counted: what a loader would take. compared: as for `explain_lists`.
     """
 
     known: Mapping[str, Value]
@@ -77,7 +77,7 @@ def decide(
     for members in connected(list(observations), lambda seen: seen.fields() & open_fields):
         weighted = {seen: observations[seen] for seen in members}
         fields = sorted(frozenset().union(*(seen.fields() & open_fields for seen in members)))
-        relations.append(_explain(fields, weighted, given, exactly=exactly))
+        relations.append(_explain(_Question.of(given, fields, weighted), exactly=exactly))
     return tuple(_with_shapes(relations, roles, observations, given))
 
 
@@ -127,26 +127,38 @@ class _Question:
     """Which values of `fields` explain the presence of tensors.
 
     lists: those of the fields that are lists, searched by another way than the others. group: what was seen, and how
-    many roles agree on it. known: fields that are decided. counted: what a loader would take. asked: what the
-    conditions ask of each field.
+    many roles agree on it. asked: what the conditions ask of each field.
     """
 
+    given: _Given
     fields: Sequence[str]
     lists: Sequence[str]
     group: Mapping[Observation, int]
-    known: Mapping[str, Value]
-    counted: Mapping[str, Value]
-    stated: Stated
     asked: Mapping[str, Reading]
-    compared: Count
+
+    @staticmethod
+    def of(given: _Given, fields: Sequence[str], group: Mapping[Observation, int]) -> _Question:
+        asked = readings(condition for seen in group for condition in seen.conditions)
+        return _Question(given, fields, [f for f in fields if f in asked and asked[f].listed], group, asked)
+
+    def domain(self, field: str) -> list[Value]:
+        """Every value to try of a field that is no list."""
+        given = self.given
+        if field in given.narrowed:
+            return distinct(given.narrowed[field])
+        together = {name for seen in self.group if field in seen.fields() for name in seen.fields()}
+        numbers = [v for n in together if is_number(v := given.known.get(n))]
+        reading = self.asked.get(field, Reading(counted=True))
+        return domain(field, given.stated.page, reading, self.group, given.counted.get(field), numbers)
 
     def fillings(self, values: Mapping[str, Value]) -> Relation:
         """The ways to fill the lists where the other fields have these values."""
         if not self.lists:
             return Relation.of(WITNESS, {})
         reading = [seen for seen in self.group if seen.fields() & set(self.lists)]
-        known = {**self.known, **values}
-        return explain_lists(self.lists, reading, known, self.counted, self.stated, self.asked, self.compared)
+        known, asked = {**self.given.known, **values}, {field: self.asked[field] for field in self.lists}
+        lists = Lists.of(asked, reading, known, self.given.counted, self.given.stated)
+        return explain_lists(lists, reading, known, self.given.compared)
 
     def told_apart(self, values: Mapping[str, Value]) -> tuple[object, ...]:
         """Alike for values that no condition tells apart: two numbers of what is only asked whether it is there."""
@@ -160,39 +172,30 @@ class _Question:
 
     def oddity(self, values: Mapping[str, Value]) -> float:
         """The price of the copies that are stored all the same; of a whole second model it is three times as high."""
-        whole = {**self.known, **values}
+        whole = {**self.given.known, **values}
         return sum(
-            seen.oddity(whole, any(map(self.stated.has, seen.fields()))) * (3 if roles > FEW_COPIES else 1)
+            seen.oddity(whole, any(map(self.given.stated.has, seen.fields())))
+            * (3 if roles > FEW_COPIES else 1)
             for seen, roles in self.group.items()
             if seen.copy
         )
 
 
-def _explain(
-    fields: Sequence[str],
-    group: Mapping[Observation, int],
-    given: _Given,
-    *,
-    exactly: bool,
-) -> Relation:
-    """What the fields that some conditions tie together can be. For the parameters, see `decide`."""
-    known, counted, stated = given.known, given.counted, given.stated
-    asked = readings(condition for seen in group for condition in seen.conditions)
-    lists = [field for field in fields if field in asked and asked[field].listed]
-    scalars = [field for field in fields if field not in lists]
-    domains = {f: _domain(f, asked, group, given) for f in scalars}
-    search = PresenceSearch(domains, tuple(group), known, frozenset(lists))
-    question = _Question(fields, lists, group, known, counted, stated, asked, given.compared)
+def _explain(question: _Question, *, exactly: bool) -> Relation:
+    """What the fields that some conditions tie together can be. exactly: as for `decide`."""
+    domains = {field: question.domain(field) for field in question.fields if field not in question.lists}
+    known = question.given.known
+    search = PresenceSearch(domains, tuple(question.group), known, frozenset(question.lists))
     found = _found(search, question)
     if not found.rows and exactly:
         raise Contradiction
     if not found.rows:
-        nearest = _nearest(fields, group, known, counted, domains, stated)
-        return replace(Relation.of(WITNESS, nearest, NEAREST), open_fields=dict.fromkeys(lists, NEAREST))
+        nearest = Relation.of(WITNESS, _nearest(question, domains), NEAREST)
+        return replace(nearest, open_fields=dict.fromkeys(question.lists, NEAREST))
     endless = {
         field: "one number stands for others"
-        for field in scalars
-        if field not in given.narrowed and _unbounded(found.values(field), domains[field])
+        for field, tried in domains.items()
+        if field not in question.given.narrowed and _unbounded(found.values(field), tried)
     }
     return replace(found, open_fields={**found.open_fields, **endless})
 
@@ -205,8 +208,8 @@ def _found(search: PresenceSearch, question: _Question) -> Relation:
     for values in search.exact():
         alike = question.told_apart(values) if question.lists else ()
         if alike not in fillings:
-            if len(fillings) == BUDGET.fillings or (question.lists and question.compared.spent):
-                gap = question.compared.gap or f"given up after lists for {BUDGET.fillings} settings"
+            if len(fillings) == BUDGET.fillings or (question.lists and question.given.compared.spent):
+                gap = question.given.compared.gap or f"given up after lists for {BUDGET.fillings} settings"
                 break
             fillings[alike] = question.fillings(values)
         filled = fillings[alike]
@@ -230,28 +233,11 @@ def _unbounded(found: Iterable[Value], tried: Sequence[Value]) -> bool:
     return len(numbers) > 1 and (max(numbers) >= gap or max(numbers) == max(every))
 
 
-def _domain(
-    field: str, asked: Mapping[str, Reading], group: Iterable[Observation], given: _Given
-) -> list[Value]:
-    if field in given.narrowed:
-        return distinct(given.narrowed[field])
-    together = {name for seen in group if field in seen.fields() for name in seen.fields()}
-    numbers = [v for n in together if is_number(v := given.known.get(n))]
-    reading = asked.get(field, Reading(counted=True))
-    return domain(field, given.stated.page, reading, group, given.counted.get(field), numbers)
-
-
-def _nearest(
-    fields: Sequence[str],
-    group: Mapping[Observation, int],
-    known: Mapping[str, Value],
-    counted: Mapping[str, Value],
-    domains: Mapping[str, Sequence[Value]],
-    stated: Stated,
-) -> dict[str, Value]:
+def _nearest(question: _Question, domains: Mapping[str, Sequence[Value]]) -> dict[str, Value]:
     """The stated values with the one or two changes that leave the fewest tensors unexplained."""
-    wrong = _Unexplained(group, known)
-    best = {field: counted.get(field) for field in fields}
+    fields, stated = question.fields, question.given.stated
+    wrong = _Unexplained(question.group, question.given.known)
+    best = {field: question.given.counted.get(field) for field in fields}
     least = wrong.count(best), stated.cost(fields, best)
     for _ in range(BUDGET.changes):
         start = dict(best)

@@ -80,7 +80,7 @@ class PresenceSearch:
         if key not in self._memory:
             environment = {**self._known, **values}
             if seen.fields() & self._lists:
-                self._memory[key] = not seen.refuted(environment, self._lists)
+                self._memory[key] = not seen.is_contradicted(environment)
             else:
                 self._memory[key] = seen.is_explained(environment)
         return self._memory[key]

@@ -36,8 +36,7 @@ def variant_choices(
 
     decided: fields that are known or that presence decides. counted: what a loader would take.
     """
-    several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
-    asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
+    several, asked = _asked(roles)
     for field in sorted(set(asked) & set(stated.page.fields) - decided):
         reading, page_field = asked[field], stated.page.fields[field]
         if page_field.expression is not None and reading == Reading(optional=True):
@@ -57,9 +56,14 @@ def variant_choices(
 
 def fields_of_shapes(roles: Sequence[Role]) -> frozenset[str]:
     """List fields that decide about the shape of some tensor that is there."""
-    several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
-    asked = readings(v.condition for role in several for v in role.pattern.variants if v.condition)
+    _, asked = _asked(roles)
     return frozenset(field for field, reading in asked.items() if reading.listed)
+
+
+def _asked(roles: Sequence[Role]) -> tuple[list[Role], dict[str, Reading]]:
+    """The roles that are there and could have several shapes, and what the conditions of these ask of each field."""
+    several = [role for role in roles if role.tensors and len(role.pattern.variants) > 1]
+    return several, readings(v.condition for role in several for v in role.pattern.variants if v.condition)
 
 
 def _lists(
@@ -67,23 +71,21 @@ def _lists(
 ) -> tuple[list[Value], str]:
     """(every list that gives layers of equal shapes one kind, the stated one and the default before them; why there
     are others)"""
-    shapes: dict[int, dict[str, set[tuple[int, ...]]]] = {}
+    shapes: dict[int, set[tuple[str, tuple[int, ...]]]] = {}
     for role in roles:
         read = {n for v in role.pattern.variants if v.condition for n in v.condition.names}
         place = next((i for i, slot in enumerate(role.pattern.slots) if slot.name in read), None)
         if field not in read or place is None:
             continue
         for indices, tensor in role.tensors.items():
-            shapes.setdefault(indices[place], {}).setdefault(role.pattern.text, set()).add(tensor.shape)
+            shapes.setdefault(indices[place], set()).add((role.pattern.text, tensor.shape))
     declared = stated.page.lists.get(field)
     length = declared.at(counted) if declared else None
     length = max(shapes, default=-1) + 1 if length is None else length
-    signatures = {
-        at: frozenset((t, s) for t, found in own.items() for s in found) for at, own in shapes.items()
-    }
-    groups = list(dict.fromkeys(signatures[at] for at in sorted(signatures)))
-    options = kinds(field, stated.page, reading, counted.get(field))
+    signatures = {at: frozenset(shapes[at]) for at in sorted(shapes)}
+    groups = list(dict.fromkeys(signatures.values()))
     assumed = counted.get(field)
+    options = kinds(field, stated.page, reading, assumed)
     # A list whose length no count declares may be longer than there are layers.
     spare = assumed[length:] if declared is None and isinstance(assumed, tuple) else ()
     whole = isinstance(assumed, tuple) and len(assumed) == length + len(spare)
@@ -95,7 +97,7 @@ def _lists(
     for way in product(options, repeat=len(groups)):
         kind = dict(zip(groups, way, strict=True))
         if reading.members and not reading.indexed:  # a list of layer ids
-            lists.append(tuple(at for at in sorted(signatures) if kind[signatures[at]]))
+            lists.append(tuple(at for at, signature in signatures.items() if kind[signature]))
             continue
         items = (kind[signatures[at]] if at in signatures else fill for at in range(length))
         lists.append((*items, *spare))
