@@ -10,7 +10,7 @@ import pytest
 from tests.models.corpus import FACTS
 from weightsmith.verify.inputs.kinds import CAUSAL
 from weightsmith.verify.likelihood.judge import same
-from weightsmith.verify.likelihood.ordering import AS_STORED, Ordering
+from weightsmith.verify.likelihood.ordering import AS_STORED, ordering_of
 from weightsmith.verify.likelihood.orders import orders
 from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import Text
@@ -146,6 +146,24 @@ def test_each_order_is_undone_by_one_that_is_tried(kind: str) -> None:
         assert any(_equal(stored, wrong | back.weights(wrong)) for back in every), one.says
 
 
+def test_from_two_neighbours_every_exchange_of_either_is_reached() -> None:
+    model = chance("llama", LLAMA)
+    stored = data(model)
+    near = next(one for one in orders(model) if one.says == "model.layers.2 and model.layers.3 exchanged")
+    farther = {one.says: one for one in near.farther()}
+    assert len(farther) == 20
+    assert "model.layers.2 and model.layers.9 exchanged" in farther
+    wrong = {
+        name.replace("layers.3.", "layers.0.")
+        if "layers.3." in name
+        else name.replace("layers.0.", "layers.3."): one
+        for name, one in stored.items()
+    }
+    order = farther["model.layers.0 and model.layers.3 exchanged"]
+    assert not _equal(stored, wrong)
+    assert _equal(stored, wrong | order.weights(wrong))
+
+
 def test_layers_that_were_sorted_as_words_come_back() -> None:
     """As `sorted` has their names: 0, 1, 10, 11, 2."""
     model = chance("llama", LLAMA)
@@ -202,7 +220,7 @@ def known(fused_folder: Path) -> Iterator[Lab]:
 def said_of(lab: Lab) -> list[BehaviourFinding]:
     base = lab.scores([lab.config()])[0]
     assert base is not None
-    return list(Ordering(base, tuple(lab.reordered(lab.config(), base)), 264).findings())
+    return list(ordering_of(lab, lab.config(), base, 264).findings())
 
 
 def test_a_sound_model_is_told_so(known: Lab) -> None:

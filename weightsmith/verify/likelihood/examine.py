@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from weightsmith.verify.likelihood.judge import LEAST, known_texts, same
-from weightsmith.verify.likelihood.ordering import Ordering
+from weightsmith.verify.likelihood.ordering import Ordering, ordering_of
 from weightsmith.verify.likelihood.orders import orders
 from weightsmith.verify.likelihood.questions import at_path, questions_of
 from weightsmith.verify.likelihood.search import begun
@@ -151,8 +151,8 @@ class Examination:
         if setup.order:
             return Examined(setup, searches, None)
         tell = partial(self.stage, "reading the texts with the weights in other orders")
-        tried = tuple(setup.lab.reordered(setup.config, base, tell))
-        return Examined(setup, searches, Ordering(base, tried, self.vocabulary))
+        ordering = ordering_of(setup.lab, setup.config, base, self.vocabulary, tell)
+        return Examined(setup, searches, ordering)
 
     def _searched(self, setup: Setup, base: Scores) -> tuple[Search, ...]:
         """Every question with all that was worth trying."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weightsmith.behaviour_finding import WEIGHTS_ORDER, BehaviourFinding, Exclusion
 from weightsmith.verify.likelihood.judge import compare, known_texts, knows, same
+from weightsmith.verify.likelihood.siblings import silent
 from weightsmith.verify.likelihood.words import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from weightsmith.value_finding import Telling
     from weightsmith.verify.likelihood.judge import Evidence, Scores
     from weightsmith.verify.likelihood.orders import Order
+    from weightsmith.verify.likelihood.siblings import Config, Lab
 
 AS_STORED = "as they are stored"
 
@@ -71,6 +73,20 @@ class Ordering:
     def _known(self) -> frozenset[str]:
         """The texts that the model knows in one of the orders."""
         return known_texts((self.own, *(scores for _, scores in self.tried)), self.vocabulary)
+
+
+def ordering_of(
+    lab: Lab, config: Config, own: Scores, vocabulary: int, tell: Callable[[int, int], None] = silent
+) -> Ordering:
+    """What a model says with its weights in other orders; in those farther off, too, where a near one is better."""
+    near = Ordering(own, tuple(lab.reordered(config, own, tell)), vocabulary)
+    better = near.better
+    if better is None:
+        return near
+    best = better[0]
+    beside = next(scores for order, scores in near.tried if order is best)
+    farther = lab.reordered(config, beside, tell, lambda _: best.farther())
+    return replace(near, tried=(*near.tried, *farther))
 
 
 def _finding(telling: Telling, best: str, out: tuple[Exclusion, ...], says: str) -> BehaviourFinding:

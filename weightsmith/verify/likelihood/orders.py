@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Change: TypeAlias = Callable[[Tensor], Tensor]
     # Of a tensor in a layer: the kind's name and shape, and the numbers within the layer.
     _Slot: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...]]
+    # Layer → what it has in each slot.
+    _Layers: TypeAlias = Mapping[int, Mapping[_Slot, str]]
 
 _NUMBER = re.compile(r"\.(\d+)(?=\.)")
 _ROTATED = re.compile(r"\.(q|k)_proj\.(weight|bias)$")
@@ -36,10 +39,12 @@ class Order:
     """One other order. says: what is otherwise than in the files, for a sentence.
 
     taken: parameter → the parameter that it should be, and what is done to that.
+    farther: what is worth trying, too, where this order is better than the files' own.
     """
 
     says: str
     taken: Mapping[str, tuple[str, Change]]
+    farther: Callable[[], Iterable[Order]] = tuple
 
     def weights(self, stored: Weights) -> dict[str, Tensor]:
         """The parameters that change."""
@@ -238,7 +243,7 @@ def _gains(stored: Weights) -> Iterator[Order]:
 
 
 def _layers(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
-    """Two neighbours exchanged, and layers that were sorted as words: 0, 1, 10, 11, 2."""
+    """Two neighbours exchanged, which lead to those farther apart, and layers sorted as words: 0, 1, 10, 11, 2."""
     stacks: dict[str, dict[int, dict[_Slot, str]]] = defaultdict(lambda: defaultdict(dict))
     for kind in kinds:
         for where, name in kind.names.items():
@@ -247,8 +252,9 @@ def _layers(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
         numbers = sorted(layers)
         for one, other in pairwise(numbers):
             if layers[one].keys() == layers[other].keys():
-                yield Order(
-                    f"{stack}.{one} and {stack}.{other} exchanged", _moved(layers, {one: other, other: one})
+                yield replace(
+                    _exchange(stack, layers, one, other),
+                    farther=partial(_farther, stack, layers, (one, other)),
                 )
         words = sorted(numbers, key=str)
         if words != numbers and len({frozenset(layer) for layer in layers.values()}) == 1:
@@ -259,9 +265,19 @@ def _layers(stored: Weights, kinds: list[_Kind]) -> Iterator[Order]:
             )
 
 
-def _moved(
-    layers: Mapping[int, Mapping[_Slot, str]], places: Mapping[int, int]
-) -> dict[str, tuple[str, Change]]:
+def _farther(stack: str, layers: _Layers, near: tuple[int, int]) -> Iterator[Order]:
+    """One of two neighbours exchanged with any other layer that has the same tensors."""
+    for one in near:
+        for other in layers.keys() - set(near):
+            if layers[one].keys() == layers[other].keys():
+                yield _exchange(stack, layers, *sorted((one, other)))
+
+
+def _exchange(stack: str, layers: _Layers, one: int, other: int) -> Order:
+    return Order(f"{stack}.{one} and {stack}.{other} exchanged", _moved(layers, {one: other, other: one}))
+
+
+def _moved(layers: _Layers, places: Mapping[int, int]) -> dict[str, tuple[str, Change]]:
     """places: layer → the one whose tensors it takes."""
     return {
         name: (layers[source][slot], _as_stored)

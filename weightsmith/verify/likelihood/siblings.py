@@ -106,18 +106,22 @@ class Lab:
         return sibling.eval()
 
     def reordered(
-        self, config: Config, beside: Scores, tell: Callable[[int, int], None] = silent
+        self,
+        config: Config,
+        beside: Scores,
+        tell: Callable[[int, int], None] = silent,
+        which: Callable[[PreTrainedModel], Iterable[Order]] = orders,
     ) -> Iterator[tuple[Order, Scores]]:
         """What a sibling says with its weights in each other order that it runs with, as far as it is not ruled out.
 
-        beside: what it says with them as they are. Nothing of a model that is not in memory as a whole, nor in an order
-        for which the memory has no room.
+        beside: what is said in the best order that is known. which: the orders of a model. Nothing of a model that is
+        not in memory as a whole, nor in an order for which the memory has no room.
         """
         sibling = self.sibling(config) if isinstance(self.loaded, Whole) else None
         if sibling is None:
             return
         stored, free = {name: one.data for name, one in sibling.named_parameters()}, free_memory()
-        every = [one for one in orders(sibling) if free is None or 2 * one.nbytes(stored) <= free]
+        every = [one for one in which(sibling) if free is None or 2 * one.nbytes(stored) <= free]
         for n, order in enumerate(every):
             tell(n, len(every))
             with _holding(sibling, order.weights(stored)):
