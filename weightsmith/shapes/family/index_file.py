@@ -45,7 +45,8 @@ def load_index() -> FamilyIndex:
         data = cast("_IndexDocument", json.loads(INDEX.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return build_index()
-    made_from = data.get("made_from", "a form before this one")
+    # A form before this one does not say it.
+    made_from = data.get("made_from", "")
     return _read(data) if made_from in (None, sources_digest()) else build_index()
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from weightsmith.shapes.solve.budget import Count
     from weightsmith.shapes.solve.observations import Combination, Observation
 
+    _Constraint: TypeAlias = tuple[Observation, Combination]
+    # Places that are filled together, and the ways to do so.
+    _Filled: TypeAlias = tuple[tuple["Place", ...], list[tuple[Value, ...]]]
+
 Place: TypeAlias = tuple[str, int]  # a list field, and a position in it (or a value that it may hold)
 WITNESS = "lists"
 
@@ -239,11 +243,6 @@ def _length(
     if length is None:
         length = max((s for seen in observations if field in seen.fields() for s in seen.sizes), default=0)
     return length
-
-
-_Constraint: TypeAlias = "tuple[Observation, Combination]"
-# Places that are filled together, and the ways to do so.
-_Filled: TypeAlias = "tuple[tuple[Place, ...], list[tuple[Value, ...]]]"
 
 
 def _layer_by_layer(observations: Iterable[Observation]) -> list[_Constraint]:
