@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from weightsmith.value_finding import Telling
 
 
-# Findings that bear on no field: whether the model expects the token that begins a text, with which it ends a turn, and
-# whether its weights lie as its class expects them.
+# Findings that bear on no field: whether the model expects the token that begins a text, with which it ends a turn,
+# whether its weights lie as its class expects them, whether the tokenizer's ids are its own, and whether it is as sure
+# as it is right.
 BEGIN_OF_TEXT, END_OF_TURN, WEIGHTS_ORDER = "begin-of-text", "end-of-turn", "weights-order"
+TOKENIZER_MISMATCH, CALIBRATION = "tokenizer-mismatch", "calibration"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,20 @@ from benchmarks.unseen.exchanges import exchanges
 from benchmarks.unseen.faults import FAULTS
 from benchmarks.unseen.kin import descended, strangers
 from benchmarks.unseen.stored import stored_wrong
-from benchmarks.unseen.training import KINDS, steps_of, trained, untrained
+from benchmarks.unseen.training import HELD_OUT, KINDS, steps_of, trained, untrained
+from benchmarks.unseen.wrong_ids import wrong_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from benchmarks.unseen.training import Kind
 
 _SMOL = "SmolLM2-135M"
 _SMOL_HISTORY = {"quantized-once": {"kind": "int", "bits": 4, "group": 32}}
 
 
 def main() -> int:
-    """Prints nine tables; exits 1 where a sound model, or chance, got a wrong answer."""
+    """Prints eleven tables; exits 1 where a sound model, or chance, got a wrong answer."""
     options = _options()
     subjects = list(_subjects(options))
     answers = [ask(subject) for subject in subjects]
@@ -41,9 +45,10 @@ def main() -> int:
     _broken([one.subject for one in answers if one.subject.trained], options.only)
     _exchanged([one for one in subjects if one.trained])
     wrong += _kin([one for one in subjects if one.trained], options.draws // 100 or 1)
-    wrong += _untrained(list(KINDS)[: options.kinds], options)
+    wrong += _untrained(_kinds(options), options)
     wrong += _chance(options.draws)
     trained_ones = {one.name: one.folder for one in subjects if one.trained}
+    wrong += wrong_ids(trained_ones, [one.folder for one in subjects if not one.trained], options.runs)
     wrong += stored_wrong({_SMOL: trained_ones[_SMOL]} if _SMOL in trained_ones else {})
     return 1 if wrong + tables(trained_ones, options.runs) else 0
 
@@ -53,7 +58,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("peers", type=Path)
     parser.add_argument("--models", type=Path, default=Path(".unseen"), help="where trained models are kept")
     parser.add_argument("--seconds", type=float, default=170, help="how long each is trained, on one thread")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="what the first models of each kind are begun with"
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="how many models of each kind")
+    parser.add_argument(
+        "--held-out", action="store_true", help="the kinds and sizes on which no threshold was chosen"
+    )
     parser.add_argument(
         "--kinds", type=int, default=len(KINDS), help="how many kinds of models, in their order"
     )
@@ -70,9 +81,8 @@ def _options() -> argparse.Namespace:
 
 
 def _subjects(options: argparse.Namespace) -> Iterator[Subject]:
-    for seed in range(options.seeds):
-        for kind in list(KINDS)[: options.kinds]:
-            width = KINDS[kind][0]
+    for seed in range(options.seed, options.seed + options.seeds):
+        for kind, (width, _) in _kinds(options).items():
             begin, end = trained(options.models, kind, seed, options.seconds)
             yield Subject(f"{kind}, untrained", begin, width, False, {})
             yield Subject(kind, end, width, True, {})
@@ -86,6 +96,11 @@ def _subjects(options: argparse.Namespace) -> Iterator[Subject]:
     for named in options.real:
         name, width, folder = named.split("=", 2)
         yield Subject(name, Path(folder), int(width), True, {})
+
+
+def _kinds(options: argparse.Namespace) -> dict[str, Kind]:
+    every = HELD_OUT if options.held_out else KINDS
+    return dict(islice(every.items(), options.kinds))
 
 
 def _sound(answers: Sequence[Answers]) -> int:
@@ -170,13 +185,13 @@ def _kin(subjects: Sequence[Subject], draws: int) -> int:
     return wrong
 
 
-def _untrained(kinds: Sequence[str], options: argparse.Namespace) -> int:
+def _untrained(kinds: Mapping[str, Kind], options: argparse.Namespace) -> int:
     """Models as their classes initialize them, whole. Returns how many wrong answers they got."""
     count, wrong = 0, 0
-    for kind in kinds:
+    for kind, (width, _) in kinds.items():
         for seed in range(options.untrained):
             with untrained(options.models, kind, 1000 + seed) as folder:
-                found = ask(Subject(kind, folder, KINDS[kind][0], False, {}))
+                found = ask(Subject(kind, folder, width, False, {}))
             told = found.told("head-width"), found.told("tokenizer")
             wrong += len(found.wrong) + sum(one is not None for one in told)
             count += 1

@@ -8,7 +8,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    # How wide a head is, and what makes the untrained model.
+    Kind: TypeAlias = tuple[int, Callable[[], hf.PreTrainedModel]]
+
 WORDS = 2048
 _SIZES = {
     "vocab_size": WORDS, "hidden_size": 192, "num_hidden_layers": 3, "intermediate_size": 512,
     "max_position_embeddings": 512, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
 }  # fmt: skip
+_WIDER = {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 640}
 _ENDS = {"bos_token_id": 0, "eos_token_id": 0}
 _GPT2 = {"vocab_size": WORDS, "n_positions": 512, "n_embd": 192, "n_layer": 3, **_ENDS}
 _CHARACTERS, _LONGEST_TEXT = 14_000_000, 60_000
@@ -38,7 +42,7 @@ def _heads(count: int, key_value: int, width: int) -> dict[str, int]:
 
 
 # name → (how wide a head is, the untrained model).
-KINDS: dict[str, tuple[int, Callable[[], hf.PreTrainedModel]]] = {
+KINDS: dict[str, Kind] = {
     "llama, grouped": (32, lambda: _llama(**_heads(6, 2, 32), tie_word_embeddings=True)),
     "gpt2, 4 heads": (48, lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**_GPT2, n_head=4))),
     "llama, 4 heads": (48, lambda: _llama(**_heads(4, 4, 48))),
@@ -69,6 +73,22 @@ KINDS: dict[str, tuple[int, Callable[[], hf.PreTrainedModel]]] = {
         residual_multiplier=0.22, attention_multiplier=1 / 32))),
     "mistral, a window of 32": (32, lambda: hf.MistralForCausalLM(hf.MistralConfig(
         **_SIZES, **_heads(6, 2, 32), sliding_window=32))),
+}  # fmt: skip
+
+# Kinds and sizes on which no threshold was chosen: what is told of them is told of models that nobody looked at before.
+HELD_OUT: dict[str, Kind] = {
+    "llama, 8 heads": (32, lambda: _llama(**_WIDER, **_heads(8, 2, 32))),
+    "gpt2, 4 wide heads": (64, lambda: hf.GPT2LMHeadModel(
+        hf.GPT2Config(**{**_GPT2, "n_embd": 256, "n_layer": 4}, n_head=4))),
+    "stablelm, a quarter rotary": (64, lambda: hf.StableLmForCausalLM(hf.StableLmConfig(
+        **{**_SIZES, **_WIDER}, num_attention_heads=4, num_key_value_heads=4, partial_rotary_factor=0.25))),
+    "olmo2": (32, lambda: hf.Olmo2ForCausalLM(
+        hf.Olmo2Config(**{**_SIZES, **_WIDER}, num_attention_heads=8, num_key_value_heads=8))),
+    "starcoder2, a window of 48": (32, lambda: hf.Starcoder2ForCausalLM(hf.Starcoder2Config(
+        **{**_SIZES, **_WIDER}, num_attention_heads=8, num_key_value_heads=2, sliding_window=48))),
+    "mixtral, 3 of 6": (64, lambda: hf.MixtralForCausalLM(hf.MixtralConfig(
+        **{**_SIZES, **_WIDER, "intermediate_size": 192}, **_heads(4, 2, 64),
+        num_local_experts=6, num_experts_per_tok=3))),
 }  # fmt: skip
 
 
@@ -119,7 +139,7 @@ def trained(folder: Path, kind: str, seed: int, seconds: float) -> tuple[Path, P
         return begin, end
     ids = tokens(folder)
     torch.manual_seed(seed)
-    model = KINDS[kind][1]()
+    model = _made(kind)
     model.save_pretrained(begin)
     history = _fit(model, ids, seed, seconds)
     model.save_pretrained(end)
@@ -127,6 +147,10 @@ def trained(folder: Path, kind: str, seed: int, seconds: float) -> tuple[Path, P
         (made / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     (place / "history.json").write_text(json.dumps(history))
     return begin, end
+
+
+def _made(kind: str) -> hf.PreTrainedModel:
+    return {**KINDS, **HELD_OUT}[kind][1]()
 
 
 def steps_of(folder: Path) -> int | None:
@@ -141,7 +165,7 @@ def untrained(folder: Path, kind: str, seed: int) -> Iterator[Path]:
     tokens(folder)
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as kept:
-        KINDS[kind][1]().save_pretrained(kept)
+        _made(kind).save_pretrained(kept)
         (Path(kept) / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
         yield Path(kept)
 

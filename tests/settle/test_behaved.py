@@ -179,3 +179,12 @@ def test_what_bears_on_no_field_is_a_problem_of_its_file(name: str) -> None:
     assert [(one.code, one.stops_loader) for one in inference.problems] == [(name, False)]
     assert name not in [one.name for one in inference.fields]
     assert inference.verdict == "agrees"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("weights-order", ""), ("calibration", ""), ("tokenizer-mismatch", "tokenizer.json")]
+)
+def test_a_model_that_runs_otherwise_than_it_was_trained_differs(name: str, file: str) -> None:
+    inference = found(replace(TOLD, name=name, telling="contradicted"))
+    assert [(one.code, one.stops_loader, one.file) for one in inference.problems] == [(name, True, file)]
+    assert inference.verdict == "differs"

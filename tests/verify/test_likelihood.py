@@ -263,3 +263,10 @@ def test_what_is_asked_of_a_config() -> None:
     changed = with_value(config, ("rope_parameters", "factor"), 4.0)
     assert at_path(changed, ("rope_parameters", "factor")) == 4.0
     assert at_path(config, ("rope_parameters", "factor")) == 2.0
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_no_value_of_a_count_is_asked_twice(count: int) -> None:
+    search = begun(Question(("n_head",), count, "count"), VOCABULARY, {"text": noise(0)}, count)
+    values = [value for value, _ in search.next()]
+    assert len(values) == len(set(values))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from weightsmith.behaviour_finding import BEGIN_OF_TEXT, END_OF_TURN, WEIGHTS_ORDER
+from weightsmith.behaviour_finding import (
+    BEGIN_OF_TEXT,
+    CALIBRATION,
+    END_OF_TURN,
+    TOKENIZER_MISMATCH,
+    WEIGHTS_ORDER,
+)
 from weightsmith.checkpoint import Problem
 from weightsmith.settle.settling import OVERRULED, settled_row
 from weightsmith.shapes import FieldReport, verdict_of
@@ -28,7 +34,11 @@ OF_OTHER_FILES = {
     BEGIN_OF_TEXT: "tokenizer_config.json",
     END_OF_TURN: "generation_config.json",
     WEIGHTS_ORDER: "",
+    TOKENIZER_MISMATCH: "tokenizer.json",
+    CALIBRATION: "",
 }
+# Those with which another model runs than was trained.
+_ANOTHER_MODEL = frozenset({WEIGHTS_ORDER, TOKENIZER_MISMATCH, CALIBRATION})
 ROTARY = "rope_parameters"
 # The code of the problem that a setting is ruled out which only its publisher can write anew, such as rotary scaling.
 RULED_OUT = "behaviour"
@@ -180,4 +190,4 @@ def _of_other_files(findings: Iterable[BehaviourFinding]) -> Iterator[Problem]:
     for one in findings:
         if one.telling == "contradicted" and one.name in OF_OTHER_FILES:
             file = OF_OTHER_FILES[one.name]
-            yield Problem(one.name, one.says, stops_loader=not file, file=file)
+            yield Problem(one.name, one.says, stops_loader=one.name in _ANOTHER_MODEL, file=file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 _MEANINGS = {
     "adapter": "These are the matrices of an adapter, no model.",
     "auto-map": "The config names code that is not in the folder.",
+    "calibration": "Of known texts the model is surer than it is right: it runs otherwise than it was trained.",
     "changed-file": "A file is not what `weightsmith convert` wrote.",
     "config-above": "The config is that of the folder above.",
     "config-field": "The config has another value than the weights.",

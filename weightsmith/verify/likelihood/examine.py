@@ -53,11 +53,15 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What known texts say beside one setup. ordering: of its weights; None where their order is mended."""
+    """What known texts say beside one setup. ordering: of its weights; None where their order is mended.
+
+    own: what the setup's model says of the texts, of all of them where others read only some.
+    """
 
     setup: Setup
     searches: tuple[Search, ...]
     ordering: Ordering | None
+    own: Scores
 
     def findings(self) -> list[BehaviourFinding]:
         """Of the weights' order, and of every setting that acts."""
@@ -107,10 +111,11 @@ class Examination:
             raise NoReference("transformers does not build the same model from the settings that it has read")
         if self.within is not None:
             setup = replace(setup, lab=self._brief(lab, base))
-            base = {name: base[name] for name in setup.lab.texts}  # what the others read, too
             self._need_time(setup, seconds * _tokens(setup.lab.texts, first=True) / _tokens(lab.texts))
+            read = {name: base[name] for name in setup.lab.texts}  # what the others read, too
+            return replace(self._asked(setup, read), own=base)
         found = self._asked(setup, base)
-        for _ in range(MOST_WRONG if self.within is None else 0):
+        for _ in range(MOST_WRONG):
             better = found.better()
             if better is None:
                 break
@@ -149,10 +154,10 @@ class Examination:
     def _asked(self, setup: Setup, base: Scores) -> Examined:
         searches = self._searched(setup, base)
         if setup.order:
-            return Examined(setup, searches, None)
+            return Examined(setup, searches, None, base)
         tell = partial(self.stage, "reading the texts with the weights in other orders")
         ordering = ordering_of(setup.lab, setup.config, base, self.vocabulary, tell)
-        return Examined(setup, searches, ordering)
+        return Examined(setup, searches, ordering, base)
 
     def _searched(self, setup: Setup, base: Scores) -> tuple[Search, ...]:
         """Every question with all that was worth trying."""

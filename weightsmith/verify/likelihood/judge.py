@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -89,11 +89,16 @@ def compare(best: Scores, other: Scores, texts: Collection[str]) -> Evidence | N
         np.argmax(np.concatenate([other[name] for name in names], axis=1).mean(axis=1, dtype=np.float64))
     )
     shared = [(best[name][0] - other[name][row]).astype(np.float64) for name in names]
-    means = [_means_of_blocks(shared, size) for size in BLOCKS]
+    return evidence_of(shared)
+
+
+def evidence_of(differences: Sequence[NDArray[np.float64]]) -> Evidence | None:
+    """The mean over the tokens of all texts, and how sure it is; None where that is less than two passages."""
+    means = [_means_of_blocks(differences, size) for size in BLOCKS]
     if min(map(len, means)) < 2:
         return None
     error = max(float(np.std(one, ddof=1)) / math.sqrt(len(one)) for one in means)
-    nats = float(np.concatenate(shared).mean())
+    nats = float(np.concatenate(differences).mean())
     return Evidence(nats, nats / error if error > 0 else 0.0)
 
 

@@ -97,12 +97,13 @@ class Search:
         """(value, step) of what is worth trying now; empty where the question is answered, or cannot be."""
         steps = {one.at for one in self.tried} | self.refused.keys()
         values = {json_key(value) for value in (*(one.value for one in self.tried), *self.refused.values())}
-        found = [(self._value_at(at), at) for at in self._steps() if at not in steps]
-        return tuple(
-            (value, at)
+        found = ((self._value_at(at), at) for at in self._steps() if at not in steps)
+        fresh = {
+            json_key(value): (value, at)
             for value, at in found
             if (value is not None or at == _ELSEWHERE) and json_key(value) not in values
-        )
+        }
+        return tuple(fresh.values())
 
     def _value_at(self, at: float) -> Json:
         """The value at a step; None where there is none."""

@@ -1,4 +1,7 @@
-"""What a model is read: short texts of our own, in English, Chinese and Python, plain enough for any language model."""
+"""What a model is read: short texts of our own, in English, Chinese and Python, plain enough for any language model.
+
+A few more are in other languages, for models that may know nothing else.
+"""
 
 from __future__ import annotations
 
@@ -106,12 +109,54 @@ _CHINESE = (
     "太阳把海水晒热，水变成水蒸气升到空中，遇冷以后变成云，再变成雨或者雪落到地面上。雨水流进小溪，小溪流进河流，河流最后又流回大海。这个过程叫做水循环。"
     "中国有很多河流，其中最长的是长江，第二长的是黄河。长江从西向东流，经过重庆、武汉、南京和上海，最后流入东海。"
 )
+_GERMAN = """Ein Fluss beginnt dort, wo sich Wasser sammelt. Der Regen fällt auf die Hügel und läuft in kleinen \
+Bächen die Hänge hinab, und die Bäche treffen sich im Tal. Am Anfang ist der Fluss schmal und schnell. Weiter \
+unten ist das Land flach, und der Fluss wird breit und langsam. Menschen haben immer an Flüssen gelebt. Das \
+Wasser kann man trinken, man kann damit kochen und waschen, und auf den Feldern wächst damit das Getreide."""
+_FRENCH = """Une rivière commence là où l'eau se rassemble. La pluie tombe sur les collines et descend les \
+pentes en petits ruisseaux, et les ruisseaux se rejoignent dans la vallée. Au début, la rivière est étroite et \
+rapide. Plus bas, le pays est plat, et la rivière devient large et lente. Les hommes ont toujours vécu près des \
+rivières. On peut boire leur eau, s'en servir pour cuisiner et pour laver, et arroser les champs."""
+_SPANISH = """Un río empieza donde se junta el agua. La lluvia cae sobre las colinas y baja por las laderas en \
+pequeños arroyos, y los arroyos se encuentran en el valle. Al principio el río es estrecho y rápido. Más abajo \
+la tierra es llana, y el río se vuelve ancho y lento. La gente siempre ha vivido cerca de los ríos. El agua se \
+puede beber, sirve para cocinar y para lavar, y con ella crece el trigo en los campos."""
+_RUSSIAN = """Река начинается там, где собирается вода. Дождь падает на холмы и стекает по склонам маленькими \
+ручьями, и ручьи встречаются в долине. Сначала река узкая и быстрая. Ниже земля становится ровной, и река течёт \
+широко и медленно. Люди всегда жили у рек. Воду можно пить, на ней готовят еду, в ней стирают, и ею поливают \
+поля."""
+_JAPANESE = (
+    "川は水が集まるところから始まります。雨は丘に降り、小さな流れとなって斜面を下り、谷で一つになります。はじめ、川は細くて速く流れます。"
+    "さらに下ると土地は平らになり、川は広く、ゆっくりと流れるようになります。人々は昔から川の近くに住んできました。"
+    "川の水は飲むことができ、料理や洗濯に使うことができ、田や畑の作物を育てます。"
+)
+_KOREAN = (
+    "강은 물이 모이는 곳에서 시작됩니다. 비는 언덕에 내려 작은 시내가 되어 비탈을 따라 흐르고, 시내는 골짜기에서 서로 "
+    "만납니다. 처음에 강은 좁고 빠릅니다. 아래로 내려가면 땅이 평평해지고, 강은 넓고 느려집니다. "
+    "사람들은 언제나 강 가까이에 살았습니다. 강물은 마실 수 있고, 밥을 짓고 빨래를 하는 데 쓰며, "
+    "논과 밭의 곡식을 자라게 합니다."
+)
+_ARABIC = (
+    "يبدأ النهر حيث يتجمع الماء. يسقط المطر على التلال ويجري على السفوح في جداول صغيرة، ثم تلتقي الجداول في الوادي. "
+    "في البداية يكون النهر ضيقا وسريعا. وبعد ذلك تصبح الأرض مستوية، ويصبح النهر واسعا وبطيئا. "
+    "عاش الناس دائما قرب الأنهار، فهم يشربون من مائها ويطبخون به ويغسلون، وتنمو به الحبوب في الحقول."
+)
 # In the order in which they are read: a model that is plainly worse need not read the later ones.
 BUILT_IN: Mapping[str, Text] = {
     "story": Text(_STORY),
     "river": Text(_RIVER),
     "code": Text(_CODE),
     "chinese": Text(_CHINESE),
+}
+# Read where a model knows none of those above, and is surer of them than it is right: it may be at home elsewhere.
+FURTHER: Mapping[str, Text] = {
+    "german": Text(_GERMAN),
+    "french": Text(_FRENCH),
+    "spanish": Text(_SPANISH),
+    "russian": Text(_RUSSIAN),
+    "japanese": Text(_JAPANESE),
+    "korean": Text(_KOREAN),
+    "arabic": Text(_ARABIC),
 }
 # Questions that any chat model answers, and whole answers.
 TALKS = (

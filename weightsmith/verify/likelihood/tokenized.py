@@ -19,11 +19,15 @@ _FAST = "tokenizer.json"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text that a model reads. lead: what the tokenizer puts before it. given: how many tokens are not asked."""
+    """A text that a model reads. lead: what the tokenizer puts before it. given: how many tokens are not asked.
+
+    size: of the text in bytes of UTF-8.
+    """
 
     lead: tuple[int, ...]
     ids: tuple[int, ...]
     given: int
+    size: int = 0
 
     @property
     def asked(self) -> int:
@@ -33,6 +37,11 @@ class Reading:
     def begun(self, tokens: int) -> Reading:
         """The text up to so many tokens that are asked."""
         return replace(self, ids=self.ids[: self.given + tokens])
+
+    def shifted(self, by: int, vocabulary: int) -> Reading:
+        """The text with a number added to each id, and beginning anew beyond the last id that there is."""
+        lead, ids = (tuple((one + by) % vocabulary for one in each) for each in (self.lead, self.ids))
+        return replace(self, lead=lead, ids=ids)
 
 
 def tokenized(place: Path, texts: Mapping[str, Text], kind: Kind) -> dict[str, Reading]:
@@ -86,10 +95,11 @@ def _tokenizer(place: Path) -> _Tokenizer:
 
 def _reading(tokenizer: _Tokenizer, text: Text, kind: Kind) -> Reading:
     alone, given = tokenizer.encode(text.given + text.text, False), tokenizer.encode(text.given, False)
+    size = len((text.given + text.text).encode())
     if kind.mask == "prefix":
         before, after = map(tokenizer.numbers, (kind.template.before, kind.template.after))
         at = len(given) or len(alone) // 2
-        return Reading((), (*before, *alone[:at], *after, *alone[at:]), at + len(before) + len(after))
+        return Reading((), (*before, *alone[:at], *after, *alone[at:]), at + len(before) + len(after), size)
     whole = tokenizer.encode(text.given + text.text, True)
     starts = (n for n in range(len(whole) - len(alone) + 1) if whole[n : n + len(alone)] == alone)
-    return Reading(whole[: next(starts, 0)], alone, max(len(given), 1))
+    return Reading(whole[: next(starts, 0)], alone, max(len(given), 1), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ from weightsmith.errors import WeightsmithError
 from weightsmith.process.serving import serve
 from weightsmith.verify.inputs.kinds import kind_of
 from weightsmith.verify.likelihood.beginning import beginning
+from weightsmith.verify.likelihood.calibration import calibration
 from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.likelihood.examine import Examination
 from weightsmith.verify.likelihood.likelihood_job import LikelihoodAnswer, LikelihoodJob
 from weightsmith.verify.likelihood.siblings import Lab
+from weightsmith.verify.likelihood.texts import FURTHER
 from weightsmith.verify.likelihood.tokenized import tokenized
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import load, need_native_class
@@ -53,13 +56,17 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     lab = Lab(loaded, tokenized(weights, job.texts, kind), kind.mask == "prefix")
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
     found = Examination(PretrainedConfig().to_dict(), vocabulary, stage, job.within).of(lab)
+    best, said = found.setup, found.findings()
+    further = partial(tokenized, weights, FURTHER, kind)
     if job.within is not None:
-        return found.findings()
-    best = found.setup
+        explained = any(one.telling == "contradicted" for one in said)
+        more = () if explained else calibration(lab, best.config, found.own, vocabulary, further)
+        return [*said, *more]
     stage("reading the texts from another beginning")
     begun = list(beginning(best.lab, best.config, vocabulary))
+    begun += calibration(best.lab, best.config, found.own, vocabulary, further)
     stage("ending a turn")
-    return [*found.findings(), *begun, *turn_end(best.lab, best.config, beside)]
+    return [*said, *begun, *turn_end(best.lab, best.config, beside)]
 
 
 if __name__ == "__main__":
