@@ -26,12 +26,13 @@ from weightsmith.verify.likelihood.siblings import Lab
 from weightsmith.verify.likelihood.texts import BUILT_IN, Text
 from weightsmith.verify.likelihood.tokenized import Reading, tokenized
 from weightsmith.verify.reference.controls import NoReference
-from weightsmith.verify.reference.loading import load
+from weightsmith.verify.reference.loading import Whole, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from weightsmith.behaviour_finding import BehaviourFinding
+    from weightsmith.verify.inputs.kinds import Kind
 
 pytestmark = pytest.mark.engine  # it imports torch and transformers, as the likelihood's child does
 
@@ -165,6 +166,24 @@ def test_texts_are_read_as_the_tokenizer_begins_them(tmp_path: Path) -> None:
     )
     assert list(answer) == ["fact"]
     assert len(answer["fact"].ids) - answer["fact"].given == len(b" Paris.")
+
+
+@pytest.mark.parametrize("kind", [CAUSAL, PREFIX_LM])
+def test_a_text_has_no_more_tokens_than_the_model_has_positions(kind: Kind) -> None:
+    whole, cut = (tokenized(TERNARY, BUILT_IN, kind, positions) for positions in (None, 300))
+    assert {len(one.ids) for one in cut.values()} == {299}
+    assert all(one.ids == whole[name].ids[:299] for name, one in cut.items())
+    assert not tokenized(TERNARY, BUILT_IN, kind, 2)
+
+
+def test_a_model_of_few_positions_reads_the_texts() -> None:
+    """A learned table of positions ends there: one token more, and it does not run."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=264, n_positions=64, n_embd=16, n_layer=2, n_head=2)).eval()
+    positions = model.config.max_position_embeddings
+    assert Lab(Whole(model), tokenized(TERNARY, BUILT_IN, CAUSAL, positions)).own_scores() is not None
+    assert Lab(Whole(model), tokenized(TERNARY, BUILT_IN, CAUSAL)).own_scores() is None
 
 
 def test_what_cannot_run_says_why(tmp_path: Path, fused_folder: Path) -> None:

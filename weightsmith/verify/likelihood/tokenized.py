@@ -36,7 +36,7 @@ class Reading:
 
     def begun(self, tokens: int) -> Reading:
         """The text up to so many tokens that are asked."""
-        return replace(self, ids=self.ids[: self.given + tokens])
+        return replace(self, ids=self.ids[: self.given + max(tokens, 0)])
 
     def shifted(self, by: int, vocabulary: int) -> Reading:
         """The text with a number added to each id, and beginning anew beyond the last id that there is."""
@@ -44,12 +44,15 @@ class Reading:
         return replace(self, lead=lead, ids=ids)
 
 
-def tokenized(place: Path, texts: Mapping[str, Text], kind: Kind) -> dict[str, Reading]:
+def tokenized(
+    place: Path, texts: Mapping[str, Text], kind: Kind, positions: int | None = None
+) -> dict[str, Reading]:
     """Each text, except those of which nothing would be asked.
 
     place: a folder that has a tokenizer, or a file in one; a GGUF file has its own where none is beside it. kind: one
-    that reads a prompt is given half of a text where nothing else is, within its template. Raises NoReference where
-    there is no tokenizer that loads.
+    that reads a prompt is given half of a text where nothing else is, within its template. positions: how many the
+    model has; a text is cut to them, with one left for what may begin it. Raises NoReference where there is no
+    tokenizer that loads.
     """
     try:
         tokenizer = _tokenizer(place)
@@ -57,6 +60,8 @@ def tokenized(place: Path, texts: Mapping[str, Text], kind: Kind) -> dict[str, R
     except Exception as error:  # a tokenizer may be damaged in any way
         reason = "".join(str(error).splitlines()[:1])
         raise NoReference(f"no tokenizer loads ({type(error).__name__}: {reason})") from error
+    if positions is not None:
+        found = {name: one.begun(positions - 1 - len(one.lead) - one.given) for name, one in found.items()}
     return {name: one for name, one in found.items() if one.given < len(one.ids)}
 
 

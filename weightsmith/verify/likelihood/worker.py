@@ -53,11 +53,14 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     kind = kind_of(read_json_object(Path(job.model) / "config.json"))
     weights = Path(job.weights)
     beside = weights if weights.is_dir() else weights.parent
-    lab = Lab(loaded, tokenized(weights, job.texts, kind), kind.mask == "prefix")
-    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    config = loaded.model.config.get_text_config()
+    vocabulary, positions = int(config.vocab_size), getattr(config, "max_position_embeddings", None)
+    limited = isinstance(positions, int) and positions > 1
+    read = partial(tokenized, weights, kind=kind, positions=positions if limited else None)
+    lab = Lab(loaded, read(job.texts), kind.mask == "prefix")
     found = Examination(PretrainedConfig().to_dict(), vocabulary, stage, job.within).of(lab)
     best, said = found.setup, found.findings()
-    further = partial(tokenized, weights, FURTHER, kind)
+    further = partial(read, FURTHER)
     if job.within is not None:
         explained = any(one.telling == "contradicted" for one in said)
         more = () if explained else calibration(lab, best.config, found.own, vocabulary, further)
