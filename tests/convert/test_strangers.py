@@ -10,7 +10,7 @@ import signal
 import stat
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from weightsmith.checkpoint.hashing import file_hash
 from weightsmith.convert import convert
 from weightsmith.convert.finish import staging as staging_module
 from weightsmith.convert.finish.hash_check import check_hashes
-from weightsmith.convert.finish.leftovers import MARKER
+from weightsmith.convert.finish.leftovers import MARKER, STAGING, clean_leftovers
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInput, TargetRefused
 
 if TYPE_CHECKING:
@@ -358,3 +358,27 @@ def test_a_current_folder_that_is_gone_is_one_line(
     (tmp_path / "gone").rmdir()
     with pytest.raises(TargetRefused, match="no such file"):
         convert(source, Path("out"))
+
+
+@pytest.mark.parametrize("removed", [1, 3, 6])
+def test_who_is_killed_while_it_removes_leftovers_leaves_them_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    folder = tmp_path / (STAGING.format("out") + "0123abcd")
+    folder.mkdir()
+    for name in (MARKER, *(f"model-{number}.safetensors" for number in range(6))):
+        (folder / name).write_bytes(b"half")
+    unlink, calls = os.unlink, [0]
+
+    def die(*args: Any, **options: Any) -> None:
+        if calls[0] == removed:
+            raise KeyboardInterrupt
+        calls[0] += 1
+        unlink(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "unlink", die)
+        clean_leftovers(tmp_path / "out")
+    assert len(list(folder.iterdir())) == 7 - removed
+    assert clean_leftovers(tmp_path / "out") == [folder.name]
+    assert not folder.exists()

@@ -81,9 +81,10 @@ def clear(folder: Path, kept: Collection[str]) -> None:
 def remove(folder: Path, descriptor: int) -> None:
     """Removes an opened folder with the files in it, and in the known folders in it.
 
-    Raises OSError where it holds another folder that is not empty.
+    What marks it goes last: who is killed here leaves a folder that the next run still knows. Raises OSError where it
+    holds another folder that is not empty.
     """
-    for name in os.listdir(descriptor):
+    for name in sorted(os.listdir(descriptor), key=lambda name: name in (MARKER, MANIFEST)):
         _remove_one(name, descriptor)
     folder.rmdir()
 
@@ -132,7 +133,8 @@ def _is_leftover(path: Path, descriptor: int) -> bool:
     # We make files, known folders, and for a moment an empty folder: anything else is somebody else's.
     if any(_is_strange(name, descriptor) for name, found in is_folder.items() if found):
         return False
-    return not is_folder or MARKER in is_folder or MANIFEST in is_folder
+    emptied = all(is_sub_folder(name) and not names_below(descriptor, name) for name in is_folder)
+    return emptied or MARKER in is_folder or MANIFEST in is_folder
 
 
 def _is_strange(name: str, above: int) -> bool:
