@@ -231,6 +231,7 @@ bench-parts: setup $(RAY)/.ready ## the plan of a 671-billion-parameter conversi
 	@$(BIN)/python -m benchmarks.parts
 
 bench-kills: setup ## kill -9 at random moments of a conversion and a verification, and what it leaves (ARGS="--kills 200 --seed 1")
+	@$(BIN)/python -m benchmarks.part_kills
 	@$(BIN)/python -m benchmarks.kills $(ARGS)
 
 bench-faults: setup ## injected faults and sound models through every command: who catches what (ARGS="--family config")
