@@ -236,3 +236,14 @@ def own_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def causal_hrm(causal_hrm_folder: Path, verified: Callable[..., Verified]) -> Verified:
     return verified(causal_hrm_folder)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads of tests that run side by side would wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from weightsmith.verify.likelihood.tokenized import tokenized
 from weightsmith.verify.reference.loading import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from weightsmith.verify.likelihood.judge import Scores
     from weightsmith.verify.likelihood.tokenized import Reading
 
-pytestmark = pytest.mark.engine  # it imports torch and transformers, as the likelihood's child does
+# They import torch and transformers, as the likelihood's child does.
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("one_thread")]
 
 WORDS, BEGIN = 512, 0
 
@@ -76,17 +77,6 @@ def followers(tokenizer: Tokenizer) -> Tensor:
     for (before, after), count in counted.items():
         found[before, after] += count
     return found / found.sum(dim=1, keepdim=True)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads of tests that run side by side would wait for one another."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def with_ids(sound: Path, folder: Path, ids: Callable[[int], int]) -> Path:

@@ -29,26 +29,14 @@ from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import Whole, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from weightsmith.behaviour_finding import BehaviourFinding
     from weightsmith.verify.inputs.kinds import Kind
 
-pytestmark = pytest.mark.engine  # it imports torch and transformers, as the likelihood's child does
+# They import torch and transformers, as the likelihood's child does.
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("one_thread")]
 
 # What the tiny models were trained on: a prompt, of which nothing is asked, and its answer.
 KNOWN = {str(n): Text(fact.answer, fact.prompt) for n, fact in enumerate(FACTS[::8])}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads of tests that run side by side would wait for one another."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def asked(folder: Path, **changes: Any) -> dict[str, BehaviourFinding]:

@@ -51,8 +51,8 @@ class Delivery:
         self._sent.append(self._pool.submit(self._deliver, file, digest))
 
     @property
-    def room(self) -> Callable[[], None] | None:
-        """Waits until there is room to make one more file; None where that costs none."""
+    def space(self) -> Callable[[], None] | None:
+        """Waits until there is space to make one more file; None where that costs none."""
         return (lambda: self._wait(AT_ONCE - 1)) if self._plan.destination.costs_room else None
 
     def _wait(self, most: int) -> None:

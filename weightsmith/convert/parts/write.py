@@ -128,7 +128,7 @@ def _write(
         Delivery(plan, private.path, read) as delivery,
     ):
         observer = WriteObserver(
-            delivery.finished, hasher.add, made_zero.update, _of(plan, others, progress), delivery.room
+            delivery.finished, hasher.add, made_zero.update, _of(plan, others, progress), delivery.space
         )
         held = dict.fromkeys(others, "")
         write_weights(

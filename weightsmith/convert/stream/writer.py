@@ -32,7 +32,7 @@ class WriteObserver:
         a time.
     made_zero: called with tensor -> how many of its numbers became zero in a piece of the work, one piece at a time.
     progress: called with the bytes read so far, and with how many there are.
-    room: called before each file is made; it may wait. None: all are made at the start, so that a full disk is found
+    space: called before each file is made; it may wait. None: all are made at the start, so that a full disk is found
         at once.
     """
 
@@ -40,7 +40,7 @@ class WriteObserver:
     read: Callable[[FileBytes], object]
     made_zero: Callable[[Mapping[str, int]], object]
     progress: Callable[[int, int], None] | None = None
-    room: Callable[[], None] | None = None
+    space: Callable[[], None] | None = None
 
 
 def write_weights(
@@ -71,7 +71,7 @@ def write_weights(
 
     disk = Disk(workers)
     with TensorReader(source) as reader, _streams(folder, missing, hash_name, disk, observer) as streams:
-        make = _maker(folder, missing, streams, observer.room)
+        make = _maker(folder, missing, streams, observer.space)
 
         def write(result: PieceResult) -> None:
             for part in result.made:
@@ -92,24 +92,24 @@ def _give(stream: Stream, part: FileBytes) -> None:
 
 
 def _maker(
-    folder: Path, sizes: Mapping[str, int], streams: Mapping[str, Stream], room: Callable[[], None] | None
+    folder: Path, sizes: Mapping[str, int], streams: Mapping[str, Stream], space: Callable[[], None] | None
 ) -> Callable[[str], None]:
     """What is called before each write to a file, and makes it when it is the first one.
 
-    sizes: file -> bytes. room: see `WriteObserver`; whoever answers has been told of all that is whole.
+    sizes: file -> bytes. space: see `WriteObserver`; whoever answers has been told of all that is whole.
     """
     unmade = dict(sizes)
-    if room is None:
+    if space is None:
         for file in sizes:
             allocate(folder / file, unmade.pop(file))
 
     def make(file: str) -> None:
-        if room is None or file not in unmade:
+        if space is None or file not in unmade:
             return
         for stream in streams.values():
             if stream.is_whole:
                 stream.sealed()
-        room()
+        space()
         allocate(folder / file, unmade.pop(file))
 
     return make
