@@ -16,7 +16,7 @@ from weightsmith.process.durable import replace_file
 from weightsmith.shapes.family.family_index import FamilyIndex
 from weightsmith.shapes.family.index_builder import build_index
 from weightsmith.shapes.page.layouts import TABLE as STORED_LAYOUTS
-from weightsmith.shapes.page.page import BY_HAND, CATALOG, ENGINE_NAMES, MEMORY_NAMES
+from weightsmith.shapes.page.page import BY_HAND, CATALOG, ENGINE_NAMES, MEMORY_NAMES, PART_PAGES
 from weightsmith.shapes.page.spellings import Spelling
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write_index(pages_may_change: bool = True) -> None:
 
 def sources_digest() -> str:
     """Changes whenever a page does, or a table that is part of a page when it is read."""
-    pages = [*CATALOG.glob("*.json"), *(CATALOG / BY_HAND).glob("*.json")]
+    pages = [path for folder in (".", BY_HAND, PART_PAGES) for path in (CATALOG / folder).glob("*.json")]
     digest = hashlib.sha256(str(_FORM).encode())
     for path in [*sorted(pages), MEMORY_NAMES, ENGINE_NAMES, STORED_LAYOUTS]:
         text = path.read_bytes()

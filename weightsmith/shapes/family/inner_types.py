@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from weightsmith.shapes.family.candidates import candidates, grouped_by_equations, rank
 from weightsmith.shapes.family.index_file import load_index
 from weightsmith.shapes.given.config import lookup
-from weightsmith.shapes.page.composition import inner_parts, part_alone, with_part
+from weightsmith.shapes.page.composition import WITH_HEAD, inner_parts, part_alone, stem_of, with_part
 from weightsmith.shapes.page.layouts import stored_layouts
 from weightsmith.shapes.page.page import (
     as_loaders_take_it,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     InnerTypes: TypeAlias = tuple[tuple[str, str], ...]
 
 # The automatic classes: one that builds a model with its head, and one that builds the body alone, as the others do.
-_WITH_HEAD, _BODY = "AutoModelForCausalLM", "AutoModel"
+_BODY = "AutoModel"
 # So many combinations of types are tried with one family.
 _TRIED = 12
 
@@ -134,24 +134,17 @@ def body_of(model_type: str, built_by: str) -> Body | None:
     built_by: the automatic class that builds it. None where the catalog knows it nowhere. Of several classes the one
     whose page knows most settings of it serves: not every class reads all of them.
     """
-    with_head = built_by == _WITH_HEAD
+    with_head = built_by == WITH_HEAD
     if model_type in catalog_types() and model_type not in inner_parts():
-        stem = "" if with_head else _stem_of(model_type)
+        stem = "" if with_head else stem_of(page_document(model_type))
         return Body.of(model_type, "", stem) if with_head or stem else None
     bodies = (
         Body.of(outer, section, part.prefix)
         for outer, parts in inner_parts().items()
         for section, part in parts.items()
-        if part.model_type == model_type and part.built_by and (part.built_by == _WITH_HEAD) == with_head
+        if part.model_type == model_type and part.built_by and (part.built_by == WITH_HEAD) == with_head
     )
     return max(filter(None, bodies), key=lambda body: len(body.page["fields"]), default=None)
-
-
-def _stem_of(model_type: str) -> str:
-    """What the names of a type's body begin with in its page; empty where it is not told apart from its head."""
-    spellings = page_document(model_type).get("spellings", ())
-    stems = (ours for rewrites in spellings for disk, ours in rewrites.items() if not disk)
-    return next(stems, "")
 
 
 def exchanged(page: Page) -> dict[str, str]:

@@ -16,8 +16,9 @@ from weightsmith.shapes.learn.catalog_run import learn_catalog, write_tables
 from weightsmith.shapes.learn.probe.builder import OutOfBudget
 from weightsmith.shapes.learn.report import report
 from weightsmith.shapes.learn.why import told_why
+from weightsmith.shapes.learn.write.inclusions import write_inclusions, write_out
 from weightsmith.shapes.learn.write.page_schema import write_schema
-from weightsmith.shapes.page.page import CATALOG
+from weightsmith.shapes.page.page import CATALOG, catalog_types
 from weightsmith.shapes.reference.meta_models import Rejected
 
 if TYPE_CHECKING:
@@ -35,18 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check_catalog(options.check or CHECKED, options.processes, _say)
     if options.tables is not None:
         write_tables(options.processes, options.tables)
+        write_index()
         return 0
     if options.index:
         write_index()
         write_schema()
         return 0
     folder = Path(options.folder)
+    if folder != CATALOG:
+        return learn_catalog(folder, options.only, options.processes, _say)
+    write_out(options.only or catalog_types())
     code = learn_catalog(folder, options.only, options.processes, _say)
-    if folder == CATALOG:
-        if options.only:
-            write_index()
-        else:
-            write_tables(options.processes)
+    if not options.only:
+        write_tables(options.processes)
+    write_inclusions()
+    write_index()
     return code
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weightsmith.shapes.learn.catalog_run import learned_in_parallel
-from weightsmith.shapes.page.page import page_text
+from weightsmith.shapes.learn.write.inclusions import with_inclusions
+from weightsmith.shapes.page.page import page_text, part_types
 from weightsmith.shapes.page.page_file import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from weightsmith.shapes.learn.task import LearnedType
+    from weightsmith.shapes.page.page_file import PageDocument
 
 # Quick ones, each of another kind: dense, with a setting that no class declares, with experts, a state space, an
 # encoder, an encoder with a decoder, one with an inner config for images, and a hybrid that is expressed in part.
@@ -40,7 +42,8 @@ def difference(found: LearnedType) -> list[str]:
     """Lines of a diff from the page of the catalog to the one that was learned, or why none was learned."""
     if found.page is None:
         return [found.reason]
-    pages = page_text(found.model_type), text_of(found.page)
+    learned = with_inclusions(cast("PageDocument", found.page), part_types())
+    pages = page_text(found.model_type), text_of(learned)
     before, after = (page.splitlines() for page in pages)
     told = difflib.unified_diff(before, after, "in the catalog", "learned", n=0, lineterm="")
     return list(told) if pages[0] != pages[1] else []

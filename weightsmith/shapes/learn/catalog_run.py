@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from weightsmith.process.durable import replace_file
 from weightsmith.process.pool import results_unordered
-from weightsmith.shapes.family.index_file import write_index
 from weightsmith.shapes.learn import engine_names, head_table, memory_names, wide_tensors
 from weightsmith.shapes.learn import inner_parts as part_table
 from weightsmith.shapes.learn.task import learn_one
@@ -100,11 +99,10 @@ def learned_in_parallel(types: Sequence[str], processes: int) -> Iterator[Learne
 
 
 def write_tables(processes: int, only: Sequence[str] = ()) -> None:
-    """Makes what is made from pages: names in memory and in engines, parts, heads of other tasks, what is kept in F32,
-    the index of names.
+    """Makes what is made from pages: names in memory and in engines, parts, heads of other tasks, what is kept in F32.
 
     only: the types whose rows are made anew, all where it is empty. Names in memory are part of a page when it is read,
-    so those in engines come after them, and the index last.
+    so those in engines come after them.
     """
     with results_unordered(_table_rows, only or catalog_types(), processes, _TASKS_EACH) as found:
         rows = {row.model_type: row for row in found}
@@ -118,7 +116,6 @@ def write_tables(processes: int, only: Sequence[str] = ()) -> None:
     heads += [head for t in sorted(rows) for head in rows[t].heads]
     head_table.write_table(sorted(heads, key=lambda head: str(head["type"])))
     engine_names.write_table(engine_names.learn(engine_names.installed_models(), catalog_types()))
-    write_index()
 
 
 @dataclass(frozen=True, slots=True)

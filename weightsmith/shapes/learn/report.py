@@ -8,8 +8,14 @@ from tabulate import tabulate
 
 from weightsmith.shapes.learn.write.patches import read_patch
 from weightsmith.shapes.learn.write.refusals import read_refusals
-from weightsmith.shapes.page.page import CATALOG, by_hand_types, catalog_types, page_text, parse_page
-from weightsmith.shapes.page.page_file import read_file
+from weightsmith.shapes.page.page import (
+    CATALOG,
+    by_hand_types,
+    catalog_types,
+    page_document,
+    page_text,
+    parse_page,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +37,7 @@ def _rows() -> Iterator[tuple[str, int, int, int, str, str]]:
     written = by_hand_types(CATALOG)
     for model_type in catalog_types():
         text = page_text(model_type)
-        page = parse_page(read_file(text, model_type))
+        page = parse_page(page_document(model_type))
         roles = len({pattern.text for patterns in page.layouts.values() for pattern in patterns})
         changes = len(read_patch(CATALOG, model_type))
         made = "by hand" if model_type in written else f"learned, {changes} patched" if changes else "learned"

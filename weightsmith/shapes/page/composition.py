@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 PARTS = Path(__file__).parent / "inner_parts.json"
 # What a page says about its settings or tensors, by their names.
-_TABLES = (
+TABLES = (
     "fields", "unverifiable", "computed", "lists", "tensors", "optional", "copies", "choices", "base", "unexpressed",
     "aliases",
 )  # fmt: skip
+# The automatic class that builds a model with its head; the others build the body alone.
+WITH_HEAD = "AutoModelForCausalLM"
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 _QUOTED = re.compile(r"('[^']*'|\"[^\"]*\")")
 _COUNT = re.compile(r"\{[^{}]*\}")
@@ -75,9 +77,12 @@ def part_alone(page: PageDocument, section: str, prefix: str) -> PageDocument | 
     return None if foreign & _names(alone) - _settings(alone) else alone
 
 
-def as_part(page: PageDocument, section: str, prefix: str) -> PageDocument:
-    """What a page says, of a part: tensors under `prefix`, settings under `section`."""
-    return _Move(page, "", f"{section}.", "", prefix).document()
+def as_part(page: PageDocument, section: str, prefix: str, names: str = "") -> PageDocument:
+    """What a page says, of a part: tensors under `prefix`, settings under `section`.
+
+    names: what the tensors' names begin with in the page; others are left out.
+    """
+    return _Move(page, "", f"{section}.", names, prefix).document()
 
 
 def with_part(
@@ -90,7 +95,7 @@ def with_part(
     moved = as_part(inner, section, part.prefix)
     rest = _without(outer, f"{section}.", part.prefix)
     page = cast("dict[str, JsonObject]", {**outer})
-    for key in _TABLES:
+    for key in TABLES:
         page[key] = {**_table(rest, key), **_table(moved, key)}
     known = page["fields"].keys() | page["unverifiable"].keys()
     used = _names(rest) - known
@@ -118,7 +123,7 @@ class _Move:
 
     def document(self) -> PageDocument:
         page = self.page
-        moved: dict[str, object] = {key: self._renamed(key) for key in _TABLES}
+        moved: dict[str, object] = {key: self._renamed(key) for key in TABLES}
         moved["rules"] = [self._equation(rule) for rule in page.get("rules", ()) if self._is_own(rule)]
         moved["layouts"] = {name: self._tensors(own) for name, own in page.get("layouts", {}).items()}
         return cast("PageDocument", moved)
@@ -185,7 +190,7 @@ class _Move:
 def _without(page: PageDocument, section: str, prefix: str) -> PageDocument:
     """The rest of a page without one part."""
     rest: dict[str, object] = {}
-    for key in _TABLES:
+    for key in TABLES:
         rest[key] = {
             name: value
             for name, value in _table(page, key).items()
@@ -206,6 +211,18 @@ def _table(page: PageDocument, key: str) -> JsonObject:
 
 def _settings(page: PageDocument) -> frozenset[str]:
     return frozenset(_table(page, "fields")) | frozenset(_table(page, "unverifiable"))
+
+
+def read_settings(page: PageDocument) -> frozenset[str]:
+    """The settings that a shape, a count, a rule or a default of the page reads."""
+    read = {**page, "fields": dict(enumerate(_table(page, "fields").values()))}
+    return _settings(page) & _names(cast("PageDocument", read))
+
+
+def stem_of(page: PageDocument) -> str:
+    """What the names of a type's body begin with in its page; empty where it is not told apart from its head."""
+    stems = (ours for rewrites in page.get("spellings", ()) for disk, ours in rewrites.items() if not disk)
+    return next(stems, "")
 
 
 def _names(page: PageDocument) -> set[str]:

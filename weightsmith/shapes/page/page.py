@@ -26,6 +26,7 @@ from weightsmith.shapes.page.expression import (
     parse_polynomial,
 )
 from weightsmith.shapes.page.field_names import owner_of
+from weightsmith.shapes.page.inclusion import whole
 from weightsmith.shapes.page.layouts import other_layouts, stored_layouts
 from weightsmith.shapes.page.list_spellings import ListSpelling, parse_list_spelling
 from weightsmith.shapes.page.page_file import read_file
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
     from weightsmith.shapes.page.page_file import PageDocument
     from weightsmith.shapes.page.value import Value
 
-# Pages that the learner makes lie in the folder itself, those that people wrote in BY_HAND below it.
+# Pages that the learner makes lie in the folder itself. Below it lie in BY_HAND those that people wrote, and in
+# PART_PAGES those of parts that several types have, such as a vision tower, and that are no model.
 CATALOG = Path(__file__).parent.parent / "catalog"
-BY_HAND = "by_hand"
+BY_HAND, PART_PAGES = "by_hand", "parts"
 # Model type → part of a name in memory → what its page has there (learn/memory_names makes it).
 MEMORY_NAMES = Path(__file__).parent / "memory_names.json"
 # Model type → spellings that vLLM takes beside, each as above (learn/engine_names makes it).
@@ -174,12 +176,21 @@ def as_transformers_takes_it(model_type: str) -> Page:
 
 @cache
 def page_document(model_type: str) -> PageDocument:
-    """A page of the catalog as its file has it. Raises InvalidPage when it is absent."""
+    """A page of the catalog, with what its file leaves to others. Raises InvalidPage when it is absent."""
     if model_type not in catalog_types():
         known = ", ".join(_nearest_first(model_type))
         way_out = f"known ones, nearest first: {known}"
         raise InvalidPage(model_type, "is not a family of the catalog", way_out)
-    return read_file(page_text(model_type), f"page {model_type}")
+    return whole(read_file(page_text(model_type), f"page {model_type}"), included_document)
+
+
+@cache
+def included_document(name: str) -> PageDocument:
+    """What a page may include: the page of a part that several types have, or of a type. Raises InvalidPage."""
+    part = CATALOG / PART_PAGES / f"{name}.json"
+    if not part.exists():
+        return page_document(name)
+    return read_file(part.read_text(encoding="utf-8"), f"page {name}")
 
 
 def _nearest_first(model_type: str) -> list[str]:
@@ -223,6 +234,11 @@ def _memory_names() -> dict[str, dict[str, str]]:
 @cache
 def _engine_names() -> dict[str, list[dict[str, str]]]:
     return cast("dict[str, list[dict[str, str]]]", json.loads(ENGINE_NAMES.read_text(encoding="utf-8")))
+
+
+def part_types() -> tuple[str, ...]:
+    """The types of parts that have a page in the catalog and are no model, sorted."""
+    return tuple(sorted(path.stem for path in (CATALOG / PART_PAGES).glob("*.json")))
 
 
 @cache

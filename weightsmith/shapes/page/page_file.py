@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 from weightsmith.errors import InvalidPage
+from weightsmith.shapes.page.inclusion import Inclusion  # noqa: TC001 - the schema of a page is made of it
 from weightsmith.shapes.page.list_spellings import ListSpellingDocument  # noqa: TC001 - the schema of a page is made of it
 from weightsmith.shapes.page.value import LONGEST_LIST
 
@@ -58,11 +59,17 @@ class PageDocument(_Always, total=False):
     list_spellings: list[ListSpellingDocument]
 
 
+class WrittenPage(PageDocument, total=False):
+    """A family page that may leave some of it to the pages of other types (`inclusion.whole` joins them)."""
+
+    includes: dict[str, Inclusion]
+
+
 class _Numbered(TypedDict):
     schema: Literal[1]
 
 
-class PageFile(PageDocument, _Numbered, total=False):
+class PageFile(WrittenPage, _Numbered, total=False):
     """A family page as its file has it; docs/families.md describes the keys."""
 
 
@@ -74,7 +81,7 @@ def text_of(page: JsonObject) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def read_file(text: str, where: str) -> PageDocument:
+def read_file(text: str, where: str) -> WrittenPage:
     """The page of a file. where: its name, for errors. Raises InvalidPage where it is of another schema."""
     found = json.loads(text)
     number = found.pop("schema", None)
@@ -83,7 +90,7 @@ def read_file(text: str, where: str) -> PageDocument:
         way_out = f'take the page of this release; one that you write begins with "schema": {SCHEMA}'
         raise InvalidPage(where, fact, way_out)
     pages = {key: _without_runs(value) if key in _VALUES else value for key, value in found.items()}
-    return cast("PageDocument", pages)
+    return cast("WrittenPage", pages)
 
 
 def _in_runs(value: Json) -> Json:
