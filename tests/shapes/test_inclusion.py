@@ -47,6 +47,16 @@ def test_every_page_leaves_to_others_what_they_say() -> None:
     assert sum("includes" in written(model_type) for model_type in pages) > 50
 
 
+def test_in_which_order_the_learner_has_found_them_is_no_difference() -> None:
+    page: Any = {**page_document("glmasr")}  # whose text model has some other defaults than a Llama
+    includes = written("glmasr")["includes"]
+    assert includes["text_config"]["page"] == "llama"
+    for key in ("fields", "unverifiable", "tensors"):
+        own = {name: entry for name, entry in page[key].items() if name in written("glmasr")[key]}
+        page[key] = {**own, **page[key]}
+    assert text_of(inclusions.with_inclusions(page, part_types())) == page_text("glmasr")
+
+
 def test_the_page_of_llava_has_what_llava_adds() -> None:
     own = written("llava")
     assert own["includes"]["text_config"]["page"] == "llama"

@@ -28,7 +28,6 @@ _NO_COUNT = re.compile(r"tok|top|group|size|dim|freq|step|period|offset")
 STACK = re.compile(r"(^|\.)(num_hidden_layers|n_layers?|num_layers|depth)$")
 # Numbers of heads, which divide a width, and numbers of groups of them, which divide the heads.
 HEADS = re.compile(r"heads?$")
-MANY_HEADS = re.compile(r"heads$")
 ATTENTION_HEADS = re.compile(r"attention_heads")
 GROUPS = re.compile(r"key_value|kv")
 WIDTH = re.compile(r"(hidden_size|d_model|n_embd|embed_dim)$")
@@ -36,7 +35,7 @@ BODY_WIDTH = re.compile(r"hidden_size|d_model|n_embd")
 HEAD_WIDTH = "head_dim"
 # The width that the head of a task is most often as wide as.
 TASK_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
-# Sizes that take part in rules about products.
+# Sizes, which take part in rules about products before other numbers.
 SIZE = re.compile(r"size|head|dim|expand|group|model|embd")
 # Sizes in the order in which people look for them in an equation.
 ORDER = (

@@ -15,7 +15,6 @@ from weightsmith.shapes.learn.names import (
     BODY_WIDTH,
     GROUPS,
     HEAD_WIDTH,
-    MANY_HEADS,
     SIZE,
     are_beside,
     is_field,
@@ -41,7 +40,7 @@ _TOY = 4
 _MIN_SUPPORT = 4
 _MIN_FLAGS, _MIN_BROKEN, _MIN_BEYOND = 3, 2, 3
 _FEW_FIELDS = 2
-# Of the sizes of one sub-config, the first take part in rules about products.
+# So many numbers of one sub-config take part in rules about products, those that are called sizes before others.
 _MAX_SIZES = 14
 # A rule, and the fields that it reads.
 RuleText = tuple[str, tuple[str, ...]]
@@ -284,7 +283,7 @@ def _candidates(
     for a, b in permutations(fields, 2):
         if are_beside(a, b):
             yield from _rules(language.DIVIDES, a=a, b=b)
-            if a < b and MANY_HEADS.search(a) and MANY_HEADS.search(b):
+            if a < b:
                 yield from _rules(language.SAME, a=a, b=b)
     for a in fields:
         yield from _rules(language.EVEN, a=a)
@@ -308,7 +307,7 @@ def _product_rules(fields: Sequence[str]) -> Iterator[RuleText]:
     """Products of two sizes that a third one divides, or that equal the product of two others."""
     for section in dict.fromkeys(map(section_of, fields)):
         own = [f for f in fields if section_of(f) == section]
-        sizes = [f for f in own if SIZE.search(f)][:_MAX_SIZES]
+        sizes = sorted(own, key=lambda f: not SIZE.search(f))[:_MAX_SIZES]
         for a, b in combinations(sizes, 2):
             for c in sizes:
                 if c not in (a, b):

@@ -103,15 +103,15 @@ def with_inclusions(page: PageDocument, parts: Collection[str]) -> JsonObject:
 
 
 def _without(key: str, value: Json, said: Sequence[JsonObject]) -> Json:
-    """What a key of a page holds beside what others say."""
+    """What a key of a page holds beside what others say: in the order in which the whole page has it."""
     if key == "rules":
         theirs = [rule for one in said for rule in cast("list[str]", one[key])]
         return [rule for rule in cast("list[str]", value) if rule not in theirs]
     if key not in TABLES:
         return value
     table = {name: entry for one in said for name, entry in cast("JsonObject", one[key]).items()}
-    own = cast("JsonObject", value).items()
-    return {name: entry for name, entry in own if name not in table or table[name] != entry}
+    whole = {**table, **cast("JsonObject", value)}
+    return {name: entry for name, entry in whole.items() if name not in table or table[name] != entry}
 
 
 def _inclusions(page: PageDocument, parts: Collection[str]) -> Iterator[tuple[str, Inclusion]]:
