@@ -106,6 +106,31 @@ def test_the_encoder_of_a_model_with_a_decoder_is_of_its_own_class() -> None:
     assert read(shapes, None).config["architectures"] == ["T5EncoderModel"]
 
 
+@pytest.mark.parametrize(
+    ("model_type", "name", "tied"),
+    [
+        ("bert", "BertForPreTraining", 2),
+        ("albert", "AlbertForPreTraining", 2),
+        ("t5", "T5EncoderModel", 1),
+        ("bart", "BartModel", 2),
+    ],
+)
+def test_a_class_that_was_saved_with_its_tied_tensors_is_that_class(
+    model_type: str, name: str, tied: int
+) -> None:
+    """Releases up to 2022 repeat them: BERT's head for masked words, the embedding of T5's encoder."""
+    meta_models.prepare()
+    sizes = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_heads": 4, "encoder_layers": 2, "decoder_layers": 2}
+    config = {"model_type": model_type, "architectures": [name], **ENCODER, **sizes}
+    built = meta_models.build(name, meta_models.config_class(model_type).from_dict(config))
+    assert len(built.copies) == tied
+    shapes = {**built.shapes, **{copy: built.shapes[original] for copy, original in built.copies.items()}}
+    bare = read(shapes, None)
+    assert bare.config["architectures"] == [name]
+    assert bare.verdict in ("derived", "guessed")
+    assert read(shapes, dict(bare.config)).verdict == "agrees"
+
+
 @pytest.mark.parametrize(("model_type", "classes"), [("qwen3", 4), ("roberta", 5)])
 def test_the_table_is_what_the_installed_transformers_builds(model_type: str, classes: int) -> None:
     meta_models.prepare()

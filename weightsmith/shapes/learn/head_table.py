@@ -22,7 +22,7 @@ from weightsmith.shapes.page.value import freeze
 from weightsmith.shapes.reference.meta_models import model_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes.learn.probe.probe import BuildObservation, Settings
@@ -92,15 +92,15 @@ def _head(page: Page, beside: str, name: str) -> _Difference | None:
         return None
     body, own, more = tables
     rewrites = _rewrites(name, beside, own, body)
-    for before, after in rewrites.items():
-        own, more = ({_read(n, before, after): s for n, s in shapes.items()} for shapes in (own, more))
+    own, more = ({_read(n, rewrites): s for n, s in shapes.items()} for shapes in (own, more))
     common = own.keys() & body.keys()
     if len(common) < _ALIKE * len(own) or any(own[n] != body[n] for n in common):
         return None
     stored = {*body, *(built[0].copies[beside] if built[0] else ())}
     head = {n: _equation(own[n], more[n], page) for n in own if n not in stored}
     parts = {n.partition(".")[0] for n in stored} - {n.partition(".")[0] for n in own}  # a decoder, say
-    absent = {name_key(n) for n in stored - own.keys()} & page.keys
+    copies = {_read(n, rewrites) for n in (built[1].copies[name] if built[1] else ())}  # as a tied head is
+    absent = {name_key(n) for n in stored - own.keys() - copies} & page.keys
     lacks = sorted(absent | {key for key in page.keys if key.partition(".")[0] in parts})
     kept = {name_key(n) for n in common}
     if not (head or lacks) or kept & set(lacks):
@@ -118,8 +118,12 @@ def _rewrites(name: str, beside: str, shapes: Shapes, others: Shapes) -> dict[st
     return {"": after} if any(tensor.startswith(after) for tensor in others) else {}
 
 
-def _read(name: str, before: str, after: str) -> str:
-    return after + name.removeprefix(before) if name.startswith(before) else name
+def _read(name: str, rewrites: Mapping[str, str]) -> str:
+    """A name of the class as the page has it."""
+    for before, after in rewrites.items():
+        if name.startswith(before):
+            return after + name.removeprefix(before)
+    return name
 
 
 def _equation(shape: tuple[int, ...], more: tuple[int, ...], page: Page) -> str:
