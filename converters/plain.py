@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,7 @@ class Cast:
     source, target: dtypes.
     """
 
-    tensor: str
+    tensor: str = field(compare=False)
     source: str
     target: str
 

@@ -10,12 +10,23 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import weightsmith
 from tests.values.making import CONFIG, latent_llama, save, save_bin
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.errors import ConversionRefused
 
 MODELS = Path(__file__).parent.parent / "models"
+SMALL = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 96,
+    "embedding_size": 32,
+    "vocab_size": 300,
+}
 
 
 def test_a_torch_file_becomes_safetensors_with_the_same_tensors(tmp_path: Path) -> None:
@@ -198,6 +209,28 @@ def test_without_the_configs_word_both_are_written(tmp_path: Path, config: dict[
     loaded = load_file(tmp_path / "out/model.safetensors")
     assert torch.equal(loaded["lm_head.weight"], loaded["model.embed_tokens.weight"])
     assert result.tensors.dropped == 0
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("model_type", ["bert", "albert", "roberta", "gemma"])
+def test_a_config_that_leaves_the_tie_to_its_class_is_kept(
+    tmp_path: Path, model_type: str, share: bool, dtype: str | None
+) -> None:
+    """BERT as it was published: the head is stored again, and nothing in the config says that it is tied."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    built = AutoConfig.for_model(model_type, **SMALL)
+    auto = AutoModelForCausalLM if model_type == "gemma" else AutoModelForMaskedLM
+    model = auto.from_config(built)
+    state = model.state_dict()
+    tensors = state if share else {name: one.clone() for name, one in state.items()}
+    config = {name: value for name, value in built.to_dict().items() if value is not None}
+    del config["tie_word_embeddings"]
+    source = save_bin(tmp_path / "source", tensors, {**config, "architectures": [type(model).__name__]})
+    result = convert(source, tmp_path / "out", dtype=dtype)
+    assert not [change for change in result.config_changes if change.name == "tie_word_embeddings"]
+    assert weightsmith.infer(tmp_path / "out").verdict == "agrees"
 
 
 def test_a_head_that_differs_from_its_tie_is_kept(tmp_path: Path) -> None:

@@ -33,10 +33,12 @@ from weightsmith.shapes.solve.incomplete import from_what_is_there
 from weightsmith.shapes.user_set import with_user_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from weightsmith.checkpoint import Checkpoint
+    from weightsmith.checkpoint import Checkpoint, Tensor
+    from weightsmith.checkpoint.place import Place
     from weightsmith.json_value import Json, JsonObject
+    from weightsmith.schemes import PlainView
     from weightsmith.shapes.family.no_model import NoModel
     from weightsmith.shapes.family.parts import TextConfig
     from weightsmith.shapes.family.task_heads import TaskHead
@@ -62,16 +64,17 @@ def infer(
     model_type: str | None = None,
     page: Page | None = None,
     user_set: Mapping[str, Json] | None = None,
+    copies: Copies | None = None,
 ) -> Inference:
     """What the shapes prove about `config` (None: there is none).
 
     model_type: the family, instead of letting the tensors choose. page: one that the catalog lacks. user_set: dotted
-    name → value, taken as given where the weights allow it. Raises InvalidPage for an unknown model_type, and Usage for
-    a name in `user_set` that the family does not have.
+    name → value, taken as given where the weights allow it. copies: which tensors are, where the checkpoint's own files
+    do not tell. Raises InvalidPage for an unknown model_type, and Usage for a name in `user_set` that the family lacks.
     """
     packing = plain_view(checkpoint)
     names = unwrapped(packing.tensors, load_index(), value_heads(packing.tensors))
-    extras, shared, whole = set_aside(names.tensors), Copies.of(checkpoint), config
+    extras, shared, whole = set_aside(names.tensors), copies or Copies.of(checkpoint), config
     if instead := no_model(extras, config):
         return _no_model(checkpoint, config, instead)
     values = value_heads(extras.tensors)
@@ -89,13 +92,20 @@ def infer(
         chosen = from_what_is_there(chosen, table)
     rows = [*quantization_rows(config, packing, whole=chosen.explains), *draft_rows(config, extras)]
     problems = [*ruled_out, *quantization_problems(config, packing), *names.problems]
-    problems += modelslim_problems(checkpoint.root, packing, extras.tensors)
-    problems += value_head_problems(values, extras.tensors)
+    problems += _problems_beside(checkpoint.root, packing, extras.tensors, values)
     if whole is not None and reading.text is not None:
         rows += text_part_rows(whole, reading.text, chosen)
         problems.append(text_part_problem(whole, reading.text))
     concluded = _conclude(checkpoint, rows, problems, config, chosen, _Family.of(reading))
     return replace(concluded, restructured=reading.text is not None)
+
+
+def _problems_beside(
+    root: Place, packing: PlainView, tensors: Mapping[str, Tensor], values: Sequence[str]
+) -> Iterator[Problem]:
+    """Of what stands beside the model's own weights: ModelSlim's description, and value heads."""
+    yield from modelslim_problems(root, packing, tensors)
+    yield from value_head_problems(values, tensors)
 
 
 def _stated_type(config: JsonObject | None) -> str | None:

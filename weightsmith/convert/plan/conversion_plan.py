@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from weightsmith.convert.plan.choose import built_in, choose
 from weightsmith.convert.plan.output_config import apply, compare, encode, true_config
-from weightsmith.convert.plan.output_plan import as_checkpoint, plan_output
+from weightsmith.convert.plan.output_plan import as_checkpoint, made_of, plan_output
 from weightsmith.convert.plan.set_options import check_options
 from weightsmith.convert.plan.shards import INDEX, index
 from weightsmith.convert.plan.side_files import find_side_files
 from weightsmith.schemes import packed_tensors
 from weightsmith.shapes.family.run_model import model_of
+from weightsmith.shapes.given.ties import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +68,7 @@ def make_plan(request: ConversionRequest, source: ConversionSource, target: Plac
     recipe = converter.plan(evidence, request.options, request.dtype)
     weights = plan_output(recipe, request.max_shard_bytes, finite=not request.allow_damage)
     table = as_checkpoint(weights, checkpoint, target)
-    proven = _true_config(request, source, table, recipe)
+    proven = _true_config(request, source, table, recipe, Copies.planned(checkpoint, made_of(weights)))
     config = apply(proven.config, recipe.config)
     written_anew = dict.fromkeys(recipe.files, "written anew")
     side_files = find_side_files(checkpoint, {**recipe.left_out, **written_anew})
@@ -100,7 +101,11 @@ def orders(request: ConversionRequest, plan: ConversionPlan) -> list[object]:
 
 
 def _true_config(
-    request: ConversionRequest, source: ConversionSource, table: Checkpoint, recipe: Recipe
+    request: ConversionRequest,
+    source: ConversionSource,
+    table: Checkpoint,
+    recipe: Recipe,
+    copies: Copies,
 ) -> TrueConfig:
     """The config of the output as its shapes prove it. Raises ConversionRefused where some of it would be a guess."""
     # Packed tensors do not show the model's shapes; the side that is not packed does.
@@ -109,6 +114,7 @@ def _true_config(
     stated = source.evidence.config
     return true_config(
         shown,
+        None if packed_by_us else copies,
         model_of(source.checkpoint),
         stated,
         recipe.config,

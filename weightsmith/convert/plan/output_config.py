@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weightsmith.documents import ConfigChangeEntry
     from weightsmith.json_value import Json, JsonObject
     from weightsmith.shapes import Inference
+    from weightsmith.shapes.given.ties import Copies
 
 
 # Problems that are left when the config is corrected and the packing undone.
@@ -63,6 +64,7 @@ class TrueConfig:
 
 def true_config(
     table: Checkpoint,
+    copies: Copies | None,
     source: Checkpoint,
     config: Mapping[str, object] | None,
     changes: Mapping[str, object],
@@ -72,11 +74,11 @@ def true_config(
 ) -> TrueConfig:
     """What the shapes of the output prove its config to be: the one call into WITNESS 1.
 
-    table: the output as planned, of which no numbers can be read yet. source: what it is made from. config: the
-    source's own, or None; where no family fits it stays as it is. changes: what the converter knows of the config; it
-    decides what the weights leave open. accept_guesses: write what nothing decides. allow_damage: go on without tensors
-    that the config demands. Raises ConversionRefused where there is such a thing and it is not accepted, and for an
-    adapter.
+    table: the output as planned, of which no numbers can be read yet. copies: which of its tensors hold the same ones;
+    None where the table is the source's own. source: what it is made from. config: the source's own, or None; where no
+    family fits it stays as it is. changes: what the converter knows of the config; it decides what the weights leave
+    open. accept_guesses: write what nothing decides. allow_damage: go on without tensors that the config demands.
+    Raises ConversionRefused where there is such a thing and it is not accepted, and for an adapter.
     """
     stated = cast("JsonObject | None", config)
     notes = _found_above(source)
@@ -84,13 +86,13 @@ def true_config(
     problems: tuple[Problem, ...] = ()
     if stated is None:
         made = _derive(source, changes)
-        made = _derive(table, changes) if made.verdict == "unknown" else made
+        made = _derive(table, changes, copies) if made.verdict == "unknown" else made
         _refuse_no_model(made, source)
         notes += _made(made)
         guesses |= _settled(made, source, accept_guesses)
         stated = None if made.verdict == "unknown" else made.config
     if stated is not None:
-        found = infer(table, stated)
+        found = infer(table, stated, copies=copies)
         _refuse_no_model(found, source)
         problems = _found(found, source, allow_damage)
         guesses |= _settled(found, source, accept_guesses)
@@ -126,12 +128,12 @@ def _found(found: Inference, source: Checkpoint, allow_damage: bool) -> tuple[Pr
     return told
 
 
-def _derive(table: Checkpoint, changes: Mapping[str, object]) -> Inference:
+def _derive(table: Checkpoint, changes: Mapping[str, object], copies: Copies | None = None) -> Inference:
     """The config that the weights prove, without a file; the converter decides what they leave open."""
-    found = infer(table, None)
+    found = infer(table, None, copies=copies)
     known = {name: value for name, value in changes.items() if value is not REMOVED}
     told = {guess.name: cast("Json", known[guess.name]) for guess in found.guesses if guess.name in known}
-    return infer(table, None, user_set=told) if told else found
+    return infer(table, None, user_set=told, copies=copies) if told else found
 
 
 def _settled(found: Inference, source: Checkpoint, accept_guesses: bool) -> dict[str, Json]:

@@ -111,6 +111,17 @@ def _rows_bytes(tensor: Tensor, rows: int) -> int:
     return (rows * grid(tensor)[1] * BITS[tensor.dtype] + 7) // 8
 
 
+def made_of(plan: OutputPlan) -> dict[str, tuple[str, object]]:
+    """Of each tensor that is made of one other alone, row by row: its name → (the source's tensor, how it is made)."""
+    found: dict[str, tuple[str, object]] = {}
+    for step in plan.steps:
+        if len(step.outputs) == len(step.inputs) == 1 and not step.companions:
+            (output,), (rows,) = step.outputs, step.inputs
+            if output.shape == rows.tensor.shape and step.rows == grid(rows.tensor)[0]:
+                found[output.name] = rows.tensor.name, (step.kernel, output.dtype)
+    return found
+
+
 def as_checkpoint(plan: OutputPlan, source: Checkpoint, target: Place) -> Checkpoint:
     """The table that opening the finished output must give, with the source's folder for side files."""
     tensors: dict[str, Tensor] = {}

@@ -11,7 +11,7 @@ from weightsmith.checkpoint.place import open_file
 from weightsmith.errors import WeightsmithError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from weightsmith.checkpoint import Checkpoint, Tensor
 
@@ -28,11 +28,14 @@ _AT_ONCE = 1 << 26
 class Copies:
     """What the bytes of a checkpoint tell about tensors that may be copies of each other.
 
-    shared: names of tensors that lie in the same bytes of a torch file. Files are read when it is asked for, and once.
+    shared: names of tensors that lie in the same bytes of a torch file. made_of: of tensors that are yet to be made,
+    the one of the checkpoint that each is made of, and how; None where the tensors are the checkpoint's own. Files are
+    read when it is asked for, and once.
     """
 
     checkpoint: Checkpoint
     shared: frozenset[str]
+    made_of: Mapping[str, tuple[str, object]] | None = None
     _known: dict[tuple[str, str], bool | None] = field(default_factory=dict)
 
     @staticmethod
@@ -40,6 +43,11 @@ class Copies:
         """Tensors of safetensors files never overlap: only torch files let two names share their bytes."""
         groups = () if checkpoint.format == "safetensors" else shared_groups(checkpoint)
         return Copies(checkpoint, frozenset(name for group in groups for name in group))
+
+    @staticmethod
+    def planned(checkpoint: Checkpoint, made_of: Mapping[str, tuple[str, object]]) -> Copies:
+        """Of tensors that will be made, each in a place of its own: equal where the same is made of equal ones."""
+        return Copies(checkpoint, frozenset(), made_of)
 
     def equal(self, one: str, other: str) -> bool | None:
         """Whether two tensors hold the same numbers, see `same_values`; None also where one of them is not stored
@@ -51,6 +59,10 @@ class Copies:
 
     def _compare(self, one: str, other: str) -> bool | None:
         tensors = self.checkpoint.tensors
+        if self.made_of is not None:
+            (one, how), (other, how_other) = (self.made_of.get(name, ("", None)) for name in (one, other))
+            if how != how_other:
+                return None
         if one not in tensors or other not in tensors:
             return None
         try:
