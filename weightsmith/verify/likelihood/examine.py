@@ -13,11 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from weightsmith.verify.likelihood.judge import LEAST, known_texts, same
+from weightsmith.verify.likelihood.mends import Choice, Mend, qualified
 from weightsmith.verify.likelihood.ordering import Ordering, ordering_of
 from weightsmith.verify.likelihood.orders import orders
 from weightsmith.verify.likelihood.questions import at_path, questions_of
 from weightsmith.verify.likelihood.search import begun
-from weightsmith.verify.likelihood.words import finding
+from weightsmith.verify.likelihood.words import finding, in_words
 from weightsmith.verify.reference.controls import NoReference
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ _ENOUGH = 512
 class Setup:
     """A model that is asked: a config for a lab. mended: path → what stood there in the file.
 
-    order: what was said of the weights, where their order is mended.
+    order: what was said of the weights, where their order is mended. choices: the mends, by their names.
     """
 
     lab: Lab
     config: Mapping[str, Json]
     mended: Mapping[Path, Json] = field(default_factory=dict)
     order: tuple[BehaviourFinding, ...] = ()
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +68,29 @@ class Examined:
     def findings(self) -> list[BehaviourFinding]:
         """Of the weights' order, and of every setting that acts."""
         order = self.setup.order if self.ordering is None else self.ordering.findings()
-        return [*order, *(finding(one) for one in self.searches if one.acts)]
+        every = [*order, *(finding(one) for one in self.searches if one.acts)]
+        return [qualified(one, self.setup.choices) for one in every]
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether something is likelier than it is in the setup, or than what was mended, though not surely."""
+        open_choices = any(one.instead for one in self.setup.choices.values())
+        likelier = any(one.in_doubt for one in self.searches)
+        return open_choices or likelier or bool(self.ordering and self.ordering.in_doubt)
 
     def better(self) -> Setup | None:
         """The setup with what gains most taken as it should be; None where nothing gains."""
-        setup, order = self.setup, self.ordering.better if self.ordering else None
-        worst = max(self.searches, key=_gain, default=None)
-        if self.ordering and order and (worst is None or order[1].nats > _gain(worst)):
-            lab = setup.lab.with_order(setup.config, order[0])
-            return replace(setup, lab=lab, order=tuple(self.ordering.findings()))
-        if worst is None or not _gain(worst):
+        wrong = {one.question.name: one for one in self.searches if 0.0 in one.ruled_out()}
+        order = self.ordering.better if self.ordering else None
+        mends = [*map(_mend, wrong.values()), *((order.mend,) if order else ())]
+        if not mends:
             return None
+        choice = Choice.among(mends)
+        setup = replace(self.setup, choices={choice.taken.name: choice, **self.setup.choices})
+        if self.ordering and order and choice.taken is order.mend:
+            lab = setup.lab.with_order(setup.config, order.order)
+            return replace(setup, lab=lab, order=tuple(self.ordering.findings()))
+        worst = wrong[choice.taken.name]
         path = worst.question.path
         return replace(
             setup,
@@ -90,12 +104,14 @@ class Examination:
     """What is asked. general, vocabulary: see `questions_of` and `known_texts`. stage: told what begins.
 
     within: seconds that it may take, where nothing more is asked than whether anything is better; None for the whole.
+    more: texts that are read, too, where something is in doubt, and the whole is asked.
     """
 
     general: Mapping[str, Json]
     vocabulary: int
     stage: Stage
     within: float | None = None
+    more: Mapping[str, Reading] = field(default_factory=dict)
 
     def of(self, lab: Lab) -> Examined:
         """A model from its own config on, beside the best setup that was found.
@@ -114,7 +130,15 @@ class Examination:
             self._need_time(setup, seconds * _tokens(setup.lab.texts, first=True) / _tokens(lab.texts))
             read = {name: base[name] for name in setup.lab.texts}  # what the others read, too
             return replace(self._asked(setup, read), own=base)
-        found = self._asked(setup, base)
+        found = self._mended(self._asked(setup, base))
+        if not self.more or not found.in_doubt:
+            return found
+        # What is likelier by chance is less likely on other texts; what is likelier indeed becomes sure.
+        setup = replace(setup, lab=replace(lab, texts={**lab.texts, **self.more}))
+        return self._mended(self._asked(setup, self._base(setup)))
+
+    def _mended(self, found: Examined) -> Examined:
+        """Beside the best setup that is found from one on."""
         for _ in range(MOST_WRONG):
             better = found.better()
             if better is None:
@@ -185,10 +209,10 @@ def _tokens(texts: Mapping[str, Reading], *, first: bool = False) -> int:
     return sizes[0] if first else sum(sizes)
 
 
-def _gain(search: Search) -> float:
-    """Nats per token by which a config's value is ruled out; 0 for one that is not."""
-    evidence = search.ruled_out().get(0.0)
-    return 0.0 if evidence is None else evidence.nats
+def _mend(search: Search) -> Mend:
+    """The best value of a setting, the config's value of which is ruled out."""
+    best, name = search.best, search.question.name
+    return Mend(name, f"{name} {in_words(best.value)}", search.ruled_out()[0.0], best.scores, search.texts)
 
 
 def _telling(stage: Stage, turn: int, mended: int) -> Callable[[int, int], None]:

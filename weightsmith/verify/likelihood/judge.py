@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FLOOR = 0.03
 # Standard errors; the best was chosen among some dozens.
 SURE = 4.0
+# From so many on more text is worth reading: three times as much makes them 1.7 times as many.
+_DOUBTFUL = 1.5
 # A text is known to a model that needs this much of the nats of a draw among all tokens; who knows no more than how
 # frequent tokens are needs about 0.7. Of an unknown text nothing follows: a model that is not at home in it is as
 # likely to gain as to lose by any change.
@@ -47,6 +49,11 @@ class Evidence:
     def rules_out(self) -> bool:
         """Whether it is much, and sure."""
         return self.nats >= FLOOR and self.z >= SURE
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it is much, and more text might make it sure."""
+        return self.nats >= FLOOR and _DOUBTFUL <= self.z < SURE
 
 
 def known_texts(models: Iterable[Scores], vocabulary: int) -> frozenset[str]:

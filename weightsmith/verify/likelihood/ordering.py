@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from weightsmith.behaviour_finding import WEIGHTS_ORDER, BehaviourFinding, Exclusion
 from weightsmith.verify.likelihood.judge import compare, known_texts, knows, same
+from weightsmith.verify.likelihood.mends import Mend
 from weightsmith.verify.likelihood.siblings import silent
 from weightsmith.verify.likelihood.words import amount
 
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from weightsmith.value_finding import Telling
-    from weightsmith.verify.likelihood.judge import Evidence, Scores
+    from weightsmith.verify.likelihood.judge import Scores
     from weightsmith.verify.likelihood.orders import Order
     from weightsmith.verify.likelihood.siblings import Config, Lab
 
 AS_STORED = "as they are stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """An order with which known texts are likelier. mend: as a change of the setup."""
+
+    order: Order
+    mend: Mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +39,31 @@ class Ordering:
     vocabulary: int
 
     @property
-    def better(self) -> tuple[Order, Evidence] | None:
+    def better(self) -> Better | None:
         """The order beside which that of the files is ruled out by most; None where it is beside none."""
+        ruling = [one for one in self._beside() if one.mend.evidence.rules_out]
+        return max(ruling, key=lambda one: one.mend.evidence.nats, default=None)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether some order is much better than that of the files, though not surely, and none is surely."""
+        return self.better is None and any(one.mend.evidence.in_doubt for one in self._beside())
+
+    def _beside(self) -> Iterator[Better]:
+        """The orders with which the model knows the texts, and how much less likely they are in that of the files."""
         texts = self._known()
-        found = [
-            (one, compare(scores, self.own, texts))
-            for one, scores in self.tried
-            if knows(scores, texts, self.vocabulary)
-        ]
-        ruling = [(one, evidence) for one, evidence in found if evidence is not None and evidence.rules_out]
-        return max(ruling, key=lambda pair: pair[1].nats, default=None)
+        for one, scores in self.tried:
+            evidence = compare(scores, self.own, texts) if knows(scores, texts, self.vocabulary) else None
+            if evidence is not None:
+                yield Better(one, Mend(WEIGHTS_ORDER, one.says, evidence, scores, texts))
 
     def findings(self) -> Iterator[BehaviourFinding]:
         """One, where known texts say anything."""
         better = self.better
         if better is not None:
-            order, evidence = better
-            says = (
-                f"another order is meant: known texts are likelier with {order.says}, by {amount(evidence)}"
-            )
-            yield _finding(
-                "contradicted", order.says, (Exclusion(AS_STORED, evidence.nats, evidence.z),), says
-            )
+            what, evidence = better.mend.what, better.mend.evidence
+            says = f"another order is meant: known texts are likelier with {what}, by {amount(evidence)}"
+            yield _finding("contradicted", what, (Exclusion(AS_STORED, evidence.nats, evidence.z),), says)
             return
         texts = self._known()
         if not knows(self.own, texts, self.vocabulary):
@@ -83,9 +95,7 @@ def ordering_of(
     better = near.better
     if better is None:
         return near
-    best = better[0]
-    beside = next(scores for order, scores in near.tried if order is best)
-    farther = lab.reordered(config, beside, tell, lambda _: best.farther())
+    farther = lab.reordered(config, better.mend.scores, tell, lambda _: better.order.farther())
     return replace(near, tried=(*near.tried, *farther))
 
 

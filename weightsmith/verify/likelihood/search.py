@@ -80,12 +80,27 @@ class Search:
         return any(not same(self.own, one.scores, self.own.keys()) for one in self.tried[1:])
 
     def ruled_out(self) -> dict[float, Evidence]:
-        """Step → how much less likely the texts are there than at the best, where that is much and sure."""
+        """Step → how much less likely the texts are there than at the best, where that is much and sure.
+
+        What is ruled out beside the config's value stays so where another is a little better still.
+        """
         best, texts = self.best, self.texts
         if not knows(best.scores, texts, self.vocabulary):
             return {}
-        found = ((one.at, compare(best.scores, one.scores, texts)) for one in self.tried if one is not best)
-        return {at: one for at, one in found if one is not None and one.rules_out}
+        found: dict[float, Evidence] = {}
+        for beside in (self.tried[0], best):
+            judged = ((one.at, compare(beside.scores, one.scores, texts)) for one in self.tried)
+            found |= {at: one for at, one in judged if one is not None and one.rules_out}
+        return found
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the config's value is much less likely than the best, though not surely."""
+        best, texts = self.best, self.texts
+        if best.at == 0.0 or not knows(best.scores, texts, self.vocabulary):
+            return False
+        evidence = compare(best.scores, self.own, texts)
+        return evidence is not None and evidence.in_doubt
 
     def allowed(self) -> list[Tried]:
         """What is not ruled out, likeliest first."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Tokens of the first text that are read alone as well.
 _FIRST = 48
+# Its last ones, which change where a token sees as little as the next one.
+_LAST = 4
 # Nats per token and standard errors by which a model may fall behind on a text before it reads no more.
 _HOPELESS, _SURELY = 0.5, 8.0
 # Bytes of buffers that any model may have.
@@ -204,24 +206,29 @@ def _alike(model: PreTrainedModel, other: PreTrainedModel) -> bool:
 
 
 def _sees_ahead(scores: Scores, beginning: NDArray[np.float32]) -> bool:
-    """Whether the rest of the first text changes what is said of its beginning: a token then sees the next ones."""
-    with_rest = next(iter(scores.values()))[:, : beginning.shape[1]]
-    return apart({"": with_rest}, {"": beginning}, [""]) >= FLOOR
+    """Whether the rest of the first text changes what is said of its beginning: a token then sees the next ones.
+
+    In a window it sees few of them, so that only what is said last of the beginning changes.
+    """
+    count = beginning.shape[1]
+    with_rest = next(iter(scores.values()))[:, :count]
+    return apart({"": with_rest[:, -_LAST:]}, {"": beginning[:, -_LAST:]}, [""]) >= FLOOR
 
 
 def token_scores(model: PreTrainedModel, reading: Reading, prefix: bool) -> Tensor:
     """Log-probability of each token of a text after what is given, in nats: float32 [temperatures, tokens].
 
-    prefix: 1 over the prompt is what makes HRM-Text's reference bidirectional there.
+    The model does not read the last one: whoever sees one token ahead knows it otherwise. prefix: 1 over the prompt is
+    what makes HRM-Text's reference bidirectional there.
     """
     import torch
 
-    read = torch.tensor([[*reading.lead, *reading.ids]])
-    given = len(reading.lead) + reading.given
+    ids = torch.tensor([*reading.lead, *reading.ids])
+    read, given = ids[None, :-1], len(reading.lead) + reading.given
     mask = {"token_type_ids": (torch.arange(read.shape[1]) < given).long()[None]} if prefix else {}
     with torch.no_grad():
-        logits = model(input_ids=read, use_cache=False, **mask).logits[0, given - 1 : -1].float()
-        said = logits.gather(1, read[0, given:, None])[:, 0]
+        logits = model(input_ids=read, use_cache=False, **mask).logits[0, given - 1 :].float()
+        said = logits.gather(1, ids[given:, None])[:, 0]
         return torch.stack([said / one - torch.logsumexp(logits / one, dim=-1) for one in TEMPERATURES])
 
 

@@ -141,12 +141,106 @@ _ARABIC = (
     "في البداية يكون النهر ضيقا وسريعا. وبعد ذلك تصبح الأرض مستوية، ويصبح النهر واسعا وبطيئا. "
     "عاش الناس دائما قرب الأنهار، فهم يشربون من مائها ويطبخون به ويغسلون، وتنمو به الحبوب في الحقول."
 )
+_BREAD = """Bread is made of flour, water, salt and a little yeast. The flour and the water are mixed first, and then \
+the yeast and the salt are added. The baker works the dough with both hands until it is smooth, which takes \
+about ten minutes. Then the dough is covered with a cloth and left in a warm place. The yeast eats some of the \
+sugar in the flour and makes a gas, and the gas makes the dough rise. After an hour it is twice as large as \
+it was before.
+
+The baker presses the air out of the dough, forms it into loaves and lets them rise again. In the meantime \
+the oven is heated. A hot oven gives the bread a hard, brown crust, and a little steam keeps the crust from \
+becoming hard too early. After half an hour the bread is done. It sounds hollow when you knock on the bottom \
+of the loaf. Fresh bread should rest for a while before it is cut, because the inside is still soft and wet.
+
+In many countries bread is eaten every day. In France people buy a long white loaf in the morning; in Germany \
+the bread is often dark and heavy, and it is made of rye; in India thin, flat bread is baked on the wall of a \
+clay oven."""
+_TRAIN = """The train to the north left the station at half past six. It was still dark, and there were only a few \
+people in the carriage. A woman was reading a newspaper, and a small boy was asleep with his head against the \
+window. I put my bag on the seat beside me and looked out.
+
+"Is this seat free?" asked an old man in a grey coat.
+
+"Yes, of course," I said, and took my bag away.
+
+He sat down slowly and put his hat on his knees. "I have taken this train every Monday for forty years," he \
+said after a while. "In the beginning it took five hours. Now it takes less than three. But I liked the old \
+train better. You could open the windows, and in summer you could smell the grass."
+
+"What do you do in the north?" I asked.
+
+"I used to teach at a school there," he said. "Now I only visit my sister. She is older than I am, and she \
+does not like to be alone." He took an apple out of his pocket and cut it in two with a knife. "Would you \
+like half of it?"
+
+We ate the apple, and the sun rose over the fields."""
+_QUEUE = '''"""A queue of jobs, of which the most urgent one is done first."""
+
+import heapq
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(order=True)
+class Job:
+    priority: int
+    name: str = field(compare=False)
+    created: float = field(default_factory=time.time, compare=False)
+
+
+class JobQueue:
+    def __init__(self):
+        self._jobs = []
+
+    def __len__(self):
+        return len(self._jobs)
+
+    def add(self, name, priority=10):
+        job = Job(priority, name)
+        heapq.heappush(self._jobs, job)
+        return job
+
+    def next(self):
+        if not self._jobs:
+            raise IndexError("the queue is empty")
+        return heapq.heappop(self._jobs)
+
+    def names(self):
+        return [job.name for job in sorted(self._jobs)]
+
+
+def run_all(queue, functions):
+    results = {}
+    while len(queue) > 0:
+        job = queue.next()
+        function = functions.get(job.name)
+        if function is None:
+            print(f"no function for {job.name}")
+            continue
+        start = time.time()
+        results[job.name] = function()
+        print(f"{job.name} took {time.time() - start:.2f} seconds")
+    return results
+'''
+_SEASONS = (
+    "一年有四个季节：春天、夏天、秋天和冬天。春天天气变暖，树木长出新的叶子，花也开了。农民在春天播种，希望秋天有好的收成。"
+    "夏天是一年中最热的季节，白天很长，晚上很短。孩子们放暑假，常常去海边游泳，或者在树下吃西瓜。"
+    "秋天天气变凉，叶子变黄，从树上落下来。这是收获的季节，人们收割水稻和玉米，也摘苹果和葡萄。"
+    "冬天很冷，北方常常下雪，河面上结了冰。人们穿上厚厚的衣服，一家人坐在一起吃热的饭菜。春节是中国最重要的节日，一般在一月或者二月，那时候大家都回家过年。"
+)
 # In the order in which they are read: a model that is plainly worse need not read the later ones.
 BUILT_IN: Mapping[str, Text] = {
     "story": Text(_STORY),
     "river": Text(_RIVER),
     "code": Text(_CODE),
     "chinese": Text(_CHINESE),
+}
+# Read, too, where something is likelier than what a config says, and not surely.
+MORE: Mapping[str, Text] = {
+    "bread": Text(_BREAD),
+    "train": Text(_TRAIN),
+    "queue": Text(_QUEUE),
+    "seasons": Text(_SEASONS),
 }
 # Read where a model knows none of those above, and is surer of them than it is right: it may be at home elsewhere.
 FURTHER: Mapping[str, Text] = {

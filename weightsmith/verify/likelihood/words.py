@@ -42,7 +42,7 @@ def _told(
     search: Search, allowed: list[Tried], gone: list[Tried], out: dict[float, Evidence]
 ) -> tuple[Telling, str]:
     """Of a value that is not ruled out."""
-    stated = _text(search.stated)
+    stated = in_words(search.stated)
     if not search.texts:
         return "not told", f"{stated} is kept: the model knows none of the texts"
     if not gone:
@@ -51,7 +51,7 @@ def _told(
             f"{stated} is kept: nothing that was tried makes the texts much and surely less likely",
         )
     nearest = min(gone, key=lambda one: out[one.at].nats)
-    effect = f"{amount(out[nearest.at])} with {_text(nearest.value)}"
+    effect = f"{amount(out[nearest.at])} with {in_words(nearest.value)}"
     others = [one for one in allowed if json_key(one.value) != json_key(search.stated)]
     if not others:
         return "told", f"{stated} is allowed, the others that were tried are ruled out: {effect}"
@@ -62,21 +62,24 @@ def _told(
 
 def _range(search: Search, gone: list[Tried], effect: str) -> tuple[Telling, str]:
     """Of a number: what lies around the best."""
-    stated = _text(search.stated)
+    stated = in_words(search.stated)
     below = [one for one in gone if one.at < search.best.at]
     above = [one for one in gone if one.at > search.best.at]
     if not above:
-        return "not told", f"{stated} is allowed, ruled out is all up to {_text(below[-1].value)}: {effect}"
+        return (
+            "not told",
+            f"{stated} is allowed, ruled out is all up to {in_words(below[-1].value)}: {effect}",
+        )
     if not below:
-        return "not told", f"{stated} is allowed, ruled out is all from {_text(above[0].value)}: {effect}"
-    ends = f"up to {_text(below[-1].value)} and from {_text(above[0].value)}"
+        return "not told", f"{stated} is allowed, ruled out is all from {in_words(above[0].value)}: {effect}"
+    ends = f"up to {in_words(below[-1].value)} and from {in_words(above[0].value)}"
     near = above[0].at - below[-1].at <= _NARROW
     return ("told" if near else "not told"), f"{stated} is allowed, ruled out is all {ends}: {effect}"
 
 
 def _contradiction(search: Search, evidence: Evidence) -> tuple[Telling, str]:
-    allowed, best, effect = search.allowed(), _text(search.best.value), amount(evidence)
-    says = f"{_text(search.stated)} is ruled out: known texts are likelier with {best}, by {effect}"
+    allowed, best, effect = search.allowed(), in_words(search.best.value), amount(evidence)
+    says = f"{in_words(search.stated)} is ruled out: known texts are likelier with {best}, by {effect}"
     return "contradicted", f"{says} (allowed: {_listed(allowed)})" if len(allowed) > 1 else says
 
 
@@ -90,11 +93,11 @@ def _listed(tried: list[Tried]) -> str:
     values = [one.value for one in tried]
     numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
     if len(numbers) == len(values) and len(values) > 1:
-        return f"{_text(min(numbers))} to {_text(max(numbers))}"
-    return ", ".join(map(_text, values))
+        return f"{in_words(min(numbers))} to {in_words(max(numbers))}"
+    return ", ".join(map(in_words, values))
 
 
-def _text(value: Json) -> str:
+def in_words(value: Json) -> str:
     """Of rotary scaling, its kind and factor alone: longrope has lists of factors."""
     if isinstance(value, float):
         return f"{value:g}"

@@ -16,7 +16,7 @@ from weightsmith.verify.likelihood.end_of_turn import turn_end
 from weightsmith.verify.likelihood.examine import Examination
 from weightsmith.verify.likelihood.likelihood_job import LikelihoodAnswer, LikelihoodJob
 from weightsmith.verify.likelihood.siblings import Lab
-from weightsmith.verify.likelihood.texts import FURTHER
+from weightsmith.verify.likelihood.texts import FURTHER, MORE
 from weightsmith.verify.likelihood.tokenized import tokenized
 from weightsmith.verify.reference.controls import NoReference
 from weightsmith.verify.reference.loading import load, need_native_class
@@ -58,13 +58,14 @@ def _findings(job: LikelihoodJob, folder: Path, stage: Stage) -> list[BehaviourF
     limited = isinstance(positions, int) and positions > 1
     read = partial(tokenized, weights, kind=kind, positions=positions if limited else None)
     lab = Lab(loaded, read(job.texts), kind.mask == "prefix")
-    found = Examination(PretrainedConfig().to_dict(), vocabulary, stage, job.within).of(lab)
+    more = {} if job.within is not None else read(MORE)
+    found = Examination(PretrainedConfig().to_dict(), vocabulary, stage, job.within, more).of(lab)
     best, said = found.setup, found.findings()
     further = partial(read, FURTHER)
     if job.within is not None:
         explained = any(one.telling == "contradicted" for one in said)
-        more = () if explained else calibration(lab, best.config, found.own, vocabulary, further)
-        return [*said, *more]
+        surer = () if explained else calibration(lab, best.config, found.own, vocabulary, further)
+        return [*said, *surer]
     stage("reading the texts from another beginning")
     begun = list(beginning(best.lab, best.config, vocabulary))
     begun += calibration(best.lab, best.config, found.own, vocabulary, further)
