@@ -104,6 +104,13 @@ def llama_file(
     weights: Mapping[str, Array], dtype: str = "f16", entries: Mapping[str, object] = LLAMA
 ) -> bytes:
     """The model in GGUF: matrices in `dtype`, f16 or f32, and norms in F32."""
+    return gguf(llama_tensors(weights, dtype), entries)
+
+
+def llama_tensors(
+    weights: Mapping[str, Array], dtype: str = "f16"
+) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """What `gguf` takes of the same model."""
     tensors = {}
     for name, weight in weights.items():
         heads = HEADS if "q_proj" in name else KEYS if "k_proj" in name else 0
@@ -111,4 +118,4 @@ def llama_file(
         kind = dtype if array.ndim > 1 else "f32"
         raw = array.astype(np.float16 if kind == "f16" else np.float32).tobytes()
         tensors[stored_name(name)] = (kind, array.shape, raw)
-    return gguf(tensors, entries)
+    return tensors

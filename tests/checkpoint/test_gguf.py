@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.checkpoint.gguf_bytes import HEADS, HIDDEN, LLAMA, gguf, llama, llama_file
+import weightsmith
+from tests.checkpoint.gguf_bytes import HEADS, HIDDEN, LLAMA, gguf, llama, llama_file, llama_tensors
 from weightsmith.checkpoint import config_beside, open_checkpoint
 from weightsmith.checkpoint.gguf_model import NOT_KNOWN
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownFormat, WeightsmithError
@@ -183,3 +184,69 @@ def test_what_queries_are_divided_by_is_told_by_the_number_of_layers(
     )
     assert found.config is not None, found.problems
     assert found.config["query_pre_attn_scalar"] == divided
+
+
+def test_a_vocabulary_without_weights_is_called_one(tmp_path: Path) -> None:
+    """llama.cpp's own models/ggml-vocab-*.gguf."""
+    path = tmp_path / "ggml-vocab-llama.gguf"
+    path.write_bytes(gguf({}, LLAMA))
+    with pytest.raises(CorruptCheckpoint, match="vocabulary alone; name the file that has the weights"):
+        open_checkpoint(path)
+
+
+def split(folder: Path, parts: int, entries: dict[str, object] | None = None) -> list[Path]:
+    """A Llama as llama.cpp's gguf-split leaves it: the first file has the metadata, the others say which they are."""
+    tensors = list(llama_tensors(llama()).items())
+    step = -(-len(tensors) // parts)
+    paths = []
+    for n in range(parts):
+        place = {"split.no": n, "split.count": parts, **(entries or {})}
+        own = dict(tensors[n * step : (n + 1) * step])
+        path = folder / f"m-{n + 1:05d}-of-{parts:05d}.gguf"
+        path.write_bytes(gguf(own, {**LLAMA, **place} if n == 0 else place))
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_a_model_in_several_files_is_one_model(tmp_path: Path, parts: int) -> None:
+    """Named by its folder, or by any of its files."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    paths = split(folder, parts)
+    whole = open_checkpoint(write(tmp_path, llama_file(llama())))
+    for place in (folder, *paths):
+        found = open_checkpoint(place)
+        assert found.tensors.keys() == whole.tensors.keys()
+        assert config_beside(found) == config_beside(whole)
+        assert (found.format, found.problems) == ("gguf", ())
+        assert set(found.files) == {path.name for path in paths}
+    out = tmp_path / "out"
+    weightsmith.convert(folder, out)
+    weightsmith.convert(tmp_path / "model.gguf", tmp_path / "one")
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "one/model.safetensors").read_bytes()
+
+
+def test_a_split_model_may_have_no_tensors_in_its_first_file(tmp_path: Path) -> None:
+    """`gguf-split --no-tensor-first-split`."""
+    first, second = (tmp_path / f"m-0000{n}-of-00002.gguf" for n in (1, 2))
+    first.write_bytes(gguf({}, LLAMA))
+    second.write_bytes(gguf(llama_tensors(llama()), {"split.no": 1, "split.count": 2}))
+    assert "model.norm.weight" in open_checkpoint(tmp_path).tensors
+    second.unlink()
+    with pytest.raises(CorruptCheckpoint, match="in its other files; name the folder"):
+        open_checkpoint(first)
+
+
+def test_files_of_two_models_are_not_joined(tmp_path: Path) -> None:
+    paths = split(tmp_path, 3)
+    other = tmp_path / "other"
+    other.mkdir()
+    paths[1].write_bytes(split(other, 3)[2].read_bytes())
+    with pytest.raises(CorruptCheckpoint, match="says that it is file 2 of 3"):
+        open_checkpoint(tmp_path)
+    paths[1].unlink()
+    with pytest.raises(UnknownFormat, match="only GGUF files"):
+        open_checkpoint(tmp_path)
+    alone = open_checkpoint(paths[0])
+    assert "one-of-several-shards" in {one.code for one in alone.problems}

@@ -19,7 +19,7 @@ from weightsmith.checkpoint.unfinished import refuse_unfinished
 from weightsmith.errors import MissingInput, UnknownFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from weightsmith.checkpoint.index import WeightIndex
     from weightsmith.checkpoint.place import Place
@@ -67,6 +67,9 @@ def choose_weights(folder: Place) -> WeightFiles:
     usual = of_transformers(folder, names)
     if not candidates and usual is None:
         refuse_slices(folder, names)
+        models = {files for name in names if (files := split_gguf(names, name))}
+        if len(models) == 1:
+            return WeightFiles(None, models.pop(), ())
         inner = _subfolder(folder)
         gguf = next((name for name in names if name.lower().endswith(".gguf")), None)
         usually = (
@@ -192,6 +195,19 @@ def unlisted(folder: Place, index: str, files: tuple[str, ...]) -> list[Problem]
     if aside:
         problems.append(Problem("other-weights", f"{folder}: beside the indexed weights lie {sample(aside)}"))
     return problems
+
+
+def split_gguf(names: Collection[str], name: str) -> tuple[str, ...]:
+    """The files of a GGUF model in several, one of which is `name`, in their order; empty where one of them is missing.
+
+    names: of all files beside it.
+    """
+    part = numbered(name)
+    if part is None or part[2] < _SEVERAL or part[2] > len(names) or part[3].lower() != ".gguf":
+        return ()
+    stem, _, count, suffix = part
+    files = tuple(f"{stem}-{n:05d}-of-{count:05d}{suffix}" for n in range(1, count + 1))
+    return files if set(files) <= set(names) else ()
 
 
 def numbered(name: str) -> tuple[str, int, int, str] | None:

@@ -20,6 +20,8 @@ from weightsmith.checkpoint.table import FilePart, Storage, Tensor
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.json_value import Json
 
@@ -29,6 +31,8 @@ _MOST_ITEMS = 1_500_000
 # What is held of the header. Of a remote file it begins with what the magic brought along: without a tokenizer there is
 # no more.
 _WINDOW, _FIRST_REMOTE = 1 << 22, (1 << 17) - 4
+# Of a model in several files: which one it is, from 0 on, and how many there are.
+_PLACE, _FILES = "split.no", "split.count"
 _DAMAGED = "the file is damaged; download it again"
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _NUMBERS = {
@@ -47,11 +51,44 @@ _PLAIN = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """What one file says of itself. subject: as messages name it. read: its bytes."""
+
+    subject: str
+    metadata: Mapping[str, Json]
+    stored: Sequence[Stored]
+    read: int
+
+
 def read_gguf(file: ByteFile) -> FilePart:
     """The tensors of one file under the model's names, as far as the architecture is known, and the model's config.
 
     Raises CorruptCheckpoint, HostileCheckpoint, and UnknownFormat for another version.
     """
+    return joined([read_header(file)])
+
+
+def joined(headers: Sequence[GgufHeader]) -> FilePart:
+    """The model of several files, of which the first says what it is (gguf-split). Raises CorruptCheckpoint."""
+    first = headers[0]
+    for number, one in enumerate(headers if len(headers) > 1 else ()):
+        place = one.metadata.get(_PLACE, number), one.metadata.get(_FILES, len(headers))
+        if place != (number, len(headers)):
+            fact = f"says that it is file {quoted(place[0])} of {quoted(place[1])}, counted from 0"
+            raise CorruptCheckpoint(
+                one.subject, fact, "download the files of one model, under their own names"
+            )
+    model = model_of(first.metadata, [stored for one in headers for stored in one.stored])
+    tensors = {tensor.name: tensor for tensor in model.tensors}
+    if len(tensors) != len(model.tensors):
+        raise CorruptCheckpoint(first.subject, "names a tensor twice", _DAMAGED)
+    read = sum(one.read for one in headers)
+    return FilePart("gguf", tensors, {}, model.problems, read, model.config)
+
+
+def read_header(file: ByteFile) -> GgufHeader:
+    """What stands before the data. Raises as `read_gguf`."""
     header = _Header(file)
     version = header.number("<I", "its version")
     if version not in (2, 3):
@@ -70,11 +107,7 @@ def read_gguf(file: ByteFile) -> FilePart:
     start = -(-header.at // alignment) * alignment
     stored = [_placed(file, one, start) for one in described]
     _need_apart(file, stored)
-    model = model_of(metadata, stored)
-    tensors = {tensor.name: tensor for tensor in model.tensors}
-    if len(tensors) != len(model.tensors):
-        _refuse(file, "names a tensor twice")
-    return FilePart("gguf", tensors, {}, model.problems, header.at, model.config)
+    return GgufHeader(file.subject, metadata, stored, header.at)
 
 
 @dataclass(slots=True)

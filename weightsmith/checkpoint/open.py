@@ -15,6 +15,7 @@ from weightsmith.checkpoint.folder import (
     is_distributed,
     numbered,
     one_slice,
+    split_gguf,
     unlisted,
 )
 from weightsmith.checkpoint.index import MOST_SHARDS, disagreements, read_index
@@ -23,13 +24,13 @@ from weightsmith.checkpoint.names import quoted, sample
 from weightsmith.checkpoint.place import is_absent, is_folder, located, need_reached, open_file, prefetch
 from weightsmith.checkpoint.recognise import recognise
 from weightsmith.checkpoint.safetensors_file import read_safetensors
-from weightsmith.checkpoint.small_file import listed
+from weightsmith.checkpoint.small_file import listed, names_in
 from weightsmith.checkpoint.table import Checkpoint, Problem
 from weightsmith.checkpoint.training.names import may_be_run
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, MissingInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from weightsmith.checkpoint.file_bytes import ByteFile
     from weightsmith.checkpoint.index import WeightIndex
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from weightsmith.json_value import Json
 
 
+# The code of the problem that the named file is one of several.
+ONE_SHARD = "one-of-several-shards"
 # What is parsed of all files together; see also MOST_TENSORS.
 MOST_READ = 100_000_000
 _TRUSTED = "get it from a source that you trust"
@@ -83,12 +86,16 @@ def _opened(path: Place, answers: Mapping[str, int]) -> Checkpoint:
         choice = choose_weights(path)
         if choice.index is not None:
             return _read_indexed(path, path, choice.index, choice.problems)
+        if split_gguf(choice.files, choice.files[0]):
+            return _read_split_gguf(path, path, choice.files)
         return _read_files(path, path, choice.files, (*choice.problems, *one_slice(path, path)))
     if path.name == METADATA_FILE:
         return _read_distributed(path, path.parent, answers)
     if path.name.endswith(".index.json"):
         index = read_index(path)
         return _read_indexed(path, path.parent, index, tuple(unlisted(path.parent, path.name, index.files)))
+    if files := split_gguf(names_in(path.parent), path.name) if path.name.lower().endswith(".gguf") else ():
+        return _read_split_gguf(path, path.parent, files)
     return _read_files(path, path.parent, (path.name,), _one_of_several(path))
 
 
@@ -142,12 +149,33 @@ def _read_files(
         config = part.config or config
         found += part.problems
     if not tensors:
-        raise CorruptCheckpoint(path, "holds no tensors", "download it again")
+        raise CorruptCheckpoint(path, *_why_empty(formats, problems))
     if empty:
         found.append(_without_elements(path, empty, len(tensors)))
     kind: Format = formats.pop() if len(formats) == 1 else "mixed"
     return _saying_expanded(
         Checkpoint(path, root, kind, sizes, tensors, index, metadata, tuple(found), config)
+    )
+
+
+def _read_split_gguf(path: Place, root: Place, files: tuple[str, ...]) -> Checkpoint:
+    """One model in several files, of which the first says what the tensors of all of them are."""
+    from weightsmith.checkpoint.gguf_file import joined, read_header
+
+    _refuse_too_many(path, files)
+    prefetch(root, files)
+    headers, sizes = [], {}
+    for name in files:
+        with open_file(root / name, name) as file:
+            headers.append(read_header(file))
+            sizes[name] = file.size
+        _refuse_too_much(path, sum(len(one.stored) for one in headers), sum(one.read for one in headers))
+    part = joined(headers)
+    if not part.tensors:
+        raise CorruptCheckpoint(path, *_why_empty({"gguf"}, ()))
+    _refuse_too_much(path, len(part.tensors), part.read)
+    return _saying_expanded(
+        Checkpoint(path, root, "gguf", sizes, part.tensors, None, {}, part.problems, part.config)
     )
 
 
@@ -259,9 +287,21 @@ def _refuse_too_much(path: Place, most: int, read: int) -> None:
         )
 
 
+def _why_empty(formats: Set[Format], problems: Sequence[Problem]) -> tuple[str, str]:
+    """(fact, way out) of files without tensors. problems: of those that were named, not of what they hold."""
+    if any(one.code == ONE_SHARD for one in problems):
+        return "holds no tensors: those of a split model may all be in its other files", "name the folder"
+    if formats == {"gguf"}:
+        return (
+            "holds no tensors: it is a GGUF file of a vocabulary alone",
+            "name the file that has the weights",
+        )
+    return "holds no tensors", "download it again"
+
+
 def _one_of_several(path: Place) -> tuple[Problem, ...]:
     part = numbered(path.name)
     if not part or part[2] < 2:
         return one_slice(path, path.parent)
     text = f"{path}: is shard {part[1]} of {part[2]}; name its folder to read the whole checkpoint"
-    return (Problem("one-of-several-shards", text),)
+    return (Problem(ONE_SHARD, text),)
