@@ -7,6 +7,7 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import weightsmith
@@ -17,6 +18,8 @@ from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownForm
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 def write(folder: Path, data: bytes) -> Path:
@@ -68,13 +71,63 @@ def test_what_is_not_known_keeps_its_names_and_has_no_config(
 
 
 def test_a_tensor_that_the_model_has_no_place_for(tmp_path: Path) -> None:
-    """llama.cpp keeps the rope scaling of Llama 3.1 in one."""
-    tensors = {
-        "token_embd.weight": ("f32", (2, 64), bytes(512)),
-        "rope_freqs.weight": ("f32", (8,), bytes(32)),
-    }
+    tensors = {**llama_tensors(llama()), "cls.weight": ("f32", (2, 64), bytes(512))}
     found = open_checkpoint(write(tmp_path, gguf(tensors, LLAMA)))
-    assert "it holds rope_freqs.weight" in found.problems[0].message
+    assert "it holds cls.weight" in found.problems[0].message
+
+
+# Llama 3.1 8B, 3.2 1B, and one that nobody has published.
+SCALED = [
+    (128, 5e5, {"factor": 8.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
+    (64, 5e5, {"factor": 32.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
+    (96, 1e4, {"factor": 2.5, "high_freq_factor": 6.5, "original_max_position_embeddings": 2048}),
+]
+
+
+def divided(width: int, theta: float, scaling: dict[str, float]) -> NDArray[np.float32]:
+    """What transformers' own scaling divides the frequencies of a head by."""
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    rope = {"rope_type": "llama3", "rope_theta": theta, "low_freq_factor": 1.0, **scaling}
+    config = LlamaConfig(hidden_size=2 * width, num_attention_heads=2, rope_parameters=rope)
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    plain = 1.0 / theta ** (np.arange(0, width, 2) / width)
+    found: NDArray[np.float32] = (plain / scaled.double().numpy()).astype(np.float32)
+    return found
+
+
+def rotated(divisors: NDArray[np.float32], theta: float) -> bytes:
+    """A Llama that holds them."""
+    tensors = llama_tensors(llama())
+    tensors["rope_freqs.weight"] = ("f32", divisors.shape, divisors.tobytes())
+    return gguf(tensors, {**LLAMA, "llama.rope.freq_base": theta})
+
+
+@pytest.mark.parametrize(("width", "theta", "scaling"), SCALED)
+def test_the_scaling_of_llama_3_is_read_from_what_it_does_to_the_frequencies(
+    tmp_path: Path, width: int, theta: float, scaling: dict[str, float]
+) -> None:
+    """llama.cpp keeps no entry of it, and transformers reads such a file without any."""
+    found = open_checkpoint(write(tmp_path, rotated(divided(width, theta, scaling), theta)))
+    assert found.config is not None
+    assert found.config["rope_scaling"] == {"rope_type": "llama3", "low_freq_factor": 1.0, **scaling}
+    assert found.tensors.keys() == open_checkpoint(write(tmp_path, llama_file(llama()))).tensors.keys()
+
+
+def test_frequencies_that_are_divided_by_nothing_are_not_scaled(tmp_path: Path) -> None:
+    found = open_checkpoint(write(tmp_path, rotated(np.ones(8, np.float32), 1e4)))
+    assert found.config is not None
+    assert "rope_scaling" not in found.config
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf, 3.0])
+def test_divisors_of_no_known_scaling_are_refused(tmp_path: Path, wrong: float) -> None:
+    divisors = divided(*SCALED[0])
+    divisors[20] = wrong
+    found = open_checkpoint(write(tmp_path, rotated(divisors, 5e5)))
+    assert found.config is None
+    assert "no scaling that is known" in found.problems[0].message
 
 
 ONE = {"token_embd.weight": ("f32", (2, 2), bytes(16))}

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, NoReturn
 
+from weightsmith.checkpoint.gguf_frequencies import MOST
+from weightsmith.checkpoint.gguf_frequencies import TENSOR as FREQUENCIES
 from weightsmith.checkpoint.gguf_model import Stored, model_of
 from weightsmith.checkpoint.gguf_types import TYPES
 from weightsmith.checkpoint.layout import MOST_AXES, MOST_TENSORS_IN_FILE, row_major, shape_fault
@@ -53,12 +55,13 @@ _PLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What one file says of itself. subject: as messages name it. read: its bytes."""
+    """What one file says of itself. subject: as messages name it. read: its bytes. divisors: of rotary frequencies."""
 
     subject: str
     metadata: Mapping[str, Json]
     stored: Sequence[Stored]
     read: int
+    divisors: Sequence[float] = ()
 
 
 def read_gguf(file: ByteFile) -> FilePart:
@@ -79,7 +82,8 @@ def joined(headers: Sequence[GgufHeader]) -> FilePart:
             raise CorruptCheckpoint(
                 one.subject, fact, "download the files of one model, under their own names"
             )
-    model = model_of(first.metadata, [stored for one in headers for stored in one.stored])
+    divisors = next((one.divisors for one in headers if one.divisors), ())
+    model = model_of(first.metadata, [stored for one in headers for stored in one.stored], divisors)
     tensors = {tensor.name: tensor for tensor in model.tensors}
     if len(tensors) != len(model.tensors):
         raise CorruptCheckpoint(first.subject, "names a tensor twice", _DAMAGED)
@@ -107,7 +111,16 @@ def read_header(file: ByteFile) -> GgufHeader:
     start = -(-header.at // alignment) * alignment
     stored = [_placed(file, one, start) for one in described]
     _need_apart(file, stored)
-    return GgufHeader(file.subject, metadata, stored, header.at)
+    return GgufHeader(file.subject, metadata, stored, header.at, _divisors(file, stored))
+
+
+def _divisors(file: ByteFile, stored: Sequence[Stored]) -> tuple[float, ...]:
+    """The numbers of the one tensor that belongs to the config."""
+    for one in stored:
+        storage = one.tensor.storage
+        if one.tensor.name == FREQUENCIES and one.kind.name == "f32" and 0 < storage.nbytes <= 4 * MOST:
+            return struct.unpack(f"<{storage.nbytes // 4}f", file.read(storage.start, storage.nbytes))
+    return ()
 
 
 @dataclass(slots=True)

@@ -13,6 +13,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from weightsmith.checkpoint.gguf_architectures import ARCHITECTURES, EXPERT
+from weightsmith.checkpoint.gguf_frequencies import TENSOR as FREQUENCIES
+from weightsmith.checkpoint.gguf_frequencies import scaling_of
 from weightsmith.checkpoint.gguf_types import LESS_ONE, PREFIX
 from weightsmith.checkpoint.layout import MOST_TENSORS_IN_FILE
 from weightsmith.checkpoint.names import quoted
@@ -56,8 +58,10 @@ class _NotKnownError(Exception):
     """Something of the file has no place in the model as it is known here."""
 
 
-def model_of(metadata: Mapping[str, Json], stored: Sequence[Stored]) -> GgufModel:
-    """What the file stands for. Never raises."""
+def model_of(
+    metadata: Mapping[str, Json], stored: Sequence[Stored], divisors: Sequence[float] = ()
+) -> GgufModel:
+    """What the file stands for. divisors: of the rotary frequencies, where it holds them. Never raises."""
     try:
         family = metadata.get("general.architecture")
         known = ARCHITECTURES.get(family) if isinstance(family, str) else None
@@ -65,7 +69,9 @@ def model_of(metadata: Mapping[str, Json], stored: Sequence[Stored]) -> GgufMode
             told = quoted(family, 40) if isinstance(family, str) else "not told"
             raise _NotKnownError(f"its architecture is {told}")
         entries = _Entries(family, metadata)
-        config = _config(known, entries, stored)
+        config = {**_config(known, entries, stored), **_divided(entries, divisors)}
+        if divisors:
+            stored = [one for one in stored if one.tensor.name != FREQUENCIES]
         heads = (_whole(config["num_attention_heads"]), _whole(config["num_key_value_heads"]))
         tensors = tuple(islice(_model_tensors(stored, known, heads), MOST_TENSORS_IN_FILE + 1))
         if len(tensors) > MOST_TENSORS_IN_FILE:
@@ -138,6 +144,17 @@ def _rotated(known: Architecture, entries: _Entries, head: int) -> dict[str, Jso
     if rotated != head:
         raise _NotKnownError("its heads are rotated in part")
     return {}
+
+
+def _divided(entries: _Entries, divisors: Sequence[float]) -> dict[str, Json]:
+    """The scaling of the rotation, which only its result tells."""
+    if not divisors:
+        return {}
+    theta = _short(entries.get("rope.freq_base", 10000.0))
+    scaling = scaling_of(divisors, theta) if theta > 1 else None
+    if scaling is None:
+        raise _NotKnownError(f"the divisors of its {FREQUENCIES} are of no scaling that is known")
+    return {"rope_scaling": scaling} if scaling else {}
 
 
 def _scaled(known: Architecture, layers: Json, width: int, head: int) -> dict[str, Json]:
