@@ -52,10 +52,10 @@ def qualified(finding: BehaviourFinding, choices: Mapping[str, Choice]) -> Behav
 
     What would do instead of a change is named with it, and nothing is told of it.
     """
-    choice = choices.get(finding.name)
-    if choice is not None:
-        others = tuple(one.what for one in choice.instead)
-        says = f"{finding.says}; as likely with {', '.join(others)} instead" if others else finding.says
+    own = choices.get(finding.name)
+    if own is not None and own.instead and finding.telling == "contradicted":
+        others = tuple(one.what for one in own.instead)
+        says = f"{finding.says}; as likely with {', '.join(others)} instead"
         return replace(finding, instead=others, says=says)
     for choice in choices.values():
         if finding.telling == "told" and any(one.name == finding.name for one in choice.instead):
