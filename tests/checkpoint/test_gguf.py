@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import random
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import weightsmith
 from tests.checkpoint.gguf_bytes import HEADS, HIDDEN, LLAMA, gguf, llama, llama_file, llama_tensors
 from weightsmith.checkpoint import config_beside, open_checkpoint
+from weightsmith.checkpoint.gguf_frequencies import scaling_of
 from weightsmith.checkpoint.gguf_model import NOT_KNOWN
 from weightsmith.errors import CorruptCheckpoint, HostileCheckpoint, UnknownFormat, WeightsmithError
 
@@ -113,6 +116,18 @@ def test_the_scaling_of_llama_3_is_read_from_what_it_does_to_the_frequencies(
     assert found.config is not None
     assert found.config["rope_scaling"] == {"rope_type": "llama3", "low_freq_factor": 1.0, **scaling}
     assert found.tensors.keys() == open_checkpoint(write(tmp_path, llama_file(llama()))).tensors.keys()
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=64), st.floats(1, 2.0**100, exclude_min=True))
+@example([8.0, 8.0 - 2e-4, 1.0001, 8.0], 1.0000001192092896)
+@example([8.0, 7.0, 7.0 - 1e-4, 1.0], 1.0000001192092896)
+def test_any_divisors_are_what_the_scaling_does_or_of_none(divisors: list[float], theta: float) -> None:
+    found: Any = scaling_of(divisors, theta)
+    if found:
+        turns = theta ** (-np.arange(len(divisors)) / len(divisors)) / (2 * math.pi)
+        shares = (found["original_max_position_embeddings"] * turns - 1) / (found["high_freq_factor"] - 1)
+        shares = np.clip(shares, 0, 1)
+        assert np.allclose(1 / ((1 - shares) / found["factor"] + shares), divisors, rtol=1e-4)
 
 
 def test_frequencies_that_are_divided_by_nothing_are_not_scaled(tmp_path: Path) -> None:

@@ -11,22 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import weightsmith
+from tests.shapes.test_crosscheck import SIZES
 from tests.values.making import CONFIG, latent_llama, save, save_bin
 from weightsmith.checkpoint import open_checkpoint
 from weightsmith.convert import convert
 from weightsmith.errors import ConversionRefused
 
 MODELS = Path(__file__).parent.parent / "models"
-SMALL = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "intermediate_size": 96,
-    "embedding_size": 32,
-    "vocab_size": 300,
-}
 
 
 def test_a_torch_file_becomes_safetensors_with_the_same_tensors(tmp_path: Path) -> None:
@@ -220,7 +211,7 @@ def test_a_config_that_leaves_the_tie_to_its_class_is_kept(
     """BERT as it was published: the head is stored again, and nothing in the config says that it is tied."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-    built = AutoConfig.for_model(model_type, **SMALL)
+    built = AutoConfig.for_model(model_type, **SIZES, embedding_size=32)
     auto = AutoModelForCausalLM if model_type == "gemma" else AutoModelForMaskedLM
     model = auto.from_config(built)
     state = model.state_dict()

@@ -57,6 +57,7 @@ def choose_weights(folder: Place) -> WeightFiles:
 
     The order of the latter: safetensors before torch files; an index; a complete numbered set; what is left, adapters
     and `consolidated*` (Mistral's and Meta's own layout) last. Where vLLM loads other files, a problem says so.
+    Where there are none of these, one GGUF model in several files is read.
     Raises MissingInput (unreadable, incomplete set), UnknownFormat (no weights; says what is there), or what
     `read_index` raises.
     """

@@ -23,9 +23,8 @@ TENSOR = "rope_freqs.weight"
 MOST = 4096
 # What rounding to float32 may be off.
 _EXACT = 1e-5
-_KIND, _FACTOR, _LOW, _HIGH, _CONTEXT = (
-    "rope_type", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings",
-)  # fmt: skip
+# The number of turns in the context from which on a frequency is divided by less than the whole factor.
+_LOW = 1.0
 
 
 def scaling_of(divisors: Sequence[float], theta: float) -> dict[str, Json] | None:
@@ -51,15 +50,19 @@ def scaling_of(divisors: Sequence[float], theta: float) -> dict[str, Json] | Non
     behind = slope * first - share  # low / (high - low)
     if not (slope > 0 and behind > 0):
         return None
-    found: dict[str, Json] = {
-        _KIND: "llama3",
-        _FACTOR: factor,
-        _LOW: 1.0,
-        _HIGH: round(1 + 1 / behind, 3),
-        _CONTEXT: round(slope / behind),
+    high, context = round(_LOW + 1 / behind, 3), round(slope / behind)
+    if high <= _LOW:
+        return None
+    same = zip(divisors, _divisors(factor, high, context, turns), strict=True)
+    if not all(abs(one - made) <= _EXACT * made for one, made in same):
+        return None
+    return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": _LOW,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": context,
     }
-    same = zip(divisors, _divisors(found, turns), strict=True)
-    return found if all(abs(one - made) <= _EXACT * made for one, made in same) else None
 
 
 def _turns(pair: int, pairs: int, theta: float) -> float:
@@ -67,9 +70,8 @@ def _turns(pair: int, pairs: int, theta: float) -> float:
     return float(theta ** (-pair / pairs) / (2 * math.pi))
 
 
-def _divisors(scaling: dict[str, Json], turns: Sequence[float]) -> Iterator[float]:
+def _divisors(factor: float, high: float, context: int, turns: Sequence[float]) -> Iterator[float]:
     """What a scaling divides each frequency by."""
-    factor, low, high, context = (float(str(scaling[key])) for key in (_FACTOR, _LOW, _HIGH, _CONTEXT))
     for per_token in turns:
-        share = min(max((context * per_token - low) / (high - low), 0.0), 1.0)
+        share = min(max((context * per_token - _LOW) / (high - _LOW), 0.0), 1.0)
         yield 1 / ((1 - share) / factor + share)

@@ -94,7 +94,7 @@ def _opened(path: Place, answers: Mapping[str, int]) -> Checkpoint:
     if path.name.endswith(".index.json"):
         index = read_index(path)
         return _read_indexed(path, path.parent, index, tuple(unlisted(path.parent, path.name, index.files)))
-    if files := split_gguf(names_in(path.parent), path.name) if path.name.lower().endswith(".gguf") else ():
+    if numbered(path.name) and (files := split_gguf(names_in(path.parent), path.name)):
         return _read_split_gguf(path, path.parent, files)
     return _read_files(path, path.parent, (path.name,), _one_of_several(path))
 
@@ -166,7 +166,7 @@ def _read_split_gguf(path: Place, root: Place, files: tuple[str, ...]) -> Checkp
     prefetch(root, files)
     headers, sizes = [], {}
     for name in files:
-        with open_file(root / name, name) as file:
+        with open_file(root / name, name) as file, _told_of_memory(file):
             headers.append(read_header(file))
             sizes[name] = file.size
         _refuse_too_much(path, sum(len(one.stored) for one in headers), sum(one.read for one in headers))
@@ -220,8 +220,15 @@ def _read_distributed(path: Place, root: Place, answers: Mapping[str, int]) -> C
 
 
 def _read_file(file: ByteFile) -> FilePart:
-    try:
+    with _told_of_memory(file):
         return _READERS[recognise(file)](file)
+
+
+@contextmanager
+def _told_of_memory(file: ByteFile) -> Iterator[None]:
+    """A header for which the memory does not suffice is refused by its file."""
+    try:
+        yield
     except MemoryError as error:
         raise too_big(file.subject, "its header", file.size) from error
 

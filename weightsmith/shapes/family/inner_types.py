@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     # Sub-config → the type that stands there, for each that is not the class's default.
     InnerTypes: TypeAlias = tuple[tuple[str, str], ...]
 
-# The automatic classes: one that builds a model with its head, and one that builds the body alone, as the others do.
+# The automatic class that most towers are built by.
 _BODY = "AutoModel"
 # So many combinations of types are tried with one family.
 _TRIED = 12

@@ -1,8 +1,8 @@
 """What the learner knows of the names that people give to fields: all of it stands here.
 
-It says what is tried first, and what is worth trying at all; what is tried is built, and no name is believed. Three
-things are decided by names alone: what is no setting of tensors (`is_field`), which words a slot is called by, and in
-which order a page lists its fields.
+It says what is tried first, and what is worth trying at all; what is tried is built, and no name is believed. Four
+things are decided by names alone: what is no setting of tensors (`is_field`), which quotients in a model's source are
+heads that share one of keys (`GROUPS`), which words a slot is called by, and in which order a page lists its fields.
 """
 
 from __future__ import annotations
