@@ -136,8 +136,8 @@ def body_of(model_type: str, built_by: str) -> Body | None:
     """
     with_head = built_by == WITH_HEAD
     if model_type in catalog_types() and model_type not in inner_parts():
-        stem = "" if with_head else stem_of(page_document(model_type))
-        return Body.of(model_type, "", stem) if with_head or stem else None
+        stem = stem_of(page_document(model_type), built_by)
+        return None if stem is None else Body.of(model_type, "", stem)
     bodies = (
         Body.of(outer, section, part.prefix)
         for outer, parts in inner_parts().items()

@@ -219,10 +219,15 @@ def read_settings(page: PageDocument) -> frozenset[str]:
     return _settings(page) & _names(cast("PageDocument", read))
 
 
-def stem_of(page: PageDocument) -> str:
-    """What the names of a type's body begin with in its page; empty where it is not told apart from its head."""
+def stem_of(page: PageDocument, built_by: str | None) -> str | None:
+    """What the names begin with, in a type's page, of what an automatic class builds of it; None where it is not told.
+
+    built_by: the class that builds the model with its head; any other, or None, the body alone.
+    """
+    if built_by == WITH_HEAD:
+        return ""
     stems = (ours for rewrites in page.get("spellings", ()) for disk, ours in rewrites.items() if not disk)
-    return next(stems, "")
+    return next(stems, None)
 
 
 def _names(page: PageDocument) -> set[str]:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, cast
 
 from weightsmith.process.durable import replace_file
-from weightsmith.shapes.page.composition import TABLES, WITH_HEAD, inner_parts, part_alone, stem_of
+from weightsmith.shapes.page.composition import TABLES, inner_parts, part_alone, stem_of
 from weightsmith.shapes.page.inclusion import Inclusion, included
 from weightsmith.shapes.page.page import (
     CATALOG,
@@ -76,7 +76,7 @@ def shared_parts(pages: Mapping[str, PageDocument]) -> dict[str, PageDocument]:
     for model_type, page in pages.items():
         for section, part in inner_parts().get(model_type, {}).items():
             alone = None if part.model_type in catalog_types() else part_alone(page, section, part.prefix)
-            if alone is not None and not alone["unexpressed"] and not any(alone["layouts"].values()):
+            if alone is not None and _is_whole(alone):
                 found[part.model_type].append(_of_part(part.model_type, page["source"], alone))
     best = {t: max(several, key=lambda one: len(one["fields"])) for t, several in found.items()}
     return {t: best[t] for t in sorted(best) if sum(_has(one, best[t]) for one in found[t]) > 1}
@@ -119,20 +119,24 @@ def _inclusions(page: PageDocument, parts: Collection[str]) -> Iterator[tuple[st
         inclusion = _inclusion(part, parts)
         if inclusion is not None:
             theirs = included(section, inclusion, included_document)
-            if not theirs["unexpressed"] and not any(theirs["layouts"].values()) and _has(page, theirs):
+            if _is_whole(theirs) and _has(page, theirs):
                 yield section, inclusion
 
 
 def _inclusion(part: InnerPart, parts: Collection[str]) -> Inclusion | None:
     """How the page of a part's type is included; None where there is none, or where its body is not told apart."""
-    name, names = part.model_type, ""
-    if name not in parts:
-        if name not in catalog_types() or name in inner_parts():
-            return None
-        names = "" if part.built_by == WITH_HEAD else stem_of(page_document(name))
-        if not names and part.built_by != WITH_HEAD:
-            return None
-    return {"page": name, "names": names, "under": part.prefix}
+    name = part.model_type
+    if name in parts:
+        return {"page": name, "names": "", "under": part.prefix}
+    if name not in catalog_types() or name in inner_parts():
+        return None
+    names = stem_of(page_document(name), part.built_by)
+    return None if names is None else {"page": name, "names": names, "under": part.prefix}
+
+
+def _is_whole(part: PageDocument) -> bool:
+    """Whether a part is explained, and stored in one way."""
+    return not part["unexpressed"] and not any(part["layouts"].values())
 
 
 def _has(page: PageDocument, part: PageDocument) -> bool:
