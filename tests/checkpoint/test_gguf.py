@@ -119,6 +119,7 @@ def test_the_scaling_of_llama_3_is_read_from_what_it_does_to_the_frequencies(
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=64), st.floats(1, 2.0**100, exclude_min=True))
+@example([3.0, 2.0, 2.0], 1.0000000000000002)
 @example([8.0, 8.0 - 2e-4, 1.0001, 8.0], 1.0000001192092896)
 @example([8.0, 7.0, 7.0 - 1e-4, 1.0], 1.0000001192092896)
 def test_any_divisors_are_what_the_scaling_does_or_of_none(divisors: list[float], theta: float) -> None:

@@ -43,7 +43,7 @@ def scaling_of(divisors: Sequence[float], theta: float) -> dict[str, Json] | Non
         for per_token, one in zip(turns, divisors, strict=True)
         if 1 + _EXACT < one < factor * (1 - _EXACT)
     ]
-    if len(between) < 2:
+    if len(between) < 2 or between[0][0] <= between[-1][0]:  # the base may be so near 1 that all turn alike
         return None
     (first, share), (last, other) = between[0], between[-1]
     slope = (share - other) / (first - last)
